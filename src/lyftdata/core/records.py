@@ -1,0 +1,189 @@
+"""
+What the Server remembers, as frozen values that the store, the rules and the wire share.
+
+Times are aware UTC. Digests are raw bytes. No record holds anything that can be used to log in: API keys are
+kept as SHA-256 digests, Workers' identity keys as public keys, signing keys encrypted.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+Labels = dict[str, str]
+"""Label key to value; a bare label such as `gpu` has the value `""`."""
+
+
+class Strategy(StrEnum):
+    """How a Worker proves who it is; a Worker uses exactly one."""
+
+    API_KEY = "api_key"
+    AUTO_ENROLLMENT = "auto_enrollment"
+
+
+class Status(StrEnum):
+    """Whether a Worker is connected."""
+
+    NEVER_CONNECTED = "never_connected"
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class Role(StrEnum):
+    """What an operator may do; `core.policy` is the table."""
+
+    ADMIN = "admin"
+    VIEWER = "viewer"
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A Worker entry: everything that admission needs of it, and nothing that changes at every poll.
+
+    `epoch` grows whenever tokens given out before must stop working although the entry stays (disable,
+    supersede); a token carries the epoch it was minted under. `public_jwk` is canonical JSON of the public
+    identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
+    strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with.
+    """
+
+    id: str
+    name: str
+    strategy: Strategy
+    enabled: bool = True
+    labels: Labels = {}
+    epoch: int = 0
+    created_at: datetime
+    created_by: str
+    public_jwk: str | None = None
+    thumbprint: str | None = None
+    enrolled_with: str | None = None
+    enrolled_from: str | None = None
+    superseded_by: str | None = None
+
+
+class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a Worker left behind while it worked: routine, batched, at most a second behind.
+
+    `host` is what the Worker says of itself (hostname, os, python, agent_version, pid): hostile text.
+    """
+
+    worker_id: str
+    last_seen_at: datetime | None = None
+    address: str | None = None
+    api_key_name: str | None = None
+    host: dict[str, str] = {}
+
+
+class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.
+
+    A name may have several generations: `rotate` issues a new one and lets the old one expire.
+    `for_all_workers` is said outright, so that a key whose last Worker was deleted is a key for nobody,
+    never a key for everybody.
+    """
+
+    public_id: str
+    name: str
+    generation: int = 1
+    digest: bytes
+    for_all_workers: bool
+    worker_ids: frozenset[str] = frozenset()
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One of the Server's signing keys, its private half encrypted (AES-256-GCM, key outside the database).
+
+    Life: published (in the JWKS) from `created_at`; signs from `signs_from`; stops signing when the next one
+    starts; leaves the JWKS at `retires_at` (None while it may still sign).
+    """
+
+    kid: str
+    algorithm: str
+    encrypted_private_key: bytes
+    created_at: datetime
+    signs_from: datetime
+    retires_at: datetime | None = None
+
+
+class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who may sign in; the password is kept as an Argon2id hash."""
+
+    name: str
+    role: Role
+    password_hash: str
+    must_change_password: bool = False
+    created_at: datetime
+
+
+class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's signed-in session; the bearer token is kept as a SHA-256 digest."""
+
+    id: str
+    operator: str
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime
+    address: str
+    user_agent: str = ""
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One decision about trust, as it is handed to the audit log.
+
+    Args of the chain (number, previous hash, hash) are added by the store when it is appended.
+    `actor` is `operator:NAME`, `worker:ID` or `server`. `details` holds no secret.
+    """
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    address: str = ""
+    details: dict[str, str] = {}
+
+
+class ChainedAuditEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An audit event in its place in the chain; `previous` and `hash` are 32 raw bytes."""
+
+    number: int
+    event: AuditEvent
+    previous: bytes
+    hash: bytes
+
+
+class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One attempt turned down, with the whole reason.
+
+    `claimed_worker` is whatever the caller called itself (hostile text, cleaned and cut to 128), "" if nothing.
+    `detail` is for operators only.
+    """
+
+    reference: str
+    code: str
+    at: datetime
+    address: str
+    claimed_worker: str
+    detail: str
+    proved: bool
+
+
+class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts of one cause, claimed Worker and address, counted."""
+
+    code: str
+    claimed_worker: str
+    address: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    last_reference: str
+    last_detail: str

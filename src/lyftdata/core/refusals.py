@@ -1,0 +1,317 @@
+"""
+Every reason for which an attempt to get in is turned down.
+
+RefusedError
+├── UnprovenError     the caller has proved nothing: it always reads the same words
+└── ProvedError       the caller has proved its key and is still turned away: it learns the useful part
+
+A class is a cause. `code` is stable. `meaning` says to the operator what happened, `mend` what to do; both
+are for the operator's side only, unless the caller has proved its key. The reference page
+`docs/reference/refusals.md` is generated from this file.
+"""
+
+from typing import ClassVar
+
+from lyftdata.core.errors import LyftdataError
+
+
+class RefusedError(LyftdataError):
+    """
+    An attempt turned down.
+
+    Args:
+        detail: What exactly was seen, for the operator: key names, how far a clock was off. No secrets.
+        claimed_worker: What the caller called itself (ID or name), as received; "" if it did not.
+    """
+
+    meaning: ClassVar[str]
+    mend: ClassVar[str]
+    proved: ClassVar[bool]
+    final: bool = True
+    """Whether asking again with the same credential is pointless; the agent then exits 3."""
+
+    def __init__(self, detail: str = "", *, claimed_worker: str = "") -> None:
+        super().__init__(detail or self.meaning, hint=self.mend)
+        self.detail = detail
+        self.claimed_worker = claimed_worker
+
+
+class UnprovenError(RefusedError):
+    """The caller has proved nothing: it reads one merged refusal, whatever the cause."""
+
+    proved = False
+
+
+class ProvedError(RefusedError):
+    """The caller proved its key: it is told the cause, so that it can do the right thing."""
+
+    proved = True
+
+
+# --- unproven: any way in -------------------------------------------------------------------------------
+
+
+class MissingCredentialsError(UnprovenError):
+    """No credential at all."""
+
+    code = "missing_credentials"
+    meaning = "The request carried no credential."
+    mend = (
+        "Give the Worker LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY, "
+        "or LYFTDATA_WORKER_NAME and LYFTDATA_AUTO_ENROLLMENT_KEY."
+    )
+
+
+class UnknownWorkerError(UnprovenError):
+    """No Worker entry has this ID."""
+
+    code = "unknown_worker"
+    meaning = "No Worker has this ID."
+    mend = "Check LYFTDATA_WORKER_ID on the host against `lyftdata workers list`, or add the Worker."
+
+
+class WrongStrategyError(UnprovenError):
+    """The Worker entry exists, but logs in by the other strategy."""
+
+    code = "wrong_strategy"
+    meaning = "The Worker entry belongs to the other strategy: a Worker uses exactly one."
+    mend = "Start the Worker with the settings of its own strategy (`lyftdata workers show ID`), or add a new Worker."
+
+
+class RateLimitedError(UnprovenError):
+    """Too many failures from this address; a right credential still passes."""
+
+    code = "rate_limited"
+    meaning = "Too many failed attempts came from this address. A right credential from there still passes."
+    mend = (
+        "Find the misconfigured Worker among the other refusals from this address (`lyftdata refusals list`)."
+    )
+    final = False
+
+
+# --- unproven: API keys ---------------------------------------------------------------------------------
+
+
+class MalformedApiKeyError(UnprovenError):
+    """What was presented is not an API key: wrong form or wrong checksum."""
+
+    code = "malformed_api_key"
+    meaning = "What was presented is not a whole API key: its form or its checksum is wrong."
+    mend = "Copy the key again, whole: it reads `lyftdata_…` and is 58 characters long."
+
+
+class WrongApiKeyError(UnprovenError):
+    """A well-formed key that this Server did not issue."""
+
+    code = "wrong_api_key"
+    meaning = "This Server has not issued this API key."
+    mend = "Issue a key (`lyftdata api-key issue NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
+
+
+class ApiKeyRevokedError(UnprovenError):
+    """The key was revoked."""
+
+    code = "api_key_revoked"
+    meaning = "The API key was revoked."
+    mend = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
+
+
+class ApiKeyExpiredError(UnprovenError):
+    """The key is past its date."""
+
+    code = "api_key_expired"
+    meaning = "The API key has expired."
+    mend = "Issue or rotate the key (`lyftdata api-key rotate NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
+
+
+class ApiKeyNotForWorkerError(UnprovenError):
+    """The key is live, but issued for other Workers."""
+
+    code = "api_key_not_for_worker"
+    meaning = "The API key was issued for other Workers than this one."
+    mend = "Issue a key for this Worker (`lyftdata api-key issue NAME --worker ID`), or correct LYFTDATA_WORKER_ID."
+
+
+# --- unproven: enrollment -------------------------------------------------------------------------------
+
+
+class EnrollmentDisabledError(UnprovenError):
+    """Auto-Enrollment is off."""
+
+    code = "enrollment_disabled"
+    meaning = "Auto-Enrollment is off: the Server has no enrollment key."
+    mend = "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, or add the Worker and give it an API key."
+
+
+class WrongEnrollmentKeyError(UnprovenError):
+    """Neither the current nor the previous enrollment key."""
+
+    code = "wrong_enrollment_key"
+    meaning = "The Worker's enrollment key is neither the Server's current nor its previous one."
+    mend = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value."
+
+
+class MalformedProofError(UnprovenError):
+    """Signed with an enrollment key of ours, but not a proof of enrollment for this Server."""
+
+    code = "malformed_proof"
+    meaning = "The enrollment proof is made with a right key, but is not for this Server or lacks what it must hold."
+    mend = "Check LYFTDATA_URL on the host and LYFTDATA_PUBLIC_URL on the Server; update the Worker program."
+
+
+class ProofExpiredError(UnprovenError):
+    """The proof's times do not contain now."""
+
+    code = "proof_expired"
+    meaning = "The enrollment proof is too old or from the future: the clocks of Worker and Server disagree, or it was captured."
+    mend = "Set the host's clock (NTP); the detail says how far it is off."
+    # Not final: a clock that is being set right lets the very same Worker in.
+    final = False
+
+
+class ProofReplayedError(UnprovenError):
+    """This very proof was used before."""
+
+    code = "proof_replayed"
+    meaning = "This very enrollment proof was used before."
+    mend = "A Worker makes a new proof for each attempt: look for someone replaying captured traffic."
+
+
+class ProofNotForKeyError(UnprovenError):
+    """The proof is for another identity key or name than the request carries."""
+
+    code = "proof_not_for_key"
+    meaning = "The enrollment proof was made for another identity key or name than the request carries."
+    mend = "Somebody may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
+
+
+# --- unproven: identity keys ----------------------------------------------------------------------------
+
+
+class WrongAssertionError(UnprovenError):
+    """The signed assertion is not by this Worker's identity key, or not for this Server."""
+
+    code = "wrong_assertion"
+    meaning = "The signed assertion is not by this Worker's identity key, or not for this Server."
+    mend = "Check that the Worker's directory is its own; to start afresh, remove it and let the Worker enroll again."
+
+
+class AssertionExpiredError(UnprovenError):
+    """The assertion's times do not contain now."""
+
+    code = "assertion_expired"
+    meaning = "The assertion is too old or from the future: the clocks of Worker and Server disagree."
+    mend = "Set the host's clock (NTP); the detail says how far it is off."
+    final = False
+
+
+class AssertionReplayedError(UnprovenError):
+    """This very assertion was used before."""
+
+    code = "assertion_replayed"
+    meaning = "This very assertion was used before."
+    mend = "A Worker signs a new assertion for each token: look for someone replaying captured traffic."
+    final = False
+
+
+# --- unproven: worker tokens ----------------------------------------------------------------------------
+
+
+class WrongTokenError(UnprovenError):
+    """Not a worker token of this Server, or not for this audience."""
+
+    code = "wrong_token"
+    meaning = "The worker token is malformed, not signed by this Server, or not meant for it."
+    mend = "Ask for a new token at /oauth2/token."
+    final = False
+
+
+class TokenExpiredError(UnprovenError):
+    """Past its `exp`."""
+
+    code = "token_expired"
+    meaning = "The worker token has expired."
+    mend = "Ask for a new token at /oauth2/token."
+    final = False
+
+
+class TokenRevokedError(UnprovenError):
+    """The Worker or the credential behind the token is no longer good."""
+
+    code = "token_revoked"
+    meaning = (
+        "The Worker, or the credential with which it got this token, was disabled, revoked or removed since."
+    )
+    mend = "See the Worker's entry and the audit log (`lyftdata workers show ID`)."
+    final = False
+
+
+# --- proved ---------------------------------------------------------------------------------------------
+
+
+class WorkerDisabledError(ProvedError):
+    """An operator has disabled the Worker."""
+
+    code = "worker_disabled"
+    meaning = "An operator has disabled this Worker."
+    mend = "Enable it (`lyftdata workers enable ID`): the Worker comes back by itself."
+    final = False
+
+
+class SupersededError(ProvedError):
+    """Another Worker has taken the name since."""
+
+    code = "superseded"
+    meaning = "Another Worker enrolled under the same name while this one was offline, and took its place."
+    mend = "If this host is the right one, remove its directory and let it enroll again, under a name of its own."
+
+
+class NameInUseError(ProvedError):
+    """A connected Worker, or an entry made by an operator, holds the name."""
+
+    code = "name_in_use"
+    meaning = (
+        "Another Worker holds this name, and a name is never taken over while its holder may still use it."
+    )
+    mend = "Give this Worker another LYFTDATA_WORKER_NAME, or stop or delete the holder."
+    # Not final: once the holder has gone, the newcomer gets in without a human.
+    final = False
+
+
+class DuplicateInstanceError(ProvedError):
+    """Another process is connected under the same identity."""
+
+    code = "duplicate_instance"
+    meaning = "Another process is connected as this very Worker: the first keeps its place."
+    mend = "Find the copied credentials: both hosts are in the detail. Stop one, or give it an identity of its own."
+    final = False
+
+
+class InvalidRegistrationError(ProvedError):
+    """The enrollment key is right, but name, labels or public key break a rule."""
+
+    code = "invalid_registration"
+    meaning = "The enrollment key is right, but the name, the labels or the public key break a rule."
+    mend = "Correct what the detail names."
+
+
+# --- told by directive to a connected Worker ------------------------------------------------------------
+
+
+class WorkerDeletedError(ProvedError):
+    """An operator has deleted the Worker while it was connected."""
+
+    code = "worker_deleted"
+    meaning = "An operator has deleted this Worker."
+    mend = "Stop the program on its host, or add the Worker again."
+
+
+def all_causes() -> list[type[RefusedError]]:
+    """Return every cause, sorted by code."""
+    leaves = [cause for family in (UnprovenError, ProvedError) for cause in family.__subclasses__()]
+    return sorted(leaves, key=lambda cause: cause.code)
+
+
+def cause_of(code: str) -> type[RefusedError] | None:
+    """Return the cause with this stable code, or None."""
+    return next((cause for cause in all_causes() if cause.code == code), None)
