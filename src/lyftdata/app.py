@@ -1,0 +1,184 @@
+"""
+Puts the Server together and runs it.
+
+What every Worker calls (token, register, session, verify) is plain Starlette; the admin API is FastAPI,
+mounted beside it (docs/decisions/0001 says what was measured).
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.protocol import BoundedHttpProtocol
+from lyftdata.server.routes import discovery, health, oauth, session, verify
+from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.services import Services, open_services
+from lyftdata.server.settings import ServerSettings
+
+_log = get_logger(__name__)
+
+_BACKLOG = 4096
+# A held poll is released at once when the Server stops; this is for requests that are being answered.
+_STOP_WITHIN_S = 5
+_CERT_CHECK_EVERY_S = 30.0
+
+
+def create_app(services: Services) -> Starlette:
+    """Return the whole Server as one ASGI application."""
+    app = Starlette(
+        routes=[
+            Route("/oauth2/token", oauth.token, methods=["POST"]),
+            Route("/oauth2/register", oauth.register, methods=["POST"]),
+            Route("/api/worker/session", session.session, methods=["POST"]),
+            Route("/auth/verify", verify.verify, methods=["GET"]),
+            Route("/.well-known/oauth-authorization-server", discovery.authorization_server),
+            Route("/.well-known/openid-configuration", discovery.openid_configuration),
+            Route("/.well-known/jwks.json", discovery.jwks),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route("/metrics", health.metrics),
+            Mount("/api", admin_app(services)),
+        ],
+    )
+    app.state.services = services
+    return app
+
+
+def run_server(settings: ServerSettings) -> int:
+    """
+    Run the Server until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop, 1 when it could not listen.
+    """
+    # Everything the Server writes (database, its WAL, keys) is its own alone.
+    os.umask(0o077)
+    configure_logging(format=settings.log_format, level=settings.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop
+
+
+async def _serve(settings: ServerSettings) -> int:
+    async with open_services(settings) as services:
+        server = _Server(_config(settings, services), services)
+        for warning in services.warnings:
+            _log.warning("check the settings", problem=warning)
+        async with _certificate_kept_fresh(server, settings):
+            await server.serve()
+        return 0 if server.started else 1
+
+
+def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(services),
+        host=settings.bind_address.host,
+        port=settings.bind_address.port,
+        http=BoundedHttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
+        backlog=_BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it is ready and lets held polls go before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _say_ready(self._services)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("stopping")
+        self._services.sessions.release_all()
+        self._services.events.close()
+        await super().shutdown(sockets)
+
+
+def _say_ready(services: Services) -> None:
+    settings = services.settings
+    _log.info(
+        "ready",
+        address=str(settings.bind_address),
+        issuer=services.issuer,
+        staging_dir=str(settings.staging_dir),
+        workers=services.directory.worker_count(),
+        auto_enrollment="on" if services.enrollment.keys else "off",
+    )
+    if services.first_password is not None:
+        # To standard output, not to the log: printed once, at the very first start, for a person to read.
+        sys.stdout.write(
+            f"First sign-in: lyftdata login admin   password: {services.first_password.reveal()}\n"
+            "It is not shown again. Change it with: lyftdata password\n"
+        )
+        sys.stdout.flush()
+
+
+@contextlib.asynccontextmanager
+async def _certificate_kept_fresh(server: uvicorn.Server, settings: ServerSettings) -> AsyncIterator[None]:
+    """Load a certificate again when it is renewed on disk; new connections get it, living ones stay."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        yield
+        return
+    task = asyncio.create_task(_watch_certificate(server, settings.tls_cert, settings.tls_key))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> None:
+    seen = _stamp(cert, key)
+    while True:
+        await asyncio.sleep(_CERT_CHECK_EVERY_S)
+        now = _stamp(cert, key)
+        if now == seen or server.config.ssl is None:
+            continue
+        try:
+            server.config.ssl.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            # Half a renewal (new certificate, old key): keep the one in force and look again.
+            _log.warning("certificate not reloaded", problem=str(error))
+            continue
+        seen = now
+        _log.info("certificate reloaded")
+
+
+def _stamp(*files: Path) -> list[tuple[int, int]]:
+    try:
+        return [(status.st_mtime_ns, status.st_ino) for status in (file.stat() for file in files)]
+    except OSError:
+        return []

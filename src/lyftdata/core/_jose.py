@@ -1,0 +1,134 @@
+"""
+Compact JWS (RFC 7515), read strictly.
+
+joserfc checks signatures; what may be in a header, how long a token may be and what types its claims have is
+decided here, before and after, so that no caller can forget a part of it. Nothing below trusts what it reads:
+names say `unverified` until a signature was checked.
+"""
+
+import base64
+import binascii
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, OctKey, OKPKey
+
+Key = ECKey | OKPKey | OctKey
+
+MAX_TOKEN_LENGTH = 4096
+_MOST_AUDIENCES = 8
+# crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or
+# fetch a URL of the sender's choice.
+_FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
+
+
+class JwsError(Exception):
+    """Not a token we accept; the text is for operators."""
+
+
+def split_unverified(unverified: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Read header and claims of a compact JWS, without checking the signature.
+
+    Raises:
+        JwsError: Too long, not three canonical base64url parts, not JSON objects, or a forbidden header.
+    """
+    if len(unverified) > MAX_TOKEN_LENGTH:
+        raise JwsError(f"It is longer than {MAX_TOKEN_LENGTH} characters.")
+    parts = unverified.split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
+        raise JwsError("It is not a compact JWS.")
+    decoded = [_decode(part) for part in parts]
+    header, claims = _object(decoded[0]), _object(decoded[1])
+    forbidden = _FORBIDDEN_HEADERS & header.keys()
+    if forbidden:
+        raise JwsError(f"Its header holds {min(forbidden)}.")
+    return header, claims
+
+
+def verify_signature(unverified: str, *, key: Key, algorithms: Collection[str]) -> None:
+    """
+    Check the signature, by one of these algorithms only.
+
+    Raises:
+        JwsError: It is not right.
+    """
+    try:
+        with warnings.catch_warnings():
+            # RFC 9864 deprecates the name EdDSA; older clients still use it, and we accept it knowingly.
+            warnings.simplefilter("ignore", SecurityWarning)
+            jws.deserialize_compact(unverified, key, algorithms=list(algorithms))
+    except (JoseError, ValueError, TypeError) as error:
+        raise JwsError("Its signature is not right.") from error
+
+
+def sign(header: dict[str, Any], claims: dict[str, Any], *, key: Key) -> str:
+    """Return a compact JWS."""
+    return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=[header["alg"]])
+
+
+def int_claim(claims: dict[str, Any], name: str) -> int:
+    """
+    Return a NumericDate claim (RFC 7519, section 2) as an integer.
+
+    Raises:
+        JwsError: Missing, not a number, or outside what a date can be.
+    """
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**33:
+        raise JwsError(f"Its claim {name} is missing or no date.")
+    return int(value)
+
+
+def text_claim(claims: dict[str, Any], name: str, *, max_length: int = 256) -> str:
+    """
+    Return a string claim.
+
+    Raises:
+        JwsError: Missing, not a string, empty or too long.
+    """
+    value = claims.get(name)
+    if not isinstance(value, str) or not 1 <= len(value) <= max_length:
+        raise JwsError(f"Its claim {name} is missing or no string of 1 to {max_length} characters.")
+    return value
+
+
+def audience_claim(claims: dict[str, Any]) -> list[str]:
+    """
+    Return `aud` as a list (RFC 7519, section 4.1.3).
+
+    Raises:
+        JwsError: Missing, or neither a string nor a short list of strings.
+    """
+    value = claims.get("aud")
+    audiences = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(audiences, list)
+        or not 1 <= len(audiences) <= _MOST_AUDIENCES
+        or not all(isinstance(a, str) for a in audiences)
+    ):
+        raise JwsError("Its claim aud is missing or no string.")
+    return audiences
+
+
+def _decode(part: str) -> bytes:
+    try:
+        raw = base64.b64decode(part.encode("ascii") + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise JwsError("It is not base64url.") from error
+    # Python ignores bits that no byte is made of; without this a token would have several spellings.
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
+        raise JwsError("It is not canonical base64url.")
+    return raw
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise JwsError("It does not hold a JSON object.") from error
+    return value

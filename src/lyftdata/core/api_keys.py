@@ -1,0 +1,132 @@
+"""
+API keys: `lyftdata_<10 public id>_<32 secret><6 checksum>`, base62, 58 characters.
+
+The prefix lets secret scanners recognise a leaked key; the checksum lets anyone see offline that a key was
+cut or mistyped; the public id finds the record and is no secret; the secret carries more than 190 random bits
+and is kept as a SHA-256 digest (docs/decisions/0003 says why not more slowly).
+"""
+
+import hashlib
+import hmac
+import re
+import zlib
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.records import ApiKeyRecord
+from lyftdata.core.refusals import (
+    ApiKeyExpiredError,
+    ApiKeyNotForWorkerError,
+    ApiKeyRevokedError,
+    MalformedApiKeyError,
+    WrongApiKeyError,
+)
+from lyftdata.core.secret import Secret
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
+_CHECKSUM_LENGTH = 6
+# Compared with when no record has the public id, so that this costs what a wrong secret costs.
+_NO_RECORD = bytes(32)
+
+
+class NewApiKey(msgspec.Struct, frozen=True):
+    """A key just made: its text is shown once, its digest is kept."""
+
+    public_id: str
+    text: Secret
+    digest: bytes
+
+
+class PresentedApiKey(msgspec.Struct, frozen=True):
+    """A key of right form, as somebody presented it; nothing is proved yet."""
+
+    public_id: str
+    digest: bytes
+
+
+def generate_api_key(random_bytes: Callable[[int], bytes]) -> NewApiKey:
+    """Make a key."""
+    public_id = generate_base62(random_bytes, 10)
+    secret = generate_base62(random_bytes, 32)
+    body = f"lyftdata_{public_id}_{secret}"
+    return NewApiKey(public_id, Secret(body + _checksum(body)), _digest(secret))
+
+
+def parse_api_key(unverified: str) -> PresentedApiKey:
+    """
+    Read a key as presented.
+
+    Raises:
+        MalformedApiKeyError: Wrong form or wrong checksum. Anyone can find that out offline, so it may be quick.
+    """
+    match = _FORM.fullmatch(unverified)
+    if match is None:
+        raise MalformedApiKeyError(f"{len(unverified)} characters were sent.")
+    body, public_id, secret, checksum = match.groups()
+    if checksum != _checksum(body):
+        raise MalformedApiKeyError(f"The checksum of {public_id} is wrong: a character was changed.")
+    return PresentedApiKey(public_id, _digest(secret))
+
+
+def verify_api_key(
+    presented: PresentedApiKey, *, record: ApiKeyRecord | None, worker_id: str, now: datetime
+) -> ApiKeyRecord:
+    """
+    Check a presented key against the record of its public id, and that it may be used by this Worker now.
+
+    Whether the Worker exists and may come in is not asked here: the caller asks the directory.
+
+    Args:
+        presented: As `parse_api_key` gave it.
+        record: The record with that public id, or None; the time taken does not tell which.
+        worker_id: The ID that came with the key.
+        now: Aware UTC time.
+
+    Raises:
+        WrongApiKeyError: No such key, or another secret.
+        ApiKeyRevokedError: Revoked.
+        ApiKeyExpiredError: `now >= expires_at`.
+        ApiKeyNotForWorkerError: Issued for other Workers.
+    """
+    right = hmac.compare_digest(presented.digest, _NO_RECORD if record is None else record.digest)
+    if record is None or not right:
+        raise WrongApiKeyError(f"Public id {presented.public_id}.", claimed_worker=worker_id)
+    named = f"API key '{record.name}' ({record.public_id})"
+    if record.revoked_at is not None:
+        raise ApiKeyRevokedError(
+            f"{named} was revoked at {record.revoked_at:%Y-%m-%d %H:%M:%SZ}.", claimed_worker=worker_id
+        )
+    if record.expires_at is not None and now >= record.expires_at:
+        raise ApiKeyExpiredError(
+            f"{named} expired at {record.expires_at:%Y-%m-%d %H:%M:%SZ}.", claimed_worker=worker_id
+        )
+    if not record.for_all_workers and worker_id not in record.worker_ids:
+        raise ApiKeyNotForWorkerError(
+            f"{named} is for {len(record.worker_ids)} other Workers.", claimed_worker=worker_id
+        )
+    return record
+
+
+def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:
+    """Return that many base62 characters, each equally likely."""
+    characters: list[str] = []
+    while len(characters) < length:
+        # 248 is the largest multiple of 62 in a byte; taking the rest too would favour some characters.
+        characters += [_BASE62[byte % 62] for byte in random_bytes(length) if byte < 248]  # noqa: PLR2004
+    return "".join(characters[:length])
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("ascii")).digest()
+
+
+def _checksum(body: str) -> str:
+    number = zlib.crc32(body.encode("ascii"))
+    characters = []
+    for _ in range(_CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        characters.append(_BASE62[digit])
+    return "".join(reversed(characters))

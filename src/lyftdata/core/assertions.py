@@ -1,0 +1,128 @@
+"""
+`private_key_jwt` (RFC 7523, section 3; OpenID Connect Core, section 9): a Worker signs that it is itself.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+import msgspec
+
+from lyftdata.core._clocks import too_late, too_soon
+from lyftdata.core._jose import (
+    JwsError,
+    audience_claim,
+    int_claim,
+    sign,
+    split_unverified,
+    text_claim,
+    verify_signature,
+)
+from lyftdata.core.identity_keys import IdentityKey, PublicIdentityKey, generate_identity_key
+from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
+
+MAX_LIFE_S = 300
+
+# Checked against when the Worker has no key, so that this costs what a wrong signature costs.
+_NOBODY = generate_identity_key().public
+
+
+class VerifiedAssertion(msgspec.Struct, frozen=True):
+    """What a checked assertion leaves to do: spend its `jti`, and remember it until it has died."""
+
+    jti: str
+    expires_at: datetime
+
+
+def make_assertion(
+    key: IdentityKey, *, worker_id: str, audience: str, now: datetime, jti: str, ttl_s: int = 60
+) -> str:
+    """
+    Sign an assertion for one token request.
+
+    Args:
+        key: The Worker's identity key.
+        worker_id: The Worker's ID.
+        audience: The Server's issuer.
+        now: Aware UTC time.
+        jti: Unpredictable, new each time.
+        ttl_s: Life in seconds.
+    """
+    issued = int(now.timestamp())
+    claims = {
+        "iss": worker_id,
+        "sub": worker_id,
+        "aud": audience,
+        "jti": jti,
+        "iat": issued,
+        "exp": issued + ttl_s,
+    }
+    header = {"alg": key.algorithm, "typ": "JWT", "kid": key.public.thumbprint}
+    return sign(header, claims, key=key.jose_key)
+
+
+def unsafe_peek_client_id(unverified: str) -> str | None:
+    """Return `sub` of an assertion that nobody has checked: good for finding the key that checks it, and nothing else."""
+    try:
+        _, claims = split_unverified(unverified)
+        return text_claim(claims, "sub", max_length=128)
+    except JwsError:
+        return None
+
+
+def verify_assertion(
+    unverified: str,
+    *,
+    key: PublicIdentityKey | None,
+    worker_id: str,
+    audiences: Collection[str],
+    now: datetime,
+    leeway_s: int = 30,
+) -> VerifiedAssertion:
+    """
+    Check an assertion. Whether its `jti` was used before is not asked here: the caller spends it.
+
+    Args:
+        unverified: Compact JWS as received, at most 4096 characters.
+        key: The Worker's public identity key; None costs the same time and never passes.
+        worker_id: Who the caller says it is; `iss` and `sub` must both be it.
+        audiences: Accepted `aud` values, compared exactly.
+        now: Aware UTC time.
+        leeway_s: Seconds by which clocks may differ.
+
+    Raises:
+        WrongAssertionError: Malformed, another key, another audience, another Worker, longer than 300 s.
+        AssertionExpiredError: Its times do not contain now; the detail says by how much.
+    """
+    try:
+        header, claims = split_unverified(unverified)
+        algorithms = (key or _NOBODY).algorithms
+        # An access token of ours must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
+        if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
+            raise JwsError("Its typ is not that of an assertion.")
+        verify_signature(unverified, key=(key or _NOBODY).key, algorithms=algorithms)
+        if key is None:
+            raise JwsError("The Worker has no identity key.")
+        return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)
+    except JwsError as error:
+        raise WrongAssertionError(str(error), claimed_worker=worker_id) from error
+
+
+def _check_claims(
+    claims: dict[str, object], *, worker_id: str, audiences: Collection[str], now: datetime, leeway_s: int
+) -> VerifiedAssertion:
+    if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
+        raise JwsError("It speaks of another Worker.")
+    if not set(audience_claim(claims)) & set(audiences):
+        raise JwsError("It is meant for another Server.")
+    jti = text_claim(claims, "jti", max_length=128)
+    expires = int_claim(claims, "exp")
+    # Neither is required by RFC 7523; whichever is there must not lie in the future.
+    starts = max((int_claim(claims, name) for name in ("iat", "nbf") if name in claims), default=0)
+    now_s = now.timestamp()
+    if now_s >= expires + leeway_s:
+        raise AssertionExpiredError(too_late(now_s - expires), claimed_worker=worker_id)
+    if starts > now_s + leeway_s:
+        raise AssertionExpiredError(too_soon(starts - now_s), claimed_worker=worker_id)
+    if expires > now_s + MAX_LIFE_S + leeway_s:
+        raise JwsError(f"It lives longer than {MAX_LIFE_S} seconds.")
+    return VerifiedAssertion(jti, datetime.fromtimestamp(expires, UTC))

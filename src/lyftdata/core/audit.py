@@ -1,0 +1,102 @@
+"""
+The chain that shows when the audit log was changed.
+
+Each event's hash is a keyed hash (HMAC-SHA256) over its number, its content and the hash before it. The key is
+not in the database: whoever can write there cannot make the chain fit again. Removing the last events is found
+by comparing with the head, which is recorded apart.
+"""
+
+import hmac
+from collections.abc import Iterable
+from hashlib import sha256
+
+import msgspec
+
+from lyftdata.core.records import AuditEvent, ChainedAuditEvent
+
+GENESIS = bytes(32)
+"""The hash before the first event."""
+
+# Sorted keys: the same event must give the same bytes wherever it was read from.
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What checking a chain has shown; `first_bad` is the number of the first event that does not fit."""
+
+    ok: bool
+    checked: int
+    head_number: int
+    head_hash: bytes
+    first_bad: int | None = None
+    problem: str = ""
+
+
+def chain_hash(event: AuditEvent, *, number: int, previous: bytes, key: bytes) -> bytes:
+    """
+    Return the 32-byte hash of an event in its place.
+
+    Args:
+        event: Times are hashed in UTC with microseconds.
+        number: From 1, without gaps.
+        previous: Hash of the event before, or GENESIS.
+        key: 32 bytes that the database does not hold.
+    """
+    # The number has a fixed width and the rest is one JSON document: no two contents give the same bytes.
+    message = number.to_bytes(8, "big") + previous + _encoder.encode(event)
+    return hmac.digest(key, message, sha256)
+
+
+def verify_chain(
+    events: Iterable[ChainedAuditEvent],
+    *,
+    key: bytes,
+    start: tuple[int, bytes] = (0, GENESIS),
+    expected_head: tuple[int, bytes] | None = None,
+) -> ChainReport:
+    """
+    Check every link.
+
+    Args:
+        events: In order of number, from the one after `start`.
+        key: As for `chain_hash`.
+        start: Number and hash of the event before the first.
+        expected_head: Number and hash that the last event must have.
+    """
+    number, previous = start
+    checked = 0
+    for chained in events:
+        problem = _problem_of(chained, number=number + 1, previous=previous, key=key)
+        if problem:
+            return ChainReport(
+                ok=False,
+                checked=checked,
+                head_number=number,
+                head_hash=previous,
+                first_bad=number + 1,
+                problem=problem,
+            )
+        number, previous = chained.number, chained.hash
+        checked += 1
+    if expected_head is not None and expected_head != (number, previous):
+        problem = f"The log ends at event {number}, but event {expected_head[0]} was the last one written."
+        return ChainReport(
+            ok=False,
+            checked=checked,
+            head_number=number,
+            head_hash=previous,
+            first_bad=number + 1,
+            problem=problem,
+        )
+    return ChainReport(ok=True, checked=checked, head_number=number, head_hash=previous)
+
+
+def _problem_of(chained: ChainedAuditEvent, *, number: int, previous: bytes, key: bytes) -> str:
+    if chained.number != number:
+        return f"Event {number} is missing: event {chained.number} stands in its place."
+    if chained.previous != previous:
+        return f"Event {number} does not follow from the one before it."
+    expected = chain_hash(chained.event, number=number, previous=previous, key=key)
+    if not hmac.compare_digest(expected, chained.hash):
+        return f"Event {number} was changed after it was written."
+    return ""

@@ -1,0 +1,34 @@
+"""Durations as people write them: `90d`, `15m`, `1h30m`."""
+
+import re
+from datetime import timedelta
+
+from lyftdata.core.errors import InvalidInputError
+
+_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_PART = re.compile(r"(\d{1,9})([smhd])")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+
+
+def parse_duration(text: str) -> timedelta:
+    """
+    Read a duration: numbers with `s`, `m`, `h` or `d`, added up.
+
+    Raises:
+        InvalidInputError: Anything else; a bare number too, since its unit would be a guess.
+    """
+    cleaned = text.strip().lower()
+    if not cleaned.isascii() or not _WHOLE.fullmatch(cleaned):
+        raise InvalidInputError("duration", "must be like 30s, 15m, 12h, 90d or 1h30m")
+    return timedelta(seconds=sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(cleaned)))
+
+
+def format_duration(duration: timedelta) -> str:
+    """Return the shortest form that says the same, in whole seconds: `1h30m`; `0s` for none."""
+    left_s = max(0, int(duration.total_seconds()))
+    parts = []
+    for unit, unit_s in _UNITS_S.items():
+        count, left_s = divmod(left_s, unit_s)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

@@ -1,0 +1,269 @@
+"""
+The enrollment key, and the proof that a Worker knows it.
+
+The Worker never sends the secret. It signs a proof (JWS, HS256) under a key derived from it:
+
+    aud   the Server's issuer: a proof for one Server is nothing to another
+    name  the name it asks for
+    jkt   the thumbprint of its public identity key: a captured proof enrolls nobody else
+    jti, iat, exp   used once, within a minute
+
+Two derived keys, two purposes (HKDF-SHA256, RFC 5869): one signs proofs, one makes the fingerprint by which
+operators name the secret. Neither tells the other or the secret.
+"""
+
+import hmac
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from joserfc.jwk import OctKey
+
+from lyftdata.core._clocks import too_late, too_soon
+from lyftdata.core._jose import (
+    JwsError,
+    audience_claim,
+    int_claim,
+    sign,
+    split_unverified,
+    text_claim,
+    verify_signature,
+)
+from lyftdata.core.api_keys import generate_base62
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.refusals import MalformedProofError, ProofExpiredError, WrongEnrollmentKeyError
+from lyftdata.core.secret import Secret
+
+MIN_ENROLLMENT_KEY_LENGTH = 32
+PUBLISHED_EXAMPLE = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
+PROOF_TYPE = "lyftdata-enrollment-proof+jwt"
+MAX_PROOF_LIFE_S = 60
+
+_MIN_BITS = 96.0
+_LONG_RUN = 8
+
+
+class EnrollmentKey:
+    """The shared secret with what is derived from it; shows nothing of itself."""
+
+    def __init__(self, secret: Secret) -> None:
+        raw = secret.reveal().encode()
+        self._digest = sha256(raw).digest()
+        self._fingerprint_key = _derive(raw, b"lyftdata enrollment fingerprint v1")
+        self.proof_key = OctKey.import_key(_derive(raw, b"lyftdata enrollment proof v1"))
+
+    def fingerprint(self, pepper: bytes) -> str:
+        """
+        Return 16 hex digits that name this secret.
+
+        Args:
+            pepper: A key that the database does not hold: otherwise a weak secret could be guessed from there.
+        """
+        return hmac.digest(pepper, self._fingerprint_key, sha256)[:8].hex()
+
+    def matches(self, unverified: str) -> bool:
+        """Return whether this is the secret itself, in a time that tells nothing about it."""
+        presented = sha256(unverified.encode("utf-8", "surrogateescape")).digest()
+        return hmac.compare_digest(presented, self._digest)
+
+    def __repr__(self) -> str:
+        return "EnrollmentKey(***)"
+
+
+class VerifiedProof(msgspec.Struct, frozen=True):
+    """What a checked proof says; its `jti` must still be spent."""
+
+    fingerprint: str
+    worker_name: str
+    thumbprint: str
+    jti: str
+    expires_at: datetime
+
+
+def generate_enrollment_key(random_bytes: Callable[[int], bytes]) -> Secret:
+    """Make a secret: 43 base62 characters, more than 250 random bits."""
+    return Secret(generate_base62(random_bytes, 43))
+
+
+def check_enrollment_key_length(secret: Secret) -> None:
+    """
+    Refuse a secret that is too short to be safe.
+
+    Raises:
+        InvalidInputError: Fewer than 32 characters.
+    """
+    if len(secret) < MIN_ENROLLMENT_KEY_LENGTH:
+        raise InvalidInputError(
+            "enrollment_key",
+            f"must have at least {MIN_ENROLLMENT_KEY_LENGTH} random characters; "
+            "make one with: lyftdata enrollment generate-key",
+        )
+
+
+def assess_enrollment_key(secret: Secret) -> list[str]:
+    """Return what is weak about a secret, a sentence each; none for one that looks random."""
+    text = secret.reveal()
+    if text == PUBLISHED_EXAMPLE:
+        return [
+            "This is the example published in the documentation: everyone knows it. "
+            "Make your own with: lyftdata enrollment generate-key"
+        ]
+    if _looks_weak(text):
+        return [
+            "This does not look random: it can be guessed. Make one with: lyftdata enrollment generate-key"
+        ]
+    return []
+
+
+def make_proof(
+    key: EnrollmentKey,
+    *,
+    audience: str,
+    worker_name: str,
+    thumbprint: str,
+    now: datetime,
+    jti: str,
+    ttl_s: int = 60,
+) -> str:
+    """
+    Sign a proof for one enrollment.
+
+    Args:
+        key: The shared secret.
+        audience: The Server's issuer.
+        worker_name: The name asked for.
+        thumbprint: RFC 7638 thumbprint of the Worker's public key.
+        now: Aware UTC time.
+        jti: Unpredictable, new each time.
+        ttl_s: Life in seconds, at most 60.
+    """
+    issued = int(now.timestamp())
+    claims = {
+        "aud": audience,
+        "name": worker_name,
+        "jkt": thumbprint,
+        "jti": jti,
+        "iat": issued,
+        "exp": issued + ttl_s,
+    }
+    return sign({"alg": "HS256", "typ": PROOF_TYPE}, claims, key=key.proof_key)
+
+
+def looks_like_proof(unverified: str) -> bool:
+    """Return whether this wants to be a proof; anything else is taken for the secret itself."""
+    try:
+        header, _ = split_unverified(unverified)
+    except JwsError:
+        return False
+    return header.get("typ") == PROOF_TYPE
+
+
+def verify_proof(
+    unverified: str,
+    *,
+    keys: Sequence[tuple[str, EnrollmentKey]],
+    audience: str,
+    now: datetime,
+    leeway_s: int = 30,
+) -> VerifiedProof:
+    """
+    Check a proof.
+
+    Whether its `jti` was used before, and whether name and key are those of the request, the caller asks.
+
+    Args:
+        unverified: Compact JWS as received, at most 4096 characters.
+        keys: Fingerprint and key, the current one first, then the previous.
+        audience: This Server's issuer.
+        now: Aware UTC time.
+        leeway_s: Seconds by which clocks may differ.
+
+    Raises:
+        WrongEnrollmentKeyError: Not signed with any of the keys.
+        MalformedProofError: Rightly signed, but for another Server, too long-lived, or a claim is missing.
+        ProofExpiredError: Its times do not contain now; the detail says by how much.
+    """
+    try:
+        header, claims = split_unverified(unverified)
+    except JwsError as error:
+        raise WrongEnrollmentKeyError(str(error)) from error
+    claimed = claims.get("name") if isinstance(claims.get("name"), str) else ""
+    fingerprint = _find_key(unverified, keys, claimed=str(claimed))
+    try:
+        return _check_claims(
+            header, claims, fingerprint=fingerprint, audience=audience, now=now, leeway_s=leeway_s
+        )
+    except JwsError as error:
+        raise MalformedProofError(str(error), claimed_worker=str(claimed)) from error
+
+
+def _find_key(unverified: str, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
+    matching = []
+    for fingerprint, key in keys:
+        try:
+            verify_signature(unverified, key=key.proof_key, algorithms=["HS256"])
+        except JwsError:
+            continue
+        matching.append(fingerprint)
+    if not matching:
+        raise WrongEnrollmentKeyError("A proof was sent.", claimed_worker=claimed)
+    return matching[0]
+
+
+def _check_claims(
+    header: dict[str, object],
+    claims: dict[str, object],
+    *,
+    fingerprint: str,
+    audience: str,
+    now: datetime,
+    leeway_s: int,
+) -> VerifiedProof:
+    if header.get("typ") != PROOF_TYPE:
+        raise JwsError("Its typ is not that of a proof.")
+    if audience_claim(claims) != [audience]:
+        raise JwsError(f"It is meant for '{audience_claim(claims)[0]}', and this Server is '{audience}'.")
+    name, thumbprint = text_claim(claims, "name"), text_claim(claims, "jkt", max_length=43)
+    jti = text_claim(claims, "jti", max_length=128)
+    issued, expires = int_claim(claims, "iat"), int_claim(claims, "exp")
+    if not 0 < expires - issued <= MAX_PROOF_LIFE_S:
+        raise JwsError(f"It lives longer than {MAX_PROOF_LIFE_S} seconds.")
+    now_s = now.timestamp()
+    if now_s >= expires + leeway_s:
+        raise ProofExpiredError(too_late(now_s - expires), claimed_worker=name)
+    if issued > now_s + leeway_s:
+        raise ProofExpiredError(too_soon(issued - now_s), claimed_worker=name)
+    # Remembered for as long as it could pass, leeway included.
+    return VerifiedProof(fingerprint, name, thumbprint, jti, datetime.fromtimestamp(expires + leeway_s, UTC))
+
+
+def _looks_weak(text: str) -> bool:
+    counts = Counter(text)
+    entropy = -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values()) * len(text)
+    return entropy < _MIN_BITS or _repeats(text) or _longest_run(text) >= _LONG_RUN
+
+
+def _repeats(text: str) -> bool:
+    """Return whether the text is a shorter piece said over and over."""
+    return any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1))
+
+
+def _longest_run(text: str) -> int:
+    """Return the length of the longest run of neighbours such as `abcdef`, `987654` or `aaaa`."""
+    longest = run = 1
+    step_before = None
+    for before, after in itertools.pairwise(text):
+        step = ord(after) - ord(before)
+        run = run + 1 if step == step_before and abs(step) <= 1 else 2 if abs(step) <= 1 else 1
+        longest, step_before = max(longest, run), step
+    return longest
+
+
+def _derive(raw: bytes, info: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(raw)

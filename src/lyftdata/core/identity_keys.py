@@ -1,0 +1,132 @@
+"""
+Workers' key pairs: P-256 (ES256) for our own agent; Ed25519 from other clients too.
+
+The public half is what a Worker is known by: canonical JWK and RFC 7638 thumbprint. The private half never
+leaves the Worker.
+"""
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey
+
+from lyftdata.core.errors import InvalidInputError
+
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_COORDINATE_LENGTH = 43  # 32 bytes in base64url
+_ALGORITHMS = {"P-256": ("ES256",), "Ed25519": ("Ed25519", "EdDSA")}
+
+
+class PublicIdentityKey(msgspec.Struct, frozen=True):
+    """
+    The public half of an identity key.
+
+    `canonical_jwk` holds the required members only, sorted (RFC 7638, section 3.2); `algorithms` are the `alg`
+    values that this key may sign with.
+    """
+
+    canonical_jwk: str
+    thumbprint: str
+    algorithms: tuple[str, ...]
+    key: ECKey | OKPKey
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the JWK as an object."""
+        return msgspec.json.decode(self.canonical_jwk, type=dict[str, str])
+
+
+class IdentityKey:
+    """A Worker's own key pair; shows itself by its thumbprint only."""
+
+    algorithm = "ES256"
+
+    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
+        self._private = private
+        self.jose_key = ECKey.import_key(self.to_pem())
+        self.public = parse_public_jwk(self.jose_key.as_dict(private=False))
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "IdentityKey":
+        """
+        Read PKCS #8 PEM.
+
+        Raises:
+            InvalidInputError: Not a P-256 private key.
+        """
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError) as error:
+            raise InvalidInputError("identity_key", "is not a private key in PEM form") from error
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+            raise InvalidInputError("identity_key", "is not a P-256 key")
+        return cls(private)
+
+    def to_pem(self) -> bytes:
+        """Return PKCS #8 PEM, not encrypted: for the Worker's own file of mode 0600."""
+        return self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def __repr__(self) -> str:
+        return f"IdentityKey({self.public.thumbprint})"
+
+
+def generate_identity_key() -> IdentityKey:
+    """Make a P-256 key pair."""
+    return IdentityKey(ec.generate_private_key(ec.SECP256R1()))
+
+
+def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
+    """
+    Read a public key as a client sent it (RFC 7517).
+
+    Raises:
+        InvalidInputError: Private members are in it, it is no P-256 or Ed25519 key, or the point is not on the curve.
+    """
+    if _PRIVATE_MEMBERS & unverified.keys():
+        # Refused rather than trimmed: whoever sends a private key once has lost it.
+        raise InvalidInputError(
+            "jwks", "holds a private key: send the public half only, and make a new key pair"
+        )
+    required = _required_members(unverified)
+    kind = ECKey if required["kty"] == "EC" else OKPKey
+    try:
+        key = kind.import_key(dict(required))
+        _ = key.public_key  # builds the point: one that is not on the curve fails here
+    except (JoseError, ValueError, TypeError) as error:
+        raise InvalidInputError("jwks", "is not a valid public key") from error
+    canonical = msgspec.json.encode(dict(sorted(required.items()))).decode()
+    digest = hashlib.sha256(canonical.encode()).digest()
+    thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return PublicIdentityKey(canonical, thumbprint, _ALGORITHMS[required["crv"]], key)
+
+
+@functools.lru_cache(maxsize=20_000)
+def load_public_key(canonical_jwk: str) -> PublicIdentityKey:
+    """Return a key that the store holds; it was checked when it came."""
+    return parse_public_jwk(msgspec.json.decode(canonical_jwk, type=dict[str, str]))
+
+
+def _required_members(unverified: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members that make the key, and refuse other kinds of key and contradicting hints."""
+    kind = (str(unverified.get("kty")), str(unverified.get("crv")))
+    names = {("EC", "P-256"): ("crv", "kty", "x", "y"), ("OKP", "Ed25519"): ("crv", "kty", "x")}.get(kind)
+    if names is None:
+        raise InvalidInputError("jwks", "must be a P-256 or an Ed25519 key")
+    if unverified.get("use", "sig") != "sig":
+        raise InvalidInputError("jwks", "must be for signatures (use)")
+    if unverified.get("alg", _ALGORITHMS[kind[1]][0]) not in _ALGORITHMS[kind[1]]:
+        raise InvalidInputError("jwks", "alg does not fit the key")
+    members = {name: unverified.get(name) for name in names}
+    if not all(
+        isinstance(members[name], str) and len(str(members[name])) == _COORDINATE_LENGTH for name in names[2:]
+    ):
+        raise InvalidInputError("jwks", "its coordinates must be 32 bytes in base64url")
+    return {name: str(value) for name, value in members.items()}

@@ -1,0 +1,160 @@
+"""
+The Server's signing keys: what they are, how they are kept, and when they change.
+
+Rotation with overlap: the next key is published a day before it signs, so that whoever keeps a JWKS has seen
+it; the last one stays published until its last token has died.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from joserfc.jwk import ECKey, OKPKey
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.records import SigningKeyRecord
+
+_NONCE_BYTES = 12
+
+
+class KeyDecryptionError(LyftdataError):
+    """The Server's secret key is not the one its signing keys were encrypted with."""
+
+    code = "signing_key_decryption_failed"
+
+
+class VerificationKey(msgspec.Struct, frozen=True):
+    """The public half of a signing key, and the one algorithm it is for."""
+
+    kid: str
+    algorithm: str
+    key: ECKey | OKPKey
+
+
+class SigningKey:
+    """A key that signs worker tokens; shows itself by its `kid` only."""
+
+    def __init__(
+        self, algorithm: str, private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    ) -> None:
+        self.algorithm = algorithm
+        self.private = private
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.jose_key: ECKey | OKPKey = (ECKey if algorithm == "ES256" else OKPKey).import_key(pem)
+        self.kid = self.jose_key.thumbprint()
+        public = type(self.jose_key).import_key(self.jose_key.as_dict(private=False))
+        self.verification = VerificationKey(self.kid, algorithm, public)
+
+    def public_jwk(self) -> dict[str, str]:
+        """Return the JWK to publish (RFC 7517, section 4)."""
+        jwk = {key: str(value) for key, value in self.jose_key.as_dict(private=False).items()}
+        return jwk | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.algorithm}, {self.kid})"
+
+
+def generate_signing_key(algorithm: str) -> SigningKey:
+    """Make a key for `ES256` or `Ed25519`; its `kid` is its RFC 7638 thumbprint."""
+    if algorithm == "ES256":
+        return SigningKey(algorithm, ec.generate_private_key(ec.SECP256R1()))
+    if algorithm == "Ed25519":
+        return SigningKey(algorithm, ed25519.Ed25519PrivateKey.generate())
+    msg = f"no signing algorithm of ours: {algorithm}"
+    raise ValueError(msg)
+
+
+def encrypt_signing_key(key: SigningKey, *, kek: bytes, nonce: bytes) -> bytes:
+    """
+    Return the private half under AES-256-GCM, the nonce in front.
+
+    Args:
+        key: The key to keep.
+        kek: 32 bytes that the database does not hold.
+        nonce: 12 random bytes, never used twice with one `kek`.
+    """
+    plain = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    # The kid is bound in: a record's key cannot be swapped for another record's.
+    return nonce + AESGCM(kek).encrypt(nonce, plain, key.kid.encode())
+
+
+def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
+    """
+    Return the key of a record.
+
+    Raises:
+        KeyDecryptionError: Another `kek`, or the record was changed.
+    """
+    nonce, sealed = record.encrypted_private_key[:_NONCE_BYTES], record.encrypted_private_key[_NONCE_BYTES:]
+    try:
+        plain = AESGCM(kek).decrypt(nonce, sealed, record.kid.encode())
+    except InvalidTag as error:
+        raise KeyDecryptionError(
+            "The signing keys in the database cannot be decrypted: this is not the secret key they were made with.",
+            hint="Restore secret.key of the data directory, or LYFTDATA_SECRET_KEY, from where the database came from.",
+        ) from error
+    private = load_der_private_key(plain, password=None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise KeyDecryptionError("A signing key in the database is of a kind we do not know.")
+    return SigningKey(record.algorithm, private)
+
+
+class RotationPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When keys change; `token_ttl` is the longest life of a token."""
+
+    token_ttl: timedelta
+    rotate_every: timedelta = timedelta(days=30)
+    publish_ahead: timedelta = timedelta(hours=24)
+
+
+class RotationPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is due; `create_signs_from` is None when there is nothing to wait for."""
+
+    create: bool = False
+    create_signs_from: datetime | None = None
+    retire: list[tuple[str, datetime]] = []
+    remove: list[str] = []
+
+
+def active_key(records: Sequence[SigningKeyRecord], now: datetime) -> SigningKeyRecord:
+    """Return the key that signs now: the newest whose time has come."""
+    started = [record for record in records if record.signs_from <= now]
+    # A clock that was set back must not leave the Server without a key.
+    return max(started or records, key=lambda record: (record.signs_from, record.kid))
+
+
+def plan_rotation(
+    records: Sequence[SigningKeyRecord], *, now: datetime, policy: RotationPolicy
+) -> RotationPlan:
+    """
+    Say what is due: a next key, an end for keys that were replaced, the removal of keys whose tokens have died.
+
+    Carrying the plan out and asking again gives an empty plan.
+    """
+    if not records:
+        return RotationPlan(create=True)
+    active = active_key(records, now)
+    upcoming = [record for record in records if record.signs_from > active.signs_from]
+    due = active.signs_from + policy.rotate_every
+    create = not upcoming and now >= due - policy.publish_ahead
+    return RotationPlan(
+        create=create,
+        create_signs_from=max(due, now + policy.publish_ahead) if create else None,
+        retire=[
+            (record.kid, now + policy.token_ttl + policy.publish_ahead)
+            for record in records
+            if record.signs_from < active.signs_from and record.retires_at is None
+        ],
+        remove=[
+            record.kid for record in records if record.retires_at is not None and now >= record.retires_at
+        ],
+    )

@@ -1,0 +1,125 @@
+"""
+Names, IDs and labels: what each may look like, and how text from strangers is made safe to show.
+
+Every parser takes text as received and returns it as it is kept, or raises InvalidInputError naming the field.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Labels
+
+MAX_LABELS = 32
+_MAX_WORKER_NAME = 64
+_MAX_LABEL_PART = 63
+
+_WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
+_API_KEY_NAME = re.compile(r"[A-Za-z0-9_-]{5,50}")
+_OPERATOR_NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+# Printable ASCII without the two characters that the one-line form uses to separate.
+_LABEL_VALUE = re.compile(r"[ -+\--<>-~]{0,63}")
+
+# Crockford's base32: no letter that is read as another.
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+RandomBytes = Callable[[int], bytes]
+
+
+def parse_worker_id(text: str) -> str:
+    """Read a Worker ID: 1 to 64 ASCII letters, digits, `.` and `-`, starting with a letter or digit."""
+    if not _WORKER_ID.fullmatch(text):
+        raise InvalidInputError(
+            "id", "must be 1 to 64 ASCII letters, digits, '.' or '-', starting with a letter or digit"
+        )
+    return text
+
+
+def parse_worker_name(text: str) -> str:
+    """Read a Worker name: 1 to 64 printable characters, trimmed and in Unicode's composed form (NFC)."""
+    name = unicodedata.normalize("NFC", text).strip()
+    # Format characters (bidi overrides, zero-width) are not printable either: two names must not look alike by them.
+    if not 1 <= len(name) <= _MAX_WORKER_NAME or not name.isprintable():
+        raise InvalidInputError("name", "must be 1 to 64 printable characters")
+    return name
+
+
+def parse_api_key_name(text: str) -> str:
+    """Read an API key's name: 5 to 50 letters, digits, `-` and `_`."""
+    if not _API_KEY_NAME.fullmatch(text):
+        raise InvalidInputError("name", "must be 5 to 50 ASCII letters, digits, '-' or '_'")
+    return text
+
+
+def parse_operator_name(text: str) -> str:
+    """Read an operator's name: 1 to 64 lower-case letters, digits, `.`, `-` and `_`, starting with a letter."""
+    if not _OPERATOR_NAME.fullmatch(text):
+        raise InvalidInputError(
+            "name",
+            "must be 1 to 64 lower-case ASCII letters, digits, '.', '-' or '_', starting with a letter",
+        )
+    return text
+
+
+def parse_labels(labels: Mapping[str, str]) -> Labels:
+    """Check labels: at most 32; keys of 1 to 63 letters, digits and `._/-`; values of up to 63 printable ASCII."""
+    if len(labels) > MAX_LABELS:
+        raise InvalidInputError("labels", f"must be at most {MAX_LABELS}")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            raise InvalidInputError(
+                "labels",
+                "keys must be 1 to 63 ASCII letters, digits, '.', '_', '-' or '/', starting with a letter or digit",
+            )
+        if not _LABEL_VALUE.fullmatch(value) or value != value.strip():
+            raise InvalidInputError(
+                "labels",
+                f"values must be at most {_MAX_LABEL_PART} printable ASCII characters without ',' and '='",
+            )
+    return dict(labels)
+
+
+def parse_label_text(text: str) -> Labels:
+    """Read the one-line form `zone=eu-1,gpu`; a label given twice is refused rather than guessed at."""
+    labels: dict[str, str] = {}
+    for part in text.split(","):
+        if not part.strip():
+            continue
+        key, _, value = part.strip().partition("=")
+        if key.strip() in labels:
+            raise InvalidInputError("labels", "a key comes twice")
+        labels[key.strip()] = value.strip()
+    return parse_labels(labels)
+
+
+def format_labels(labels: Mapping[str, str]) -> str:
+    """Return the one-line form, sorted by key."""
+    return ",".join(f"{key}={value}" if value else key for key, value in sorted(labels.items()))
+
+
+def generate_worker_id(random_bytes: RandomBytes) -> str:
+    """Return a new Worker ID: `w-` and 16 characters (80 random bits)."""
+    return "w-" + _crockford(random_bytes, 16).lower()
+
+
+def generate_reference(random_bytes: RandomBytes) -> str:
+    """Return a new refusal reference: 8 characters (40 random bits)."""
+    return _crockford(random_bytes, 8)
+
+
+def clean_text(text: str, max_length: int = 128) -> str:
+    """
+    Make a stranger's text safe for a log line, a terminal or a page's text.
+
+    What is not printable (control characters, line ends, terminal escapes, bidi overrides, lone surrogates)
+    becomes U+FFFD; the rest is cut to `max_length` characters.
+    """
+    # Cut first: the work must not grow with what a stranger sends.
+    return "".join(character if character.isprintable() else "\ufffd" for character in text[:max_length])
+
+
+def _crockford(random_bytes: RandomBytes, length: int) -> str:
+    # 32 divides 256, so the low five bits of a random byte are unbiased.
+    return "".join(_CROCKFORD[byte & 31] for byte in random_bytes(length))

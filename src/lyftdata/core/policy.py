@@ -1,0 +1,76 @@
+"""
+Who may do what: one table of action and role, narrow by default. And what happens to a name that is taken.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from lyftdata.core.errors import ForbiddenError
+from lyftdata.core.records import Role, Strategy, WorkerRecord
+from lyftdata.core.refusals import NameInUseError
+
+_EVERY_OPERATOR = frozenset({Role.ADMIN, Role.VIEWER})
+_ADMINS = frozenset({Role.ADMIN})
+
+ACTIONS: Mapping[str, frozenset[Role]] = {
+    "workers.read": _EVERY_OPERATOR,
+    "workers.write": _ADMINS,
+    "api_keys.read": _EVERY_OPERATOR,
+    "api_keys.write": _ADMINS,
+    "enrollment.read": _EVERY_OPERATOR,
+    "refusals.read": _EVERY_OPERATOR,
+    "audit.read": _EVERY_OPERATOR,
+    "audit.verify": _EVERY_OPERATOR,
+    "events.read": _EVERY_OPERATOR,
+    "operators.read": _EVERY_OPERATOR,
+    "operators.write": _ADMINS,
+    "own_account": _EVERY_OPERATOR,
+    "sessions.revoke_any": _ADMINS,
+}
+"""Every action of the admin API and the roles that may take it; what is not here nobody may do."""
+
+
+def is_allowed(action: str, *, role: Role) -> bool:
+    """Return whether a role may take an action; an action that is not in the table may be taken by nobody."""
+    return role in ACTIONS.get(action, frozenset())
+
+
+def check_allowed(action: str, *, role: Role) -> None:
+    """
+    Refuse an action that a role may not take.
+
+    Raises:
+        ForbiddenError: Not in the table for this role.
+    """
+    if not is_allowed(action, role=role):
+        raise ForbiddenError(f"The role {role.value} may not do this ({action}).", hint="Ask an admin.")
+
+
+class NamePolicy(StrEnum):
+    """What happens when a Worker with another identity key enrolls under a name that is taken."""
+
+    SUPERSEDE_OFFLINE = "supersede-offline"
+    REJECT = "reject"
+    ALLOW = "allow"
+
+
+def decide_same_name(
+    *, policy: NamePolicy, holder: WorkerRecord, holder_online: bool
+) -> Literal["supersede", "coexist"]:
+    """
+    Decide what becomes of the holder of a name when a newcomer with another key asks for it.
+
+    Raises:
+        NameInUseError: The newcomer must wait or take another name.
+    """
+    if policy is NamePolicy.ALLOW:
+        return "coexist"
+    if holder.strategy is Strategy.API_KEY:
+        # An operator made that entry: knowing the enrollment key must not be enough to push it aside.
+        raise NameInUseError("The holder was added by an operator and is never superseded.")
+    if policy is NamePolicy.REJECT:
+        raise NameInUseError("The name policy is 'reject': delete or rename the holder first.")
+    if holder_online:
+        raise NameInUseError("The holder is connected.")
+    return "supersede"

@@ -1,0 +1,124 @@
+"""
+Start-up settings: one table an audience, read once, every fault reported at once.
+
+A setting comes from its flag, else from its environment variable, else, if it is a secret, from the file that
+`X_FILE` names. Messages name variables and never repeat the value of a secret.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from lyftdata.core.errors import InvalidInputError, SettingsError
+
+PREFIX = "LYFTDATA_"
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One row of a table of settings.
+
+    `parse` raises InvalidInputError; its message follows the variable's name, so it begins with "must". A
+    secret has no flag: the command line shows in `ps`. A switch's flag takes no value.
+    """
+
+    name: str
+    field: str
+    parse: Callable[[str], Any]
+    default: Any = None
+    default_doc: str
+    doc: str
+    flag: str | None = None
+    secret: bool = False
+    is_switch: bool = False
+
+
+def read_settings(
+    table: Sequence[Setting],
+    *,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    read_file: Callable[[str], str],
+    known_elsewhere: frozenset[str] = frozenset(),
+) -> tuple[dict[str, Any], list[str]]:
+    """
+    Read a table of settings.
+
+    Args:
+        table: The settings.
+        environ: Environment variables. An empty value counts as unset.
+        flags: By flag; None counts as not given.
+        read_file: Gives the text of the file that an `X_FILE` names; raises OSError or UnicodeDecodeError.
+        known_elsewhere: Names that another program of ours reads; not warned about.
+
+    Returns:
+        The values by field, and warnings, a sentence each.
+
+    Raises:
+        SettingsError: Names every fault.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for setting in table:
+        try:
+            values[setting.field] = _read(setting, environ, flags, read_file)
+        except InvalidInputError as error:
+            problems.append(f"{error.field}: {error.message}.")
+    if problems:
+        raise SettingsError(problems)
+    return values, list(_unknown_names(table, environ, known_elsewhere))
+
+
+def _read(
+    setting: Setting,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    read_file: Callable[[str], str],
+) -> Any:
+    flag = flags.get(setting.flag) if setting.flag else None
+    if flag is not None:
+        return _parse(setting, flag, source=str(setting.flag))
+    text = environ.get(setting.name, "")
+    if setting.secret:
+        file = environ.get(f"{setting.name}_FILE", "")
+        if file and text:
+            raise InvalidInputError(setting.name, f"is set, and so is {setting.name}_FILE; unset one of them")
+        if file:
+            return _parse(setting, _file_text(setting, file, read_file), source=f"{setting.name}_FILE")
+    return _parse(setting, text, source=setting.name) if text else setting.default
+
+
+def _parse(setting: Setting, text: str, *, source: str) -> Any:
+    try:
+        return setting.parse(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(source, error.message) from error
+
+
+def _file_text(setting: Setting, path: str, read_file: Callable[[str], str]) -> str:
+    source = f"{setting.name}_FILE"
+    try:
+        text = read_file(path)
+    except OSError as error:
+        raise InvalidInputError(source, f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(source, f"{path} is not a text file") from error
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise InvalidInputError(source, f"{path} is empty")
+    return text
+
+
+def _unknown_names(
+    table: Sequence[Setting], environ: Mapping[str, str], known_elsewhere: frozenset[str]
+) -> Iterator[str]:
+    known = set(known_elsewhere)
+    for setting in table:
+        known |= {setting.name, f"{setting.name}_FILE"} if setting.secret else {setting.name}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f" Did you mean {near[0]}?" if near else ""
+            yield f"{name} is not a setting and is ignored.{guess}"

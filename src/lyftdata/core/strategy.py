@@ -1,0 +1,137 @@
+"""
+Which strategy a Worker uses: a pure function of its settings and of what its directory holds.
+
+| the Worker has                                                  | it uses                  |
+|-----------------------------------------------------------------|--------------------------|
+| an ID and an API key                                            | the API key              |
+| a stored identity for this Server (and nothing that contradicts)| that identity            |
+| a name and an enrollment key                                    | Auto-Enrollment          |
+| anything else                                                   | nothing: it does not start |
+
+A stored identity is chosen before any enrollment key is looked at: that key may be gone, used up or rotated.
+"""
+
+import msgspec
+
+from lyftdata.core.errors import SettingsError
+
+ID = "LYFTDATA_WORKER_ID"
+KEY = "LYFTDATA_WORKER_API_KEY"
+NAME = "LYFTDATA_WORKER_NAME"
+SECRET = "LYFTDATA_AUTO_ENROLLMENT_KEY"  # noqa: S105 - a variable's name
+DIRECTORY = "LYFTDATA_JOBS_DIR"
+
+
+class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Worker was given; of secrets only whether they are there."""
+
+    worker_id: str | None
+    has_api_key: bool
+    worker_name: str | None
+    has_enrollment_key: bool
+    server_url: str
+
+
+class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a Worker's directory says it is: an auto-enrolled Worker of one Server.
+
+    `server_url` is the LYFTDATA_URL it enrolled by, `issuer` what that Server called itself; `worker_name` the
+    name it enrolled under.
+    """
+
+    issuer: str
+    server_url: str
+    worker_id: str
+    worker_name: str
+
+
+class UseApiKey(msgspec.Struct, frozen=True):
+    """Log in with an API key."""
+
+    worker_id: str
+
+
+class UseStoredIdentity(msgspec.Struct, frozen=True):
+    """Log in with the identity key in the Worker's directory."""
+
+    identity: StoredIdentity
+
+
+class Enroll(msgspec.Struct, frozen=True):
+    """Enroll under this name."""
+
+    worker_name: str
+
+
+Choice = UseApiKey | UseStoredIdentity | Enroll
+
+
+def choose_strategy(inputs: WorkerInputs, stored: StoredIdentity | None) -> Choice:
+    """
+    Choose the one strategy that the settings and the directory agree on.
+
+    Raises:
+        SettingsError: They do not; one sentence names every variable at fault and what to set or unset.
+    """
+    wants_api_key = inputs.worker_id is not None or inputs.has_api_key
+    if wants_api_key:
+        return _api_key(inputs, stored)
+    if stored is not None:
+        return _stored(inputs, stored)
+    return _enroll(inputs)
+
+
+def _api_key(inputs: WorkerInputs, stored: StoredIdentity | None) -> UseApiKey:
+    if inputs.has_enrollment_key:
+        given = " and ".join(
+            name for name, there in ((ID, inputs.worker_id), (KEY, inputs.has_api_key)) if there
+        )
+        raise _refuse(
+            f"{given} and {SECRET} belong to two strategies, and a Worker uses exactly one: "
+            f"unset {SECRET} to use an API key, or unset {given} to enroll."
+        )
+    if stored is not None:
+        raise _refuse(
+            f"The Worker's directory ({DIRECTORY}) holds the identity of the auto-enrolled Worker '{stored.worker_id}': "
+            f"unset {ID} and {KEY} to be that Worker, or set {DIRECTORY} to a directory of this Worker's own."
+        )
+    if inputs.worker_id is None:
+        raise _refuse(f"{KEY} is set without {ID}: set {ID} to the ID of the Worker on the Server.")
+    if not inputs.has_api_key:
+        raise _refuse(
+            f"{ID} is set without {KEY}: set {KEY} to an API key, or, to enroll, unset {ID} and set {NAME} and {SECRET}."
+        )
+    return UseApiKey(inputs.worker_id)
+
+
+def _stored(inputs: WorkerInputs, stored: StoredIdentity) -> UseStoredIdentity:
+    if inputs.worker_name is not None and inputs.worker_name != stored.worker_name:
+        raise _refuse(
+            f"{NAME} is '{inputs.worker_name}', but the directory ({DIRECTORY}) holds the identity of Worker "
+            f"'{stored.worker_name}' ({stored.worker_id}): unset {NAME}, or set {DIRECTORY} to a directory of this Worker's own."
+        )
+    if inputs.server_url != stored.server_url:
+        raise _refuse(
+            f"LYFTDATA_URL is {inputs.server_url}, but the directory ({DIRECTORY}) holds an identity at the Server "
+            f"{stored.server_url}: set LYFTDATA_URL to that Server, or set {DIRECTORY} to another directory to enroll anew."
+        )
+    return UseStoredIdentity(stored)
+
+
+def _enroll(inputs: WorkerInputs) -> Enroll:
+    if inputs.worker_name is not None and inputs.has_enrollment_key:
+        return Enroll(inputs.worker_name)
+    if inputs.has_enrollment_key:
+        raise _refuse(f"{SECRET} is set without {NAME}: set {NAME} to the name this Worker is to have.")
+    if inputs.worker_name is not None:
+        raise _refuse(
+            f"{NAME} is set without a credential: set {SECRET} to enroll, or {ID} and {KEY} to use an API key."
+        )
+    raise _refuse(
+        f"This Worker has no credential: set {ID} and {KEY} (API key), or {NAME} and {SECRET} (Auto-Enrollment)."
+    )
+
+
+def _refuse(problem: str) -> SettingsError:
+    return SettingsError([problem])

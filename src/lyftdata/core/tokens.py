@@ -1,0 +1,190 @@
+"""
+Worker tokens: JWTs of type `at+jwt` (RFC 9068), short-lived, signed by the Server.
+
+Signing assembles the compact form here instead of asking joserfc for it: with our own key and a header that is
+the same each time that is 24 µs in the place of 43 (ES256). Checking goes through joserfc.
+"""
+
+import base64
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from lyftdata.core._jose import JwsError, split_unverified, verify_signature
+from lyftdata.core.keyring import SigningKey, VerificationKey
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
+
+_ES256 = ec.ECDSA(SHA256())
+
+
+class TokenClaims(msgspec.Struct, frozen=True):
+    """
+    What a worker token says (RFC 9068, section 2.2).
+
+    `cred` names the credential and the epoch of the Worker entry it was minted under: what must still stand
+    for the token to be good.
+    """
+
+    iss: str
+    sub: str
+    client_id: str
+    aud: str | list[str]
+    jti: str
+    iat: int
+    exp: int
+    worker_name: str
+    auth_strategy: str
+    labels: dict[str, str]
+    cred: str
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """The credential behind a token: an API key by public id, or an identity key by thumbprint."""
+
+    kind: Literal["key", "jkt"]
+    value: str
+    epoch: int
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(TokenClaims)
+
+
+def format_credential(kind: Literal["key", "jkt"], value: str, epoch: int) -> str:
+    """Return the `cred` claim."""
+    return f"{kind}.{value}.{epoch}"
+
+
+@functools.lru_cache(maxsize=50_000)
+def parse_credential(text: str) -> Credential:
+    """
+    Read the `cred` claim of a token that was checked.
+
+    Raises:
+        WrongTokenError: Not one that we have written.
+    """
+    kind, _, rest = text.partition(".")
+    value, _, epoch = rest.rpartition(".")
+    if kind not in {"key", "jkt"} or not value or not (epoch.isascii() and epoch.isdigit()):
+        raise WrongTokenError("Its claim cred cannot be read.")
+    return Credential("key" if kind == "key" else "jkt", value, int(epoch))
+
+
+def mint_worker_token(
+    *,
+    signer: SigningKey,
+    issuer: str,
+    audience: str,
+    worker: WorkerRecord,
+    credential: str,
+    now: datetime,
+    ttl_s: int,
+    jti: str,
+) -> str:
+    """
+    Sign a token for a Worker that has just proved who it is.
+
+    Args:
+        signer: The key that signs now.
+        issuer: The Server.
+        audience: Who the token is meant for.
+        worker: The entry as it is now.
+        credential: As `format_credential` gives it.
+        now: Aware UTC time.
+        ttl_s: Life in seconds.
+        jti: Unpredictable, new each time.
+    """
+    issued = int(now.timestamp())
+    claims = TokenClaims(
+        iss=issuer,
+        sub=worker.id,
+        client_id=worker.id,
+        aud=audience,
+        jti=jti,
+        iat=issued,
+        exp=issued + ttl_s,
+        worker_name=worker.name,
+        auth_strategy=worker.strategy.value,
+        labels=worker.labels,
+        cred=credential,
+    )
+    message = _header(signer.algorithm, signer.kid) + _base64url(_encoder.encode(claims))
+    return (message + b"." + _base64url(_signature(signer, message))).decode()
+
+
+def verify_worker_token(
+    unverified_token: str,
+    *,
+    keys: Mapping[str, VerificationKey],
+    issuer: str,
+    audience: str,
+    now: datetime,
+) -> TokenClaims:
+    """
+    Check a worker's bearer token and return the claims it proves.
+
+    Whether the Worker was revoked since is not asked here: the caller asks the directory.
+
+    Args:
+        unverified_token: Compact JWS as received, at most 4096 characters.
+        keys: Verification keys by `kid`; a retired key stays until its last token has died.
+        issuer: The one `iss` accepted, compared exactly.
+        audience: The one `aud` accepted, compared exactly.
+        now: Aware UTC time.
+
+    Raises:
+        WrongTokenError: Malformed, an unknown `kid`, an `alg` that is not that key's, a bad signature, another
+            issuer or audience.
+        TokenExpiredError: `now >= exp`, from that very second (RFC 7519, section 4.1.4).
+    """
+    try:
+        header, _ = split_unverified(unverified_token)
+        # An ID token or an assertion must not pass as an access token (RFC 9068, section 4).
+        if str(header.get("typ")).lower() not in {"at+jwt", "application/at+jwt"}:
+            raise JwsError("Its typ is not at+jwt.")
+        key = keys.get(str(header.get("kid")))
+        if key is None or header.get("alg") != key.algorithm:
+            raise JwsError("Its kid and alg are none of this Server's keys.")
+        verify_signature(unverified_token, key=key.key, algorithms=[key.algorithm])
+        claims = _decode_claims(unverified_token)
+    except JwsError as error:
+        raise WrongTokenError(str(error)) from error
+    if claims.iss != issuer or audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
+        raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)
+    if claims.sub != claims.client_id:
+        raise WrongTokenError("sub and client_id differ.", claimed_worker=claims.sub)
+    if now.timestamp() >= claims.exp:
+        raise TokenExpiredError(claimed_worker=claims.sub)
+    return claims
+
+
+def _decode_claims(token: str) -> TokenClaims:
+    payload = token.split(".")[1]
+    try:
+        return _decoder.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise JwsError("Its claims are not those of a worker token.") from error
+
+
+def _signature(signer: SigningKey, message: bytes) -> bytes:
+    if isinstance(signer.private, ec.EllipticCurvePrivateKey):
+        # JOSE wants r and s side by side, 32 bytes each (RFC 7518, section 3.4), not ASN.1.
+        r, s = decode_dss_signature(signer.private.sign(message, _ES256))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    return signer.private.sign(message)
+
+
+@functools.lru_cache(maxsize=8)
+def _header(algorithm: str, kid: str) -> bytes:
+    return _base64url(_encoder.encode({"alg": algorithm, "kid": kid, "typ": "at+jwt"})) + b"."
+
+
+def _base64url(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")

@@ -1,0 +1,201 @@
+"""
+Who gets a token.
+
+API key (RFC 6749, section 4.4, with `client_secret_basic` or `client_secret_post`):
+  1. The Worker sends its ID and its key.
+  2. The key is split into public id and secret; an unknown id costs the same as a wrong secret.
+  3. SHA-256 of the secret is compared with the stored digest in constant time.
+  4. The key must be live, in date and allowed for this Worker.
+  5. The entry must exist, be of strategy `api_key`, and be enabled.
+  6. A token is signed.
+
+Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion in the place of 2 to 4.
+
+Nothing here waits: no database, no slow hash. Whoever calls records the refusal and the use.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.api_keys import parse_api_key, verify_api_key
+from lyftdata.core.assertions import verify_assertion
+from lyftdata.core.identity_keys import load_public_key
+from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.refusals import (
+    SupersededError,
+    TokenRevokedError,
+    UnknownWorkerError,
+    WorkerDisabledError,
+    WrongStrategyError,
+)
+from lyftdata.core.secret import Secret
+from lyftdata.core.tokens import Credential, format_credential, mint_worker_token, parse_credential
+from lyftdata.server.clock import Clock, RandomBytes, random_id
+from lyftdata.server.directory import Directory
+from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.replay import SpentAssertions
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A Worker that has just proved who it is, and with what; `credential` goes into its token."""
+
+    worker: WorkerRecord
+    credential: str
+    api_key: ApiKeyRecord | None = None
+
+
+class Admission:
+    """Checks Workers' credentials against the directory and signs their tokens."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        signing_keys: SigningKeys,
+        issuer: str,
+        token_ttl_s: int,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._directory = directory
+        self._signing_keys = signing_keys
+        self._issuer = issuer
+        # RFC 7523, section 3: the token endpoint may name itself; newer clients name the issuer.
+        self._audiences = (issuer, f"{issuer}/oauth2/token")
+        self._token_ttl_s = token_ttl_s
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self.spent = SpentAssertions()
+
+    def admit_api_key(self, worker_id: str, unverified_key: Secret) -> Admitted:
+        """
+        Check a Worker ID and an API key.
+
+        Raises:
+            RefusedError: The cause says why; the key is checked before anything is said about the Worker.
+        """
+        presented = parse_api_key(unverified_key.reveal())
+        record = verify_api_key(
+            presented,
+            record=self._directory.find_api_key(presented.public_id),
+            worker_id=worker_id,
+            now=self._clock(),
+        )
+        worker = self._directory.find_worker(worker_id)
+        if worker is None:
+            raise UnknownWorkerError(f"API key '{record.name}' is right, the ID is not.")
+        if worker.strategy is not Strategy.API_KEY:
+            raise WrongStrategyError(f"API key '{record.name}' was sent for an auto-enrolled Worker.")
+        check_entry(worker)
+        return Admitted(worker, format_credential("key", record.public_id, worker.epoch), record)
+
+    def admit_assertion(self, worker_id: str, unverified_assertion: str) -> Admitted:
+        """
+        Check an assertion signed by a Worker's identity key.
+
+        Raises:
+            RefusedError: The cause says why; a Worker that has no identity key costs a check all the same.
+        """
+        now = self._clock()
+        worker = self._directory.find_worker(worker_id)
+        jwk = worker.public_jwk if worker is not None else None
+        try:
+            assertion = verify_assertion(
+                unverified_assertion,
+                key=None if jwk is None else load_public_key(jwk),
+                worker_id=worker_id,
+                audiences=self._audiences,
+                now=now,
+            )
+        except Exception as error:
+            if worker is None:
+                raise UnknownWorkerError("An assertion was sent for it.") from error
+            if jwk is None:
+                raise WrongStrategyError(
+                    "A signed assertion was sent for a Worker of strategy api_key."
+                ) from error
+            raise
+        worker = expect(worker)
+        self.spent.spend(worker_id, assertion, now_s=now.timestamp())
+        check_entry(worker)
+        return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch))
+
+    def mint(self, admitted: Admitted) -> str:
+        """Sign a worker token (RFC 9068) for a Worker that was just admitted."""
+        return mint_worker_token(
+            signer=self._signing_keys.signer,
+            issuer=self._issuer,
+            audience=self._issuer,
+            worker=admitted.worker,
+            credential=admitted.credential,
+            now=self._clock(),
+            ttl_s=self._token_ttl_s,
+            jti=random_id(self._random_bytes),
+        )
+
+
+def expect(worker: WorkerRecord | None) -> WorkerRecord:
+    """Narrow the type where the check before has proved it; default deny if it ever has not."""
+    if worker is None:
+        raise UnknownWorkerError
+    return worker
+
+
+def check_entry(worker: WorkerRecord) -> None:
+    """
+    Refuse a Worker that has proved its key but may not come in.
+
+    Raises:
+        SupersededError: Another Worker has taken its name.
+        WorkerDisabledError: An operator has disabled it.
+    """
+    if worker.superseded_by is not None:
+        raise SupersededError(f"Superseded by {worker.superseded_by}.", claimed_worker=worker.id)
+    if not worker.enabled:
+        raise WorkerDisabledError(claimed_worker=worker.id)
+
+
+def check_still_good(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> WorkerRecord:
+    """
+    Ask whether what a token was minted from still stands; a signature alone cannot know.
+
+    Returns:
+        The entry as it is now (its name or labels may have changed since the token was signed).
+
+    Raises:
+        TokenRevokedError: Worker gone, disabled or superseded; credential revoked, expired or taken away.
+    """
+    worker = directory.find_worker(worker_id)
+    if worker is None:
+        raise TokenRevokedError("The Worker was deleted.", claimed_worker=worker_id)
+    problem = why_not_good(directory, worker, parse_credential(credential), now=now)
+    if problem:
+        raise TokenRevokedError(problem, claimed_worker=worker_id)
+    return worker
+
+
+def why_not_good(directory: Directory, worker: WorkerRecord, credential: Credential, *, now: datetime) -> str:
+    """Return why a token's credential no longer stands for this Worker, or the empty string."""
+    if worker.superseded_by is not None:
+        return "The Worker was superseded."
+    if not worker.enabled:
+        return "The Worker is disabled."
+    if credential.epoch != worker.epoch:
+        return "The token is from before the Worker was disabled or made anew."
+    if credential.kind == "jkt":
+        return "" if credential.value == worker.thumbprint else "The Worker's identity key has changed."
+    return why_key_not_good(directory.find_api_key(credential.value), worker, now=now)
+
+
+def why_key_not_good(key: ApiKeyRecord | None, worker: WorkerRecord, *, now: datetime) -> str:
+    """Return why an API key no longer stands for this Worker, or the empty string."""
+    if key is None or worker.strategy is not Strategy.API_KEY:
+        return "The API key is gone."
+    if key.revoked_at is not None:
+        return "The API key was revoked."
+    if key.expires_at is not None and now >= key.expires_at:
+        return "The API key has expired."
+    if not key.for_all_workers and worker.id not in key.worker_ids:
+        return "The API key is no longer for this Worker."
+    return ""

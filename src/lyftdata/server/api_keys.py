@@ -1,0 +1,178 @@
+"""What operators do to API keys. The key itself is in the answer to `issue` and `rotate`, and nowhere else ever."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from lyftdata.core.api_keys import NewApiKey, generate_api_key
+from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.names import parse_api_key_name
+from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server.actor import Actor
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx, api_keys, workers
+
+_LONGEST_LIFE = timedelta(days=3650)
+
+
+class IssuedKey(msgspec.Struct, frozen=True):
+    """A key just made: the record to keep and the text to show once."""
+
+    record: ApiKeyRecord
+    text: Secret
+
+
+class ApiKeys:
+    """Issues, rotates and revokes API keys."""
+
+    def __init__(self, *, store: Store, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._store = store
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def issue(
+        self, name: str, *, worker_ids: Sequence[str] | None, expires_in: timedelta | None, actor: Actor
+    ) -> IssuedKey:
+        """
+        Make a key for every Worker of strategy `api_key`, or only for those named.
+
+        Args:
+            name: 5 to 50 letters, digits, `-`, `_`; unique.
+            worker_ids: None for all; otherwise at least one, each of strategy `api_key`.
+            expires_in: Life from now; None for no end.
+            actor: Who issues it.
+
+        Raises:
+            InvalidInputError: The name or the life breaks its rule, or no Worker is named.
+            NotFoundError: One of the Workers does not exist.
+            ConflictError: `api_key_name_taken`; `wrong_strategy` for an auto-enrolled Worker.
+        """
+        if worker_ids is not None and not worker_ids:
+            raise InvalidInputError("worker_ids", "name at least one Worker, or leave it out for all")
+        issued = self._make(parse_api_key_name(name), worker_ids, _checked_life(expires_in), actor)
+
+        def op(tx: WriteTx) -> None:
+            for worker_id in worker_ids or ():
+                _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
+            self.insert(tx, issued.record, actor)
+
+        await self._store.write(op)
+        return issued
+
+    async def rotate(self, name: str, *, grace: timedelta, actor: Actor) -> IssuedKey:
+        """
+        Make the next generation of a key; the one before works until the grace is over.
+
+        Raises:
+            NotFoundError: No such key.
+            ConflictError: `api_key_revoked`: a revoked key is not brought back.
+            InvalidInputError: The grace is negative or longer than 90 days.
+        """
+        if not timedelta(0) <= grace <= timedelta(days=90):
+            raise InvalidInputError("grace_s", "must be from 0 to 7776000 seconds (90 days)")
+        now = self._clock()
+
+        def op(tx: WriteTx) -> IssuedKey:
+            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+            if newest.revoked_at is not None:
+                raise ConflictError(
+                    "api_key_revoked", f"API key '{name}' was revoked.", hint="Issue a new key."
+                )
+            life = None if newest.expires_at is None else newest.expires_at - newest.created_at
+            issued = self._make_like(newest, life, actor)
+            api_keys.rotate_api_key(tx, issued.record, previous_expire_at=now + grace)
+            details = {
+                "generation": str(issued.record.generation),
+                "grace_s": str(int(grace.total_seconds())),
+            }
+            tx.audit(actor.did("api_key.rotated", f"api_key:{name}", at=now, details=details))
+            return issued
+
+        return await self._store.write(op)
+
+    async def revoke(self, name: str, *, actor: Actor) -> list[ApiKeyRecord]:
+        """
+        Revoke a key in every generation: its Workers are cut off at once. Revoking twice changes nothing.
+
+        Raises:
+            NotFoundError: No such key.
+        """
+        now = self._clock()
+
+        def op(tx: WriteTx) -> list[ApiKeyRecord]:
+            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+            if newest.revoked_at is not None:
+                return api_keys.find_by_name(tx.conn, name)
+            tx.audit(actor.did("api_key.revoked", f"api_key:{name}", at=now))
+            return api_keys.revoke_api_key(tx, name, now)
+
+        return await self._store.write(op)
+
+    def make_for_worker(self, worker: WorkerRecord, actor: Actor) -> IssuedKey:
+        """Return a key for one Worker alone, named after it; the caller inserts it with the Worker."""
+        return self._make(_name_for(worker, self._random_bytes), [worker.id], None, actor)
+
+    def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
+        """Write a key that was just made, with its audit event."""
+        api_keys.insert_api_key(tx, record)
+        scope = "all" if record.for_all_workers else ",".join(sorted(record.worker_ids))
+        details = {"public_id": record.public_id, "workers": scope}
+        tx.audit(actor.did("api_key.issued", f"api_key:{record.name}", at=record.created_at, details=details))
+
+    def _make(
+        self, name: str, worker_ids: Sequence[str] | None, life: timedelta | None, actor: Actor
+    ) -> IssuedKey:
+        now = self._clock()
+        key: NewApiKey = generate_api_key(self._random_bytes)
+        record = ApiKeyRecord(
+            public_id=key.public_id,
+            name=name,
+            digest=key.digest,
+            for_all_workers=worker_ids is None,
+            worker_ids=frozenset(worker_ids or ()),
+            created_at=now,
+            created_by=f"operator:{actor.operator}",
+            expires_at=None if life is None else now + life,
+        )
+        return IssuedKey(record, key.text)
+
+    def _make_like(self, before: ApiKeyRecord, life: timedelta | None, actor: Actor) -> IssuedKey:
+        scope = None if before.for_all_workers else sorted(before.worker_ids)
+        issued = self._make(before.name, scope, life, actor)
+        record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
+        return IssuedKey(record, issued.text)
+
+
+def newest_generation(generations: Sequence[ApiKeyRecord], name: str) -> ApiKeyRecord:
+    """
+    Return the generation of a key that counts.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if not generations:
+        raise NotFoundError("api_key", name)
+    return max(generations, key=lambda record: record.generation)
+
+
+def _checked_life(expires_in: timedelta | None) -> timedelta | None:
+    if expires_in is not None and not timedelta(0) < expires_in <= _LONGEST_LIFE:
+        raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
+    return expires_in
+
+
+def _check_can_use_keys(worker: WorkerRecord) -> None:
+    if worker.strategy is not Strategy.API_KEY:
+        raise ConflictError(
+            "wrong_strategy",
+            f"Worker '{worker.id}' is auto-enrolled: it has an identity key of its own and uses no API key.",
+        )
+
+
+def _name_for(worker: WorkerRecord, random_bytes: RandomBytes) -> str:
+    """Return a key name that fits the rule and is free: a Worker's ID may be too short, too long or hold dots."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)[:38]
+    return f"{stem}-key-{random_bytes(3).hex()}"

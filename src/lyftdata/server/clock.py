@@ -1,0 +1,25 @@
+"""Where the Server's time and randomness come from, so that a test can put itself in their place."""
+
+import base64
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Gives the time now, aware UTC."""
+
+RandomBytes = Callable[[int], bytes]
+"""Gives that many unpredictable bytes."""
+
+
+def utc_now() -> datetime:
+    """Return the time now, aware UTC."""
+    return datetime.now(UTC)
+
+
+random_bytes: RandomBytes = secrets.token_bytes
+
+
+def random_id(source: RandomBytes) -> str:
+    """Return 22 characters of base64url that nobody can guess and that never repeat (128 bits)."""
+    return base64.urlsafe_b64encode(source(16)).rstrip(b"=").decode()

@@ -1,0 +1,67 @@
+"""
+Every Worker entry and API key that admission needs, in memory.
+
+Admission answers from here and never from the database: that is what keeps the token path free of I/O, and
+what makes an unknown ID cost the same time as a known one (a dictionary is asked either way). The directory
+is changed in the event loop right after the commit that changed the truth and before that commit's caller is
+answered, so whoever was told "revoked" can rely on it. It is never aged out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lyftdata.core.records import ApiKeyRecord, WorkerRecord
+from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
+
+
+class Directory:
+    """Worker entries by ID and identity key, API keys by public id; read from any thread, changed in one."""
+
+    def __init__(self, workers: Iterable[WorkerRecord], api_keys: Iterable[ApiKeyRecord]) -> None:
+        self._workers = {worker.id: worker for worker in workers}
+        self._api_keys = {key.public_id: key for key in api_keys}
+        self._enrolled_with: dict[str, int] = {}
+        for worker in self._workers.values():
+            self._count_enrollment(worker, +1)
+
+    def find_worker(self, worker_id: str) -> WorkerRecord | None:
+        """Return the entry with this ID, or None."""
+        return self._workers.get(worker_id)
+
+    def find_api_key(self, public_id: str) -> ApiKeyRecord | None:
+        """Return the API key with this public id, or None."""
+        return self._api_keys.get(public_id)
+
+    def workers(self) -> Iterator[WorkerRecord]:
+        """Iterate over every Worker entry."""
+        return iter(self._workers.values())
+
+    def worker_count(self) -> int:
+        """Return the number of Worker entries."""
+        return len(self._workers)
+
+    def enrolled_with(self, fingerprint: str) -> int:
+        """Return how many entries came with the enrollment key of this fingerprint."""
+        return self._enrolled_with.get(fingerprint, 0)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take over what a commit changed."""
+        for change in changes:
+            match change:
+                case WorkerChanged(worker_id=worker_id, record=record):
+                    self._replace_worker(worker_id, record)
+                case ApiKeyChanged(public_id=public_id, record=None):
+                    self._api_keys.pop(public_id, None)
+                case ApiKeyChanged(public_id=public_id, record=ApiKeyRecord() as record):
+                    self._api_keys[public_id] = record
+
+    def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
+        before = self._workers.pop(worker_id, None)
+        if before is not None:
+            self._count_enrollment(before, -1)
+        if record is not None:
+            self._workers[worker_id] = record
+            self._count_enrollment(record, +1)
+
+    def _count_enrollment(self, worker: WorkerRecord, step: int) -> None:
+        if worker.enrolled_with is not None:
+            self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step

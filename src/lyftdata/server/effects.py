@@ -1,0 +1,128 @@
+"""
+What a committed change does to Workers that are connected right now.
+
+Called in the event loop after the commit and before the operator is answered: when `disable` returns, the
+Worker's session is already over.
+"""
+
+from collections.abc import Sequence
+
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.refusals import (
+    ApiKeyNotForWorkerError,
+    ApiKeyRevokedError,
+    RefusedError,
+    SupersededError,
+    WorkerDeletedError,
+    WorkerDisabledError,
+)
+from lyftdata.core.tokens import parse_credential
+from lyftdata.server.clock import Clock
+from lyftdata.server.directory import Directory
+from lyftdata.server.events import Event, Events
+from lyftdata.server.refusal_log import RefusalLog
+from lyftdata.server.sessions import Directive, Session, Sessions
+from lyftdata.server.traces import TraceLog
+from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
+
+_RENEW = Directive(kind="renew", reason="Name or labels have changed.")
+
+
+class Effects:
+    """Carries changes from the store to the directory, the sessions and the listeners."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        sessions: Sessions,
+        refusals: RefusalLog,
+        traces: TraceLog,
+        events: Events,
+        clock: Clock,
+    ) -> None:
+        self._directory = directory
+        self._sessions = sessions
+        self._refusals = refusals
+        self._traces = traces
+        self._events = events
+        self._clock = clock
+
+    def on_change(self, changes: Sequence[Change]) -> None:
+        """Take over a commit's changes; the directory first, so that nobody acts on the old state."""
+        before = {
+            c.worker_id: self._directory.find_worker(c.worker_id)
+            for c in changes
+            if isinstance(c, WorkerChanged)
+        }
+        self._directory.apply(changes)
+        for change in changes:
+            match change:
+                case WorkerChanged(worker_id=worker_id):
+                    self._worker_changed(worker_id, before[worker_id])
+                case ApiKeyChanged(public_id=public_id):
+                    self._key_changed(public_id)
+
+    def presence_changed(self, worker_id: str) -> None:
+        """Tell listeners that a Worker came online or went offline."""
+        if not self._sessions.is_online(worker_id):
+            self._traces.worker_left(worker_id, at=self._clock())
+        self._events.publish(Event("worker", worker_id))
+
+    def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
+        now = self._directory.find_worker(worker_id)
+        session = self._sessions.find(worker_id)
+        if session is not None:
+            self._check(session, renew=now is not None and before is not None and _says_other(before, now))
+        if now is None:
+            self._traces.forget(worker_id)
+        self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
+
+    def _key_changed(self, public_id: str) -> None:
+        for worker_id in self._sessions.online_with_key(public_id):
+            session = self._sessions.find(worker_id)
+            if session is not None:
+                self._check(session, renew=False)
+
+    def _check(self, session: Session, *, renew: bool) -> None:
+        refused = self._why_stop(session)
+        if refused is not None:
+            answer = self._refusals.record(refused, address=session.boot.address, limited=False)
+            self._sessions.stop(session.worker_id, stop_directive(refused, answer.reference))
+        elif renew:
+            self._sessions.tell(session.worker_id, _RENEW)
+
+    def _why_stop(self, session: Session) -> RefusedError | None:
+        """Return the cause for which a connected Worker must go, or None."""
+        worker = self._directory.find_worker(session.worker_id)
+        claimed = session.worker_id
+        credential = parse_credential(session.credential)
+        if worker is None:
+            return WorkerDeletedError(claimed_worker=claimed)
+        if worker.superseded_by is not None:
+            return SupersededError(f"Superseded by {worker.superseded_by}.", claimed_worker=claimed)
+        if not worker.enabled or worker.epoch != credential.epoch:
+            return WorkerDisabledError(claimed_worker=claimed)
+        if credential.kind == "jkt":
+            return None
+        return self._why_key_stops(credential.value, worker)
+
+    def _why_key_stops(self, public_id: str, worker: WorkerRecord) -> RefusedError | None:
+        key = self._directory.find_api_key(public_id)
+        if key is None or key.revoked_at is not None:
+            name = "" if key is None else f"API key '{key.name}'."
+            return ApiKeyRevokedError(name, claimed_worker=worker.id)
+        if not key.for_all_workers and worker.id not in key.worker_ids:
+            return ApiKeyNotForWorkerError(f"API key '{key.name}'.", claimed_worker=worker.id)
+        return None
+
+
+def stop_directive(refused: RefusedError, reference: str) -> Directive:
+    """Say to a Worker that has proved its key why it must stop, and whether it may come back by itself."""
+    return Directive(
+        kind="stop", code=refused.code, final=refused.final, reason=refused.meaning, reference=reference
+    )
+
+
+def _says_other(before: WorkerRecord, now: WorkerRecord) -> bool:
+    return before.name != now.name or before.labels != now.labels

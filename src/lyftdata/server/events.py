@@ -1,0 +1,60 @@
+"""
+What happens, told to whoever is listening right now: `lyftdata workers watch` and the operator's pages.
+
+A listener that does not read is dropped rather than waited for: it can connect again and read the list.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+_MOST_WAITING = 1_000
+_MOST_LISTENERS = 200
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something about a Worker changed: `kind` is `worker` or `worker_deleted`."""
+
+    kind: str
+    worker_id: str
+
+
+class Events:
+    """A small publish-and-subscribe of Worker events, in one process."""
+
+    def __init__(self) -> None:
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to every listener; never waits."""
+        for queue in list(self._listeners):
+            try:
+                queue.put_nowait(event)
+            except asyncio.QueueFull:
+                self._drop(queue)
+
+    def has_room(self) -> bool:
+        """Return whether one more listener may come."""
+        return len(self._listeners) < _MOST_LISTENERS
+
+    async def listen(self) -> AsyncIterator[Event]:
+        """Yield events from now on, until the Server stops or the listener falls too far behind."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
+        self._listeners.add(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._listeners.discard(queue)
+
+    def close(self) -> None:
+        """Let every listener go."""
+        for queue in list(self._listeners):
+            self._drop(queue)
+
+    def _drop(self, queue: asyncio.Queue[Event | None]) -> None:
+        self._listeners.discard(queue)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)

@@ -1,0 +1,142 @@
+"""
+What operators do to Worker entries. Each use case is one transaction with its audit event in it.
+"""
+
+import msgspec
+
+from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
+from lyftdata.core.records import Labels, Strategy, WorkerRecord
+from lyftdata.server.actor import Actor
+from lyftdata.server.api_keys import ApiKeys, IssuedKey
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.enrollment import first_epoch
+from lyftdata.store import Store, WriteTx, workers
+
+
+class Fleet:
+    """Adds, renames, labels, disables, enables and deletes Workers."""
+
+    def __init__(self, *, store: Store, api_keys: ApiKeys, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._store = store
+        self._api_keys = api_keys
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def add(
+        self, name: str, *, worker_id: str | None, labels: Labels, issue_key: bool, actor: Actor
+    ) -> tuple[WorkerRecord, IssuedKey | None]:
+        """
+        Create a Worker for strategy `api_key`, and a key for it alone if asked.
+
+        Raises:
+            InvalidInputError: Name, ID or a label breaks its rule.
+            ConflictError: `worker_id_taken`, `worker_name_taken`.
+        """
+        record = self._new_entry(name, worker_id, labels, actor)
+        issued = self._api_keys.make_for_worker(record, actor) if issue_key else None
+
+        def op(tx: WriteTx) -> None:
+            workers.insert_worker(tx, record, unique_name=True)
+            tx.audit(
+                actor.did(
+                    "worker.created", _subject(record), at=record.created_at, details={"name": record.name}
+                )
+            )
+            if issued is not None:
+                self._api_keys.insert(tx, issued.record, actor)
+
+        await self._store.write(op)
+        return record, issued
+
+    async def change(
+        self,
+        worker_id: str,
+        *,
+        name: str | None = None,
+        labels: Labels | None = None,
+        enabled: bool | None = None,
+        actor: Actor,
+    ) -> WorkerRecord:
+        """
+        Rename, label, disable or enable a Worker; what is None stays as it is.
+
+        Raises:
+            InvalidInputError: Name or a label breaks its rule.
+            NotFoundError: No such Worker.
+            ConflictError: `worker_name_taken`.
+        """
+        new_name = None if name is None else parse_worker_name(name)
+        new_labels = None if labels is None else parse_labels(labels)
+
+        def op(tx: WriteTx) -> WorkerRecord:
+            record = workers.get_worker(tx.conn, worker_id)
+            if new_name is not None and new_name != record.name:
+                record = self._rename(tx, record, new_name, actor)
+            if new_labels is not None and new_labels != record.labels:
+                record = self._relabel(tx, record, new_labels, actor)
+            if enabled is not None and enabled != record.enabled:
+                record = self._switch(tx, record, actor, enabled=enabled)
+            return record
+
+        return await self._store.write(op)
+
+    async def delete(self, worker_id: str, *, actor: Actor) -> WorkerRecord:
+        """
+        Remove a Worker's entry; keys issued for it alone are then keys for nobody.
+
+        Raises:
+            NotFoundError: No such Worker.
+        """
+
+        def op(tx: WriteTx) -> WorkerRecord:
+            record = workers.delete_worker(tx, worker_id)
+            details = {"name": record.name, "strategy": record.strategy.value}
+            tx.audit(actor.did("worker.deleted", _subject(record), at=self._clock(), details=details))
+            return record
+
+        return await self._store.write(op)
+
+    def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
+        now = self._clock()
+        return WorkerRecord(
+            id=generate_worker_id(self._random_bytes) if worker_id is None else parse_worker_id(worker_id),
+            name=parse_worker_name(name),
+            strategy=Strategy.API_KEY,
+            labels=parse_labels(labels),
+            epoch=first_epoch(now),
+            created_at=now,
+            created_by=f"operator:{actor.operator}",
+        )
+
+    def _rename(self, tx: WriteTx, record: WorkerRecord, name: str, actor: Actor) -> WorkerRecord:
+        workers.ensure_name_free(tx.conn, name, besides=record.id)
+        details = {"from": record.name, "to": name}
+        return self._replace(tx, record, actor, "worker.renamed", details, name=name)
+
+    def _relabel(self, tx: WriteTx, record: WorkerRecord, labels: Labels, actor: Actor) -> WorkerRecord:
+        details = {"labels": ",".join(sorted(f"{key}={value}" for key, value in labels.items()))}
+        return self._replace(tx, record, actor, "worker.labelled", details, labels=labels)
+
+    def _switch(self, tx: WriteTx, record: WorkerRecord, actor: Actor, *, enabled: bool) -> WorkerRecord:
+        # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled.
+        epoch = record.epoch if enabled else record.epoch + 1
+        action = "worker.enabled" if enabled else "worker.disabled"
+        return self._replace(tx, record, actor, action, {}, enabled=enabled, epoch=epoch)
+
+    def _replace(
+        self,
+        tx: WriteTx,
+        record: WorkerRecord,
+        actor: Actor,
+        action: str,
+        details: dict[str, str],
+        **fields: object,
+    ) -> WorkerRecord:
+        changed: WorkerRecord = msgspec.structs.replace(record, **fields)
+        workers.replace_worker(tx, changed)
+        tx.audit(actor.did(action, _subject(record), at=self._clock(), details=details))
+        return changed
+
+
+def _subject(record: WorkerRecord) -> str:
+    return f"worker:{record.id}"

@@ -1,0 +1,53 @@
+"""
+Counters for Prometheus.
+
+Anyone may read them, so they must not tell an attacker what a refusal does not: unproven refusals are one
+number, whatever their cause. Otherwise a wrong key could be told from an unknown Worker by looking at which
+counter grew. Operators read causes from `lyftdata refusals`.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from lyftdata.core.refusals import RefusedError
+
+
+class Metrics:
+    """The Server's counters, in a registry of their own so that two Servers in one process stay apart."""
+
+    def __init__(self, *, online: Callable[[], int], workers: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        tokens = Counter(
+            "lyftdata_tokens_total", "Worker tokens signed.", ["strategy"], registry=self._registry
+        )
+        self._tokens = {name: tokens.labels(name) for name in ("api_key", "auto_enrollment")}
+        self._enrollments = Counter(
+            "lyftdata_enrollments_total", "Worker entries made by Auto-Enrollment.", registry=self._registry
+        )
+        self._refusals = Counter(
+            "lyftdata_refusals_total",
+            "Attempts turned down, by what the caller proved.",
+            ["cause"],
+            registry=self._registry,
+        )
+        Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
+            online
+        )
+        Gauge("lyftdata_workers", "Worker entries.", registry=self._registry).set_function(workers)
+
+    def token_signed(self, strategy: str) -> None:
+        """Count a token."""
+        self._tokens[strategy].inc()
+
+    def enrolled(self) -> None:
+        """Count a Worker entry made by Auto-Enrollment."""
+        self._enrollments.inc()
+
+    def refused(self, refused: RefusedError) -> None:
+        """Count a refusal, naming the cause only where the caller learnt it too."""
+        self._refusals.labels(refused.code if refused.proved else "unproven").inc()
+
+    def render(self) -> bytes:
+        """Return the exposition text."""
+        return generate_latest(self._registry)

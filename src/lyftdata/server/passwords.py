@@ -1,0 +1,61 @@
+"""
+Operators' passwords: Argon2id (RFC 9106), in a thread, a few at a time.
+
+Only people's passwords are hashed slowly. API keys carry more than 128 random bits, so there is nothing to
+guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast.md).
+"""
+
+import asyncio
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+
+MIN_PASSWORD_LENGTH = 12
+_MAX_PASSWORD_LENGTH = 1024
+# Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
+_MOST_AT_ONCE = 2
+
+
+class Passwords:
+    """Hashes and checks passwords without holding up the event loop."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
+        # Checked when nobody has the name that was given, so that this costs the same time.
+        self._nobody = self._hasher.hash("nobody has this password")
+
+    async def hash(self, password: Secret) -> str:
+        """Return the Argon2id hash (PHC string) of a password."""
+        async with self._gate:
+            return await asyncio.to_thread(self._hasher.hash, password.reveal())
+
+    async def matches(self, password: Secret, password_hash: str | None) -> bool:
+        """Return whether the password is the one hashed; None costs the same time and is never right."""
+        async with self._gate:
+            right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
+        return right and password_hash is not None
+
+    def _verify(self, password: Secret, password_hash: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password.reveal())
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+def check_new_password(password: Secret, *, operator: str) -> None:
+    """
+    Refuse a password that is too short, too long or the operator's own name.
+
+    Raises:
+        InvalidInputError: With the rule.
+    """
+    if not MIN_PASSWORD_LENGTH <= len(password) <= _MAX_PASSWORD_LENGTH:
+        raise InvalidInputError(
+            "password", f"must have {MIN_PASSWORD_LENGTH} to {_MAX_PASSWORD_LENGTH} characters"
+        )
+    if operator.lower() in password.reveal().lower() and len(password) < len(operator) + MIN_PASSWORD_LENGTH:
+        raise InvalidInputError("password", "must not be made of the operator's name")

@@ -1,0 +1,82 @@
+"""Errors of the admin API as RFC 9457 problems."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from lyftdata.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    LyftdataError,
+    NotFoundError,
+)
+from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
+from lyftdata.server.wire import NO_STORE, OAuthError
+
+_STATUS: dict[type[LyftdataError], int] = {
+    InvalidInputError: 422,
+    NotFoundError: 404,
+    ConflictError: 409,
+    ForbiddenError: 403,
+    NotSignedInError: 401,
+    LoginFailedError: 401,
+    LoginLockedError: 429,
+}
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+    """Return `application/problem+json`; `code` is stable, `detail` is for people."""
+    headers = dict(NO_STORE) | more.pop("headers", {})
+    body = {
+        "type": f"urn:lyftdata:problem:{code}",
+        "title": code.replace("_", " "),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **{key: value for key, value in more.items() if value},
+    }
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Turn every error of ours, FastAPI's and Starlette's into a problem."""
+    app.add_exception_handler(LyftdataError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, LyftdataError)  # noqa: S101 - narrows the type; installed for this class alone
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, OAuthError):
+        status = error.status
+    headers = {}
+    if status == 401:  # noqa: PLR2004
+        headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'
+    if isinstance(error, LoginLockedError):
+        headers["Retry-After"] = str(error.wait_s)
+    field = error.field if isinstance(error, InvalidInputError) else None
+    return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    # Only the rule is repeated, never the input: it may be a password in the wrong field.
+    return problem(422, "invalid_input", f"{field or 'body'}: {first['msg']}", field=field)
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    return problem(500, "internal_error", "The Server failed; its log says why.")

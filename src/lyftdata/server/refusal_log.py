@@ -1,0 +1,107 @@
+"""
+Where refusals go: counted, written down in batches, limited per address, and answered.
+
+The Worker's side and the operator's side meet at the reference. It is drawn at random for each attempt: one
+that depended on the cause would tell an attacker which of two attempts failed for the same reason.
+"""
+
+import msgspec
+
+from lyftdata.core.names import clean_text, generate_reference
+from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.core.records import RefusalAttempt
+from lyftdata.core.refusals import RateLimitedError, RefusedError
+from lyftdata.log import get_logger
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.metrics import Metrics
+from lyftdata.store import Store, refusals
+
+_log = get_logger(__name__)
+
+# What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
+_MOST_PENDING = 2_000
+_MOST_LIMITED_ADDRESSES = 10_000
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the caller may know of a refusal; `retry_after_s` is set when it comes too often."""
+
+    refused: RefusedError
+    reference: str
+    retry_after_s: int | None = None
+
+
+class RefusalLog:
+    """Takes every refusal, decides what the caller may know of it, and keeps the whole reason for operators."""
+
+    def __init__(self, *, store: Store, metrics: Metrics, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._limiter = FailureLimiter()
+        self._pending: list[RefusalAttempt] = []
+        self._limited: dict[str, str] = {}
+
+    def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
+        """
+        Write a refusal down and say what its caller may read.
+
+        Args:
+            refused: The cause, with its detail for operators.
+            address: Whoever asked, as an IP address.
+            limited: Whether failures are counted against the address. Not so where the caller is a proxy
+                that asks for others.
+        """
+        retry_after_s = None
+        if limited and not refused.proved:
+            retry_after_s = self._limiter.record_failure(address, self._clock().timestamp())
+        if retry_after_s is not None:
+            return self._answer_limited(refused, address=address, retry_after_s=retry_after_s)
+        reference = self._write_down(refused, address=address)
+        return Answer(refused, reference)
+
+    async def flush(self) -> None:
+        """Write what is pending to the store, in one operation."""
+        pending, self._pending = self._pending, []
+        self._limited.clear()
+        if pending:
+            await self._store.write(lambda tx: refusals.record_refusals(tx, pending))
+
+    def _answer_limited(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
+        """One reference an address and flush: beyond the limit, attempts are counted and no longer kept."""
+        limited = RateLimitedError(
+            f"Among them: {refused.code} for '{clean_text(refused.claimed_worker, 64)}'.",
+            claimed_worker=refused.claimed_worker,
+        )
+        reference = self._limited.get(address)
+        if reference is None:
+            reference = self._write_down(limited, address=address)
+            if len(self._limited) < _MOST_LIMITED_ADDRESSES:
+                self._limited[address] = reference
+        else:
+            self._metrics.refused(limited)
+        return Answer(limited, reference, retry_after_s=max(1, round(retry_after_s)))
+
+    def _write_down(self, refused: RefusedError, *, address: str) -> str:
+        self._metrics.refused(refused)
+        reference = generate_reference(self._random_bytes)
+        attempt = RefusalAttempt(
+            reference=reference,
+            code=refused.code,
+            at=self._clock(),
+            address=address,
+            claimed_worker=clean_text(refused.claimed_worker, 128),
+            detail=clean_text(refused.detail, 512),
+            proved=refused.proved,
+        )
+        if len(self._pending) < _MOST_PENDING:
+            self._pending.append(attempt)
+            _log.info(
+                "refused",
+                code=attempt.code,
+                reference=reference,
+                address=address,
+                claimed_worker=attempt.claimed_worker,
+            )
+        return reference

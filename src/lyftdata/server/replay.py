@@ -1,0 +1,48 @@
+"""
+Which signed assertions were used already (RFC 7523, section 3, point 7).
+
+Only assertions whose signature was checked come here, so nobody without a Worker's key can fill this memory;
+and a Worker that signs without end fills its own share and nobody else's.
+"""
+
+from lyftdata.core.assertions import VerifiedAssertion
+from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
+
+_MOST_A_WORKER = 1_000
+_TIDY_ABOVE = 32
+
+
+class SpentAssertions:
+    """The `jti` of every assertion until it can no longer be used; in memory, for one Server process."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, dict[str, float]] = {}
+
+    def spend(
+        self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = 30
+    ) -> None:
+        """
+        Use an assertion up.
+
+        Raises:
+            AssertionReplayedError: It was used before.
+            RateLimitedError: The Worker holds more unexpired assertions than any honest one would.
+        """
+        mine = self._spent.setdefault(worker_id, {})
+        if len(mine) > _TIDY_ABOVE:
+            for jti in [jti for jti, until_s in mine.items() if until_s <= now_s]:
+                del mine[jti]
+        if assertion.jti in mine:
+            raise AssertionReplayedError(f"jti {assertion.jti}", claimed_worker=worker_id)
+        if len(mine) >= _MOST_A_WORKER:
+            raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
+        # The memory outlives the assertion by the leeway: one accepted in its last seconds could otherwise
+        # be used again once its record had gone.
+        mine[assertion.jti] = assertion.expires_at.timestamp() + leeway_s
+
+    def forget_idle(self, now_s: float) -> None:
+        """Drop Workers whose assertions have all died; called now and then, never on the token path."""
+        for worker_id in [
+            w for w, mine in self._spent.items() if all(until <= now_s for until in mine.values())
+        ]:
+            del self._spent[worker_id]

@@ -1,0 +1,99 @@
+"""Signing in and out, one's own password and sessions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from lyftdata.core.policy import is_allowed
+from lyftdata.core.records import OperatorRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server import models
+from lyftdata.server.actor import Actor
+from lyftdata.server.routes.deps import ServicesDep, allowed
+from lyftdata.server.wire import client_address
+
+router = APIRouter(tags=["account"])
+
+Self = Annotated[Actor, Depends(allowed("own_account"))]
+
+
+@router.post("/login", summary="Sign in")
+async def login(body: models.Login, request: Request, services: ServicesDep) -> models.SignedIn:
+    """Exchange name and password for a session of twelve hours."""
+    signed_in = await services.operators.sign_in(
+        body.username,
+        Secret(body.password.get_secret_value()),
+        address=client_address(request.scope),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    return models.SignedIn(
+        token=signed_in.token.reveal(),
+        expires_at=signed_in.session.expires_at,
+        operator=operator_view(signed_in.operator),
+    )
+
+
+@router.post("/logout", status_code=204, summary="Sign out")
+async def logout(actor: Self, services: ServicesDep) -> None:
+    """End this session."""
+    await services.operators.end_session(actor.session_id, actor=actor, anybodys=False)
+
+
+@router.post("/logout-everywhere", status_code=204, summary="Sign out everywhere")
+async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
+    """End every session of whoever asks."""
+    await services.operators.end_all_sessions(actor=actor)
+
+
+@router.get("/whoami", summary="Who am I")
+async def whoami(actor: Self, services: ServicesDep) -> models.Operator:
+    """Return the operator behind this session."""
+    return operator_view(await services.operators.get(actor.operator))
+
+
+@router.post("/me/password", status_code=204, summary="Change one's password")
+async def change_password(body: models.PasswordChange, actor: Self, services: ServicesDep) -> None:
+    """Change the password and end one's other sessions."""
+    await services.operators.change_own_password(
+        Secret(body.current_password.get_secret_value()),
+        Secret(body.new_password.get_secret_value()),
+        actor=actor,
+    )
+
+
+@router.get("/admin-sessions", summary="List operators' sessions")
+async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
+    """Return one's own sessions; those of all for who may end them."""
+    everybodys = is_allowed("sessions.revoke_any", role=actor.role)
+    sessions = await services.operators.sessions(None if everybodys else actor.operator)
+    return models.AdminSessions(
+        items=[
+            models.AdminSession(
+                id=session.id,
+                operator=session.operator,
+                created_at=session.created_at,
+                expires_at=session.expires_at,
+                address=session.address,
+                user_agent=session.user_agent,
+                current=session.id == actor.session_id,
+            )
+            for session in sessions
+        ]
+    )
+
+
+@router.delete("/admin-sessions/{session_id}", status_code=204, summary="End an operator's session")
+async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
+    """End one session: one's own, or anybody's for who may."""
+    anybodys = is_allowed("sessions.revoke_any", role=actor.role)
+    await services.operators.end_session(session_id, actor=actor, anybodys=anybodys)
+
+
+def operator_view(record: OperatorRecord) -> models.Operator:
+    """Show an operator; never the hash."""
+    return models.Operator(
+        name=record.name,
+        role=record.role,
+        must_change_password=record.must_change_password,
+        created_at=record.created_at,
+    )

@@ -1,0 +1,36 @@
+"""The admin API: everything the command line and the pages do, behind one policy table."""
+
+from fastapi import FastAPI
+
+import lyftdata
+from lyftdata.server import models, problems
+from lyftdata.server.routes import account, api_keys, insight, operators, workers
+from lyftdata.server.services import Services
+
+_PROBLEM = {
+    "model": models.Problem,
+    "description": "What went wrong (RFC 9457).",
+    "content": {"application/problem+json": {}},
+}
+
+
+def admin_app(services: Services | None = None) -> FastAPI:
+    """
+    Return the admin API, to be mounted at `/api`.
+
+    Args:
+        services: The Server's parts; None where only the OpenAPI document is wanted.
+    """
+    app = FastAPI(
+        title="lyftdata admin API",
+        version=lyftdata.__version__,
+        # The interactive pages load their scripts from elsewhere; the document itself is served.
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+    )
+    app.state.services = services
+    problems.install(app)
+    for module in (account, workers, api_keys, insight, operators):
+        app.include_router(module.router)
+    return app

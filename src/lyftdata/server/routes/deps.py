@@ -1,0 +1,41 @@
+"""Who is asking, and whether the policy table lets them: the one gate in front of every admin route."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from lyftdata.core.policy import check_allowed
+from lyftdata.core.refusals import MissingCredentialsError
+from lyftdata.server.actor import Actor
+from lyftdata.server.operators import NotSignedInError
+from lyftdata.server.services import Services
+from lyftdata.server.wire import bearer_token, client_address
+
+
+def get_services(request: Request) -> Services:
+    """Return the Server's parts."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def signed_in(request: Request, services: ServicesDep) -> Actor:
+    """Return the operator who asks; raises NotSignedInError."""
+    try:
+        token = bearer_token(request)
+    except MissingCredentialsError:
+        raise NotSignedInError("You are not signed in.", hint="lyftdata login") from None
+    return await services.operators.identify(token, address=client_address(request.scope))
+
+
+def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
+    """Return a dependency that gives the operator if the policy table allows them this action."""
+
+    async def gate(actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
+        check_allowed(action, role=actor.role)
+        return actor
+
+    return gate

@@ -1,0 +1,50 @@
+"""What a client needs to know to be a Worker: RFC 8414 metadata, OpenID Connect discovery, the JWK Set."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.server.services import Services
+from lyftdata.server.wire import json_response
+
+# Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
+_KEEP = {"Cache-Control": "public, max-age=300"}
+
+
+def metadata(issuer: str) -> dict[str, object]:
+    """Return the authorization server metadata (RFC 8414, section 2)."""
+    return {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "registration_endpoint": f"{issuer}/oauth2/register",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "response_types_supported": [],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "Ed25519", "EdDSA"],
+    }
+
+
+async def authorization_server(request: Request) -> Response:
+    """Answer `/.well-known/oauth-authorization-server`."""
+    services: Services = request.app.state.services
+    return json_response(metadata(services.issuer), headers=_KEEP)
+
+
+async def openid_configuration(request: Request) -> Response:
+    """Answer `/.well-known/openid-configuration`, for clients that look nowhere else; there are no ID tokens."""
+    services: Services = request.app.state.services
+    extra = {
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [services.signing_keys.signer.algorithm],
+    }
+    return json_response(metadata(services.issuer) | extra, headers=_KEEP)
+
+
+async def jwks(request: Request) -> Response:
+    """Answer `/.well-known/jwks.json`: every key that may have signed a living token, and the next one."""
+    services: Services = request.app.state.services
+    return Response(services.signing_keys.jwks, headers=_KEEP, media_type="application/jwk-set+json")

@@ -1,0 +1,28 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.server.services import Services
+
+
+async def healthz(_request: Request) -> Response:
+    """Say that the process lives."""
+    return PlainTextResponse("ok\n")
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether the Server can do its work: the store answers."""
+    services: Services = request.app.state.services
+    try:
+        await services.store.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
+    except LyftdataError:
+        return PlainTextResponse("the store does not answer\n", status_code=503)
+    return PlainTextResponse("ready\n")
+
+
+async def metrics(request: Request) -> Response:
+    """Answer Prometheus; see `server.metrics` for why causes of refusals are not told apart here."""
+    services: Services = request.app.state.services
+    return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

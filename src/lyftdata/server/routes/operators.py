@@ -1,0 +1,60 @@
+"""`/api/operators`: who may sign in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import SecretStr
+
+from lyftdata.core.secret import Secret
+from lyftdata.server import models
+from lyftdata.server.actor import Actor
+from lyftdata.server.routes.account import operator_view
+from lyftdata.server.routes.deps import ServicesDep, allowed
+
+router = APIRouter(prefix="/operators", tags=["operators"])
+
+Reader = Annotated[Actor, Depends(allowed("operators.read"))]
+Writer = Annotated[Actor, Depends(allowed("operators.write"))]
+
+
+@router.get("", summary="List operators")
+async def list_operators(_actor: Reader, services: ServicesDep) -> models.Operators:
+    """Return every operator, by name."""
+    return models.Operators(items=[operator_view(record) for record in await services.operators.list()])
+
+
+@router.post("", status_code=201, summary="Add an operator")
+async def add_operator(
+    body: models.NewOperator, actor: Writer, services: ServicesDep
+) -> models.NewOperatorAnswer:
+    """Make an operator; a password that was made up is in this answer and nowhere else."""
+    chosen = await services.operators.add(body.name, body.role, _secret(body.password), actor=actor)
+    record = await services.operators.get(body.name)
+    shown = chosen.reveal() if body.password is None else None
+    return models.NewOperatorAnswer(operator=operator_view(record), password=shown)
+
+
+@router.patch("/{name}", summary="Change an operator")
+async def change_operator(
+    name: str, body: models.OperatorChange, actor: Writer, services: ServicesDep
+) -> models.NewOperatorAnswer:
+    """Set the role, or reset the password, which ends the operator's sessions."""
+    if body.role is not None:
+        await services.operators.set_role(name, body.role, actor=actor)
+    shown = None
+    if body.password is not None or body.reset_password:
+        chosen = await services.operators.reset_password(name, _secret(body.password), actor=actor)
+        shown = chosen.reveal() if body.password is None else None
+    return models.NewOperatorAnswer(
+        operator=operator_view(await services.operators.get(name)), password=shown
+    )
+
+
+@router.delete("/{name}", status_code=204, summary="Delete an operator")
+async def delete_operator(name: str, actor: Writer, services: ServicesDep) -> None:
+    """Remove an operator and end their sessions."""
+    await services.operators.delete(name, actor=actor)
+
+
+def _secret(password: SecretStr | None) -> Secret | None:
+    return None if password is None else Secret(password.get_secret_value())

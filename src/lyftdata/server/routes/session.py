@@ -1,0 +1,135 @@
+"""`POST /api/worker/session`: the long poll by which a Worker is connected."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import clean_text, parse_label_text
+from lyftdata.core.records import Labels
+from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
+from lyftdata.server.services import Services
+from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, used_key
+from lyftdata.server.verification import VerifiedWorker
+from lyftdata.server.wire import (
+    NO_STORE,
+    OAuthError,
+    bearer_token,
+    client_address,
+    json_response,
+    oauth_error_response,
+    read_body,
+    refusal_response,
+)
+
+_HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
+_MAX_FACT_LENGTH = 128
+
+
+class Poll(msgspec.Struct, frozen=True):
+    """What a Worker posts; `host` is what it says of itself."""
+
+    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
+    host: dict[str, str] = {}
+    labels: str = ""
+    sign_off: bool = False
+
+
+_poll_decoder = msgspec.json.Decoder(Poll)
+
+
+async def session(request: Request) -> Response:
+    """Hold the Worker's poll until there is something to tell it."""
+    services: Services = request.app.state.services
+    address = client_address(request.scope)
+    try:
+        verified = services.verifier.verify(bearer_token(request))
+        poll = _decode(await read_body(request))
+        if poll.sign_off:
+            services.sessions.sign_off(verified.worker.id, poll.boot_id)
+            return json_response({"session": "ended", "hold_s": 0, "directives": []})
+        boot = _boot(poll, address=address)
+        current, is_new = services.sessions.attach(verified.worker, boot, verified.claims.cred)
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        answer = services.refusals.record(refused, address=address)
+        return refusal_response(
+            answer,
+            error="invalid_token",
+            status=401,
+            proved_error=refused.code,
+            proved_status=409 if isinstance(refused, DuplicateInstanceError) else 403,
+        )
+    _note(services, current)
+    if is_new:
+        return _established(services, [])
+    return await _hold(request, services, current, verified)
+
+
+async def _hold(request: Request, services: Services, current: Session, verified: VerifiedWorker) -> Response:
+    # The poll ends with the token it came with: nobody stays connected on a token that has died.
+    left_s = max(1.0, verified.claims.exp - services.clock().timestamp())
+    outcome = await services.sessions.wait(
+        current,
+        hold_s=min(services.sessions.hold_s(), left_s),
+        peer_closed=lambda: asyncio.create_task(_until_closed(request)),
+    )
+    match outcome:
+        case Directive():
+            return _established(services, [outcome])
+        case PollEnd.STOPPING:
+            # Spread the return of a whole fleet over a few seconds.
+            return json_response(
+                {"error": "temporarily_unavailable", "error_description": "The Server is stopping."},
+                status=503,
+                headers={**NO_STORE, "Retry-After": "1", "Connection": "close"},
+            )
+        case _:
+            return _established(services, [])
+
+
+async def _until_closed(request: Request) -> None:
+    """Return when the peer has closed its connection; the body was read already."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _established(services: Services, directives: list[Directive]) -> Response:
+    return json_response(
+        {"session": "established", "hold_s": services.sessions.hold_s(), "directives": directives}
+    )
+
+
+def _decode(body: bytes) -> Poll:
+    try:
+        return _poll_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OAuthError(
+            "invalid_request", f"The poll cannot be read: {clean_text(str(error), 200)}"
+        ) from None
+
+
+def _boot(poll: Poll, *, address: str) -> Boot:
+    facts = {key: clean_text(poll.host[key], _MAX_FACT_LENGTH) for key in _HOST_FACTS if key in poll.host}
+    return Boot(boot_id=poll.boot_id, host=facts, reported_labels=_labels(poll.labels), address=address)
+
+
+def _labels(text: str) -> Labels:
+    try:
+        return parse_label_text(text) if text else {}
+    except InvalidInputError as error:
+        raise OAuthError("invalid_request", f"labels: {error.message}") from None
+
+
+def _note(services: Services, current: Session) -> None:
+    services.traces.worker_seen(
+        current.worker_id,
+        at=services.clock(),
+        address=current.boot.address,
+        api_key_name=used_key(current, services.directory.find_api_key),
+        host=current.boot.host,
+    )

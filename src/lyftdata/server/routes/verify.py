@@ -1,0 +1,42 @@
+"""`GET /auth/verify`: whether a proxy may let a request through (nginx `auth_request`, `forward_auth`)."""
+
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.core.names import format_labels
+from lyftdata.core.refusals import RefusedError
+from lyftdata.server.services import Services
+from lyftdata.server.verification import VerifiedWorker
+from lyftdata.server.wire import NO_STORE, bearer_token, client_address, refusal_response
+
+
+async def verify(request: Request) -> Response:
+    """Answer 204 and who the Worker is, or 401."""
+    services: Services = request.app.state.services
+    try:
+        verified = services.verifier.verify(bearer_token(request))
+    except RefusedError as refused:
+        # The caller is a proxy that asks for many: failures are counted, but not against its address.
+        answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
+        return refusal_response(
+            answer, error="invalid_token", status=401, proved_error="invalid_token", proved_status=401
+        )
+    return Response(status_code=204, headers=identity_headers(verified))
+
+
+def identity_headers(verified: VerifiedWorker) -> dict[str, str]:
+    """
+    Return who the Worker is, as headers.
+
+    The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
+    """
+    worker = verified.worker
+    return {
+        **NO_STORE,
+        "X-Lyftdata-Worker-Id": worker.id,
+        "X-Lyftdata-Worker-Name": quote(worker.name, safe=" "),
+        "X-Lyftdata-Worker-Strategy": worker.strategy.value,
+        "X-Lyftdata-Worker-Labels": format_labels(worker.labels),
+    }

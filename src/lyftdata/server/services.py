@@ -1,0 +1,252 @@
+"""
+Everything the Server is made of, put together once, opened in one place and closed in reverse order.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
+from lyftdata.core.keyring import RotationPolicy
+from lyftdata.core.secret import Secret
+from lyftdata.log import get_logger
+from lyftdata.server.admission import Admission
+from lyftdata.server.api_keys import ApiKeys
+from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
+from lyftdata.server.directory import Directory
+from lyftdata.server.effects import Effects
+from lyftdata.server.enrollment import AcceptedKey, Enrollment
+from lyftdata.server.events import Events
+from lyftdata.server.fleet import Fleet
+from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.metrics import Metrics
+from lyftdata.server.operators import Operators
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.refusal_log import RefusalLog
+from lyftdata.server.sessions import Sessions
+from lyftdata.server.settings import ServerSettings
+from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
+from lyftdata.server.traces import TraceLog
+from lyftdata.server.verification import TokenVerifier
+from lyftdata.store import Store, api_keys, proofs, traces, workers
+from lyftdata.store.changes import Change
+
+_log = get_logger(__name__)
+
+_FLUSH_EVERY_S = 1.0
+_TIDY_EVERY_S = 30.0
+
+
+class Services(msgspec.Struct, kw_only=True):
+    """The parts, as the routes use them."""
+
+    settings: ServerSettings
+    issuer: str
+    started_at: datetime
+    clock: Clock
+    store: Store
+    directory: Directory
+    signing_keys: SigningKeys
+    admission: Admission
+    verifier: TokenVerifier
+    enrollment: Enrollment
+    sessions: Sessions
+    refusals: RefusalLog
+    traces: TraceLog
+    events: Events
+    metrics: Metrics
+    fleet: Fleet
+    api_keys: ApiKeys
+    operators: Operators
+    warnings: list[str]
+    first_password: Secret | None
+    """The random first password of `admin`, to be printed once; None at every later start."""
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: ServerSettings, *, clock: Clock = utc_now, random_source: RandomBytes = random_bytes
+) -> AsyncIterator[Services]:
+    """
+    Open the store, load what admission needs, make what is missing, and keep it all going until the end.
+
+    Raises:
+        SettingsError: The data directory or the secret key cannot be used.
+        StoreError: The database cannot be used.
+        KeyDecryptionError: The secret key is not the one the signing keys were encrypted with.
+    """
+    prepare_staging_dir(settings.staging_dir)
+    secret_key = load_secret_key(settings.staging_dir, given=settings.secret_key, random_bytes=random_source)
+    effects: Effects | None = None
+
+    def on_change(changes: Sequence[Change]) -> None:
+        if effects is not None:
+            effects.on_change(changes)
+
+    url = settings.database_url or f"sqlite:///{settings.staging_dir / 'lyftdata.db'}"
+    audit_key = derive_key(secret_key, purpose="audit chain")
+    store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
+    try:
+        services = await _assemble(settings, store, secret_key, clock, random_source)
+        effects = Effects(
+            directory=services.directory,
+            sessions=services.sessions,
+            refusals=services.refusals,
+            traces=services.traces,
+            events=services.events,
+            clock=clock,
+        )
+        services.sessions.on_change = effects.presence_changed
+        async with _kept_going(services):
+            yield services
+    finally:
+        await store.close()
+
+
+async def _assemble(
+    settings: ServerSettings, store: Store, secret_key: bytes, clock: Clock, random_source: RandomBytes
+) -> Services:
+    issuer = issuer_of(settings)
+    directory = Directory(
+        await store.read(lambda conn: list(workers.all_workers(conn))),
+        await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
+    )
+    sessions = Sessions(now=clock)
+    metrics = Metrics(online=sessions.online_count, workers=directory.worker_count)
+    signing_keys = SigningKeys(
+        store=store,
+        kek=derive_key(secret_key, purpose="signing keys"),
+        algorithm=settings.signing_algorithm,
+        policy=RotationPolicy(token_ttl=timedelta(seconds=settings.worker_token_ttl_s)),
+        clock=clock,
+        random_bytes=random_source,
+    )
+    await signing_keys.refresh()
+    enrollment_keys = accepted_keys(settings, pepper=derive_key(secret_key, purpose="enrollment fingerprint"))
+    operators = Operators(store=store, passwords=Passwords(), clock=clock, random_bytes=random_source)
+    keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
+    return Services(
+        settings=settings,
+        issuer=issuer,
+        started_at=clock(),
+        clock=clock,
+        store=store,
+        directory=directory,
+        signing_keys=signing_keys,
+        admission=Admission(
+            directory=directory,
+            signing_keys=signing_keys,
+            issuer=issuer,
+            token_ttl_s=settings.worker_token_ttl_s,
+            clock=clock,
+            random_bytes=random_source,
+        ),
+        verifier=TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock),
+        enrollment=Enrollment(
+            keys=enrollment_keys,
+            name_policy=settings.name_policy,
+            issuer=issuer,
+            store=store,
+            sessions=sessions,
+            clock=clock,
+            random_bytes=random_source,
+        ),
+        sessions=sessions,
+        refusals=RefusalLog(store=store, metrics=metrics, clock=clock, random_bytes=random_source),
+        traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
+        events=Events(),
+        metrics=metrics,
+        fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
+        api_keys=keys,
+        operators=operators,
+        warnings=warnings_of(settings, issuer, enrollment_keys),
+        first_password=await operators.ensure_first(settings.admin_init_password),
+    )
+
+
+def issuer_of(settings: ServerSettings) -> str:
+    """Return the Server's issuer: the public URL, or one made from the bind address."""
+    if settings.public_url is not None:
+        return settings.public_url
+    bind = settings.bind_address
+    scheme = "https" if settings.tls_cert is not None else "http"
+    if bind.is_wildcard():
+        bind = msgspec.structs.replace(bind, host=socket.gethostname())
+    return f"{scheme}://{bind}"
+
+
+def accepted_keys(settings: ServerSettings, *, pepper: bytes) -> list[AcceptedKey]:
+    """Return the enrollment keys that the Server accepts, the current one first."""
+    given = (("current", settings.enrollment_key), ("previous", settings.enrollment_key_previous))
+    return [_accepted(role, secret, pepper) for role, secret in given if secret is not None]
+
+
+def _accepted(role: str, secret: Secret, pepper: bytes) -> AcceptedKey:
+    key = EnrollmentKey(secret)
+    return AcceptedKey(role, key.fingerprint(pepper), key, assess_enrollment_key(secret))
+
+
+def warnings_of(settings: ServerSettings, issuer: str, keys: Sequence[AcceptedKey]) -> list[str]:
+    """Return what an operator should know about these settings, a sentence each."""
+    names = {"current": "LYFTDATA_AUTO_ENROLLMENT_KEY", "previous": "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS"}
+    warnings = [*settings.warnings]
+    warnings += [f"{names[accepted.role]}: {warning}" for accepted in keys for warning in accepted.warnings]
+    if settings.public_url is None and settings.bind_address.is_wildcard():
+        warnings.append(
+            f"LYFTDATA_PUBLIC_URL is not set and the Server listens on every interface: it calls itself {issuer}. "
+            "Auto-enrolled Workers check that this is the address they were given."
+        )
+    return warnings
+
+
+@contextlib.asynccontextmanager
+async def _kept_going(services: Services) -> AsyncIterator[None]:
+    """Run the routine work beside the requests, and once more at the end."""
+    tasks = [
+        asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
+        asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
+    ]
+    try:
+        yield
+    finally:
+        services.events.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        note_presence(services)
+        await flush(services)
+
+
+async def flush(services: Services) -> None:
+    """Write routine traces and refusals; at most a second of them is ever pending."""
+    await services.traces.flush()
+    await services.refusals.flush()
+
+
+async def tidy(services: Services) -> None:
+    """Rotate signing keys when due, drop what has died."""
+    now = services.clock()
+    services.admission.spent.forget_idle(now.timestamp())
+    note_presence(services)
+    await services.store.write(lambda tx: proofs.prune(tx, now))
+    await services.signing_keys.refresh()
+
+
+def note_presence(services: Services) -> None:
+    """Write down that whoever is connected was seen just now; a held poll says nothing by itself."""
+    for session in services.sessions:
+        services.traces.worker_left(session.worker_id, at=services.clock())
+
+
+async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:  # noqa: BLE001
+            # A full disk today must not end the routine work of tomorrow: say it, and try again.
+            _log.exception("routine work failed", work=name)

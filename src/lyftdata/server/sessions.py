@@ -1,0 +1,289 @@
+"""
+Who is connected.
+
+A Worker is *connected* while it keeps a long poll open at the Server. The states of one session:
+
+    (none) --first poll of a boot id--> between polls --poll--> polling --answer--> between polls
+    polling --the peer closes---------> broken off  --grace--> (none)
+    between polls --grace-------------> (none)
+    any --sign-off, stop directive----> (none), at once
+
+*Online* is every state but (none). The *place* (one live boot id per Worker) is held while polling and between
+polls, not when broken off: a crashed process is not a clone, since its poll has closed.
+
+    session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
+    reply = await sessions.wait(session)        # until a directive, the hold's end, or the peer closing
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from lyftdata.core.names import clean_text
+from lyftdata.core.records import ApiKeyRecord, Labels, WorkerRecord
+from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.core.tokens import parse_credential
+
+# A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
+GRACE_AFTER_ANSWER_S = 10.0
+# After a poll broke off the Worker may be back in a moment (a proxy's reload): no flicker in the list.
+GRACE_AFTER_BREAK_S = 3.0
+
+# Held polls end before common proxies cut them (nginx: 60 s), unless the fleet is so large that the request
+# rate at this Server would pass the ceiling; proxies in front of such fleets are configured for it.
+_SHORTEST_HOLD_S = 25.0
+_LONGEST_HOLD_S = 240.0
+_MOST_POLLS_PER_S = 200.0
+
+
+class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the Server tells a connected Worker to do."""
+
+    kind: str
+    code: str = ""
+    final: bool = False
+    reason: str = ""
+    reference: str = ""
+
+
+class PollEnd(Enum):
+    """Why a held poll ended without a directive."""
+
+    HELD = "held"
+    PEER_CLOSED = "peer_closed"
+    REPLACED = "replaced"
+    STOPPING = "stopping"
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a Worker program: what it says of itself (hostile text) and where it called from."""
+
+    boot_id: str
+    host: dict[str, str]
+    reported_labels: Labels
+    address: str
+
+
+class Session:
+    """One connected Worker; changed only by `Sessions`, in the event loop."""
+
+    __slots__ = ("boot", "broken", "credential", "poll", "queued", "since", "timer", "worker_id")
+
+    def __init__(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> None:
+        self.worker_id = worker_id
+        self.boot = boot
+        self.credential = credential
+        self.since = since
+        self.poll: asyncio.Future[Directive | PollEnd] | None = None
+        self.queued: list[Directive] = []
+        self.timer: asyncio.TimerHandle | None = None
+        self.broken = False
+
+    def holds_place(self) -> bool:
+        """Return whether a second boot id must be refused."""
+        return not self.broken
+
+
+class Sessions:
+    """
+    Every connected Worker of this Server.
+
+    Args:
+        now: Aware UTC time.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime]) -> None:
+        self._by_worker: dict[str, Session] = {}
+        self.on_change: Callable[[str], None] = _ignore
+        """Called with a Worker's ID when it comes online or goes offline."""
+        self._now = now
+        self._stopping = False
+
+    def online_count(self) -> int:
+        """Return how many Workers are connected."""
+        return len(self._by_worker)
+
+    def find(self, worker_id: str) -> Session | None:
+        """Return the session of a Worker, or None when it is not connected."""
+        return self._by_worker.get(worker_id)
+
+    def is_online(self, worker_id: str) -> bool:
+        """Return whether a Worker is connected; safe from any thread."""
+        return worker_id in self._by_worker
+
+    def online_ids(self) -> list[str]:
+        """Return the IDs of all connected Workers."""
+        return list(self._by_worker)
+
+    def online_with_key(self, public_id: str) -> list[str]:
+        """Return the IDs of the Workers connected right now by this API key."""
+        wanted = ("key", public_id)
+        return [s.worker_id for s in self._by_worker.values() if _key_of(s) == wanted]
+
+    def hold_s(self) -> float:
+        """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
+        return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, len(self._by_worker) / _MOST_POLLS_PER_S))
+
+    def attach(self, worker: WorkerRecord, boot: Boot, credential: str) -> tuple[Session, bool]:
+        """
+        Find or make the session that a poll belongs to.
+
+        Returns:
+            The session, and whether it is new: a new one is answered at once, so that the Worker knows.
+
+        Raises:
+            DuplicateInstanceError: Another boot of the same Worker holds the place.
+        """
+        session = self._by_worker.get(worker.id)
+        if session is not None and session.boot.boot_id == boot.boot_id:
+            session.boot = boot
+            session.credential = credential
+            return session, False
+        if session is not None and session.holds_place():
+            raise DuplicateInstanceError(_both_hosts(session.boot, boot), claimed_worker=worker.id)
+        if session is not None:
+            self._cancel_timer(session)
+        fresh = Session(worker.id, boot, credential, self._now())
+        self._by_worker[worker.id] = fresh
+        self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
+        if session is None:
+            self.on_change(worker.id)
+        return fresh, True
+
+    async def wait(
+        self, session: Session, *, hold_s: float, peer_closed: Callable[[], "asyncio.Task[None]"]
+    ) -> Directive | PollEnd:
+        """
+        Hold a poll until there is something to say, `hold_s` seconds are over, or the peer has gone.
+
+        Args:
+            session: As `attach` gave it.
+            hold_s: Seconds; the caller keeps it within the token's remaining life.
+            peer_closed: Starts a task that ends when the peer closes its connection.
+        """
+        self._cancel_timer(session)
+        session.broken = False
+        if session.poll is not None and not session.poll.done():
+            session.poll.set_result(PollEnd.REPLACED)
+        if session.queued:
+            return self._answered(session, session.queued.pop(0))
+        loop = asyncio.get_running_loop()
+        poll: asyncio.Future[Directive | PollEnd] = loop.create_future()
+        session.poll = poll
+        if self._stopping:
+            poll.set_result(PollEnd.STOPPING)
+        timer = loop.call_later(hold_s, _settle, poll, PollEnd.HELD)
+        watcher = peer_closed()
+        watcher.add_done_callback(lambda _task: _settle(poll, PollEnd.PEER_CLOSED))
+        try:
+            return self._ended(session, poll, await poll)
+        finally:
+            timer.cancel()
+            watcher.cancel()
+
+    def _ended(
+        self, session: Session, poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd
+    ) -> Directive | PollEnd:
+        if session.poll is not poll or self._by_worker.get(session.worker_id) is not session:
+            return outcome
+        if outcome is PollEnd.PEER_CLOSED:
+            session.poll = None
+            session.broken = True
+            self._start_grace(session, GRACE_AFTER_BREAK_S)
+            return outcome
+        return self._answered(session, outcome)
+
+    def _answered(self, session: Session, outcome: Directive | PollEnd) -> Directive | PollEnd:
+        session.poll = None
+        if self._by_worker.get(session.worker_id) is session:
+            self._start_grace(session, GRACE_AFTER_ANSWER_S)
+        return outcome
+
+    def sign_off(self, worker_id: str, boot_id: str) -> None:
+        """End a session because its Worker says so; a sign-off of another boot id changes nothing."""
+        session = self._by_worker.get(worker_id)
+        if session is not None and session.boot.boot_id == boot_id:
+            self._end(session, PollEnd.REPLACED)
+
+    def stop(self, worker_id: str, directive: Directive) -> bool:
+        """End a session because the Server says so: the Worker is told if its poll is open, and offline at once."""
+        session = self._by_worker.get(worker_id)
+        if session is None:
+            return False
+        self._end(session, directive)
+        return True
+
+    def tell(self, worker_id: str, directive: Directive) -> None:
+        """Give a connected Worker something to do, now or with its next poll."""
+        session = self._by_worker.get(worker_id)
+        if session is None:
+            return
+        if session.poll is not None and not session.poll.done():
+            session.poll.set_result(directive)
+        elif directive not in session.queued:
+            session.queued.append(directive)
+
+    def release_all(self) -> None:
+        """Answer every held poll because this Server stops; the Workers come back to it or to another."""
+        self._stopping = True
+        for session in self._by_worker.values():
+            self._cancel_timer(session)
+            if session.poll is not None:
+                _settle(session.poll, PollEnd.STOPPING)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_worker.values()))
+
+    def _end(self, session: Session, outcome: Directive | PollEnd) -> None:
+        self._cancel_timer(session)
+        del self._by_worker[session.worker_id]
+        if session.poll is not None:
+            _settle(session.poll, outcome)
+        self.on_change(session.worker_id)
+
+    def _start_grace(self, session: Session, seconds: float) -> None:
+        self._cancel_timer(session)
+        if not self._stopping:
+            session.timer = asyncio.get_running_loop().call_later(seconds, self._expire, session)
+
+    def _expire(self, session: Session) -> None:
+        if self._by_worker.get(session.worker_id) is session:
+            self._end(session, PollEnd.HELD)
+
+    def _cancel_timer(self, session: Session) -> None:
+        if session.timer is not None:
+            session.timer.cancel()
+            session.timer = None
+
+
+def _ignore(_worker_id: str) -> None:
+    """Do nothing: nobody listens yet."""
+
+
+def _settle(poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd) -> None:
+    if not poll.done():
+        poll.set_result(outcome)
+
+
+def _key_of(session: Session) -> tuple[str, str]:
+    credential = parse_credential(session.credential)
+    return credential.kind, credential.value
+
+
+def _both_hosts(first: Boot, second: Boot) -> str:
+    return f"Connected: {_describe(first)}. Refused: {_describe(second)}."
+
+
+def _describe(boot: Boot) -> str:
+    hostname = clean_text(boot.host.get("hostname", "?"), 64)
+    return f"{hostname} ({boot.address}, pid {clean_text(boot.host.get('pid', '?'), 16)})"
+
+
+def used_key(session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]) -> str | None:
+    """Return the name of the API key a session came by, or None for an enrolled Worker."""
+    credential = parse_credential(session.credential)
+    key = find_api_key(credential.value) if credential.kind == "key" else None
+    return None if key is None else key.name

@@ -1,0 +1,392 @@
+"""
+The Server's start-up settings, read once into a frozen object.
+
+`docs/reference/settings.md` is generated from the table below.
+"""
+
+import ipaddress
+import urllib.parse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.enrollment import check_enrollment_key_length
+from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.policy import NamePolicy
+from lyftdata.core.secret import Secret
+from lyftdata.core.settings import Setting, read_settings
+from lyftdata.server.passwords import check_new_password
+
+WORKER_ONLY = frozenset(
+    {
+        "LYFTDATA_URL",
+        "LYFTDATA_ALLOW_HTTP",
+        "LYFTDATA_WORKER_ID",
+        "LYFTDATA_WORKER_API_KEY",
+        "LYFTDATA_WORKER_API_KEY_FILE",
+        "LYFTDATA_WORKER_NAME",
+        "LYFTDATA_WORKER_LABELS",
+        "LYFTDATA_JOBS_DIR",
+        "LYFTDATA_TLS_CA",
+        "LYFTDATA_TLS_INSECURE",
+        "LYFTDATA_CONFIG_DIR",
+    }
+)
+
+
+class BindAddress(msgspec.Struct, frozen=True):
+    """Where the Server listens."""
+
+    host: str
+    port: int
+
+    def is_loopback(self) -> bool:
+        """Return whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def is_wildcard(self) -> bool:
+        """Return whether the Server listens on every interface."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the Server is started with; see `TABLE` for the meaning of each."""
+
+    staging_dir: Path
+    bind_address: BindAddress
+    enrollment_key: Secret | None
+    enrollment_key_previous: Secret | None
+    name_policy: NamePolicy
+    database_url: str | None
+    public_url: str | None
+    admin_init_password: Secret | None
+    secret_key: Secret | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    disable_tls: bool
+    trusted_proxies: tuple[str, ...]
+    worker_token_ttl_s: int
+    signing_algorithm: str
+    log_format: str | None
+    log_level: str
+    warnings: tuple[str, ...] = ()
+
+
+def parse_bind_address(text: str) -> BindAddress:
+    """Read `host:port`, `[v6]:port` or `:port` (every interface)."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004
+        raise InvalidInputError("bind_address", "must be HOST:PORT, for example 127.0.0.1:3000")
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - `:3000` says so
+    return BindAddress(host, int(port))
+
+
+def parse_enrollment_key(text: str) -> Secret:
+    """Read the shared secret; shorter than 32 characters is refused."""
+    secret = Secret(text)
+    check_enrollment_key_length(secret)
+    return secret
+
+
+def parse_public_url(text: str) -> str:
+    """Read the issuer: an absolute http(s) URL without query or fragment (RFC 8414, section 2)."""
+    parts = urllib.parse.urlsplit(text)
+    fine = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
+    if not fine or parts.username or parts.path not in {"", "/"}:
+        raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
+    return text.rstrip("/")
+
+
+def parse_switch(text: str) -> bool:
+    """Read yes/no, true/false, on/off, 1/0."""
+    match text.strip().lower():
+        case "yes" | "true" | "on" | "1":
+            return True
+        case "no" | "false" | "off" | "0":
+            return False
+        case _:
+            raise InvalidInputError("switch", "must be yes or no")
+
+
+def parse_proxies(text: str) -> tuple[str, ...]:
+    """Read addresses and networks, separated by commas."""
+    proxies = [part.strip() for part in text.split(",") if part.strip()]
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InvalidInputError("trusted_proxies", f"'{proxy}' is no IP address or network") from error
+    return tuple(proxies)
+
+
+def parse_token_ttl(text: str) -> int:
+    """Read the life of a worker token: one minute to a day, in seconds."""
+    seconds = int(parse_duration(text).total_seconds())
+    if not 60 <= seconds <= 86400:  # noqa: PLR2004 - a minute, a day
+        raise InvalidInputError("worker_token_ttl", "must be from 1m to 24h")
+    return seconds
+
+
+def parse_secret_key(text: str) -> Secret:
+    """Read the key that encrypts what must not stand in the database in the clear."""
+    if len(text) < 32:  # noqa: PLR2004
+        raise InvalidInputError("secret_key", "must have at least 32 random characters")
+    return Secret(text)
+
+
+def parse_admin_password(text: str) -> Secret:
+    """Read the first password of `admin`."""
+    secret = Secret(text)
+    check_new_password(secret, operator="admin")
+    return secret
+
+
+def parse_database_url(text: str) -> str:
+    """Read where the state is kept."""
+    if not text.startswith("sqlite:///"):
+        raise InvalidInputError(
+            "database_url",
+            "must be sqlite:////absolute/path; other databases are not supported by this version",
+        )
+    return text
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Return a parser that takes one of a few words."""
+
+    def parse(text: str) -> str:
+        if text.strip().lower() not in allowed:
+            raise InvalidInputError("choice", f"must be one of {', '.join(allowed)}")
+        return text.strip().lower()
+
+    return parse
+
+
+def _name_policy(text: str) -> NamePolicy:
+    return NamePolicy(one_of(*(policy.value for policy in NamePolicy))(text))
+
+
+def _algorithm(text: str) -> str:
+    return {"es256": "ES256", "ed25519": "Ed25519"}[one_of("es256", "ed25519")(text)]
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        name="LYFTDATA_STAGING_DIR",
+        field="staging_dir",
+        parse=_path,
+        default=_path("~/.local/lyftdata"),
+        default_doc="`~/.local/lyftdata`",
+        flag="--staging-dir",
+        doc="Data directory; created with mode 0700, and refused if others can read it.",
+    ),
+    Setting(
+        name="LYFTDATA_BIND_ADDRESS",
+        field="bind_address",
+        parse=parse_bind_address,
+        default=BindAddress("127.0.0.1", 3000),
+        default_doc="`127.0.0.1:3000`",
+        flag="--bind-address",
+        doc="Where the API listens, as HOST:PORT.",
+    ),
+    Setting(
+        name="LYFTDATA_AUTO_ENROLLMENT_KEY",
+        field="enrollment_key",
+        parse=parse_enrollment_key,
+        default=None,
+        default_doc="none: Auto-Enrollment is off",
+        secret=True,
+        doc="The shared secret with which Workers enroll; 32 characters or more. Make one with "
+        "`lyftdata enrollment generate-key`.",
+    ),
+    Setting(
+        name="LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
+        field="enrollment_key_previous",
+        parse=parse_enrollment_key,
+        default=None,
+        default_doc="none",
+        secret=True,
+        doc="The shared secret being rotated out: still accepted, counted and shown.",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_NAME_POLICY",
+        field="name_policy",
+        parse=_name_policy,
+        default=NamePolicy.SUPERSEDE_OFFLINE,
+        default_doc="`supersede-offline`",
+        flag="--worker-name-policy",
+        doc="What happens when a Worker with another identity key enrolls under a name that is taken: "
+        "`supersede-offline` gives it the name once the holder is offline, `reject` never does, `allow` lets both have it.",
+    ),
+    Setting(
+        name="LYFTDATA_DATABASE_URL",
+        field="database_url",
+        parse=parse_database_url,
+        default=None,
+        default_doc="an SQLite file in the data directory",
+        secret=True,
+        doc="Where the state is kept.",
+    ),
+    Setting(
+        name="LYFTDATA_PUBLIC_URL",
+        field="public_url",
+        parse=parse_public_url,
+        default=None,
+        default_doc="from the bind address",
+        flag="--public-url",
+        doc="The address by which Workers reach the Server: the issuer of tokens. Set it behind a proxy and "
+        "whenever the Server listens on every interface.",
+    ),
+    Setting(
+        name="LYFTDATA_ADMIN_INIT_PASSWORD",
+        field="admin_init_password",
+        parse=parse_admin_password,
+        default=None,
+        default_doc="random, printed once",
+        secret=True,
+        doc="First password of the operator `admin`, 12 characters or more; not looked at once an operator exists.",
+    ),
+    Setting(
+        name="LYFTDATA_SECRET_KEY",
+        field="secret_key",
+        parse=parse_secret_key,
+        default=None,
+        default_doc="`secret.key` in the data directory, made at the first start",
+        secret=True,
+        doc="Encrypts the signing keys and keys the audit chain; kept apart from the database on purpose. "
+        "32 characters or more.",
+    ),
+    Setting(
+        name="LYFTDATA_TLS_CERT",
+        field="tls_cert",
+        parse=_path,
+        default=None,
+        default_doc="none",
+        flag="--tls-cert",
+        doc="Certificate chain (PEM); read again when it is renewed on disk.",
+    ),
+    Setting(
+        name="LYFTDATA_TLS_KEY",
+        field="tls_key",
+        parse=_path,
+        default=None,
+        default_doc="none",
+        flag="--tls-key",
+        doc="Private key of the certificate (PEM).",
+    ),
+    Setting(
+        name="LYFTDATA_DISABLE_TLS",
+        field="disable_tls",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        flag="--disable-tls",
+        is_switch=True,
+        doc="Allows plain HTTP on an address that other machines can reach, for a proxy in front that ends TLS. "
+        "Without it and without a certificate such an address is refused.",
+    ),
+    Setting(
+        name="LYFTDATA_TRUSTED_PROXIES",
+        field="trusted_proxies",
+        parse=parse_proxies,
+        default=(),
+        default_doc="none",
+        flag="--trusted-proxies",
+        doc="Addresses or networks of the proxies whose `X-Forwarded-For` is believed, separated by commas.",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_TOKEN_TTL",
+        field="worker_token_ttl_s",
+        parse=parse_token_ttl,
+        default=900,
+        default_doc="`15m`",
+        flag="--worker-token-ttl",
+        doc="Life of a worker token, 1m to 24h: how long one that is checked offline outlives its Worker's revocation.",
+    ),
+    Setting(
+        name="LYFTDATA_SIGNING_ALGORITHM",
+        field="signing_algorithm",
+        parse=_algorithm,
+        default="ES256",
+        default_doc="`ES256`",
+        flag="--signing-algorithm",
+        doc="Signs worker tokens: `ES256` or `Ed25519`. A change takes effect with the next key rotation.",
+    ),
+    Setting(
+        name="LYFTDATA_LOG_FORMAT",
+        field="log_format",
+        parse=one_of("console", "json"),
+        default=None,
+        default_doc="`console` on a terminal, else `json`",
+        flag="--log-format",
+        doc="`console` or `json`; the log goes to standard error.",
+    ),
+    Setting(
+        name="LYFTDATA_LOG_LEVEL",
+        field="log_level",
+        parse=one_of("debug", "info", "warning", "error"),
+        default="info",
+        default_doc="`info`",
+        flag="--log-level",
+        doc="The least level that is logged.",
+    ),
+)
+
+
+def read_server_settings(
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None] | None = None,
+    *,
+    read_file: Callable[[str], str] = lambda path: Path(path).read_text(encoding="utf-8"),
+) -> ServerSettings:
+    """
+    Read the Server's settings from the environment and the flags that mirror it.
+
+    Args:
+        environ: Environment variables; a secret `X` may come as `X_FILE`.
+        flags: By flag, for example `{"--bind-address": "127.0.0.1:3000"}`; a flag wins over its variable.
+        read_file: Gives the text of an `X_FILE`.
+
+    Raises:
+        SettingsError: Names every fault at once.
+    """
+    values, warnings = read_settings(
+        TABLE, environ=environ, flags=flags or {}, read_file=read_file, known_elsewhere=WORKER_ONLY
+    )
+    settings = ServerSettings(**values, warnings=tuple(warnings))
+    problems = _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _contradictions(settings: ServerSettings) -> list[str]:
+    problems = []
+    if (settings.tls_cert is None) is not (settings.tls_key is None):
+        missing = "LYFTDATA_TLS_KEY" if settings.tls_key is None else "LYFTDATA_TLS_CERT"
+        problems.append(f"{missing}: LYFTDATA_TLS_CERT and LYFTDATA_TLS_KEY go together; set it too.")
+    if not settings.bind_address.is_loopback() and settings.tls_cert is None and not settings.disable_tls:
+        problems.append(
+            f"LYFTDATA_BIND_ADDRESS: {settings.bind_address} can be reached from other machines, and there is no TLS. "
+            "Set LYFTDATA_TLS_CERT and LYFTDATA_TLS_KEY, or LYFTDATA_DISABLE_TLS=yes if a proxy in front ends TLS."
+        )
+    if settings.enrollment_key_previous is not None and settings.enrollment_key is None:
+        problems.append(
+            "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: set without LYFTDATA_AUTO_ENROLLMENT_KEY; "
+            "set both to rotate, or unset both to switch Auto-Enrollment off."
+        )
+    return problems

@@ -1,0 +1,64 @@
+"""
+Last seen, last used: routine traces, gathered in memory and written at most a second behind.
+
+The token path only sets a dictionary entry. A crash loses a second of traces and never a decision.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.records import WorkerTraces
+from lyftdata.store import Store, api_keys, traces
+
+
+class TraceLog:
+    """What Workers leave behind, merged per Worker until the next flush."""
+
+    def __init__(self, *, store: Store, seen: set[str]) -> None:
+        self._store = store
+        self._workers: dict[str, WorkerTraces] = {}
+        self._keys: dict[str, tuple[datetime, str]] = {}
+        self.seen = seen
+        """IDs of Workers that have ever been connected."""
+
+    def worker_seen(
+        self, worker_id: str, *, at: datetime, address: str, api_key_name: str | None, host: dict[str, str]
+    ) -> None:
+        """Note that a Worker was connected just now."""
+        self.seen.add(worker_id)
+        self._workers[worker_id] = WorkerTraces(
+            worker_id=worker_id, last_seen_at=at, address=address, api_key_name=api_key_name, host=host
+        )
+
+    def worker_left(self, worker_id: str, *, at: datetime) -> None:
+        """Note the last moment at which a Worker was connected."""
+        before = self._workers.get(worker_id) or WorkerTraces(worker_id=worker_id)
+        self._workers[worker_id] = msgspec.structs.replace(before, last_seen_at=at)
+
+    def key_used(self, public_id: str, worker_id: str, *, at: datetime) -> None:
+        """Note who used an API key last."""
+        self._keys[public_id] = (at, worker_id)
+
+    def forget(self, worker_id: str) -> None:
+        """Drop what is pending for a Worker whose entry is gone."""
+        self.seen.discard(worker_id)
+        self._workers.pop(worker_id, None)
+
+    def pending(self, worker_id: str) -> WorkerTraces | None:
+        """Return what is known but not yet written."""
+        return self._workers.get(worker_id)
+
+    def key_pending(self, public_id: str) -> tuple[datetime, str] | None:
+        """Return the use of a key that is not yet written."""
+        return self._keys.get(public_id)
+
+    async def flush(self) -> None:
+        """Write what is pending to the store, in one operation."""
+        workers, self._workers = self._workers, {}
+        keys, self._keys = self._keys, {}
+        if workers:
+            rows = list(workers.values())
+            await self._store.write(lambda tx: traces.upsert_traces(tx, rows))
+        if keys:
+            await self._store.write(lambda tx: api_keys.touch_last_used(tx, keys))

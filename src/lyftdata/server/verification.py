@@ -1,0 +1,79 @@
+"""
+Whether a worker token lets its bearer through: the hottest path there is.
+
+A signature is checked once; after that the token is remembered until it ends. What may change under a living
+token (Worker disabled, key revoked) is asked of the directory every single time: memory saves the arithmetic,
+never the question.
+"""
+
+import hashlib
+
+import msgspec
+
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.refusals import TokenExpiredError
+from lyftdata.core.tokens import TokenClaims, verify_worker_token
+from lyftdata.server.admission import check_still_good
+from lyftdata.server.clock import Clock
+from lyftdata.server.directory import Directory
+from lyftdata.server.keyring import SigningKeys
+
+_MOST_REMEMBERED = 50_000
+
+
+class VerifiedWorker(msgspec.Struct, frozen=True):
+    """Who stands behind a token that was just checked, and what the token says."""
+
+    worker: WorkerRecord
+    claims: TokenClaims
+
+
+class TokenVerifier:
+    """Checks worker tokens against the Server's own keys and its directory."""
+
+    def __init__(self, *, directory: Directory, signing_keys: SigningKeys, issuer: str, clock: Clock) -> None:
+        self._directory = directory
+        self._signing_keys = signing_keys
+        self._issuer = issuer
+        self._clock = clock
+        self._remembered: dict[bytes, TokenClaims] = {}
+
+    def verify(self, unverified_token: str) -> VerifiedWorker:
+        """
+        Check a bearer token and what it was minted from.
+
+        Raises:
+            WrongTokenError: Not a worker token of this Server.
+            TokenExpiredError: `now >= exp`.
+            TokenRevokedError: The Worker or its credential is no longer good.
+        """
+        now = self._clock()
+        # Remembered by digest: a dump of this memory holds no token that could be used.
+        digest = hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+        claims = self._remembered.get(digest)
+        if claims is None:
+            claims = self._check_signature(unverified_token, digest)
+        elif now.timestamp() >= claims.exp:
+            del self._remembered[digest]
+            raise TokenExpiredError(claimed_worker=claims.sub)
+        worker = check_still_good(self._directory, claims.sub, claims.cred, now=now)
+        return VerifiedWorker(worker, claims)
+
+    def _check_signature(self, unverified_token: str, digest: bytes) -> TokenClaims:
+        claims = verify_worker_token(
+            unverified_token,
+            keys=self._signing_keys.verification_keys,
+            issuer=self._issuer,
+            audience=self._issuer,
+            now=self._clock(),
+        )
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._forget()
+        self._remembered[digest] = claims
+        return claims
+
+    def _forget(self) -> None:
+        """Drop what has ended, and the oldest half of the rest if that is not enough."""
+        now_s = self._clock().timestamp()
+        alive = [(digest, claims) for digest, claims in self._remembered.items() if claims.exp > now_s]
+        self._remembered = dict(alive[-_MOST_REMEMBERED // 2 :])

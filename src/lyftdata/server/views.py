@@ -1,0 +1,162 @@
+"""Records as the API shows them: stable keys, snake_case, ISO 8601 UTC, nothing secret."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from lyftdata.core.records import (
+    ApiKeyRecord,
+    ChainedAuditEvent,
+    RefusalAttempt,
+    RefusalGroup,
+    Status,
+    WorkerRecord,
+    WorkerTraces,
+)
+from lyftdata.core.refusals import cause_of
+from lyftdata.server import models
+from lyftdata.server.services import Services
+from lyftdata.server.sessions import used_key
+
+
+def status_of(services: Services, worker_id: str) -> Status:
+    """Return whether a Worker is connected, was once, or never."""
+    if services.sessions.is_online(worker_id):
+        return Status.ONLINE
+    return Status.OFFLINE if worker_id in services.traces.seen else Status.NEVER_CONNECTED
+
+
+def worker_view(
+    services: Services, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]
+) -> models.Worker:
+    """Join a Worker entry with its traces, written and not yet written, and its session."""
+    traces = services.traces.pending(worker.id) or stored.get(worker.id) or WorkerTraces(worker_id=worker.id)
+    session = services.sessions.find(worker.id)
+    return models.Worker(
+        id=worker.id,
+        name=worker.name,
+        strategy=worker.strategy,
+        enabled=worker.enabled,
+        status=status_of(services, worker.id),
+        labels=worker.labels,
+        last_seen_at=services.clock() if session is not None else traces.last_seen_at,
+        address=session.boot.address if session is not None else traces.address,
+        enrolled_with=worker.enrolled_with,
+        enrolled_from=worker.enrolled_from,
+        api_key=traces.api_key_name
+        if session is None
+        else used_key(session, services.directory.find_api_key),
+        created_at=worker.created_at,
+        created_by=worker.created_by,
+        superseded_by=worker.superseded_by,
+        thumbprint=worker.thumbprint,
+        connected_since=session.since if session is not None else None,
+        host=session.boot.host if session is not None else traces.host,
+        reported_labels=session.boot.reported_labels if session is not None else {},
+    )
+
+
+def api_key_view(
+    services: Services, generations: list[ApiKeyRecord], last_used: Mapping[str, tuple[datetime, str]]
+) -> models.ApiKey:
+    """Show a key by its newest generation; older ones that still work are `previous`."""
+    now = services.clock()
+    newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
+    uses = [
+        use
+        for record in generations
+        if (use := services.traces.key_pending(record.public_id) or last_used.get(record.public_id))
+        is not None
+    ]
+    used_at, used_by = max(uses, default=(None, None))
+    return models.ApiKey(
+        name=newest.name,
+        public_id=newest.public_id,
+        generation=newest.generation,
+        for_all_workers=newest.for_all_workers,
+        worker_ids=sorted(newest.worker_ids),
+        created_at=newest.created_at,
+        created_by=newest.created_by,
+        expires_at=newest.expires_at,
+        revoked_at=newest.revoked_at,
+        status=key_status(newest, now),
+        last_used_at=used_at,
+        last_used_by=used_by,
+        previous=[
+            models.PreviousKey(public_id=record.public_id, expires_at=record.expires_at)
+            for record in older
+            if key_status(record, now) == "live"
+        ],
+        used_by=sorted(
+            w for record in generations for w in services.sessions.online_with_key(record.public_id)
+        ),
+    )
+
+
+def key_status(record: ApiKeyRecord, now: datetime) -> models.KeyStatus:
+    """Return `live`, `expired` or `revoked`."""
+    if record.revoked_at is not None:
+        return "revoked"
+    return "expired" if record.expires_at is not None and now >= record.expires_at else "live"
+
+
+def enrollment_view(services: Services) -> models.EnrollmentStatus:
+    """Show whether Auto-Enrollment is on, by fingerprints; the secret itself is never shown."""
+    keys = [
+        models.EnrollmentKeyStatus(
+            fingerprint=accepted.fingerprint,
+            role=accepted.role,
+            warnings=accepted.warnings,
+            workers=services.directory.enrolled_with(accepted.fingerprint),
+            last_used_at=services.enrollment.last_used.get(accepted.fingerprint),
+        )
+        for accepted in services.enrollment.keys
+    ]
+    return models.EnrollmentStatus(enabled=bool(keys), name_policy=services.enrollment.name_policy, keys=keys)
+
+
+def refusal_group_view(group: RefusalGroup) -> models.RefusalGroup:
+    """Show a group of refusals with what its cause means and how it is mended."""
+    cause = cause_of(group.code)
+    return models.RefusalGroup(
+        code=group.code,
+        claimed_worker=group.claimed_worker,
+        address=group.address,
+        count=group.count,
+        first_at=group.first_at,
+        last_at=group.last_at,
+        last_reference=group.last_reference,
+        last_detail=group.last_detail,
+        meaning=cause.meaning if cause else "",
+        mend=cause.mend if cause else "",
+    )
+
+
+def refusal_view(attempt: RefusalAttempt) -> models.Refusal:
+    """Show one refused attempt with the whole reason."""
+    cause = cause_of(attempt.code)
+    return models.Refusal(
+        reference=attempt.reference,
+        code=attempt.code,
+        at=attempt.at,
+        address=attempt.address,
+        claimed_worker=attempt.claimed_worker,
+        detail=attempt.detail,
+        proved=attempt.proved,
+        meaning=cause.meaning if cause else "",
+        mend=cause.mend if cause else "",
+    )
+
+
+def audit_view(chained: ChainedAuditEvent) -> models.AuditEvent:
+    """Show an audit event with its place in the chain."""
+    event = chained.event
+    return models.AuditEvent(
+        number=chained.number,
+        at=event.at,
+        actor=event.actor,
+        action=event.action,
+        subject=event.subject,
+        address=event.address,
+        details=event.details,
+        hash=chained.hash.hex(),
+    )

@@ -1,0 +1,202 @@
+"""Reading requests and writing answers, the same way for every endpoint that Workers call."""
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.refusals import MissingCredentialsError
+from lyftdata.server.refusal_log import Answer
+
+MAX_BODY_BYTES = 16_384
+_BODY_WITHIN_S = 10.0
+_MAX_FORM_FIELDS = 20
+# Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class OAuthError(LyftdataError):
+    """
+    A request that breaks the protocol (RFC 6749, section 5.2; RFC 7591, section 3.2.2).
+
+    Args:
+        error: The standard's error code, for example `invalid_request`.
+        description: What is wrong, in ASCII without quotes or backslashes.
+        status: HTTP status.
+    """
+
+    def __init__(self, error: str, description: str, *, status: int = 400) -> None:
+        super().__init__(description)
+        self.error = error
+        self.status = status
+
+
+def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
+    """Return a JSON answer that nobody keeps."""
+    return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json")
+
+
+def oauth_error_response(error: OAuthError) -> Response:
+    """Return a protocol error as the RFCs have it."""
+    return json_response({"error": error.error, "error_description": error.message}, status=error.status)
+
+
+def refusal_response(
+    answer: Answer, *, error: str, status: int, proved_error: str, proved_status: int
+) -> Response:
+    """
+    Return what the caller may know of a refusal.
+
+    Unproven callers read the same bytes but for the reference, whatever the cause.
+
+    Args:
+        answer: As the refusal log gave it.
+        error: The error for unproven callers: `invalid_client` or `invalid_token`.
+        status: Their status.
+        proved_error: The error for a caller that has proved its key.
+        proved_status: Its status.
+    """
+    if answer.retry_after_s is not None:
+        body = {
+            "error": "temporarily_unavailable",
+            "error_description": "Too many failed attempts.",
+            "reference": answer.reference,
+        }
+        headers = {**NO_STORE, "Retry-After": str(answer.retry_after_s)}
+        return json_response(body, status=429, headers=headers)
+    refused = answer.refused
+    if not refused.proved:
+        body = {"error": error, "error_description": "Authentication failed.", "reference": answer.reference}
+        return json_response(body, status=status, headers={**NO_STORE, "WWW-Authenticate": _challenge(error)})
+    told = {
+        "error": proved_error,
+        "error_description": refused.meaning,
+        "reference": answer.reference,
+        "code": refused.code,
+        "final": refused.final,
+        "mend": refused.mend,
+    }
+    return json_response(told, status=proved_status)
+
+
+def _challenge(error: str) -> str:
+    return (
+        'Basic realm="lyftdata"' if error == "invalid_client" else f'Bearer realm="lyftdata", error="{error}"'
+    )
+
+
+async def read_body(request: Request) -> bytes:
+    """
+    Read a request's body, bounded in size and time.
+
+    Raises:
+        OAuthError: 413 when it is larger than 16 KiB, 408 when it takes longer than ten seconds.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise OAuthError("invalid_request", "The body is larger than 16384 bytes.", status=413)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise OAuthError("invalid_request", "The body took too long to arrive.", status=408) from None
+    except ClientDisconnect:
+        raise OAuthError("invalid_request", "The client went away.", status=400) from None
+    return b"".join(chunks)
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """
+    Read `application/x-www-form-urlencoded` parameters; none may come twice (RFC 6749, section 3.2).
+
+    Raises:
+        OAuthError: Not a form, not UTF-8, too many fields, or a parameter that comes twice.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request", "The body must be application/x-www-form-urlencoded.")
+    body = await read_body(request)
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise OAuthError("invalid_request", "The form cannot be read.") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise OAuthError("invalid_request", "A parameter comes twice.")
+    return form
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """
+    Read a JSON object.
+
+    Raises:
+        OAuthError: Not JSON, or not an object.
+    """
+    body = await read_body(request)
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise OAuthError("invalid_request", "The body must be a JSON object.") from None
+
+
+def client_address(scope: Mapping[str, Any]) -> str:
+    """Return the caller's IP address; uvicorn has put the real one there for trusted proxies."""
+    host = (scope.get("client") or ("", 0))[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "unknown"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def bearer_token(request: Request) -> str:
+    """
+    Return the bearer token of a request (RFC 6750, section 2.1: the header, never the URL).
+
+    Raises:
+        MissingCredentialsError: None, more than one, or another scheme.
+    """
+    values = request.headers.getlist("authorization")
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise MissingCredentialsError
+    return token
+
+
+def basic_credentials(request: Request) -> tuple[str, str] | None:
+    """
+    Return client ID and secret of `client_secret_basic` (RFC 6749, section 2.3.1), or None without the header.
+
+    Raises:
+        OAuthError: The header is there, but cannot be read.
+    """
+    values = request.headers.getlist("authorization")
+    if not values:
+        return None
+    scheme, _, encoded = values[0].partition(" ")
+    if len(values) > 1 or scheme.lower() != "basic":
+        raise OAuthError("invalid_request", "Use one Authorization header, of scheme Basic.")
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        raise OAuthError("invalid_request", "The Authorization header cannot be read.") from None
+    client_id, separator, secret = decoded.partition(":")
+    if not separator:
+        raise OAuthError("invalid_request", "The Authorization header cannot be read.")
+    return unquote_plus(client_id), unquote_plus(secret)

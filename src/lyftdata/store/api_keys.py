@@ -1,0 +1,114 @@
+"""API keys: digests, never keys."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, true, update
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import ApiKeyRecord
+from lyftdata.store.changes import ApiKeyChanged
+from lyftdata.store.engine import WriteTx
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import api_key_workers, api_keys
+
+
+def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
+    """
+    Add a key's first generation.
+
+    Raises:
+        ConflictError: `api_key_name_taken`, also by a key that was revoked: the audit log must not speak of two.
+    """
+    if find_by_name(tx.conn, record.name):
+        raise ConflictError(
+            "api_key_name_taken",
+            f"There is an API key named '{record.name}' already.",
+            hint="Choose another name, or make its next generation with `lyftdata api-key rotate`.",
+        )
+    _insert(tx, record)
+
+
+def rotate_api_key(tx: WriteTx, record: ApiKeyRecord, *, previous_expire_at: datetime) -> None:
+    """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
+    for older in find_by_name(tx.conn, record.name):
+        if older.revoked_at is None and (older.expires_at is None or older.expires_at > previous_expire_at):
+            _replace(tx, msgspec.structs.replace(older, expires_at=previous_expire_at))
+    _insert(tx, record)
+
+
+def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
+    """Revoke every generation of a key and return them as they are now."""
+    for record in find_by_name(tx.conn, name):
+        if record.revoked_at is None:
+            _replace(tx, msgspec.structs.replace(record, revoked_at=now))
+    return find_by_name(tx.conn, name)
+
+
+def remove_worker(tx: WriteTx, worker_id: str) -> None:
+    """Take a Worker's ID out of every key issued for it."""
+    query = select(api_key_workers.c.public_id).where(api_key_workers.c.worker_id == worker_id)
+    public_ids = list(tx.conn.execute(query).scalars())
+    tx.conn.execute(delete(api_key_workers).where(api_key_workers.c.worker_id == worker_id))
+    for record in _select(tx.conn, api_keys.c.public_id.in_(public_ids)):
+        tx.changed(ApiKeyChanged(record.public_id, record))
+
+
+def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
+    """Note when and by whom keys were last used, by public id."""
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.public_id == bindparam("key"))
+        .values(last_used_at=bindparam("at"), last_used_by=bindparam("by"))
+    )
+    tx.conn.execute(statement, [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()])
+
+
+def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
+    """Return every generation of a key, the oldest first; none if there is no such key."""
+    return sorted(_select(conn, api_keys.c.name == name), key=lambda record: record.generation)
+
+
+def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
+    """Iterate over every generation of every key."""
+    return _select(conn, true())
+
+
+def last_used(conn: Connection, public_ids: Collection[str]) -> dict[str, tuple[datetime, str]]:
+    """Return when and by whom these keys were last used; unused ones are left out."""
+    query = select(api_keys.c.public_id, api_keys.c.last_used_at, api_keys.c.last_used_by)
+    rows = conn.execute(
+        query.where(api_keys.c.public_id.in_(public_ids), api_keys.c.last_used_at.is_not(None))
+    )
+    return {row.public_id: (row.last_used_at, row.last_used_by) for row in rows}
+
+
+def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKeyRecord]:
+    rows = conn.execute(select(api_keys).where(condition)).all()
+    scopes: dict[str, set[str]] = defaultdict(set)
+    scoped = [row.public_id for row in rows if not row.for_all_workers]
+    for start in range(0, len(scoped), 500):
+        part = api_key_workers.c.public_id.in_(scoped[start : start + 500])
+        for public_id, worker_id in conn.execute(select(api_key_workers).where(part)):
+            scopes[public_id].add(worker_id)
+    for row in rows:
+        yield from_row(ApiKeyRecord, row, worker_ids=frozenset(scopes[row.public_id]))
+
+
+def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
+    row = to_row(record)
+    worker_ids = row.pop("worker_ids")
+    tx.conn.execute(insert(api_keys).values(row))
+    if worker_ids:
+        scope = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in sorted(worker_ids)]
+        tx.conn.execute(insert(api_key_workers), scope)
+    tx.changed(ApiKeyChanged(record.public_id, record))
+
+
+def _replace(tx: WriteTx, record: ApiKeyRecord) -> None:
+    """Write what may change of a key: its dates."""
+    statement = update(api_keys).where(api_keys.c.public_id == record.public_id)
+    tx.conn.execute(statement.values(expires_at=record.expires_at, revoked_at=record.revoked_at))
+    tx.changed(ApiKeyChanged(record.public_id, record))

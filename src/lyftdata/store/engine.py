@@ -1,0 +1,231 @@
+"""
+One writer that commits in groups, and a few readers.
+
+Every change goes through one thread. While it commits, others queue; it then runs all of them in one
+transaction, each in a savepoint of its own, so that a failing one fails alone, and commits once. Durability
+costs one fsync a group in the place of one a change; the audit chain, which must be written in order anyway,
+needs no lock (docs/decisions/0002).
+
+    result = await store.write(lambda tx: workers.insert_worker(tx, record))   # durable when it returns
+    found  = await store.read(lambda conn: workers.find_worker(conn, "w-1"))
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, Self, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from lyftdata.core.audit import ChainReport
+from lyftdata.core.records import AuditEvent
+from lyftdata.store import audit, dialect, migrate
+from lyftdata.store.changes import Change
+from lyftdata.store.errors import StoreError
+
+T = TypeVar("T")
+
+_MOST_IN_A_GROUP = 256
+_READERS = 2
+
+OnChange = Callable[[Sequence[Change]], None]
+
+
+class WriteTx:
+    """What an operation may do inside the writer's transaction."""
+
+    def __init__(self, conn: Connection, audit_key: bytes) -> None:
+        self.conn = conn
+        self.changes: list[Change] = []
+        self._audit_key = audit_key
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append an event to the chain; it is durable together with what it tells of."""
+        audit.append(self.conn, event, key=self._audit_key)
+
+    def changed(self, change: Change) -> None:
+        """Say what this operation changes; told on after the commit."""
+        self.changes.append(change)
+
+
+class _Job(Generic[T]):
+    """An operation that waits for its turn, and what came of it."""
+
+    def __init__(self, op: Callable[[WriteTx], T], loop: asyncio.AbstractEventLoop) -> None:
+        self.op = op
+        self.loop = loop
+        self.future: asyncio.Future[T] = loop.create_future()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.changes: list[Change] = []
+
+    def settle(self) -> None:
+        """Hand the outcome to whoever waits; in the event loop. A caller that went away changes nothing."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # set together with error being None
+
+
+class Store:
+    """The database behind one writer thread and a few reader threads; made by `open`, ended by `close`."""
+
+    def __init__(self, engine: Engine, *, audit_key: bytes, on_change: OnChange | None) -> None:
+        self._engine = engine
+        self._reading = dialect.for_reading(engine)
+        self._audit_key = audit_key
+        self._on_change = on_change
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
+        self._closing = False
+        self._writer.start()
+
+    @classmethod
+    def open(cls, url: str, *, audit_key: bytes, on_change: OnChange | None = None) -> Self:
+        """
+        Open a database, bringing its schema up to date first.
+
+        Args:
+            url: SQLAlchemy URL.
+            audit_key: 32 bytes that key the audit chain; kept outside the database.
+            on_change: Called in the event loop with what a commit changed, after the commit and before whoever
+                asked for it goes on.
+
+        Raises:
+            StoreError: Unreachable, damaged, or of a newer version of this program.
+        """
+        engine = dialect.make_engine(url)
+        try:
+            migrate.upgrade(engine)
+        except DBAPIError as error:
+            engine.dispose()
+            raise StoreError(f"The database cannot be used: {error.orig}.") from error
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, audit_key=audit_key, on_change=on_change)
+
+    async def write(self, op: Callable[[WriteTx], T]) -> T:
+        """
+        Run an operation in the writer's transaction; durable when this returns.
+
+        A caller that is cancelled meanwhile does not undo it.
+
+        Raises:
+            StoreError: The database failed; nothing of the operation was kept.
+            Whatever `op` raises: then nothing of it was kept either.
+        """
+        if self._closing:
+            raise StoreError("The store is closed.")
+        job = _Job(op, asyncio.get_running_loop())
+        self._jobs.put(job)
+        return await job.future
+
+    async def read(self, op: Callable[[Connection], T]) -> T:
+        """
+        Run a reading operation on a connection of its own.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, op)
+
+    async def verify_audit(self) -> ChainReport:
+        """Check every link of the audit chain, and its end."""
+        return await self.read(lambda conn: audit.verify(conn, key=self._audit_key))
+
+    async def close(self) -> None:
+        """Finish what is queued, then close every connection."""
+        self._closing = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        self._engine.dispose()
+
+    def _read(self, op: Callable[[Connection], T]) -> T:
+        try:
+            with self._reading.connect() as conn:
+                return op(conn)
+        except DBAPIError as error:
+            raise StoreError(f"The database failed: {error.orig}.") from error
+
+    def _write_forever(self) -> None:
+        while (jobs := self._next_group()) is not None:
+            self._run_group(jobs)
+
+    def _next_group(self) -> "list[_Job[Any]] | None":
+        """Wait for an operation and take whatever else has queued by then; None at the end."""
+        job = self._jobs.get()
+        if job is None:
+            return None
+        group = [job]
+        while len(group) < _MOST_IN_A_GROUP:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                # The end, but after this group.
+                self._jobs.put(None)
+                break
+            group.append(job)
+        return group
+
+    def _run_group(self, jobs: "list[_Job[Any]]") -> None:
+        try:
+            with self._engine.begin() as conn:
+                for job in jobs:
+                    self._run_one(conn, job)
+        except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
+            failure = _translated(error)
+            for job in jobs:
+                # What was run in this group is rolled back with it, so nobody may be told that it was done.
+                job.error = job.error or failure
+                job.changes = []
+        self._hand_back(jobs)
+
+    def _run_one(self, conn: Connection, job: "_Job[Any]") -> None:
+        tx = WriteTx(conn, self._audit_key)
+        try:
+            with conn.begin_nested():
+                job.result = job.op(tx)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            job.error = _translated(error)
+        except Exception as error:  # noqa: BLE001 - its own caller gets it; the others of the group go on
+            job.error = error
+        else:
+            job.changes = tx.changes
+
+    def _hand_back(self, jobs: "list[_Job[Any]]") -> None:
+        """Tell the event loop of the whole group at once: first the changes, then the callers."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job[Any]]] = {}
+        for job in jobs:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, group in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._settle, group)
+
+    def _settle(self, jobs: "list[_Job[Any]]") -> None:
+        changes = [change for job in jobs for change in job.changes]
+        try:
+            if changes and self._on_change is not None:
+                self._on_change(changes)
+        finally:
+            for job in jobs:
+                job.settle()
+
+
+def _translated(error: BaseException) -> BaseException:
+    if isinstance(error, DBAPIError):
+        failure = StoreError(f"The database failed: {error.orig}.")
+        failure.__cause__ = error
+        return failure
+    return error

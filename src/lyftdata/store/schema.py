@@ -1,0 +1,208 @@
+"""
+The tables. Portable between SQLite and PostgreSQL; changed only together with a migration.
+
+No column holds anything that can be used to log in.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is put back when read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: nobody could say which instant it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a time without a zone"
+            raise ValueError(msg)
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("strategy", String(16), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("public_jwk", String(512)),
+    Column("thumbprint", String(64), unique=True),
+    Column("enrolled_with", String(32)),
+    Column("enrolled_from", String(64)),
+    Column("superseded_by", String(64)),
+    Index(None, "name"),
+)
+
+worker_traces = Table(
+    "worker_traces",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("last_seen_at", UtcDateTime),
+    Column("address", String(64)),
+    Column("api_key_name", String(50)),
+    Column("host", JSON, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("public_id", String(16), primary_key=True),
+    Column("name", String(50), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("for_all_workers", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("last_used_by", String(64)),
+    UniqueConstraint("name", "generation"),
+)
+
+api_key_workers = Table(
+    "api_key_workers",
+    metadata,
+    Column("public_id", String(16), ForeignKey("api_keys.public_id", ondelete="CASCADE"), primary_key=True),
+    Column("worker_id", String(64), primary_key=True),
+    Index(None, "worker_id"),
+)
+
+spent_proofs = Table(
+    "spent_proofs",
+    metadata,
+    Column("jti", String(128), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
+refusal_groups = Table(
+    "refusal_groups",
+    metadata,
+    Column("code", String(64), primary_key=True),
+    Column("claimed_worker", String(128), primary_key=True),
+    Column("address", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("last_reference", String(16), nullable=False),
+    Column("last_detail", String(512), nullable=False),
+    Index(None, "last_at"),
+)
+
+refusal_attempts = Table(
+    "refusal_attempts",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("reference", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("claimed_worker", String(128), nullable=False),
+    Column("detail", String(512), nullable=False),
+    Column("proved", Boolean, nullable=False),
+    Index(None, "reference"),
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", String(256), nullable=False),
+    Column("must_change_password", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+admin_sessions = Table(
+    "admin_sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("operator", String(64), ForeignKey("operators.name", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("user_agent", String(256), nullable=False),
+    Index(None, "operator"),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    Column("algorithm", String(16), nullable=False),
+    Column("encrypted_private_key", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("signs_from", UtcDateTime, nullable=False),
+    Column("retires_at", UtcDateTime),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("previous", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Index(None, "action"),
+    Index(None, "subject"),
+)
+
+# One row: the last event, so that removing events from the end is found too.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+)
