@@ -35,6 +35,28 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     is_switch: bool = False
 
 
+def parse_switch(text: str) -> bool:
+    """Read yes/no, true/false, on/off, 1/0."""
+    match text.strip().lower():
+        case "yes" | "true" | "on" | "1":
+            return True
+        case "no" | "false" | "off" | "0":
+            return False
+        case _:
+            raise InvalidInputError("switch", "must be yes or no")
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Return a parser that takes one of a few words, upper or lower case."""
+
+    def parse(text: str) -> str:
+        if text.strip().lower() not in allowed:
+            raise InvalidInputError("choice", f"must be one of {', '.join(allowed)}")
+        return text.strip().lower()
+
+    return parse
+
+
 def read_settings(
     table: Sequence[Setting],
     *,

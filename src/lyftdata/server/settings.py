@@ -16,7 +16,7 @@ from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
-from lyftdata.core.settings import Setting, read_settings
+from lyftdata.core.settings import Setting, one_of, parse_switch, read_settings
 from lyftdata.server.passwords import check_new_password
 
 WORKER_ONLY = frozenset(
@@ -107,17 +107,6 @@ def parse_public_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def parse_switch(text: str) -> bool:
-    """Read yes/no, true/false, on/off, 1/0."""
-    match text.strip().lower():
-        case "yes" | "true" | "on" | "1":
-            return True
-        case "no" | "false" | "off" | "0":
-            return False
-        case _:
-            raise InvalidInputError("switch", "must be yes or no")
-
-
 def parse_proxies(text: str) -> tuple[str, ...]:
     """Read addresses and networks, separated by commas."""
     proxies = [part.strip() for part in text.split(",") if part.strip()]
@@ -159,17 +148,6 @@ def parse_database_url(text: str) -> str:
             "must be sqlite:////absolute/path; other databases are not supported by this version",
         )
     return text
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    """Return a parser that takes one of a few words."""
-
-    def parse(text: str) -> str:
-        if text.strip().lower() not in allowed:
-            raise InvalidInputError("choice", f"must be one of {', '.join(allowed)}")
-        return text.strip().lower()
-
-    return parse
 
 
 def _name_policy(text: str) -> NamePolicy:

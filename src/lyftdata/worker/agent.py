@@ -1,0 +1,401 @@
+"""
+The agent: gets a token, keeps a session open, runs the COMMAND while it is connected.
+
+    enrolling --> fetching a token --> connected --+
+        ^              ^                           |
+        |              +--- token due, or not taken any more
+        +--- nothing: an identity is for ever (until the directory is removed)
+
+What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code), or a refusal for good
+(exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled, a second instance
+of the same Worker, a name in use. Then it asks again at growing intervals and is back by itself.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.names import clean_text, format_labels
+from lyftdata.log import get_logger
+from lyftdata.worker.backoff import Backoff
+from lyftdata.worker.child import Child
+from lyftdata.worker.client import (
+    Directive,
+    PollReply,
+    RefusedByServerError,
+    ServerClient,
+    ServerUnreachableError,
+    TokenRejectedError,
+    TokenReply,
+)
+from lyftdata.worker.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.hostfacts import host_facts
+from lyftdata.worker.settings import WorkerSettings, scrub_environment
+from lyftdata.worker.state import StateDirectory
+
+_log = get_logger(__name__)
+
+T = TypeVar("T")
+
+EXIT_DONE = 0
+EXIT_REFUSED = 3
+
+# Renewed at two thirds of its life, give or take a tenth, so that a fleet started together drifts apart.
+_RENEW_AT = 2 / 3
+_RENEW_JITTER = 0.1
+_SHORTEST_LIFE_S = 5.0
+_LONGEST_LIFE_S = 86_400.0
+_LONGEST_HOLD_S = 600.0
+_CLOCK_TOLERANCE_S = 30
+_SIGN_OFF_WITHIN_S = 3.0
+
+
+class Stopping(Exception):  # noqa: N818 - not an error: the way out
+    """SIGTERM or SIGINT came, or the COMMAND has ended."""
+
+
+class FinallyRefusedError(Exception):
+    """A refusal for good; it was logged already."""
+
+
+class HeldToken:
+    """A token and when to renew it, on a clock that does not jump when the host's time is set."""
+
+    def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
+        life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
+        self.text = reply.access_token
+        self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
+
+    def is_due(self, monotonic_s: float) -> bool:
+        """Return whether it is time for a new one; the old one still serves then."""
+        return monotonic_s >= self._renew_at_s
+
+    def due_in_s(self, monotonic_s: float) -> float:
+        """Return the seconds until then."""
+        return max(0.0, self._renew_at_s - monotonic_s)
+
+
+class Agent:
+    """
+    One run of a Worker.
+
+    Args:
+        settings: The Worker's settings.
+        command: The COMMAND to run while connected; empty for none.
+        client: The Server.
+        directory: The Worker's own directory.
+        environ: What the COMMAND inherits, less the secrets.
+        chance: Gives a number from 0 up to 1.
+        monotonic: Gives seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        command: Sequence[str],
+        *,
+        client: ServerClient,
+        directory: StateDirectory,
+        environ: Mapping[str, str],
+        chance: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._command = list(command)
+        self._client = client
+        self._directory = directory
+        self._environ = environ
+        self._chance = chance
+        self._monotonic = monotonic
+        self._backoff = Backoff(random=chance)
+        self._boot_id = uuid.uuid4().hex
+        self._facts = host_facts()
+        self._token: HeldToken | None = None
+        self._online = False
+        self._hold_s = 25.0
+        self._child: Child | None = None
+        self._child_exit: asyncio.Task[int] | None = None
+        self._child_code: int | None = None
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask the agent to end; safe to call twice."""
+        self._stop.set()
+
+    async def run(self, credential: Credential | None) -> int:
+        """Work until told to stop or refused for good; return the exit code."""
+        code = EXIT_DONE
+        try:
+            found = credential or await self._enrolled()
+            while True:
+                await self._one_round(found)
+        except Stopping:
+            pass
+        except FinallyRefusedError:
+            code = EXIT_REFUSED
+        finally:
+            await self._end()
+        return code if self._child_code is None or code else self._child_code
+
+    # --- the steps of a round ---------------------------------------------------------------------------
+
+    async def _enrolled(self) -> Credential:
+        while True:
+            try:
+                credential = await self._unless_stopped(enroll(self._settings, self._directory, self._client))
+            except ServerUnreachableError as error:
+                await self._wait_out(error)
+            except RefusedByServerError as refused:
+                await self._refused(refused)
+            else:
+                self._backoff.reset()
+                _log.info("enrolled", worker_id=credential.worker_id, name=self._settings.worker_name)
+                return credential
+
+    async def _one_round(self, credential: Credential) -> None:
+        """Make sure of a token, hold one poll, do what the answer says."""
+        try:
+            token = await self._valid_token(credential)
+            reply = await self._unless_stopped(self._poll(token))
+        except TokenRejectedError:
+            await self._token_rejected()
+        except ServerUnreachableError as error:
+            await self._wait_out(error)
+        except RefusedByServerError as refused:
+            await self._refused(refused)
+        else:
+            await self._connected(reply, credential)
+
+    async def _valid_token(self, credential: Credential) -> HeldToken:
+        if self._token is None or self._token.is_due(self._monotonic()):
+            reply = await self._unless_stopped(credential.fetch_token(self._client))
+            self._token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
+        return self._token
+
+    async def _poll(self, token: HeldToken) -> PollReply:
+        return await self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s)
+
+    def _poll_body(self, *, sign_off: bool = False) -> dict[str, Any]:
+        return {
+            "boot_id": self._boot_id,
+            "host": self._facts,
+            "labels": format_labels(self._settings.labels),
+            "sign_off": sign_off,
+        }
+
+    async def _connected(self, reply: PollReply, credential: Credential) -> None:
+        self._backoff.reset()
+        self._hold_s = min(max(reply.hold_s, 1.0), _LONGEST_HOLD_S)
+        for directive in reply.directives:
+            await self._obey(directive)
+        if reply.directives or reply.session != "established":
+            return
+        if not self._online:
+            self._online = True
+            _log.info(
+                "online",
+                worker_id=credential.worker_id,
+                name=self._settings.worker_name,
+                strategy=credential.strategy.value,
+                server=self._settings.url,
+            )
+        await self._ensure_child(credential)
+
+    async def _obey(self, directive: Directive) -> None:
+        match directive.kind:
+            case "stop":
+                refused = RefusedByServerError(
+                    directive.reason,
+                    reference=directive.reference,
+                    told_code=directive.code,
+                    final=directive.final,
+                )
+                await self._refused(refused)
+            case "renew":
+                self._token = None
+            case _:
+                _log.debug("directive not known", kind=clean_text(directive.kind, 32))
+
+    # --- when it does not go well -----------------------------------------------------------------------
+
+    async def _token_rejected(self) -> None:
+        """Get another token at once the first time; if that one is not taken either, with growing waits."""
+        fresh = self._token is None
+        self._token = None
+        if fresh:
+            await self._pause(self._backoff.next_s())
+        else:
+            await self._pause(self._backoff.next_s() * 0.1)
+
+    async def _wait_out(self, error: ServerUnreachableError) -> None:
+        """An outage: the COMMAND goes on, the agent asks again, for ever."""
+        wait_s = self._backoff.next_s(retry_after_s=error.retry_after_s)
+        if self._online:
+            self._online = False
+            _log.warning("offline", reason=clean_text(error.message, 200))
+        _log.info("retrying", reason=clean_text(error.message, 200), wait_s=round(wait_s, 1))
+        await self._pause(wait_s)
+
+    async def _refused(self, refused: RefusedByServerError) -> None:
+        """The Server says no: stop the COMMAND; then end, or stay and ask again."""
+        self._online = False
+        self._token = None
+        _log.error("refused", **self._what_is_known(refused))
+        await self._stop_child()
+        if refused.final:
+            raise FinallyRefusedError
+        await self._pause(self._backoff.next_s())
+
+    def _what_is_known(self, refused: RefusedByServerError) -> dict[str, Any]:
+        facts = {
+            "reference": clean_text(refused.reference, 32),
+            "code": clean_text(refused.told_code, 64),
+            "reason": clean_text(refused.message, 200),
+            "mend": clean_text(refused.hint, 200),
+        }
+        if refused.clock_off_s is not None and abs(refused.clock_off_s) > _CLOCK_TOLERANCE_S:
+            facts["clock"] = (
+                f"this host's clock is {refused.clock_off_s:+d} s off the Server's, which may be the cause"
+            )
+        if not refused.told_code:
+            facts["mend"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
+        return {key: value for key, value in facts.items() if value}
+
+    # --- the COMMAND ------------------------------------------------------------------------------------
+
+    async def _ensure_child(self, credential: Credential) -> None:
+        if not self._command or self._child is not None:
+            return
+        identity = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
+        if self._settings.worker_name:
+            identity["LYFTDATA_WORKER_NAME"] = self._settings.worker_name
+        self._child = await Child.start(self._command, environ=self._environ, identity=identity)
+        self._child_exit = asyncio.create_task(self._child.wait())
+        self._child_exit.add_done_callback(lambda _task: self._stop.set())
+
+    async def _stop_child(self) -> None:
+        child, self._child = self._child, None
+        if child is None or self._child_exit is None:
+            return
+        exit_task, self._child_exit = self._child_exit, None
+        if exit_task.done():
+            self._child_code = exit_task.result()
+            return
+        exit_task.cancel()
+        await child.stop()
+
+    # --- waiting and ending -----------------------------------------------------------------------------
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T:
+        """Wait for work, or raise Stopping as soon as the agent is told to end."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                raise Stopping
+            return await task
+        finally:
+            for pending in (task, stopped):
+                pending.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, or raise Stopping as soon as the agent is told to end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+        raise Stopping
+
+    async def _end(self) -> None:
+        await self._stop_child()
+        if self._token is not None:
+            await self._sign_off(self._token)
+        _log.info("stopped")
+
+    async def _sign_off(self, token: HeldToken) -> None:
+        """Say goodbye, so that the Server shows this Worker offline at once; an outage must not hold it up."""
+        try:
+            async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
+                await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
+        except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
+            _log.debug("could not sign off")
+
+
+async def run_worker(settings: WorkerSettings, command: Sequence[str]) -> int:
+    """
+    Run a Worker until SIGTERM, SIGINT, its COMMAND's end, or a refusal for good.
+
+    Returns:
+        0, the COMMAND's exit code, or 3 when the Server has refused for good.
+
+    Raises:
+        SettingsError: Settings and directory contradict each other (exit 2).
+        StateError: The directory cannot be written (exit 1).
+    """
+    environ = dict(os.environ)
+    scrub_environment(os.environ)
+    for warning in settings.warnings:
+        _log.warning("check the settings", problem=warning)
+    if settings.tls_insecure and settings.url.startswith("https:"):
+        _log.warning(
+            "check the settings", problem="LYFTDATA_TLS_INSECURE: the Server's certificate is not checked."
+        )
+    directory = StateDirectory(settings.jobs_dir)
+    credential = choose_credential(settings, directory)
+    if credential is not None and credential.strategy.value == "api_key":
+        return await _run_agent(settings, command, credential, directory, environ)
+    with directory.locked():
+        # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
+        credential = choose_credential(settings, directory)
+        return await _run_agent(settings, command, credential, directory, environ)
+
+
+async def _run_agent(
+    settings: WorkerSettings,
+    command: Sequence[str],
+    credential: Credential | None,
+    directory: StateDirectory,
+    environ: Mapping[str, str],
+) -> int:
+    client = ServerClient(settings)
+    agent = Agent(settings, command, client=client, directory=directory, environ=environ)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    try:
+        return await agent.run(credential)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await client.aclose()
+
+
+async def fetch_token(settings: WorkerSettings) -> str:
+    """
+    Return a fresh worker token, by the API key or the stored identity of this host; never enrolls.
+
+    Raises:
+        SettingsError: There is no identity to get one with.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    credential = choose_credential(settings, StateDirectory(settings.jobs_dir))
+    if credential is None:
+        raise SettingsError(
+            [
+                "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
+            ]
+        )
+    client = ServerClient(settings)
+    try:
+        return (await credential.fetch_token(client)).access_token
+    finally:
+        await client.aclose()

@@ -1,0 +1,276 @@
+"""
+The Worker's side of the wire.
+
+Every answer becomes one of: a value, `ServerUnreachableError` (ask again later), `TokenRejectedError` (get a
+new token) or `RefusedByServerError` (final or not). Redirects are never followed: a credential goes to the
+address it was meant for, or nowhere. Answers are bounded in size and time.
+"""
+
+import email.utils
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+import lyftdata
+from lyftdata.core.errors import LyftdataError
+from lyftdata.worker.settings import WorkerSettings
+
+T = TypeVar("T")
+
+_MAX_ANSWER_BYTES = 65_536
+_TIMEOUT = httpx2.Timeout(15.0, connect=10.0)
+# A held poll answers when its time is over; this much later the connection counts as dead.
+_POLL_SLACK_S = 15.0
+
+_UNAUTHORIZED = 401
+_TOO_MANY = 429
+_SERVER_ERROR = 500
+
+
+class ServerUnreachableError(LyftdataError):
+    """
+    No usable answer: network, an outage, too many requests. Asking again is right.
+
+    Args:
+        retry_after_s: Seconds the Server asked for, or None.
+    """
+
+    code = "server_unreachable"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TokenRejectedError(LyftdataError):
+    """The Server does not take this token any more: get a new one; the token endpoint says why if it will not."""
+
+    code = "token_rejected"
+
+
+class RefusedByServerError(LyftdataError):
+    """
+    The Server has turned this Worker down.
+
+    Args:
+        reason: What it said.
+        reference: By which an operator finds the whole reason.
+        told_code: The cause, if the Worker had proved its key.
+        final: Whether asking again is pointless.
+        clock_off_s: By how many seconds this host's clock is ahead of the Server's, if that could be seen.
+    """
+
+    code = "refused_by_server"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        reference: str,
+        told_code: str = "",
+        final: bool = True,
+        mend: str = "",
+        clock_off_s: int | None = None,
+    ) -> None:
+        super().__init__(reason, hint=mend)
+        self.reference = reference
+        self.told_code = told_code
+        self.final = final
+        self.clock_off_s = clock_off_s
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+class Directive(msgspec.Struct, frozen=True):
+    """What the Server tells a connected Worker to do; kinds that we do not know are ignored."""
+
+    kind: str
+    code: str = ""
+    final: bool = False
+    reason: str = ""
+    reference: str = ""
+
+
+class PollReply(msgspec.Struct, frozen=True):
+    """The answer to a poll."""
+
+    session: str
+    hold_s: float = 25.0
+    directives: list[Directive] = []
+
+
+class TokenReply(msgspec.Struct, frozen=True):
+    """A token and its life in seconds."""
+
+    access_token: str
+    expires_in: float
+
+
+class ServerClient:
+    """
+    Requests to one Server; close it with `aclose()`.
+
+    Args:
+        settings: The Worker's settings.
+        transport: Put in the place of the network by tests.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = httpx2.AsyncClient(
+            base_url=settings.url,
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+            headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
+            verify=_tls(settings),
+            transport=transport,
+        )
+
+    async def metadata_issuer(self) -> str:
+        """Return what the Server calls itself (RFC 8414); raises ServerUnreachableError."""
+        answer = await self._request("GET", "/.well-known/oauth-authorization-server")
+        issuer = answer.body.get("issuer")
+        if answer.status != httpx2.codes.OK or not isinstance(issuer, str):
+            raise _unusable(answer)
+        return issuer
+
+    async def register(self, *, credential: str, metadata: Mapping[str, Any]) -> str:
+        """
+        Enroll (RFC 7591, section 3.1).
+
+        Returns:
+            The Worker ID.
+
+        Raises:
+            ServerUnreachableError, RefusedByServerError: As described above.
+        """
+        headers = {"Authorization": f"Bearer {credential}"}
+        answer = await self._request("POST", "/oauth2/register", json=metadata, headers=headers)
+        worker_id = answer.body.get("client_id")
+        if answer.status == httpx2.codes.CREATED and isinstance(worker_id, str):
+            return worker_id
+        raise _refusal(answer)
+
+    async def token(self, form: Mapping[str, str]) -> TokenReply:
+        """
+        Ask for a worker token (RFC 6749, section 4.4.2).
+
+        Raises:
+            ServerUnreachableError, RefusedByServerError: As described above.
+        """
+        answer = await self._request("POST", "/oauth2/token", data=form)
+        if answer.status != httpx2.codes.OK:
+            raise _refusal(answer)
+        return _convert(answer, TokenReply)
+
+    async def poll(self, token: str, body: Mapping[str, Any], *, hold_s: float) -> PollReply:
+        """
+        Post to the session and wait for what the Server has to say.
+
+        Raises:
+            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As described above.
+        """
+        timeout = httpx2.Timeout(hold_s + _POLL_SLACK_S, connect=10.0)
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await self._request(
+            "POST", "/api/worker/session", json=body, headers=headers, timeout=timeout
+        )
+        if answer.status == _UNAUTHORIZED:
+            raise TokenRejectedError("The Server does not take this token any more.")
+        if answer.status != httpx2.codes.OK:
+            raise _refusal(answer)
+        return _convert(answer, PollReply)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def _request(self, method: str, path: str, **options: Any) -> _Answer:
+        try:
+            async with self._http.stream(method, path, **options) as response:
+                body = await _bounded(response)
+                return _Answer(response.status_code, response.headers, body)
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError) as error:
+            # The library's text names the address and the error, never what was sent.
+            detail = str(error) or type(error).__name__
+            raise ServerUnreachableError(f"The Server cannot be reached: {detail}") from error
+
+
+async def _bounded(response: httpx2.Response) -> dict[str, Any]:
+    """Read a JSON object of at most 64 KiB; anything else reads as empty, and the status decides."""
+    raw = bytearray()
+    async for chunk in response.aiter_bytes():
+        raw += chunk
+        if len(raw) > _MAX_ANSWER_BYTES:
+            return {}
+    try:
+        return msgspec.json.decode(bytes(raw), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _convert(answer: _Answer, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(answer.body, kind)
+    except msgspec.ValidationError as error:
+        raise _unusable(answer) from error
+
+
+def _refusal(answer: _Answer) -> LyftdataError:
+    """Tell a refusal from an answer that is none of this protocol."""
+    reference = answer.body.get("reference")
+    passing = answer.status in {408, _TOO_MANY} or answer.status >= _SERVER_ERROR
+    if passing or not isinstance(reference, str) or not isinstance(answer.body.get("error"), str):
+        return _unusable(answer)
+    final = answer.body.get("final", True)
+    return RefusedByServerError(
+        _text(answer, "error_description"),
+        reference=reference[:32],
+        told_code=_text(answer, "code"),
+        final=final if isinstance(final, bool) else True,
+        mend=_text(answer, "mend"),
+        clock_off_s=_clock_off_s(answer.headers.get("date")),
+    )
+
+
+def _text(answer: _Answer, name: str) -> str:
+    value = answer.body.get(name)
+    return value[:300] if isinstance(value, str) else ""
+
+
+def _unusable(answer: _Answer) -> ServerUnreachableError:
+    said = _text(answer, "error_description")
+    message = f"The Server answered {answer.status}" + (f": {said}" if said else ".")
+    return ServerUnreachableError(message, retry_after_s=_retry_after_s(answer.headers.get("retry-after")))
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Read `Retry-After` in seconds (RFC 9110, section 10.2.3); a date or nonsense counts as not said."""
+    return float(value) if value and value.isascii() and value.isdigit() and len(value) <= 6 else None  # noqa: PLR2004
+
+
+def _clock_off_s(date: str | None) -> int | None:
+    try:
+        server_time = email.utils.parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return round((datetime.now(UTC) - server_time.astimezone(UTC)).total_seconds())
+
+
+def _tls(settings: WorkerSettings) -> ssl.SSLContext | bool:
+    if not settings.url.startswith("https:"):
+        return False
+    context = ssl.create_default_context(cafile=settings.tls_ca)
+    if settings.tls_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,162 @@
+"""How a Worker gets its tokens: by API key, or by signing with its identity key."""
+
+import base64
+import secrets
+from datetime import UTC, datetime
+from typing import Protocol
+
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.records import Strategy
+from lyftdata.core.secret import Secret
+from lyftdata.core.strategy import (
+    Enroll,
+    StoredIdentity,
+    UseApiKey,
+    UseStoredIdentity,
+    WorkerInputs,
+    choose_strategy,
+)
+from lyftdata.worker.client import ServerClient, TokenReply
+from lyftdata.worker.origin import same_origin
+from lyftdata.worker.settings import WorkerSettings
+from lyftdata.worker.state import StateDirectory
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Credential(Protocol):
+    """Whatever a Worker proves itself with."""
+
+    worker_id: str
+    strategy: Strategy
+
+    async def fetch_token(self, client: ServerClient) -> TokenReply:
+        """Ask for a token; raises as `ServerClient.token`."""
+        ...
+
+
+class ApiKeyCredential:
+    """A Worker ID and an API key (`client_secret_post`)."""
+
+    strategy = Strategy.API_KEY
+
+    def __init__(self, worker_id: str, api_key: Secret) -> None:
+        self.worker_id = worker_id
+        self._api_key = api_key
+
+    async def fetch_token(self, client: ServerClient) -> TokenReply:
+        """Ask for a token."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.worker_id,
+            "client_secret": self._api_key.reveal(),
+        }
+        return await client.token(form)
+
+
+class IdentityCredential:
+    """An identity key of the Worker's own (`private_key_jwt`, RFC 7523)."""
+
+    strategy = Strategy.AUTO_ENROLLMENT
+
+    def __init__(self, identity: StoredIdentity, key: IdentityKey) -> None:
+        self.worker_id = identity.worker_id
+        self._issuer = identity.issuer
+        self._key = key
+
+    async def fetch_token(self, client: ServerClient) -> TokenReply:
+        """Ask for a token with an assertion made for this one request."""
+        assertion = make_assertion(
+            self._key, worker_id=self.worker_id, audience=self._issuer, now=datetime.now(UTC), jti=new_jti()
+        )
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": assertion,
+        }
+        return await client.token(form)
+
+
+def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Credential | None:
+    """
+    Return the credential that settings and directory agree on; None means that the Worker must enroll first.
+
+    Raises:
+        SettingsError: They do not agree; see `core.strategy`.
+    """
+    stored = directory.load_identity()
+    url = settings.url
+    if stored is not None and any(same_origin(url, known) for known in (stored.server_url, stored.issuer)):
+        # Another spelling of the same Server (localhost, 127.0.0.1, its public name) is not another Server.
+        url = stored.server_url
+    inputs = WorkerInputs(
+        worker_id=settings.worker_id,
+        has_api_key=settings.api_key is not None,
+        worker_name=settings.worker_name,
+        has_enrollment_key=settings.enrollment_key is not None,
+        server_url=url,
+    )
+    match choose_strategy(inputs, stored):
+        case UseApiKey(worker_id=worker_id):
+            return ApiKeyCredential(worker_id, settings.api_key or Secret(""))
+        case UseStoredIdentity(identity=identity):
+            return IdentityCredential(identity, directory.load_key())
+        case Enroll():
+            return None
+
+
+async def enroll(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Exchange the enrollment key for an identity of the Worker's own, and store it.
+
+    The key pair is on the disk before anything is sent; asking again after any failure gives the same ID.
+
+    Raises:
+        SettingsError: The Server calls itself by another address than the one this Worker was given.
+        StateError: The directory cannot be written.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    name, secret = settings.worker_name or "", settings.enrollment_key or Secret("")
+    key = directory.load_or_make_key()
+    issuer = await client.metadata_issuer()
+    _check_issuer(issuer, settings)
+    proof = make_proof(
+        EnrollmentKey(secret),
+        audience=issuer,
+        worker_name=name,
+        thumbprint=key.public.thumbprint,
+        now=datetime.now(UTC),
+        jti=new_jti(),
+    )
+    metadata = {
+        "client_name": name,
+        "jwks": {"keys": [key.public.as_dict()]},
+        "token_endpoint_auth_method": "private_key_jwt",
+        "labels": settings.labels,
+    }
+    worker_id = await client.register(credential=proof, metadata=metadata)
+    identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
+    directory.save_identity(identity)
+    return IdentityCredential(identity, key)
+
+
+def new_jti() -> str:
+    """Return an identifier that nobody can guess and that never repeats (128 bits)."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+
+
+def _check_issuer(issuer: str, settings: WorkerSettings) -> None:
+    """A proof is made for the Server that the Worker was sent to, never for one that an answer names."""
+    expected = settings.public_url or settings.url
+    if not same_origin(issuer, expected):
+        raise SettingsError(
+            [
+                f"LYFTDATA_URL: the Server at {settings.url} calls itself {issuer[:200]}. Set LYFTDATA_PUBLIC_URL={settings.url} on the "
+                "Server, or, if that address is right, set LYFTDATA_URL or LYFTDATA_PUBLIC_URL to it on the Worker."
+            ]
+        )

@@ -1,0 +1,48 @@
+"""Origins: which addresses are one and the same Server."""
+
+import ipaddress
+import urllib.parse
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> str:
+    """
+    Return scheme, host and port of a URL in one spelling, without a trailing slash.
+
+    Raises:
+        ValueError: The port is no port.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port
+    suffix = "" if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}"
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL leads to this very machine."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Return whether two URLs are of one origin; this machine's loopback names count as one host."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(url: str) -> str:
+    try:
+        origin = origin_of(url)
+    except ValueError:
+        return url
+    if not is_loopback(origin):
+        return origin
+    parts = urllib.parse.urlsplit(origin)
+    return f"{parts.scheme}://localhost:{parts.port or _DEFAULT_PORTS.get(parts.scheme)}"

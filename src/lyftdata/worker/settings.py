@@ -1,0 +1,272 @@
+"""
+The Worker's start-up settings, read once into a frozen object.
+
+`docs/reference/settings.md` is generated from the table below.
+"""
+
+import os
+import urllib.parse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+
+from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
+from lyftdata.core.records import Labels
+from lyftdata.core.secret import Secret
+from lyftdata.core.settings import Setting, one_of, parse_switch, read_settings
+from lyftdata.worker.origin import is_loopback, origin_of
+
+SERVER_ONLY = frozenset(
+    {
+        "LYFTDATA_STAGING_DIR",
+        "LYFTDATA_BIND_ADDRESS",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS_FILE",
+        "LYFTDATA_WORKER_NAME_POLICY",
+        "LYFTDATA_DATABASE_URL",
+        "LYFTDATA_DATABASE_URL_FILE",
+        "LYFTDATA_ADMIN_INIT_PASSWORD",
+        "LYFTDATA_ADMIN_INIT_PASSWORD_FILE",
+        "LYFTDATA_SECRET_KEY",
+        "LYFTDATA_SECRET_KEY_FILE",
+        "LYFTDATA_TLS_CERT",
+        "LYFTDATA_TLS_KEY",
+        "LYFTDATA_DISABLE_TLS",
+        "LYFTDATA_TRUSTED_PROXIES",
+        "LYFTDATA_WORKER_TOKEN_TTL",
+        "LYFTDATA_SIGNING_ALGORITHM",
+        "LYFTDATA_CONFIG_DIR",
+    }
+)
+
+_ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
+SECRET_VARIABLES = ("LYFTDATA_WORKER_API_KEY", _ENROLLMENT_KEY)
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the Worker is started with; see `TABLE` for the meaning of each."""
+
+    url: str
+    public_url: str | None
+    allow_http: bool
+    worker_id: str | None
+    api_key: Secret | None
+    worker_name: str | None
+    enrollment_key: Secret | None
+    jobs_dir: Path
+    labels: Labels
+    tls_ca: Path | None
+    tls_insecure: bool
+    log_format: str | None
+    log_level: str
+    warnings: tuple[str, ...] = ()
+
+
+def parse_server_url(text: str) -> str:
+    """Read the Server's address: http(s), a host, no path."""
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        fine = parts.scheme in {"http", "https"} and parts.hostname and parts.path in {"", "/"}
+        if not fine or parts.query or parts.fragment or parts.username or parts.password:
+            raise InvalidInputError(
+                "url", "must be like https://lyftdata.example.com (no user, no path, no query)"
+            )
+        return origin_of(text.strip())
+    except ValueError as error:
+        raise InvalidInputError("url", "must be like https://lyftdata.example.com:3000") from error
+
+
+def parse_secret(text: str) -> Secret:
+    """Read a secret; a stray space or line end around it is taken off."""
+    return Secret(text.strip())
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _existing_file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise InvalidInputError("tls_ca", f"must be a file of certificates (PEM); {path} is none")
+    return path
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        name="LYFTDATA_URL",
+        field="url",
+        parse=parse_server_url,
+        default="http://localhost:3000",
+        default_doc="`http://localhost:3000`",
+        flag="--url",
+        doc="The Server. Plain http to another machine is refused unless `LYFTDATA_ALLOW_HTTP=yes`.",
+    ),
+    Setting(
+        name="LYFTDATA_PUBLIC_URL",
+        field="public_url",
+        parse=parse_server_url,
+        default=None,
+        default_doc="none",
+        flag="--public-url",
+        doc="What the Server calls itself, if that differs from `LYFTDATA_URL`; checked when the Worker enrolls.",
+    ),
+    Setting(
+        name="LYFTDATA_ALLOW_HTTP",
+        field="allow_http",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        doc="Allows plain http to another machine: whoever listens on the way can then take the Worker's place.",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_ID",
+        field="worker_id",
+        parse=parse_worker_id,
+        default=None,
+        default_doc="none",
+        flag="--worker-id",
+        doc="The Worker's ID on the Server (strategy API key).",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_API_KEY",
+        field="api_key",
+        parse=parse_secret,
+        default=None,
+        default_doc="none",
+        secret=True,
+        doc="The Worker's API key (strategy API key).",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_NAME",
+        field="worker_name",
+        parse=parse_worker_name,
+        default=None,
+        default_doc="none",
+        flag="--worker-name",
+        doc="The name to enroll under (strategy Auto-Enrollment); optional with an API key.",
+    ),
+    Setting(
+        name="LYFTDATA_AUTO_ENROLLMENT_KEY",
+        field="enrollment_key",
+        parse=parse_secret,
+        default=None,
+        default_doc="none",
+        secret=True,
+        doc="The Server's shared secret (strategy Auto-Enrollment); not needed any more once the Worker is enrolled.",
+    ),
+    Setting(
+        name="LYFTDATA_JOBS_DIR",
+        field="jobs_dir",
+        parse=_path,
+        default=_path(platformdirs.user_state_dir("lyftdata", appauthor=False)) / "worker",
+        default_doc="`lyftdata/worker` in the user's state directory",
+        flag="--jobs-dir",
+        doc="The Worker's own directory, mode 0700: its identity key and identity. No two Workers share one.",
+    ),
+    Setting(
+        name="LYFTDATA_WORKER_LABELS",
+        field="labels",
+        parse=parse_label_text,
+        default={},
+        default_doc="none",
+        flag="--labels",
+        doc="Labels, for example `zone=eu-1,gpu`. Those of an API-key Worker are set by an operator; its own are shown beside them.",
+    ),
+    Setting(
+        name="LYFTDATA_TLS_CA",
+        field="tls_ca",
+        parse=_existing_file,
+        default=None,
+        default_doc="the system's store",
+        flag="--tls-ca",
+        doc="Certificates (PEM) to trust in the place of the system's.",
+    ),
+    Setting(
+        name="LYFTDATA_TLS_INSECURE",
+        field="tls_insecure",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        doc="Does not check the Server's certificate: whoever sits on the way can then be the Server. For trying things out.",
+    ),
+    Setting(
+        name="LYFTDATA_LOG_FORMAT",
+        field="log_format",
+        parse=one_of("console", "json"),
+        default=None,
+        default_doc="`console` on a terminal, else `json`",
+        flag="--log-format",
+        doc="`console` or `json`; the log goes to standard error.",
+    ),
+    Setting(
+        name="LYFTDATA_LOG_LEVEL",
+        field="log_level",
+        parse=one_of("debug", "info", "warning", "error"),
+        default="info",
+        default_doc="`info`",
+        flag="--log-level",
+        doc="The least level that is logged.",
+    ),
+)
+
+
+def read_worker_settings(
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None] | None = None,
+    *,
+    read_file: Callable[[str], str] = lambda path: Path(path).read_text(encoding="utf-8"),
+) -> WorkerSettings:
+    """
+    Read the Worker's settings from the environment and the flags that mirror it.
+
+    Args:
+        environ: Environment variables; a secret `X` may come as `X_FILE`.
+        flags: By flag, for example `{"--worker-id": "press-01"}`; a flag wins over its variable.
+        read_file: Gives the text of an `X_FILE`.
+
+    Raises:
+        SettingsError: Names every fault at once.
+    """
+    # The file of the enrollment key may be gone once the Worker is enrolled, and must not be in the way then.
+    usable = _without_missing_enrollment_file(environ)
+    values, warnings = read_settings(
+        TABLE,
+        environ=usable,
+        flags=flags or {},
+        read_file=read_file,
+        known_elsewhere=SERVER_ONLY,
+    )
+    if usable is not environ:
+        path = environ[f"{_ENROLLMENT_KEY}_FILE"]
+        warnings.append(
+            f"{_ENROLLMENT_KEY}_FILE: there is no file {path}; the Worker can start only if it is enrolled already."
+        )
+    settings = WorkerSettings(**values, warnings=tuple(warnings))
+    if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:
+        raise SettingsError(
+            [
+                f"LYFTDATA_URL: {settings.url} is plain http to another machine, where whoever listens on the way can take "
+                "the Worker's place. Use https, or set LYFTDATA_ALLOW_HTTP=yes if you accept that."
+            ]
+        )
+    return settings
+
+
+def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
+    """Take the Worker's secrets out of the environment, so that nothing started from here inherits them."""
+    for name in SECRET_VARIABLES:
+        environ.pop(name, None)
+        environ.pop(f"{name}_FILE", None)
+
+
+def _without_missing_enrollment_file(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    name = f"{_ENROLLMENT_KEY}_FILE"
+    path = environ.get(name, "")
+    if not path or Path(path).exists():
+        return environ
+    return {key: value for key, value in environ.items() if key != name}

@@ -1,0 +1,183 @@
+"""
+The Worker's own directory: its identity key and its identity.
+
+Written so that `kill -9` at any moment leaves a directory from which the next start works:
+
+    1. identity-key.pem   before anything is sent
+    2. identity.json      after the Server has answered
+
+Killed between the two, the next start enrolls again with the same key and is given the same ID. Each file is
+written beside its place, synced and renamed, so that it is there whole or not at all.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
+from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
+from lyftdata.core.strategy import StoredIdentity
+
+_KEY_FILE = "identity-key.pem"
+_IDENTITY_FILE = "identity.json"
+_LOCK_FILE = "lock"
+_MAX_FILE_BYTES = 65_536
+
+
+class StateError(LyftdataError):
+    """The Worker's directory cannot be written: full, read-only, or gone. Nothing was sent or lost."""
+
+    code = "state_directory_failed"
+
+
+class StateDirectory:
+    """
+    A directory of mode 0700 that one Worker program at a time may use.
+
+    Args:
+        path: Where it is (`LYFTDATA_JOBS_DIR`); made when it is first needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load_identity(self) -> StoredIdentity | None:
+        """
+        Return the identity that is stored here, or None.
+
+        Raises:
+            SettingsError: The directory is open to others, or what is in it cannot be read.
+        """
+        if not self.path.exists():
+            return None
+        self._check_private()
+        raw = self._read(_IDENTITY_FILE)
+        if raw is None:
+            return None
+        try:
+            identity = msgspec.json.decode(raw, type=StoredIdentity)
+        except msgspec.DecodeError as error:
+            raise SettingsError([f"{self.path / _IDENTITY_FILE} is damaged. {self._afresh()}"]) from error
+        if not (self.path / _KEY_FILE).exists():
+            raise SettingsError([f"{self.path} holds an identity without its key. {self._afresh()}"])
+        return identity
+
+    def load_key(self) -> IdentityKey:
+        """
+        Return the identity key that is stored here.
+
+        Raises:
+            SettingsError: It is missing or damaged.
+        """
+        raw = self._read(_KEY_FILE)
+        if raw is None:
+            raise SettingsError([f"{self.path} holds no identity key. {self._afresh()}"])
+        try:
+            return IdentityKey.from_pem(raw)
+        except InvalidInputError as error:
+            raise SettingsError([f"{self.path / _KEY_FILE} {error.message}. {self._afresh()}"]) from error
+
+    def load_or_make_key(self) -> IdentityKey:
+        """
+        Return the identity key, making one if there is none; it is on the disk before this returns.
+
+        Raises:
+            StateError: It cannot be written.
+            SettingsError: The one that is there is damaged.
+        """
+        if (self.path / _KEY_FILE).exists():
+            return self.load_key()
+        key = generate_identity_key()
+        self._write(_KEY_FILE, key.to_pem())
+        return key
+
+    def save_identity(self, identity: StoredIdentity) -> None:
+        """Store who this Worker is; raises StateError when it cannot be written."""
+        self._write(_IDENTITY_FILE, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        Make the directory if need be, and keep every other Worker program out of it.
+
+        Raises:
+            SettingsError: Another one is using it, or it is open to others.
+            StateError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_private()
+            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise SettingsError(
+                [
+                    f"Another Worker is using {self.path}. "
+                    "Set LYFTDATA_JOBS_DIR to a directory of this Worker's own, or stop the other one."
+                ]
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _check_private(self) -> None:
+        status = self.path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise SettingsError([f"LYFTDATA_JOBS_DIR: {self.path} is not a directory."])
+        if status.st_uid != os.geteuid():
+            raise SettingsError([f"LYFTDATA_JOBS_DIR: {self.path} belongs to another user."])
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise SettingsError(
+                [f"LYFTDATA_JOBS_DIR: others can read {self.path}. Mend it with: chmod 700 '{self.path}'"]
+            )
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            with (self.path / name).open("rb") as stream:
+                return stream.read(_MAX_FILE_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SettingsError([f"{self.path / name} cannot be read: {error.strerror}."]) from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        draft = self.path / f".{name}.new"
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(self.path / name)
+            self._sync_directory()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise self._failed(error) from error
+
+    def _sync_directory(self) -> None:
+        # Without this the rename itself may be lost with the power.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _failed(self, error: OSError) -> StateError:
+        return StateError(
+            f"The Worker's directory {self.path} cannot be written: {error.strerror}.",
+            hint="Make room or make it writable, or set LYFTDATA_JOBS_DIR to another directory.",
+        )
+
+    def _afresh(self) -> str:
+        return f"Restore it from a backup, or remove {self.path} and let the Worker enroll anew."
