@@ -24,7 +24,7 @@ run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until
 	@$(BIN)/lyftdata quickstart
 
 test: $(VENV)/dev.stamp  ## Run every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
 	$(BIN)/ruff check .

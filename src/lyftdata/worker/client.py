@@ -131,7 +131,7 @@ class ServerClient:
             timeout=_TIMEOUT,
             follow_redirects=False,
             headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
-            verify=_tls(settings),
+            verify=tls_context(settings),
             transport=transport,
         )
 
@@ -266,7 +266,8 @@ def _clock_off_s(date: str | None) -> int | None:
     return round((datetime.now(UTC) - server_time.astimezone(UTC)).total_seconds())
 
 
-def _tls(settings: WorkerSettings) -> ssl.SSLContext | bool:
+def tls_context(settings: WorkerSettings) -> ssl.SSLContext | bool:
+    """Return how the Server's certificate is checked; False for plain http, where there is none."""
     if not settings.url.startswith("https:"):
         return False
     context = ssl.create_default_context(cafile=settings.tls_ca)

@@ -1,0 +1,248 @@
+"""
+Writes the reference pages from the program itself, or checks that they still say what it does.
+
+    python docs/generate.py           write docs/reference/*.md anew
+    python docs/generate.py --check   exit 1 if a page differs from the program
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lyftdata.core.refusals import RefusedError, all_causes
+from lyftdata.core.settings import Setting
+from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.settings import TABLE as SERVER_TABLE
+from lyftdata.worker.settings import TABLE as WORKER_TABLE
+
+REFERENCE = Path(__file__).parent / "reference"
+_NOTE = "<!-- Written by docs/generate.py from the program. Change the program, then run `make docs`. -->\n"
+
+
+def settings_page() -> str:
+    """Return the settings of Server and Worker, from their tables."""
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            _NOTE,
+            "Environment variables are the contract; flags mirror them, and win over them. Every secret `X` may also come as",
+            "`X_FILE`, the path of a file that holds it (Docker, Kubernetes and systemd credentials come so). **A secret is",
+            "never taken from the command line**, where `ps` would show it. An empty variable counts as unset. Unknown",
+            "`LYFTDATA_*` names are warned about. `lyftdata config check server` and `lyftdata config check worker` report every fault at once.",
+            "",
+            "## Server (`lyftdata run server`)",
+            "",
+            *_settings_table(SERVER_TABLE),
+            "",
+            "## Worker (`lyftdata run worker`)",
+            "",
+            *_settings_table(WORKER_TABLE),
+            "",
+            "## Which strategy a Worker uses",
+            "",
+            "| the Worker is given | it uses |",
+            "|---|---|",
+            "| `LYFTDATA_WORKER_ID` and `LYFTDATA_WORKER_API_KEY` | API key |",
+            "| `LYFTDATA_WORKER_NAME` and `LYFTDATA_AUTO_ENROLLMENT_KEY` | Auto-Enrollment |",
+            "| a directory with an identity for this Server, and no other Worker's settings | that identity; no enrollment key is read |",
+            "| both strategies, half of one, or an identity of another Worker or Server | none: it exits with 2 and one message that names the variables |",
+            "",
+            "The Worker name is optional with the API key strategy.",
+            "",
+        ]
+    )
+
+
+def _settings_table(table: Sequence[Setting]) -> Iterator[str]:
+    yield "| variable | flag | default | meaning |"
+    yield "|---|---|---|---|"
+    for setting in table:
+        name = f"`{setting.name}`" + (" (+ `_FILE`)" if setting.secret else "")
+        flag = f"`{setting.flag}`" if setting.flag else "none" if not setting.secret else "none: a secret"
+        yield f"| {name} | {flag} | {setting.default_doc} | {setting.doc} |"
+
+
+def refusals_page() -> str:
+    """Return every cause of a refusal, from the classes."""
+    return "\n".join(
+        [
+            "# Refusals",
+            "",
+            _NOTE,
+            "A caller that has proved nothing always reads the same: `invalid_client` or `invalid_token`, and a reference. A Worker",
+            "that has proved its key learns the code. Operators see everything: `lyftdata refusals list`, `lyftdata refusals show REFERENCE`.",
+            "",
+            "*Final* means that asking again with the same credential is pointless: the agent exits with 3. After any other refusal it",
+            "stops its work, stays, asks again at growing intervals, and is back by itself.",
+            "",
+            "## Told to a Worker that has proved its key",
+            "",
+            *_causes(proved=True),
+            "",
+            "## Told to operators only",
+            "",
+            *_causes(proved=False),
+            "",
+        ]
+    )
+
+
+def _causes(*, proved: bool) -> Iterator[str]:
+    yield "| code | meaning | what to do | final |"
+    yield "|---|---|---|---|"
+    causes: list[type[RefusedError]] = [cause for cause in all_causes() if cause.proved is proved]
+    for cause in causes:
+        final = ("yes" if cause.final else "no") if proved else "–"
+        yield f"| `{cause.code}` | {cause.meaning} | {cause.mend} | {final} |"
+
+
+def cli_page() -> str:
+    """Return the help of every command, as the program prints it."""
+    parts = ["# Command line", "", _NOTE]
+    parts += [
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good. `--json` gives stable",
+        "keys in snake_case and times in ISO 8601 UTC. Tables and colour are for terminals; piped output is plain.",
+        "",
+    ]
+    for path, command in _walk("lyftdata", _root()):
+        context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+        parts += [f"## `{path}`", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(parts)
+
+
+def _root() -> click.Command:
+    from lyftdata.cli.main import cli as root
+
+    return root
+
+
+def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None and not child.hidden:
+                yield from _walk(f"{path} {name}", child)
+
+
+_WIRE = """\
+## For Workers and services: OAuth 2.0
+
+| endpoint | standard | what it does |
+|---|---|---|
+| `GET /.well-known/oauth-authorization-server` | RFC 8414 | where everything is |
+| `GET /.well-known/openid-configuration` | OpenID Connect Discovery | the same, for clients that look nowhere else |
+| `GET /.well-known/jwks.json` | RFC 7517 | the keys that sign worker tokens, the next one among them |
+| `POST /oauth2/token` | RFC 6749 §4.4, RFC 7523, RFC 9068 | a worker token for a Worker's credential |
+| `POST /oauth2/register` | RFC 7591 | Auto-Enrollment |
+| `POST /api/worker/session` | ours: a long poll | how a Worker is *connected*: presence in, directives out |
+| `GET /auth/verify` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
+| `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
+
+### A worker token
+
+```console
+$ curl -u "$LYFTDATA_WORKER_ID:$LYFTDATA_WORKER_API_KEY" -d grant_type=client_credentials http://localhost:3000/oauth2/token
+{"access_token":"eyJ…","token_type":"Bearer","expires_in":900}
+```
+
+`client_secret_basic` and `client_secret_post` take the Worker ID and an API key; `private_key_jwt` takes an assertion signed by the
+identity key of an auto-enrolled Worker (`ES256`, `Ed25519`, or its older name `EdDSA`; `aud` is the issuer or the token endpoint; at
+most 5 minutes long; each `jti` once).
+
+The token is a JWT of type `at+jwt` with `iss`, `sub` and `client_id` (the Worker ID), `aud`, `jti`, `iat`, `exp`, `worker_name`,
+`auth_strategy`, `labels` and `cred` (which credential it was minted from; opaque to others).
+
+### Registration
+
+`POST /oauth2/register` with `client_name`, `jwks` (one public key), optionally `labels`, and as bearer token either a proof or the raw
+enrollment key. A proof is a JWS with `"alg":"HS256"` and `"typ":"lyftdata-enrollment-proof+jwt"` over `aud` (the issuer), `name`, `jkt`
+(RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later), under the key
+HKDF-SHA256(enrollment key, info `lyftdata enrollment proof v1`, 32 bytes).
+
+### Errors
+
+`{"error", "error_description", "reference"}` with the RFCs' codes. An unproven caller reads 401 `invalid_client` (token) or
+`invalid_token` (elsewhere), whatever the cause. A Worker that has proved its key reads `code`, `final` and `mend` too. Too many
+failures from one address: 429 with `Retry-After`; a right credential from there still passes.
+
+### `/auth/verify`
+
+Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation shows at once.
+
+### `/api/worker/session`
+
+`{"boot_id", "host": {…}, "labels", "sign_off"}` with a worker token. The first poll of a boot id is answered at once, the next are
+held for `hold_s` seconds. `directives` is a list of `{"kind", "code", "final", "reason", "reference"}`; kinds are `stop` and `renew`;
+a client ignores kinds it does not know.
+
+"""
+
+
+def http_page() -> str:
+    """Return the wire, and every route of the admin API from its OpenAPI document."""
+    document = admin_app().openapi()
+    parts = ["# HTTP API", "", _NOTE, _WIRE]
+    parts += [
+        "## For operators: the admin API",
+        "",
+        "JSON; `Authorization: Bearer` with the token of `POST /api/login`; errors are RFC 9457 problems with a stable `code`. The OpenAPI",
+        "document is at `/api/openapi.json`.",
+        "",
+        "| request | what it does |",
+        "|---|---|",
+    ]
+    parts += [
+        f"| `{method} /api{path}` | {operation['summary']}. {_first_line(operation)} |"
+        for method, path, operation in _operations(document)
+    ]
+    return "\n".join([*parts, ""])
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def _first_line(operation: dict[str, Any]) -> str:
+    return str(operation.get("description", "")).partition("\n\n")[0].replace("\n", " ")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "refusals.md": refusals_page,
+    "cli.md": cli_page,
+    "http-api.md": http_page,
+}
+
+
+def stale_pages() -> list[str]:
+    """Return the names of pages that differ from the program."""
+    return [
+        name
+        for name, render in PAGES.items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text(encoding="utf-8") != render()
+    ]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the pages, or check them."""
+    if "--check" in arguments:
+        stale = stale_pages()
+        if stale:
+            print(f"out of date: {', '.join(stale)}; run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for name, render in PAGES.items():
+        (REFERENCE / name).write_text(render(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

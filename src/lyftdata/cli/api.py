@@ -1,0 +1,158 @@
+"""The admin API, as the command line calls it."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
+
+import httpx2
+
+import lyftdata
+from lyftdata.cli.credentials import Credentials
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.names import clean_text
+from lyftdata.worker.client import tls_context
+from lyftdata.worker.settings import WorkerSettings, read_worker_settings
+
+
+class ApiError(LyftdataError):
+    """
+    The Server said no.
+
+    Args:
+        message: Its `detail`.
+        problem_code: Its stable `code`.
+        hint: What to do.
+    """
+
+    code = "api_error"
+
+    def __init__(self, message: str, *, problem_code: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problem_code = problem_code
+
+
+class Api:
+    """
+    Requests to one Server as the operator who is signed in; close it, or use it with `with`.
+
+    Args:
+        url: `--url`, or None for LYFTDATA_URL and its default.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        settings = _connection_settings(url)
+        self.url = settings.url
+        self.credentials = Credentials.default()
+        self._http = httpx2.Client(
+            base_url=self.url,
+            timeout=httpx2.Timeout(30.0, connect=10.0),
+            follow_redirects=False,
+            headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
+            verify=tls_context(settings),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Get JSON; parameters that are None are left out."""
+        return self._send(
+            "GET", path, params={key: value for key, value in query.items() if value is not None}
+        )
+
+    def post(self, path: str, body: Any = None, *, signed_in: bool = True) -> Any:
+        """Post JSON and return JSON, or None for an empty answer."""
+        return self._send("POST", path, json=body, signed_in=signed_in)
+
+    def patch(self, path: str, body: Any) -> Any:
+        """Patch with JSON and return JSON."""
+        return self._send("PATCH", path, json=body)
+
+    def delete(self, path: str) -> None:
+        """Delete."""
+        self._send("DELETE", path)
+
+    def every(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Iterate over the items of all pages."""
+        after = None
+        while True:
+            page = self.get(path, after=after, limit=1000, **query)
+            yield from page["items"]
+            after = page.get("next")
+            if after is None:
+                return
+
+    def lines(self, path: str, *, timeout: float | None = 30.0) -> Iterator[str]:
+        """Iterate over the lines of an answer as they come."""
+        try:
+            limits = httpx2.Timeout(30.0, read=timeout)
+            with self._http.stream(
+                "GET", f"/api{path}", headers=self._authorization(), timeout=limits
+            ) as response:
+                if response.status_code >= httpx2.codes.BAD_REQUEST:
+                    response.read()
+                    self._fail(response)
+                yield from response.iter_lines()
+        except (httpx2.TransportError, ssl.SSLError) as error:
+            self._unreachable(error)
+
+    def _send(self, method: str, path: str, *, signed_in: bool = True, **options: Any) -> Any:
+        headers = self._authorization() if signed_in else {}
+        try:
+            response = self._http.request(method, f"/api{path}", headers=headers, **options)
+        except (httpx2.TransportError, ssl.SSLError) as error:
+            self._unreachable(error)
+        if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
+            self._fail(response)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise ApiError(
+                f"{self.url} answered, but not as a lyftdata Server does. Check LYFTDATA_URL."
+            ) from None
+
+    def _authorization(self) -> dict[str, str]:
+        token = self.credentials.find(self.url)
+        if token is None:
+            raise ApiError(f"You are not signed in to {self.url}.", hint=f"lyftdata login --url {self.url}")
+        return {"Authorization": f"Bearer {token.reveal()}"}
+
+    def _unreachable(self, error: Exception) -> NoReturn:
+        detail = str(error) or type(error).__name__
+        hint = "Is the Server running there? Set --url or LYFTDATA_URL to its address; `lyftdata run server` starts one here."
+        raise ApiError(f"{self.url} cannot be reached: {detail}", hint=hint) from error
+
+    def _fail(self, response: httpx2.Response) -> NoReturn:
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {}
+        if not isinstance(problem, dict) or "code" not in problem:
+            raise ApiError(
+                f"{self.url} answered {response.status_code}, not as a lyftdata Server does. Check LYFTDATA_URL."
+            )
+        hint = str(problem.get("hint") or "")
+        field = str(problem.get("field") or "")
+        detail = clean_text(str(problem.get("detail", "")), 500)
+        if field and not detail.startswith(field):
+            detail = f"{field} {detail}"
+        raise ApiError(detail, problem_code=str(problem["code"]), hint=clean_text(hint, 300))
+
+
+def path_part(text: str) -> str:
+    """Return an ID or a name as one part of a path."""
+    return quote(text, safe="")
+
+
+def _connection_settings(url: str | None) -> WorkerSettings:
+    """Read where the Server is, as a Worker would; its other settings must not get in the way of an operator."""
+    names = ("LYFTDATA_URL", "LYFTDATA_ALLOW_HTTP", "LYFTDATA_TLS_CA", "LYFTDATA_TLS_INSECURE")
+    environ = {name: os.environ[name] for name in names if name in os.environ}
+    return read_worker_settings(environ, {"--url": url})

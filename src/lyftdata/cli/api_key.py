@@ -1,0 +1,227 @@
+"""`lyftdata api-key`: API keys."""
+
+from typing import Any
+
+import click
+
+from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.output import (
+    emit,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    url_option,
+    when,
+)
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.errors import InvalidInputError
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """
+    Issue, list, rotate and revoke API keys.
+
+    \b
+    Example:
+      lyftdata api-key issue press-keys
+      lyftdata api-key issue press-01-key --worker press-01 --expires 90d
+    """
+
+
+@api_key.command()
+@click.argument("name")
+@click.option(
+    "--worker",
+    "worker_ids",
+    multiple=True,
+    metavar="ID",
+    help="Only for this Worker; may be given several times.",
+)
+@click.option(
+    "--expires",
+    metavar="DURATION",
+    help="Life from now, for example 90d; without it the key does not expire.",
+)
+@json_option
+@url_option
+def issue(
+    name: str, worker_ids: tuple[str, ...], expires: str | None, url: str | None, *, as_json: bool
+) -> None:
+    """
+    Issue an API key: for every Worker of strategy api_key, or only for those named.
+
+    The key is printed on standard output, once and nowhere else; everything else goes to standard error.
+
+    \b
+    Example:
+      lyftdata api-key issue press-01-key --worker press-01 > key.txt
+    """
+    from lyftdata.cli.api import Api
+
+    body = {
+        "name": name,
+        "worker_ids": list(worker_ids) or None,
+        "expires_in_s": _seconds(expires, "--expires"),
+    }
+    with Api(url) as api:
+        answer = api.post("/api-keys", body)
+    _print_key(answer, as_json=as_json, done="issued")
+
+
+@api_key.command("list")
+@json_option
+@url_option
+def list_(url: str | None, *, as_json: bool) -> None:
+    """
+    List API keys, without the keys: only digests are kept.
+
+    \b
+    Example:
+      lyftdata api-key list
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/api-keys")["items"]
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@api_key.command()
+@click.argument("name")
+@json_option
+@url_option
+def show(name: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Show one API key, without the key itself.
+
+    \b
+    Example:
+      lyftdata api-key show press-keys
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/api-keys/{path_part(name)}")
+    emit(found, as_json=as_json, show=_show_one)
+
+
+@api_key.command()
+@click.argument("name")
+@yes_option
+@json_option
+@url_option
+def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Revoke an API key: every Worker that uses it is cut off at once.
+
+    \b
+    Example:
+      lyftdata api-key revoke press-keys
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        users = len(api.get(f"/api-keys/{path_part(name)}")["used_by"])
+        confirm(f"Revoke API key {name}? {_workers(users)} connected with it now will be cut off.", yes=yes)
+        revoked = api.post(f"/api-keys/{path_part(name)}/revoke")
+    emit(
+        revoked,
+        as_json=as_json,
+        show=lambda key: say(f"API key {key['name']} revoked; {_workers(users)} cut off"),
+    )
+
+
+@api_key.command()
+@click.argument("name")
+@click.option(
+    "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
+)
+@yes_option
+@json_option
+@url_option
+def rotate(name: str, grace: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Replace an API key by its next generation, which is printed on standard output, once.
+
+    \b
+    Example:
+      lyftdata api-key rotate press-keys --grace 24h > key.txt
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    grace_s = _seconds(grace, "--grace")
+    confirm(
+        f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}.",
+        yes=yes,
+    )
+    with Api(url) as api:
+        answer = api.post(f"/api-keys/{path_part(name)}/rotate", {"grace_s": grace_s})
+    _print_key(answer, as_json=as_json, done="rotated")
+
+
+def _print_key(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
+    if as_json:
+        print_json({**answer["api_key"], "key": answer["key"]})
+        return
+    key = answer["api_key"]
+    scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
+    end = f", until {key['expires_at']}" if key["expires_at"] else ""
+    say(f"API key {key['name']} {done}: for {scope}{end}. It is shown once:")
+    click.echo(answer["key"])
+
+
+def _seconds(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(parse_duration(text).total_seconds())
+    except InvalidInputError as error:
+        raise click.UsageError(f"{option} {error.message}") from error
+
+
+def _workers(count: int) -> str:
+    return "1 Worker" if count == 1 else f"{count} Workers"
+
+
+def _scope(key: dict[str, Any]) -> str:
+    if key["for_all_workers"]:
+        return "all"
+    return ",".join(key["worker_ids"]) or "nobody"
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    columns = ("name", "public id", "status", "workers", "expires", "last used", "by")
+    rows = [
+        (
+            key["name"],
+            key["public_id"],
+            key["status"],
+            _scope(key),
+            when(key["expires_at"]),
+            when(key["last_used_at"]),
+            key["last_used_by"] or "-",
+        )
+        for key in found
+    ]
+    print_table(columns, rows, empty="There are no API keys. Issue one with: lyftdata api-key issue NAME")
+
+
+def _show_one(key: dict[str, Any]) -> None:
+    previous = ", ".join(f"{old['public_id']} until {when(old['expires_at'])}" for old in key["previous"])
+    print_fields(
+        [
+            ("Name", key["name"]),
+            ("Public ID", f"{key['public_id']} (generation {key['generation']})"),
+            ("Status", key["status"]),
+            ("Workers", _scope(key)),
+            ("Connected now", ", ".join(key["used_by"]) or "-"),
+            ("Expires", when(key["expires_at"])),
+            ("Revoked", when(key["revoked_at"])),
+            ("Last used", f"{when(key['last_used_at'])} by {key['last_used_by'] or '-'}"),
+            ("Still working", previous or "-"),
+            ("Created", f"{when(key['created_at'])} by {key['created_by']}"),
+        ]
+    )

@@ -1,0 +1,106 @@
+"""`lyftdata audit`: the audit log."""
+
+from typing import Any
+
+import click
+
+from lyftdata.cli.output import emit, json_option, print_table, say, url_option, when
+
+
+@click.group()
+def audit() -> None:
+    """
+    List, export and verify the audit log.
+
+    \b
+    Example:
+      lyftdata audit verify
+    """
+
+
+@audit.command("list")
+@click.option("--action", help="Only this, for example worker.disabled.")
+@click.option("--subject", help="Only about this, for example worker:press-01.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most this many."
+)
+@json_option
+@url_option
+def list_(action: str | None, subject: str | None, limit: int, url: str | None, *, as_json: bool) -> None:
+    """
+    List decisions about trust, the latest first.
+
+    \b
+    Example:
+      lyftdata audit list --subject worker:press-01
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/audit", action=action, subject=subject, limit=limit)["items"]
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@audit.command()
+@url_option
+def export(url: str | None) -> None:
+    """
+    Print every event, the oldest first, a JSON object a line.
+
+    \b
+    Example:
+      lyftdata audit export > audit.jsonl
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        for line in api.lines("/audit/export"):
+            click.echo(line)
+
+
+@audit.command()
+@json_option
+@url_option
+def verify(url: str | None, *, as_json: bool) -> int:
+    """
+    Check that no event was changed, removed, inserted or moved; exit 1 if one was.
+
+    Note the head somewhere else from time to time: it shows if a whole database is ever put back.
+
+    \b
+    Example:
+      lyftdata audit verify
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        report = api.get("/audit/verify")
+    emit(report, as_json=as_json, show=_show_report)
+    return 0 if report["ok"] else 1
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    columns = ("number", "when", "actor", "action", "subject", "address", "details")
+    rows = [
+        (
+            str(event["number"]),
+            when(event["at"]),
+            event["actor"],
+            event["action"],
+            event["subject"],
+            event["address"] or "-",
+            " ".join(f"{key}={value}" for key, value in event["details"].items()),
+        )
+        for event in found
+    ]
+    print_table(columns, rows, empty="There are no such events.")
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    if report["ok"]:
+        click.echo(
+            f"The audit log is whole: {report['checked']} events. Head {report['head_number']}:{report['head_hash']}"
+        )
+        return
+    say(f"THE AUDIT LOG WAS CHANGED. {report['problem']}")
+    click.echo(f"First bad event: {report['first_bad']}; {report['checked']} events before it are right.")

@@ -1,0 +1,93 @@
+"""Signing in and out, and one's own password."""
+
+import sys
+
+import click
+
+from lyftdata.cli.output import say, url_option
+from lyftdata.core.secret import Secret
+
+
+@click.command()
+@click.argument("user", default="admin")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@url_option
+def login(user: str, url: str | None, *, password_stdin: bool) -> None:
+    """
+    Sign in to a Server, as USER (admin unless given), for twelve hours.
+
+    \b
+    Example:
+      lyftdata login admin
+      lyftdata login admin --password-stdin < password.txt
+    """
+    from lyftdata.cli.api import Api
+
+    password = read_password("Password", from_stdin=password_stdin)
+    with Api(url) as api:
+        answer = api.post("/login", {"username": user, "password": password.reveal()}, signed_in=False)
+        api.credentials.store(api.url, Secret(answer["token"]))
+    click.echo("Login successful")
+    if answer["operator"]["must_change_password"]:
+        say("This is a first password. Change it with: lyftdata password")
+
+
+@click.command()
+@click.option("--everywhere", is_flag=True, help="End every session of yours, on all machines.")
+@url_option
+def logout(url: str | None, *, everywhere: bool) -> None:
+    """
+    Sign out.
+
+    \b
+    Example:
+      lyftdata logout --everywhere
+    """
+    from lyftdata.cli.api import Api, ApiError
+
+    with Api(url) as api:
+        try:
+            api.post("/logout-everywhere" if everywhere else "/logout")
+        except ApiError as error:
+            # A session that the Server has ended already is as good as signed out.
+            if error.problem_code not in {"not_signed_in", ""} or not api.credentials.find(api.url):
+                raise
+        api.credentials.forget(api.url)
+    click.echo("Signed out")
+
+
+@click.command()
+@click.option("--password-stdin", is_flag=True, help="Read two lines: the current password, and the new one.")
+@url_option
+def password(url: str | None, *, password_stdin: bool) -> None:
+    """
+    Change your password; your other sessions end.
+
+    \b
+    Example:
+      lyftdata password
+    """
+    from lyftdata.cli.api import Api
+
+    current = read_password("Current password", from_stdin=password_stdin)
+    new = read_password("New password (12 characters or more)", from_stdin=password_stdin, twice=True)
+    with Api(url) as api:
+        api.post("/me/password", {"current_password": current.reveal(), "new_password": new.reveal()})
+    click.echo("Password changed")
+
+
+def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> Secret:
+    """
+    Ask for a password without showing it, or read a line of standard input.
+
+    Raises:
+        click.UsageError: There is no terminal to ask on, or the line is empty (exit 2).
+    """
+    if from_stdin:
+        text = sys.stdin.readline().rstrip("\r\n")
+        if not text:
+            raise click.UsageError("Standard input holds no password.")
+        return Secret(text)
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask for the password: use --password-stdin.")
+    return Secret(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))

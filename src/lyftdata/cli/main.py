@@ -1,0 +1,143 @@
+"""
+`lyftdata`: finds the command, and turns errors into one clean message and an exit code.
+
+Commands are imported when they are used, so that `lyftdata --help` answers at once.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good.
+"""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from lyftdata import __version__
+from lyftdata.core.errors import LyftdataError, SettingsError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+# Name on the command line: where it lives, and the line that `--help` shows without importing it.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": (
+        "lyftdata.cli.quickstart:quickstart",
+        "Start a Server and one Worker of each strategy, to try it out.",
+    ),
+    "run": ("lyftdata.cli.run:run", "Run a Server or a Worker."),
+    "login": ("lyftdata.cli.login:login", "Sign in to a Server."),
+    "logout": ("lyftdata.cli.login:logout", "Sign out."),
+    "password": ("lyftdata.cli.login:password", "Change your password."),
+    "workers": ("lyftdata.cli.workers:workers", "Add, list, disable and delete Workers."),
+    "api-key": ("lyftdata.cli.api_key:api_key", "Issue, list, rotate and revoke API keys."),
+    "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
+    "refusals": ("lyftdata.cli.refusals:refusals", "See who was turned down, and why."),
+    "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
+    "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
+    "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
+    "config": ("lyftdata.cli.config:config", "Check start-up settings."),
+    "completion": ("lyftdata.cli.completion:completion", "Print a shell completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order in which a newcomer needs them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First time here? Run `lyftdata quickstart`.",
+)
+@click.version_option(__version__, prog_name="lyftdata")
+def cli() -> None:
+    """
+    Worker authentication: a Server lets in only the Workers that prove who they are.
+
+    \b
+    Example:
+      lyftdata run server
+      lyftdata login admin
+      lyftdata workers add press-01 --issue-key
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit code a kind of end
+    """Run one command; return the exit code. Errors of ours become a message, never a traceback."""
+    refuse_secrets_in_arguments(arguments)
+    try:
+        result = cli.main(arguments, prog_name="lyftdata", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"Error: {problem}", err=True)
+        return EXIT_USAGE
+    except LyftdataError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"Hint: {error.hint}", err=True)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
+        sys.stderr.close()
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+_SECRET_FLAGS = {
+    "--password": "lyftdata login asks for it, or reads it with --password-stdin",
+    "--api-key": "set LYFTDATA_WORKER_API_KEY or LYFTDATA_WORKER_API_KEY_FILE",
+    "--worker-api-key": "set LYFTDATA_WORKER_API_KEY or LYFTDATA_WORKER_API_KEY_FILE",
+    "--auto-enrollment-key": "set LYFTDATA_AUTO_ENROLLMENT_KEY or LYFTDATA_AUTO_ENROLLMENT_KEY_FILE",
+    "--enrollment-key": "set LYFTDATA_AUTO_ENROLLMENT_KEY or LYFTDATA_AUTO_ENROLLMENT_KEY_FILE",
+    "--auto-enrollment-key-previous": "set LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS or its _FILE",
+    "--admin-init-password": "set LYFTDATA_ADMIN_INIT_PASSWORD or LYFTDATA_ADMIN_INIT_PASSWORD_FILE",
+    "--secret-key": "set LYFTDATA_SECRET_KEY or LYFTDATA_SECRET_KEY_FILE",
+    "--database-url": "set LYFTDATA_DATABASE_URL or LYFTDATA_DATABASE_URL_FILE",
+}
+
+
+def refuse_secrets_in_arguments(arguments: list[str]) -> None:
+    """Answer an option that would carry a secret with the way that does; what it carried is not repeated."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        flag = argument.partition("=")[0]
+        if flag in _SECRET_FLAGS:
+            click.echo(
+                f"Error: {flag} does not exist: a secret on the command line can be read by everyone on this machine. "
+                f"Instead: {_SECRET_FLAGS[flag]}. If you have just typed a real secret, replace it.",
+                err=True,
+            )
+            sys.exit(EXIT_USAGE)

@@ -1,0 +1,195 @@
+"""`lyftdata operators`: who may sign in."""
+
+from typing import Any
+
+import click
+
+from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.output import emit, json_option, print_json, print_table, say, url_option, when
+
+_ROLES = click.Choice(["admin", "viewer"])
+
+
+@click.group()
+def operators() -> None:
+    """
+    Manage who may sign in, and their sessions.
+
+    \b
+    Example:
+      lyftdata operators add ada --role viewer
+    """
+
+
+@operators.command()
+@click.argument("name")
+@click.option("--role", type=_ROLES, default="viewer", show_default=True, help="What they may do.")
+@json_option
+@url_option
+def add(name: str, role: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Add an operator; a first password is made and printed on standard output, once.
+
+    \b
+    Example:
+      lyftdata operators add ada --role viewer
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        answer = api.post("/operators", {"name": name, "role": role})
+    _print_password(answer, as_json=as_json, done=f"Operator {name} added as {role}")
+
+
+@operators.command("list")
+@json_option
+@url_option
+def list_(url: str | None, *, as_json: bool) -> None:
+    """
+    List operators.
+
+    \b
+    Example:
+      lyftdata operators list
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/operators")["items"]
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@operators.command("set-role")
+@click.argument("name")
+@click.argument("role", type=_ROLES)
+@url_option
+def set_role(name: str, role: str, url: str | None) -> None:
+    """
+    Make an operator an admin or a viewer.
+
+    \b
+    Example:
+      lyftdata operators set-role ada admin
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        api.patch(f"/operators/{path_part(name)}", {"role": role})
+    say(f"Operator {name} is now {role}")
+
+
+@operators.command("reset-password")
+@click.argument("name")
+@yes_option
+@json_option
+@url_option
+def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Give an operator a new first password, printed once; their sessions end.
+
+    \b
+    Example:
+      lyftdata operators reset-password ada --yes
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
+    with Api(url) as api:
+        answer = api.patch(f"/operators/{path_part(name)}", {"reset_password": True})
+    _print_password(answer, as_json=as_json, done=f"Password of {name} reset")
+
+
+@operators.command()
+@click.argument("name")
+@yes_option
+@url_option
+def delete(name: str, url: str | None, *, yes: bool) -> None:
+    """
+    Remove an operator; their sessions end.
+
+    \b
+    Example:
+      lyftdata operators delete ada
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    confirm(f"Delete operator {name}? Their sessions end at once.", yes=yes)
+    with Api(url) as api:
+        api.delete(f"/operators/{path_part(name)}")
+    say(f"Operator {name} deleted")
+
+
+@operators.command()
+@json_option
+@url_option
+def sessions(url: str | None, *, as_json: bool) -> None:
+    """
+    List signed-in sessions: your own, or everybody's if you are an admin.
+
+    \b
+    Example:
+      lyftdata operators sessions
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/admin-sessions")["items"]
+    emit(found, as_json=as_json, show=_show_sessions)
+
+
+@operators.command("revoke-session")
+@click.argument("session_id", metavar="SESSION")
+@yes_option
+@url_option
+def revoke_session(session_id: str, url: str | None, *, yes: bool) -> None:
+    """
+    End a signed-in session.
+
+    \b
+    Example:
+      lyftdata operators revoke-session 5jYq3rU4T0mJqk3zv8l0Wg
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    confirm(f"End session {session_id}?", yes=yes)
+    with Api(url) as api:
+        api.delete(f"/admin-sessions/{path_part(session_id)}")
+    say("Session ended")
+
+
+def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
+    if as_json:
+        print_json({**answer["operator"], "password": answer["password"]})
+        return
+    say(f"{done}. The first password is shown once:")
+    click.echo(answer["password"])
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            o["name"],
+            o["role"],
+            when(o["created_at"]),
+            "must change password" if o["must_change_password"] else "",
+        )
+        for o in found
+    ]
+    print_table(("name", "role", "created", "note"), rows, empty="There are no operators.")
+
+
+def _show_sessions(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            s["id"],
+            s["operator"],
+            s["address"],
+            when(s["created_at"]),
+            when(s["expires_at"]),
+            "this one" if s["current"] else "",
+        )
+        for s in found
+    ]
+    print_table(
+        ("session", "operator", "address", "since", "until", ""), rows, empty="There are no sessions."
+    )

@@ -1,0 +1,104 @@
+"""Printing for people and for programs: tables on a terminal, plain columns when piped, JSON when asked."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from lyftdata.core.names import clean_text
+
+_STYLES = {
+    "online": "green",
+    "live": "green",
+    "ok": "green",
+    "offline": "yellow",
+    "expired": "yellow",
+    "never_connected": "dim",
+    "disabled": "red",
+    "revoked": "red",
+}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
+url_option = click.option("--url", help="The Server; LYFTDATA_URL or http://localhost:3000 unless given.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print a table: with rich on a terminal, aligned and uncut when piped; hostile text is cleaned either way."""
+    cleaned = [[clean_text(cell, 256) for cell in row] for row in rows]
+    if not cleaned:
+        click.echo(empty, err=True)
+    elif sys.stdout.isatty():
+        _print_rich(columns, cleaned)
+    else:
+        _print_plain(columns, cleaned)
+
+
+def print_fields(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values, one a line."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name.ljust(width)}  {clean_text(value, 1024)}".rstrip())
+
+
+def say(message: str) -> None:
+    """Say something to the person, on standard error: standard output is for what was asked for."""
+    click.echo(message, err=True)
+
+
+def when(text: str | None) -> str:
+    """Return a time as people read it: how long ago on a terminal, ISO 8601 when piped."""
+    if text is None:
+        return "-"
+    if not sys.stdout.isatty():
+        return text
+    return relative(datetime.fromisoformat(text), now=datetime.now(UTC))
+
+
+def relative(time: datetime, *, now: datetime) -> str:
+    """Return how far a time is from now, by its largest unit."""
+    seconds = (now - time).total_seconds()
+    ahead, seconds = seconds < 0, abs(seconds)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            amount = f"{int(seconds // size)}{unit}"
+            break
+    else:
+        amount = f"{int(seconds)}s"
+    return f"in {amount}" if ahead else f"{amount} ago"
+
+
+def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.upper())
+    for row in rows:
+        # Text, not markup: a Worker named "[red]" is a name and not a colour.
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    every = [[column.upper() for column in columns], *rows]
+    widths = [max(len(row[index]) for row in every) for index in range(len(columns))]
+    for row in every:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def emit(value: Any, *, as_json: bool, show: Callable[[Any], None]) -> None:
+    """Print a value as JSON, or the way people read it."""
+    if as_json:
+        print_json(value)
+    else:
+        show(value)

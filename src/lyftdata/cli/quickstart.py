@@ -1,0 +1,299 @@
+"""
+`lyftdata quickstart`: a Server on embedded defaults and one Worker of each strategy, as real processes.
+
+Nothing is pretended: the Workers are started with exactly the variables that they would have on other
+machines, and everything is thrown away at the end.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import click
+
+from lyftdata.cli.run import server_table
+from lyftdata.core.api_keys import generate_base62
+from lyftdata.core.enrollment import generate_enrollment_key
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.secret import Secret
+
+_PORT = 3000
+_READY_WITHIN_S = 30.0
+_LOOK_EVERY_S = 0.25
+_STOP_WITHIN_S = 10.0
+
+_API_KEY_WORKER = "press-01"
+_ENROLLED_WORKER = "press-02"
+
+
+class QuickstartError(LyftdataError):
+    """One of the programs could not be started, or has ended by itself."""
+
+    code = "quickstart_failed"
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Keep everything here in the place of a temporary directory.",
+)
+def quickstart(directory: Path | None) -> None:
+    """
+    Start a Server and one Worker of each strategy, to try it out, until Ctrl-C.
+
+    Everything is in a temporary directory and gone at the end.
+
+    \b
+    Example:
+      lyftdata quickstart
+    """
+    server_table()
+    click.echo("lyftdata quickstart: a Server and one Worker of each strategy.\n")
+    with _workplace(directory) as place, contextlib.ExitStack() as started, _terminated_like_ctrl_c():
+        try:
+            _Quickstart(place, started).run()
+        except KeyboardInterrupt:
+            click.echo("\nStopping.")
+
+
+class _Quickstart:
+    """The programs of one run, and what they were given."""
+
+    def __init__(self, place: Path, started: contextlib.ExitStack) -> None:
+        self._place = place
+        self._started = started
+        self._programs: dict[str, subprocess.Popen[bytes]] = {}
+        self._password = Secret(generate_base62(secrets.token_bytes, 16))
+        port = _free_port()
+        if port != _PORT:
+            click.echo(
+                f"Port {_PORT} is taken, so the Server listens on {port}: set LYFTDATA_URL=http://localhost:{port}\n"
+            )
+        self._port = port
+        self._url = f"http://localhost:{port}"
+
+    def run(self) -> None:
+        """Start everything, say so, and follow the Workers until Ctrl-C."""
+        enrollment_key = self._secret_file("enrollment-key", generate_enrollment_key(secrets.token_bytes))
+        self._start_server(enrollment_key)
+        with _Operator(self._url, self._password) as operator:
+            self._wait_until_ready(operator)
+            click.echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
+            api_key = self._secret_file("api-key", operator.add_worker(_API_KEY_WORKER))
+            self._start_worker(
+                _API_KEY_WORKER,
+                {"LYFTDATA_WORKER_ID": _API_KEY_WORKER, "LYFTDATA_WORKER_API_KEY_FILE": str(api_key)},
+            )
+            self._start_worker(
+                _ENROLLED_WORKER,
+                {
+                    "LYFTDATA_WORKER_NAME": _ENROLLED_WORKER,
+                    "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": str(enrollment_key),
+                },
+            )
+            self._follow(operator)
+
+    def _start_server(self, enrollment_key: Path) -> None:
+        password = self._secret_file("admin-password", self._password)
+        self._start(
+            "server",
+            ["run", "server"],
+            {
+                "LYFTDATA_STAGING_DIR": str(self._place / "server"),
+                "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self._port}",
+                "LYFTDATA_ADMIN_INIT_PASSWORD_FILE": str(password),
+                "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": str(enrollment_key),
+            },
+        )
+
+    def _start_worker(self, name: str, given: Mapping[str, str]) -> None:
+        self._start(
+            name,
+            ["run", "worker"],
+            {"LYFTDATA_URL": self._url, "LYFTDATA_JOBS_DIR": str(self._place / name), **given},
+        )
+
+    def _start(self, name: str, arguments: list[str], given: Mapping[str, str]) -> None:
+        # Settings of the person's own shell must not leak into the demonstration.
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("LYFTDATA_")}
+        with (self._place / f"{name}.log").open("wb") as log:
+            program = subprocess.Popen(  # noqa: S603 - our own program, with our own arguments
+                [sys.executable, "-m", "lyftdata", *arguments],
+                env={**environ, **given},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for us: we end the others in order.
+                start_new_session=True,
+            )
+        self._programs[name] = program
+        self._started.callback(_end, program)
+
+    def _secret_file(self, name: str, secret: Secret) -> Path:
+        file = self._place / name
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(secret.reveal())
+        return file
+
+    def _wait_until_ready(self, operator: "_Operator") -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while not operator.is_ready():
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise QuickstartError(f"The Server did not get ready within {_READY_WITHIN_S:.0f} s.")
+            time.sleep(_LOOK_EVERY_S / 5)
+
+    def _follow(self, operator: "_Operator") -> None:
+        """Print a line whenever a Worker's state changes; the first time both are online, what to try next."""
+        shown: dict[str, str] = {}
+        told = False
+        while True:
+            states = operator.states()
+            for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
+                state = states.get(name, "")
+                if state not in {"", "never_connected", shown.get(name, "")}:
+                    click.echo(f"Worker   {name}   {strategy:15}   {state}")
+                    shown[name] = state
+            if not told and list(shown.values()) == ["online"] * 2:
+                told = True
+                self._say_what_next()
+            self._check_alive()
+            time.sleep(_LOOK_EVERY_S)
+
+    def _say_what_next(self) -> None:
+        at = "" if self._port == _PORT else f" --url {self._url}"
+        click.echo(
+            f"""
+Try, in another terminal:
+  lyftdata login admin{at}
+  lyftdata workers list{at}
+  lyftdata workers disable {_API_KEY_WORKER}{at}      and see it stop here; `enable` brings it back
+  LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong lyftdata run worker{at}
+                                       a stranger is refused; `lyftdata refusals list{at}` says why
+Logs: {self._place}/*.log     Ctrl-C ends it all.
+"""
+        )
+
+    def _check_alive(self) -> None:
+        for name, program in self._programs.items():
+            code = program.poll()
+            if code is None or (name != "server" and code == 3):  # noqa: PLR2004 - a Worker refused for good: shown as it is
+                continue
+            log = (self._place / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+            raise QuickstartError(f"{name} has ended with code {code}. Its log:\n{log[-2000:]}")
+
+
+class _Operator:
+    """The few requests that this demonstration makes as admin."""
+
+    def __init__(self, url: str, password: Secret) -> None:
+        import httpx2
+
+        self._errors = (httpx2.TransportError, httpx2.HTTPStatusError)
+        self._http = httpx2.Client(base_url=url, timeout=10.0, verify=False, trust_env=False)
+        self._password = password
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def is_ready(self) -> bool:
+        """Return whether the Server answers."""
+        try:
+            return self._http.get("/readyz").status_code == 200  # noqa: PLR2004
+        except self._errors:
+            return False
+
+    def add_worker(self, name: str) -> Secret:
+        """Add a Worker with a key of its own; return the key."""
+        self._sign_in()
+        answer = self._http.post(
+            "/api/workers", json={"name": name, "id": name, "issue_key": True}
+        ).raise_for_status()
+        return Secret(answer.json()["api_key"]["key"])
+
+    def states(self) -> dict[str, str]:
+        """Return the Workers' states by name; nothing while the Server cannot be asked."""
+        try:
+            answer = self._http.get("/api/workers")
+            if answer.status_code == 401:  # noqa: PLR2004 - the session has ended after its twelve hours
+                self._sign_in()
+                answer = self._http.get("/api/workers")
+            workers: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
+        except self._errors:
+            return {}
+        return {w["name"]: "disabled" if not w["enabled"] else w["status"] for w in workers}
+
+    def _sign_in(self) -> None:
+        body = {"username": "admin", "password": self._password.reveal()}
+        token = self._http.post("/api/login", json=body).raise_for_status().json()["token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+
+def _free_port() -> int:
+    """Return port 3000, or a free one when it is taken."""
+    for port in (_PORT, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise QuickstartError("No port is free on this machine.")
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """Ask a program to end, and end it if it does not."""
+    program.terminate()
+    try:
+        program.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        program.wait()
+
+
+@contextlib.contextmanager
+def _workplace(directory: Path | None) -> Iterator[Path]:
+    """Give a private directory, removed at the end unless the person named it."""
+    if directory is not None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise click.UsageError(f"{directory} is not empty: name a new directory.")
+        yield directory.absolute()
+        return
+    place = Path(tempfile.mkdtemp(prefix="lyftdata-quickstart-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end the demonstration as cleanly as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

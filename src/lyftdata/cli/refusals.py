@@ -1,0 +1,93 @@
+"""`lyftdata refusals`: who was turned down, and why."""
+
+from typing import Any
+
+import click
+
+from lyftdata.cli.output import emit, json_option, print_fields, print_table, url_option, when
+
+
+@click.group()
+def refusals() -> None:
+    """
+    See who was turned down, and why.
+
+    \b
+    Example:
+      lyftdata refusals list
+      lyftdata refusals show 7K2M9QXD
+    """
+
+
+@refusals.command("list")
+@click.option("--code", help="Only this cause, for example wrong_api_key.")
+@click.option("--search", help="Only those with this in the claimed Worker or the address.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most this many."
+)
+@json_option
+@url_option
+def list_(code: str | None, search: str | None, limit: int, url: str | None, *, as_json: bool) -> None:
+    """
+    List refused attempts, grouped by cause, claimed Worker and address, the latest first.
+
+    \b
+    Example:
+      lyftdata refusals list --code wrong_api_key
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/refusals", code=code, q=search, limit=limit)["items"]
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@refusals.command()
+@click.argument("reference")
+@json_option
+@url_option
+def show(reference: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Show one refused attempt by the REFERENCE that the Worker logged: what happened, why, and what to do.
+
+    \b
+    Example:
+      lyftdata refusals show 7K2M9QXD
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/refusals/{path_part(reference)}")
+    emit(found, as_json=as_json, show=_show_one)
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    columns = ("cause", "claimed worker", "address", "count", "last", "reference")
+    rows = [
+        (
+            group["code"],
+            group["claimed_worker"] or "-",
+            group["address"],
+            str(group["count"]),
+            when(group["last_at"]),
+            group["last_reference"],
+        )
+        for group in found
+    ]
+    print_table(columns, rows, empty="Nobody was turned down.")
+
+
+def _show_one(refusal: dict[str, Any]) -> None:
+    print_fields(
+        [
+            ("Reference", refusal["reference"]),
+            ("When", when(refusal["at"])),
+            ("Claimed Worker", refusal["claimed_worker"] or "-"),
+            ("Address", refusal["address"]),
+            ("Cause", refusal["code"]),
+            ("Meaning", refusal["meaning"]),
+            ("Detail", refusal["detail"] or "-"),
+            ("What to do", refusal["mend"]),
+            ("Was told", "the cause" if refusal["proved"] else "the reference, and nothing else"),
+        ]
+    )

@@ -1,0 +1,136 @@
+"""`lyftdata run server` and `lyftdata run worker`."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from lyftdata.core.settings import Setting
+
+
+@click.group()
+def run() -> None:
+    """
+    Run a Server or a Worker.
+
+    \b
+    Example:
+      lyftdata run server
+      LYFTDATA_WORKER_ID=press-01 LYFTDATA_WORKER_API_KEY_FILE=key.txt lyftdata run worker -- ./press
+    """
+
+
+def _settings_options(table: Sequence[Setting]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the flags that mirror a table of settings; secrets have none."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in reversed(table):
+            if setting.flag is not None:
+                text = setting.doc.replace("`", "").partition(". ")[0].rstrip(".") + f". [{setting.name}]"
+                click.option(setting.flag, setting.field, is_flag=setting.is_switch, help=text)(command)
+        return command
+
+    return decorate
+
+
+def _flags(table: Sequence[Setting], given: dict[str, Any]) -> dict[str, str | None]:
+    flags: dict[str, str | None] = {}
+    for setting in table:
+        value = given.get(setting.field)
+        if setting.flag is not None:
+            flags[setting.flag] = ("yes" if value else None) if setting.is_switch else value
+    return flags
+
+
+class _LateOptions(click.Command):
+    """A command whose options come from a table in a module that is imported late."""
+
+    def __init__(self, table: Callable[[], Sequence[Setting]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._table = table
+        self._ready = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Build the options when they are first needed."""
+        if not self._ready:
+            self._ready = True
+            holder = click.Command("holder")
+            decorated = _settings_options(self._table())(lambda: None)
+            holder.params = list(reversed(getattr(decorated, "__click_params__", [])))
+            self.params[:0] = holder.params
+        return super().get_params(ctx)
+
+
+def server_table() -> Sequence[Setting]:
+    """Return the Server's settings; says how to install the Server where it is not."""
+    try:
+        from lyftdata.server.settings import TABLE
+    except ImportError as error:
+        raise click.ClickException(
+            f"The Server is not installed here ({error.name} is missing). Install it with: pip install 'lyftdata[server]'"
+        ) from error
+    return TABLE
+
+
+def worker_table() -> Sequence[Setting]:
+    """Return the Worker's settings."""
+    from lyftdata.worker.settings import TABLE
+
+    return TABLE
+
+
+def _run_server(**given: Any) -> int:
+    table = server_table()
+    from lyftdata.app import run_server
+    from lyftdata.server.settings import read_server_settings
+
+    return run_server(read_server_settings(os.environ, _flags(table, given)))
+
+
+def _run_worker(command: tuple[str, ...], **given: Any) -> int:
+    from lyftdata.log import configure_logging
+    from lyftdata.worker.agent import run_worker
+    from lyftdata.worker.settings import read_worker_settings
+
+    settings = read_worker_settings(os.environ, _flags(worker_table(), given))
+    os.umask(0o077)
+    configure_logging(format=settings.log_format, level=settings.log_level)
+    return asyncio.run(run_worker(settings, command))
+
+
+run.add_command(
+    _LateOptions(
+        server_table,
+        name="server",
+        callback=_run_server,
+        help="""Run the Server, until SIGTERM or Ctrl-C.
+
+        Settings come from the environment (docs/reference/settings.md); these flags mirror them. Secrets come from
+        variables or files only.
+
+        \b
+        Example:
+          LYFTDATA_AUTO_ENROLLMENT_KEY_FILE=/run/secrets/enrollment lyftdata run server --bind-address 127.0.0.1:3000
+        """,
+    )
+)
+run.add_command(
+    _LateOptions(
+        worker_table,
+        name="worker",
+        params=[click.Argument(["command"], nargs=-1, type=click.UNPROCESSED)],
+        callback=_run_worker,
+        help="""Run a Worker: stay connected, and run COMMAND under its identity while the Server lets it.
+
+        With an API key: LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY. By Auto-Enrollment: LYFTDATA_WORKER_NAME and
+        LYFTDATA_AUTO_ENROLLMENT_KEY. COMMAND inherits none of the Worker's secrets. Exits with COMMAND's code, or 3 when
+        the Server has refused for good.
+
+        \b
+        Example:
+          LYFTDATA_WORKER_ID=press-01 LYFTDATA_WORKER_API_KEY_FILE=key.txt lyftdata run worker -- ./press --fast
+        """,
+    )
+)

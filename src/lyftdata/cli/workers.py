@@ -1,0 +1,316 @@
+"""`lyftdata workers`: the Worker entries."""
+
+import json
+from typing import Any
+
+import click
+
+from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.output import (
+    emit,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    url_option,
+    when,
+)
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import clean_text, format_labels, parse_label_text
+
+
+@click.group()
+def workers() -> None:
+    """
+    Add, list, disable and delete Workers.
+
+    \b
+    Example:
+      lyftdata workers add press-01 --issue-key
+      lyftdata workers list
+    """
+
+
+@workers.command()
+@click.argument("name")
+@click.option("--id", "worker_id", help="The Worker's ID; made for you unless given.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given several times."
+)
+@click.option("--issue-key", is_flag=True, help="Issue an API key for this Worker alone, and print it.")
+@json_option
+@url_option
+def add(
+    name: str,
+    worker_id: str | None,
+    labels: tuple[str, ...],
+    url: str | None,
+    *,
+    issue_key: bool,
+    as_json: bool,
+) -> None:
+    """
+    Add a Worker that logs in with an API key.
+
+    With --issue-key the key is printed on standard output, once, and everything else on standard error.
+
+    \b
+    Example:
+      lyftdata workers add press-01 --id press-01 --label zone=eu-1 --issue-key
+    """
+    from lyftdata.cli.api import Api
+
+    body = {"name": name, "id": worker_id, "labels": _labels(labels), "issue_key": issue_key}
+    with Api(url) as api:
+        answer = api.post("/workers", body)
+        if as_json:
+            print_json({**answer["worker"], "issued_key": answer["api_key"]})
+            return
+        _say_what_next(answer, api.url)
+    click.echo(answer["api_key"]["key"] if answer["api_key"] else answer["worker"]["id"])
+
+
+@workers.command("list")
+@click.option("--status", type=click.Choice(["online", "offline", "never_connected"]), help="Only these.")
+@click.option("--strategy", type=click.Choice(["api_key", "auto_enrollment"]), help="Only these.")
+@click.option("--label", help="Only those with this label: KEY or KEY=VALUE.")
+@click.option("--search", help="Only those with this in their name or ID.")
+@json_option
+@url_option
+def list_(
+    status: str | None,
+    strategy: str | None,
+    label: str | None,
+    search: str | None,
+    url: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """
+    List Workers.
+
+    \b
+    Example:
+      lyftdata workers list --status offline
+      lyftdata workers list --json | jq -r '.[].id'
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = list(api.every("/workers", status=status, strategy=strategy, label=label, q=search))
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@json_option
+@url_option
+def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Show one Worker.
+
+    \b
+    Example:
+      lyftdata workers show press-01
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        worker = api.get(f"/workers/{path_part(worker_id)}")
+    emit(worker, as_json=as_json, show=_show_one)
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@click.argument("name")
+@json_option
+@url_option
+def rename(worker_id: str, name: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Give a Worker another name; its ID stays.
+
+    \b
+    Example:
+      lyftdata workers rename press-01 press-north
+    """
+    _change(worker_id, {"name": name}, url, as_json=as_json, done="renamed")
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@click.argument("labels", nargs=-1, metavar="KEY=VALUE...")
+@json_option
+@url_option
+def label(worker_id: str, labels: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
+    """
+    Set a Worker's labels, replacing all it has; none to remove them.
+
+    \b
+    Example:
+      lyftdata workers label press-01 zone=eu-1 gpu
+    """
+    _change(worker_id, {"labels": _labels(labels)}, url, as_json=as_json, done="labelled")
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@yes_option
+@json_option
+@url_option
+def disable(worker_id: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Cut a Worker off at once; it waits, and is back by itself when enabled.
+
+    \b
+    Example:
+      lyftdata workers disable press-01 --yes
+    """
+    confirm(f"Disable Worker {worker_id}? Its session and its program stop at once.", yes=yes)
+    _change(worker_id, {"enabled": False}, url, as_json=as_json, done="disabled")
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@json_option
+@url_option
+def enable(worker_id: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Let a disabled Worker in again.
+
+    \b
+    Example:
+      lyftdata workers enable press-01
+    """
+    _change(worker_id, {"enabled": True}, url, as_json=as_json, done="enabled")
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@yes_option
+@url_option
+def delete(worker_id: str, url: str | None, *, yes: bool) -> None:
+    """
+    Remove a Worker's entry; its program ends for good.
+
+    \b
+    Example:
+      lyftdata workers delete press-01
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    confirm(
+        f"Delete Worker {worker_id}? Its session ends at once, and its identity cannot be brought back.",
+        yes=yes,
+    )
+    with Api(url) as api:
+        api.delete(f"/workers/{path_part(worker_id)}")
+    say(f"Worker {worker_id} deleted")
+
+
+@workers.command()
+@json_option
+@url_option
+def watch(url: str | None, *, as_json: bool) -> None:
+    """
+    Follow Workers as they come and go, until Ctrl-C.
+
+    \b
+    Example:
+      lyftdata workers watch
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        event = ""
+        for line in api.lines("/events", timeout=None):
+            if line.startswith("event: "):
+                event = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                _print_event(event, json.loads(line.removeprefix("data: ")), as_json=as_json)
+
+
+def _change(worker_id: str, body: dict[str, Any], url: str | None, *, as_json: bool, done: str) -> None:
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        worker = api.patch(f"/workers/{path_part(worker_id)}", body)
+    emit(worker, as_json=as_json, show=lambda worker: say(f"Worker {worker['id']} {done}"))
+
+
+def _labels(parts: tuple[str, ...]) -> dict[str, str]:
+    try:
+        return parse_label_text(",".join(parts))
+    except InvalidInputError as error:
+        raise click.UsageError(f"{error.field}: {error.message}") from error
+
+
+def _say_what_next(answer: dict[str, Any], url: str) -> None:
+    worker, issued = answer["worker"], answer["api_key"]
+    say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
+    if issued is None:
+        say(
+            f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
+        )
+    else:
+        say(f"API key {issued['name']}, for this Worker alone. It is shown once:")
+    say("Then, on its host:")
+    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY=…")
+    say("  lyftdata run worker")
+
+
+def _state(worker: dict[str, Any]) -> str:
+    if worker["superseded_by"]:
+        return "superseded"
+    return str(worker["status"]) if worker["enabled"] else "disabled"
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    columns = ("id", "name", "strategy", "status", "labels", "last seen", "address", "api key")
+    rows = [
+        (
+            worker["id"],
+            worker["name"],
+            worker["strategy"],
+            _state(worker),
+            format_labels(worker["labels"]),
+            when(worker["last_seen_at"]),
+            worker["address"] or "-",
+            worker["api_key"] or "-",
+        )
+        for worker in found
+    ]
+    print_table(
+        columns, rows, empty="There are no Workers. Add one with: lyftdata workers add NAME --issue-key"
+    )
+
+
+def _show_one(worker: dict[str, Any]) -> None:
+    host = ", ".join(f"{key} {value}" for key, value in worker["host"].items())
+    pairs = [
+        ("ID", worker["id"]),
+        ("Name", worker["name"]),
+        ("Strategy", worker["strategy"]),
+        ("Status", _state(worker)),
+        ("Labels", format_labels(worker["labels"]) or "-"),
+        ("Last seen", when(worker["last_seen_at"])),
+        ("Connected since", when(worker["connected_since"])),
+        ("Address", worker["address"] or "-"),
+        ("Host", host or "-"),
+        ("API key last used", worker["api_key"] or "-"),
+        ("Enrolled with", worker["enrolled_with"] or "-"),
+        ("Enrolled from", worker["enrolled_from"] or "-"),
+        ("Identity key", worker["thumbprint"] or "-"),
+        ("Superseded by", worker["superseded_by"] or "-"),
+        ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
+    ]
+    print_fields(pairs)
+
+
+def _print_event(event: str, data: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"event": event, **data}))
+    elif event == "worker_deleted":
+        click.echo(f"{data['id']}  deleted")
+    else:
+        click.echo(f"{data['id']}  {clean_text(data['name'])}  {_state(data)}")
