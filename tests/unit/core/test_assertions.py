@@ -1,0 +1,158 @@
+"""private_key_jwt: who it lets through and whom it does not."""
+
+from datetime import timedelta
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+from tests.builders import ISSUER, NOON, case, worker
+from tests.unit.core.forge import altered, hs256, parts
+from tests.unit.core.test_tokens import SIGNER
+
+from lyftdata.core._jose import sign
+from lyftdata.core.assertions import make_assertion, unsafe_peek_client_id, verify_assertion
+from lyftdata.core.identity_keys import generate_identity_key, parse_public_jwk
+from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
+from lyftdata.core.tokens import mint_worker_token
+
+KEY = generate_identity_key()
+GOOD = make_assertion(KEY, worker_id="w-1", audience=ISSUER, now=NOON, jti="j1")
+NOW_S = int(NOON.timestamp())
+
+
+def verify(assertion, *, key=KEY.public, worker_id="w-1", now=NOON):
+    """Verify an assertion."""
+    return verify_assertion(
+        assertion, key=key, worker_id=worker_id, audiences=(ISSUER, f"{ISSUER}/oauth2/token"), now=now
+    )
+
+
+def signed(header=None, **claims):
+    """Return an assertion of the right key with claims of the test's choice."""
+    given = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "iat": NOW_S, "exp": NOW_S + 60} | claims
+    return sign(
+        {"alg": "ES256", **(header or {})},
+        {k: v for k, v in given.items() if v is not None},
+        key=KEY.jose_key,
+    )
+
+
+def test_a_good_assertion_passes_once_made():
+    """The jti and the end are handed on, so that the caller can spend it."""
+    verified = verify(GOOD)
+
+    assert (verified.jti, verified.expires_at) == ("j1", NOON + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}/oauth2/token", [ISSUER, "https://other"]])
+def test_issuer_and_token_endpoint_are_audiences(audience):
+    """RFC 7523 clients name the endpoint or the issuer, alone or in a list."""
+    assert verify(signed(aud=audience))
+
+
+@pytest.mark.parametrize("algorithm", ["Ed25519", "EdDSA"])
+def test_ed25519_under_both_of_its_names(algorithm):
+    """Clients with an Ed25519 key may use the name of RFC 9864 or the older one."""
+    key = OKPKey.generate_key("Ed25519")
+    claims = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "exp": NOW_S + 60}
+    if algorithm == "EdDSA":
+        with pytest.warns(match="EdDSA"):
+            token = jwt.encode({"alg": algorithm}, claims, key, algorithms=[algorithm])
+    else:
+        token = jwt.encode({"alg": algorithm}, claims, key, algorithms=[algorithm])
+
+    assert verify(token, key=parse_public_jwk(key.as_dict(private=False)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        signed(iss="w-2"),
+        signed(sub="w-2"),
+        signed(aud="https://other"),
+        signed(aud=[]),
+        signed(aud=None),
+        signed(aud=5),
+        signed(jti=None),
+        signed(jti=""),
+        signed(jti="j" * 129),
+        signed(jti=7),
+        signed(exp=None),
+        signed(exp="soon"),
+        signed(exp=True),
+        signed(exp=-5),
+        signed(exp=NOW_S + 331),
+        signed(exp=2**60),
+        signed(nbf="x"),
+        signed({"typ": "at+jwt"}),
+        signed({"typ": "lyftdata-enrollment-proof+jwt"}),
+        altered(GOOD, header={"crit": ["exp"]}),
+        make_assertion(generate_identity_key(), worker_id="w-1", audience=ISSUER, now=NOON, jti="j"),
+        altered(GOOD, header={"alg": "none"}),
+        altered(GOOD, claims={"jti": "j2"}),
+        hs256({"alg": "HS256"}, parts(GOOD)[1], KEY.public.canonical_jwk.encode()),
+        hs256({"alg": "HS256"}, parts(GOOD)[1], KEY.public.thumbprint.encode()),
+        GOOD + "x",
+        "",
+        "a.b.c",
+    ],
+    ids=case,
+)
+def test_what_does_not_prove_the_worker_is_refused(wrong):
+    """Another key, Worker, audience, type, algorithm, or a claim missing or of the wrong kind: refused."""
+    with pytest.raises(WrongAssertionError):
+        verify(wrong)
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"iat": NOW_S - 15000, "exp": NOW_S - 14940}, "4h9m"),
+        ({"iat": NOW_S + 3600, "exp": NOW_S + 3660}, "1h"),
+        ({"nbf": NOW_S + 31, "exp": NOW_S + 60}, "31s"),
+        ({"exp": NOW_S - 30}, "30s"),
+    ],
+)
+def test_a_clock_that_is_off_is_told_by_how_much(claims, words):
+    """The operator reads how far the clocks are apart."""
+    with pytest.raises(AssertionExpiredError) as refused:
+        verify(signed(**claims))
+    assert words in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": NOW_S - 29}, {"iat": NOW_S + 30}, {"nbf": NOW_S + 30}, {"exp": NOW_S + 330}]
+)
+def test_the_leeway_is_thirty_seconds(claims):
+    """Clocks may differ by up to half a minute either way."""
+    assert verify(signed(**claims))
+
+
+def test_a_worker_without_a_key_never_passes():
+    """No key means no, whatever was sent."""
+    with pytest.raises(WrongAssertionError):
+        verify(GOOD, key=None)
+
+
+def test_a_worker_token_is_not_an_assertion():
+    """A stolen access token cannot be exchanged for another."""
+    token = mint_worker_token(
+        signer=SIGNER,
+        issuer=ISSUER,
+        audience=ISSUER,
+        worker=worker("w-1"),
+        credential="key.a.1",
+        now=NOON,
+        ttl_s=60,
+        jti="j",
+    )
+    with pytest.raises(WrongAssertionError):
+        verify(token, key=parse_public_jwk(SIGNER.jose_key.as_dict(private=False)))
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"), [(GOOD, "w-1"), ("junk", None), ("a.b.c", None), (signed(sub=5), None)], ids=case
+)
+def test_peeking_finds_the_name_and_nothing_else(text, seen):
+    """The unverified subject is read for look-up; nonsense gives nothing."""
+    assert unsafe_peek_client_id(text) == seen

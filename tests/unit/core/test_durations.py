@@ -1,0 +1,32 @@
+"""Durations as people write them."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyftdata.core.durations import format_duration, parse_duration
+from lyftdata.core.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("15m", 900), ("1h30m", 5400), ("90d", 7776000), (" 2H ", 7200)]
+)
+def test_durations_add_up(text, seconds):
+    """Numbers with units are added up."""
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "-1m", "1.5h", "1w", "1h 30m", "٣m", "1" * 10 + "s"])
+def test_anything_else_is_refused(text):
+    """A bare number too: its unit would be a guess."""
+    with pytest.raises(InvalidInputError):
+        parse_duration(text)
+
+
+@given(st.integers(0, 10**8))
+def test_formatting_reads_back(seconds):
+    """What is written reads back as the same."""
+    duration = timedelta(seconds=seconds)
+    assert parse_duration(format_duration(duration)) == duration

@@ -1,0 +1,126 @@
+"""Signing keys: kept encrypted, rotated with overlap."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import NOON
+
+from lyftdata.core.keyring import (
+    KeyDecryptionError,
+    RotationPolicy,
+    active_key,
+    decrypt_signing_key,
+    encrypt_signing_key,
+    generate_signing_key,
+    plan_rotation,
+)
+from lyftdata.core.records import SigningKeyRecord
+
+KEK = b"k" * 32
+POLICY = RotationPolicy(token_ttl=timedelta(minutes=15))
+
+
+def record(kid="k1", *, signs_from=NOON, retires_at=None, sealed=b""):
+    """Return a record of a signing key."""
+    return SigningKeyRecord(
+        kid=kid,
+        algorithm="ES256",
+        encrypted_private_key=sealed,
+        created_at=NOON,
+        signs_from=signs_from,
+        retires_at=retires_at,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
+def test_a_key_survives_its_encryption(algorithm):
+    """What was sealed opens with the same key and no other, and not under another name."""
+    key = generate_signing_key(algorithm)
+    kept = msgspec.structs.replace(
+        record(key.kid, sealed=encrypt_signing_key(key, kek=KEK, nonce=b"n" * 12)), algorithm=algorithm
+    )
+
+    assert decrypt_signing_key(kept, kek=KEK).public_jwk() == key.public_jwk()
+    for wrong in (
+        lambda: decrypt_signing_key(kept, kek=b"x" * 32),
+        lambda: decrypt_signing_key(msgspec.structs.replace(kept, kid="other"), kek=KEK),
+        lambda: decrypt_signing_key(
+            msgspec.structs.replace(kept, encrypted_private_key=kept.encrypted_private_key[:-1] + b"?"),
+            kek=KEK,
+        ),
+    ):
+        with pytest.raises(KeyDecryptionError):
+            wrong()
+
+
+def test_the_private_half_is_not_in_what_is_kept_or_published():
+    """Neither the record nor the JWK holds the private number."""
+    key = generate_signing_key("ES256")
+    number = key.private.private_numbers().private_value.to_bytes(32, "big")
+
+    assert number not in encrypt_signing_key(key, kek=KEK, nonce=b"n" * 12)
+    assert set(key.public_jwk()) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
+
+
+def test_the_first_key_signs_at_once():
+    """With no key at all one is made that need not wait."""
+    plan = plan_rotation([], now=NOON, policy=POLICY)
+    assert (plan.create, plan.create_signs_from) == (True, None)
+
+
+@pytest.mark.parametrize(("days", "create"), [(28.9, False), (29, True), (40, True)])
+def test_the_next_key_is_published_a_day_before_it_signs(days, create):
+    """A month after the last, and a day ahead of its turn, the next key is made, and never twice."""
+    now = NOON + timedelta(days=days)
+    plan = plan_rotation([record()], now=now, policy=POLICY)
+
+    assert plan.create is create
+    if create:
+        assert plan.create_signs_from >= now + timedelta(hours=24)
+        assert not plan_rotation(
+            [record(), record("k2", signs_from=plan.create_signs_from)], now=now, policy=POLICY
+        ).create
+
+
+def test_the_last_key_outlives_its_tokens():
+    """When the next one signs, the last is given an end behind its last token's; then it is removed."""
+    records = [record(), record("k2", signs_from=NOON + timedelta(days=30))]
+    now = NOON + timedelta(days=30)
+
+    ((kid, retires_at),) = plan_rotation(records, now=now, policy=POLICY).retire
+    assert kid == "k1"
+    assert retires_at > now + POLICY.token_ttl
+    retired = [record(retires_at=retires_at), records[1]]
+    assert plan_rotation(retired, now=retires_at - timedelta(seconds=1), policy=POLICY).remove == []
+    assert plan_rotation(retired, now=retires_at, policy=POLICY).remove == ["k1"]
+
+
+@given(st.lists(st.integers(0, 100 * 24), min_size=1, max_size=40))
+def test_whenever_it_runs_there_is_a_published_key_that_signs(hours):
+    """However irregularly rotation is run, a key signs that was published long enough, and few keys are kept."""
+    records = [record("k0")]
+    published = {"k0": NOON - timedelta(days=1)}
+    for step, hour in enumerate(sorted(hours)):
+        now = NOON + timedelta(hours=hour)
+        plan = plan_rotation(records, now=now, policy=POLICY)
+        if plan.create:
+            records.append(record(f"k{step + 1}", signs_from=plan.create_signs_from))
+            published[f"k{step + 1}"] = now
+        ends = dict(plan.retire)
+        records = [
+            msgspec.structs.replace(r, retires_at=ends.get(r.kid, r.retires_at))
+            for r in records
+            if r.kid not in plan.remove
+        ]
+        signer = active_key(records, now)
+        assert signer.retires_at is None
+        assert now >= published[signer.kid] + timedelta(hours=24)
+        assert len(records) <= 4
+
+
+def test_a_clock_that_was_set_back_leaves_a_key():
+    """Before every key's time the earliest known still signs: the Server must not stand without one."""
+    assert active_key([record()], NOON - timedelta(days=365)).kid == "k1"

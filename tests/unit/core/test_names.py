@@ -1,0 +1,128 @@
+"""What names, IDs and labels may look like."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import seeded_bytes
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import (
+    clean_text,
+    format_labels,
+    generate_reference,
+    generate_worker_id,
+    parse_api_key_name,
+    parse_label_text,
+    parse_labels,
+    parse_operator_name,
+    parse_worker_id,
+    parse_worker_name,
+)
+
+
+@pytest.mark.parametrize("text", ["a", "7", "press-01", "a.b-c", "A" * 64])
+def test_worker_ids_of_the_rule_are_taken(text):
+    """1 to 64 letters, digits, dots and hyphens that start with a letter or digit are an ID."""
+    assert parse_worker_id(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "-a", ".a", "a" * 65, "a b", "a_b", "é", "a\n", "a/b", "a\x00"])
+def test_other_worker_ids_are_refused(text):
+    """Anything else is refused, naming the field; a line end behind a good ID too."""
+    with pytest.raises(InvalidInputError) as refused:
+        parse_worker_id(text)
+    assert refused.value.field == "id"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [(" press ", "press"), ("e\u0301", "é"), ("日本", "日本"), ("n" * 64, "n" * 64), ("a b", "a b")],
+)
+def test_worker_names_are_trimmed_and_composed(text, name):
+    """Names of 1 to 64 printable characters are kept trimmed and in composed form."""
+    assert parse_worker_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["", "   ", "n" * 65, "a\nb", "a\x1b[31m", "a\u202eb", "a\u200bb", "\ud800"])
+def test_names_that_deceive_are_refused(text):
+    """Control, direction and zero-width characters are no name: two names must not look alike by them."""
+    with pytest.raises(InvalidInputError):
+        parse_worker_name(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [("abcd", False), ("abcde", True), ("a" * 50, True), ("a" * 51, False), ("a b c", False)],
+)
+def test_api_key_names(text, fine):
+    """An API key's name has 5 to 50 letters, digits, hyphens and underscores."""
+    if fine:
+        assert parse_api_key_name(text) == text
+    else:
+        with pytest.raises(InvalidInputError):
+            parse_api_key_name(text)
+
+
+@pytest.mark.parametrize("text", ["", "Ada", "1a", "a" * 65, "a:b", "ада"])
+def test_operator_names_are_plain(text):
+    """An operator's name is lower-case ASCII that starts with a letter."""
+    with pytest.raises(InvalidInputError):
+        parse_operator_name(text)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"": "x"},
+        {"-a": "x"},
+        {"a" * 64: ""},
+        {"a": "v" * 64},
+        {"a": "x,y"},
+        {"a": "x=y"},
+        {"a": "é"},
+        {"a": " x"},
+        {f"k{n}": "" for n in range(33)},
+    ],
+)
+def test_labels_outside_the_rule_are_refused(labels):
+    """At most 32 labels, keys and values up to 63, nothing that the one-line form could not carry."""
+    with pytest.raises(InvalidInputError) as refused:
+        parse_labels(labels)
+    assert refused.value.field == "labels"
+
+
+def test_a_label_given_twice_is_refused():
+    """Which of two values was meant is not guessed."""
+    with pytest.raises(InvalidInputError):
+        parse_label_text("zone=a,zone=b")
+
+
+_KEYS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=63)
+_VALUES = st.text(string.ascii_letters + string.digits + "-_./: ", max_size=63).map(str.strip)
+
+
+@given(st.dictionaries(_KEYS, _VALUES, max_size=32))
+def test_labels_survive_their_one_line_form(labels):
+    """Whatever labels are allowed, writing and reading the one-line form gives them back."""
+    assert parse_label_text(format_labels(labels)) == labels
+
+
+def test_generated_names_follow_their_own_rules():
+    """A generated ID is a valid ID; a reference is eight characters that nobody misreads."""
+    source = seeded_bytes()
+
+    assert parse_worker_id(generate_worker_id(source))
+    reference = generate_reference(source)
+    assert len(reference) == 8
+    assert not set(reference) & set("ILOU")
+
+
+@given(st.text(max_size=300))
+def test_cleaned_text_is_harmless(text):
+    """Whatever a stranger sends, what is printed has no control characters and a bounded length."""
+    cleaned = clean_text(text, 64)
+
+    assert len(cleaned) <= 64
+    assert all(character.isprintable() or character == "\ufffd" for character in cleaned)

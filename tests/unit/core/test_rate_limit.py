@@ -1,0 +1,45 @@
+"""The limit on failures per address."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyftdata.core.rate_limit import FailureLimiter
+
+
+def test_the_burst_passes_and_the_next_one_waits():
+    """The first failures are answered as such; the one behind the burst is told how long to wait."""
+    limiter = FailureLimiter(burst=3, refill_per_s=0.5)
+
+    assert [limiter.record_failure("192.0.2.1", 0) for _ in range(4)] == [None, None, None, 2.0]
+
+
+def test_time_forgives():
+    """After the wait one more failure is answered as such, and only one."""
+    limiter = FailureLimiter(burst=1, refill_per_s=0.5)
+    limiter.record_failure("192.0.2.1", 0)
+
+    assert limiter.record_failure("192.0.2.1", 1.9) is not None
+    assert limiter.record_failure("192.0.2.1", 2.1) is None
+    assert limiter.record_failure("192.0.2.1", 2.1) is not None
+
+
+def test_addresses_do_not_share_a_limit_but_an_ipv6_network_does():
+    """Each IPv4 address counts for itself; a /64 is one caller, and a mapped address is its IPv4 one."""
+    limiter = FailureLimiter(burst=1, refill_per_s=0.1)
+    limiter.record_failure("192.0.2.1", 0)
+    limiter.record_failure("2001:db8::1", 0)
+
+    assert limiter.record_failure("192.0.2.2", 0) is None
+    assert limiter.record_failure("2001:db8::ffff", 0) is not None
+    assert limiter.record_failure("2001:db8:0:1::1", 0) is None
+    assert limiter.record_failure("::ffff:192.0.2.1", 0) is not None
+
+
+@given(st.lists(st.tuples(st.ip_addresses().map(str), st.floats(0, 1e6)), max_size=60))
+def test_memory_is_bounded_and_clocks_may_jump(attempts):
+    """However many addresses fail, and however time jumps, memory is bounded and answers are sane."""
+    limiter = FailureLimiter(burst=2, refill_per_s=1, max_addresses=8)
+    for address, now_s in attempts:
+        wait = limiter.record_failure(address, now_s)
+        assert wait is None or 0 < wait <= 1
+        assert len(limiter._buckets) <= 8

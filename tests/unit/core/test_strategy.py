@@ -1,0 +1,89 @@
+"""Which strategy a Worker uses: every combination of what it may be given."""
+
+import itertools
+
+import pytest
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.strategy import (
+    Enroll,
+    StoredIdentity,
+    UseApiKey,
+    UseStoredIdentity,
+    WorkerInputs,
+    choose_strategy,
+)
+
+URL = "https://lyft.example"
+STORED = StoredIdentity(issuer=URL, server_url=URL, worker_id="w-7", worker_name="press")
+OTHER_SERVER = StoredIdentity(
+    issuer="https://o", server_url="https://o", worker_id="w-7", worker_name="press"
+)
+OTHER_NAME = StoredIdentity(issuer=URL, server_url=URL, worker_id="w-8", worker_name="other")
+
+
+def outcome(worker_id, api_key, name, secret, stored):
+    """Return the kind of choice, or the message of the refusal."""
+    inputs = WorkerInputs(
+        worker_id=worker_id,
+        has_api_key=api_key,
+        worker_name=name,
+        has_enrollment_key=secret,
+        server_url=URL,
+    )
+    try:
+        return choose_strategy(inputs, stored)
+    except SettingsError as error:
+        assert len(error.problems) == 1
+        return error.problems[0]
+
+
+TABLE = list(
+    itertools.product(
+        ["w-1", None], [True, False], ["press", None], [True, False], [None, STORED, OTHER_SERVER, OTHER_NAME]
+    )
+)
+
+
+@pytest.mark.parametrize(("worker_id", "api_key", "name", "secret", "stored"), TABLE)
+def test_every_combination(worker_id, api_key, name, secret, stored):
+    """ID and key mean API key; a fitting stored identity is used; name and secret enroll; nothing else starts."""
+    result = outcome(worker_id, api_key, name, secret, stored)
+
+    if worker_id and api_key and not secret and stored is None:
+        assert result == UseApiKey("w-1")
+    elif not worker_id and not api_key and (stored is STORED or (stored is OTHER_NAME and name is None)):
+        assert result == UseStoredIdentity(stored)
+    elif not worker_id and not api_key and name and secret and stored is None:
+        assert result == Enroll("press")
+    else:
+        assert isinstance(result, str), result
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("w-1", True, None, True, None), ["WORKER_ID", "WORKER_API_KEY", "AUTO_ENROLLMENT_KEY", "unset"]),
+        (("w-1", False, "n", True, None), ["WORKER_ID", "AUTO_ENROLLMENT_KEY", "unset"]),
+        (("w-1", False, None, False, None), ["WORKER_ID", "WORKER_API_KEY"]),
+        ((None, True, None, False, None), ["WORKER_API_KEY", "WORKER_ID"]),
+        ((None, False, None, True, None), ["AUTO_ENROLLMENT_KEY", "WORKER_NAME"]),
+        (
+            (None, False, None, False, None),
+            ["WORKER_ID", "WORKER_API_KEY", "WORKER_NAME", "AUTO_ENROLLMENT_KEY"],
+        ),
+        (("w-1", True, None, False, STORED), ["WORKER_ID", "WORKER_API_KEY", "JOBS_DIR", "w-7"]),
+        ((None, False, "x", False, STORED), ["WORKER_NAME", "JOBS_DIR", "press"]),
+        ((None, False, "press", True, OTHER_SERVER), ["URL", "JOBS_DIR", "https://o"]),
+    ],
+)
+def test_a_refusal_names_every_variable_at_fault(given, named):
+    """The one message names each variable and what to set or unset."""
+    message = outcome(*given)
+
+    assert all(part in message for part in named), message
+
+
+def test_the_enrollment_key_is_not_needed_once_enrolled():
+    """With a stored identity the choice is the same whether the secret is there, changed or gone."""
+    assert outcome(None, False, "press", True, STORED) == outcome(None, False, "press", False, STORED)

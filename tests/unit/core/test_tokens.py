@@ -1,0 +1,232 @@
+"""Worker tokens: what they say, when they die, and everything that is not one."""
+
+import base64
+import warnings
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import KeySet
+from tests.builders import ISSUER, NOON, case, worker
+from tests.unit.core.forge import altered, b64, hs256, join, merged, parts
+
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.keyring import generate_signing_key
+from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
+from lyftdata.core.tokens import (
+    Credential,
+    format_credential,
+    mint_worker_token,
+    parse_credential,
+    verify_worker_token,
+)
+
+KEYS = {algorithm: generate_signing_key(algorithm) for algorithm in ("ES256", "Ed25519")}
+SIGNER = KEYS["ES256"]
+RING = {key.kid: key.verification for key in KEYS.values()}
+WORKER = worker("w-17", name="Prëss ✓", labels={"zone": "eu-1", "gpu": ""})
+
+
+def mint(signer=SIGNER, **changes):
+    """Mint a token of fifteen minutes at noon."""
+    given = {
+        "signer": signer,
+        "issuer": ISSUER,
+        "audience": ISSUER,
+        "worker": WORKER,
+        "credential": "key.abc.1",
+        "now": NOON,
+        "ttl_s": 900,
+        "jti": "j1",
+    }
+    return mint_worker_token(**(given | changes))
+
+
+def verify(token, *, keys=RING, now=NOON, issuer=ISSUER, audience=ISSUER):
+    """Verify a token."""
+    return verify_worker_token(token, keys=keys, issuer=issuer, audience=audience, now=now)
+
+
+def resigned(token, *, header=None, claims=None, signer=SIGNER):
+    """Return a token with members changed and rightly signed again by one of our keys."""
+    old_header, old_claims, _ = parts(token)
+    message = join(merged(old_header, header), merged(old_claims, claims), b"").rstrip(".")
+    from lyftdata.core.tokens import _signature
+
+    return f"{message}.{b64(_signature(signer, message.encode()))}"
+
+
+@pytest.mark.parametrize("algorithm", list(KEYS))
+def test_a_token_says_who_the_worker_is(algorithm):
+    """What was minted is what verification proves."""
+    claims = verify(mint(KEYS[algorithm]))
+
+    assert (claims.iss, claims.aud, claims.sub, claims.client_id) == (ISSUER, ISSUER, "w-17", "w-17")
+    assert (claims.worker_name, claims.auth_strategy) == ("Prëss ✓", "api_key")
+    assert claims.labels == {"zone": "eu-1", "gpu": ""}
+    assert claims.exp - claims.iat == 900
+
+
+@pytest.mark.parametrize("algorithm", list(KEYS))
+def test_another_library_takes_our_tokens(algorithm):
+    """Joserfc verifies a token that we assembled ourselves, by the published JWK alone."""
+    token = mint(KEYS[algorithm])
+    ring = KeySet.import_key_set({"keys": [key.public_jwk() for key in KEYS.values()]})
+
+    decoded = jwt.decode(token, ring, algorithms=[algorithm])
+
+    assert decoded.header["typ"] == "at+jwt"
+    assert decoded.claims["sub"] == "w-17"
+
+
+@pytest.mark.parametrize(("seconds_left", "refused"), [(1, False), (0, True), (-1, True)])
+def test_a_token_dies_at_exp(seconds_left, refused):
+    """A token is refused from the very second its `exp` names."""
+    now = NOON + timedelta(seconds=900 - seconds_left)
+    if refused:
+        with pytest.raises(TokenExpiredError):
+            verify(mint(), now=now)
+    else:
+        assert verify(mint(), now=now)
+
+
+PUBLIC_PEM = SIGNER.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+HEADER, CLAIMS, SIGNATURE = parts(mint())
+STRANGER = generate_signing_key("ES256")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        altered(mint(), header={"alg": "none"}),
+        join({**HEADER, "alg": "none"}, CLAIMS, b""),
+        hs256({**HEADER, "alg": "HS256"}, CLAIMS, PUBLIC_PEM),
+        hs256({**HEADER, "alg": "HS256"}, CLAIMS, b""),
+        altered(mint(), header={"alg": "Ed25519"}),
+        altered(mint(), header={"alg": "ES384"}),
+        altered(mint(), header={"kid": None}),
+        altered(mint(), header={"kid": "../../etc/passwd"}),
+        altered(mint(), header={"kid": KEYS["Ed25519"].kid}),
+        altered(mint(), header={"kid": ["a"]}),
+        altered(mint(), header={"typ": "JWT"}),
+        altered(mint(), header={"typ": None}),
+        altered(mint(), header={"crit": ["exp"]}),
+        altered(mint(), header={"jwk": STRANGER.public_jwk()}),
+        altered(mint(), header={"jku": "https://evil.example/jwks"}),
+        altered(mint(), claims={"sub": "w-18"}),
+        mint(STRANGER),
+        mint(issuer="https://evil.example"),
+        mint(audience="https://other.example"),
+        mint() + "A",
+        mint() + ".",
+        mint()[:-4],
+        mint() + "=",
+        " " + mint(),
+        "",
+        "..",
+        "a.b.c",
+        "é.é.é",
+        join(HEADER, CLAIMS, SIGNATURE + b"\x00"),
+        join(HEADER, CLAIMS, SIGNATURE[:32]),
+        join(HEADER, CLAIMS, bytes(64)),
+        join([], CLAIMS, SIGNATURE),
+        join(HEADER, [], SIGNATURE),
+        "x" * 5000,
+    ],
+    ids=case,
+)
+def test_what_is_no_token_of_ours_is_refused(forged):
+    """Wrong algorithm, key, type, claim, encoding or length: refused, whatever the signature."""
+    with pytest.raises(WrongTokenError):
+        verify(forged)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": None},
+        {"exp": "1795520569"},
+        {"exp": True},
+        {"exp": 1e400},
+        {"exp": -1},
+        {"sub": 5},
+        {"sub": None},
+        {"client_id": "w-18"},
+        {"aud": None},
+        {"aud": {"a": 1}},
+        {"aud": ["https://other.example"]},
+        {"iss": None},
+        {"cred": None},
+        {"labels": ["x"]},
+    ],
+)
+def test_claims_of_the_wrong_type_are_refused_even_if_signed(claims):
+    """Should our key ever sign nonsense, verification still does not take it for a Worker."""
+    with pytest.raises((WrongTokenError, TokenExpiredError)):
+        verify(resigned(mint(), claims=claims))
+
+
+def test_an_assertion_is_not_an_access_token():
+    """What a Worker signs to prove itself opens nothing, even under a key that were in the ring."""
+    key = generate_identity_key()
+    assertion = make_assertion(key, worker_id="w-17", audience=ISSUER, now=NOON, jti="j")
+
+    with pytest.raises(WrongTokenError):
+        verify(assertion)
+
+
+def test_a_retired_key_opens_nothing():
+    """Once a key has left the ring, its tokens are refused."""
+    with pytest.raises(WrongTokenError):
+        verify(mint(), keys={STRANGER.kid: STRANGER.verification})
+
+
+@given(st.data())
+def test_no_mutation_of_a_token_verifies(data):
+    """Change any one character of a token and it is refused."""
+    token = mint()
+    at = data.draw(st.integers(0, len(token) - 1))
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/"
+    character = data.draw(st.sampled_from(alphabet).filter(lambda c: c != token[at]))
+
+    with pytest.raises(WrongTokenError):
+        verify(token[:at] + character + token[at + 1 :])
+
+
+@given(st.text(max_size=200))
+def test_arbitrary_text_is_refused_and_never_crashes(text):
+    """Text of any kind is no token."""
+    with pytest.raises(WrongTokenError):
+        verify(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("key", "AbC0123456"), ("jkt", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
+)
+def test_credentials_read_back(kind, value):
+    """Kind, value and epoch survive the claim."""
+    assert parse_credential(format_credential(kind, value, 1795520569043)) == Credential(
+        kind, value, 1795520569043
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "key", "key.", "key.x", "key.x.y", "jwt.x.1", "key..1", "key.x.-1", "key.x.٣"]
+)
+def test_other_credentials_are_refused(text):
+    """A `cred` that we have not written is refused."""
+    with pytest.raises(WrongTokenError):
+        parse_credential(text)
+
+
+def test_signing_emits_no_deprecation_and_shows_no_key():
+    """Minting is quiet, and a signing key shows its kid alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mint(KEYS["Ed25519"])
+    assert repr(SIGNER) == f"SigningKey(ES256, {SIGNER.kid})"
+    assert base64.urlsafe_b64decode(SIGNER.kid + "=")

@@ -1,0 +1,51 @@
+"""The rooms import downwards only."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_rooms_import_one_way():
+    """Every import contract of pyproject.toml is kept."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    root = Path(__file__).parents[2]
+
+    done = subprocess.run([linter, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_command_line_starts_light():
+    """Asking for help imports no HTTP client, no table printer, no cryptography and nothing of the Server."""
+    heavy = (
+        "httpx2",
+        "rich",
+        "sqlalchemy",
+        "fastapi",
+        "uvicorn",
+        "cryptography",
+        "alembic",
+        "argon2",
+        "msgspec",
+    )
+    program = (
+        "import sys\nfrom lyftdata.cli.main import run\nassert run(['--help']) == 0\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_worker_host_needs_no_server():
+    """The agent, the command line and the token command import without the Server's libraries."""
+    absent = ("sqlalchemy", "fastapi", "starlette", "uvicorn", "alembic", "argon2", "prometheus_client")
+    program = (
+        f"import sys\nfor name in {absent!r}: sys.modules[name] = None\n"
+        "import lyftdata.worker.agent, lyftdata.cli.workers, lyftdata.cli.api, lyftdata.cli.token\nprint('fine')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "fine\n"
