@@ -69,7 +69,11 @@ class Services(msgspec.Struct, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def open_services(
-    settings: ServerSettings, *, clock: Clock = utc_now, random_source: RandomBytes = random_bytes
+    settings: ServerSettings,
+    *,
+    clock: Clock = utc_now,
+    random_source: RandomBytes = random_bytes,
+    passwords: Passwords | None = None,
 ) -> AsyncIterator[Services]:
     """
     Open the store, load what admission needs, make what is missing, and keep it all going until the end.
@@ -91,7 +95,9 @@ async def open_services(
     audit_key = derive_key(secret_key, purpose="audit chain")
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
     try:
-        services = await _assemble(settings, store, secret_key, clock, random_source)
+        services = await _assemble(
+            settings, store, secret_key, clock, random_source, passwords or Passwords()
+        )
         effects = Effects(
             directory=services.directory,
             sessions=services.sessions,
@@ -108,7 +114,12 @@ async def open_services(
 
 
 async def _assemble(
-    settings: ServerSettings, store: Store, secret_key: bytes, clock: Clock, random_source: RandomBytes
+    settings: ServerSettings,
+    store: Store,
+    secret_key: bytes,
+    clock: Clock,
+    random_source: RandomBytes,
+    passwords: Passwords,
 ) -> Services:
     issuer = issuer_of(settings)
     directory = Directory(
@@ -127,7 +138,7 @@ async def _assemble(
     )
     await signing_keys.refresh()
     enrollment_keys = accepted_keys(settings, pepper=derive_key(secret_key, purpose="enrollment fingerprint"))
-    operators = Operators(store=store, passwords=Passwords(), clock=clock, random_bytes=random_source)
+    operators = Operators(store=store, passwords=passwords, clock=clock, random_bytes=random_source)
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     return Services(
         settings=settings,

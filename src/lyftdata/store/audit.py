@@ -15,7 +15,7 @@ from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store import dialect
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import audit_events, audit_head
+from lyftdata.store.schema import audit_events, audit_head, signing_keys
 
 _HEAD_ID = 1
 
@@ -73,6 +73,16 @@ def verify(conn: Connection, *, key: bytes) -> ChainReport:
     """Check every link of the chain, its end, and that the head was written by us."""
     row = conn.execute(select(audit_head)).first()
     number, head_hash = (0, GENESIS) if row is None else (row.number, row.hash)
+    if row is None and conn.execute(select(signing_keys.c.kid)).first() is not None:
+        # The first thing that a Server writes down is that it made a signing key.
+        return ChainReport(
+            ok=False,
+            checked=0,
+            head_number=0,
+            head_hash=GENESIS,
+            first_bad=1,
+            problem="The whole log was removed.",
+        )
     if row is not None and not hmac.compare_digest(row.mac, _head_mac(number, head_hash, key)):
         return ChainReport(
             ok=False,

@@ -1,0 +1,158 @@
+"""A whole Server in this process, without sockets: real rules, real store, a clock that stands still."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from argon2 import PasswordHasher
+from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+
+from lyftdata.app import create_app
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
+from lyftdata.core.secret import Secret
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.services import Services, open_services
+from lyftdata.server.settings import read_server_settings
+
+PASSWORD = "correct horse battery"
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+# Argon2's smallest costs: what is slow on purpose need not be slow in tests.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class Deployment:
+    """A Server, a client for strangers and Workers, and the requests that tests make often."""
+
+    def __init__(self, services: Services, clock: FakeClock, http: httpx2.AsyncClient) -> None:
+        self.services = services
+        self.clock = clock
+        self.http = http
+        self._jti = 0
+
+    def from_address(self, address: str) -> httpx2.AsyncClient:
+        """Return a client that calls from another address."""
+        transport = httpx2.ASGITransport(create_app(self.services), client=(address, 1))
+        return httpx2.AsyncClient(transport=transport, base_url=ISSUER)
+
+    async def sign_in(self, name: str = "admin", password: str = PASSWORD) -> dict[str, str]:
+        """Sign in and return the headers of the session."""
+        answer = await self.http.post("/api/login", json={"username": name, "password": password})
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+    async def token_by_key(self, worker_id: str, key: str, **form: str) -> httpx2.Response:
+        """Ask for a token by `client_secret_post`."""
+        given = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key} | form
+        return await self.http.post("/oauth2/token", data=given)
+
+    def assertion(self, key: IdentityKey, worker_id: str, **changes: Any) -> str:
+        """Make an assertion."""
+        self._jti += 1
+        given = {"worker_id": worker_id, "audience": ISSUER, "now": self.clock(), "jti": f"a{self._jti}"}
+        return make_assertion(key, **(given | changes))
+
+    async def token_by_assertion(self, assertion: str) -> httpx2.Response:
+        """Ask for a token by `private_key_jwt`."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion,
+        }
+        return await self.http.post("/oauth2/token", data=form)
+
+    def proof(self, key: IdentityKey, name: str, *, secret: str = ENROLLMENT_KEY, **changes: Any) -> str:
+        """Make a proof of the enrollment key."""
+        self._jti += 1
+        given = {
+            "audience": ISSUER,
+            "worker_name": name,
+            "thumbprint": key.public.thumbprint,
+            "now": self.clock(),
+            "jti": f"p{self._jti}",
+        }
+        return make_proof(EnrollmentKey(Secret(secret)), **(given | changes))
+
+    async def register(
+        self, key: IdentityKey, name: str, *, credential: str | None = None, **metadata: Any
+    ) -> httpx2.Response:
+        """Enroll, by a proof unless another credential is given."""
+        body = {"client_name": name, "jwks": {"keys": [key.public.as_dict()]}} | metadata
+        bearer = self.proof(key, name) if credential is None else credential
+        return await self.http.post(
+            "/oauth2/register", json=body, headers={"Authorization": f"Bearer {bearer}"}
+        )
+
+    async def enrolled(self, name: str = "press") -> tuple[str, IdentityKey]:
+        """Return the ID and the key of a Worker just enrolled."""
+        key = generate_identity_key()
+        answer = await self.register(key, name)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["client_id"], key
+
+    async def verify(self, token: str) -> httpx2.Response:
+        """Ask whether a token lets its bearer through."""
+        return await self.http.get("/auth/verify", headers={"Authorization": f"Bearer {token}"})
+
+    async def cause(self, answer: httpx2.Response) -> str:
+        """Return the code that an operator finds under the reference of a refusal."""
+        await self.services.refusals.flush()
+        from lyftdata.store import refusals
+
+        reference = answer.json()["reference"]
+        attempt = await self.services.store.read(lambda conn: refusals.find_reference(conn, reference))
+        assert attempt is not None
+        return attempt.code
+
+
+Open = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    """Return a function that opens a Server; opened again it goes on with the same state."""
+
+    @contextlib.asynccontextmanager
+    async def open_deployment(clock: FakeClock | None = None, **environ: str) -> AsyncIterator[Deployment]:
+        settings = read_server_settings(
+            {
+                "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
+                "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+                "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+            }
+            | environ
+        )
+        clock = clock or FakeClock()
+        async with open_services(settings, clock=clock, passwords=Passwords(CHEAP)) as services:
+            transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
+            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+                yield Deployment(services, clock, http)
+
+    return open_deployment
+
+
+@pytest.fixture
+async def server(opened: Open) -> AsyncIterator[Deployment]:
+    """Return a Server with Auto-Enrollment on."""
+    async with opened() as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def admin(server: Deployment) -> dict[str, str]:
+    """Return the headers of an admin's session."""
+    return await server.sign_in()
+
+
+@pytest.fixture
+async def press(server: Deployment, admin: dict[str, str]) -> tuple[str, str]:
+    """Return the ID and the API key of a Worker with a key of its own."""
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    answer = await server.http.post("/api/workers", json=body, headers=admin)
+    return "press-01", answer.json()["api_key"]["key"]

@@ -1,0 +1,460 @@
+"""The admin API: who may do what, and that what is done is kept, told and audited."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from tests.builders import ISSUER
+from tests.unit.server.conftest import PASSWORD
+
+from lyftdata.server.routes.admin import admin_app
+
+OPERATIONS = [
+    (method.upper(), f"/api{path}")
+    for path, methods in admin_app().openapi()["paths"].items()
+    for method in methods
+]
+BODIES = {
+    ("POST", "/api/workers"): {"name": "w"},
+    ("PATCH", "/api/workers/{worker_id}"): {"enabled": False},
+    ("POST", "/api/api-keys"): {"name": "some-key"},
+    ("POST", "/api/api-keys/{name}/rotate"): {},
+    ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
+    ("PATCH", "/api/operators/{name}"): {"role": "admin"},
+}
+FOR_ADMINS = set(BODIES) | {
+    ("DELETE", "/api/workers/{worker_id}"),
+    ("POST", "/api/api-keys/{name}/revoke"),
+    ("DELETE", "/api/operators/{name}"),
+}
+
+
+async def viewer_of(server, admin):
+    """Add a viewer and return the headers of their session."""
+    body = {"name": "vera", "role": "viewer", "password": "another long one"}
+    assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
+    return await server.sign_in("vera", "another long one")
+
+
+@pytest.mark.parametrize(("method", "path"), [o for o in OPERATIONS if o != ("POST", "/api/login")])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic YTpi"}])
+async def test_nothing_without_a_session(server, method, path, headers):
+    """Every operation but signing in answers 401 to a stranger, before it looks at anything else."""
+    answer = await server.http.request(method, path, headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "not_signed_in"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(FOR_ADMINS))
+async def test_a_viewer_changes_nothing(server, admin, method, path):
+    """Every operation that changes something of others' answers 403 to a viewer."""
+    viewer = await viewer_of(server, admin)
+
+    answer = await server.http.request(method, path, json=BODIES.get((method, path)), headers=viewer)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_viewer_sees_all(server, admin, press):
+    """Every list is readable to a viewer."""
+    viewer = await viewer_of(server, admin)
+    for path in (
+        "workers",
+        "workers/press-01",
+        "api-keys",
+        "enrollment",
+        "refusals",
+        "audit",
+        "audit/verify",
+        "operators",
+        "server",
+        "whoami",
+    ):
+        assert (await server.http.get(f"/api/{path}", headers=viewer)).status_code == 200, path
+
+
+async def test_a_worker_token_is_no_operators_session(server, press):
+    """What a Worker holds opens nothing of the admin API."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+
+    answer = await server.http.get("/api/workers", headers={"Authorization": f"Bearer {token}"})
+
+    assert answer.status_code == 401
+
+
+async def test_an_operators_session_is_no_worker_token(server, admin):
+    """What an operator holds does not pass as a Worker."""
+    assert (await server.http.get("/auth/verify", headers=admin)).status_code == 401
+
+
+# --- signing in ------------------------------------------------------------------------------------------
+
+
+async def test_the_first_password_must_be_changed(server, admin):
+    """The session says so; changing it ends other sessions and keeps this one."""
+    other = await server.sign_in()
+    assert (await server.http.get("/api/whoami", headers=admin)).json()["must_change_password"]
+    body = {"current_password": PASSWORD, "new_password": "a much better one"}
+
+    assert (await server.http.post("/api/me/password", json=body, headers=admin)).status_code == 204
+
+    assert not (await server.http.get("/api/whoami", headers=admin)).json()["must_change_password"]
+    assert (await server.http.get("/api/whoami", headers=other)).status_code == 401
+    assert await server.sign_in(password="a much better one")
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "status"),
+    [
+        ("wrong wrong wrong", "a much better one", 401),
+        (PASSWORD, "short", 422),
+        (PASSWORD, PASSWORD, 422),
+        (PASSWORD, "adminadminadmin", 422),
+    ],
+)
+async def test_passwords_that_are_not_taken(server, admin, current, new, status):
+    """A wrong current password, a short new one, the same one, the operator's name: refused, and not repeated."""
+    body = {"current_password": current, "new_password": new}
+    answer = await server.http.post("/api/me/password", json=body, headers=admin)
+
+    assert answer.status_code == status
+    assert new not in answer.text
+    assert current not in answer.text
+
+
+async def test_wrong_name_and_wrong_password_read_the_same(server):
+    """Nobody learns which operators there are."""
+    answers = [
+        await server.http.post("/api/login", json={"username": name, "password": "wrong wrong wrong"})
+        for name in ("admin", "nobody")
+    ]
+
+    assert {a.status_code for a in answers} == {401}
+    assert len({a.text for a in answers}) == 1
+
+
+async def test_lockout_and_its_end(server):
+    """Five failures lock name and address for a minute, then longer; the right password does not help meanwhile."""
+    wrong = {"username": "admin", "password": "wrong wrong wrong"}
+    for _ in range(5):
+        await server.http.post("/api/login", json=wrong)
+    locked = await server.http.post("/api/login", json={"username": "admin", "password": PASSWORD})
+
+    assert (locked.status_code, locked.json()["code"]) == (429, "login_locked")
+    assert 1 <= int(locked.headers["retry-after"]) <= 60
+    async with server.from_address("192.0.2.9") as elsewhere:
+        fine = await elsewhere.post("/api/login", json={"username": "admin", "password": PASSWORD})
+        assert fine.status_code == 200
+    server.clock.forward(seconds=61)
+    await server.http.post("/api/login", json=wrong)
+    server.clock.forward(seconds=61)
+    assert (await server.http.post("/api/login", json=wrong)).status_code == 429
+    server.clock.forward(seconds=60)
+    admin = await server.sign_in()
+    actions = [e["action"] for e in (await server.http.get("/api/audit", headers=admin)).json()["items"]]
+    assert "operator.locked_out" in actions
+
+
+async def test_a_session_ends_after_twelve_hours(server, admin):
+    """A session is refused from the very second of its end."""
+    server.clock.forward(hours=12, seconds=-1)
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
+    server.clock.forward(seconds=1)
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
+
+
+async def test_sessions_are_listed_and_ended(server, admin):
+    """An admin sees and ends everybody's; a viewer their own."""
+    viewer = await viewer_of(server, admin)
+    everybodys = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
+    own = (await server.http.get("/api/admin-sessions", headers=viewer)).json()["items"]
+    assert {s["operator"] for s in everybodys} == {"admin", "vera"}
+    assert {s["operator"] for s in own} == {"vera"}
+    (admins,) = [s["id"] for s in everybodys if s["operator"] == "admin"]
+
+    assert (await server.http.delete(f"/api/admin-sessions/{admins}", headers=viewer)).status_code == 404
+    assert (await server.http.delete(f"/api/admin-sessions/{own[0]['id']}", headers=admin)).status_code == 204
+    assert (await server.http.get("/api/whoami", headers=viewer)).status_code == 401
+
+
+async def test_logout_and_logout_everywhere(server):
+    """Signing out ends this session; everywhere ends them all."""
+    first, second, third = [await server.sign_in() for _ in range(3)]
+    await server.http.post("/api/logout", headers=first)
+    assert [(await server.http.get("/api/whoami", headers=h)).status_code for h in (first, second)] == [
+        401,
+        200,
+    ]
+    await server.http.post("/api/logout-everywhere", headers=second)
+    assert (await server.http.get("/api/whoami", headers=third)).status_code == 401
+
+
+async def test_a_role_taken_away_counts_at_once(server, admin):
+    """An admin made a viewer cannot change anything with the session they have."""
+    body = {"name": "ada", "role": "admin", "password": "another long one"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    ada = await server.sign_in("ada", "another long one")
+    assert (await server.http.post("/api/workers", json={"name": "w-1"}, headers=ada)).status_code == 201
+
+    await server.http.patch("/api/operators/ada", json={"role": "viewer"}, headers=admin)
+
+    assert (await server.http.post("/api/workers", json={"name": "w-2"}, headers=ada)).status_code == 403
+
+
+async def test_the_last_admin_stays(server, admin):
+    """Nobody can lock everybody out."""
+    for method, body in (("PATCH", {"role": "viewer"}), ("DELETE", None)):
+        answer = await server.http.request(method, "/api/operators/admin", json=body, headers=admin)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
+
+
+async def test_a_new_operators_password_is_shown_once_and_resets_end_sessions(server, admin):
+    """Without a password one is made; a reset makes another and ends the old sessions."""
+    made = (
+        await server.http.post("/api/operators", json={"name": "ada", "role": "viewer"}, headers=admin)
+    ).json()
+    ada = await server.sign_in("ada", made["password"])
+
+    reset = await server.http.patch("/api/operators/ada", json={"reset_password": True}, headers=admin)
+
+    assert (await server.http.get("/api/whoami", headers=ada)).status_code == 401
+    assert await server.sign_in("ada", reset.json()["password"])
+    assert "password" not in json.dumps(
+        (await server.http.get("/api/operators", headers=admin)).json()
+    ).replace("must_change_password", "")
+
+
+# --- Workers and keys ------------------------------------------------------------------------------------
+
+
+async def test_a_worker_as_the_contract_lists_it(server, admin, press):
+    """The keys of a listed Worker, and an ID that is made when none is chosen."""
+    generated = (await server.http.post("/api/workers", json={"name": "made"}, headers=admin)).json()[
+        "worker"
+    ]["id"]
+    listed = (await server.http.get("/api/workers", headers=admin)).json()
+
+    assert {
+        "id",
+        "name",
+        "strategy",
+        "enabled",
+        "status",
+        "labels",
+        "last_seen_at",
+        "address",
+        "enrolled_with",
+        "api_key",
+    } <= set(listed["items"][0])
+    assert listed["total"] == 2
+    assert generated.startswith("w-")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"name": ""}, 422, "invalid_input"),
+        ({"name": "x" * 65}, 422, "invalid_input"),
+        ({"name": "a\nb"}, 422, "invalid_input"),
+        ({"name": 5}, 422, "invalid_input"),
+        ({}, 422, "invalid_input"),
+        ({"name": "w", "id": "-x"}, 422, "invalid_input"),
+        ({"name": "w", "id": "a/b"}, 422, "invalid_input"),
+        ({"name": "w", "labels": {"a b": ""}}, 422, "invalid_input"),
+        ({"name": "w", "labels": {"a": 1}}, 422, "invalid_input"),
+        ({"name": "w", "nmae": "typo"}, 422, "invalid_input"),
+        ({"name": "press-01"}, 409, "worker_name_taken"),
+        ({"name": "w", "id": "press-01"}, 409, "worker_id_taken"),
+    ],
+)
+async def test_bad_workers_are_refused_with_the_field(server, admin, press, body, status, code):
+    """Each fault is named, and nothing is half done: not even its key is issued."""
+    answer = await server.http.post("/api/workers", json=body | {"issue_key": True}, headers=admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert (await server.http.get("/api/workers", headers=admin)).json()["total"] == 1
+    assert len((await server.http.get("/api/api-keys", headers=admin)).json()["items"]) == 1
+
+
+async def test_a_key_is_shown_once(server, admin):
+    """The key is in the answer that made it and in no other."""
+    answer = await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
+    secret = answer.json()["key"][20:52]
+
+    for path in ("api-keys", "api-keys/press-keys", "audit", "audit/export"):
+        assert secret not in (await server.http.get(f"/api/{path}", headers=admin)).text
+
+
+async def test_bad_keys_are_refused(server, admin, press):
+    """A bad name, an unknown or enrolled Worker, a life of nothing: refused with the reason."""
+    enrolled, _ = await server.enrolled()
+    for body, code in (
+        ({"name": "abcd"}, "invalid_input"),
+        ({"name": "some-key", "worker_ids": []}, "invalid_input"),
+        ({"name": "some-key", "worker_ids": ["nobody"]}, "worker_not_found"),
+        ({"name": "some-key", "worker_ids": [enrolled]}, "wrong_strategy"),
+        ({"name": "some-key", "expires_in_s": 0}, "invalid_input"),
+        ({"name": "some-key", "expires_in_s": -5}, "invalid_input"),
+        ({"name": "some-key", "expires_in_s": 10**12}, "invalid_input"),
+    ):
+        answer = await server.http.post("/api/api-keys", json=body, headers=admin)
+        assert answer.json()["code"] == code, body
+    for path, method in (("nokey", "GET"), ("nokey/revoke", "POST"), ("nokey/rotate", "POST")):
+        answer = await server.http.request(method, f"/api/api-keys/{path}", json={}, headers=admin)
+        assert answer.json()["code"] == "api_key_not_found"
+
+
+async def test_a_revoked_key_is_not_rotated_and_revoking_twice_changes_nothing(server, admin):
+    """What was revoked stays so."""
+    await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
+    first = await server.http.post("/api/api-keys/press-keys/revoke", headers=admin)
+    server.clock.forward(seconds=5)
+    second = await server.http.post("/api/api-keys/press-keys/revoke", headers=admin)
+    rotated = await server.http.post("/api/api-keys/press-keys/rotate", json={}, headers=admin)
+
+    assert first.json()["revoked_at"] == second.json()["revoked_at"]
+    assert (rotated.status_code, rotated.json()["code"]) == (409, "api_key_revoked")
+
+
+async def test_last_use_shows_by_whom(server, admin, press):
+    """Before it is written and after: who used a key last."""
+    await server.token_by_key(*press)
+    for _ in range(2):
+        (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+        assert (key["last_used_by"], key["last_used_at"]) == ("press-01", "2026-03-01T12:00:00Z")
+        await server.services.traces.flush()
+
+
+async def test_what_operators_do_is_audited_and_the_chain_is_whole(server, admin, press):
+    """Each change has its event, with actor and address; verification finds the chain whole."""
+    await server.http.patch(
+        "/api/workers/press-01", json={"enabled": False, "name": "x", "labels": {"a": "1"}}, headers=admin
+    )
+    await server.http.delete("/api/workers/press-01", headers=admin)
+    events = (
+        await server.http.get("/api/audit", headers=admin, params={"subject": "worker:press-01"})
+    ).json()["items"]
+
+    assert [e["action"] for e in events] == [
+        "worker.deleted",
+        "worker.disabled",
+        "worker.labelled",
+        "worker.renamed",
+        "worker.created",
+    ]
+    assert {(e["actor"], e["address"]) for e in events} == {("operator:admin", "127.0.0.1")}
+    assert (await server.http.get("/api/audit/verify", headers=admin)).json()["ok"]
+    exported = [
+        json.loads(line)
+        for line in (await server.http.get("/api/audit/export", headers=admin)).text.splitlines()
+    ]
+    assert [e["number"] for e in exported] == list(range(1, len(exported) + 1))
+
+
+async def test_the_server_about_itself(server, admin):
+    """Version, issuer and warnings are there for operators."""
+    status = (await server.http.get("/api/server", headers=admin)).json()
+
+    assert (status["issuer"], status["enrollment_enabled"], status["warnings"]) == (ISSUER, True, [])
+
+
+async def test_a_weak_enrollment_key_is_shown_as_such(opened):
+    """The published example starts, with a warning where operators look; the secret itself is nowhere."""
+    example = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY=example) as server:
+        admin = await server.sign_in()
+        status = (await server.http.get("/api/enrollment", headers=admin)).text
+        assert "published" in status
+        assert "published" in (await server.http.get("/api/server", headers=admin)).text
+        assert example not in status
+
+
+async def test_an_unknown_path_and_method_are_problems(server, admin):
+    """Errors of the framework read like ours."""
+    assert (await server.http.get("/api/nothing", headers=admin)).json()["code"] == "not_found"
+    assert (await server.http.put("/api/workers", headers=admin)).json()["code"] == "method_not_allowed"
+
+
+async def test_an_unexpected_failure_tells_nothing(server, admin, monkeypatch):
+    """A bug answers 500 with no detail of it."""
+
+    async def broken(*_args, **_kwargs):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(server.services.operators, "list", broken)
+    answer = await server.http.get("/api/operators", headers=admin)
+
+    assert answer.status_code == 500
+    assert "secret detail" not in answer.text
+
+
+async def test_sign_in_while_the_password_is_reset_opens_nothing(server, admin, monkeypatch):
+    """A password that is replaced while it is being checked opens no session."""
+    operators = server.services.operators
+    await server.http.post(
+        "/api/operators",
+        json={"name": "ada", "role": "viewer", "password": "another long one"},
+        headers=admin,
+    )
+    real = operators._passwords.matches
+
+    async def slow(password, password_hash):
+        right = await real(password, password_hash)
+        monkeypatch.setattr(operators._passwords, "matches", real)
+        await server.http.patch("/api/operators/ada", json={"reset_password": True}, headers=admin)
+        return right
+
+    monkeypatch.setattr(operators._passwords, "matches", slow)
+    answer = await server.http.post("/api/login", json={"username": "ada", "password": "another long one"})
+
+    assert answer.status_code == 401
+
+
+async def test_signing_keys_rotate_with_overlap(opened):
+    """A month on the next key is published before it signs; tokens of the last one are good until they end."""
+    async with opened() as server:
+        worker_id, key = await server.enrolled()
+        services = server.services
+
+        async def token():
+            return (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+
+        async def kids():
+            await services.signing_keys.refresh()
+            return [jwk["kid"] for jwk in (await server.http.get("/.well-known/jwks.json")).json()["keys"]]
+
+        (first,) = await kids()
+        server.clock.forward(days=29)
+        assert len(await kids()) == 2
+        assert services.signing_keys.signer.kid == first
+        server.clock.forward(hours=24)
+        last = await token()
+        await kids()
+        assert services.signing_keys.signer.kid != first
+        assert (await server.verify(last)).status_code == 204
+        server.clock.forward(days=2)
+        assert first not in await kids()
+
+
+async def test_a_server_without_its_secret_key_does_not_start(opened, tmp_path):
+    """Without the key that encrypted them, the signing keys are not replaced silently: the Server says what is missing."""
+    from lyftdata.core.keyring import KeyDecryptionError
+
+    async with opened():
+        pass
+    (tmp_path / "staging" / "secret.key").unlink()
+
+    with pytest.raises(KeyDecryptionError):
+        async with opened():
+            pass
+
+
+async def test_the_clock_is_not_needed_to_be_monotonic(server, press):
+    """A clock set back neither crashes nor opens anything."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    server.clock.now -= timedelta(days=1)
+
+    assert (await server.token_by_key(*press)).status_code == 200
+    assert (await server.verify(token)).status_code == 204

@@ -1,0 +1,282 @@
+"""`POST /oauth2/register`: Auto-Enrollment."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.sessions import Boot
+from lyftdata.store import workers
+
+
+def connect(server, worker_id):
+    """Make a Worker count as connected."""
+    record = server.services.directory.find_worker(worker_id)
+    boot = Boot(boot_id="boot-0001", host={"hostname": "h"}, reported_labels={}, address="192.0.2.1")
+    server.services.sessions.attach(record, boot, f"jkt.{record.thumbprint}.{record.epoch}")
+
+
+async def entries(server):
+    """Return every Worker entry by ID."""
+    return {w.id: w for w in await server.services.store.read(lambda conn: list(workers.all_workers(conn)))}
+
+
+async def test_a_proof_makes_an_entry(server):
+    """The answer is RFC 7591's; the entry knows its secret's fingerprint, its address and its labels."""
+    key = generate_identity_key()
+
+    answer = await server.register(key, "press", labels={"zone": "eu-1"})
+
+    assert answer.status_code == 201
+    body = answer.json()
+    entry = (await entries(server))[body["client_id"]]
+    assert body["client_name"] == entry.name == "press"
+    assert body["token_endpoint_auth_method"] == "private_key_jwt"
+    assert entry.labels == {"zone": "eu-1"}
+    assert entry.enrolled_with == server.services.enrollment.keys[0].fingerprint
+    assert entry.enrolled_from == "127.0.0.1"
+
+
+async def test_the_raw_secret_is_taken_too(server):
+    """A client without our library sends the secret as RFC 7591's initial access token."""
+    answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY)
+
+    assert answer.status_code == 201
+
+
+async def test_the_same_key_asking_again_gets_the_same_id(server):
+    """A retry is safe: one entry, one ID, whatever name it asks for now."""
+    key = generate_identity_key()
+    ids = [(await server.register(key, name)).json()["client_id"] for name in ("press", "press", "other")]
+
+    assert len(set(ids)) == 1
+    assert len(await entries(server)) == 1
+
+
+async def test_twenty_that_race_with_one_key_make_one_entry(server):
+    """However many requests one Worker sends at once, it has one entry."""
+    key = generate_identity_key()
+    answers = await asyncio.gather(*(server.register(key, "press") for _ in range(20)))
+
+    assert {a.status_code for a in answers} == {201}
+    assert len({a.json()["client_id"] for a in answers}) == 1
+    assert len(await entries(server)) == 1
+
+
+async def test_twenty_that_race_for_a_name_leave_one_live(server):
+    """However many Workers ask for one name at once, one entry is live and the others are superseded, none half done."""
+    answers = await asyncio.gather(*(server.register(generate_identity_key(), "press") for _ in range(20)))
+
+    live = [w for w in (await entries(server)).values() if w.superseded_by is None]
+    assert {a.status_code for a in answers} == {201}
+    assert len(live) == 1
+
+
+async def test_every_cause_and_one_answer(server):
+    """Off, wrong, expired, replayed, foreign and missing credentials read the same."""
+    key = generate_identity_key()
+    used = server.proof(key, "press")
+    assert (await server.register(key, "press", credential=used)).status_code == 201
+    cases = {
+        "wrong_enrollment_key": server.proof(key, "press", secret="x" * 32),
+        "proof_expired": server.proof(key, "press", now=server.clock() - timedelta(hours=4)),
+        "proof_replayed": used,
+        "malformed_proof": server.proof(key, "press", audience="https://other.example"),
+        "proof_not_for_key": server.proof(generate_identity_key(), "press"),
+    }
+    seen = set()
+    for code, credential in cases.items():
+        answer = await server.register(key, "press", credential=credential)
+        assert answer.status_code == 401, code
+        assert await server.cause(answer) == code
+        seen.add(answer.text.replace(answer.json()["reference"], "REFERENCE"))
+    raw = await server.register(key, "press", credential="y" * 43)
+    assert await server.cause(raw) == "wrong_enrollment_key"
+    none = await server.http.post("/oauth2/register", json={})
+    assert await server.cause(none) == "missing_credentials"
+    seen |= {a.text.replace(a.json()["reference"], "REFERENCE") for a in (raw, none)}
+
+    assert len(seen) == 1
+    assert len(await entries(server)) == 1
+
+
+async def test_off_reads_like_a_wrong_secret(opened):
+    """With no secret on the Server nobody enrolls, and nobody outside sees that it is off."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
+        key = generate_identity_key()
+        for credential in (server.proof(key, "press"), ENROLLMENT_KEY):
+            answer = await server.register(key, "press", credential=credential)
+            assert answer.json()["error_description"] == "Authentication failed."
+            assert await server.cause(answer) == "enrollment_disabled"
+
+
+async def test_a_captured_proof_enrolls_nobody_else(server):
+    """Used first by the thief, with the thief's key or name, it is refused; the rightful Worker still gets in."""
+    key, thief = generate_identity_key(), generate_identity_key()
+    proof = server.proof(key, "press")
+
+    stolen_key = await server.register(thief, "press", credential=proof)
+    stolen_name = await server.register(key, "other", credential=proof)
+
+    assert [await server.cause(a) for a in (stolen_key, stolen_name)] == ["proof_not_for_key"] * 2
+    assert (await server.register(key, "press", credential=proof)).status_code == 201
+
+
+async def test_how_far_a_clock_is_off_is_told_to_the_operator_alone(server):
+    """The detail says it on the Server's side; the Worker reads a reference."""
+    answer = await server.register(
+        generate_identity_key(),
+        "p",
+        credential=server.proof(generate_identity_key(), "p", now=server.clock() + timedelta(hours=2)),
+    )
+    admin = await server.sign_in()
+    refusal = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+
+    assert refusal["code"] == "proof_expired"
+    assert "2h" in refusal["detail"]
+    assert "2h" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"client_name": ""},
+        {"client_name": "a\nb"},
+        {"client_name": None},
+        {"jwks": None},
+        {"jwks": {"keys": []}},
+        {"jwks": {"keys": [{"kty": "EC"}]}},
+        {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}},
+        {"labels": {"bad key": "x"}},
+        {"labels": {"a": 5}},
+        {"labels": ["a"]},
+        {"labels": {f"k{n}": "" for n in range(33)}},
+        {"token_endpoint_auth_method": "client_secret_basic"},
+        {"grant_types": ["authorization_code"]},
+    ],
+)
+async def test_a_right_secret_with_wrong_metadata_learns_what_is_wrong(server, metadata):
+    """The caller has proved the secret: it is told which part breaks which rule, and nothing is half done."""
+    answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY, **metadata)
+
+    assert answer.status_code == 400
+    assert (answer.json()["error"], answer.json()["code"]) == (
+        "invalid_client_metadata",
+        "invalid_registration",
+    )
+    assert await entries(server) == {}
+
+
+async def test_a_private_key_sent_by_mistake_is_refused(server):
+    """It is not stored, and the whole request fails so that its sender notices."""
+    key = generate_identity_key()
+    jwk = key.jose_key.as_dict(private=True)
+    answer = await server.register(key, "press", credential=ENROLLMENT_KEY, jwks={"keys": [jwk]})
+
+    assert answer.status_code == 400
+    assert jwk["d"] not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'"x"', b"[" * 5000])
+async def test_a_body_that_is_no_json_object(server, content):
+    """Nonsense is a clear error."""
+    answer = await server.http.post(
+        "/oauth2/register", content=content, headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"}
+    )
+    assert answer.status_code == 400
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+async def test_a_connected_holder_keeps_its_name(server):
+    """While the holder is connected the newcomer is refused, told why, and that it may try again."""
+    holder, _ = await server.enrolled("press")
+    connect(server, holder)
+
+    answer = await server.register(generate_identity_key(), "press")
+
+    assert answer.status_code == 409
+    assert (answer.json()["code"], answer.json()["final"]) == ("name_in_use", False)
+    assert list(await entries(server)) == [holder]
+
+
+async def test_an_offline_holder_is_superseded_openly(server, admin):
+    """The newcomer gets a new ID; the old entry gets no more tokens, learns why, and the audit log tells of it."""
+    holder, key = await server.enrolled("press")
+    token = (await server.token_by_assertion(server.assertion(key, holder))).json()["access_token"]
+    newcomer, _ = await server.enrolled("press")
+
+    assert newcomer != holder
+    answer = await server.token_by_assertion(server.assertion(key, holder))
+    assert (answer.status_code, answer.json()["code"], answer.json()["final"]) == (400, "superseded", True)
+    assert (await server.verify(token)).status_code == 401
+    again = await server.register(key, "press")
+    assert again.json()["code"] == "superseded"
+    events = (
+        await server.http.get("/api/audit", headers=admin, params={"action": "worker.superseded"})
+    ).json()["items"]
+    assert events[0]["details"] == {"name": "press", "by": newcomer}
+
+
+async def test_an_entry_of_an_operator_is_never_pushed_aside(server, press):
+    """Knowing the enrollment key is not enough to take the name of a Worker that an operator added."""
+    answer = await server.register(generate_identity_key(), "press-01")
+
+    assert answer.json()["code"] == "name_in_use"
+
+
+@pytest.mark.parametrize(("policy", "status"), [("reject", 409), ("allow", 201)])
+async def test_the_other_policies(opened, policy, status):
+    """`reject` keeps the name for its holder; `allow` lets both have it, and both log in."""
+    async with opened(LYFTDATA_WORKER_NAME_POLICY=policy) as server:
+        holder, key = await server.enrolled("press")
+        answer = await server.register(generate_identity_key(), "press")
+
+        assert answer.status_code == status
+        assert (await server.token_by_assertion(server.assertion(key, holder))).status_code == 200
+
+
+async def test_an_enrolled_worker_cannot_log_in_by_key_nor_the_other_way_round(server, admin, press):
+    """One strategy a Worker."""
+    worker_id, key = await server.enrolled()
+    await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
+
+    by_key = await server.token_by_key(worker_id, press[1])
+    by_assertion = await server.token_by_assertion(server.assertion(key, "press-01"))
+
+    assert await server.cause(by_key) == "api_key_not_for_worker"
+    assert await server.cause(by_assertion) == "wrong_strategy"
+
+
+async def test_rotating_the_secret_disturbs_nobody(opened):
+    """With the old secret as previous both enroll, each entry says which; enrolled Workers need neither."""
+    new = ENROLLMENT_KEY[::-1]
+    async with opened() as server:
+        worker_id, key = await server.enrolled("old")
+    async with opened(
+        LYFTDATA_AUTO_ENROLLMENT_KEY=new, LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=ENROLLMENT_KEY
+    ) as server:
+        assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
+        late, fresh = generate_identity_key(), generate_identity_key()
+        assert (await server.register(late, "late")).status_code == 201
+        assert (
+            await server.register(fresh, "fresh", credential=server.proof(fresh, "fresh", secret=new))
+        ).status_code == 201
+        counted = [
+            server.services.directory.enrolled_with(k.fingerprint) for k in server.services.enrollment.keys
+        ]
+        assert counted == [1, 2]
+
+
+async def test_a_restart_remembers_used_proofs(opened):
+    """A proof that was used before a restart is still used up after it."""
+    key = generate_identity_key()
+    async with opened() as server:
+        proof = server.proof(key, "press")
+        assert (await server.register(key, "press", credential=proof)).status_code == 201
+        clock = server.clock
+    async with opened(clock) as server:
+        assert await server.cause(await server.register(key, "press", credential=proof)) == "proof_replayed"

@@ -1,0 +1,133 @@
+"""What was given out before stops working the moment it is taken back, and does not come back to life."""
+
+import pytest
+
+
+async def token(server, press):
+    """Return a token."""
+    return (await server.token_by_key(*press)).json()["access_token"]
+
+
+async def test_verify_says_who_the_worker_is(server, admin, press):
+    """204 with ID, name, strategy and labels; a name that is no header text is percent-encoded."""
+    given = await token(server, press)
+    await server.http.patch(
+        "/api/workers/press-01", json={"name": "Prëss ✓", "labels": {"zone": "eu-1"}}, headers=admin
+    )
+
+    answer = await server.verify(given)
+
+    assert answer.status_code == 204
+    assert answer.headers["x-lyftdata-worker-name"] == "Pr%C3%ABss %E2%9C%93"
+    assert answer.headers["x-lyftdata-worker-strategy"] == "api_key"
+    assert answer.headers["x-lyftdata-worker-labels"] == "zone=eu-1"
+
+
+async def test_a_token_dies_at_its_end_although_it_is_remembered(server, press):
+    """Remembering a verified token saves the arithmetic, not the question of time."""
+    given = await token(server, press)
+    assert (await server.verify(given)).status_code == 204
+    server.clock.forward(seconds=899)
+    assert (await server.verify(given)).status_code == 204
+    server.clock.forward(seconds=1)
+    assert await server.cause(await server.verify(given)) == "token_expired"
+
+
+TAKEN_BACK = {
+    "disable": ("PATCH", "/api/workers/press-01", {"enabled": False}),
+    "delete": ("DELETE", "/api/workers/press-01", None),
+    "revoke": ("POST", "/api/api-keys/{key}/revoke", None),
+    "rotate": ("POST", "/api/api-keys/{key}/rotate", {"grace_s": 0}),
+}
+
+
+@pytest.mark.parametrize("how", list(TAKEN_BACK))
+async def test_whatever_is_taken_back_ends_living_tokens(server, admin, press, how):
+    """Disable, delete, revoke, rotate without grace: the next look at a living token refuses it."""
+    given = await token(server, press)
+    assert (await server.verify(given)).status_code == 204
+    (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+    method, path, body = TAKEN_BACK[how]
+
+    done = await server.http.request(method, path.format(key=key["name"]), json=body, headers=admin)
+
+    assert done.status_code < 300
+    refused = await server.verify(given)
+    assert refused.status_code == 401
+    assert await server.cause(refused) == "token_revoked"
+    assert (await server.token_by_key(*press)).status_code in {400, 401}
+
+
+async def test_enabling_does_not_revive_old_tokens(server, admin, press):
+    """A token from before the Worker was disabled stays dead."""
+    given = await token(server, press)
+    for enabled in (False, True):
+        await server.http.patch("/api/workers/press-01", json={"enabled": enabled}, headers=admin)
+
+    assert (await server.verify(given)).status_code == 401
+    assert (await server.verify(await token(server, press))).status_code == 204
+
+
+async def test_a_worker_made_anew_does_not_inherit(server, admin):
+    """Delete a Worker and add one under the same ID: neither old tokens nor its scoped key work for the new one."""
+    await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    own_key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+    given = await token(server, ("press-01", own_key))
+    await server.http.delete("/api/workers/press-01", headers=admin)
+    server.clock.forward(seconds=1)
+    await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
+
+    assert (await server.verify(given)).status_code == 401
+    assert await server.cause(await server.token_by_key("press-01", own_key)) == "api_key_not_for_worker"
+
+
+async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin):
+    """Old and new key work side by side, then the old one has expired; tokens follow their key."""
+    await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
+    old = (await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)).json()["key"]
+    given = await token(server, ("press-01", old))
+    answer = await server.http.post("/api/api-keys/press-keys/rotate", json={"grace_s": 60}, headers=admin)
+    new = answer.json()["key"]
+
+    assert [(await server.token_by_key("press-01", key)).status_code for key in (old, new)] == [200, 200]
+    server.clock.forward(seconds=60)
+    assert await server.cause(await server.token_by_key("press-01", old)) == "api_key_expired"
+    assert (await server.token_by_key("press-01", new)).status_code == 200
+    assert (await server.verify(given)).status_code == 401
+
+
+async def test_a_restart_forgets_no_revocation(opened):
+    """What was taken back stays taken back when the Server starts anew; what was not, works on with the same tokens."""
+    async with opened() as server:
+        admin = await server.sign_in()
+        tokens = {}
+        for name in ("stays", "goes"):
+            body = {"name": name, "id": name, "issue_key": True}
+            key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+            tokens[name] = await token(server, (name, key))
+        await server.http.patch("/api/workers/goes", json={"enabled": False}, headers=admin)
+    async with opened() as server:
+        assert (await server.verify(tokens["stays"])).status_code == 204
+        assert (await server.verify(tokens["goes"])).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "bearer " + "x" * 9000]
+)
+async def test_what_is_no_token_is_refused_at_verify(server, header):
+    """No header, another scheme, nonsense: 401 and a challenge, always the same."""
+    answer = await server.http.get(
+        "/auth/verify", headers={} if header is None else {"Authorization": header}
+    )
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="lyftdata", error="invalid_token"'
+    assert answer.json()["error"] == "invalid_token"
+
+
+async def test_a_token_in_the_url_is_not_looked_at(server, press):
+    """RFC 6750's query parameter is not supported: URLs end up in logs."""
+    given = await token(server, press)
+
+    assert (await server.http.get(f"/auth/verify?access_token={given}")).status_code == 401

@@ -1,0 +1,283 @@
+"""`POST /oauth2/token`: who gets a token, and what everybody else reads."""
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.server.conftest import ASSERTION_TYPE
+
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.clock import random_bytes
+
+GRANT = {"grant_type": "client_credentials"}
+
+
+def stranger_key():
+    """Return a well-formed API key that no Server has issued."""
+    return generate_api_key(random_bytes).text.reveal()
+
+
+async def issue(server, admin, name="press-keys", **body):
+    """Issue an API key."""
+    answer = await server.http.post("/api/api-keys", json={"name": name, **body}, headers=admin)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["key"]
+
+
+# --- who gets in -----------------------------------------------------------------------------------------
+
+
+async def test_client_secret_post_and_basic(server, press):
+    """Both ways of RFC 6749 give a token that nobody keeps."""
+    for answer in (
+        await server.token_by_key(*press),
+        await server.http.post("/oauth2/token", data=GRANT, auth=press),
+        await server.http.post("/oauth2/token", data=GRANT | {"client_id": press[0]}, auth=press),
+    ):
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["token_type"] == "Bearer"
+        assert answer.json()["expires_in"] == 900
+        assert answer.headers["cache-control"] == "no-store"
+        assert (await server.verify(answer.json()["access_token"])).status_code == 204
+
+
+async def test_private_key_jwt(server):
+    """An enrolled Worker gets a token by its own signature, and the secret is out of the picture."""
+    worker_id, key = await server.enrolled()
+
+    answer = await server.token_by_assertion(server.assertion(key, worker_id))
+
+    assert answer.status_code == 200
+    assert (await server.verify(answer.json()["access_token"])).headers["x-lyftdata-worker-id"] == worker_id
+
+
+async def test_one_key_serves_many_workers(server, admin):
+    """A key that is not tied to Workers is re-used; one that is, works for those alone."""
+    shared = await issue(server, admin)
+    for name in ("press-01", "press-02"):
+        await server.http.post("/api/workers", json={"name": name, "id": name}, headers=admin)
+    scoped = await issue(server, admin, "scoped", worker_ids=["press-02"])
+
+    assert (await server.token_by_key("press-01", shared)).status_code == 200
+    assert (await server.token_by_key("press-02", shared)).status_code == 200
+    assert (await server.token_by_key("press-02", scoped)).status_code == 200
+    refused = await server.token_by_key("press-01", scoped)
+    assert await server.cause(refused) == "api_key_not_for_worker"
+
+
+# --- refusals: one answer outside, the whole reason inside -----------------------------------------------
+
+
+async def test_every_cause_of_an_api_key_and_one_answer(server, admin, press):
+    """Unknown Worker, wrong, malformed, revoked, expired, foreign key and wrong strategy read the same, byte for byte."""
+    enrolled, _ = await server.enrolled()
+    shared = await issue(server, admin)
+    revoked = await issue(server, admin, "revoked")
+    await server.http.post("/api/api-keys/revoked/revoke", headers=admin)
+    expired = await issue(server, admin, "expired", expires_in_s=60)
+    server.clock.forward(seconds=60)
+    cases = {
+        "unknown_worker": ("nobody", shared),
+        "wrong_api_key": ("press-01", stranger_key()),
+        "malformed_api_key": ("press-01", "hunter2"),
+        "api_key_revoked": ("press-01", revoked),
+        "api_key_expired": ("press-01", expired),
+        "api_key_not_for_worker": ("other", press[1]),
+        "wrong_strategy": (enrolled, shared),
+        "missing_credentials": None,
+    }
+    seen = set()
+    for code, credential in cases.items():
+        if credential is None:
+            answer = await server.http.post("/oauth2/token", data=GRANT)
+        else:
+            answer = await server.token_by_key(*credential)
+        assert answer.status_code == 401
+        assert await server.cause(answer) == code
+        reference = answer.json()["reference"]
+        headers = tuple(sorted(item for item in answer.headers.items() if item[0] != "date"))
+        seen.add((answer.text.replace(reference, "REFERENCE"), len(answer.content), headers))
+
+    assert len(seen) == 1, seen
+    assert "invalid_client" in next(iter(seen))[0]
+
+
+async def test_every_cause_of_an_assertion_and_one_answer(server, press):
+    """Unknown Worker, another key, wrong strategy, expired and replayed assertions read the same."""
+    worker_id, key = await server.enrolled()
+    used = server.assertion(key, worker_id)
+    assert (await server.token_by_assertion(used)).status_code == 200
+    cases = {
+        "unknown_worker": server.assertion(key, "w-nobody"),
+        "wrong_assertion": server.assertion(generate_identity_key(), worker_id),
+        "wrong_strategy": server.assertion(key, press[0]),
+        "assertion_expired": server.assertion(key, worker_id, now=server.clock() - timedelta(hours=1)),
+        "assertion_replayed": used,
+    }
+    seen = set()
+    for code, assertion in cases.items():
+        answer = await server.token_by_assertion(assertion)
+        assert answer.status_code == 401
+        assert await server.cause(answer) == code, code
+        seen.add(answer.text.replace(answer.json()["reference"], "REFERENCE"))
+
+    assert len(seen) == 1
+
+
+async def test_a_worker_that_proved_its_key_learns_why(server, admin, press):
+    """Disabled: told so, that it is not for good, and what to do; enabled again, it gets a token."""
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+
+    answer = await server.token_by_key(*press)
+
+    assert answer.status_code == 400
+    told = answer.json()
+    assert (told["error"], told["code"], told["final"]) == ("unauthorized_client", "worker_disabled", False)
+    assert told["mend"]
+    await server.http.patch("/api/workers/press-01", json={"enabled": True}, headers=admin)
+    assert (await server.token_by_key(*press)).status_code == 200
+
+
+async def test_a_stranger_does_not_learn_that_a_worker_is_disabled(server, admin, press):
+    """Without the key, a disabled Worker reads like any other."""
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+
+    answer = await server.token_by_key("press-01", stranger_key())
+
+    assert "code" not in answer.json()
+
+
+async def test_metrics_do_not_tell_causes_apart(server, press):
+    """Whoever reads /metrics cannot ask it which of two attempts failed how."""
+    await server.token_by_key("nobody", stranger_key())
+    await server.token_by_key("press-01", stranger_key())
+
+    text = (await server.http.get("/metrics")).text
+
+    assert 'lyftdata_refusals_total{cause="unproven"} 2.0' in text
+    assert "wrong_api_key" not in text
+
+
+# --- the limit on failures -------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(server, press):
+    """After the burst wrong keys read 429 with Retry-After; a right one from the same address is never turned away."""
+    answers = [await server.token_by_key("press-01", stranger_key()) for _ in range(30)]
+
+    assert [a.status_code for a in answers[:20]] == [401] * 20
+    assert [a.status_code for a in answers[20:]] == [429] * 10
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert (await server.token_by_key(*press)).status_code == 200
+    assert await server.cause(answers[-1]) == "rate_limited"
+
+
+async def test_a_flood_is_bounded_in_what_it_stores(server):
+    """Beyond the limit attempts share one reference a flush: a flood fills neither memory nor disk."""
+    for _ in range(200):
+        await server.token_by_key("press-01", stranger_key())
+
+    assert len(server.services.refusals._pending) <= 21
+    await server.services.refusals.flush()
+    assert server.services.refusals._pending == []
+
+
+async def test_other_addresses_are_not_limited(server):
+    """One address's failures are not held against another."""
+    for _ in range(25):
+        await server.token_by_key("press-01", stranger_key())
+    async with server.from_address("192.0.2.7") as other:
+        answer = await other.post("/oauth2/token", data=GRANT, auth=("press-01", stranger_key()))
+
+    assert answer.status_code == 401
+
+
+# --- the protocol ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({}, "invalid_request"),
+        ({"grant_type": ""}, "invalid_request"),
+        ({"grant_type": "authorization_code"}, "unsupported_grant_type"),
+        ({"grant_type": "password", "username": "admin", "password": "x"}, "unsupported_grant_type"),
+        (GRANT | {"scope": "everything"}, "invalid_scope"),
+        (GRANT | {"resource": "https://other.example"}, "invalid_target"),
+        (GRANT | {"client_id": "a", "client_secret": "b", "client_assertion": "c"}, "invalid_request"),
+        (GRANT | {"client_assertion": "a.b.c"}, "invalid_request"),
+        (GRANT | {"client_assertion": "a.b.c", "client_assertion_type": "other"}, "invalid_request"),
+        (
+            GRANT | {"client_id": "b", "client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE},
+            "invalid_request",
+        ),
+        (GRANT | {f"f{n}": "" for n in range(30)}, "invalid_request"),
+    ],
+)
+async def test_requests_that_break_the_protocol(server, form, error):
+    """Errors are those of RFC 6749, section 5.2, and RFC 8707."""
+    answer = await server.http.post("/oauth2/token", data=form)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == error
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        ("grant_type=client_credentials&grant_type=client_credentials", {}, 400),
+        ("grant_type=%ff%fe", {}, 400),
+        (b"grant_type=\xff", {}, 400),
+        ("{}", {"Content-Type": "application/json"}, 400),
+        ("x" * 20_000, {}, 413),
+        ("grant_type=client_credentials", {"Authorization": "Basic !!!"}, 400),
+        ("grant_type=client_credentials", {"Authorization": "Basic bm9jb2xvbg=="}, 400),
+        ("grant_type=client_credentials", {"Authorization": "Bearer x"}, 400),
+        ("grant_type=client_credentials&client_secret=x&client_id=a", {"Authorization": "Basic YTpi"}, 400),
+        ("grant_type=client_credentials&client_id=other", {"Authorization": "Basic YTpi"}, 400),
+    ],
+)
+async def test_bodies_and_headers_that_cannot_be_read(server, content, headers, status):
+    """Repeated parameters, wrong encodings, types and sizes, and two ways to authenticate are clear errors."""
+    given = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+    answer = await server.http.post("/oauth2/token", content=content, headers=given)
+
+    assert answer.status_code == status
+    assert answer.json()["error"] == "invalid_request"
+
+
+async def test_get_is_not_a_token_request(server):
+    """Credentials do not belong into a URL."""
+    assert (await server.http.get("/oauth2/token?grant_type=client_credentials")).status_code == 405
+
+
+async def test_odd_credentials_do_not_crash(server):
+    """Empty, huge, binary and hostile text is refused like any other, and cleaned before it is shown."""
+    for worker_id, key in (("", ""), ("x" * 5000, "y" * 5000), ("a\x1b[31m\nb", "\x00"), ("é" * 50, "日本")):
+        answer = await server.token_by_key(worker_id, key)
+        assert answer.status_code == 401
+        await server.services.refusals.flush()
+    admin = await server.sign_in()
+    groups = (await server.http.get("/api/refusals", headers=admin)).json()["items"]
+    assert all(
+        group["claimed_worker"].isprintable() or "\ufffd" in group["claimed_worker"] for group in groups
+    )
+    assert all(
+        "\x1b" not in group["claimed_worker"] and len(group["claimed_worker"]) <= 128 for group in groups
+    )
+
+
+async def test_the_token_path_touches_no_database(server, press, monkeypatch):
+    """Neither a token nor its verification reads or writes the store before the answer."""
+
+    async def forbidden(*_args):
+        pytest.fail("the store was asked")
+
+    monkeypatch.setattr(server.services.store, "read", forbidden)
+    monkeypatch.setattr(server.services.store, "write", forbidden)
+    answer = await server.token_by_key(*press)
+    assert answer.status_code == 200
+    assert (await server.verify(answer.json()["access_token"])).status_code == 204
+    assert (await server.token_by_key("nobody", stranger_key())).status_code == 401
+    monkeypatch.undo()
