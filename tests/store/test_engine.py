@@ -40,7 +40,7 @@ async def test_what_was_written_is_read(store):
 
 async def test_many_changes_share_one_commit(store):
     """What queues while the writer is busy is committed together."""
-    commits = []
+    commits: list[object] = []
     sa_event.listen(store._engine, "commit", commits.append)
     go_on, first = held_back(store)
     rest = [asyncio.ensure_future(store.write(insert(f"w-{n}"))) for n in range(50)]
@@ -77,7 +77,7 @@ async def test_one_that_fails_fails_alone(store):
 
 async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(database_url):
     """Whoever holds a copy knows of a change before the one who asked for it is answered."""
-    seen = []
+    seen: list[object] = []
 
     def on_change(changes):
         with sqlite3.connect(database_url.removeprefix("sqlite:///")) as other:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -320,7 +321,7 @@ async def test_signing_keys_are_kept_in_the_order_in_which_they_sign(store):
 
 def attempt(n, **fields):
     """Return a refused attempt."""
-    given = {
+    given: dict[str, Any] = {
         "reference": f"R{n:07}",
         "code": "wrong_api_key",
         "at": NOON + timedelta(seconds=n),

@@ -276,8 +276,14 @@ class Agent:
         if self._settings.worker_name:
             identity["LYFTDATA_WORKER_NAME"] = self._settings.worker_name
         self._child = await Child.start(self._command, environ=self._environ, identity=identity)
+        self._child_code = None
         self._child_exit = asyncio.create_task(self._child.wait())
-        self._child_exit.add_done_callback(lambda _task: self._stop.set())
+        self._child_exit.add_done_callback(self._child_ended)
+
+    def _child_ended(self, task: asyncio.Task[int]) -> None:
+        """End with the COMMAND; one that we have stopped ourselves is started again later."""
+        if task is self._child_exit and not task.cancelled():
+            self._stop.set()
 
     async def _stop_child(self) -> None:
         child, self._child = self._child, None
@@ -288,7 +294,7 @@ class Agent:
             self._child_code = exit_task.result()
             return
         exit_task.cancel()
-        await child.stop()
+        self._child_code = await child.stop()
 
     # --- waiting and ending -----------------------------------------------------------------------------
 

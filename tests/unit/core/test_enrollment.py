@@ -1,6 +1,7 @@
 """The enrollment key and its proof."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,13 @@ NOW_S = int(NOON.timestamp())
 
 def prove(key=CURRENT, **changes):
     """Make a proof at noon."""
-    given = {"audience": ISSUER, "worker_name": "press", "thumbprint": "t" * 43, "now": NOON, "jti": "j1"}
+    given: dict[str, Any] = {
+        "audience": ISSUER,
+        "worker_name": "press",
+        "thumbprint": "t" * 43,
+        "now": NOON,
+        "jti": "j1",
+    }
     return make_proof(key, **(given | changes))
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import NOON
@@ -59,6 +60,7 @@ def test_a_key_survives_its_encryption(algorithm):
 def test_the_private_half_is_not_in_what_is_kept_or_published():
     """Neither the record nor the JWK holds the private number."""
     key = generate_signing_key("ES256")
+    assert isinstance(key.private, ec.EllipticCurvePrivateKey)
     number = key.private.private_numbers().private_value.to_bytes(32, "big")
 
     assert number not in encrypt_signing_key(key, kek=KEK, nonce=b"n" * 12)
@@ -79,6 +81,7 @@ def test_the_next_key_is_published_a_day_before_it_signs(days, create):
 
     assert plan.create is create
     if create:
+        assert plan.create_signs_from is not None
         assert plan.create_signs_from >= now + timedelta(hours=24)
         assert not plan_rotation(
             [record(), record("k2", signs_from=plan.create_signs_from)], now=now, policy=POLICY

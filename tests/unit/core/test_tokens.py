@@ -3,6 +3,7 @@
 import base64
 import warnings
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -75,7 +76,8 @@ def test_a_token_says_who_the_worker_is(algorithm):
 def test_another_library_takes_our_tokens(algorithm):
     """Joserfc verifies a token that we assembled ourselves, by the published JWK alone."""
     token = mint(KEYS[algorithm])
-    ring = KeySet.import_key_set({"keys": [key.public_jwk() for key in KEYS.values()]})
+    published: list[Any] = [key.public_jwk() for key in KEYS.values()]
+    ring = KeySet.import_key_set({"keys": published})
 
     decoded = jwt.decode(token, ring, algorithms=[algorithm])
 

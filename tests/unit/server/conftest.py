@@ -54,7 +54,12 @@ class Deployment:
     def assertion(self, key: IdentityKey, worker_id: str, **changes: Any) -> str:
         """Make an assertion."""
         self._jti += 1
-        given = {"worker_id": worker_id, "audience": ISSUER, "now": self.clock(), "jti": f"a{self._jti}"}
+        given: dict[str, Any] = {
+            "worker_id": worker_id,
+            "audience": ISSUER,
+            "now": self.clock(),
+            "jti": f"a{self._jti}",
+        }
         return make_assertion(key, **(given | changes))
 
     async def token_by_assertion(self, assertion: str) -> httpx2.Response:
@@ -69,7 +74,7 @@ class Deployment:
     def proof(self, key: IdentityKey, name: str, *, secret: str = ENROLLMENT_KEY, **changes: Any) -> str:
         """Make a proof of the enrollment key."""
         self._jti += 1
-        given = {
+        given: dict[str, Any] = {
             "audience": ISSUER,
             "worker_name": name,
             "thumbprint": key.public.thumbprint,

@@ -1,0 +1,306 @@
+"""The two procedures of the source page, as written there, with real processes."""
+
+import json
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import until
+
+
+def issued_key(operator, *arguments):
+    """Issue an API key; return it as it stands alone on standard output."""
+    key = operator.done("api-key", "issue", *arguments)
+    assert key.startswith("lyftdata_")
+    assert key.count("\n") == 1
+    return key.strip()
+
+
+def test_api_key_procedure(plain_site):
+    """Create a Worker with a name, create an API key, configure both on another host: online; its name is not needed."""
+    operator = plain_site.operator
+    worker_id = operator.done("workers", "add", "press-01").strip()
+    key = issued_key(operator, "press-keys")
+    host = plain_site.worker_host("host-a", LYFTDATA_WORKER_ID=worker_id, LYFTDATA_WORKER_API_KEY=key)
+
+    agent = host.start("run", "worker")
+
+    assert agent.wait_for("online")["worker_id"] == worker_id
+    shown = plain_site.workers()[worker_id]
+    assert (shown["status"], shown["strategy"], shown["api_key"], shown["enrolled_with"]) == (
+        "online",
+        "api_key",
+        "press-keys",
+        None,
+    )
+    assert agent.terminate() == 0
+    assert plain_site.status(worker_id) == "offline"
+
+
+def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
+    """The ID may be chosen; a second Worker re-uses the same key; a Worker may be given its name too."""
+    operator = plain_site.operator
+    operator.done("workers", "add", "press one", "--id", "press-01", "--label", "zone=eu-1")
+    operator.done("workers", "add", "press two", "--id", "press-02")
+    key = issued_key(operator, "press-keys")
+    agents = [
+        plain_site.worker_host(
+            worker_id, LYFTDATA_WORKER_ID=worker_id, LYFTDATA_WORKER_API_KEY=key, LYFTDATA_WORKER_NAME="any"
+        ).start("run", "worker")
+        for worker_id in ("press-01", "press-02")
+    ]
+
+    for agent in agents:
+        agent.wait_for("online")
+
+    shown = plain_site.workers()
+    assert {w["status"] for w in shown.values()} == {"online"}
+    assert shown["press-01"]["labels"] == {"zone": "eu-1"}
+
+
+def test_a_key_for_chosen_workers_works_for_those_alone(plain_site):
+    """`--worker` ties a key; another Worker with it is refused for good, exit 3, and the reference says why."""
+    operator = plain_site.operator
+    for name in ("press-01", "press-02"):
+        operator.done("workers", "add", name, "--id", name)
+    key = issued_key(operator, "only-one", "--worker", "press-01")
+    one, two = (
+        plain_site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key).start(
+            "run", "worker"
+        )
+        for name in ("press-01", "press-02")
+    )
+
+    one.wait_for("online")
+    assert two.exit_code() == 3
+    assert plain_site.cause(two.events("refused")[0]["reference"]) == "api_key_not_for_worker"
+
+
+def test_auto_enrollment_procedure(site):
+    """A name and the shared secret, no ID, no API key: the Server creates the entry; without the secret, the same ID."""
+    host = site.worker_host("host-b", LYFTDATA_WORKER_NAME="press-02")
+
+    first = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    worker_id = first.wait_for("online")["worker_id"]
+    shown = site.workers()[worker_id]
+    assert (shown["name"], shown["status"], shown["strategy"]) == ("press-02", "online", "auto_enrollment")
+    (key,) = site.operator.json("enrollment", "status")["keys"]
+    assert shown["enrolled_with"] == key["fingerprint"]
+    assert first.terminate() == 0
+
+    again = host.start("run", "worker")
+    assert again.wait_for("online")["worker_id"] == worker_id
+    assert again.events("enrolled") == []
+    assert list(site.workers()) == [worker_id]
+
+
+def test_auto_enrollment_is_off_by_default(plain_site):
+    """A Server without a secret refuses, `enrollment_disabled`; the Worker exits 3 and leaves no entry."""
+    host = plain_site.worker_host(
+        "host-b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
+    )
+    agent = host.start("run", "worker")
+
+    assert agent.exit_code() == 3
+    assert plain_site.cause(agent.events("refused")[0]["reference"]) == "enrollment_disabled"
+    assert plain_site.workers() == {}
+    assert "off" in plain_site.operator.done("enrollment", "status")
+
+
+def test_both_strategies_in_tandem(site):
+    """Workers of both kinds are connected to one Server at once."""
+    key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    agents = [
+        site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key).start(
+            "run", "worker"
+        ),
+        site.worker_host(
+            "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
+        ).start("run", "worker"),
+    ]
+    for agent in agents:
+        agent.wait_for("online")
+
+    assert sorted((w["strategy"], w["status"]) for w in site.workers().values()) == [
+        ("api_key", "online"),
+        ("auto_enrollment", "online"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        (
+            {"ID": "a", "KEY": "b", "NAME": "c", "SECRET": "d"},
+            ["WORKER_ID", "WORKER_API_KEY", "AUTO_ENROLLMENT_KEY"],
+        ),
+        ({"ID": "a"}, ["WORKER_ID", "WORKER_API_KEY"]),
+        ({"KEY": "b"}, ["WORKER_API_KEY", "WORKER_ID"]),
+        ({"SECRET": "d"}, ["AUTO_ENROLLMENT_KEY", "WORKER_NAME"]),
+        ({"NAME": "c", "SECRET": "d", "ID": "a"}, ["WORKER_ID", "AUTO_ENROLLMENT_KEY"]),
+        ({}, ["WORKER_ID", "WORKER_NAME"]),
+    ],
+)
+def test_a_wrong_mix_is_refused_at_start(tmp_path, environ, named):
+    """Exit 2 and one message that names the variables; the secrets are not in it."""
+    from tests.processes import Host
+
+    names = {
+        "ID": "LYFTDATA_WORKER_ID",
+        "KEY": "LYFTDATA_WORKER_API_KEY",
+        "NAME": "LYFTDATA_WORKER_NAME",
+        "SECRET": "LYFTDATA_AUTO_ENROLLMENT_KEY",
+    }
+    secrets = {"KEY": "the-api-key-text", "SECRET": "the-enrollment-key-text-of-32-chars"}
+    given = {names[short]: secrets.get(short, value) for short, value in environ.items()}
+    host = Host(tmp_path / "h", LYFTDATA_JOBS_DIR=str(tmp_path / "jobs"), **given)
+
+    for arguments in (("run", "worker"), ("config", "check", "worker")):
+        result = host.run(*arguments)
+        assert result.returncode == 2
+        assert result.stderr.count("Error:") == 1
+        assert all(f"LYFTDATA_{name}" in result.stderr for name in named)
+        assert not any(secret in result.stderr for secret in secrets.values())
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_an_enrolled_directory_is_not_used_by_another_worker(site):
+    """An identity of another Worker in the directory is refused at start, exit 2."""
+    host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
+    agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    agent.wait_for("online")
+    agent.terminate()
+
+    for given in (
+        {"LYFTDATA_WORKER_NAME": "other"},
+        {"LYFTDATA_URL": "http://127.0.0.1:1"},
+        {"LYFTDATA_WORKER_ID": "x"},
+    ):
+        result = host.run("run", "worker", **given)
+        assert result.returncode == 2, given
+        assert "LYFTDATA_JOBS_DIR" in result.stderr or "LYFTDATA_WORKER_API_KEY" in result.stderr
+
+
+def test_a_short_secret_stops_the_server(tmp_path):
+    """Fewer than 32 characters: it refuses to start, exit 2, and names the command that makes a good one."""
+    from tests.processes import Host
+
+    host = Host(
+        tmp_path / "s", LYFTDATA_AUTO_ENROLLMENT_KEY="x" * 31, LYFTDATA_STAGING_DIR=str(tmp_path / "d")
+    )
+    result = host.run("run", "server")
+
+    assert result.returncode == 2
+    assert "lyftdata enrollment generate-key" in result.stderr
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("weak", ["c3s3R0s1T5QAQr7lz1KsT00pKh3adnma", "a" * 32])
+def test_the_published_example_and_weak_secrets_start_with_a_warning(open_site, weak):
+    """It starts and works, with a warning in the log and for operators; the secret is in neither."""
+    site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=weak)
+    site.sign_in()
+
+    (warning,) = site.server.events("check the settings")
+    assert warning["level"] == "warning"
+    assert "LYFTDATA_AUTO_ENROLLMENT_KEY" in warning["problem"]
+    assert site.operator.json("enrollment", "status")["keys"][0]["warnings"]
+    assert weak not in site.server.log
+    host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=weak)
+    host.start("run", "worker").wait_for("online")
+
+
+def test_generated_keys_are_taken(tmp_path, open_site):
+    """What `lyftdata enrollment generate-key` prints starts a Server without a warning."""
+    from tests.processes import Host
+
+    key = Host(tmp_path / "k").done("enrollment", "generate-key").strip()
+    site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=key)
+
+    assert len(key) >= 32
+    assert site.server.events("check the settings") == []
+
+
+def test_secrets_from_files(open_site, tmp_path):
+    """Every secret may come from a file: the Server's, the Worker's, and the operator's first password."""
+    files = {}
+    for name, text in (("enrollment", ENROLLMENT_KEY), ("password", "another long password")):
+        files[name] = tmp_path / name
+        files[name].write_text(text + "\n")
+    site = open_site(
+        LYFTDATA_AUTO_ENROLLMENT_KEY_FILE=str(files["enrollment"]),
+        LYFTDATA_ADMIN_INIT_PASSWORD="",
+        LYFTDATA_ADMIN_INIT_PASSWORD_FILE=str(files["password"]),
+    )
+    site.operator.done("login", "admin", "--password-stdin", stdin="another long password\n")
+    key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key")
+    (tmp_path / "key").write_text(key)
+    site.worker_host(
+        "a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY_FILE=str(tmp_path / "key")
+    ).start("run", "worker").wait_for("online")
+    enrolled = site.worker_host(
+        "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY_FILE=str(files["enrollment"])
+    )
+    agent = enrolled.start("run", "worker")
+    agent.wait_for("online")
+    agent.terminate()
+    files["enrollment"].unlink()
+    enrolled.start("run", "worker").wait_for("online")
+
+
+def test_the_random_first_password_is_printed_once_and_works(open_site):
+    """Without a given password one is printed at the first start only, to standard output, and never logged."""
+    site = open_site(LYFTDATA_ADMIN_INIT_PASSWORD="")
+    (line,) = [line for line in site.server.log.splitlines() if "password:" in line]
+    password = line.rpartition(" ")[2]
+    site.operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
+    site.server.terminate()
+
+    again = site.start_server()
+
+    assert "password:" not in again.log
+    assert not any(password in json.dumps(entry) for entry in site.server.events("ready"))
+
+
+def test_strangers_read_a_reference_and_nothing_else(plain_site):
+    """A wrong key: exit 3, one reference; the operator opens it and reads cause and mend."""
+    operator = plain_site.operator
+    operator.done("workers", "add", "press-01", "--id", "press-01")
+    key = issued_key(operator, "press-keys")
+    operator.done("api-key", "revoke", "press-keys", "--yes")
+    causes = {}
+    for name, (worker_id, secret) in {
+        "wrong": ("press-01", "nonsense"),
+        "revoked": ("press-01", key),
+        "unknown": ("nobody", key),
+    }.items():
+        host = plain_site.worker_host(name, LYFTDATA_WORKER_ID=worker_id, LYFTDATA_WORKER_API_KEY=secret)
+        agent = host.start("run", "worker")
+        assert agent.exit_code() == 3
+        (refused,) = agent.events("refused")
+        assert refused["reason"] == "Authentication failed."
+        assert secret not in agent.log
+        causes[name] = plain_site.cause(refused["reference"])
+        shown = operator.done("refusals", "show", refused["reference"].lower())
+        assert "What to do" in shown
+
+    assert causes == {
+        "wrong": "malformed_api_key",
+        "revoked": "api_key_revoked",
+        "unknown": "api_key_revoked",
+    }
+    listed = operator.json("refusals", "list")
+    assert {group["claimed_worker"] for group in listed} == {"press-01", "nobody"}
+
+
+def test_an_expired_key_is_refused(plain_site):
+    """`--expires` ends a key."""
+    operator = plain_site.operator
+    operator.done("workers", "add", "press-01", "--id", "press-01")
+    key = issued_key(operator, "short-lived", "--expires", "1s")
+    until(lambda: operator.json("api-key", "show", "short-lived")["status"] == "expired", "the key's end")
+    agent = plain_site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key).start(
+        "run", "worker"
+    )
+
+    assert agent.exit_code() == 3
+    assert plain_site.cause(agent.events("refused")[0]["reference"]) == "api_key_expired"

@@ -1,0 +1,201 @@
+"""Real programs on "hosts" of their own: own directory, own environment, nothing inherited."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PASSWORD = "correct horse battery"
+WITHIN_S = 20.0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(question: Callable[[], Any], what: str, *, within_s: float = WITHIN_S) -> Any:
+    """Ask until the answer is true, and return it; fail after a while."""
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            message = f"not within {within_s} s: {what}"
+            raise AssertionError(message)
+        time.sleep(0.02)
+
+
+class Host:
+    """
+    A machine, as far as our programs can tell: a home directory and an environment of its own.
+
+    Args:
+        home: An empty directory.
+        environ: What is set on this host.
+    """
+
+    def __init__(self, home: Path, **environ: str) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environ,
+        }
+        self._count = 0
+
+    def start(self, *arguments: str, **environ: str) -> "Program":
+        """Start `lyftdata ARGUMENTS` and go on."""
+        self._count += 1
+        log = self.home / f"{self._count}-{arguments[1] if len(arguments) > 1 else arguments[0]}.log"
+        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home)
+
+    def run(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run `lyftdata ARGUMENTS` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "lyftdata", *arguments],
+            env={**self.environ, **environ},
+            cwd=self.home,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def done(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command that must succeed; return its standard output."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with `--json`; return what it printed."""
+        return json.loads(self.done(*arguments, "--json"))
+
+
+class Program:
+    """A running `lyftdata`, its log in a file; ended with the test."""
+
+    def __init__(
+        self, arguments: tuple[str, ...], environ: Mapping[str, str], log: Path, *, cwd: Path
+    ) -> None:
+        self.log_file = log
+        self.arguments = arguments
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lyftdata", *arguments],
+                env=dict(environ),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        STARTED.append(self)
+
+    @property
+    def log(self) -> str:
+        """Return what it has printed and logged so far."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON log lines of an event."""
+        found = []
+        for line in self.log.splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                entry = json.loads(line)
+                if entry.get("event") == name:
+                    found.append(entry)
+        return found
+
+    def wait_for(self, name: str, *, count: int = 1) -> dict[str, Any]:
+        """Wait until an event was logged that often; return the last of them."""
+        try:
+            until(
+                lambda: len(self.events(name)) >= count or self.process.poll() is not None,
+                f"{name} in the log",
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log}") from None
+        assert len(self.events(name)) >= count, f"{self.arguments} ended without '{name}':\n{self.log}"
+        return self.events(name)[count - 1]
+
+    def terminate(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.process.terminate()
+        return self.exit_code()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def exit_code(self) -> int:
+        """Wait for its end; return its exit code."""
+        return self.process.wait(WITHIN_S)
+
+    def alive(self) -> bool:
+        """Return whether it runs."""
+        return self.process.poll() is None
+
+
+STARTED: list[Program] = []
+
+
+class Site:
+    """A Server on a host of its own, an operator's host, and Workers' hosts."""
+
+    def __init__(self, root: Path, **environ: str) -> None:
+        self.root = root
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        given = {
+            "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.port}",
+            "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
+            "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+        }
+        self.server_host = Host(root / "server", **(given | environ))
+        self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
+        self.server = self.start_server()
+
+    def start_server(self, **environ: str) -> Program:
+        """Start the Server and wait until it is ready."""
+        self.server = self.server_host.start("run", "server", **environ)
+        self.server.wait_for("ready")
+        return self.server
+
+    def sign_in(self) -> Host:
+        """Sign the operator in; return the operator's host."""
+        assert "Login successful" in self.operator.done(
+            "login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n"
+        )
+        return self.operator
+
+    def worker_host(self, name: str, **environ: str) -> Host:
+        """Return another host, for a Worker."""
+        home = self.root / name
+        return Host(home, **{"LYFTDATA_URL": self.url, "LYFTDATA_JOBS_DIR": str(home / "jobs"), **environ})
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Return what `lyftdata workers list --json` says, by ID."""
+        return {worker["id"]: worker for worker in self.operator.json("workers", "list")}
+
+    def status(self, worker_id: str) -> str:
+        """Return a Worker's status."""
+        return str(self.workers()[worker_id]["status"])
+
+    def cause(self, reference: str) -> str:
+        """Return the code of a refusal by its reference."""
+        return str(self.operator.json("refusals", "show", reference)["code"])

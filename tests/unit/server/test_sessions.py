@@ -1,0 +1,319 @@
+"""Who is connected: places, polls, directives, presence."""
+
+import asyncio
+
+import pytest
+from tests.builders import NOON, worker
+
+from lyftdata.core.records import Status
+from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.server import sessions as module
+from lyftdata.server.sessions import Boot, Directive, PollEnd, Sessions
+from lyftdata.server.views import status_of
+
+STOP = Directive(kind="stop", code="worker_disabled")
+
+
+def boot(boot_id="boot-0001", hostname="host-a", address="192.0.2.1"):
+    """Return one start of a Worker program."""
+    return Boot(boot_id=boot_id, host={"hostname": hostname, "pid": "7"}, reported_labels={}, address=address)
+
+
+class Peer:
+    """The other end of a poll's connection, which a test can close."""
+
+    def __init__(self):
+        self.closed = asyncio.Event()
+
+    def watch(self):
+        """Return a task that ends when the connection is closed."""
+        return asyncio.create_task(self.closed.wait())
+
+
+@pytest.fixture
+async def sessions():
+    """Return sessions whose comings and goings are gathered in `seen`."""
+    made = WatchedSessions()
+    yield made
+    made.release_all()
+
+
+class WatchedSessions(Sessions):
+    """Sessions that remember who came and went."""
+
+    def __init__(self):
+        super().__init__(now=lambda: NOON)
+        self.seen: list[tuple[str, bool]] = []
+        self.on_change = lambda worker_id: self.seen.append((worker_id, self.is_online(worker_id)))
+
+
+def attach(sessions, given=None):
+    """Attach a boot of w-1."""
+    return sessions.attach(worker("w-1"), given or boot(), "key.abc.1")
+
+
+async def polling(sessions, session, hold_s=30.0):
+    """Return a poll that is being held, and its peer."""
+    peer = Peer()
+    poll = asyncio.create_task(sessions.wait(session, hold_s=hold_s, peer_closed=peer.watch))
+    await asyncio.sleep(0)
+    return poll, peer
+
+
+async def test_the_first_poll_is_new_and_the_next_is_not(sessions):
+    """A new boot is answered at once; its next poll is the same session."""
+    session, is_new = attach(sessions)
+    again, is_new_again = attach(sessions)
+
+    assert (is_new, is_new_again, again is session) == (True, False, True)
+    assert sessions.seen == [("w-1", True)]
+
+
+async def test_a_poll_ends_with_its_hold(sessions):
+    """Nothing to say: the poll is answered when its time is over, and the Worker stays online."""
+    session, _ = attach(sessions)
+    poll, _ = await polling(sessions, session, hold_s=0.0)
+
+    assert await poll is PollEnd.HELD
+    assert sessions.is_online("w-1")
+
+
+async def test_a_directive_reaches_a_held_poll_at_once_or_the_next(sessions):
+    """A held poll is answered with it; otherwise it waits for the next poll."""
+    session, _ = attach(sessions)
+    poll, _ = await polling(sessions, session)
+    renew = Directive(kind="renew")
+    sessions.tell("w-1", renew)
+    assert await poll is renew
+
+    sessions.tell("w-1", renew)
+    sessions.tell("w-1", renew)
+    first, _ = await polling(sessions, session)
+    second, _ = await polling(sessions, session, hold_s=0.0)
+    assert (await first, await second) == (renew, PollEnd.HELD)
+
+
+async def test_stop_ends_the_session_at_once(sessions):
+    """The Worker is offline before `stop` returns, and its held poll is told why."""
+    session, _ = attach(sessions)
+    poll, _ = await polling(sessions, session)
+
+    assert sessions.stop("w-1", STOP)
+
+    assert not sessions.is_online("w-1")
+    assert await poll is STOP
+    assert sessions.seen == [("w-1", True), ("w-1", False)]
+    assert not sessions.stop("w-1", STOP)
+
+
+async def test_two_live_boots_the_first_keeps_its_place(sessions):
+    """A second process is refused while the first polls and between its polls, and both hosts are named."""
+    session, _ = attach(sessions)
+    for _ in range(2):
+        with pytest.raises(DuplicateInstanceError) as refused:
+            attach(sessions, boot("boot-0002", "host-b", "192.0.2.2"))
+        assert all(part in refused.value.detail for part in ("host-a", "192.0.2.1", "host-b", "192.0.2.2"))
+        await polling(sessions, session)
+
+
+async def test_a_crashed_process_is_no_clone(sessions):
+    """Once its poll has broken off, the next boot takes the place, without flicker."""
+    session, _ = attach(sessions)
+    poll, peer = await polling(sessions, session)
+    peer.closed.set()
+
+    assert await poll is PollEnd.PEER_CLOSED
+    assert sessions.is_online("w-1")
+    fresh, is_new = attach(sessions, boot("boot-0002"))
+    assert is_new
+    assert fresh is not session
+    assert sessions.seen == [("w-1", True)]
+
+
+async def test_whoever_does_not_come_back_goes_offline(sessions, monkeypatch):
+    """After the grace a Worker whose poll broke off, or that does not poll again, is offline."""
+    went = asyncio.Event()
+    sessions.on_change = lambda worker_id: went.set() if not sessions.is_online(worker_id) else None
+    monkeypatch.setattr(module, "GRACE_AFTER_BREAK_S", 0.0)
+    session, _ = attach(sessions)
+    poll, peer = await polling(sessions, session)
+    peer.closed.set()
+    await poll
+    await asyncio.wait_for(went.wait(), 5)
+
+    went.clear()
+    monkeypatch.setattr(module, "GRACE_AFTER_ANSWER_S", 0.0)
+    attach(sessions, boot("boot-0002"))
+    await asyncio.wait_for(went.wait(), 5)
+    assert sessions.online_count() == 0
+
+
+async def test_coming_back_in_time_keeps_a_worker_online(sessions):
+    """A poll that follows a broken one goes on with the same session."""
+    session, _ = attach(sessions)
+    poll, peer = await polling(sessions, session)
+    peer.closed.set()
+    await poll
+    again, is_new = attach(sessions)
+    held, _ = await polling(sessions, again)
+
+    assert not is_new
+    with pytest.raises(DuplicateInstanceError):
+        attach(sessions, boot("boot-0002"))
+    assert not held.done()
+
+
+async def test_a_second_poll_of_the_same_boot_replaces_the_first(sessions):
+    """A connection that the network has lost does not keep the Worker's next poll waiting."""
+    session, _ = attach(sessions)
+    first, _ = await polling(sessions, session)
+    second, _ = await polling(sessions, session)
+
+    assert await first is PollEnd.REPLACED
+    sessions.tell("w-1", STOP)
+    assert await second is STOP
+
+
+async def test_signing_off_is_offline_at_once_and_only_for_its_own_boot(sessions):
+    """A goodbye ends the session; that of an older boot does not end the newer one."""
+    session, _ = attach(sessions)
+    poll, _ = await polling(sessions, session)
+    sessions.sign_off("w-1", "boot-0000")
+    assert sessions.is_online("w-1")
+
+    sessions.sign_off("w-1", "boot-0001")
+
+    assert not sessions.is_online("w-1")
+    await poll
+
+
+async def test_a_stopping_server_lets_every_poll_go(sessions):
+    """Held polls are answered at once, later ones too."""
+    session, _ = attach(sessions)
+    poll, _ = await polling(sessions, session)
+    sessions.release_all()
+
+    assert await poll is PollEnd.STOPPING
+    late, _ = await polling(sessions, session)
+    assert await late is PollEnd.STOPPING
+
+
+@pytest.mark.parametrize(
+    ("online", "hold_s"), [(0, 25), (5_000, 25), (10_000, 50), (20_000, 100), (1_000_000, 240)]
+)
+async def test_the_request_rate_has_a_ceiling(sessions, online, hold_s):
+    """The more Workers, the longer polls are held: 200 a second at most, until the hold itself has its limit."""
+    sessions._by_worker = dict.fromkeys(map(str, range(online)))
+    assert sessions.hold_s() == hold_s
+    sessions._by_worker = {}
+
+
+# --- in a whole Server -----------------------------------------------------------------------------------
+
+
+async def connected(server, press):
+    """Connect press-01 and hold its poll; return the poll."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    verified = server.services.verifier.verify(token)
+    session, _ = server.services.sessions.attach(verified.worker, boot(), verified.claims.cred)
+    poll, _ = await polling(server.services.sessions, session)
+    return poll
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "final"),
+    [
+        ("PATCH", "/api/workers/press-01", {"enabled": False}, "worker_disabled", False),
+        ("DELETE", "/api/workers/press-01", None, "worker_deleted", True),
+        ("POST", "/api/api-keys/{key}/revoke", {}, "api_key_revoked", True),
+    ],
+)
+async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(
+    server, admin, press, method, path, body, code, final
+):
+    """When the operator is answered, the Worker is offline and has been told why, with a reference that is found."""
+    poll = await connected(server, press)
+    (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+    assert key["used_by"] == ["press-01"]
+
+    await server.http.request(method, path.format(key=key["name"]), json=body, headers=admin)
+
+    assert not server.services.sessions.is_online("press-01")
+    told = await poll
+    assert (told.kind, told.code, told.final) == ("stop", code, final)
+    refusal = await server.http.get(f"/api/refusals/{told.reference}", headers=admin)
+    assert refusal.json()["code"] == code
+
+
+async def test_a_renamed_worker_is_told_to_renew(server, admin, press):
+    """Name and labels stand in the token: the Worker gets a fresh one at once."""
+    poll = await connected(server, press)
+
+    await server.http.patch("/api/workers/press-01", json={"labels": {"zone": "eu-2"}}, headers=admin)
+
+    assert (await poll).kind == "renew"
+    assert server.services.sessions.is_online("press-01")
+
+
+async def test_status_goes_from_never_to_online_to_offline(server, admin, press):
+    """The list shows where a Worker stands, filters by it, and remembers when it was last there."""
+    assert status_of(server.services, "press-01") is Status.NEVER_CONNECTED
+    poll = await connected(server, press)
+    server.services.traces.worker_seen(
+        "press-01", at=server.clock(), address="192.0.2.1", api_key_name="k", host={}
+    )
+    for status in Status:
+        found = (
+            await server.http.get("/api/workers", params={"status": status.value}, headers=admin)
+        ).json()["items"]
+        assert len(found) == (status is Status.ONLINE)
+    server.services.sessions.sign_off("press-01", "boot-0001")
+    await poll
+    await server.services.traces.flush()
+    (shown,) = (await server.http.get("/api/workers", params={"status": "offline"}, headers=admin)).json()[
+        "items"
+    ]
+    assert shown["last_seen_at"] == "2026-03-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"boot_id": "short"}',
+        b'{"boot_id": "has spaces in it"}',
+        b'{"boot_id": 5}',
+        b'{"boot_id": "boot-0001", "host": {"a": 1}}',
+        b'{"boot_id": "boot-0001", "labels": "a b"}',
+        b"\xff",
+        b'{"boot_id": "boot-0001", "host": ' + b'{"a":' * 2000,
+    ],
+)
+async def test_a_poll_that_cannot_be_read(server, press, body):
+    """A clear error, and no session is begun."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    answer = await server.http.post(
+        "/api/worker/session", content=body, headers={"Authorization": f"Bearer {token}"}
+    )
+
+    assert answer.status_code == 400
+    assert not server.services.sessions.is_online("press-01")
+
+
+async def test_hostile_host_facts_are_cleaned_and_cut(server, admin, press):
+    """What a Worker says of itself is shown without control characters, unknown facts are left out."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    facts = {"hostname": "\x1b[2J<script>" + "x" * 500, "os": "a\nb", "evil": "y"}
+    await server.http.post(
+        "/api/worker/session",
+        json={"boot_id": "boot-0001", "host": facts},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    shown = (await server.http.get("/api/workers/press-01", headers=admin)).json()["host"]
+
+    assert set(shown) == {"hostname", "os"}
+    assert len(shown["hostname"]) == 128
+    assert "\x1b" not in shown["hostname"]
+    assert "\n" not in shown["os"]

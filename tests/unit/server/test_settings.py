@@ -1,0 +1,158 @@
+"""The Server's settings, its data directory and its issuer."""
+
+import os
+import stat
+
+import pytest
+from tests.builders import ENROLLMENT_KEY, seeded_bytes
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.server.services import issuer_of
+from lyftdata.server.settings import BindAddress, parse_bind_address, read_server_settings
+from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
+
+
+def problems(**environ):
+    """Return the faults of an environment."""
+    with pytest.raises(SettingsError) as faults:
+        read_server_settings(environ)
+    return faults.value.problems
+
+
+def test_nothing_given_is_a_server_on_loopback_without_auto_enrollment():
+    """The defaults are the contract's."""
+    settings = read_server_settings({"HOME": "/h"})
+
+    assert str(settings.bind_address) == "127.0.0.1:3000"
+    assert settings.enrollment_key is None
+    assert settings.worker_token_ttl_s == 900
+    assert settings.warnings == ()
+
+
+def test_every_fault_at_once():
+    """Five faults, five sentences that name the variable, none that repeats a secret."""
+    found = problems(
+        LYFTDATA_BIND_ADDRESS="nonsense",
+        LYFTDATA_AUTO_ENROLLMENT_KEY="short-secret",
+        LYFTDATA_WORKER_TOKEN_TTL="1s",
+        LYFTDATA_PUBLIC_URL="ftp://x",
+        LYFTDATA_ADMIN_INIT_PASSWORD="tiny-pw",
+    )
+
+    assert len(found) == 5
+    assert not any(secret in "".join(found) for secret in ("short-secret", "tiny-pw"))
+    (key,) = [problem for problem in found if "AUTO_ENROLLMENT" in problem]
+    assert "lyftdata enrollment generate-key" in key
+    assert "32" in key
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:3000", "192.0.2.1:3000", "[::]:3000", ":3000", "lyft.internal:3000"]
+)
+def test_an_address_that_others_reach_needs_tls_or_the_word_for_none(address):
+    """Without a certificate and without LYFTDATA_DISABLE_TLS it is refused."""
+    (problem,) = problems(LYFTDATA_BIND_ADDRESS=address)
+    assert "LYFTDATA_TLS_CERT" in problem
+    assert "LYFTDATA_DISABLE_TLS" in problem
+
+    assert read_server_settings({"LYFTDATA_BIND_ADDRESS": address, "LYFTDATA_DISABLE_TLS": "yes"}).disable_tls
+    with_tls = {"LYFTDATA_BIND_ADDRESS": address, "LYFTDATA_TLS_CERT": "/c", "LYFTDATA_TLS_KEY": "/k"}
+    assert read_server_settings(with_tls).tls_cert
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:3000", "localhost:1", "[::1]:3000", "127.9.9.9:0"])
+def test_loopback_needs_none(address):
+    """Addresses of this machine alone may be plain."""
+    assert read_server_settings({"LYFTDATA_BIND_ADDRESS": address}).bind_address.is_loopback()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"), [(":80", BindAddress("0.0.0.0", 80)), ("[::1]:1", BindAddress("::1", 1))]
+)
+def test_bind_addresses_read(text, address):
+    """Host and port, v6 in brackets, a port alone for every interface."""
+    assert parse_bind_address(text) == address
+
+
+def test_halves_are_faults():
+    """A certificate without its key, a previous secret without a current one."""
+    assert "LYFTDATA_TLS_KEY" in problems(LYFTDATA_TLS_CERT="/c")[0]
+    assert "LYFTDATA_AUTO_ENROLLMENT_KEY" in problems(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=ENROLLMENT_KEY)[0]
+
+
+def test_secrets_do_not_show_in_the_settings():
+    """The object may be printed."""
+    settings = read_server_settings({"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY})
+    assert ENROLLMENT_KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "issuer"),
+    [
+        ({}, "http://127.0.0.1:3000"),
+        ({"LYFTDATA_BIND_ADDRESS": "[::1]:4000"}, "http://[::1]:4000"),
+        ({"LYFTDATA_PUBLIC_URL": "https://lyft.example/"}, "https://lyft.example"),
+        (
+            {"LYFTDATA_TLS_CERT": "/c", "LYFTDATA_TLS_KEY": "/k", "LYFTDATA_BIND_ADDRESS": "a.b:443"},
+            "https://a.b:443",
+        ),
+    ],
+)
+def test_the_issuer(environ, issuer):
+    """The public URL, or what the bind address gives."""
+    assert issuer_of(read_server_settings(environ)) == issuer
+
+
+def test_worker_variables_in_a_servers_environment_are_no_typo():
+    """Both programs may read one file of variables; a misspelt one is still warned about."""
+    settings = read_server_settings({"LYFTDATA_WORKER_ID": "x", "LYFTDATA_WORKER_TOKEN_TLT": "5m"})
+    assert settings.warnings == (
+        "LYFTDATA_WORKER_TOKEN_TLT is not a setting and is ignored. Did you mean LYFTDATA_WORKER_TOKEN_TTL?",
+    )
+
+
+# --- the data directory ----------------------------------------------------------------------------------
+
+
+def test_the_directory_is_made_for_its_owner_alone(tmp_path):
+    """Created 0700, parents too, whatever the umask."""
+    before = os.umask(0)
+    try:
+        prepare_staging_dir(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
+def test_a_directory_that_others_can_read_is_refused(tmp_path, mode):
+    """The message says how to mend it."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d").chmod(mode)
+    with pytest.raises(SettingsError, match="chmod 700"):
+        prepare_staging_dir(tmp_path / "d")
+
+
+def test_a_file_in_its_place_is_refused(tmp_path):
+    """What is no directory cannot be the data directory."""
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(SettingsError):
+        prepare_staging_dir(tmp_path / "f")
+
+
+def test_the_secret_key_is_made_once_and_kept(tmp_path):
+    """Made at the first start with mode 0600, read at the next; a cut one is not taken."""
+    first = load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(1))
+    second = load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(2))
+
+    assert first == second
+    assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["secret.key"]
+    (tmp_path / "secret.key").write_text("cut")
+    with pytest.raises(SettingsError):
+        load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(3))
+
+
+def test_one_key_a_purpose():
+    """Keys derived for two purposes differ."""
+    assert derive_key(b"k" * 32, purpose="a") != derive_key(b"k" * 32, purpose="b")
