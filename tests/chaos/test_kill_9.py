@@ -1,0 +1,111 @@
+"""`kill -9` of Server and Workers at random moments."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import STARTED, Site, until
+
+COUNT = 240
+KILLS = 14
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Return a Server with Auto-Enrollment on, and an operator."""
+    started = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    started.sign_in()
+    yield started
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()
+
+
+class Enroller:
+    """A process that enrolls Workers, and what it has acknowledged."""
+
+    def __init__(self, url: str, root: Path, acknowledged: set[tuple[str, str]]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.enroller", url, str(root), str(COUNT)],
+            env={"PATH": os.environ["PATH"], "HOME": str(root), "SECRET": ENROLLMENT_KEY},
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self._acknowledged = acknowledged
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            # A line that the kill has cut was not acknowledged.
+            if line.endswith("\n"):
+                name, worker_id = line.split()
+                self._acknowledged.add((name, worker_id))
+        self.process.stdout.close()
+
+    def end(self, *, kill: bool) -> int:
+        """Wait for its end, or bring it about."""
+        if kill:
+            self.process.kill()
+        code = self.process.wait(60)
+        self._reader.join()
+        return code
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_path: Path):
+    """Over 240 enrollments, with Server and Workers killed at random: one entry a Worker, the one it was told of."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    acknowledged: set[tuple[str, str]] = set()
+    root = tmp_path / "workers"
+    root.mkdir()
+    enroller = Enroller(site.url, root, acknowledged)
+    for _ in range(KILLS):
+        target = len(acknowledged) + chance.randrange(1, COUNT // KILLS + 6)
+        until(lambda target=target: len(acknowledged) >= min(target, COUNT), "more enrollments", within_s=60)
+        time.sleep(chance.random() * 0.02)
+        if chance.random() < 0.6:
+            site.server.kill()
+            site.start_server()
+        else:
+            enroller.end(kill=True)
+            enroller = Enroller(site.url, root, acknowledged)
+    assert enroller.end(kill=False) == 0
+
+    site.sign_in()
+    entries = site.workers()
+    names = [entry["name"] for entry in entries.values()]
+
+    assert len(acknowledged) == COUNT, "a Worker was told two IDs"
+    assert {(entry["name"], worker_id) for worker_id, entry in entries.items()} == acknowledged
+    assert len(names) == len(set(names)) == COUNT
+    assert site.operator.run("audit", "verify").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_worker_killed_again_and_again_keeps_its_one_identity(site: Site):
+    """A whole agent, killed at random moments of its start, comes to one entry and is online in the end."""
+    chance = random.Random(7)
+    host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    for _ in range(8):
+        agent = host.start("run", "worker")
+        time.sleep(0.25 + chance.random() * 0.35)
+        agent.kill()
+
+    host.start("run", "worker").wait_for("online")
+
+    assert [w["status"] for w in site.workers().values()] == ["online"]
