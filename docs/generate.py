@@ -109,9 +109,15 @@ def cli_page() -> str:
         "",
     ]
     for path, command in _walk("lyftdata", _root()):
-        context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+        context = click.Context(
+            command, info_name=path, max_content_width=100, terminal_width=100, help_option_names=_HELP
+        )
         parts += [f"## `{path}`", "", "```text", command.get_help(context), "```", ""]
     return "\n".join(parts)
+
+
+# As the program itself says it; click remembers the help option from the first context that asks.
+_HELP = ["-h", "--help"]
 
 
 def _root() -> click.Command:
@@ -123,7 +129,7 @@ def _root() -> click.Command:
 def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path)
+        context = click.Context(command, info_name=path, help_option_names=_HELP)
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             if child is not None and not child.hidden:

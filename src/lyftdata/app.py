@@ -15,16 +15,18 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
+from lyftdata.core.errors import LyftdataError
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import discovery, health, oauth, session, verify
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
-from lyftdata.server.settings import ServerSettings
+from lyftdata.server.settings import BindAddress, ServerSettings
 
 _log = get_logger(__name__)
 
@@ -32,6 +34,12 @@ _BACKLOG = 4096
 # A held poll is released at once when the Server stops; this is for requests that are being answered.
 _STOP_WITHIN_S = 5
 _CERT_CHECK_EVERY_S = 30.0
+
+
+class ListenError(LyftdataError):
+    """The address to listen on is taken or cannot be used."""
+
+    code = "cannot_listen"
 
 
 def create_app(services: Services) -> Starlette:
@@ -78,20 +86,45 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 async def _serve(settings: ServerSettings) -> int:
-    async with open_services(settings) as services:
-        server = _Server(_config(settings, services), services)
-        for warning in services.warnings:
-            _log.warning("check the settings", problem=warning)
-        async with _certificate_kept_fresh(server, settings):
-            await server.serve()
-        return 0 if server.started else 1
+    # Listening comes first: a Server that cannot must not have touched its state.
+    with listen(settings.bind_address) as listening:
+        bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
+        settings = msgspec.structs.replace(settings, bind_address=bound)
+        async with open_services(settings) as services:
+            server = _Server(_config(settings, services), services)
+            for warning in services.warnings:
+                _log.warning("check the settings", problem=warning)
+            async with _certificate_kept_fresh(server, settings):
+                await server.serve([listening])
+            return 0 if server.started else 1
+
+
+def listen(address: BindAddress) -> socket.socket:
+    """
+    Return a socket that listens; port 0 takes a free one.
+
+    Raises:
+        ListenError: The address is taken, not ours, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (address.host, address.port),
+            family=family,
+            backlog=_BACKLOG,
+            # `::` means every interface, those of IPv4 too.
+            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        raise ListenError(
+            f"The Server cannot listen on {address}: {(error.strerror or str(error)).lower()}.",
+            hint="Stop what is using it, or choose another LYFTDATA_BIND_ADDRESS.",
+        ) from error
 
 
 def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services),
-        host=settings.bind_address.host,
-        port=settings.bind_address.port,
         http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
@@ -99,7 +132,6 @@ def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
-        backlog=_BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
         proxy_headers=bool(settings.trusted_proxies),

@@ -1,0 +1,197 @@
+"""The command line by itself: help, usage, secrets in arguments, completion, output."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from tests.processes import Host
+
+from lyftdata.cli.credentials import Credentials
+from lyftdata.cli.main import _SECRET_FLAGS, cli, run
+from lyftdata.cli.output import relative
+from lyftdata.core.secret import Secret
+
+
+def every_command():
+    """Return each command with its path."""
+
+    def walk(path, command):
+        yield path, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                yield from walk([*path, name], command.get_command(context, name))
+
+    return list(walk([], cli))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in every_command()], ids=" ".join)
+def test_every_help_shows_an_example(path):
+    """`--help` of every group and command answers 0 and shows an example."""
+    result = CliRunner().invoke(cli, [*path, "--help"])
+
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert "lyftdata " in result.output
+
+
+def test_the_listed_summaries_are_the_commands_own():
+    """The lines of `lyftdata --help`, which come without importing, do not contradict the commands."""
+    listed = CliRunner().invoke(cli, ["--help"]).output
+
+    for path, _ in every_command():
+        if len(path) == 1:
+            assert f"  {path[0]} " in listed
+
+
+@pytest.mark.parametrize("flag", sorted(_SECRET_FLAGS))
+@pytest.mark.parametrize("form", ["{} s3cr3t-value", "{}=s3cr3t-value"])
+def test_a_secret_on_the_command_line_is_answered_with_the_way_that_does(flag, form, capsys):
+    """Exit 2, the variable or the prompt is named, and the secret is not repeated."""
+    with pytest.raises(SystemExit) as stopped:
+        run(["run", "worker", *form.format(flag).split()])
+    said = capsys.readouterr().err
+
+    assert stopped.value.code == 2
+    assert "s3cr3t-value" not in said
+    assert "LYFTDATA_" in said or "--password-stdin" in said
+
+
+def test_a_commands_own_flags_are_its_own():
+    """Behind `--` nothing is ours: a COMMAND may have a --password of its own."""
+    from lyftdata.cli.main import refuse_secrets_in_arguments
+
+    refuse_secrets_in_arguments(["run", "worker", "--", "psql", "--password"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["workers", "nonsense"],
+        ["workers", "add"],
+        ["run", "worker", "--nonsense"],
+        ["refusals", "list", "--limit", "0"],
+        ["api-key", "issue", "some-key", "--expires", "soon"],
+        ["workers", "add", "x", "--label", "a b"],
+        ["completion", "tcsh"],
+        ["config", "check", "both"],
+    ],
+)
+def test_wrong_usage_is_exit_2(arguments, capsys):
+    """A usage error is one message on standard error and exit 2."""
+    assert run(arguments) == 2
+    assert "Error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("workers", "delete", "w"),
+        ("workers", "disable", "w"),
+        ("operators", "delete", "o"),
+        ("operators", "reset-password", "o"),
+        ("operators", "revoke-session", "s"),
+        ("api-key", "rotate", "some-key"),
+    ],
+)
+def test_what_cuts_off_does_nothing_without_an_answer(tmp_path, arguments):
+    """Without a terminal and without --yes: exit 2, and nobody was even asked for a Server."""
+    result = Host(tmp_path, LYFTDATA_URL="http://127.0.0.1:1").run(*arguments)
+
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
+
+
+def test_no_server_there(tmp_path):
+    """A Server that cannot be reached, and a session that is not there, are told with what to do; exit 1."""
+    host = Host(tmp_path, LYFTDATA_URL="http://127.0.0.1:1")
+
+    not_signed_in = host.run("workers", "list")
+    assert (not_signed_in.returncode, "lyftdata login" in not_signed_in.stderr) == (1, True)
+    unreachable = host.run("login", "admin", "--password-stdin", stdin="x\n")
+    assert (unreachable.returncode, "lyftdata run server" in unreachable.stderr) == (1, True)
+    assert "Traceback" not in not_signed_in.stderr + unreachable.stderr
+
+
+def test_config_check_reports_all_faults_at_once(tmp_path):
+    """Every fault of either side, exit 2; fine settings show themselves without secrets, exit 0."""
+    host = Host(tmp_path)
+    bad = host.run(
+        "config",
+        "check",
+        "server",
+        "--json",
+        LYFTDATA_BIND_ADDRESS="x",
+        LYFTDATA_AUTO_ENROLLMENT_KEY="short-one",
+    )
+    assert bad.returncode == 2
+    report = json.loads(bad.stdout)
+    assert (report["ok"], len(report["problems"])) == (False, 2)
+    assert "short-one" not in bad.stdout + bad.stderr
+    good = host.run(
+        "config", "check", "worker", LYFTDATA_WORKER_ID="w", LYFTDATA_WORKER_API_KEY="very-secret"
+    )
+    assert good.returncode == 0
+    assert "***" in good.stdout
+    assert "very-secret" not in good.stdout + good.stderr
+
+
+def test_generated_keys_stand_alone_on_standard_output(tmp_path):
+    """`enrollment generate-key` needs no Server; two keys differ."""
+    host = Host(tmp_path)
+    first, second = host.done("enrollment", "generate-key"), host.done("enrollment", "generate-key")
+
+    assert first != second
+    assert len(first.strip()) == 43
+    assert first.count("\n") == 1
+
+
+def test_completion_completes_in_bash():
+    """bash, given our script, completes a command and a subcommand."""
+    program = f"""
+export PATH="{Path(sys.executable).parent}:$PATH"
+eval "$(lyftdata completion bash)"
+ask() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _lyftdata_completion lyftdata; echo "${{COMPREPLY[@]}}"; }}
+ask lyftdata wor
+ask lyftdata workers dis
+"""
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["workers", "disable"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_scripts_for_other_shells(shell):
+    """Zsh and fish get scripts of their own."""
+    assert "_LYFTDATA_COMPLETE" in CliRunner().invoke(cli, ["completion", shell]).output
+
+
+def test_credentials_are_private_and_per_server(tmp_path):
+    """The file has mode 0600 in a directory of 0700, and a token a Server."""
+    credentials = Credentials(tmp_path / "c")
+    credentials.store("http://a", Secret("one"))
+    credentials.store("http://b", Secret("two"))
+    credentials.forget("http://a")
+
+    assert credentials.find("http://a") is None
+    kept = credentials.find("http://b")
+    assert kept is not None
+    assert kept.reveal() == "two"
+    (file,) = (tmp_path / "c").iterdir()
+    assert (oct(file.stat().st_mode & 0o777), oct(file.parent.stat().st_mode & 0o777)) == ("0o600", "0o700")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0s ago"), (59, "59s ago"), (60, "1m ago"), (7300, "2h ago"), (200_000, "2d ago"), (-90, "in 1m")],
+)
+def test_times_as_people_read_them(seconds, words):
+    """The largest unit is enough."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert relative(now - timedelta(seconds=seconds), now=now) == words

@@ -1,0 +1,50 @@
+"""The reference pages say what the program does, and links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def generator():
+    """Return docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_pages_are_what_the_program_says():
+    """Settings, command line, refusals and HTTP API are written from the program; a stale page fails here."""
+    assert generator().stale_pages() == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Every relative link of a page is a file of the project."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_files_that_the_pages_name_exist():
+    """A path in backquotes under src/ or docs/ is there."""
+    for page in PAGES:
+        for path in re.findall(r"`((?:src|docs|tests)/[\w/.-]+)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_settings_in_prose_exist():
+    """Every LYFTDATA_ name in the pages is a setting of ours."""
+    from lyftdata.server.settings import TABLE as SERVER
+    from lyftdata.worker.settings import TABLE as WORKER
+
+    known = {setting.name for setting in (*SERVER, *WORKER)} | {"LYFTDATA_CONFIG_DIR"}
+    for page in PAGES:
+        for name in re.findall(r"LYFTDATA_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")):
+            assert name.removesuffix("_FILE") in known, f"{page.name}: {name}"

@@ -1,0 +1,218 @@
+"""The agent's rules, on a clock of the test's own."""
+
+import asyncio
+import functools
+
+import pytest
+
+from lyftdata.core.records import Strategy
+from lyftdata.worker import agent as module
+from lyftdata.worker.agent import Agent, HeldToken
+from lyftdata.worker.backoff import Backoff
+from lyftdata.worker.client import (
+    Directive,
+    PollReply,
+    RefusedByServerError,
+    ServerUnreachableError,
+    TokenRejectedError,
+    TokenReply,
+)
+from lyftdata.worker.settings import read_worker_settings
+from lyftdata.worker.state import StateDirectory
+
+ESTABLISHED = PollReply(session="established", hold_s=25)
+
+
+class ScriptedServer:
+    """Both a credential and a client: gives tokens, and answers polls as the test's script says."""
+
+    agent: Agent
+    clock: "Clock"
+    worker_id = "w-1"
+    strategy = Strategy.API_KEY
+
+    def __init__(self, *script, tokens=()):
+        self.script = list(script)
+        self.tokens = list(tokens)
+        self.given = 0
+        self.polled = []
+        self.signed_off = False
+
+    async def fetch_token(self, _client):
+        """Give the next token, or what the script wants in its place."""
+        self.given += 1
+        if self.tokens:
+            outcome = self.tokens.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+        return TokenReply(f"token-{self.given}", 900)
+
+    async def poll(self, token, body, *, hold_s):
+        """Answer the next poll; at the end of the script tell the agent to stop."""
+        if body["sign_off"]:
+            self.signed_off = True
+            return PollReply(session="ended")
+        self.polled.append(token)
+        outcome = self.script.pop(0) if self.script else self.agent.stop()
+        if isinstance(outcome, Exception):
+            raise outcome
+        if callable(outcome):
+            outcome()
+            return ESTABLISHED
+        return outcome or ESTABLISHED
+
+
+class Clock:
+    """Seconds that pass when the agent sleeps."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs an agent through a script; it gives the exit code and the waits."""
+
+    async def go(server):
+        clock = Clock()
+        settings = read_worker_settings({"LYFTDATA_WORKER_ID": "w-1", "LYFTDATA_WORKER_API_KEY": "k"})
+        agent = Agent(
+            settings,
+            [],
+            client=server,
+            directory=StateDirectory(tmp_path),
+            environ={},
+            chance=lambda: 0.5,
+            monotonic=clock,
+        )
+        server.agent, server.clock = agent, clock
+
+        async def pause(seconds):
+            clock.slept.append(round(seconds, 2))
+            clock.now_s += seconds
+            await asyncio.sleep(0)
+            if agent._stop.is_set():
+                raise module.Stopping
+
+        monkeypatch.setattr(agent, "_pause", pause)
+        async with asyncio.timeout(10):
+            code = await agent.run(server)
+        return code, clock.slept
+
+    return go
+
+
+async def test_a_quiet_life(run):
+    """Polls follow each other without waits on one token; at the end the Worker signs off."""
+    server = ScriptedServer(ESTABLISHED, ESTABLISHED, ESTABLISHED)
+
+    assert await run(server) == (0, [])
+    assert server.polled == ["token-1"] * 4
+    assert server.signed_off
+
+
+async def test_a_token_is_renewed_at_two_thirds_of_its_life(run):
+    """The poll behind that moment has a new token, the one before it the old."""
+    server = ScriptedServer()
+    server.script = [
+        lambda: setattr(server.clock, "now_s", 1000 + 599),
+        lambda: setattr(server.clock, "now_s", 1000 + 600),
+        ESTABLISHED,
+    ]
+    await run(server)
+
+    assert server.polled == ["token-1", "token-1", "token-2", "token-2"]
+
+
+@pytest.mark.parametrize(("jitter", "due_s"), [(0.0, 540), (0.5, 600), (1.0, 660)])
+def test_renewals_drift_apart(jitter, due_s):
+    """Two thirds of the life, give or take a tenth: a fleet started together does not renew together."""
+    token = HeldToken(TokenReply("t", 900), monotonic_s=0, jitter=jitter)
+    assert not token.is_due(due_s - 1)
+    assert token.is_due(due_s)
+
+
+@pytest.mark.parametrize("life_s", [0, -5, 1e12, 1e-9])
+def test_absurd_lives_are_bounded(life_s):
+    """A life of nothing does not make the agent hammer; one of ages does not make it forget."""
+    token = HeldToken(TokenReply("t", life_s), monotonic_s=0, jitter=0.5)
+    assert 3 <= token.due_in_s(0) <= 86_400
+
+
+async def test_outages_are_waited_out_with_growing_waits(run):
+    """Each failure doubles the wait up to half a minute; one success starts afresh."""
+    down = ServerUnreachableError("down")
+    code, slept = await run(ScriptedServer(*[down] * 8, ESTABLISHED, down))
+
+    assert code == 0
+    assert slept == [0.75, 1.5, 3.0, 6.0, 12.0, 22.5, 22.5, 22.5, 0.75]
+
+
+async def test_an_outage_of_the_token_endpoint_too(run):
+    """A token that cannot be got is asked for again; the work goes on meanwhile."""
+    down = ServerUnreachableError("down")
+    code, slept = await run(ScriptedServer(ESTABLISHED, tokens=[down, down]))
+
+    assert (code, slept) == (0, [0.75, 1.5])
+
+
+async def test_the_server_may_ask_for_patience(run):
+    """`Retry-After` is the least that is waited, up to five minutes."""
+    busy = [ServerUnreachableError("busy", retry_after_s=s) for s in (40, 1e9)]
+    _, slept = await run(ScriptedServer(*busy))
+
+    assert slept[0] >= 40
+    assert 300 <= slept[1] <= 330
+
+
+async def test_a_rejected_token_is_replaced_at_once_and_not_in_a_circle(run):
+    """The first rejection costs hardly a wait; a Server that takes no token at all is not hammered."""
+    rejected = TokenRejectedError("no")
+    server = ScriptedServer(ESTABLISHED, rejected, ESTABLISHED, *[rejected] * 6)
+    _, slept = await run(server)
+
+    assert slept[0] < 0.2
+    assert slept[1:] == sorted(slept[1:])
+    assert sum(slept) > 1
+
+
+async def test_a_final_refusal_ends_with_3(run):
+    """For good: exit 3, and no sign-off by somebody who is not in."""
+    refused = RefusedByServerError("no", reference="7K2M9QXD", final=True)
+    server = ScriptedServer(tokens=[refused])
+
+    assert (await run(server))[0] == 3
+    assert not server.signed_off
+
+
+async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
+    """Disabled or a second instance: stay, ask again, come back."""
+    disabled = RefusedByServerError("no", reference="R", told_code="worker_disabled", final=False)
+    server = ScriptedServer(ESTABLISHED, tokens=[disabled] * 3)
+
+    assert await run(server) == (0, [0.75, 1.5, 3.0])
+
+
+async def test_directives(run):
+    """`renew` fetches a token, an unknown kind is ignored, `stop` for good ends with 3."""
+    renew = PollReply(session="established", directives=[Directive("renew"), Directive("dance\x1b[31m")])
+    stop = PollReply(
+        session="established", directives=[Directive("stop", "worker_deleted", True, "Gone.", "R")]
+    )
+    server = ScriptedServer(ESTABLISHED, renew, ESTABLISHED, stop)
+
+    assert (await run(server))[0] == 3
+    assert server.polled == ["token-1", "token-1", "token-2", "token-2"]
+
+
+def test_backoff_is_jittered_and_bounded():
+    """Between half of the bound and all of it, whatever chance says; never beyond half a minute."""
+    for chance in (0.0, 0.999):
+        backoff = Backoff(random=functools.partial(float, chance))
+        waits = [backoff.next_s() for _ in range(100)]
+        assert 0.5 <= waits[0] <= 1
+        assert max(waits) <= 30

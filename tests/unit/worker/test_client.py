@@ -1,0 +1,145 @@
+"""The Worker's side of the wire: what each answer becomes, however odd."""
+
+import httpx2
+import pytest
+
+from lyftdata.worker.client import (
+    RefusedByServerError,
+    ServerClient,
+    ServerUnreachableError,
+    TokenRejectedError,
+)
+from lyftdata.worker.settings import read_worker_settings
+
+SETTINGS = read_worker_settings({"LYFTDATA_WORKER_ID": "w-1", "LYFTDATA_WORKER_API_KEY": "k"})
+REFUSED = {"error": "invalid_client", "error_description": "Authentication failed.", "reference": "7K2M9QXD"}
+
+
+def answering(status=200, json=None, **options):
+    """Return a client whose Server answers like this, always; and the list of what it was asked."""
+    asked = []
+
+    def handler(request):
+        asked.append(request)
+        if isinstance(json, Exception):
+            raise json
+        return (
+            httpx2.Response(status, json=json, **options)
+            if json is not None
+            else httpx2.Response(status, **options)
+        )
+
+    return ServerClient(SETTINGS, transport=httpx2.MockTransport(handler)), asked
+
+
+async def test_a_token():
+    """A token and its life are read from the answer."""
+    client, asked = answering(json={"access_token": "t", "token_type": "Bearer", "expires_in": 900})
+
+    reply = await client.token({"grant_type": "client_credentials"})
+
+    assert (reply.access_token, reply.expires_in) == ("t", 900)
+    assert asked[0].headers["user-agent"].startswith("lyftdata-worker/")
+
+
+@pytest.mark.parametrize(
+    ("status", "json", "options"),
+    [
+        (200, {}, {}),
+        (200, {"access_token": 5, "expires_in": 9}, {}),
+        (200, {"access_token": "t", "expires_in": "soon"}, {}),
+        (200, None, {"content": b"<html>"}),
+        (200, None, {"content": b"{" * 100_000}),
+        (200, None, {"content": b'{"access_token": "t", "expires_in": 9, "x": "' + b"a" * 70_000 + b'"}'}),
+        (302, None, {"headers": {"Location": "https://evil.example/oauth2/token"}}),
+        (401, None, {"content": b"proxy says no"}),
+        (401, {"error": "invalid_client"}, {}),
+        (404, {"detail": "x"}, {}),
+        (429, REFUSED, {}),
+        (500, REFUSED, {}),
+        (503, None, {}),
+        (0, httpx2.ConnectError("refused"), {}),
+        (0, httpx2.ReadTimeout("slow"), {}),
+        (0, httpx2.RemoteProtocolError("half an answer"), {}),
+        (0, OSError("DNS"), {}),
+    ],
+)
+async def test_whatever_is_no_answer_of_ours_is_waited_out(status, json, options):
+    """Outages, other programs' pages, redirects, floods of bytes and nonsense: ask again later; nothing is followed."""
+    client, asked = answering(status, json, **options)
+
+    with pytest.raises(ServerUnreachableError):
+        await client.token({"client_secret": "k"})
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("-5", None),
+        ("1e9", None),
+        ("9999999", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("٣", None),
+    ],
+)
+async def test_retry_after(value, seconds):
+    """Seconds are honoured; dates and nonsense count as not said."""
+    client, _ = answering(503, headers={"Retry-After": value.encode()})
+
+    with pytest.raises(ServerUnreachableError) as waited:
+        await client.token({})
+    assert waited.value.retry_after_s == seconds
+
+
+async def test_an_unproven_refusal_is_final():
+    """401 with a reference of ours: asking again with the same credential is pointless."""
+    client, _ = answering(401, REFUSED)
+
+    with pytest.raises(RefusedByServerError) as refused:
+        await client.token({})
+    assert (refused.value.reference, refused.value.final, refused.value.told_code) == ("7K2M9QXD", True, "")
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
+    """The code, the mend and whether it is for good come from the Server."""
+    body = REFUSED | {"code": "worker_disabled", "final": final, "mend": "Enable it."}
+    client, _ = answering(400, body)
+
+    with pytest.raises(RefusedByServerError) as refused:
+        await client.token({})
+    assert (refused.value.told_code, refused.value.final, refused.value.hint) == (
+        "worker_disabled",
+        final,
+        "Enable it.",
+    )
+
+
+async def test_a_clock_that_is_off_is_noticed_by_the_servers_date():
+    """The refusal says by how much this host's clock differs from the Server's `Date`."""
+    client, _ = answering(401, REFUSED, headers={"Date": "Wed, 21 Oct 2015 07:28:00 GMT"})
+
+    with pytest.raises(RefusedByServerError) as refused:
+        await client.token({})
+    assert refused.value.clock_off_s is not None
+    assert refused.value.clock_off_s > 10**8
+
+
+async def test_a_session_that_takes_no_token():
+    """401 at the session means: get another token; the token endpoint says why if it will not."""
+    client, _ = answering(401, REFUSED)
+
+    with pytest.raises(TokenRejectedError):
+        await client.poll("t", {}, hold_s=1)
+
+
+async def test_no_credential_is_in_a_message():
+    """What goes wrong is told without what was sent."""
+    client, _ = answering(0, httpx2.ConnectError("no route"))
+
+    with pytest.raises(ServerUnreachableError) as failed:
+        await client.token({"client_secret": "very-secret"})
+    assert "very-secret" not in str(failed.value) + repr(failed.value.__cause__)

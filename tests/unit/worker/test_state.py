@@ -1,0 +1,225 @@
+"""The Worker's directory, its settings, and what its COMMAND inherits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.strategy import StoredIdentity
+from lyftdata.worker.child import without_secrets
+from lyftdata.worker.origin import is_loopback, same_origin
+from lyftdata.worker.settings import read_worker_settings, scrub_environment
+from lyftdata.worker.state import StateDirectory, StateError
+
+IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id="w-1", worker_name="press")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Return a directory that is made when it is first needed."""
+    return StateDirectory(tmp_path / "jobs")
+
+
+def test_an_identity_survives(directory):
+    """Key and identity come back; the same key is used until there is an identity."""
+    with directory.locked():
+        key = directory.load_or_make_key()
+        assert directory.load_or_make_key().public == key.public
+        assert directory.load_identity() is None
+        directory.save_identity(IDENTITY)
+
+    assert directory.load_identity() == IDENTITY
+    assert directory.load_key().public == key.public
+
+
+def test_nothing_there_is_nothing(directory):
+    """Looking makes no directory."""
+    assert directory.load_identity() is None
+    assert not directory.path.exists()
+
+
+@pytest.mark.parametrize("damage", ["identity.json", "identity-key.pem"])
+@pytest.mark.parametrize("content", ["", "{", '{"issuer": 5}'])
+def test_damage_is_told_and_nothing_is_replaced(directory, damage, content):
+    """A damaged file is an error that names it: a new identity is never made over an old one."""
+    with directory.locked():
+        directory.load_or_make_key()
+        directory.save_identity(IDENTITY)
+    (directory.path / damage).write_text(content)
+
+    with pytest.raises(SettingsError) as told:
+        directory.load_identity()
+        directory.load_key()
+    assert damage in str(told.value)
+    assert (directory.path / damage).read_text() == content
+
+
+def test_an_identity_without_its_key_is_told(directory):
+    """Half a directory is not a Worker."""
+    with directory.locked():
+        directory.load_or_make_key()
+        directory.save_identity(IDENTITY)
+    (directory.path / "identity-key.pem").unlink()
+
+    with pytest.raises(SettingsError, match="without its key"):
+        directory.load_identity()
+
+
+def test_a_second_program_is_kept_out(directory):
+    """While one holds the directory another is told to take its own; afterwards it is free."""
+    with (
+        directory.locked(),
+        pytest.raises(SettingsError, match="LYFTDATA_JOBS_DIR"),
+        StateDirectory(directory.path).locked(),
+    ):
+        pass
+    with StateDirectory(directory.path).locked():
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file(directory, monkeypatch):
+    """A write that fails is a clear error, and what was there is still there, whole."""
+    with directory.locked():
+        directory.load_or_make_key()
+        directory.save_identity(IDENTITY)
+
+        def full(_descriptor):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StateError, match="No space left"):
+            directory.save_identity(
+                StoredIdentity(issuer="x", server_url="x", worker_id="x", worker_name="x")
+            )
+        monkeypatch.undo()
+    assert directory.load_identity() == IDENTITY
+    assert sorted(file.name for file in directory.path.iterdir()) == [
+        "identity-key.pem",
+        "identity.json",
+        "lock",
+    ]
+
+
+_WRITE_FOR_EVER = """
+import sys
+from pathlib import Path
+from lyftdata.core.strategy import StoredIdentity
+from lyftdata.worker.state import StateDirectory
+directory = StateDirectory(Path(sys.argv[1]))
+with directory.locked():
+    directory.load_or_make_key()
+    n = 0
+    while True:
+        n += 1
+        directory.save_identity(StoredIdentity(issuer="i" * 3000, server_url="s", worker_id=f"w-{n}", worker_name="n"))
+        if n == 1:
+            print("writing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.01, 0.03, 0.07])
+def test_kill_9_leaves_a_whole_file(directory, wait_s):
+    """Killed at any moment of writing, the next start reads a whole identity."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITE_FOR_EVER, directory.path], stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(wait_s)
+        writer.send_signal(signal.SIGKILL)
+
+    identity = directory.load_identity()
+    assert identity is not None
+    assert identity.worker_id.startswith("w-")
+    with directory.locked():
+        directory.save_identity(IDENTITY)
+    assert directory.load_identity() == IDENTITY
+
+
+# --- settings and environment ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://Lyft.Example:443/", "https://lyft.example"),
+        ("http://LOCALHOST:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_addresses_are_kept_in_one_spelling(url, kept):
+    """Host in lower case, no default port, no slash."""
+    assert read_worker_settings({"LYFTDATA_URL": url}).url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["lyft", "ftp://x", "https://", "https://u:p@x", "https://x/path", "https://x?q", "https://x:99999"],
+)
+def test_other_addresses_are_refused(url):
+    """No user, no path, no query; credentials in a URL are not repeated."""
+    with pytest.raises(SettingsError) as faults:
+        read_worker_settings({"LYFTDATA_URL": url})
+    assert "u:p" not in str(faults.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://localhost:3000", "http://127.0.0.1:3000", True),
+        ("http://[::1]:3000", "http://localhost:3000", True),
+        ("http://localhost:3000", "http://localhost:3001", False),
+        ("http://localhost:3000", "https://localhost:3000", False),
+        ("https://a", "https://a:443", True),
+        ("https://a", "https://a.evil.example", False),
+        ("https://127.0.0.1.evil.example", "https://localhost", False),
+        ("https://a", "nonsense", False),
+    ],
+)
+def test_one_origin_or_two(one, other, same):
+    """Scheme, host and port count; this machine's loopback names are one host and nobody else's are."""
+    assert same_origin(one, other) is same
+
+
+def test_loopback_is_this_machine_alone():
+    """Names that only look like it are not."""
+    assert all(is_loopback(f"http://{host}") for host in ("localhost", "127.0.0.1", "127.8.8.8", "[::1]"))
+    assert not any(
+        is_loopback(f"http://{host}") for host in ("localhost.evil", "127.0.0.1.nip", "10.0.0.1", "")
+    )
+
+
+def test_secrets_leave_the_environment():
+    """Neither the agent's own environment nor a COMMAND's keeps them or the paths to them."""
+    secret = {
+        "LYFTDATA_WORKER_API_KEY": "a",
+        "LYFTDATA_WORKER_API_KEY_FILE": "b",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": "c",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": "d",
+    }
+    environ = {**secret, "PATH": "/bin", "LYFTDATA_URL": "http://localhost:3000"}
+
+    assert set(without_secrets(environ)) == {"PATH", "LYFTDATA_URL"}
+    scrub_environment(environ)
+    assert set(environ) == {"PATH", "LYFTDATA_URL"}
+
+
+def test_secrets_do_not_show_in_the_settings():
+    """The object may be printed."""
+    settings = read_worker_settings({"LYFTDATA_WORKER_API_KEY": "very-secret", "LYFTDATA_WORKER_ID": "w"})
+    assert "very-secret" not in repr(settings)
+
+
+def test_a_missing_enrollment_file_is_no_fault_but_is_told(tmp_path):
+    """Once enrolled the file may be gone: a warning, so that a first start with a wrong path is understood."""
+    settings = read_worker_settings(
+        {"LYFTDATA_WORKER_NAME": "n", "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": str(tmp_path / "gone")}
+    )
+    assert settings.enrollment_key is None
+    assert "gone" in settings.warnings[0]
+    assert Path(tmp_path).exists()
