@@ -53,7 +53,10 @@ class ScriptedServer:
             self.signed_off = True
             return PollReply(session="ended")
         self.polled.append(token)
-        outcome = self.script.pop(0) if self.script else self.agent.stop()
+        if not self.script:
+            self.agent.stop()
+            return ESTABLISHED
+        outcome = self.script.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         if callable(outcome):
