@@ -24,6 +24,9 @@ def main(program: str) -> int:
             online += "online" in line and "press-" in line
             if online == 2:
                 process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+        print(rest, end="")
         watchdog.cancel()
         return 0 if online == 2 and process.wait() == 0 else 1
 

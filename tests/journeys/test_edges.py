@@ -283,7 +283,9 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
         operator = Host(home, LYFTDATA_URL=url)
         operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
         assert {w["status"] for w in operator.json("workers", "list")} == {"online"}
-        process.send_signal(signal.SIGINT)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
         assert process.wait(30) == 0
     assert not list(tmp_path.glob("lyftdata-quickstart-*"))
 

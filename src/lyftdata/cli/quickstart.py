@@ -62,10 +62,13 @@ def quickstart(directory: Path | None) -> None:
     """
     server_table()
     click.echo("lyftdata quickstart: a Server and one Worker of each strategy.\n")
-    with _workplace(directory) as place, contextlib.ExitStack() as started, _terminated_like_ctrl_c():
+    with _terminated_like_ctrl_c(), _workplace(directory) as place, contextlib.ExitStack() as started:
         try:
             _Quickstart(place, started).run()
         except KeyboardInterrupt:
+            # A second Ctrl-C must not leave half of it running: what was started is ended first.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             click.echo("\nStopping.")
 
 
@@ -292,8 +295,10 @@ def _terminated_like_ctrl_c() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
