@@ -154,6 +154,16 @@ async def test_a_database_that_is_none_is_told(tmp_path):
             Store.open(url, audit_key=AUDIT_KEY)
 
 
+async def test_one_server_a_database(store, database_url):
+    """A second Server on the same file would not hear of the first one's revocations: it is refused."""
+    with pytest.raises(StoreError, match="Another Server"):
+        Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.close()
+
+    again = Store.open(database_url, audit_key=AUDIT_KEY)
+    await again.close()
+
+
 async def test_a_newer_schema_is_refused(database_url):
     """A program that is older than its database does not touch it."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
@@ -176,7 +186,7 @@ async def test_the_files_are_their_owners_alone(tmp_path):
     finally:
         os.umask(before)
 
-    assert set(modes) == {"private.db", "private.db-wal", "private.db-shm"}
+    assert set(modes) == {"private.db", "private.db-wal", "private.db-shm", "private.db.lock"}
     assert set(modes.values()) == {0o600}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
+from joserfc.jwk import OKPKey
 
 from lyftdata.core._clocks import too_late, too_soon
 from lyftdata.core._jose import (
@@ -17,13 +18,20 @@ from lyftdata.core._jose import (
     text_claim,
     verify_signature,
 )
-from lyftdata.core.identity_keys import IdentityKey, PublicIdentityKey, generate_identity_key
+from lyftdata.core.identity_keys import (
+    IdentityKey,
+    PublicIdentityKey,
+    generate_identity_key,
+    parse_public_jwk,
+)
 from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
 
 MAX_LIFE_S = 300
 
-# Checked against when the Worker has no key, so that this costs what a wrong signature costs.
-_NOBODY = generate_identity_key().public
+# Checked against when the Worker has no key, or one for another algorithm than the caller chose, so that this
+# costs what a wrong signature costs.
+_NOBODY_ES256 = generate_identity_key().public
+_NOBODY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(private=False))
 
 
 class VerifiedAssertion(msgspec.Struct, frozen=True):
@@ -95,16 +103,23 @@ def verify_assertion(
     """
     try:
         header, claims = split_unverified(unverified)
-        algorithms = (key or _NOBODY).algorithms
         # An access token of ours must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
-        verify_signature(unverified, key=(key or _NOBODY).key, algorithms=algorithms)
-        if key is None:
-            raise JwsError("The Worker has no identity key.")
+        checked = _key_or_stand_in(key, str(header.get("alg")))
+        verify_signature(unverified, key=checked.key, algorithms=checked.algorithms)
+        if checked is not key:
+            raise JwsError("The Worker has no identity key for this algorithm.")
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)
     except JwsError as error:
         raise WrongAssertionError(str(error), claimed_worker=worker_id) from error
+
+
+def _key_or_stand_in(key: PublicIdentityKey | None, algorithm: str) -> PublicIdentityKey:
+    """Return the Worker's key if it fits the algorithm, else one that nobody has and that costs the same to check."""
+    if key is not None and algorithm in key.algorithms:
+        return key
+    return _NOBODY_ED25519 if algorithm in _NOBODY_ED25519.algorithms else _NOBODY_ES256
 
 
 def _check_claims(

@@ -139,7 +139,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     One decision about trust, as it is handed to the audit log.
 
     Args of the chain (number, previous hash, hash) are added by the store when it is appended.
-    `actor` is `operator:NAME`, `worker:ID` or `server`. `details` holds no secret.
+    `actor` is `operator:NAME`, `enrollment` or `server`. `details` holds no secret.
     """
 
     at: datetime

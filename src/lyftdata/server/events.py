@@ -38,12 +38,25 @@ class Events:
         """Return whether one more listener may come."""
         return len(self._listeners) < _MOST_LISTENERS
 
-    async def listen(self) -> AsyncIterator[Event]:
-        """Yield events from now on, until the Server stops or the listener falls too far behind."""
+    async def listen(self, *, every_s: float) -> AsyncIterator[Event | None]:
+        """
+        Yield events from now on, until the Server stops or the listener falls too far behind.
+
+        Args:
+            every_s: None is yielded after so many seconds without an event, for a sign of life.
+        """
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
         self._listeners.add(queue)
         try:
-            while (event := await queue.get()) is not None:
+            while True:
+                try:
+                    async with asyncio.timeout(every_s):
+                        event = await queue.get()
+                except TimeoutError:
+                    yield None
+                    continue
+                if event is None:
+                    return
                 yield event
         finally:
             self._listeners.discard(queue)

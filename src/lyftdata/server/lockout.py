@@ -1,16 +1,24 @@
 """
-Slows down guessing of operators' passwords, without letting a stranger lock an operator out for good.
+Slows down guessing of operators' passwords, without letting a stranger lock an operator out.
 
-Failures are counted per name and address; after five the pair waits, a minute at first and twice as long each
-time, up to a quarter of an hour. Per name alone the bound is wider: guesses from many addresses at once.
+Three counts of failures, each with a wait that doubles from a minute up to a quarter of an hour:
+
+    name and address   after 5: somebody guesses one operator's password from one place
+    address            after 30: somebody guesses names from one place
+    name               after 50: somebody guesses one operator's password from many places
+
+An address from which the operator has signed in before answers only for its own failures with that name: what
+others do elsewhere, or beside it, does not keep the operator out.
 """
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from typing import Any
 
 _MOST_REMEMBERED = 10_000
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(minutes=15)
+_ANY = ""
 
 
 class _Count:
@@ -24,36 +32,40 @@ class _Count:
 class Lockout:
     """Counts failed sign-ins in memory; pure, with the time passed in."""
 
-    def __init__(self, *, per_pair: int = 5, per_name: int = 50) -> None:
+    def __init__(self, *, per_pair: int = 5, per_address: int = 30, per_name: int = 50) -> None:
         self._per_pair = per_pair
+        self._per_address = per_address
         self._per_name = per_name
         self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def wait_s(self, name: str, address: str, *, now: datetime) -> int:
         """Return for how many seconds this name may not sign in from this address; 0 if it may."""
-        until = [
-            count.locked_until
-            for key in ((name, address), (name, ""))
-            if (count := self._counts.get(key)) is not None and count.locked_until is not None
-        ]
-        longest = max(until, default=now)
+        keys = [(name, address)]
+        if (name, address) not in self._known:
+            keys += [(name, _ANY), (_ANY, address)]
+        found = [self._counts[key].locked_until for key in keys if key in self._counts]
+        longest = max((until for until in found if until is not None), default=now)
         return max(0, -int((now - longest).total_seconds() // 1))
 
     def failed(self, name: str, address: str, *, now: datetime) -> bool:
         """Count a failure; return whether it just locked something."""
-        pair = self._count((name, address), self._per_pair, now)
-        everywhere = self._count((name, ""), self._per_name, now)
-        return pair or everywhere
+        locked = [
+            self._count((name, address), self._per_pair, now),
+            self._count((name, _ANY), self._per_name, now),
+            self._count((_ANY, address), self._per_address, now),
+        ]
+        return any(locked)
 
     def succeeded(self, name: str, address: str) -> None:
-        """Forget the failures of a pair; those of the name alone stay, since they may be an attacker's."""
+        """Remember the pair, and forget its failures; those of the name and the address may be an attacker's."""
         self._counts.pop((name, address), None)
+        self._known[name, address] = None
+        _bound(self._known, (name, address))
 
     def _count(self, key: tuple[str, str], allowed: int, now: datetime) -> bool:
         count = self._counts.setdefault(key, _Count())
-        self._counts.move_to_end(key)
-        if len(self._counts) > _MOST_REMEMBERED:
-            self._counts.popitem(last=False)
+        _bound(self._counts, key)
         count.failures += 1
         if count.failures < allowed:
             return False
@@ -61,3 +73,10 @@ class Lockout:
         doublings = min(count.failures - allowed, 10)
         count.locked_until = now + min(_FIRST_WAIT * 2**doublings, _LONGEST_WAIT)
         return True
+
+
+def _bound(remembered: OrderedDict[tuple[str, str], Any], key: tuple[str, str]) -> None:
+    """Let the one that was not heard of for longest go."""
+    remembered.move_to_end(key)
+    if len(remembered) > _MOST_REMEMBERED:
+        remembered.popitem(last=False)

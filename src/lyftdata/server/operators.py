@@ -123,6 +123,11 @@ class Operators:
         session, operator = found
         return Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
 
+    async def is_signed_in(self, actor: Actor) -> bool:
+        """Return whether the session of somebody who was identified before is still open."""
+        session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
+        return session is not None and self._clock() < session.expires_at
+
     async def get(self, name: str) -> OperatorRecord:
         """Return an operator; raises NotFoundError."""
         operator = await self._store.read(lambda conn: operators.find_operator(conn, name))

@@ -10,13 +10,20 @@ import asyncio
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.secret import Secret
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024
 # Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
 _MOST_AT_ONCE = 2
+_MOST_WAITING = 20
+
+
+class TooBusyError(LyftdataError):
+    """More passwords wait to be checked than would be checked soon."""
+
+    code = "too_busy"
 
 
 class Passwords:
@@ -25,6 +32,7 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
         self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._waiting = 0
         # Checked when nobody has the name that was given, so that this costs the same time.
         self._nobody = self._hasher.hash("nobody has this password")
 
@@ -34,9 +42,20 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, password.reveal())
 
     async def matches(self, password: Secret, password_hash: str | None) -> bool:
-        """Return whether the password is the one hashed; None costs the same time and is never right."""
-        async with self._gate:
-            right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
+        """
+        Return whether the password is the one hashed; None costs the same time and is never right.
+
+        Raises:
+            TooBusyError: A flood of sign-ins is being checked already.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise TooBusyError("Too many sign-ins at once. Try again in a few seconds.")
+        self._waiting += 1
+        try:
+            async with self._gate:
+                right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
+        finally:
+            self._waiting -= 1
         return right and password_hash is not None
 
     def _verify(self, password: Secret, password_hash: str) -> bool:

@@ -15,7 +15,9 @@ from lyftdata.core.errors import (
     NotFoundError,
 )
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
+from lyftdata.server.passwords import TooBusyError
 from lyftdata.server.wire import NO_STORE, OAuthError
+from lyftdata.store import StoreError
 
 _STATUS: dict[type[LyftdataError], int] = {
     InvalidInputError: 422,
@@ -25,6 +27,8 @@ _STATUS: dict[type[LyftdataError], int] = {
     NotSignedInError: 401,
     LoginFailedError: 401,
     LoginLockedError: 429,
+    TooBusyError: 503,
+    StoreError: 503,
 }
 
 
@@ -60,6 +64,8 @@ async def _ours(_request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'
     if isinstance(error, LoginLockedError):
         headers["Retry-After"] = str(error.wait_s)
+    if status == 503:  # noqa: PLR2004
+        headers["Retry-After"] = "5"
     field = error.field if isinstance(error, InvalidInputError) else None
     return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers)
 

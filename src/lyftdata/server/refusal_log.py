@@ -40,8 +40,9 @@ class RefusalLog:
         self._clock = clock
         self._random_bytes = random_bytes
         self._limiter = FailureLimiter()
+        self._kept = FailureLimiter(burst=100, refill_per_s=5)
         self._pending: list[RefusalAttempt] = []
-        self._limited: dict[str, str] = {}
+        self._shared: dict[str, str] = {}
 
     def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
         """
@@ -53,18 +54,21 @@ class RefusalLog:
             limited: Whether failures are counted against the address. Not so where the caller is a proxy
                 that asks for others.
         """
-        retry_after_s = None
-        if limited and not refused.proved:
-            retry_after_s = self._limiter.record_failure(address, self._clock().timestamp())
-        if retry_after_s is not None:
-            return self._answer_limited(refused, address=address, retry_after_s=retry_after_s)
+        now_s = self._clock().timestamp()
+        if not refused.proved and limited:
+            retry_after_s = self._limiter.record_failure(address, now_s)
+            if retry_after_s is not None:
+                return self._answer_limited(refused, address=address, retry_after_s=retry_after_s)
+        elif not refused.proved and self._kept.record_failure(address, now_s) is not None:
+            # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
+            return Answer(refused, self._shared_reference(refused, address=address))
         reference = self._write_down(refused, address=address)
         return Answer(refused, reference)
 
     async def flush(self) -> None:
         """Write what is pending to the store, in one operation."""
         pending, self._pending = self._pending, []
-        self._limited.clear()
+        self._shared.clear()
         if pending:
             await self._store.write(lambda tx: refusals.record_refusals(tx, pending))
 
@@ -74,14 +78,19 @@ class RefusalLog:
             f"Among them: {refused.code} for '{clean_text(refused.claimed_worker, 64)}'.",
             claimed_worker=refused.claimed_worker,
         )
-        reference = self._limited.get(address)
-        if reference is None:
-            reference = self._write_down(limited, address=address)
-            if len(self._limited) < _MOST_LIMITED_ADDRESSES:
-                self._limited[address] = reference
-        else:
-            self._metrics.refused(limited)
+        reference = self._shared_reference(limited, address=address)
         return Answer(limited, reference, retry_after_s=max(1, round(retry_after_s)))
+
+    def _shared_reference(self, refused: RefusedError, *, address: str) -> str:
+        """Return the reference that an address's attempts share until the next flush."""
+        reference = self._shared.get(address)
+        if reference is not None:
+            self._metrics.refused(refused)
+            return reference
+        reference = self._write_down(refused, address=address)
+        if len(self._shared) < _MOST_LIMITED_ADDRESSES:
+            self._shared[address] = reference
+        return reference
 
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)

@@ -1,5 +1,6 @@
 """The one place that knows one database from another."""
 
+import fcntl
 import os
 import sqlite3
 from pathlib import Path
@@ -36,6 +37,39 @@ def make_engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def lock_database(engine: Engine) -> int | None:
+    """
+    Keep every other Server off an SQLite database; return what holds the lock until it is closed.
+
+    Admission answers from memory: two Servers on one file would not hear of each other's revocations.
+
+    Raises:
+        StoreError: Another Server is using it.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    file = f"{engine.url.database}.lock"
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"The database's lock {file} cannot be opened: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"Another Server is using the database {engine.url.database}.",
+            hint="Stop it, or give this one a LYFTDATA_STAGING_DIR of its own.",
+        ) from error
+    return descriptor
+
+
+def unlock_database(lock: int | None) -> None:
+    """Let other Servers have the database."""
+    if lock is not None:
+        os.close(lock)
 
 
 def for_reading(engine: Engine) -> Engine:

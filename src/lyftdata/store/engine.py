@@ -75,8 +75,11 @@ class _Job(Generic[T]):
 class Store:
     """The database behind one writer thread and a few reader threads; made by `open`, ended by `close`."""
 
-    def __init__(self, engine: Engine, *, audit_key: bytes, on_change: OnChange | None) -> None:
+    def __init__(
+        self, engine: Engine, *, audit_key: bytes, on_change: OnChange | None, lock: int | None
+    ) -> None:
         self._engine = engine
+        self._lock = lock
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
         self._on_change = on_change
@@ -101,15 +104,17 @@ class Store:
             StoreError: Unreachable, damaged, or of a newer version of this program.
         """
         engine = dialect.make_engine(url)
+        lock = None
         try:
+            lock = dialect.lock_database(engine)
             migrate.upgrade(engine)
-        except DBAPIError as error:
+        except BaseException as error:
             engine.dispose()
-            raise StoreError(f"The database cannot be used: {error.orig}.") from error
-        except BaseException:
-            engine.dispose()
+            dialect.unlock_database(lock)
+            if isinstance(error, DBAPIError):
+                raise StoreError(f"The database cannot be used: {error.orig}.") from error
             raise
-        return cls(engine, audit_key=audit_key, on_change=on_change)
+        return cls(engine, audit_key=audit_key, on_change=on_change, lock=lock)
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
@@ -141,12 +146,15 @@ class Store:
         return await self.read(lambda conn: audit.verify(conn, key=self._audit_key))
 
     async def close(self) -> None:
-        """Finish what is queued, then close every connection."""
+        """Finish what is queued, then close every connection; closing twice is closing once."""
+        if self._closing:
+            return
         self._closing = True
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._readers.shutdown)
         self._engine.dispose()
+        dialect.unlock_database(self._lock)
 
     def _read(self, op: Callable[[Connection], T]) -> T:
         try:

@@ -52,6 +52,7 @@ _RENEW_JITTER = 0.1
 _SHORTEST_LIFE_S = 5.0
 _LONGEST_LIFE_S = 86_400.0
 _LONGEST_HOLD_S = 600.0
+_SHORTEST_POLL_S = 1.0
 _CLOCK_TOLERANCE_S = 30
 _SIGN_OFF_WITHIN_S = 3.0
 
@@ -119,6 +120,7 @@ class Agent:
         self._token: HeldToken | None = None
         self._online = False
         self._hold_s = 25.0
+        self._last_answer_s = -_SHORTEST_POLL_S
         self._child: Child | None = None
         self._child_exit: asyncio.Task[int] | None = None
         self._child_code: int | None = None
@@ -196,7 +198,9 @@ class Agent:
             await self._obey(directive)
         if reply.directives or reply.session != "established":
             return
-        if not self._online:
+        if self._online:
+            await self._not_too_fast()
+        else:
             self._online = True
             _log.info(
                 "online",
@@ -206,6 +210,18 @@ class Agent:
                 server=self._settings.url,
             )
         await self._ensure_child(credential)
+
+    async def _not_too_fast(self) -> None:
+        """
+        Pause when a poll that should have been held was answered at once.
+
+        A proxy that does not hold requests, or a copy of this very process (a cloned virtual machine has the same
+        boot id), would otherwise make both ask without end.
+        """
+        now_s = self._monotonic()
+        if now_s - self._last_answer_s < _SHORTEST_POLL_S:
+            await self._pause(_SHORTEST_POLL_S * (0.5 + self._chance()))
+        self._last_answer_s = self._monotonic()
 
     async def _obey(self, directive: Directive) -> None:
         match directive.kind:

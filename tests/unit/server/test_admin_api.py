@@ -1,5 +1,6 @@
 """The admin API: who may do what, and that what is done is kept, told and audited."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -369,6 +370,81 @@ async def test_a_weak_enrollment_key_is_shown_as_such(opened):
         assert "published" in status
         assert "published" in (await server.http.get("/api/server", headers=admin)).text
         assert example not in status
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_body_without_end_is_not_read(server, told):
+    """Before anybody is asked who they are, more than 64 KiB is refused, whether its length was told or not."""
+
+    async def chunks():
+        for _ in range(80):
+            yield b"x" * 1024
+
+    answer = await server.http.post("/api/login", content=b"x" * 80_000 if told else chunks())
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_live_stream_ends_with_its_session(server, admin, press):
+    """Who was signed out does not go on listening; who is signed in reads what happens."""
+    from lyftdata.server.events import Event
+    from lyftdata.server.routes import insight
+
+    actor = await server.services.operators.identify(admin["Authorization"].split()[1], address="192.0.2.1")
+    stream = insight._event_stream(server.services, actor)
+    assert await anext(stream) == b": connected\n\n"
+    reading = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    server.services.events.publish(Event("worker", "press-01"))
+    assert b'"id":"press-01"' in await reading
+    await server.http.post("/api/logout", headers=admin)
+    server.clock.forward(seconds=2)
+    reading = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    server.services.events.publish(Event("worker", "press-01"))
+
+    with pytest.raises(StopAsyncIteration):
+        await reading
+
+
+async def test_strangers_do_not_lock_an_operator_out(server):
+    """From an address that has signed in before, an operator gets in whatever others try elsewhere."""
+    await server.sign_in()
+    for n in range(60):
+        async with server.from_address(f"198.51.100.{n}") as stranger:
+            await stranger.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
+    async with server.from_address("203.0.113.5") as new_place:
+        refused = await new_place.post("/api/login", json={"username": "admin", "password": PASSWORD})
+
+    assert refused.json()["code"] == "login_locked"
+    assert await server.sign_in()
+
+
+async def test_guessing_names_from_one_place_is_slowed_down(server):
+    """Thirty failures from one address, whatever the names, and it waits."""
+    async with server.from_address("198.51.100.7") as stranger:
+        codes = [
+            (
+                await stranger.post("/api/login", json={"username": f"u{n}", "password": "wrong wrong wrong"})
+            ).json()["code"]
+            for n in range(40)
+        ]
+
+    assert codes[:30] == ["login_failed"] * 30
+    assert codes[30:] == ["login_locked"] * 10
+
+
+async def test_a_flood_of_sign_ins_does_not_queue_for_ever(server, monkeypatch):
+    """More than a few dozen at once are told to come back: hashing is dear, and Workers need the processor too."""
+    answers = await asyncio.gather(
+        *(server.http.post("/api/login", json={"username": f"u{n}", "password": "x" * 12}) for n in range(60))
+    )
+
+    codes = [a.json()["code"] for a in answers]
+    assert "too_busy" in codes
+    busy = next(a for a in answers if a.json()["code"] == "too_busy")
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
+    assert await server.sign_in()
 
 
 async def test_an_unknown_path_and_method_are_problems(server, admin):

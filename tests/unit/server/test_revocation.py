@@ -126,6 +126,16 @@ async def test_what_is_no_token_is_refused_at_verify(server, header):
     assert answer.json()["error"] == "invalid_token"
 
 
+async def test_a_flood_through_a_proxy_is_answered_but_not_kept_whole(server, press):
+    """A proxy that asks for many is never turned away; beyond a bound its refusals share a reference."""
+    answers = [await server.verify("a.b.c") for _ in range(300)]
+
+    assert {a.status_code for a in answers} == {401}
+    assert len(server.services.refusals._pending) <= 101
+    assert (await server.verify(await token(server, press))).status_code == 204
+    assert await server.cause(answers[-1]) == "wrong_token"
+
+
 async def test_a_token_in_the_url_is_not_looked_at(server, press):
     """RFC 6750's query parameter is not supported: URLs end up in logs."""
     given = await token(server, press)

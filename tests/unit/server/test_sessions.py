@@ -276,6 +276,23 @@ async def test_status_goes_from_never_to_online_to_offline(server, admin, press)
     assert shown["last_seen_at"] == "2026-03-01T12:00:00Z"
 
 
+async def test_disabled_while_its_poll_arrives_a_worker_is_not_connected(server, admin, press):
+    """Between the first and the last byte of a poll the Worker is disabled: it gets no session."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+
+    async def slow_body():
+        yield b'{"boot_id": "boot-'
+        await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+        yield b'0001"}'
+
+    answer = await server.http.post(
+        "/api/worker/session", content=slow_body(), headers={"Authorization": f"Bearer {token}"}
+    )
+
+    assert answer.status_code == 401
+    assert not server.services.sessions.is_online("press-01")
+
+
 @pytest.mark.parametrize(
     "body",
     [

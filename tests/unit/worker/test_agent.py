@@ -62,6 +62,8 @@ class ScriptedServer:
         if callable(outcome):
             outcome()
             return ESTABLISHED
+        if outcome is ESTABLISHED:
+            self.clock.now_s += hold_s
         return outcome or ESTABLISHED
 
 
@@ -116,6 +118,14 @@ async def test_a_quiet_life(run):
     assert await run(server) == (0, [])
     assert server.polled == ["token-1"] * 4
     assert server.signed_off
+
+
+async def test_polls_that_are_not_held_do_not_run_hot(run):
+    """Behind a proxy that answers at once, or beside a clone of itself, the agent asks about once a second."""
+    at_once = PollReply(session="established", hold_s=25)
+    _, slept = await run(ScriptedServer(*[at_once] * 5))
+
+    assert slept == [1.0] * 3
 
 
 async def test_a_token_is_renewed_at_two_thirds_of_its_life(run):

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 import lyftdata
 from lyftdata.server import models, problems
+from lyftdata.server.body_limit import BodyLimit
 from lyftdata.server.routes import account, api_keys, insight, operators, workers
 from lyftdata.server.services import Services
 
@@ -30,6 +31,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.state.services = services
+    app.add_middleware(BodyLimit)
     problems.install(app)
     for module in (account, workers, api_keys, insight, operators):
         app.include_router(module.router)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
@@ -21,6 +22,8 @@ from lyftdata.store import audit, refusals, traces
 router = APIRouter()
 
 _EXPORT_BATCH = 1_000
+_STILL_THERE_EVERY_S = 15.0
+_CHECK_SESSION_AFTER = timedelta(seconds=1)
 
 
 @router.get("/enrollment", tags=["enrollment"], summary="Show Auto-Enrollment")
@@ -125,7 +128,7 @@ async def server_status(
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)
 async def events(
-    _actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
+    actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
 ) -> StreamingResponse:
     """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
     if not services.events.has_room():
@@ -133,14 +136,20 @@ async def events(
             "too_many_listeners", "Too many listeners are connected.", hint="Close some of them."
         )
     return StreamingResponse(
-        _event_stream(services), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _event_stream(services, actor), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _event_stream(services: Services) -> AsyncIterator[bytes]:
+async def _event_stream(services: Services, actor: Actor) -> AsyncIterator[bytes]:
+    """Stream until the Server stops or the operator's session ends: who was signed out must not go on listening."""
     yield b": connected\n\n"
-    async for event in services.events.listen():
-        yield await _as_sse(services, event)
+    checked_at = services.clock()
+    async for event in services.events.listen(every_s=_STILL_THERE_EVERY_S):
+        if services.clock() - checked_at >= _CHECK_SESSION_AFTER or event is None:
+            if not await services.operators.is_signed_in(actor):
+                return
+            checked_at = services.clock()
+        yield b": still there\n\n" if event is None else await _as_sse(services, event)
 
 
 async def _as_sse(services: Services, event: Event) -> bytes:

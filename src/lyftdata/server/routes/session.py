@@ -46,8 +46,11 @@ async def session(request: Request) -> Response:
     services: Services = request.app.state.services
     address = client_address(request.scope)
     try:
+        # The body first: between the question who it is and the place in the sessions nothing may be awaited,
+        # or a Worker disabled in that moment would be connected all the same.
+        body = await read_body(request)
         verified = services.verifier.verify(bearer_token(request))
-        poll = _decode(await read_body(request))
+        poll = _decode(body)
         if poll.sign_off:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})

@@ -1,0 +1,53 @@
+"""A bound on what the admin API reads: FastAPI takes a body whole, before it asks who sends it."""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lyftdata.server.problems import problem
+
+MAX_ADMIN_BODY_BYTES = 65_536
+_BODY_WITHIN_S = 10.0
+
+
+class BodyLimit:
+    """ASGI middleware that reads a body first: 413 once it passes 64 KiB, told or not, 408 after ten seconds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with its body, or answer in its place."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(_BODY_WITHIN_S):
+                first = await _read_whole(receive)
+        except TimeoutError:
+            await problem(408, "body_too_slow", "The body took too long to arrive.")(scope, receive, send)
+            return
+        if first is None:
+            detail = f"The body is larger than {MAX_ADMIN_BODY_BYTES} bytes."
+            await problem(413, "body_too_large", detail)(scope, receive, send)
+            return
+        pending = [first]
+
+        async def replayed() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self._app(scope, replayed, send)
+
+
+async def _read_whole(receive: Receive) -> Message | None:
+    """Return the body as one message, or None when it is too large."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        body += message.get("body", b"")
+        if len(body) > MAX_ADMIN_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
