@@ -93,21 +93,25 @@ def verify_api_key(
     """
     right = hmac.compare_digest(presented.digest, _NO_RECORD if record is None else record.digest)
     if record is None or not right:
-        raise WrongApiKeyError(f"Public id {presented.public_id}.", claimed_worker=worker_id)
-    named = f"API key '{record.name}' ({record.public_id})"
+        raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
     if record.revoked_at is not None:
         raise ApiKeyRevokedError(
-            f"{named} was revoked at {record.revoked_at:%Y-%m-%d %H:%M:%SZ}.", claimed_worker=worker_id
+            lambda: f"{_named(record)} was revoked at {record.revoked_at}.", claimed_worker=worker_id
         )
     if record.expires_at is not None and now >= record.expires_at:
         raise ApiKeyExpiredError(
-            f"{named} expired at {record.expires_at:%Y-%m-%d %H:%M:%SZ}.", claimed_worker=worker_id
+            lambda: f"{_named(record)} expired at {record.expires_at}.", claimed_worker=worker_id
         )
     if not record.for_all_workers and worker_id not in record.worker_ids:
         raise ApiKeyNotForWorkerError(
-            f"{named} is for {len(record.worker_ids)} other Workers.", claimed_worker=worker_id
+            lambda: f"{_named(record)} is for {len(record.worker_ids)} other Workers.",
+            claimed_worker=worker_id,
         )
     return record
+
+
+def _named(record: ApiKeyRecord) -> str:
+    return f"API key '{record.name}' ({record.public_id})"
 
 
 def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:

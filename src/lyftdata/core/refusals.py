@@ -10,6 +10,7 @@ are for the operator's side only, unless the caller has proved its key. The refe
 `docs/reference/refusals.md` is generated from this file.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from lyftdata.core.errors import LyftdataError
@@ -20,7 +21,9 @@ class RefusedError(LyftdataError):
     An attempt turned down.
 
     Args:
-        detail: What exactly was seen, for the operator: key names, how far a clock was off. No secrets.
+        detail: What exactly was seen, for the operator: key names, how far a clock was off. No secrets. Given as a
+            function it is put into words when the operator asks, not before the caller is answered: how long that
+            takes depends on the cause, and a stopwatch must not tell causes apart.
         claimed_worker: What the caller called itself (ID or name), as received; "" if it did not.
     """
 
@@ -30,10 +33,15 @@ class RefusedError(LyftdataError):
     final: bool = True
     """Whether asking again with the same credential is pointless; the agent then exits 3."""
 
-    def __init__(self, detail: str = "", *, claimed_worker: str = "") -> None:
-        super().__init__(detail or self.meaning, hint=self.mend)
-        self.detail = detail
+    def __init__(self, detail: str | Callable[[], str] = "", *, claimed_worker: str = "") -> None:
+        super().__init__(self.meaning, hint=self.mend)
+        self._detail = detail
         self.claimed_worker = claimed_worker
+
+    @property
+    def detail(self) -> str:
+        """Return what exactly was seen, in words."""
+        return self._detail if isinstance(self._detail, str) else self._detail()
 
 
 class UnprovenError(RefusedError):

@@ -84,9 +84,9 @@ class Admission:
         )
         worker = self._directory.find_worker(worker_id)
         if worker is None:
-            raise UnknownWorkerError(f"API key '{record.name}' is right, the ID is not.")
+            raise UnknownWorkerError(lambda: f"API key '{record.name}' is right, the ID is not.")
         if worker.strategy is not Strategy.API_KEY:
-            raise WrongStrategyError(f"API key '{record.name}' was sent for an auto-enrolled Worker.")
+            raise WrongStrategyError(lambda: f"API key '{record.name}' was sent for an auto-enrolled Worker.")
         check_entry(worker)
         return Admitted(worker, format_credential("key", record.public_id, worker.epoch), record)
 

@@ -5,6 +5,8 @@ The Worker's side and the operator's side meet at the reference. It is drawn at 
 that depended on the cause would tell an attacker which of two attempts failed for the same reason.
 """
 
+from datetime import datetime
+
 import msgspec
 
 from lyftdata.core.names import clean_text, generate_reference
@@ -31,6 +33,33 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
 
 
+class _Pending(msgspec.Struct, frozen=True):
+    """
+    An attempt until it is written down.
+
+    The detail is cleaned then, not before the answer: its length depends on the cause, and the time that takes
+    would tell the caller what the answer does not.
+    """
+
+    refused: RefusedError
+    reference: str
+    at: datetime
+    address: str
+    claimed_worker: str
+
+    def whole(self) -> RefusalAttempt:
+        """Return what is kept."""
+        return RefusalAttempt(
+            reference=self.reference,
+            code=self.refused.code,
+            at=self.at,
+            address=self.address,
+            claimed_worker=self.claimed_worker,
+            detail=clean_text(self.refused.detail, 512),
+            proved=self.refused.proved,
+        )
+
+
 class RefusalLog:
     """Takes every refusal, decides what the caller may know of it, and keeps the whole reason for operators."""
 
@@ -41,7 +70,7 @@ class RefusalLog:
         self._random_bytes = random_bytes
         self._limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
-        self._pending: list[RefusalAttempt] = []
+        self._pending: list[_Pending] = []
         self._shared: dict[str, str] = {}
 
     def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
@@ -70,7 +99,8 @@ class RefusalLog:
         pending, self._pending = self._pending, []
         self._shared.clear()
         if pending:
-            await self._store.write(lambda tx: refusals.record_refusals(tx, pending))
+            attempts = [attempt.whole() for attempt in pending]
+            await self._store.write(lambda tx: refusals.record_refusals(tx, attempts))
 
     def _answer_limited(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
         """One reference an address and flush: beyond the limit, attempts are counted and no longer kept."""
@@ -95,22 +125,14 @@ class RefusalLog:
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        attempt = RefusalAttempt(
-            reference=reference,
-            code=refused.code,
-            at=self._clock(),
-            address=address,
-            claimed_worker=clean_text(refused.claimed_worker, 128),
-            detail=clean_text(refused.detail, 512),
-            proved=refused.proved,
-        )
+        claimed_worker = clean_text(refused.claimed_worker, 128)
         if len(self._pending) < _MOST_PENDING:
-            self._pending.append(attempt)
+            self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
             _log.info(
                 "refused",
-                code=attempt.code,
+                code=refused.code,
                 reference=reference,
                 address=address,
-                claimed_worker=attempt.claimed_worker,
+                claimed_worker=claimed_worker,
             )
         return reference

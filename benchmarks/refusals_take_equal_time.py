@@ -1,0 +1,115 @@
+"""
+Whether a stopwatch tells one refusal from another.
+
+    .venv/bin/python benchmarks/refusals_take_equal_time.py
+
+Asks a whole Server (without sockets) for tokens with credentials that fail for different causes, interleaved, and
+prints for each cause the median and the spread of the time until the answer. What is compared is one run of one
+machine; only the differences between the lines mean anything.
+"""
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import httpx2
+
+from lyftdata.app import create_app
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.log import configure_logging
+from lyftdata.server.clock import random_bytes, random_id, utc_now
+from lyftdata.server.services import Services, open_services
+from lyftdata.server.settings import read_server_settings
+
+ISSUER = "http://bench.example"
+SECRET = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"  # noqa: S105 - of this run alone
+ROUNDS = 1_500
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+async def prepare(services: Services, http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
+    """Make Workers and keys; return a form a cause, each failing for that cause."""
+    login = await http.post("/api/login", json={"username": "admin", "password": "correct horse battery"})
+    admin = {"Authorization": f"Bearer {login.json()['token']}"}
+    for name in ("known", "disabled"):
+        await http.post("/api/workers", json={"name": name, "id": name}, headers=admin)
+    await http.patch("/api/workers/disabled", json={"enabled": False}, headers=admin)
+    keys = {}
+    for name in ("live-key", "revoked-key"):
+        keys[name] = (await http.post("/api/api-keys", json={"name": name}, headers=admin)).json()["key"]
+    await http.post("/api/api-keys/revoked-key/revoke", headers=admin)
+    identity = generate_identity_key()
+    body = {"client_name": "enrolled", "jwks": {"keys": [identity.public.as_dict()]}}
+    enrolled = await http.post("/oauth2/register", json=body, headers={"Authorization": f"Bearer {SECRET}"})
+    stranger = generate_api_key(random_bytes).text.reveal()
+    # Only failures that an outsider can bring about: a limit that answers 429 would hide what is measured.
+    services.refusals._limiter = FailureLimiter(burst=10**9)  # noqa: SLF001
+
+    def by_key(worker_id: str, key: str) -> dict[str, str]:
+        return {"client_id": worker_id, "client_secret": key}
+
+    return {
+        "unknown Worker, unknown key": by_key("nobody", stranger),
+        "known Worker, unknown key": by_key("known", stranger),
+        "disabled Worker, unknown key": by_key("disabled", stranger),
+        "known Worker, revoked key": by_key("known", keys["revoked-key"]),
+        "unknown Worker, live key": by_key("nobody", keys["live-key"]),
+        "unknown Worker, assertion": {"as": "w-nobody"},
+        "known Worker, assertion": {"as": enrolled.json()["client_id"]},
+        "API-key Worker, assertion": {"as": "known"},
+    }
+
+
+def form_of(case: dict[str, str]) -> dict[str, str]:
+    """Return the form to post; assertions are signed anew each time, by a stranger's key."""
+    form = {"grant_type": "client_credentials"}
+    if "as" not in case:
+        return form | case
+    assertion = make_assertion(
+        STRANGER, worker_id=case["as"], audience=ISSUER, now=utc_now(), jti=random_id(random_bytes)
+    )
+    return form | {"client_assertion_type": _ASSERTION, "client_assertion": assertion}
+
+
+STRANGER = generate_identity_key()
+
+
+async def main() -> None:
+    """Measure and print."""
+    configure_logging(format="json", level="error")
+    with tempfile.TemporaryDirectory() as place:
+        settings = read_server_settings(
+            {
+                "LYFTDATA_STAGING_DIR": str(Path(place) / "staging"),
+                "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_ADMIN_INIT_PASSWORD": "correct horse battery",
+                "LYFTDATA_AUTO_ENROLLMENT_KEY": SECRET,
+            }
+        )
+        async with open_services(settings) as services:
+            transport = httpx2.ASGITransport(create_app(services))
+            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+                cases = await prepare(services, http)
+                times: dict[str, list[float]] = {name: [] for name in cases}
+                order = list(cases) * ROUNDS
+                random.shuffle(order)
+                for name in order:
+                    form = form_of(cases[name])
+                    begin = time.perf_counter_ns()
+                    answer = await http.post("/oauth2/token", data=form)
+                    times[name].append((time.perf_counter_ns() - begin) / 1000)
+                    assert answer.is_client_error, answer.text  # noqa: S101 - a measurement of something else
+    print(f"{'cause':32} {'median µs':>10} {'quartiles µs':>16}")
+    for name, taken in times.items():
+        low, middle, high = statistics.quantiles(taken, n=4)
+        print(f"{name:32} {middle:10.1f} {low:8.1f}-{high:.1f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
