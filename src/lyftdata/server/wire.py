@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import functools
 import ipaddress
 from collections.abc import Mapping
 from typing import Any
@@ -155,7 +156,12 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 def client_address(scope: Mapping[str, Any]) -> str:
     """Return the caller's IP address; uvicorn has put the real one there for trusted proxies."""
-    host = (scope.get("client") or ("", 0))[0]
+    return _canonical_address((scope.get("client") or ("", 0))[0])
+
+
+@functools.lru_cache(maxsize=4_096)
+def _canonical_address(host: str) -> str:
+    """Return one spelling of an address; a mapped IPv4 address is that address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
