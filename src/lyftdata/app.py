@@ -18,6 +18,8 @@ from pathlib import Path
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from lyftdata.core.errors import LyftdataError
@@ -27,6 +29,8 @@ from lyftdata.server.routes import discovery, health, oauth, session, verify
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
+from lyftdata.server.wire import temporarily_unavailable
+from lyftdata.store import StoreError
 
 _log = get_logger(__name__)
 
@@ -58,9 +62,16 @@ def create_app(services: Services) -> Starlette:
             Route("/metrics", health.metrics),
             Mount("/api", admin_app(services)),
         ],
+        exception_handlers={StoreError: _store_failed},
     )
     app.state.services = services
     return app
+
+
+async def _store_failed(_request: Request, error: Exception) -> Response:
+    """Tell Workers to come back: a full disk is an outage, not a refusal."""
+    _log.error("the store failed", problem=str(error))
+    return temporarily_unavailable("The Server cannot write its state.", retry_after_s=5)
 
 
 def run_server(settings: ServerSettings) -> int:
@@ -212,17 +223,21 @@ async def _certificate_kept_fresh(server: uvicorn.Server, settings: ServerSettin
 
 
 async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> None:
-    seen = _stamp(cert, key)
+    seen = told = _stamp(cert, key)
     while True:
         await asyncio.sleep(_CERT_CHECK_EVERY_S)
         now = _stamp(cert, key)
         if now == seen or server.config.ssl is None:
             continue
         try:
+            # Tried elsewhere first: a certificate without its key, half a renewal, would break the context in use.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
             server.config.ssl.load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as error:
-            # Half a renewal (new certificate, old key): keep the one in force and look again.
-            _log.warning("certificate not reloaded", problem=str(error))
+            # Keep the one in force and look again.
+            if now != told:
+                _log.warning("certificate not reloaded", problem=str(error))
+            told = now
             continue
         seen = now
         _log.info("certificate reloaded")

@@ -244,17 +244,17 @@ def test_watching_workers_come_and_go(site):
     """`workers watch` prints a line whenever a Worker's state changes."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     watch = site.operator.start("workers", "watch", PYTHONUNBUFFERED="1")
-    until(lambda: "watch" in watch.arguments and watch.alive(), "the watcher")
+    until(lambda: "Following" in watch.log, "the watcher's stream")
     host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
-    # The watcher connects at its own pace: a Worker that came before it would be no event.
-    until(lambda: len(site.operator.json("operators", "sessions")) == 1, "the session")
-    time.sleep(1)
     agent = host.start("run", "worker")
     agent.wait_for("online")
     agent.terminate()
 
     until(lambda: "press-01  press-01  offline" in watch.log, "the Worker's end in the watcher")
     assert "press-01  press-01  online" in watch.log
+    site.server.terminate()
+    site.start_server()
+    until(lambda: watch.log.count("Following Workers") == 2, "the watcher following the new Server")
     site.operator.done("workers", "delete", "press-01", "--yes")
     until(lambda: "deleted" in watch.log, "the deletion in the watcher")
 

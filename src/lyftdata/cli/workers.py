@@ -1,6 +1,8 @@
 """`lyftdata workers`: the Worker entries."""
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,6 +20,10 @@ from lyftdata.cli.output import (
 )
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import clean_text, format_labels, parse_label_text
+
+# The Server shows a sign of life every 15 seconds.
+_STREAM_SILENT_S = 45.0
+_FOLLOW_AGAIN_AFTER_S = 1.0
 
 
 @click.group()
@@ -219,15 +225,35 @@ def watch(url: str | None, *, as_json: bool) -> None:
     Example:
       lyftdata workers watch
     """
-    from lyftdata.cli.api import Api
+    from lyftdata.cli.api import Api, ApiError
 
+    connected = False
     with Api(url) as api:
-        event = ""
-        for line in api.lines("/events", timeout=None):
-            if line.startswith("event: "):
-                event = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                _print_event(event, json.loads(line.removeprefix("data: ")), as_json=as_json)
+        while True:
+            try:
+                for event in _events(api.lines("/events", timeout=_STREAM_SILENT_S)):
+                    connected = True
+                    if event is not None:
+                        _print_event(*event, as_json=as_json)
+            except ApiError as error:
+                # A Server that restarts is followed again; one that was never there, or says no, is told.
+                if not connected or error.problem_code:
+                    raise
+            say("The Server has ended the stream; following again.")
+            time.sleep(_FOLLOW_AGAIN_AFTER_S)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]:
+    """Read server-sent events; None once, when the stream begins."""
+    kind = ""
+    for line in lines:
+        if line == ": connected":
+            say("Following Workers. Ctrl-C ends it.")
+            yield None
+        elif line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield kind, json.loads(line.removeprefix("data: "))
 
 
 def _change(worker_id: str, body: dict[str, Any], url: str | None, *, as_json: bool, done: str) -> None:

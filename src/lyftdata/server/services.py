@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
+from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
@@ -258,6 +259,8 @@ async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]])
         await asyncio.sleep(seconds)
         try:
             await work()
-        except Exception:  # noqa: BLE001
+        except LyftdataError as error:
             # A full disk today must not end the routine work of tomorrow: say it, and try again.
+            _log.error("routine work failed", work=name, problem=str(error))
+        except Exception:  # noqa: BLE001 - whatever it was: the next round may do better
             _log.exception("routine work failed", work=name)

@@ -50,6 +50,13 @@ def oauth_error_response(error: OAuthError) -> Response:
     return json_response({"error": error.error, "error_description": error.message}, status=error.status)
 
 
+def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:
+    """Return 503: the Worker asks again after so many seconds."""
+    headers = {**NO_STORE, "Retry-After": str(retry_after_s)} | ({"Connection": "close"} if close else {})
+    body = {"error": "temporarily_unavailable", "error_description": description}
+    return json_response(body, status=503, headers=headers)
+
+
 def refusal_response(
     answer: Answer, *, error: str, status: int, proved_error: str, proved_status: int
 ) -> Response:

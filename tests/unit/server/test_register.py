@@ -280,3 +280,19 @@ async def test_a_restart_remembers_used_proofs(opened):
         clock = server.clock
     async with opened(clock) as server:
         assert await server.cause(await server.register(key, "press", credential=proof)) == "proof_replayed"
+
+
+async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeypatch):
+    """With a full disk a Worker is told to come back; no entry is half made, and it gets in afterwards."""
+    from lyftdata.store import StoreError
+
+    async def full(_op):
+        raise StoreError("The database failed: disk full.")
+
+    key = generate_identity_key()
+    monkeypatch.setattr(server.services.store, "write", full)
+    answer = await server.register(key, "press")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "reference" not in answer.json()
+    monkeypatch.undo()
+    assert (await server.register(key, "press")).status_code == 201

@@ -15,7 +15,6 @@ from lyftdata.server.services import Services
 from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, used_key
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import (
-    NO_STORE,
     OAuthError,
     bearer_token,
     client_address,
@@ -23,6 +22,7 @@ from lyftdata.server.wire import (
     oauth_error_response,
     read_body,
     refusal_response,
+    temporarily_unavailable,
 )
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
@@ -85,12 +85,7 @@ async def _hold(request: Request, services: Services, current: Session, verified
         case Directive():
             return _established(services, [outcome])
         case PollEnd.STOPPING:
-            # Spread the return of a whole fleet over a few seconds.
-            return json_response(
-                {"error": "temporarily_unavailable", "error_description": "The Server is stopping."},
-                status=503,
-                headers={**NO_STORE, "Retry-After": "1", "Connection": "close"},
-            )
+            return temporarily_unavailable("The Server is stopping.", retry_after_s=1, close=True)
         case _:
             return _established(services, [])
 
