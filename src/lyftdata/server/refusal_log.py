@@ -5,6 +5,7 @@ The Worker's side and the operator's side meet at the reference. It is drawn at 
 that depended on the cause would tell an attacker which of two attempts failed for the same reason.
 """
 
+import asyncio
 from datetime import datetime
 
 import msgspec
@@ -71,6 +72,7 @@ class RefusalLog:
         self._limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
         self._pending: list[_Pending] = []
+        self._flushing = asyncio.Lock()
         self._shared: dict[str, str] = {}
 
     def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
@@ -95,12 +97,23 @@ class RefusalLog:
         return Answer(refused, reference)
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in one operation."""
-        pending, self._pending = self._pending, []
-        self._shared.clear()
-        if pending:
+        """
+        Write what is pending to the store, in one operation.
+
+        When this returns, everything recorded before it was called can be read; also what another flush was
+        just writing. What could not be written stays pending.
+        """
+        async with self._flushing:
+            pending, self._pending = self._pending, []
+            self._shared.clear()
+            if not pending:
+                return
             attempts = [attempt.whole() for attempt in pending]
-            await self._store.write(lambda tx: refusals.record_refusals(tx, attempts))
+            try:
+                await self._store.write(lambda tx: refusals.record_refusals(tx, attempts))
+            except BaseException:
+                self._pending = (pending + self._pending)[:_MOST_PENDING]
+                raise
 
     def _answer_limited(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
         """One reference an address and flush: beyond the limit, attempts are counted and no longer kept."""

@@ -4,12 +4,13 @@ Last seen, last used: routine traces, gathered in memory and written at most a s
 The token path only sets a dictionary entry. A crash loses a second of traces and never a decision.
 """
 
+import asyncio
 from datetime import datetime
 
 import msgspec
 
 from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, api_keys, traces
+from lyftdata.store import Store, WriteTx, api_keys, traces
 
 
 class TraceLog:
@@ -19,6 +20,10 @@ class TraceLog:
         self._store = store
         self._workers: dict[str, WorkerTraces] = {}
         self._keys: dict[str, tuple[datetime, str]] = {}
+        # On their way to the store: not pending any more, and not yet to be read from there.
+        self._workers_in_flight: dict[str, WorkerTraces] = {}
+        self._keys_in_flight: dict[str, tuple[datetime, str]] = {}
+        self._flushing = asyncio.Lock()
         self.seen = seen
         """IDs of Workers that have ever been connected."""
 
@@ -33,7 +38,7 @@ class TraceLog:
 
     def worker_left(self, worker_id: str, *, at: datetime) -> None:
         """Note the last moment at which a Worker was connected."""
-        before = self._workers.get(worker_id) or WorkerTraces(worker_id=worker_id)
+        before = self.pending(worker_id) or WorkerTraces(worker_id=worker_id)
         self._workers[worker_id] = msgspec.structs.replace(before, last_seen_at=at)
 
     def key_used(self, public_id: str, worker_id: str, *, at: datetime) -> None:
@@ -47,18 +52,32 @@ class TraceLog:
 
     def pending(self, worker_id: str) -> WorkerTraces | None:
         """Return what is known but not yet written."""
-        return self._workers.get(worker_id)
+        return self._workers.get(worker_id) or self._workers_in_flight.get(worker_id)
 
     def key_pending(self, public_id: str) -> tuple[datetime, str] | None:
         """Return the use of a key that is not yet written."""
-        return self._keys.get(public_id)
+        return self._keys.get(public_id) or self._keys_in_flight.get(public_id)
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in one operation."""
-        workers, self._workers = self._workers, {}
-        keys, self._keys = self._keys, {}
-        if workers:
-            rows = list(workers.values())
-            await self._store.write(lambda tx: traces.upsert_traces(tx, rows))
-        if keys:
-            await self._store.write(lambda tx: api_keys.touch_last_used(tx, keys))
+        """Write what is pending to the store, in one operation; what could not be written stays pending."""
+        async with self._flushing:
+            self._workers_in_flight, self._workers = self._workers, {}
+            self._keys_in_flight, self._keys = self._keys, {}
+            try:
+                await self._write(list(self._workers_in_flight.values()), self._keys_in_flight)
+            except BaseException:
+                self._workers = self._workers_in_flight | self._workers
+                self._keys = self._keys_in_flight | self._keys
+                raise
+            finally:
+                self._workers_in_flight, self._keys_in_flight = {}, {}
+
+    async def _write(self, workers: list[WorkerTraces], keys: dict[str, tuple[datetime, str]]) -> None:
+        if not workers and not keys:
+            return
+
+        def op(tx: WriteTx) -> None:
+            traces.upsert_traces(tx, workers)
+            api_keys.touch_last_used(tx, keys)
+
+        await self._store.write(op)

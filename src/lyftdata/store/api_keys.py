@@ -58,6 +58,8 @@ def remove_worker(tx: WriteTx, worker_id: str) -> None:
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
     """Note when and by whom keys were last used, by public id."""
+    if not uses:
+        return
     statement = (
         update(api_keys)
         .where(api_keys.c.public_id == bindparam("key"))
