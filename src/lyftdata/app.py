@@ -8,6 +8,7 @@ mounted beside it (docs/decisions/0001 says what was measured).
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -57,6 +58,7 @@ def create_app(services: Services) -> Starlette:
             Route("/.well-known/oauth-authorization-server", discovery.authorization_server),
             Route("/.well-known/openid-configuration", discovery.openid_configuration),
             Route("/.well-known/jwks.json", discovery.jwks),
+            Route("/", health.index),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
@@ -83,9 +85,18 @@ def run_server(settings: ServerSettings) -> int:
     """
     # Everything the Server writes (database, its WAL, keys) is its own alone.
     os.umask(0o077)
+    _allow_many_connections()
     configure_logging(format=settings.log_format, level=settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings))
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to what the system allows: each connected Worker holds one connection."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems name a limit that the kernel then refuses; what was in force stays in force.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
