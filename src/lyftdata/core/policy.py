@@ -69,6 +69,9 @@ def decide_same_name(
     if holder.strategy is Strategy.API_KEY:
         # An operator made that entry: knowing the enrollment key must not be enough to push it aside.
         raise NameInUseError("The holder was added by an operator and is never superseded.")
+    if not holder.enabled:
+        # Otherwise a disabled Worker would be back under a new ID as soon as its directory is removed.
+        raise NameInUseError("An operator has disabled the holder; delete or rename it to free the name.")
     if policy is NamePolicy.REJECT:
         raise NameInUseError("The name policy is 'reject': delete or rename the holder first.")
     if holder_online:

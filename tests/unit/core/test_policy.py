@@ -26,6 +26,7 @@ def test_what_is_not_in_the_table_nobody_may_do(role):
 
 
 ENROLLED = worker(strategy=Strategy.AUTO_ENROLLMENT)
+DISABLED = worker(strategy=Strategy.AUTO_ENROLLMENT, enabled=False)
 CONFIGURED = worker(strategy=Strategy.API_KEY)
 
 
@@ -36,6 +37,7 @@ CONFIGURED = worker(strategy=Strategy.API_KEY)
         (NamePolicy.SUPERSEDE_OFFLINE, ENROLLED, True, None),
         (NamePolicy.SUPERSEDE_OFFLINE, CONFIGURED, False, None),
         (NamePolicy.SUPERSEDE_OFFLINE, CONFIGURED, True, None),
+        (NamePolicy.SUPERSEDE_OFFLINE, DISABLED, False, None),
         (NamePolicy.REJECT, ENROLLED, False, None),
         (NamePolicy.REJECT, ENROLLED, True, None),
         (NamePolicy.ALLOW, ENROLLED, True, "coexist"),

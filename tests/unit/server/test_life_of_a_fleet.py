@@ -136,6 +136,10 @@ class Fleet(RuleBasedStateMachine):
         """A Worker enrolls; whoever held its name is superseded, since nobody is connected here."""
         key = generate_identity_key()
         answer = self.run(self.server.register(key, name))
+        holders = [w for w in self.workers.values() if w.get("name") == name and not w.get("superseded")]
+        if any(not holder["enabled"] for holder in holders):
+            assert answer.json()["code"] == "name_in_use"
+            return "w-nobody"
         assert answer.status_code == 201
         worker_id: str = answer.json()["client_id"]
         for other in self.workers.values():

@@ -221,6 +221,16 @@ async def test_an_offline_holder_is_superseded_openly(server, admin):
     assert events[0]["details"] == {"name": "press", "by": newcomer}
 
 
+async def test_a_disabled_worker_does_not_come_back_under_its_own_name(server, admin):
+    """Removing its directory and enrolling again does not undo what an operator has decided."""
+    holder, _ = await server.enrolled("press")
+    await server.http.patch(f"/api/workers/{holder}", json={"enabled": False}, headers=admin)
+
+    answer = await server.register(generate_identity_key(), "press")
+
+    assert answer.json()["code"] == "name_in_use"
+
+
 async def test_an_entry_of_an_operator_is_never_pushed_aside(server, press):
     """Knowing the enrollment key is not enough to take the name of a Worker that an operator added."""
     answer = await server.register(generate_identity_key(), "press-01")
