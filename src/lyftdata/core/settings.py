@@ -144,3 +144,26 @@ def _unknown_names(
             near = difflib.get_close_matches(name, known, n=1)
             guess = f" Did you mean {near[0]}?" if near else ""
             yield f"{name} is not a setting and is ignored.{guess}"
+
+
+LOG_SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        name="LYFTDATA_LOG_FORMAT",
+        field="log_format",
+        parse=one_of("console", "json"),
+        default=None,
+        default_doc="`console` on a terminal, else `json`",
+        flag="--log-format",
+        doc="`console` or `json`; the log goes to standard error.",
+    ),
+    Setting(
+        name="LYFTDATA_LOG_LEVEL",
+        field="log_level",
+        parse=one_of("debug", "info", "warning", "error"),
+        default="info",
+        default_doc="`info`",
+        flag="--log-level",
+        doc="The least level that is logged.",
+    ),
+)
+"""The settings that Server and Worker have in common."""

@@ -16,7 +16,7 @@ from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
-from lyftdata.core.settings import Setting, one_of, parse_switch, read_settings
+from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
 
@@ -307,24 +307,7 @@ TABLE: tuple[Setting, ...] = (
         flag="--signing-algorithm",
         doc="Signs worker tokens: `ES256` or `Ed25519`. A change takes effect with the next key rotation.",
     ),
-    Setting(
-        name="LYFTDATA_LOG_FORMAT",
-        field="log_format",
-        parse=one_of("console", "json"),
-        default=None,
-        default_doc="`console` on a terminal, else `json`",
-        flag="--log-format",
-        doc="`console` or `json`; the log goes to standard error.",
-    ),
-    Setting(
-        name="LYFTDATA_LOG_LEVEL",
-        field="log_level",
-        parse=one_of("debug", "info", "warning", "error"),
-        default="info",
-        default_doc="`info`",
-        flag="--log-level",
-        doc="The least level that is logged.",
-    ),
+    *LOG_SETTINGS,
 )
 
 

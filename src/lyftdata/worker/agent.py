@@ -24,7 +24,6 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.names import clean_text, format_labels
 from lyftdata.log import get_logger
 from lyftdata.worker.backoff import Backoff
-from lyftdata.worker.child import Child
 from lyftdata.worker.client import (
     Directive,
     PollReply,
@@ -32,12 +31,13 @@ from lyftdata.worker.client import (
     ServerClient,
     ServerUnreachableError,
     TokenRejectedError,
-    TokenReply,
 )
 from lyftdata.worker.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
 from lyftdata.worker.settings import WorkerSettings, scrub_environment
 from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.work import Work
 
 _log = get_logger(__name__)
 
@@ -46,11 +46,6 @@ T = TypeVar("T")
 EXIT_DONE = 0
 EXIT_REFUSED = 3
 
-# Renewed at two thirds of its life, give or take a tenth, so that a fleet started together drifts apart.
-_RENEW_AT = 2 / 3
-_RENEW_JITTER = 0.1
-_SHORTEST_LIFE_S = 5.0
-_LONGEST_LIFE_S = 86_400.0
 _LONGEST_HOLD_S = 600.0
 _SHORTEST_POLL_S = 1.0
 _CLOCK_TOLERANCE_S = 30
@@ -63,23 +58,6 @@ class Stopping(Exception):  # noqa: N818 - not an error: the way out
 
 class FinallyRefusedError(Exception):
     """A refusal for good; it was logged already."""
-
-
-class HeldToken:
-    """A token and when to renew it, on a clock that does not jump when the host's time is set."""
-
-    def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
-        life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
-        self.text = reply.access_token
-        self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
-
-    def is_due(self, monotonic_s: float) -> bool:
-        """Return whether it is time for a new one; the old one still serves then."""
-        return monotonic_s >= self._renew_at_s
-
-    def due_in_s(self, monotonic_s: float) -> float:
-        """Return the seconds until then."""
-        return max(0.0, self._renew_at_s - monotonic_s)
 
 
 class Agent:
@@ -108,10 +86,8 @@ class Agent:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._command = list(command)
         self._client = client
         self._directory = directory
-        self._environ = environ
         self._chance = chance
         self._monotonic = monotonic
         self._backoff = Backoff(random=chance)
@@ -121,10 +97,8 @@ class Agent:
         self._online = False
         self._hold_s = 25.0
         self._last_answer_s = -_SHORTEST_POLL_S
-        self._child: Child | None = None
-        self._child_exit: asyncio.Task[int] | None = None
-        self._child_code: int | None = None
         self._stop = asyncio.Event()
+        self._work = Work(command, environ=environ, on_end=self._stop.set)
 
     def stop(self) -> None:
         """Ask the agent to end; safe to call twice."""
@@ -143,7 +117,7 @@ class Agent:
             code = EXIT_REFUSED
         finally:
             await self._end()
-        return code if self._child_code is None or code else self._child_code
+        return code or self._work.exit_code or EXIT_DONE
 
     # --- the steps of a round ---------------------------------------------------------------------------
 
@@ -209,7 +183,9 @@ class Agent:
                 strategy=credential.strategy.value,
                 server=self._settings.url,
             )
-        await self._ensure_child(credential)
+        await self._work.ensure(
+            worker_id=credential.worker_id, worker_name=self._settings.worker_name, server=self._settings.url
+        )
 
     async def _not_too_fast(self) -> None:
         """
@@ -263,7 +239,7 @@ class Agent:
         self._online = False
         self._token = None
         _log.error("refused", **self._what_is_known(refused))
-        await self._stop_child()
+        await self._work.stop()
         if refused.final:
             raise FinallyRefusedError
         await self._pause(self._backoff.next_s())
@@ -282,35 +258,6 @@ class Agent:
         if not refused.told_code:
             facts["mend"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
         return {key: value for key, value in facts.items() if value}
-
-    # --- the COMMAND ------------------------------------------------------------------------------------
-
-    async def _ensure_child(self, credential: Credential) -> None:
-        if not self._command or self._child is not None:
-            return
-        identity = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
-        if self._settings.worker_name:
-            identity["LYFTDATA_WORKER_NAME"] = self._settings.worker_name
-        self._child = await Child.start(self._command, environ=self._environ, identity=identity)
-        self._child_code = None
-        self._child_exit = asyncio.create_task(self._child.wait())
-        self._child_exit.add_done_callback(self._child_ended)
-
-    def _child_ended(self, task: asyncio.Task[int]) -> None:
-        """End with the COMMAND; one that we have stopped ourselves is started again later."""
-        if task is self._child_exit and not task.cancelled():
-            self._stop.set()
-
-    async def _stop_child(self) -> None:
-        child, self._child = self._child, None
-        if child is None or self._child_exit is None:
-            return
-        exit_task, self._child_exit = self._child_exit, None
-        if exit_task.done():
-            self._child_code = exit_task.result()
-            return
-        exit_task.cancel()
-        self._child_code = await child.stop()
 
     # --- waiting and ending -----------------------------------------------------------------------------
 
@@ -338,7 +285,7 @@ class Agent:
         raise Stopping
 
     async def _end(self) -> None:
-        await self._stop_child()
+        await self._work.stop()
         if self._token is not None:
             await self._sign_off(self._token)
         _log.info("stopped")

@@ -17,7 +17,7 @@ from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
-from lyftdata.core.settings import Setting, one_of, parse_switch, read_settings
+from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch, read_settings
 from lyftdata.worker.origin import is_loopback, origin_of
 
 SERVER_ONLY = frozenset(
@@ -194,24 +194,7 @@ TABLE: tuple[Setting, ...] = (
         default_doc="`no`",
         doc="Does not check the Server's certificate: whoever sits on the way can then be the Server. For trying things out.",
     ),
-    Setting(
-        name="LYFTDATA_LOG_FORMAT",
-        field="log_format",
-        parse=one_of("console", "json"),
-        default=None,
-        default_doc="`console` on a terminal, else `json`",
-        flag="--log-format",
-        doc="`console` or `json`; the log goes to standard error.",
-    ),
-    Setting(
-        name="LYFTDATA_LOG_LEVEL",
-        field="log_level",
-        parse=one_of("debug", "info", "warning", "error"),
-        default="info",
-        default_doc="`info`",
-        flag="--log-level",
-        doc="The least level that is logged.",
-    ),
+    *LOG_SETTINGS,
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lyftdata.core.records import Strategy
 from lyftdata.worker import agent as module
-from lyftdata.worker.agent import Agent, HeldToken
+from lyftdata.worker.agent import Agent
 from lyftdata.worker.backoff import Backoff
 from lyftdata.worker.client import (
     Directive,
@@ -17,6 +17,7 @@ from lyftdata.worker.client import (
     TokenRejectedError,
     TokenReply,
 )
+from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.settings import read_worker_settings
 from lyftdata.worker.state import StateDirectory
 

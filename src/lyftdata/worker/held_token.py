@@ -1,0 +1,26 @@
+"""A worker token as the agent holds it, and when it is time for the next one."""
+
+from lyftdata.worker.client import TokenReply
+
+# Renewed at two thirds of its life, give or take a tenth, so that a fleet started together drifts apart.
+_RENEW_AT = 2 / 3
+_RENEW_JITTER = 0.1
+_SHORTEST_LIFE_S = 5.0
+_LONGEST_LIFE_S = 86_400.0
+
+
+class HeldToken:
+    """A token and when to renew it, on a clock that does not jump when the host's time is set."""
+
+    def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
+        life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
+        self.text = reply.access_token
+        self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
+
+    def is_due(self, monotonic_s: float) -> bool:
+        """Return whether it is time for a new one; the old one still serves then."""
+        return monotonic_s >= self._renew_at_s
+
+    def due_in_s(self, monotonic_s: float) -> float:
+        """Return the seconds until then."""
+        return max(0.0, self._renew_at_s - monotonic_s)
