@@ -244,6 +244,36 @@ async def test_last_use_is_noted(store):
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A", "B"])) == {"A": (NOON, "w-1")}
 
 
+async def test_a_fleet_with_a_key_for_each_worker(store, told):
+    """More keys than a database takes values in one statement are no trouble, neither are none."""
+    many = [f"P{n:05}" for n in range(40_000)]
+    await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("P00007")))
+    await store.write(lambda tx: api_keys.touch_last_used(tx, {"P00007": (NOON, "w-1")}))
+    await store.write(lambda tx: api_keys.touch_last_used(tx, {}))
+
+    assert await store.read(lambda conn: api_keys.last_used(conn, many)) == {"P00007": (NOON, "w-1")}
+    assert await store.read(lambda conn: api_keys.last_used(conn, [])) == {}
+
+
+async def test_a_generation_is_made_once(store):
+    """Of twenty that rotate a key to its second generation at once, one does."""
+    await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A", name="press-keys")))
+    racing = [
+        store.write(
+            lambda tx, n=n: api_keys.rotate_api_key(
+                tx, api_key(f"B{n}", name="press-keys", generation=2), previous_expire_at=NOON
+            )
+        )
+        for n in range(20)
+    ]
+    outcomes = await asyncio.gather(*racing, return_exceptions=True)
+
+    assert sum(outcome is None for outcome in outcomes) == 1
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, ConflictError)} == {
+        "api_key_name_taken"
+    }
+
+
 # --- traces, proofs, operators, sessions, signing keys ---------------------------------------------------
 
 

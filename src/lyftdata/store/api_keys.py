@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ApiKeyRecord
@@ -13,6 +14,9 @@ from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
+
+# A database takes so many values in one statement, and no more.
+_BATCH = 500
 
 
 def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
@@ -52,8 +56,9 @@ def remove_worker(tx: WriteTx, worker_id: str) -> None:
     query = select(api_key_workers.c.public_id).where(api_key_workers.c.worker_id == worker_id)
     public_ids = list(tx.conn.execute(query).scalars())
     tx.conn.execute(delete(api_key_workers).where(api_key_workers.c.worker_id == worker_id))
-    for record in _select(tx.conn, api_keys.c.public_id.in_(public_ids)):
-        tx.changed(ApiKeyChanged(record.public_id, record))
+    for start in range(0, len(public_ids), _BATCH):
+        for record in _select(tx.conn, api_keys.c.public_id.in_(public_ids[start : start + _BATCH])):
+            tx.changed(ApiKeyChanged(record.public_id, record))
 
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
@@ -65,7 +70,8 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> No
         .where(api_keys.c.public_id == bindparam("key"))
         .values(last_used_at=bindparam("at"), last_used_by=bindparam("by"))
     )
-    tx.conn.execute(statement, [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()])
+    if uses:
+        tx.conn.execute(statement, [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()])
 
 
 def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
@@ -81,18 +87,21 @@ def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
 def last_used(conn: Connection, public_ids: Collection[str]) -> dict[str, tuple[datetime, str]]:
     """Return when and by whom these keys were last used; unused ones are left out."""
     query = select(api_keys.c.public_id, api_keys.c.last_used_at, api_keys.c.last_used_by)
-    rows = conn.execute(
-        query.where(api_keys.c.public_id.in_(public_ids), api_keys.c.last_used_at.is_not(None))
-    )
-    return {row.public_id: (row.last_used_at, row.last_used_by) for row in rows}
+    query = query.where(api_keys.c.last_used_at.is_not(None))
+    wanted = list(public_ids)
+    found: dict[str, tuple[datetime, str]] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = query.where(api_keys.c.public_id.in_(wanted[start : start + _BATCH]))
+        found |= {row.public_id: (row.last_used_at, row.last_used_by) for row in conn.execute(part)}
+    return found
 
 
 def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKeyRecord]:
     rows = conn.execute(select(api_keys).where(condition)).all()
     scopes: dict[str, set[str]] = defaultdict(set)
     scoped = [row.public_id for row in rows if not row.for_all_workers]
-    for start in range(0, len(scoped), 500):
-        part = api_key_workers.c.public_id.in_(scoped[start : start + 500])
+    for start in range(0, len(scoped), _BATCH):
+        part = api_key_workers.c.public_id.in_(scoped[start : start + _BATCH])
         for public_id, worker_id in conn.execute(select(api_key_workers).where(part)):
             scopes[public_id].add(worker_id)
     for row in rows:
@@ -102,7 +111,12 @@ def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKey
 def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
     row = to_row(record)
     worker_ids = row.pop("worker_ids")
-    tx.conn.execute(insert(api_keys).values(row))
+    try:
+        tx.conn.execute(insert(api_keys).values(row))
+    except IntegrityError as error:
+        raise ConflictError(
+            "api_key_name_taken", f"The API key '{record.name}' was issued or rotated at this very moment."
+        ) from error
     if worker_ids:
         scope = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in sorted(worker_ids)]
         tx.conn.execute(insert(api_key_workers), scope)
