@@ -33,6 +33,9 @@ metadata = MetaData(
     }
 )
 
+# Grows for years, or under a flood: 32 bits are not enough. SQLite numbers rows by itself only if it is called INTEGER.
+Count = BigInteger().with_variant(Integer, "sqlite")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time; SQLite keeps no zone, so it is put back when read."""
@@ -125,7 +128,7 @@ refusal_groups = Table(
     Column("code", String(64), primary_key=True),
     Column("claimed_worker", String(128), primary_key=True),
     Column("address", String(64), primary_key=True),
-    Column("count", Integer, nullable=False),
+    Column("count", Count, nullable=False),
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
     Column("last_reference", String(16), nullable=False),
@@ -136,7 +139,7 @@ refusal_groups = Table(
 refusal_attempts = Table(
     "refusal_attempts",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Count, primary_key=True, autoincrement=True),
     Column("reference", String(16), nullable=False),
     Column("code", String(64), nullable=False),
     Column("at", UtcDateTime, nullable=False),
@@ -184,7 +187,7 @@ signing_keys = Table(
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", Count, primary_key=True, autoincrement=False),
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(64), nullable=False),
@@ -202,7 +205,7 @@ audit_head = Table(
     "audit_head",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Count, nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
     Column("mac", LargeBinary(32), nullable=False),
 )
