@@ -2,22 +2,30 @@
 
 import asyncio
 import os
+import random
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy import event as sa_event
-from tests.builders import event, worker
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+from tests.builders import NOON, case, event, worker
 from tests.store.conftest import AUDIT_KEY
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.store import Store, StoreError, workers
+from lyftdata.core.records import WorkerTraces
+from lyftdata.store import Store, StoreError, audit, dialect, traces, workers
 from lyftdata.store.changes import WorkerChanged
+from lyftdata.store.schema import metadata
+from lyftdata.store.schema import workers as workers_table
 
 
 def insert(worker_id):
@@ -117,13 +125,129 @@ async def test_a_cancelled_caller_does_not_undo(store, told):
     assert (there is not None) is (WorkerChanged("w-1", worker("w-1")) in told)
 
 
+@pytest.mark.parametrize("before", [["w-a"], ["w-a", "w-b"], []])
+async def test_nobody_is_told_done_when_the_disk_is_full(store, told, before):
+    """SQLite then ends the whole transaction by itself: of the group nothing is kept, and nobody is told otherwise."""
+
+    def fills_the_disk(tx):
+        pages = tx.conn.exec_driver_sql("PRAGMA page_count").scalar()
+        tx.conn.exec_driver_sql(f"PRAGMA max_page_count={pages + 1}")
+        try:
+            for n in range(1_000):
+                workers.insert_worker(tx, worker(f"w-big-{n}", name="x" * 64), unique_name=False)
+        finally:
+            tx.conn.exec_driver_sql("PRAGMA max_page_count=1000000")
+
+    go_on, first = held_back(store)
+    await asyncio.sleep(0.05)  # the first is a group of its own by then
+    operations = [*map(insert, before), fills_the_disk, insert("w-after")]
+    outcomes = asyncio.gather(*map(store.write, operations), return_exceptions=True)
+    await asyncio.sleep(0)
+    go_on.set()
+    await first
+
+    failures = await outcomes
+    assert [type(failure) for failure in failures] == [StoreError] * len(operations)
+    assert all("full" in str(failure) for failure in failures)
+    assert len(set(map(id, failures))) == len(failures)
+    assert await store.read(lambda conn: list(workers.all_workers(conn))) == []
+    assert told == []
+
+    await store.write(insert("w-once-there-is-room"))
+    assert len(await store.read(lambda conn: list(workers.all_workers(conn)))) == 1
+
+
+async def test_nobody_is_told_done_when_the_commit_fails(store, told):
+    """A commit that fails undoes its group, in the file and in what is remembered; the next one goes on from there."""
+
+    def audited(tx):
+        insert("w-1")(tx)
+        tx.audit(event())
+
+    def broken(_conn):
+        raise OSError("no commit today")
+
+    sa_event.listen(store._engine, "commit", broken)
+    outcomes = await asyncio.gather(*map(store.write, (audited, insert("w-2"))), return_exceptions=True)
+    sa_event.remove(store._engine, "commit", broken)
+
+    assert [type(outcome) for outcome in outcomes] == [OSError, OSError]
+    assert told == []
+    await store.write(audited)
+    report = await store.verify_audit()
+    assert (report.ok, report.checked) == (True, 1)
+
+
+async def test_an_operation_that_runs_out_of_a_generator_hangs_nobody(store):
+    """`next()` of nothing inside an operation is an error for its caller, and for nobody else."""
+    go_on, first = held_back(store)
+    outcomes = asyncio.gather(
+        store.write(lambda _tx: next(iter(()))), store.write(insert("w-1")), return_exceptions=True
+    )
+    await asyncio.sleep(0)
+    go_on.set()
+    await first
+
+    assert [type(outcome) for outcome in await asyncio.wait_for(outcomes, 5)] == [RuntimeError, type(None)]
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(store.read(lambda _conn: next(iter(()))), 5)
+
+
+async def test_reading_does_not_wait_for_the_writer(store):
+    """A reader sees the last commit while a transaction is under way."""
+    await store.write(insert("w-1"))
+    go_on, writing = held_back(store)
+
+    assert await asyncio.wait_for(store.read(lambda conn: workers.find_worker(conn, "w-1")), 5)
+    go_on.set()
+    await writing
+
+
+async def test_a_reader_changes_nothing(store):
+    """What a reading operation writes by mistake is not kept."""
+    await store.write(insert("w-1"))
+    await store.read(lambda conn: conn.execute(delete(workers_table)))
+
+    assert await store.read(lambda conn: workers.find_worker(conn, "w-1"))
+
+
 async def test_a_closed_store_takes_nothing(database_url):
-    """What is asked of a closed store fails clearly rather than waiting for ever."""
+    """What is asked of a closed store fails clearly rather than waiting for ever; closing again is no fault."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.close()
     await store.close()
 
     with pytest.raises(StoreError):
         await store.write(insert("w-1"))
+    with pytest.raises(StoreError):
+        await store.read(lambda conn: workers.find_worker(conn, "w-1"))
+
+
+async def test_closing_is_finished_though_its_caller_is_cancelled(database_url):
+    """A shutdown that is cut short still lets go of the database."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    go_on, writing = held_back(store)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    go_on.set()
+    await writing
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+    await Store.open(database_url, audit_key=AUDIT_KEY).close()
+
+
+async def test_errors_do_not_quote_what_was_written(store):
+    """A database error goes to logs: the values of its statement do not."""
+    password_hash = "$argon2id$" + "0" * 8
+    with pytest.raises(StoreError) as failed:
+        await store.write(
+            lambda tx: tx.conn.exec_driver_sql("INSERT INTO nowhere VALUES (?)", (password_hash,))
+        )
+
+    assert password_hash not in "".join(traceback.format_exception(failed.value))
 
 
 async def test_closing_finishes_what_is_queued(database_url):
@@ -140,7 +264,7 @@ async def test_closing_finishes_what_is_queued(database_url):
 
 
 async def test_a_database_that_is_none_is_told(tmp_path):
-    """Garbage in the file, a directory in its place, another kind of database: a clear error."""
+    """Garbage in the file, a directory in its place, memory, options, another kind of database: a clear error."""
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     (tmp_path / "dir.db").mkdir()
     for url in (
@@ -149,9 +273,15 @@ async def test_a_database_that_is_none_is_told(tmp_path):
         "mysql://x",
         "nonsense",
         "sqlite://",
+        "sqlite:///:memory:",
+        f"sqlite:///file:{tmp_path}/x.db",
+        f"sqlite:///{tmp_path}/x.db?mode=ro",
+        f"sqlite+aiosqlite:///{tmp_path}/x.db",
+        f"sqlite:///{tmp_path}/no/such/directory/x.db",
     ):
         with pytest.raises(StoreError):
             Store.open(url, audit_key=AUDIT_KEY)
+    assert not list(tmp_path.glob("x.db*"))
 
 
 async def test_one_server_a_database(store, database_url):
@@ -171,8 +301,73 @@ async def test_a_newer_schema_is_refused(database_url):
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
     raw.close()
 
+    before = Path(database_url.removeprefix("sqlite:///")).read_bytes()
     with pytest.raises(StoreError, match="newer version"):
         Store.open(database_url, audit_key=AUDIT_KEY)
+    assert Path(database_url.removeprefix("sqlite:///")).read_bytes() == before
+
+
+async def test_an_upgrade_that_fails_leaves_nothing_behind(database_url, monkeypatch):
+    """Tables and the head of the audit log are made in one transaction: the next start finds an empty database."""
+
+    def broken(*_args, **_kwargs):
+        raise OSError("no head today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "begin", broken)
+        with pytest.raises(OSError, match="no head today"):
+            Store.open(database_url, audit_key=AUDIT_KEY)
+    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as raw:
+        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
+    raw.close()
+
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    assert (await store.verify_audit()).ok
+    await store.close()
+
+
+async def test_altering_a_table_keeps_what_hangs_on_it(store):
+    """A migration drops and remakes `workers` (as SQLite must): their traces stay; rows left without theirs undo it."""
+    await store.write(insert("w-1"))
+    await store.write(lambda tx: traces.upsert_traces(tx, [WorkerTraces(worker_id="w-1", last_seen_at=NOON)]))
+
+    with dialect.migrating(store._engine) as conn:
+        for statement in ("CREATE TABLE kept AS SELECT * FROM workers", "DROP TABLE workers"):
+            conn.exec_driver_sql(statement)
+        workers_table.create(conn)
+        conn.exec_driver_sql("INSERT INTO workers SELECT * FROM kept")
+        conn.exec_driver_sql("DROP TABLE kept")
+    assert await store.read(traces.all_seen_ids) == {"w-1"}
+
+    with pytest.raises(StoreError, match="nothing was changed"), dialect.migrating(store._engine) as conn:
+        conn.exec_driver_sql("DELETE FROM workers")
+    assert await store.read(lambda conn: workers.find_worker(conn, "w-1"))
+    await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
+    assert await store.read(traces.all_seen_ids) == set()
+
+
+def test_the_tables_are_portable():
+    """PostgreSQL's dialect can say every table; what grows without end has 64 bits there."""
+    said = {
+        table.name: str(CreateTable(table).compile(dialect=postgresql.dialect()))
+        for table in metadata.sorted_tables
+    }
+
+    assert "number BIGSERIAL" in said["refusal_attempts"]
+    assert "number BIGINT" in said["audit_events"]
+
+
+async def test_a_copy_from_a_backup_is_made_private(database_url):
+    """A database file that others could read is its owner's alone once it is opened."""
+    file = Path(database_url.removeprefix("sqlite:///"))
+    await Store.open(database_url, audit_key=AUDIT_KEY).close()
+    file.chmod(0o644)
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.write(insert("w-1"))
+    modes = {stat.S_IMODE(part.stat().st_mode) for part in file.parent.glob(f"{file.name}*")}
+    await store.close()
+
+    assert modes == {0o600}
 
 
 async def test_the_files_are_their_owners_alone(tmp_path):
@@ -210,9 +405,13 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("acknowledged", [1, 40, 150])
+@pytest.mark.parametrize("acknowledged", [1, *random.SystemRandom().choices(range(2, 300), k=4)], ids=case)
 async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowledged):
-    """Killed in the midst of writing, every acknowledged row is there with its audit event, and the chain is whole."""
+    """
+    Killed at a random moment of writing, every acknowledged row is there with its audit event.
+
+    The file is sound and the chain is whole; what was not acknowledged is there with its event, or not at all.
+    """
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITE_AND_TELL, database_url],
         stdout=subprocess.PIPE,
@@ -226,12 +425,16 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     writer.wait()
     writer.stdout.close()
     told = {f"w-{line.strip()}" for line in lines if line.endswith("\n")}
+    assert len(told) >= acknowledged
 
     store = Store.open(database_url, audit_key=AUDIT_KEY)
+    sound = await store.read(lambda conn: conn.exec_driver_sql("PRAGMA integrity_check").scalars().all())
     there = {w.id for w in await store.read(lambda conn: list(workers.all_workers(conn)))}
+    events = await store.read(lambda conn: audit.events_after(conn, after=0, limit=100_000))
     report = await store.verify_audit()
     await store.close()
 
+    assert sound == ["ok"]
     assert told <= there
-    assert report.ok
-    assert report.checked == len(there)
+    assert {e.event.subject for e in events} == {f"worker:{worker_id}" for worker_id in there}
+    assert (report.ok, report.checked) == (True, len(there))

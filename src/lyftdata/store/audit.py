@@ -2,44 +2,74 @@
 The audit log: appended to, never changed.
 
 The head row names the last event, under a keyed hash of its own, so that removing events from the end is found
-like any other removal.
+like any other removal. It is written down, and read once, when a database is opened: from then on the writer goes
+on from the head that it remembers. Were it read anew for each event, whoever cuts the log and turns the head back
+would have the next event close the gap for him.
 """
 
 import hmac
 from collections.abc import Iterator
 from hashlib import sha256
 
-from sqlalchemy import Connection, Row, insert, select
+import msgspec
+from sqlalchemy import Connection, Row, func, insert, select
 
 from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store import dialect
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import audit_events, audit_head, signing_keys
+from lyftdata.store.schema import audit_events, audit_head
 
 _HEAD_ID = 1
+_NOT_OURS = bytes(32)
 
 
-def append(conn: Connection, event: AuditEvent, *, key: bytes) -> ChainedAuditEvent:
-    """Append an event; the caller's transaction makes it durable together with what it tells of."""
-    number, previous = _head(conn)
-    number += 1
-    chained = ChainedAuditEvent(
-        number=number,
-        event=event,
-        previous=previous,
-        hash=chain_hash(event, number=number, previous=previous, key=key),
-    )
-    row = to_row(event) | {"number": number, "previous": previous, "hash": chained.hash}
+class Head(msgspec.Struct, frozen=True):
+    """
+    Where the chain ends.
+
+    `sound` is False once the head was found removed or changed. It stays so: every head written afterwards carries
+    no valid hash, so that `verify` goes on telling of it however many events follow.
+    """
+
+    number: int
+    hash: bytes
+    sound: bool = True
+
+
+def begin(conn: Connection, *, key: bytes) -> None:
+    """Write the head of an empty log, in the transaction that makes the tables: one without it was tampered with."""
+    write_head(conn, Head(0, GENESIS), key=key)
+
+
+def load_head(conn: Connection, *, key: bytes) -> Head:
+    """Return where the chain goes on, however the log was treated meanwhile: the Server must be able to start."""
+    row = conn.execute(select(audit_head)).first()
+    # Numbers that are taken are not given again, not even those of events that somebody else put there.
+    last = conn.execute(select(func.max(audit_events.c.number))).scalar() or 0
+    if row is None:
+        return Head(last, GENESIS, sound=False)
+    return Head(max(row.number, last), row.hash, sound=_is_ours(row, key))
+
+
+def write_head(conn: Connection, head: Head, *, key: bytes) -> None:
+    """Write down where the chain ends; once a transaction, after its events."""
+    mac = _head_mac(head.number, head.hash, key) if head.sound else _NOT_OURS
+    row = {"id": _HEAD_ID, "number": head.number, "hash": head.hash, "mac": mac}
+    dialect.upsert(conn, audit_head, [row])
+
+
+def append(conn: Connection, event: AuditEvent, *, head: Head, key: bytes) -> Head:
+    """
+    Append an event and return the head that follows.
+
+    The caller's transaction makes it durable together with what it tells of; the caller owes `write_head`.
+    """
+    number = head.number + 1
+    digest = chain_hash(event, number=number, previous=head.hash, key=key)
+    row = to_row(event) | {"number": number, "previous": head.hash, "hash": digest}
     conn.execute(insert(audit_events).values(row))
-    head = {
-        "id": _HEAD_ID,
-        "number": number,
-        "hash": chained.hash,
-        "mac": _head_mac(number, chained.hash, key),
-    }
-    dialect.upsert(conn, audit_head, [head])
-    return chained
+    return Head(number, digest, sound=head.sound)
 
 
 def list_events(
@@ -69,29 +99,30 @@ def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAud
     return [_chained(row) for row in conn.execute(query)]
 
 
-def verify(conn: Connection, *, key: bytes) -> ChainReport:
-    """Check every link of the chain, its end, and that the head was written by us."""
+def verify(conn: Connection, *, key: bytes, written: int = 0) -> ChainReport:
+    """
+    Check every link of the chain, its end, and that the head was written by us.
+
+    Args:
+        conn: A reading connection.
+        key: The key of the chain.
+        written: Number of an event known to be written: a log that ends before it was turned back, even if an
+            old head that once was ours was put in place.
+    """
     row = conn.execute(select(audit_head)).first()
-    number, head_hash = (0, GENESIS) if row is None else (row.number, row.hash)
-    if row is None and conn.execute(select(signing_keys.c.kid)).first() is not None:
-        # The first thing that a Server writes down is that it made a signing key.
-        return ChainReport(
-            ok=False,
-            checked=0,
-            head_number=0,
-            head_hash=GENESIS,
-            first_bad=1,
-            problem="The whole log was removed.",
-        )
-    if row is not None and not hmac.compare_digest(row.mac, _head_mac(number, head_hash, key)):
-        return ChainReport(
-            ok=False,
-            checked=0,
-            head_number=0,
-            head_hash=GENESIS,
-            problem="The record of the last event was changed.",
-        )
-    return verify_chain(_iterate(conn), key=key, expected_head=(number, head_hash))
+    if row is None:
+        return _unsound("The record of the last event was removed.")
+    if not _is_ours(row, key):
+        return _unsound("The record of the last event was changed.")
+    report = verify_chain(_iterate(conn), key=key, expected_head=(row.number, row.hash))
+    if report.ok and report.head_number < written:
+        problem = f"The log ends at event {report.head_number}, but event {written} was written."
+        return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)
+    return report
+
+
+def _unsound(problem: str) -> ChainReport:
+    return ChainReport(ok=False, checked=0, head_number=0, head_hash=GENESIS, problem=problem)
 
 
 def _iterate(conn: Connection) -> Iterator[ChainedAuditEvent]:
@@ -102,9 +133,8 @@ def _iterate(conn: Connection) -> Iterator[ChainedAuditEvent]:
     return map(_chained, rows)
 
 
-def _head(conn: Connection) -> tuple[int, bytes]:
-    row = conn.execute(select(audit_head)).first()
-    return (0, GENESIS) if row is None else (row.number, row.hash)
+def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:
+    return hmac.compare_digest(row.mac, _head_mac(row.number, row.hash, key))
 
 
 def _head_mac(number: int, head_hash: bytes, key: bytes) -> bytes:

@@ -3,12 +3,14 @@
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lyftdata.store.errors import StoreError
@@ -28,11 +30,17 @@ def make_engine(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as error:
         raise StoreError("The database URL cannot be read.") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise StoreError("This version keeps its state in SQLite files only.")
-    _make_private(Path(parsed.database))
+    if _file_of(parsed) is None:
+        raise StoreError(
+            "This version keeps its state in SQLite files only.",
+            hint="Give sqlite:////absolute/path, without options.",
+        )
     engine = create_engine(
-        parsed, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}, pool_size=4
+        parsed,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_size=4,
+        # Errors reach logs: digests and password hashes in their parameters must not.
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -41,12 +49,12 @@ def make_engine(url: str) -> Engine:
 
 def lock_database(engine: Engine) -> int | None:
     """
-    Keep every other Server off an SQLite database; return what holds the lock until it is closed.
+    Keep every other Server off an SQLite database, and everybody else; return what holds the lock.
 
     Admission answers from memory: two Servers on one file would not hear of each other's revocations.
 
     Raises:
-        StoreError: Another Server is using it.
+        StoreError: Another Server is using it, or the file cannot be made or kept private.
     """
     if engine.dialect.name != "sqlite":
         return None
@@ -63,6 +71,13 @@ def lock_database(engine: Engine) -> int | None:
             f"Another Server is using the database {engine.url.database}.",
             hint="Stop it, or give this one a LYFTDATA_STAGING_DIR of its own.",
         ) from error
+    try:
+        # Not before the lock: closing any descriptor of a file drops all locks that this process has on it (POSIX),
+        # SQLite's own too, if a store of this process had it open.
+        _make_private(Path(str(engine.url.database)))
+    except StoreError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -75,6 +90,34 @@ def unlock_database(lock: int | None) -> None:
 def for_reading(engine: Engine) -> Engine:
     """Return the same engine for connections that only read, and so need not wait for the writer."""
     return engine.execution_options(**{_READING: True})
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """
+    Give a connection in one transaction in which tables may be altered: all of it is kept, or nothing.
+
+    SQLite alters a table by copying it and dropping the old one, and dropping it deletes its rows first: with
+    foreign keys enforced, everything that hangs on them would go too. They are checked at the end instead.
+    """
+    with engine.connect() as conn:
+        # Off the pool, so that closed is closed: no later transaction runs without foreign keys.
+        conn.detach()
+        if engine.dialect.name == "sqlite":
+            # Past SQLAlchemy, which would begin a transaction first; inside of one this does nothing.
+            _sqlite(conn).execute("PRAGMA foreign_keys=OFF").close()
+        with conn.begin():
+            yield conn
+            if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise StoreError(
+                    "After the upgrade rows would be without what they belong to; nothing was changed."
+                )
+
+
+def in_transaction(conn: Connection) -> bool:
+    """Return whether the database still knows of our transaction; SQLite ends it by itself when a disk is full."""
+    # PostgreSQL ends none by itself: there, undoing the savepoint fails if the transaction cannot go on.
+    return conn.dialect.name != "sqlite" or _sqlite(conn).in_transaction
 
 
 def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
@@ -94,22 +137,44 @@ def upsert(
     conn.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
 
 
+def _file_of(url: URL) -> str | None:
+    """Return the file that a URL means, or None if it is memory, a second URL inside of it, or not SQLite at all."""
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"} or url.query or not url.database:
+        return None
+    return None if url.database == ":memory:" or url.database.startswith("file:") else url.database
+
+
 def _make_private(file: Path) -> None:
-    """Create the database file for its owner alone; SQLite gives its -wal and -shm files the same mode."""
+    """Keep the database file to its owner alone; SQLite gives its -wal and -shm files the same mode."""
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"The database {file} cannot be opened: {error.strerror}.") from error
+    try:
+        # A copy put back from a backup has the mode that the umask gave it.
+        os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        raise StoreError(f"The database {file} cannot be kept private: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+def _sqlite(conn: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", conn.connection.dbapi_connection)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not begin transactions by itself: it would do so late and deferred, and SAVEPOINT would
-    # not work as SQLAlchemy expects. `_begin_sqlite` begins them outright.
+    # not work as SQLAlchemy expects. `_begin_sqlite` begins them outright. The same on every Python: from 3.12 there
+    # is `autocommit=False` as well, but it begins deferred, and a deferred writer can fail half-way.
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
         # FULL, not NORMAL: what was acknowledged must survive a power cut, not only a crash of the program.
         "synchronous=FULL",
+        # macOS answers an ordinary fsync before the disk has it; elsewhere this changes nothing.
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
         "foreign_keys=ON",
         "trusted_schema=OFF",
         # Deleted rows are overwritten: what was removed is gone from the file too.

@@ -11,6 +11,7 @@ needs no lock (docs/decisions/0002).
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -37,14 +38,15 @@ OnChange = Callable[[Sequence[Change]], None]
 class WriteTx:
     """What an operation may do inside the writer's transaction."""
 
-    def __init__(self, conn: Connection, audit_key: bytes) -> None:
+    def __init__(self, conn: Connection, *, head: audit.Head, audit_key: bytes) -> None:
         self.conn = conn
         self.changes: list[Change] = []
+        self.head = head
         self._audit_key = audit_key
 
     def audit(self, event: AuditEvent) -> None:
         """Append an event to the chain; it is durable together with what it tells of."""
-        audit.append(self.conn, event, key=self._audit_key)
+        self.head = audit.append(self.conn, event, head=self.head, key=self._audit_key)
 
     def changed(self, change: Change) -> None:
         """Say what this operation changes; told on after the commit."""
@@ -59,7 +61,7 @@ class _Job(Generic[T]):
         self.loop = loop
         self.future: asyncio.Future[T] = loop.create_future()
         self.result: T | None = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.changes: list[Change] = []
 
     def settle(self) -> None:
@@ -76,9 +78,16 @@ class Store:
     """The database behind one writer thread and a few reader threads; made by `open`, ended by `close`."""
 
     def __init__(
-        self, engine: Engine, *, audit_key: bytes, on_change: OnChange | None, lock: int | None
+        self,
+        engine: Engine,
+        *,
+        head: audit.Head,
+        audit_key: bytes,
+        on_change: OnChange | None,
+        lock: int | None,
     ) -> None:
         self._engine = engine
+        self._head = head
         self._lock = lock
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
@@ -107,14 +116,14 @@ class Store:
         lock = None
         try:
             lock = dialect.lock_database(engine)
-            migrate.upgrade(engine)
+            head = _prepare(engine, audit_key)
         except BaseException as error:
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
                 raise StoreError(f"The database cannot be used: {error.orig}.") from error
             raise
-        return cls(engine, audit_key=audit_key, on_change=on_change, lock=lock)
+        return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock)
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
@@ -137,13 +146,16 @@ class Store:
         Run a reading operation on a connection of its own.
 
         Raises:
-            StoreError: The database failed.
+            StoreError: The database failed, or the store is closed.
         """
+        if self._closing:
+            raise StoreError("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, op)
 
     async def verify_audit(self) -> ChainReport:
         """Check every link of the audit chain, and its end."""
-        return await self.read(lambda conn: audit.verify(conn, key=self._audit_key))
+        written = self._head.number
+        return await self.read(lambda conn: audit.verify(conn, key=self._audit_key, written=written))
 
     async def close(self) -> None:
         """Finish what is queued, then close every connection; closing twice is closing once."""
@@ -151,8 +163,12 @@ class Store:
             return
         self._closing = True
         self._jobs.put(None)
-        await asyncio.to_thread(self._writer.join)
-        await asyncio.to_thread(self._readers.shutdown)
+        # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.
+        await asyncio.shield(asyncio.to_thread(self._finish))
+
+    def _finish(self) -> None:
+        self._writer.join()
+        self._readers.shutdown()
         self._engine.dispose()
         dialect.unlock_database(self._lock)
 
@@ -160,8 +176,8 @@ class Store:
         try:
             with self._reading.connect() as conn:
                 return op(conn)
-        except DBAPIError as error:
-            raise StoreError(f"The database failed: {error.orig}.") from error
+        except (DBAPIError, StopIteration) as error:
+            raise _translated(error) from error
 
     def _write_forever(self) -> None:
         while (jobs := self._next_group()) is not None:
@@ -188,29 +204,37 @@ class Store:
     def _run_group(self, jobs: "list[_Job[Any]]") -> None:
         try:
             with self._engine.begin() as conn:
+                head = self._head
                 for job in jobs:
-                    self._run_one(conn, job)
+                    head = self._run_one(conn, job, head)
+                if head != self._head:
+                    audit.write_head(conn, head, key=self._audit_key)
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
-            failure = _translated(error)
             for job in jobs:
                 # What was run in this group is rolled back with it, so nobody may be told that it was done.
-                job.error = job.error or failure
+                job.error = job.error or _translated(error)
                 job.changes = []
+        else:
+            self._head = head
         self._hand_back(jobs)
 
-    def _run_one(self, conn: Connection, job: "_Job[Any]") -> None:
-        tx = WriteTx(conn, self._audit_key)
+    def _run_one(self, conn: Connection, job: "_Job[Any]", head: audit.Head) -> audit.Head:
+        """Run one operation in a savepoint; return where the audit chain ends then."""
+        tx = WriteTx(conn, head=head, audit_key=self._audit_key)
+        savepoint = conn.begin_nested()
         try:
-            with conn.begin_nested():
-                job.result = job.op(tx)
-        except DBAPIError as error:
-            if error.connection_invalidated:
+            job.result = job.op(tx)
+            savepoint.commit()
+        except Exception as error:  # its own caller gets it; the others of the group go on
+            if not dialect.in_transaction(conn):
+                # A full disk makes SQLite end the whole transaction by itself. Going on would run the rest outside
+                # of any, and the commit would do nothing, and say nothing, for those who ran before.
                 raise
+            savepoint.rollback()
             job.error = _translated(error)
-        except Exception as error:  # noqa: BLE001 - its own caller gets it; the others of the group go on
-            job.error = error
-        else:
-            job.changes = tx.changes
+            return head
+        job.changes = tx.changes
+        return tx.head
 
     def _hand_back(self, jobs: "list[_Job[Any]]") -> None:
         """Tell the event loop of the whole group at once: first the changes, then the callers."""
@@ -218,7 +242,8 @@ class Store:
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, group in by_loop.items():
-            if not loop.is_closed():
+            # A loop that was closed meanwhile has nobody left to tell; the writer goes on for the others.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._settle, group)
 
     def _settle(self, jobs: "list[_Job[Any]]") -> None:
@@ -231,9 +256,24 @@ class Store:
                 job.settle()
 
 
-def _translated(error: BaseException) -> BaseException:
+def _prepare(engine: Engine, audit_key: bytes) -> audit.Head:
+    """Bring the schema up to date and find the end of the audit chain, in one transaction."""
+    with dialect.migrating(engine) as conn:
+        if migrate.upgrade(conn):
+            audit.begin(conn, key=audit_key)
+        return audit.load_head(conn, key=audit_key)
+
+
+def _translated(error: BaseException) -> Exception:
+    """Return what a caller is to be told; a new exception for each, since each is raised in a task of its own."""
     if isinstance(error, DBAPIError):
-        failure = StoreError(f"The database failed: {error.orig}.")
-        failure.__cause__ = error
-        return failure
-    return error
+        failure: Exception = StoreError(f"The database failed: {error.orig}.")
+    elif isinstance(error, StopIteration):
+        # A future refuses to carry it, and whoever waits would wait for ever (PEP 479 does the same).
+        failure = RuntimeError("an operation raised StopIteration")
+    elif isinstance(error, Exception):
+        return error
+    else:
+        failure = StoreError("The operation was broken off.")
+    failure.__cause__ = error
+    return failure

@@ -6,34 +6,36 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from lyftdata.store.errors import StoreError
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(conn: Connection) -> bool:
     """
-    Bring the schema to this program's version, in one transaction.
+    Bring the schema to this program's version, in the caller's transaction; return whether the database was empty.
 
     Raises:
         StoreError: The database was written by a newer version of this program.
     """
     config = _config()
-    with engine.begin() as conn:
-        _check_known(conn, config)
-        config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+    current = MigrationContext.configure(conn).get_current_revision()
+    _check_known(current, config)
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+    return current is None
 
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(resources.files("lyftdata.store") / "migrations"))
+    # The per cent sign means something to the parser of configurations, and nothing in a path.
+    script_location = str(resources.files("lyftdata.store") / "migrations").replace("%", "%%")
+    config.set_main_option("script_location", script_location)
     config.set_main_option("path_separator", "os")
     return config
 
 
-def _check_known(conn: Connection, config: Config) -> None:
-    current = MigrationContext.configure(conn).get_current_revision()
+def _check_known(current: str | None, config: Config) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         raise StoreError(

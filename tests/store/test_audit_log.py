@@ -1,0 +1,199 @@
+"""The audit log by the eyes of whoever can write to the database but does not have the key."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+
+import pytest
+from tests.builders import event, worker
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.store import Store, StoreError, audit, workers
+
+CUT_TWO = "DELETE FROM audit_events WHERE number > 3"
+HEAD_BACK = "UPDATE audit_head SET number = 3, hash = (SELECT hash FROM audit_events WHERE number = 3)"
+NO_EVENTS = "DELETE FROM audit_events"
+NO_HEAD = "DELETE FROM audit_head"
+
+
+@pytest.fixture
+def tamper(database_url: str) -> Callable[..., None]:
+    """Return a function that runs SQL behind the store's back."""
+
+    def run(*statements: str) -> None:
+        raw = sqlite3.connect(database_url.removeprefix("sqlite:///"))
+        with raw:
+            for statement in statements:
+                raw.execute(statement)
+        raw.close()
+
+    return run
+
+
+@pytest.fixture
+async def log(store: Store) -> Store:
+    """Return a store with a log of five events."""
+    for n in range(5):
+        await write_event(store, n)
+    return store
+
+
+async def write_event(store, n=0):
+    """Append one event."""
+    await store.write(lambda tx: tx.audit(event(details={"n": str(n)})))
+
+
+async def reopened(store, database_url):
+    """Close a store and open its database again."""
+    await store.close()
+    return Store.open(database_url, audit_key=AUDIT_KEY)
+
+
+TAMPERINGS = pytest.mark.parametrize(
+    "statements",
+    [
+        (CUT_TWO,),
+        (CUT_TWO, HEAD_BACK),
+        (NO_EVENTS,),
+        (NO_EVENTS, NO_HEAD),
+        ("DELETE FROM audit_events WHERE number = 1",),
+        ("UPDATE audit_events SET actor = 'operator:eve' WHERE number = 2",),
+        ("UPDATE audit_events SET hash = previous, previous = hash WHERE number = 3",),
+        (
+            "INSERT INTO audit_events SELECT 6, at, actor, action, subject, address, details, hash, previous"
+            " FROM audit_events WHERE number = 5",
+        ),
+    ],
+)
+
+
+@TAMPERINGS
+async def test_the_next_event_does_not_close_a_gap(log, tamper, statements):
+    """Tampering is found even after the Server, still running, has written further events."""
+    tamper(*statements)
+    assert not (await log.verify_audit()).ok
+
+    for n in range(3):
+        try:
+            await write_event(log, n)
+        except StoreError:
+            # Somebody put an event where the next one belongs: it is not overwritten.
+            assert "INSERT" in statements[0]
+
+    assert not (await log.verify_audit()).ok
+
+
+@TAMPERINGS
+async def test_neither_does_a_restart(log, tamper, database_url, statements):
+    """Tampering with a stopped Server's file is found after its start, and stays found however much is written."""
+    await log.close()
+    tamper(*statements)
+    again = Store.open(database_url, audit_key=AUDIT_KEY)
+    found = [(await again.verify_audit()).ok]
+    for n in range(3):
+        await write_event(again, n)
+        found.append((await again.verify_audit()).ok)
+    again = await reopened(again, database_url)
+    found.append((await again.verify_audit()).ok)
+    await again.close()
+
+    assert not any(found)
+
+
+async def test_a_head_that_was_removed_or_changed_is_told_for_ever(log, tamper, database_url):
+    """With all events in place, a head that the Server did not write is told of, and not made good by the next."""
+    await log.close()
+    for statement in (NO_HEAD, "UPDATE audit_head SET mac = zeroblob(32)"):
+        tamper(statement)
+        again = Store.open(database_url, audit_key=AUDIT_KEY)
+        await write_event(again)
+        report = await again.verify_audit()
+        await again.close()
+        assert not report.ok
+        assert "record of the last event" in report.problem
+
+
+async def test_an_old_head_put_back_is_found_while_the_server_runs(log, tamper, database_url):
+    """A head that once was ours, with just its events, does not pass: the Server knows that it wrote more."""
+    file = database_url.removeprefix("sqlite:///")
+    raw = sqlite3.connect(file)
+    number, digest, mac = raw.execute("SELECT number, hash, mac FROM audit_head").fetchone()
+    raw.close()
+    await write_event(log, 5)
+
+    tamper(
+        "DELETE FROM audit_events WHERE number > 5",
+        f"UPDATE audit_head SET number = {number}, hash = x'{digest.hex()}', mac = x'{mac.hex()}'",
+    )
+
+    report = await log.verify_audit()
+    assert (report.ok, report.first_bad) == (False, 6)
+    assert report.problem == "The log ends at event 5, but event 6 was written."
+
+
+async def test_the_wrong_key_finds_fault(log, database_url):
+    """A log that was made with another key does not verify."""
+    await log.close()
+    other = Store.open(database_url, audit_key=b"b" * 32)
+    report = await other.verify_audit()
+    await other.close()
+
+    assert not report.ok
+
+
+async def test_an_empty_log_is_whole_and_goes_on_after_a_restart(store, database_url):
+    """A new database verifies; events of several runs make one chain."""
+    assert (await store.verify_audit()).ok
+    await write_event(store, 1)
+    again = await reopened(store, database_url)
+    await write_event(again, 2)
+    report = await again.verify_audit()
+    await again.close()
+
+    assert (report.ok, report.checked) == (True, 2)
+
+
+async def test_the_events_of_one_that_failed_leave_no_gap(store):
+    """In one group: what a failing operation wrote to the log is gone, and the next event takes its number."""
+
+    def failing(tx):
+        tx.audit(event("never.happened"))
+        tx.audit(event("never.happened"))
+        raise ConflictError("no", "no")
+
+    def twice(tx):
+        tx.audit(event("first"))
+        tx.audit(event("second"))
+
+    go_on = threading.Event()
+    held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(10)))
+    outcomes = asyncio.gather(*map(store.write, (twice, failing, twice)), return_exceptions=True)
+    await asyncio.sleep(0)
+    go_on.set()
+    await held
+    await outcomes
+
+    events = await store.read(lambda conn: audit.events_after(conn, after=0, limit=10))
+    assert [(e.number, e.event.action) for e in events] == [
+        (1, "first"),
+        (2, "second"),
+        (3, "first"),
+        (4, "second"),
+    ]
+    assert (await store.verify_audit()).ok
+
+
+async def test_a_decision_and_its_event_are_kept_together_or_not_at_all(store):
+    """If the event cannot be written, neither is what it tells of."""
+
+    def op(tx):
+        workers.insert_worker(tx, worker("w-1"), unique_name=True)
+        tx.audit(event(details={"n": object()}))  # nothing that can be written down
+
+    with pytest.raises(TypeError):
+        await store.write(op)
+
+    assert await store.read(lambda conn: workers.find_worker(conn, "w-1")) is None
+    assert (await store.verify_audit()).checked == 0
