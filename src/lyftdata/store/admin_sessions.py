@@ -13,7 +13,7 @@ from lyftdata.store.schema import admin_sessions
 
 def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
     """Add a session."""
-    tx.conn.execute(insert(admin_sessions).values(to_row(record)))
+    tx.conn.execute(insert(admin_sessions), to_row(record))
 
 
 def delete_session(tx: WriteTx, session_id: str) -> None:

@@ -112,7 +112,7 @@ def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
     row = to_row(record)
     worker_ids = row.pop("worker_ids")
     try:
-        tx.conn.execute(insert(api_keys).values(row))
+        tx.conn.execute(insert(api_keys), row)
     except IntegrityError as error:
         raise ConflictError(
             "api_key_name_taken", f"The API key '{record.name}' was issued or rotated at this very moment."

@@ -68,7 +68,7 @@ def append(conn: Connection, event: AuditEvent, *, head: Head, key: bytes) -> He
     number = head.number + 1
     digest = chain_hash(event, number=number, previous=head.hash, key=key)
     row = to_row(event) | {"number": number, "previous": head.hash, "hash": digest}
-    conn.execute(insert(audit_events).values(row))
+    conn.execute(insert(audit_events), row)
     return Head(number, digest, sound=head.sound)
 
 

@@ -13,7 +13,7 @@ from lyftdata.store.schema import operators
 def insert_operator(tx: WriteTx, record: OperatorRecord) -> None:
     """Add an operator; raises ConflictError `operator_name_taken`."""
     try:
-        tx.conn.execute(insert(operators).values(to_row(record)))
+        tx.conn.execute(insert(operators), to_row(record))
     except IntegrityError as error:
         raise ConflictError(
             "operator_name_taken", f"There is an operator '{record.name}' already."

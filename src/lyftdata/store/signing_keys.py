@@ -18,7 +18,7 @@ def all_signing_keys(conn: Connection) -> list[SigningKeyRecord]:
 
 def insert_signing_key(tx: WriteTx, record: SigningKeyRecord) -> None:
     """Add a key."""
-    tx.conn.execute(insert(signing_keys).values(to_row(record)))
+    tx.conn.execute(insert(signing_keys), to_row(record))
 
 
 def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:

@@ -43,7 +43,7 @@ def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> No
     if unique_name:
         ensure_name_free(tx.conn, record.name)
     try:
-        tx.conn.execute(insert(workers).values(to_row(record)))
+        tx.conn.execute(insert(workers), to_row(record))
     except IntegrityError as error:
         raise ConflictError(
             "worker_id_taken", "There is a Worker with this ID or identity key already."
