@@ -38,6 +38,20 @@ def test_the_command_line_starts_light():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_without_the_server_installed_it_says_how_to_install_it():
+    """`run server` where only the Worker is installed is one clear message, and exit 1."""
+    program = (
+        "import sys\nfor name in ('fastapi', 'sqlalchemy', 'argon2'): sys.modules[name] = None\n"
+        "from lyftdata.cli.main import run\nsys.exit(run(['run', 'server']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "pip install 'lyftdata[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_worker_host_needs_no_server():
     """The agent, the command line and the token command import without the Server's libraries."""
     absent = ("sqlalchemy", "fastapi", "starlette", "uvicorn", "alembic", "argon2", "prometheus_client")

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import click
 
-from lyftdata.cli.run import server_table
+from lyftdata.cli.run import require_server
 from lyftdata.core.api_keys import generate_base62
 from lyftdata.core.enrollment import generate_enrollment_key
 from lyftdata.core.errors import LyftdataError
@@ -60,7 +60,7 @@ def quickstart(directory: Path | None) -> None:
     Example:
       lyftdata quickstart
     """
-    server_table()
+    require_server()
     click.echo("lyftdata quickstart: a Server and one Worker of each strategy.\n")
     with _terminated_like_ctrl_c(), _workplace(directory) as place, contextlib.ExitStack() as started:
         try:

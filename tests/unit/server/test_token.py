@@ -51,6 +51,21 @@ async def test_private_key_jwt(server):
     assert (await server.verify(answer.json()["access_token"])).headers["x-lyftdata-worker-id"] == worker_id
 
 
+@pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
+async def test_either_algorithm_signs(opened, algorithm):
+    """The operator chooses what signs; the JWKS and discovery say which, and the Server takes its own tokens."""
+    async with opened(LYFTDATA_SIGNING_ALGORITHM=algorithm) as server:
+        worker_id, key = await server.enrolled()
+        token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+
+        assert (await server.verify(token)).status_code == 204
+        (jwk,) = (await server.http.get("/.well-known/jwks.json")).json()["keys"]
+        assert (jwk["alg"], jwk["use"], "d" in jwk) == (algorithm, "sig", False)
+        openid = (await server.http.get("/.well-known/openid-configuration")).json()
+        assert openid["id_token_signing_alg_values_supported"] == [algorithm]
+        assert openid["issuer"] == openid["token_endpoint"].removesuffix("/oauth2/token")
+
+
 async def test_one_key_serves_many_workers(server, admin):
     """A key that is not tied to Workers is re-used; one that is, works for those alone."""
     shared = await issue(server, admin)
