@@ -10,7 +10,6 @@ import click
 
 from lyftdata.core.settings import Setting
 
-
 _SERVER_LIBRARIES = (
     "alembic",
     "argon2",
