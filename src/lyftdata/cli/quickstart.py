@@ -179,14 +179,17 @@ class _Quickstart:
 
     def _say_what_next(self) -> None:
         at = "" if self._port == _PORT else f" --url {self._url}"
+        # In a checkout the program is not on the PATH: say what can be pasted.
+        program = "lyftdata" if shutil.which("lyftdata") else sys.argv[0]
         click.echo(
             f"""
 Try, in another terminal:
-  lyftdata login admin{at}
-  lyftdata workers list{at}
-  lyftdata workers disable {_API_KEY_WORKER}{at}      and see it stop here; `enable` brings it back
-  LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong lyftdata run worker{at}
-                                       a stranger is refused; `lyftdata refusals list{at}` says why
+  {program} login admin{at}
+  {program} workers list{at}
+  {program} workers disable {_API_KEY_WORKER}{at}
+      and see it stop here; `enable` brings it back by itself
+  LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong {program} run worker{at}
+      a stranger is refused; `{program} refusals list{at}` says why
 Logs: {self._place}/*.log     Ctrl-C ends it all.
 """
         )
