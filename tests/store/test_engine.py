@@ -284,6 +284,18 @@ async def test_a_database_that_is_none_is_told(tmp_path):
     assert not list(tmp_path.glob("x.db*"))
 
 
+async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
+    """A directory named with a question mark, a per cent sign or a hash is a directory."""
+    from sqlalchemy import URL
+
+    place = tmp_path / "a?b=c%20d#e"
+    place.mkdir()
+    store = Store.open(URL.create("sqlite", database=str(place / "s.db")), audit_key=AUDIT_KEY)
+    await store.close()
+
+    assert (place / "s.db").exists()
+
+
 async def test_one_server_a_database(store, database_url):
     """A second Server on the same file would not hear of the first one's revocations: it is refused."""
     with pytest.raises(StoreError, match="Another Server"):

@@ -5,7 +5,7 @@ Called in the event loop after the commit and before the operator is answered: w
 Worker's session is already over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
@@ -17,6 +17,7 @@ from lyftdata.core.refusals import (
     WorkerDisabledError,
 )
 from lyftdata.core.tokens import parse_credential
+from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.directory import Directory
 from lyftdata.server.events import Event, Events
@@ -24,6 +25,8 @@ from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.sessions import Directive, Session, Sessions
 from lyftdata.server.traces import TraceLog
 from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
+
+_log = get_logger(__name__)
 
 _RENEW = Directive(kind="renew", reason="Name or labels have changed.")
 
@@ -57,11 +60,17 @@ class Effects:
         }
         self._directory.apply(changes)
         for change in changes:
-            match change:
-                case WorkerChanged(worker_id=worker_id):
-                    self._worker_changed(worker_id, before[worker_id])
-                case ApiKeyChanged(public_id=public_id):
-                    self._key_changed(public_id)
+            try:
+                self._carry(change, before)
+            except Exception:  # noqa: BLE001 - the other changes of the commit must take effect all the same
+                _log.exception("a change took no effect on what is connected")
+
+    def _carry(self, change: Change, before: Mapping[str, WorkerRecord | None]) -> None:
+        match change:
+            case WorkerChanged(worker_id=worker_id):
+                self._worker_changed(worker_id, before[worker_id])
+            case ApiKeyChanged(public_id=public_id):
+                self._key_changed(public_id)
 
     def presence_changed(self, worker_id: str) -> None:
         """Tell listeners that a Worker came online or went offline."""

@@ -61,7 +61,7 @@ class Passwords:
     def _verify(self, password: Secret, password_hash: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password.reveal())
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return False
 
 
@@ -76,5 +76,8 @@ def check_new_password(password: Secret, *, operator: str) -> None:
         raise InvalidInputError(
             "password", f"must have {MIN_PASSWORD_LENGTH} to {_MAX_PASSWORD_LENGTH} characters"
         )
+    if not password.reveal().isprintable():
+        # Lone halves of characters cannot be hashed, and what cannot be typed locks its owner out.
+        raise InvalidInputError("password", "must have printable characters only")
     if operator.lower() in password.reveal().lower() and len(password) < len(operator) + MIN_PASSWORD_LENGTH:
         raise InvalidInputError("password", "must not be made of the operator's name")

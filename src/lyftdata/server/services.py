@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
+from sqlalchemy import URL
 
 from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
 from lyftdata.core.errors import LyftdataError
@@ -92,7 +93,8 @@ async def open_services(
         if effects is not None:
             effects.on_change(changes)
 
-    url = settings.database_url or f"sqlite:///{settings.staging_dir / 'lyftdata.db'}"
+    # Built from its parts: a directory's name may hold what means something in a URL.
+    url = settings.database_url or URL.create("sqlite", database=str(settings.staging_dir / "lyftdata.db"))
     audit_key = derive_key(secret_key, purpose="audit chain")
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
     try:
@@ -175,7 +177,7 @@ async def _assemble(
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
         operators=operators,
-        warnings=warnings_of(settings, issuer, enrollment_keys),
+        warnings=warnings_of(settings, issuer, enrollment_keys) + audit_warnings(store),
         first_password=await operators.ensure_first(settings.admin_init_password),
     )
 
@@ -213,6 +215,13 @@ def warnings_of(settings: ServerSettings, issuer: str, keys: Sequence[AcceptedKe
             "Auto-enrolled Workers check that this is the address they were given."
         )
     return warnings
+
+
+def audit_warnings(store: Store) -> list[str]:
+    """Return what is wrong with the end of the audit log, a sentence; whether the rest fits, `verify` says."""
+    if store.audit_is_sound:
+        return []
+    return ["The audit log's record of its last event was removed or changed; see: lyftdata audit verify"]
 
 
 @contextlib.asynccontextmanager

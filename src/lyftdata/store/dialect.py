@@ -19,7 +19,7 @@ _BUSY_TIMEOUT_S = 30
 _READING = "lyftdata_reading"
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str | URL) -> Engine:
     """
     Return an engine for a URL.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Self, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
@@ -99,7 +99,7 @@ class Store:
         self._writer.start()
 
     @classmethod
-    def open(cls, url: str, *, audit_key: bytes, on_change: OnChange | None = None) -> Self:
+    def open(cls, url: str | URL, *, audit_key: bytes, on_change: OnChange | None = None) -> Self:
         """
         Open a database, bringing its schema up to date first.
 
@@ -151,6 +151,11 @@ class Store:
         if self._closing:
             raise StoreError("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, op)
+
+    @property
+    def audit_is_sound(self) -> bool:
+        """Return whether the end of the audit log was as we had left it when the database was opened."""
+        return self._head.sound
 
     async def verify_audit(self) -> ChainReport:
         """Check every link of the audit chain, and its end."""

@@ -535,3 +535,65 @@ async def test_the_clock_is_not_needed_to_be_monotonic(server, press):
 
     assert (await server.token_by_key(*press)).status_code == 200
     assert (await server.verify(token)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/login", b'{"username": "\\ud800", "password": "\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800"}'),
+        ("/api/login", b'{"username": "\\u0000", "password": "\\u0000"}'),
+        ("/api/login", b"[" * 30_000),
+        ("/api/login", b'{"username": ' + b'{"a":' * 10_000),
+        ("/api/workers", b'{"name": "\\ud800"}'),
+        ("/api/workers", b'{"name": "w", "labels": {"\\ud800": "\\udfff"}}'),
+        ("/api/workers", b'{"name": "w", "id": null, "labels": null}'),
+        ("/api/api-keys", b'{"name": "\\u0000\\u0000\\u0000\\u0000\\u0000"}'),
+        ("/api/api-keys", b'{"name": "some-key", "expires_in_s": 1e308}'),
+        ("/api/operators", b'{"name": "\\ud800", "role": "admin"}'),
+        (
+            "/api/operators",
+            b'{"name": "ada", "role": "admin", "password": "\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800\\ud800"}',
+        ),
+        ("/api/me/password", b'{"current_password": "\\ud800", "new_password": "\\ud800"}'),
+    ],
+)
+async def test_no_body_makes_the_server_fail(server, admin, path, body):
+    """Lone surrogates, null characters, endless nesting, numbers out of reach: refused, never a 5xx."""
+    answer = await server.http.post(path, content=body, headers=admin | {"Content-Type": "application/json"})
+
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["q=%00", "q=%ff", "label=%00%3D", "after=%00", "limit=99999999999999999999", "limit=-1", "status=x"],
+)
+async def test_no_query_makes_the_server_fail(server, admin, query):
+    """Odd bytes and numbers in a query are an empty list or a clear refusal."""
+    assert (await server.http.get(f"/api/workers?{query}", headers=admin)).status_code in {200, 422}
+
+
+@pytest.mark.parametrize("part", ["%00", "%ff", "..%2f..", "a" * 5000, "%0d%0aX: y"])
+async def test_no_path_makes_the_server_fail(server, admin, part):
+    """Odd IDs, names and references are not found, and nothing else."""
+    for path in ("workers", "api-keys", "refusals"):
+        assert (await server.http.get(f"/api/{path}/{part}", headers=admin)).status_code in {400, 404}
+
+
+async def test_a_log_that_was_cut_is_told_at_the_start(opened, tmp_path):
+    """Whoever removes the record of the last event while the Server is down is found out at its next start."""
+    import sqlite3
+
+    async with opened():
+        pass
+    raw = sqlite3.connect(tmp_path / "staging" / "lyftdata.db")
+    with raw:
+        raw.execute("DELETE FROM audit_head")
+    raw.close()
+
+    async with opened() as server:
+        admin = await server.sign_in()
+        warnings = (await server.http.get("/api/server", headers=admin)).json()["warnings"]
+        assert any("audit verify" in warning for warning in warnings)
+        assert not (await server.http.get("/api/audit/verify", headers=admin)).json()["ok"]
