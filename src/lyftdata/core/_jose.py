@@ -44,6 +44,9 @@ def split_unverified(unverified: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise JwsError("It is not a compact JWS.")
     decoded = [_decode(part) for part in parts]
     header, claims = _object(decoded[0]), _object(decoded[1])
+    # Other types than text would surprise whoever compares them later: here they are simply no token.
+    if not all(isinstance(value, str) for value in header.values()):
+        raise JwsError("Its header holds something that is no string.")
     forbidden = _FORBIDDEN_HEADERS & header.keys()
     if forbidden:
         raise JwsError(f"Its header holds {min(forbidden)}.")

@@ -6,6 +6,7 @@ that depended on the cause would tell an attacker which of two attempts failed f
 """
 
 import asyncio
+import re
 from datetime import datetime
 
 import msgspec
@@ -24,6 +25,7 @@ _log = get_logger(__name__)
 # What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
 _MOST_PENDING = 2_000
 _MOST_LIMITED_ADDRESSES = 10_000
+_API_KEY = re.compile(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]+")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -138,7 +140,8 @@ class RefusalLog:
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        claimed_worker = clean_text(refused.claimed_worker, 128)
+        # Whoever mixes up ID and key sends the key as a name: it must not stand in the log.
+        claimed_worker = clean_text(_API_KEY.sub("lyftdata_***", refused.claimed_worker), 128)
         if len(self._pending) < _MOST_PENDING:
             self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
             _log.info(

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import functools
 import ipaddress
 from collections.abc import Mapping
@@ -207,7 +206,7 @@ def basic_credentials(request: Request) -> tuple[str, str] | None:
         raise OAuthError("invalid_request", "Use one Authorization header, of scheme Basic.")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise OAuthError("invalid_request", "The Authorization header cannot be read.") from None
     client_id, separator, secret = decoded.partition(":")
     if not separator:

@@ -1,8 +1,10 @@
 """`POST /oauth2/token`: who gets a token, and what everybody else reads."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from tests.unit.core.forge import join
 from tests.unit.server.conftest import ASSERTION_TYPE
 
 from lyftdata.core.api_keys import generate_api_key
@@ -247,6 +249,7 @@ async def test_requests_that_break_the_protocol(server, form, error):
         ("{}", {"Content-Type": "application/json"}, 400),
         ("x" * 20_000, {}, 413),
         ("grant_type=client_credentials", {"Authorization": "Basic !!!"}, 400),
+        ("grant_type=client_credentials", {"Authorization": b"Basic \xe9\xe9"}, 400),
         ("grant_type=client_credentials", {"Authorization": "Basic bm9jb2xvbg=="}, 400),
         ("grant_type=client_credentials", {"Authorization": "Bearer x"}, 400),
         ("grant_type=client_credentials&client_secret=x&client_id=a", {"Authorization": "Basic YTpi"}, 400),
@@ -255,11 +258,35 @@ async def test_requests_that_break_the_protocol(server, form, error):
 )
 async def test_bodies_and_headers_that_cannot_be_read(server, content, headers, status):
     """Repeated parameters, wrong encodings, types and sizes, and two ways to authenticate are clear errors."""
-    given = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+    given: dict[str, Any] = {"Content-Type": "application/x-www-form-urlencoded"} | headers
     answer = await server.http.post("/oauth2/token", content=content, headers=given)
 
     assert answer.status_code == status
     assert answer.json()["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("odd", [[], {}, 5, None, True, [["x"]]])
+@pytest.mark.parametrize("member", ["typ", "alg", "kid"])
+async def test_an_odd_header_tells_nobody_apart(server, press, member, odd):
+    """A header member of the wrong type is a refusal like any other, for known and unknown Workers alike."""
+    worker_id, _ = await server.enrolled()
+    answers = []
+    for name in (worker_id, "w-nobody", press[0]):
+        header = {"alg": "ES256", "typ": "JWT"} | {member: odd}
+        answers.append(await server.token_by_assertion(join(header, {"sub": name, "iss": name}, bytes(64))))
+
+    assert {a.status_code for a in answers} == {401}
+    assert (await server.verify(join({"alg": "ES256", member: odd}, {}, bytes(64)))).status_code == 401
+
+
+async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
+    """Whoever mixes up ID and key finds neither the key nor its secret part in what operators read, or in the log."""
+    answer = await server.token_by_key(press[1], "press-01")
+    admin = await server.sign_in()
+    refusal = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
+
+    assert press[1][20:] not in refusal
+    assert "lyftdata_***" in refusal
 
 
 async def test_get_is_not_a_token_request(server):
