@@ -159,6 +159,19 @@ def test_heads_are_bounded(site):
     assert "Traceback" not in site.server.log
 
 
+def test_trailers_are_not_headers(site):
+    """What follows a chunked body neither authenticates a request nor fills the Server's memory."""
+    key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
+    bearer = host.done("token").strip().encode()
+    head = b"GET /auth/verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    assert b" 204 " not in talk(site.port, head, b"0\r\nAuthorization: Bearer " + bearer + b"\r\n\r\n")
+    flood = [b"X-Fill: " + b"a" * 1000 + b"\r\n"] * 100
+    talk(site.port, head.replace(b"close", b"keep-alive"), b"0\r\n", *flood)
+    assert site.server.alive()
+
+
 def test_a_chunked_body_without_end_is_cut_off(site):
     """A body's size is bounded although its length is not told."""
     head = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
+    ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
     ApiKeyRevokedError,
     RefusedError,
@@ -121,6 +122,8 @@ class Effects:
         if key is None or key.revoked_at is not None:
             name = "" if key is None else f"API key '{key.name}'."
             return ApiKeyRevokedError(name, claimed_worker=worker.id)
+        if key.expires_at is not None and self._clock() >= key.expires_at:
+            return ApiKeyExpiredError(f"API key '{key.name}'.", claimed_worker=worker.id)
         if not key.for_all_workers and worker.id not in key.worker_ids:
             return ApiKeyNotForWorkerError(f"API key '{key.name}'.", claimed_worker=worker.id)
         return None

@@ -319,6 +319,10 @@ class Operators:
 
         def op(tx: WriteTx) -> None:
             current = _get(tx, operator.name)
+            # Whoever changes their own password has proved the one that was in force when they asked. If it was
+            # reset meanwhile, because somebody else knew it, this must not undo that.
+            if keep_session is not None and current.password_hash != operator.password_hash:
+                raise LoginFailedError("The current password is wrong.")
             operators.replace_operator(
                 tx,
                 msgspec.structs.replace(

@@ -49,6 +49,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._start_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """
+        Take headers of the head only.
+
+        What follows a chunked body (trailers, RFC 9112, section 7.1.2) would be appended to the very list that the
+        application reads: unbounded, and a credential that came after the checks. None of our clients sends any.
+        """
+        if self._in_head:
+            super().on_header(name, value)
+        else:
+            self._refuse(_TOO_LARGE)
+
     def on_headers_complete(self) -> None:
         """Let the request through if its head is within the bound."""
         self._in_head = False

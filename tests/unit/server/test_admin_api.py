@@ -597,3 +597,26 @@ async def test_a_log_that_was_cut_is_told_at_the_start(opened, tmp_path):
         warnings = (await server.http.get("/api/server", headers=admin)).json()["warnings"]
         assert any("audit verify" in warning for warning in warnings)
         assert not (await server.http.get("/api/audit/verify", headers=admin)).json()["ok"]
+
+
+async def test_a_reset_is_not_undone_by_a_change_under_way(server, admin, monkeypatch):
+    """Somebody who knows the old password and is changing it just then does not keep the account."""
+    body = {"name": "ada", "role": "viewer", "password": "another long one"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    ada = await server.sign_in("ada", "another long one")
+    passwords = server.services.operators._passwords
+    real = passwords.hash
+    reset = {}
+
+    async def slow(password):
+        monkeypatch.setattr(passwords, "hash", real)
+        answer = await server.http.patch("/api/operators/ada", json={"reset_password": True}, headers=admin)
+        reset["password"] = answer.json()["password"]
+        return await real(password)
+
+    monkeypatch.setattr(passwords, "hash", slow)
+    change = {"current_password": "another long one", "new_password": "the attackers own"}
+    answer = await server.http.post("/api/me/password", json=change, headers=ada)
+
+    assert answer.status_code == 401
+    assert await server.sign_in("ada", reset["password"])
