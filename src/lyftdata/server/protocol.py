@@ -1,8 +1,8 @@
 """
-uvicorn's HTTP protocol with the bounds it leaves to a proxy: size and time of a request's head.
+uvicorn's HTTP protocol with the bounds it leaves to a proxy: size and time of what is not a body.
 
-A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers, or
-connections that never finish saying what they want.
+A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers or trailers,
+or connections that never finish saying what they want. The size and time of a body are its reader's to bound.
 """
 
 import asyncio
@@ -12,19 +12,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 32_768
 HEAD_WITHIN_S = 15.0
+REST_WITHIN_S = 15.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408)."""
+    """
+    Refuses a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
+
+    What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
+    its sender still sends is read for 15 seconds more, and then the connection is closed.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._held_bytes = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,11 +44,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to an unfinished head; the parser keeps a header until it is complete."""
-        self._head_bytes += len(data)
+        """Count what the parser has taken and not given out: it keeps a header or a trailer until that is complete."""
+        if self._refused:
+            return
+        self._held_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if self._held_bytes > MAX_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
+        elif self._timer is None and self.cycle is not None and self.cycle.response_complete:
+            # uvicorn has just cancelled its keep-alive timer because something came. Unless that was a request,
+            # nothing would ever close this connection.
+            self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.close)
 
     def on_message_begin(self) -> None:
         """Start counting anew with each request of the connection."""
@@ -64,6 +76,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the request through if its head is within the bound."""
         self._in_head = False
+        self._held_bytes = 0
         self._stop_timer()
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
@@ -72,11 +85,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a body only of a request that was let through."""
+        self._held_bytes = 0
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request only that was let through."""
+        self._held_bytes = 0
         if not self._refused:
             super().on_message_complete()
 
@@ -88,14 +103,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_head(self) -> None:
         self._in_head = True
-        self._head_bytes = 0
+        self._held_bytes = 0
         self._stop_timer()
-        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._refuse, _TOO_SLOW)
+        self._timer = self.loop.call_later(HEAD_WITHIN_S, self._refuse, _TOO_SLOW)
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, answer: bytes) -> None:
         self._refused = True

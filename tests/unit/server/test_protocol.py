@@ -1,0 +1,125 @@
+"""What strangers may make a connection hold, and for how long; over real sockets."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
+
+from lyftdata.server import protocol
+from lyftdata.server.protocol import MAX_HEAD_BYTES, BoundedHttpProtocol
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+SHORT_S = 0.2
+
+
+class Line:
+    """One connection to a Server that answers every request `ok`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *pieces: bytes) -> bool:
+        """Send, each piece on its own; return whether the other side still listens."""
+        for piece in pieces:
+            self.writer.write(piece)
+            try:
+                await self.writer.drain()
+            except OSError:
+                return False
+        return True
+
+    async def answer(self) -> bytes:
+        """Return the head of the next answer."""
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+
+    async def closed(self) -> bytes:
+        """Wait until the other side closes; return what it said before."""
+        with contextlib.suppress(ConnectionResetError):
+            return await asyncio.wait_for(self.reader.read(), 10)
+        return b""
+
+
+@pytest.fixture
+async def line(request, monkeypatch) -> AsyncIterator[Line]:
+    """Return a connection; the application reads a request's body first unless told not to."""
+    monkeypatch.setattr(protocol, "REST_WITHIN_S", SHORT_S)
+    reads_first = getattr(request, "param", True)
+
+    async def app(scope, receive, send):
+        while reads_first and (await receive()).get("more_body"):
+            pass
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=75)
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: BoundedHttpProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize("begin", [b"0\r\nX-Fill: ", b"0\r\nX-", b"1;extension="])
+async def test_what_follows_a_body_is_bounded(line, begin):
+    """A trailer, a trailer's name and a chunk's extension that never end are cut off at the size of a head."""
+    assert await line.send(HEAD + b"1\r\na\r\n")
+
+    await line.send(begin, *[b"a" * 4096] * 200)
+
+    assert b" 200 " not in await line.closed()
+
+
+async def test_a_body_of_many_chunks_is_let_through(line):
+    """The bound is on what the parser holds back, not on what was given out."""
+    chunks = [b"4000\r\n" + b"a" * 0x4000 + b"\r\n"] * (3 * MAX_HEAD_BYTES // 0x4000)
+    await line.send(HEAD, *chunks, b"0\r\n\r\n")
+
+    assert (await line.answer()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("line", [False], indirect=True)
+async def test_the_rest_of_an_answered_request_is_not_read_for_ever(line):
+    """Bytes that trickle in after the answer keep nothing open."""
+    await line.send(HEAD)
+    assert (await line.answer()).startswith(b"HTTP/1.1 200")
+
+    async def trickle() -> None:
+        while await line.send(b"1\r\na\r\n"):
+            await asyncio.sleep(SHORT_S / 10)
+
+    task = asyncio.create_task(trickle())
+    await line.closed()
+    task.cancel()
+
+
+async def test_empty_lines_between_requests_keep_nothing_open(line):
+    """A line end is no request: it cancels the keep-alive timer, and another one takes its place."""
+    await line.send(HEAD, b"0\r\n\r\n")
+    await line.answer()
+    await line.send(b"\r\n")
+    await line.closed()
+
+
+async def test_the_next_request_of_a_connection_stops_the_clock(line):
+    """A connection that is used again right away lives on."""
+    for _ in range(3):
+        await line.send(HEAD, b"0\r\n\r\n")
+        assert (await line.answer()).startswith(b"HTTP/1.1 200")
+        await line.reader.readexactly(2)
+    await line.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(line.reader.read(1), 2 * SHORT_S)
+    await line.send(b"a")
+
+    assert (await line.answer()).startswith(b"HTTP/1.1 200")
