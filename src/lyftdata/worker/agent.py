@@ -242,7 +242,7 @@ class Agent:
         await self._work.stop()
         if refused.final:
             raise FinallyRefusedError
-        await self._pause(self._backoff.next_s())
+        await self._pause(self._backoff.next_s(retry_after_s=refused.retry_after_s))
 
     def _what_is_known(self, refused: RefusedByServerError) -> dict[str, Any]:
         facts = {

@@ -27,13 +27,14 @@ _TIMEOUT = httpx2.Timeout(15.0, connect=10.0)
 _POLL_SLACK_S = 15.0
 
 _UNAUTHORIZED = 401
+_REQUEST_TIMEOUT = 408
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
 
 class ServerUnreachableError(LyftdataError):
     """
-    No usable answer: network, an outage, too many requests. Asking again is right.
+    No usable answer: network, an outage, a proxy's limit. Asking again is right.
 
     Args:
         retry_after_s: Seconds the Server asked for, or None.
@@ -61,6 +62,7 @@ class RefusedByServerError(LyftdataError):
         reference: By which an operator finds the whole reason.
         told_code: The cause, if the Worker had proved its key.
         final: Whether asking again is pointless.
+        retry_after_s: Seconds the Server asked to wait, or None.
         clock_off_s: By how many seconds this host's clock is ahead of the Server's, if that could be seen.
     """
 
@@ -74,12 +76,14 @@ class RefusedByServerError(LyftdataError):
         told_code: str = "",
         final: bool = True,
         mend: str = "",
+        retry_after_s: float | None = None,
         clock_off_s: int | None = None,
     ) -> None:
         super().__init__(reason, hint=mend)
         self.reference = reference
         self.told_code = told_code
         self.final = final
+        self.retry_after_s = retry_after_s
         self.clock_off_s = clock_off_s
 
 
@@ -226,18 +230,24 @@ def _convert(answer: _Answer, kind: type[T]) -> T:
 
 
 def _refusal(answer: _Answer) -> LyftdataError:
-    """Tell a refusal from an answer that is none of this protocol."""
+    """
+    Tell a refusal from an answer that is none of this protocol.
+
+    429 with a reference is a refusal too, which passes: the Server limits failures only, so whoever reads it was
+    turned away for its credential. Without a reference it is a proxy's, and says nothing about this Worker.
+    """
     reference = answer.body.get("reference")
-    passing = answer.status in {408, _TOO_MANY} or answer.status >= _SERVER_ERROR
+    passing = answer.status == _REQUEST_TIMEOUT or answer.status >= _SERVER_ERROR
     if passing or not isinstance(reference, str) or not isinstance(answer.body.get("error"), str):
         return _unusable(answer)
-    final = answer.body.get("final", True)
+    final = answer.body.get("final", answer.status != _TOO_MANY)
     return RefusedByServerError(
         _text(answer, "error_description"),
         reference=reference[:32],
         told_code=_text(answer, "code"),
         final=final if isinstance(final, bool) else True,
         mend=_text(answer, "mend"),
+        retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
         clock_off_s=_clock_off_s(answer.headers.get("date")),
     )
 

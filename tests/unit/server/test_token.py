@@ -199,6 +199,22 @@ async def test_a_flood_is_bounded_in_what_it_stores(server):
     assert server.services.refusals._pending == []
 
 
+async def test_a_dead_token_is_called_dead_from_a_limited_address_too(server, admin, press):
+    """Behind a busy address a disabled Worker must read that its token is dead, or it would work on."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    for _ in range(30):
+        await server.token_by_key("w", "wrong")
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+
+    answer = await server.http.post(
+        "/api/worker/session",
+        json={"boot_id": "boot-0001"},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+
+
 async def test_other_addresses_are_not_limited(server):
     """One address's failures are not held against another."""
     for _ in range(25):

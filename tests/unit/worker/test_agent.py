@@ -211,6 +211,15 @@ async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
     assert await run(server) == (0, [0.75, 1.5, 3.0])
 
 
+async def test_a_refusal_may_ask_for_patience(run):
+    """The wait after a refusal is at least the one asked for."""
+    limited = RefusedByServerError("Too many.", reference="r", final=False, retry_after_s=7)
+
+    _, slept = await run(ScriptedServer(ESTABLISHED, TokenRejectedError("dead"), tokens=[None, limited]))
+
+    assert max(slept) >= 7
+
+
 async def test_directives(run):
     """`renew` fetches a token, an unknown kind is ignored, `stop` for good ends with 3."""
     renew = PollReply(session="established", directives=[Directive("renew"), Directive("dance\x1b[31m")])

@@ -55,7 +55,8 @@ async def test_a_token():
         (401, None, {"content": b"proxy says no"}),
         (401, {"error": "invalid_client"}, {}),
         (404, {"detail": "x"}, {}),
-        (429, REFUSED, {}),
+        (429, {"error": "slow_down"}, {}),
+        (429, None, {"content": b"a proxy says: too many"}),
         (500, REFUSED, {}),
         (503, None, {}),
         (0, httpx2.ConnectError("refused"), {}),
@@ -116,6 +117,16 @@ async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
         final,
         "Enable it.",
     )
+
+
+async def test_a_refusal_from_a_limited_address_passes():
+    """429 with a reference: the credential was not taken, and asking again after the wait is right."""
+    client, _ = answering(429, REFUSED, headers={"Retry-After": "7"})
+
+    with pytest.raises(RefusedByServerError) as caught:
+        await client.token({})
+    assert not caught.value.final
+    assert caught.value.retry_after_s == 7
 
 
 async def test_a_clock_that_is_off_is_noticed_by_the_servers_date():

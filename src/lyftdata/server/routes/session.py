@@ -59,7 +59,9 @@ async def session(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        answer = services.refusals.record(refused, address=address)
+        # Not counted against the address: a connected Worker whose token has died must read that, not "come
+        # back later", which it would take for an outage and work on. Guessing a token is hopeless anyhow.
+        answer = services.refusals.record(refused, address=address, limited=False)
         return refusal_response(
             answer,
             error="invalid_token",
