@@ -43,7 +43,7 @@ class FailureLimiter:
         Returns:
             None under the limit, else the seconds after which the next failure is answered as such.
         """
-        bucket = self._bucket(_network_of(address), now_s)
+        bucket = self._bucket(network_of(address), now_s)
         if bucket.tokens >= 1:
             bucket.tokens -= 1
             return None
@@ -61,7 +61,8 @@ class FailureLimiter:
         return bucket
 
 
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return what an address counts as: itself, or for IPv6 its /64, since whoever has one has them all."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,5 +1,6 @@
 """Operators: who they are, how they sign in, and their sessions."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,11 +11,14 @@ from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError
 from lyftdata.core.names import clean_text, parse_operator_name
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
+from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.passwords import Passwords, check_new_password
 from lyftdata.store import Store, WriteTx, admin_sessions, operators
+
+_log = get_logger(__name__)
 
 SESSION_LIFE = timedelta(hours=12)
 
@@ -65,6 +69,12 @@ class Operators:
         self._clock = clock
         self._random_bytes = random_bytes
         self._lockout = Lockout()
+        self._beside: set[asyncio.Task[None]] = set()
+
+    async def recall_sessions(self) -> None:
+        """Learn from the open sessions from where operators sign in: a restart must not make them strangers."""
+        for session in await self.sessions(None):
+            self._lockout.remember(session.operator, session.address)
 
     async def ensure_first(self, given: Secret | None) -> Secret | None:
         """
@@ -98,15 +108,10 @@ class Operators:
         """
         # Cut before it becomes a dictionary key: what a stranger sends must not decide how much is kept.
         name = clean_text(name, 64)
-        wait_s = self._lockout.wait_s(name, address, now=self._clock())
-        if wait_s:
-            raise LoginLockedError(wait_s)
         operator = await self._store.read(lambda conn: operators.find_operator(conn, name))
-        password_hash = None if operator is None else operator.password_hash
-        if not await self._passwords.matches(password, password_hash) or operator is None:
-            await self._failed(name, address, known=operator is not None)
+        right = await self._check_password(name, password, operator, address=address)
+        if not right or operator is None:
             raise LoginFailedError("Name or password is wrong.")
-        self._lockout.succeeded(name, address)
         return await self._open_session(operator, address=address, user_agent=user_agent)
 
     async def identify(self, unverified_token: str, *, address: str) -> Actor:
@@ -177,12 +182,8 @@ class Operators:
         check_new_password(new, operator=actor.operator)
         if new.reveal() == current.reveal():
             raise InvalidInputError("password", "must not be the one it replaces")
-        wait_s = self._lockout.wait_s(actor.operator, actor.address, now=self._clock())
-        if wait_s:
-            raise LoginLockedError(wait_s)
         operator = await self.get(actor.operator)
-        if not await self._passwords.matches(current, operator.password_hash):
-            await self._failed(actor.operator, actor.address, known=True)
+        if not await self._check_password(actor.operator, current, operator, address=actor.address):
             raise LoginFailedError("The current password is wrong.")
         await self._set_password(operator, new, must_change=False, keep_session=actor.session_id, actor=actor)
 
@@ -269,17 +270,50 @@ class Operators:
             created_at=self._clock(),
         )
 
-    async def _failed(self, name: str, address: str, *, known: bool) -> None:
-        # Only what locks an operator that exists is audited: a stranger must not be able to fill the log.
-        if self._lockout.failed(name, address, now=self._clock()) and known:
-            event = AuditEvent(
-                at=self._clock(),
-                actor="server",
-                action="operator.locked_out",
-                subject=_subject(name),
-                address=address,
-            )
-            await self._store.write(lambda tx: tx.audit(event))
+    async def _check_password(
+        self, name: str, password: Secret, operator: OperatorRecord | None, *, address: str
+    ) -> bool:
+        """Look at a password if it may be looked at, and count what comes of it; raises LoginLockedError."""
+        attempt = self._lockout.begin(name, address, exists=operator is not None, now=self._clock())
+        if attempt.wait_s:
+            raise LoginLockedError(attempt.wait_s)
+        try:
+            password_hash = None if operator is None else operator.password_hash
+            right = await self._passwords.matches(password, password_hash)
+            if right:
+                self._lockout.succeeded(attempt)
+            elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
+                self._tell_locked_out(operator.name, address)
+            return right
+        finally:
+            self._lockout.end(attempt)
+
+    def _tell_locked_out(self, name: str, address: str) -> None:
+        """
+        Write down that guessing was slowed down, beside the answer.
+
+        Only what locks an operator that exists is audited: a stranger must not be able to fill the log. And the
+        answer does not wait for it, or its time would tell which operators exist.
+        """
+        event = AuditEvent(
+            at=self._clock(),
+            actor="server",
+            action="operator.locked_out",
+            subject=_subject(name),
+            address=address,
+        )
+        task = asyncio.create_task(self._store.write(lambda tx: tx.audit(event)))
+        self._beside.add(task)
+        task.add_done_callback(self._written_down)
+
+    def _written_down(self, task: "asyncio.Task[None]") -> None:
+        self._beside.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a lockout was not written down", problem=str(task.exception()))
+
+    async def aclose(self) -> None:
+        """Wait for what is written beside the answers."""
+        await asyncio.gather(*self._beside, return_exceptions=True)
 
     async def _open_session(self, operator: OperatorRecord, *, address: str, user_agent: str) -> SignedIn:
         now = self._clock()

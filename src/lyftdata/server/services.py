@@ -142,6 +142,7 @@ async def _assemble(
     await signing_keys.refresh()
     enrollment_keys = accepted_keys(settings, pepper=derive_key(secret_key, purpose="enrollment fingerprint"))
     operators = Operators(store=store, passwords=passwords, clock=clock, random_bytes=random_source)
+    await operators.recall_sessions()
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     return Services(
         settings=settings,
@@ -239,6 +240,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         note_presence(services)
+        await services.operators.aclose()
         await flush(services)
 
 
