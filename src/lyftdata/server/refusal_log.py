@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from lyftdata.core.names import clean_text, generate_reference
-from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.core.rate_limit import FailureLimiter, network_of
 from lyftdata.core.records import RefusalAttempt
 from lyftdata.core.refusals import RateLimitedError, RefusedError
 from lyftdata.log import get_logger
@@ -24,7 +24,8 @@ _log = get_logger(__name__)
 
 # What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
 _MOST_PENDING = 2_000
-_MOST_LIMITED_ADDRESSES = 10_000
+_MOST_SHARED = 10_000
+_SHARED_FOR_S = 60.0
 _API_KEY = re.compile(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]+")
 
 
@@ -40,8 +41,8 @@ class _Pending(msgspec.Struct, frozen=True):
     """
     An attempt until it is written down.
 
-    The detail is cleaned then, not before the answer: its length depends on the cause, and the time that takes
-    would tell the caller what the answer does not.
+    The detail is put into words and cleaned then, not before the answer: its length depends on the cause, and the
+    time that takes would tell the caller what the answer does not.
     """
 
     refused: RefusedError
@@ -58,7 +59,7 @@ class _Pending(msgspec.Struct, frozen=True):
             at=self.at,
             address=self.address,
             claimed_worker=self.claimed_worker,
-            detail=clean_text(self.refused.detail, 512),
+            detail=_fit_to_keep(self.refused.detail, 512),
             proved=self.refused.proved,
         )
 
@@ -73,9 +74,10 @@ class RefusalLog:
         self._random_bytes = random_bytes
         self._limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
+        self._kept_of_a_worker = FailureLimiter(burst=20, refill_per_s=1 / 30)
         self._pending: list[_Pending] = []
         self._flushing = asyncio.Lock()
-        self._shared: dict[str, str] = {}
+        self._shared: dict[str, tuple[str, float]] = {}
 
     def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
         """
@@ -88,15 +90,22 @@ class RefusalLog:
                 that asks for others.
         """
         now_s = self._clock().timestamp()
-        if not refused.proved and limited:
-            retry_after_s = self._limiter.record_failure(address, now_s)
-            if retry_after_s is not None:
-                return self._answer_limited(refused, address=address, retry_after_s=retry_after_s)
-        elif not refused.proved and self._kept.record_failure(address, now_s) is not None:
+        if refused.proved:
+            # It knows who it is and why it may not come in; one that asks without end must not push the
+            # references of others out.
+            beyond = self._kept_of_a_worker.record_failure(refused.claimed_worker, now_s) is not None
+            return Answer(refused, self._reference(refused, address, beyond, by=refused.claimed_worker))
+        network = network_of(address)
+        if not limited:
             # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
-            return Answer(refused, self._shared_reference(refused, address=address))
-        reference = self._write_down(refused, address=address)
-        return Answer(refused, reference)
+            beyond = self._kept.record_failure(address, now_s) is not None
+            return Answer(refused, self._reference(refused, address, beyond, by=network))
+        retry_after_s = self._limiter.record_failure(address, now_s)
+        if retry_after_s is None:
+            return Answer(refused, self._reference(refused, address, beyond=False, by=network))
+        told = _limited(refused)
+        reference = self._reference(told, address, beyond=True, by=network)
+        return Answer(told, reference, retry_after_s=max(1, round(retry_after_s)))
 
     async def flush(self) -> None:
         """
@@ -107,7 +116,7 @@ class RefusalLog:
         """
         async with self._flushing:
             pending, self._pending = self._pending, []
-            self._shared.clear()
+            self._forget_shared()
             if not pending:
                 return
             attempts = [attempt.whole() for attempt in pending]
@@ -117,31 +126,28 @@ class RefusalLog:
                 self._pending = (pending + self._pending)[:_MOST_PENDING]
                 raise
 
-    def _answer_limited(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
-        """One reference an address and flush: beyond the limit, attempts are counted and no longer kept."""
-        limited = RateLimitedError(
-            f"Among them: {refused.code} for '{clean_text(refused.claimed_worker, 64)}'.",
-            claimed_worker=refused.claimed_worker,
-        )
-        reference = self._shared_reference(limited, address=address)
-        return Answer(limited, reference, retry_after_s=max(1, round(retry_after_s)))
-
-    def _shared_reference(self, refused: RefusedError, *, address: str) -> str:
-        """Return the reference that an address's attempts share until the next flush."""
-        reference = self._shared.get(address)
-        if reference is not None:
+    def _reference(self, refused: RefusedError, address: str, beyond: bool, *, by: str) -> str:  # noqa: FBT001
+        """Return a reference of its own, or beyond the bound the one that `by` shares for a minute."""
+        if not beyond:
+            return self._write_down(refused, address=address)
+        shared = self._shared.get(by)
+        if shared is not None:
             self._metrics.refused(refused)
-            return reference
+            return shared[0]
         reference = self._write_down(refused, address=address)
-        if len(self._shared) < _MOST_LIMITED_ADDRESSES:
-            self._shared[address] = reference
+        if len(self._shared) < _MOST_SHARED:
+            self._shared[by] = (reference, self._clock().timestamp() + _SHARED_FOR_S)
         return reference
+
+    def _forget_shared(self) -> None:
+        now_s = self._clock().timestamp()
+        for by in [by for by, (_, until_s) in self._shared.items() if until_s <= now_s]:
+            del self._shared[by]
 
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        # Whoever mixes up ID and key sends the key as a name: it must not stand in the log.
-        claimed_worker = clean_text(_API_KEY.sub("lyftdata_***", refused.claimed_worker), 128)
+        claimed_worker = _fit_to_keep(refused.claimed_worker, 128)
         if len(self._pending) < _MOST_PENDING:
             self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
             _log.info(
@@ -152,3 +158,16 @@ class RefusalLog:
                 claimed_worker=claimed_worker,
             )
         return reference
+
+
+def _limited(refused: RefusedError) -> RateLimitedError:
+    claimed_worker = refused.claimed_worker
+    return RateLimitedError(
+        lambda: f"Among them: {refused.code} for '{_fit_to_keep(claimed_worker, 64)}'.",
+        claimed_worker=claimed_worker,
+    )
+
+
+def _fit_to_keep(text: str, most: int) -> str:
+    """Clean what a caller sent; whoever mixes up ID and key sends the key as a name, and it must not be kept."""
+    return clean_text(_API_KEY.sub("lyftdata_***", text), most)

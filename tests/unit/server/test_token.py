@@ -190,13 +190,27 @@ async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(ser
 
 
 async def test_a_flood_is_bounded_in_what_it_stores(server):
-    """Beyond the limit attempts share one reference a flush: a flood fills neither memory nor disk."""
+    """Beyond the limit attempts share one reference a minute: a flood fills neither memory nor disk."""
     for _ in range(200):
         await server.token_by_key("press-01", stranger_key())
 
     assert len(server.services.refusals._pending) <= 21
     await server.services.refusals.flush()
     assert server.services.refusals._pending == []
+
+
+async def test_a_disabled_worker_that_asks_without_end_pushes_nobody_out(server, admin, press):
+    """What a Worker that has proved its key may write down is bounded too; each answer still tells it why."""
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+    answers = []
+    for _ in range(5):
+        answers += [await server.token_by_key(*press) for _ in range(40)]
+        await server.services.refusals.flush()
+    page = (await server.http.get("/api/refusals?q=press-01", headers=admin)).json()["items"]
+
+    assert {a.json()["code"] for a in answers} == {"worker_disabled"}
+    assert sum(group["count"] for group in page) <= 22
+    assert await server.cause(answers[-1]) == "worker_disabled"
 
 
 async def test_a_dead_token_is_called_dead_from_a_limited_address_too(server, admin, press):
@@ -293,6 +307,18 @@ async def test_an_odd_header_tells_nobody_apart(server, press, member, odd):
 
     assert {a.status_code for a in answers} == {401}
     assert (await server.verify(join({"alg": "ES256", member: odd}, {}, bytes(64)))).status_code == 401
+
+
+async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(server, admin, press):
+    """The refusal that an address shares tells which Worker it was about; a key in its place is hidden there too."""
+    for _ in range(25):
+        answer = await server.token_by_key(press[1], "press-01")
+    refusals = (await server.http.get("/api/refusals", headers=admin)).text
+    one = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
+
+    assert answer.status_code == 429
+    assert "lyftdata_***" in one
+    assert press[1][9:] not in refusals + one
 
 
 async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
