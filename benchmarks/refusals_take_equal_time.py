@@ -9,10 +9,12 @@ machine; only the differences between the lines mean anything.
 """
 
 import asyncio
+import contextlib
 import random
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -25,15 +27,16 @@ from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.log import configure_logging
 from lyftdata.server.clock import random_bytes, random_id, utc_now
 from lyftdata.server.services import Services, open_services
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.settings import ServerSettings, read_server_settings
 
 ISSUER = "http://bench.example"
 SECRET = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"  # noqa: S105 - of this run alone
 ROUNDS = 1_500
+FIRSTS = 500
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-async def prepare(services: Services, http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
+async def prepare(http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
     """Make Workers and keys; return a form a cause, each failing for that cause."""
     login = await http.post("/api/login", json={"username": "admin", "password": "correct horse battery"})
     admin = {"Authorization": f"Bearer {login.json()['token']}"}
@@ -48,8 +51,6 @@ async def prepare(services: Services, http: httpx2.AsyncClient) -> dict[str, dic
     body = {"client_name": "enrolled", "jwks": {"keys": [identity.public.as_dict()]}}
     enrolled = await http.post("/oauth2/register", json=body, headers={"Authorization": f"Bearer {SECRET}"})
     stranger = generate_api_key(random_bytes).text.reveal()
-    # Only failures that an outsider can bring about: a limit that answers 429 would hide what is measured.
-    services.refusals._limiter = FailureLimiter(burst=10**9)  # noqa: SLF001
 
     def by_key(worker_id: str, key: str) -> dict[str, str]:
         return {"client_id": worker_id, "client_secret": key}
@@ -80,6 +81,36 @@ def form_of(case: dict[str, str]) -> dict[str, str]:
 STRANGER = generate_identity_key()
 
 
+async def measure(http: httpx2.AsyncClient, cases: list[tuple[str, dict[str, str]]]) -> None:
+    """Ask for a token with each case, in random order, and print the times by cause."""
+    times: dict[str, list[float]] = {name: [] for name, _ in cases}
+    random.shuffle(cases)
+    for name, case in cases:
+        form = form_of(case)
+        begin = time.perf_counter_ns()
+        answer = await http.post("/oauth2/token", data=form)
+        times[name].append((time.perf_counter_ns() - begin) / 1000)
+        assert answer.is_client_error, answer.text  # noqa: S101 - a measurement of something else
+    print(f"{'cause':36} {'median µs':>10} {'quartiles µs':>16}")
+    for name, taken in times.items():
+        low, middle, high = statistics.quantiles(taken, n=4)
+        print(f"{name:36} {middle:10.1f} {low:8.1f}-{high:.1f}")
+
+
+async def enroll_many(services: Services, http: httpx2.AsyncClient) -> list[str]:
+    """Enroll Workers whose first request will come after a restart; return their IDs."""
+    ids = []
+    for number in range(FIRSTS):
+        body = {
+            "client_name": f"first-{number}",
+            "jwks": {"keys": [generate_identity_key().public.as_dict()]},
+        }
+        answer = await http.post("/oauth2/register", json=body, headers={"Authorization": f"Bearer {SECRET}"})
+        ids.append(answer.json()["client_id"])
+    await services.refusals.flush()
+    return ids
+
+
 async def main() -> None:
     """Measure and print."""
     configure_logging(format="json", level="error")
@@ -92,23 +123,28 @@ async def main() -> None:
                 "LYFTDATA_AUTO_ENROLLMENT_KEY": SECRET,
             }
         )
-        async with open_services(settings) as services:
-            transport = httpx2.ASGITransport(create_app(services))
-            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
-                cases = await prepare(services, http)
-                times: dict[str, list[float]] = {name: [] for name in cases}
-                order = list(cases) * ROUNDS
-                random.shuffle(order)
-                for name in order:
-                    form = form_of(cases[name])
-                    begin = time.perf_counter_ns()
-                    answer = await http.post("/oauth2/token", data=form)
-                    times[name].append((time.perf_counter_ns() - begin) / 1000)
-                    assert answer.is_client_error, answer.text  # noqa: S101 - a measurement of something else
-    print(f"{'cause':32} {'median µs':>10} {'quartiles µs':>16}")
-    for name, taken in times.items():
-        low, middle, high = statistics.quantiles(taken, n=4)
-        print(f"{name:32} {middle:10.1f} {low:8.1f}-{high:.1f}")
+        async with opened(settings) as (services, http):
+            cases = await prepare(http)
+            await measure(http, list(cases.items()) * ROUNDS)
+            ids = await enroll_many(services, http)
+        print("\nThe first request for an ID since the start")
+        async with opened(settings) as (services, http):
+            first = [
+                ("unknown Worker, first assertion", {"as": f"w-nobody-{number}"}) for number in range(FIRSTS)
+            ]
+            await measure(
+                http, [*first, *(("known Worker, first assertion", {"as": known}) for known in ids)]
+            )
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: ServerSettings) -> AsyncIterator[tuple[Services, httpx2.AsyncClient]]:
+    """Open a Server, and a client for it; only failures of an outsider are measured, and none is limited."""
+    async with open_services(settings) as services:
+        services.refusals._limiter = FailureLimiter(burst=10**9)  # noqa: SLF001
+        transport = httpx2.ASGITransport(create_app(services))
+        async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+            yield services, http
 
 
 if __name__ == "__main__":

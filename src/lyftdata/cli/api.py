@@ -12,7 +12,7 @@ import lyftdata
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.names import clean_text
-from lyftdata.worker.client import tls_context
+from lyftdata.worker.client import goes_through_proxies, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 
@@ -51,6 +51,7 @@ class Api:
             follow_redirects=False,
             headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
             verify=tls_context(settings),
+            trust_env=goes_through_proxies(settings),
         )
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ def token(*, as_json: bool) -> int:
     Example:
       curl -H "Authorization: Bearer $(lyftdata token)" https://service.example.com/
     """
+    from lyftdata.core.names import clean_text
     from lyftdata.worker.agent import fetch_token
     from lyftdata.worker.client import RefusedByServerError
     from lyftdata.worker.settings import read_worker_settings
@@ -28,7 +29,8 @@ def token(*, as_json: bool) -> int:
     try:
         text = asyncio.run(fetch_token(settings))
     except RefusedByServerError as refused:
-        click.echo(f"Error: refused, reference {refused.reference}: {refused.message}", err=True)
+        told = f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
+        click.echo(f"Error: {told}", err=True)
         return EXIT_REFUSED
     if as_json:
         print_json({"access_token": text, "token_type": "Bearer"})

@@ -6,7 +6,6 @@ leaves the Worker.
 """
 
 import base64
-import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -108,7 +107,6 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
     return PublicIdentityKey(canonical, thumbprint, _ALGORITHMS[required["crv"]], key)
 
 
-@functools.lru_cache(maxsize=20_000)
 def load_public_key(canonical_jwk: str) -> PublicIdentityKey:
     """Return a key that the store holds; it was checked when it came."""
     return parse_public_jwk(msgspec.json.decode(canonical_jwk, type=dict[str, str]))

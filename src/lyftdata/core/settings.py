@@ -15,6 +15,16 @@ from lyftdata.core.errors import InvalidInputError, SettingsError
 
 PREFIX = "LYFTDATA_"
 
+SECRET_VARIABLES = (
+    "LYFTDATA_WORKER_API_KEY",
+    "LYFTDATA_AUTO_ENROLLMENT_KEY",
+    "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
+    "LYFTDATA_ADMIN_INIT_PASSWORD",
+    "LYFTDATA_SECRET_KEY",
+    "LYFTDATA_DATABASE_URL",
+)
+"""Every secret of the Server's and the Worker's settings: one environment file may well serve both."""
+
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """

@@ -20,7 +20,6 @@ import msgspec
 
 from lyftdata.core.api_keys import parse_api_key, verify_api_key
 from lyftdata.core.assertions import verify_assertion
-from lyftdata.core.identity_keys import load_public_key
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     SupersededError,
@@ -99,11 +98,11 @@ class Admission:
         """
         now = self._clock()
         worker = self._directory.find_worker(worker_id)
-        jwk = worker.public_jwk if worker is not None else None
+        key = self._directory.find_identity_key(worker_id)
         try:
             assertion = verify_assertion(
                 unverified_assertion,
-                key=None if jwk is None else load_public_key(jwk),
+                key=key,
                 worker_id=worker_id,
                 audiences=self._audiences,
                 now=now,
@@ -111,7 +110,7 @@ class Admission:
         except Exception as error:
             if worker is None:
                 raise UnknownWorkerError("An assertion was sent for it.") from error
-            if jwk is None:
+            if key is None:
                 raise WrongStrategyError(
                     "A signed assertion was sent for a Worker of strategy api_key."
                 ) from error

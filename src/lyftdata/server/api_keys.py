@@ -14,6 +14,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx, api_keys, workers
+from lyftdata.store.changes import ApiKeyChanged
 
 _LONGEST_LIFE = timedelta(days=3650)
 
@@ -105,7 +106,11 @@ class ApiKeys:
         def op(tx: WriteTx) -> list[ApiKeyRecord]:
             newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
             if newest.revoked_at is not None:
-                return api_keys.find_by_name(tx.conn, name)
+                # Told again, as in `Fleet.change`.
+                revoked = api_keys.find_by_name(tx.conn, name)
+                for record in revoked:
+                    tx.changed(ApiKeyChanged(record.public_id, record))
+                return revoked
             tx.audit(actor.did("api_key.revoked", f"api_key:{name}", at=now))
             return api_keys.revoke_api_key(tx, name, now)
 

@@ -9,6 +9,7 @@ answered, so whoever was told "revoked" can rely on it. It is never aged out.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.records import ApiKeyRecord, WorkerRecord
 from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
 
@@ -17,15 +18,25 @@ class Directory:
     """Worker entries by ID and identity key, API keys by public id; read from any thread, changed in one."""
 
     def __init__(self, workers: Iterable[WorkerRecord], api_keys: Iterable[ApiKeyRecord]) -> None:
-        self._workers = {worker.id: worker for worker in workers}
+        self._workers: dict[str, WorkerRecord] = {}
+        self._identity_keys: dict[str, PublicIdentityKey] = {}
         self._api_keys = {key.public_id: key for key in api_keys}
         self._enrolled_with: dict[str, int] = {}
-        for worker in self._workers.values():
-            self._count_enrollment(worker, +1)
+        for worker in workers:
+            self._replace_worker(worker.id, worker)
 
     def find_worker(self, worker_id: str) -> WorkerRecord | None:
         """Return the entry with this ID, or None."""
         return self._workers.get(worker_id)
+
+    def find_identity_key(self, worker_id: str) -> PublicIdentityKey | None:
+        """
+        Return a Worker's public identity key, or None if it has none.
+
+        Parsed when the entry is taken in: parsed at its first use, the time of the answer would tell an enrolled ID
+        from one that nobody has.
+        """
+        return self._identity_keys.get(worker_id)
 
     def find_api_key(self, public_id: str) -> ApiKeyRecord | None:
         """Return the API key with this public id, or None."""
@@ -56,10 +67,15 @@ class Directory:
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
         before = self._workers.pop(worker_id, None)
+        known_key = self._identity_keys.pop(worker_id, None)
         if before is not None:
             self._count_enrollment(before, -1)
         if record is not None:
             self._workers[worker_id] = record
+            if record.public_jwk is not None:
+                if known_key is None or known_key.canonical_jwk != record.public_jwk:
+                    known_key = load_public_key(record.public_jwk)
+                self._identity_keys[worker_id] = known_key
             self._count_enrollment(record, +1)
 
     def _count_enrollment(self, worker: WorkerRecord, step: int) -> None:

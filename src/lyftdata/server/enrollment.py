@@ -11,7 +11,7 @@ Auto-Enrollment: one shared secret, exchanged once for an identity of the Worker
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -27,13 +27,17 @@ from lyftdata.core.refusals import (
     NameInUseError,
     ProofNotForKeyError,
     ProofReplayedError,
+    RefusedError,
     SupersededError,
     WrongEnrollmentKeyError,
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.sessions import Sessions
-from lyftdata.store import Store, WriteTx, proofs, workers
+from lyftdata.store import Store, WriteTx, proofs, traces, workers
+
+# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
+_WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
 
 
 class AcceptedKey(msgspec.Struct, frozen=True):
@@ -76,6 +80,7 @@ class Enrollment:
         self._store = store
         self._sessions = sessions
         self._clock = clock
+        self._started_at = clock()
         self._random_bytes = random_bytes
         # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
         self._nobody_knows = [("", EnrollmentKey(Secret(random_bytes(32).hex())))]
@@ -146,14 +151,28 @@ class Enrollment:
             NameInUseError: Another Worker holds the name and may still use it.
             SupersededError: The entry of this key has lost its name to another Worker.
         """
-        entry, created = await self._store.write(lambda tx: self._enroll_in(tx, registration, address))
+
+        def op(tx: WriteTx) -> tuple[WorkerRecord, bool] | RefusedError:
+            self._spend(tx, registration)
+            try:
+                return self._enroll_in(tx, registration, address)
+            except RefusedError as refused:
+                # Handed out rather than raised: the proof stays spent. Nothing else was written by then.
+                return refused
+
+        outcome = await self._store.write(op)
+        if isinstance(outcome, RefusedError):
+            raise outcome
+        entry, created = outcome
         self.last_used[registration.fingerprint] = self._clock()
         return entry, created
 
-    def _enroll_in(self, tx: WriteTx, registration: Registration, address: str) -> tuple[WorkerRecord, bool]:
+    def _spend(self, tx: WriteTx, registration: Registration) -> None:
         proof = registration.proof
         if proof is not None and not proofs.spend_proof(tx, jti=proof.jti, expires_at=proof.expires_at):
             raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.name)
+
+    def _enroll_in(self, tx: WriteTx, registration: Registration, address: str) -> tuple[WorkerRecord, bool]:
         known = workers.find_by_thumbprint(tx.conn, registration.public_key.thumbprint)
         if known is not None:
             if known.superseded_by is not None:
@@ -192,7 +211,7 @@ class Enrollment:
             return
         try:
             verdict = decide_same_name(
-                policy=self.name_policy, holder=holder, holder_online=self._sessions.is_online(holder.id)
+                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(tx, holder)
             )
         except NameInUseError as error:
             raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
@@ -201,6 +220,20 @@ class Enrollment:
                 tx, msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=holder.epoch + 1)
             )
             tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
+
+    def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
+        """
+        Return whether the holder is connected, or could be if the Server had not just started.
+
+        At its start a Server has no session at all: a name could be taken from a Worker that is running well and is
+        on its way back.
+        """
+        if self._sessions.is_online(holder.id):
+            return True
+        if self._clock() - self._started_at >= _WORKERS_ARE_BACK_WITHIN:
+            return False
+        seen = traces.find_traces(tx.conn, [holder.id]).get(holder.id)
+        return seen is not None and seen.last_seen_at is not None and seen.last_seen_at < self._started_at
 
     def _event(self, action: str, worker: WorkerRecord, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(

@@ -11,6 +11,7 @@ import msgspec
 
 _MOST_WAITING = 1_000
 _MOST_LISTENERS = 200
+_MOST_OF_ONE = 40
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Events:
     """A small publish-and-subscribe of Worker events, in one process."""
 
     def __init__(self) -> None:
-        self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._listeners: dict[asyncio.Queue[Event | None], str] = {}
 
     def publish(self, event: Event) -> None:
         """Hand an event to every listener; never waits."""
@@ -34,19 +35,21 @@ class Events:
             except asyncio.QueueFull:
                 self._drop(queue)
 
-    def has_room(self) -> bool:
-        """Return whether one more listener may come."""
-        return len(self._listeners) < _MOST_LISTENERS
+    def has_room(self, operator: str) -> bool:
+        """Return whether one more listener of this operator may come; nobody takes the places of all."""
+        mine = sum(listener == operator for listener in self._listeners.values())
+        return mine < _MOST_OF_ONE and len(self._listeners) < _MOST_LISTENERS
 
-    async def listen(self, *, every_s: float) -> AsyncIterator[Event | None]:
+    async def listen(self, operator: str, *, every_s: float) -> AsyncIterator[Event | None]:
         """
         Yield events from now on, until the Server stops or the listener falls too far behind.
 
         Args:
+            operator: Who listens.
             every_s: None is yielded after so many seconds without an event, for a sign of life.
         """
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
-        self._listeners.add(queue)
+        self._listeners[queue] = operator
         try:
             while True:
                 try:
@@ -59,7 +62,7 @@ class Events:
                     return
                 yield event
         finally:
-            self._listeners.discard(queue)
+            self._listeners.pop(queue, None)
 
     def close(self) -> None:
         """Let every listener go."""
@@ -67,7 +70,7 @@ class Events:
             self._drop(queue)
 
     def _drop(self, queue: asyncio.Queue[Event | None]) -> None:
-        self._listeners.discard(queue)
+        self._listeners.pop(queue, None)
         while not queue.empty():
             queue.get_nowait()
         queue.put_nowait(None)

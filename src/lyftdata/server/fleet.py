@@ -11,6 +11,7 @@ from lyftdata.server.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.enrollment import first_epoch
 from lyftdata.store import Store, WriteTx, workers
+from lyftdata.store.changes import WorkerChanged
 
 
 class Fleet:
@@ -76,6 +77,10 @@ class Fleet:
                 record = self._relabel(tx, record, new_labels, actor)
             if enabled is not None and enabled != record.enabled:
                 record = self._switch(tx, record, actor, enabled=enabled)
+            elif enabled is not None:
+                # Told again although nothing changes: whoever repeats this may do so because the first commit's
+                # outcome was unknown, and what is connected must not go by the state before it.
+                tx.changed(WorkerChanged(record.id, record))
             return record
 
         return await self._store.write(op)

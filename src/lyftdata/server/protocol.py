@@ -8,7 +8,7 @@ or connections that never finish saying what they want. The size and time of a b
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 32_768
 HEAD_WITHIN_S = 15.0
@@ -51,7 +51,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._held_bytes > MAX_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
-        elif self._timer is None and self.cycle is not None and self.cycle.response_complete:
+        elif self._timer is None and _is_answered(self.cycle):
             # uvicorn has just cancelled its keep-alive timer because something came. Unless that was a request,
             # nothing would ever close this connection.
             self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.close)
@@ -118,3 +118,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
+
+
+def _is_answered(cycle: RequestResponseCycle | None) -> bool:
+    """Return whether the last request was answered; before the first there is none."""
+    return cycle is not None and cycle.response_complete

@@ -282,8 +282,9 @@ def _describe(boot: Boot) -> str:
     return f"{hostname} ({boot.address}, pid {clean_text(boot.host.get('pid', '?'), 16)})"
 
 
-def used_key(session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]) -> str | None:
-    """Return the name of the API key a session came by, or None for an enrolled Worker."""
+def find_used_key(
+    session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]
+) -> ApiKeyRecord | None:
+    """Return the API key a session came by, or None for an enrolled Worker."""
     credential = parse_credential(session.credential)
-    key = find_api_key(credential.value) if credential.kind == "key" else None
-    return None if key is None else key.name
+    return find_api_key(credential.value) if credential.kind == "key" else None

@@ -15,7 +15,7 @@ from lyftdata.core.records import (
 from lyftdata.core.refusals import cause_of
 from lyftdata.server import models
 from lyftdata.server.services import Services
-from lyftdata.server.sessions import used_key
+from lyftdata.server.sessions import Session, find_used_key
 
 
 def status_of(services: Services, worker_id: str) -> Status:
@@ -42,9 +42,7 @@ def worker_view(
         address=session.boot.address if session is not None else traces.address,
         enrolled_with=worker.enrolled_with,
         enrolled_from=worker.enrolled_from,
-        api_key=traces.api_key_name
-        if session is None
-        else used_key(session, services.directory.find_api_key),
+        api_key=traces.api_key_name if session is None else _used_key_name(services, session),
         created_at=worker.created_at,
         created_by=worker.created_by,
         superseded_by=worker.superseded_by,
@@ -53,6 +51,11 @@ def worker_view(
         host=session.boot.host if session is not None else traces.host,
         reported_labels=session.boot.reported_labels if session is not None else {},
     )
+
+
+def _used_key_name(services: Services, session: Session) -> str | None:
+    key = find_used_key(session, services.directory.find_api_key)
+    return None if key is None else key.name
 
 
 def api_key_view(

@@ -33,6 +33,7 @@ from lyftdata.worker.client import (
     TokenRejectedError,
 )
 from lyftdata.worker.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.hardening import hide_from_other_programs
 from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
 from lyftdata.worker.settings import WorkerSettings, scrub_environment
@@ -310,6 +311,7 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str]) -> int:
         SettingsError: Settings and directory contradict each other (exit 2).
         StateError: The directory cannot be written (exit 1).
     """
+    hide_from_other_programs()
     environ = dict(os.environ)
     scrub_environment(os.environ)
     for warning in settings.warnings:

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Mapping, Sequence
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.log import get_logger
-from lyftdata.worker.settings import SECRET_VARIABLES
 
 _log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Child:
 
         Args:
             command: Program and arguments.
-            environ: Environment to hand on; the Worker's secrets are taken out of it.
+            environ: Environment to hand on; the secrets are taken out of it.
             identity: Variables that say who the Worker is.
 
         Raises:
@@ -83,6 +83,6 @@ class Child:
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the Worker's secrets and without the paths to them."""
+    """Return an environment without the secrets of Worker and Server, and without the paths to them."""
     hidden = {name for secret in SECRET_VARIABLES for name in (secret, f"{secret}_FILE")}
     return {name: value for name, value in environ.items() if name not in hidden}

@@ -17,6 +17,7 @@ import msgspec
 
 import lyftdata
 from lyftdata.core.errors import LyftdataError
+from lyftdata.worker.origin import is_loopback
 from lyftdata.worker.settings import WorkerSettings
 
 T = TypeVar("T")
@@ -137,6 +138,7 @@ class ServerClient:
             headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
             verify=tls_context(settings),
             transport=transport,
+            trust_env=goes_through_proxies(settings),
         )
 
     async def metadata_issuer(self) -> str:
@@ -274,6 +276,16 @@ def _clock_off_s(date: str | None) -> int | None:
     except ValueError:
         return None
     return round((datetime.now(UTC) - server_time.astimezone(UTC)).total_seconds())
+
+
+def goes_through_proxies(settings: WorkerSettings) -> bool:
+    """
+    Return whether `http_proxy` and its like are obeyed.
+
+    Not on the way to this very machine, or over plain http: the proxy would read the key, and could answer for the
+    Server. Over TLS it only carries.
+    """
+    return settings.url.startswith("https:") and not is_loopback(settings.url)
 
 
 def tls_context(settings: WorkerSettings) -> ssl.SSLContext | bool:

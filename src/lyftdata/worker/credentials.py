@@ -9,6 +9,7 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.names import clean_text
 from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import (
@@ -156,7 +157,7 @@ def _check_issuer(issuer: str, settings: WorkerSettings) -> None:
     if not same_origin(issuer, expected):
         raise SettingsError(
             [
-                f"LYFTDATA_URL: the Server at {settings.url} calls itself {issuer[:200]}. Set LYFTDATA_PUBLIC_URL={settings.url} on the "
+                f"LYFTDATA_URL: the Server at {settings.url} calls itself {clean_text(issuer, 200)}. Set LYFTDATA_PUBLIC_URL={settings.url} on the "
                 "Server, or, if that address is right, set LYFTDATA_URL or LYFTDATA_PUBLIC_URL to it on the Worker."
             ]
         )

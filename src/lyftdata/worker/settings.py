@@ -17,7 +17,7 @@ from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
-from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch, read_settings
+from lyftdata.core.settings import LOG_SETTINGS, SECRET_VARIABLES, Setting, parse_switch, read_settings
 from lyftdata.worker.origin import is_loopback, origin_of
 
 SERVER_ONLY = frozenset(
@@ -44,7 +44,6 @@ SERVER_ONLY = frozenset(
 )
 
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
-SECRET_VARIABLES = ("LYFTDATA_WORKER_API_KEY", _ENROLLMENT_KEY)
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +240,7 @@ def read_worker_settings(
 
 
 def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Take the Worker's secrets out of the environment, so that nothing started from here inherits them."""
+    """Take every secret of ours out of the environment, so that nothing started from here inherits them."""
     for name in SECRET_VARIABLES:
         environ.pop(name, None)
         environ.pop(f"{name}_FILE", None)

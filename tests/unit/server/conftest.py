@@ -35,6 +35,10 @@ class Deployment:
         self.http = http
         self._jti = 0
 
+    def jti_from(self, number: int) -> None:
+        """Go on with other identifiers than those that were used before a restart."""
+        self._jti = number
+
     def from_address(self, address: str) -> httpx2.AsyncClient:
         """Return a client that calls from another address."""
         transport = httpx2.ASGITransport(create_app(self.services), client=(address, 1))

@@ -281,6 +281,38 @@ async def test_rotating_the_secret_disturbs_nobody(opened):
         assert counted == [1, 2]
 
 
+async def test_a_name_is_safe_while_its_holder_finds_back_after_a_restart(opened):
+    """Right after its start the Server knows no session: who was connected before keeps its name for two minutes."""
+    async with opened() as server:
+        worker_id, key = await server.enrolled("press")
+        token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+        await server.enrolled("idle")
+        clock = server.clock
+    clock.forward(hours=1)
+    async with opened(clock) as server:
+        server.jti_from(100)
+        taken = await server.register(generate_identity_key(), "press")
+        never_connected = await server.register(generate_identity_key(), "idle")
+        clock.forward(minutes=2)
+        given_up = await server.register(generate_identity_key(), "press")
+
+    assert (taken.status_code, taken.json()["code"]) == (409, "name_in_use")
+    assert (never_connected.status_code, given_up.status_code) == (201, 201)
+
+
+async def test_a_proof_is_used_up_by_a_refusal_too(server, admin, press):
+    """A proof that was captured when its Worker was refused does not enroll once the name is free."""
+    key = generate_identity_key()
+    proof = server.proof(key, "press-01")
+    refused = await server.register(key, "press-01", credential=proof)
+    await server.http.delete("/api/workers/press-01", headers=admin)
+
+    assert refused.json()["code"] == "name_in_use"
+    assert await server.cause(await server.register(key, "press-01", credential=proof)) == "proof_replayed"
+
+
 async def test_a_restart_remembers_used_proofs(opened):
     """A proof that was used before a restart is still used up after it."""
     key = generate_identity_key()

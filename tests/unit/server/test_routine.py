@@ -5,7 +5,11 @@ import threading
 
 import pytest
 
-from lyftdata.store import StoreError
+from lyftdata.core.records import Role
+from lyftdata.server.actor import Actor
+from lyftdata.store import StoreError, api_keys
+
+ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 
 
 class HeldWriter:
@@ -32,6 +36,49 @@ async def test_a_refusal_is_found_while_a_flush_is_under_way(server, admin, pres
     await asyncio.gather(flush, writer.held)
 
     assert (await asked).json()["code"] == "malformed_api_key"
+
+
+async def test_identity_keys_are_ready_before_anybody_asks(opened):
+    """After a restart an enrolled Worker's key need not be parsed first: the time would tell its ID from others."""
+    async with opened() as server:
+        worker_id, key = await server.enrolled()
+    async with opened() as server:
+        ready = server.services.directory.find_identity_key(worker_id)
+        assert ready is not None
+        assert ready.thumbprint == key.public.thumbprint
+        await server.services.fleet.delete(worker_id, actor=ADMIN)
+        assert server.services.directory.find_identity_key(worker_id) is None
+
+
+async def test_one_operator_does_not_take_every_place_of_the_listeners(server):
+    """Forty streams of one operator leave room for another's."""
+    events = server.services.events
+    listeners = [events.listen("ada", every_s=60) for _ in range(40)]
+    waiting = [asyncio.ensure_future(anext(listener)) for listener in listeners]
+    await asyncio.sleep(0)
+
+    assert (events.has_room("ada"), events.has_room("vera")) == (False, True)
+    events.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_what_is_repeated_is_told_again(server, press):
+    """Disabling or revoking again, because the outcome of the first time was unknown, reaches what is connected."""
+    services = server.services
+    told = []
+    apply = services.directory.apply
+
+    def listen(changes):
+        told.extend(changes)
+        apply(changes)
+
+    services.directory.apply = listen
+    (name,) = [key.name for key in await services.store.read(lambda c: list(api_keys.all_api_keys(c)))]
+    for _ in range(2):
+        await services.fleet.change("press-01", enabled=False, actor=ADMIN)
+        await services.api_keys.revoke(name, actor=ADMIN)
+
+    assert len(told) == 4
 
 
 async def test_traces_are_in_sight_while_they_are_written(server, admin, press):

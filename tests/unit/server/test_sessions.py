@@ -246,6 +246,29 @@ async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(
     assert refusal.json()["code"] == code
 
 
+async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
+    """A key that expires in five seconds holds a poll for five seconds, however long the token lives."""
+    await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
+    body = {"name": "short", "expires_in_s": 5}
+    key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
+    token = (await server.token_by_key("press-01", key)).json()["access_token"]
+    held = []
+
+    async def wait(_session, *, hold_s, peer_closed):
+        held.append((hold_s, peer_closed is not None))
+        return PollEnd.HELD
+
+    monkeypatch.setattr(server.services.sessions, "wait", wait)
+    for _ in range(2):
+        await server.http.post(
+            "/api/worker/session",
+            json={"boot_id": "boot-0001"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    assert held == [(5.0, True)]
+
+
 async def test_a_renamed_worker_is_told_to_renew(server, admin, press):
     """Name and labels stand in the token: the Worker gets a fresh one at once."""
     poll = await connected(server, press)

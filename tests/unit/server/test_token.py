@@ -311,8 +311,7 @@ async def test_an_odd_header_tells_nobody_apart(server, press, member, odd):
 
 async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(server, admin, press):
     """The refusal that an address shares tells which Worker it was about; a key in its place is hidden there too."""
-    for _ in range(25):
-        answer = await server.token_by_key(press[1], "press-01")
+    answer = [await server.token_by_key(press[1], "press-01") for _ in range(25)][-1]
     refusals = (await server.http.get("/api/refusals", headers=admin)).text
     one = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
 

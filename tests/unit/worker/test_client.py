@@ -1,5 +1,8 @@
 """The Worker's side of the wire: what each answer becomes, however odd."""
 
+import asyncio
+import socket
+
 import httpx2
 import pytest
 
@@ -8,6 +11,7 @@ from lyftdata.worker.client import (
     ServerClient,
     ServerUnreachableError,
     TokenRejectedError,
+    goes_through_proxies,
 )
 from lyftdata.worker.settings import read_worker_settings
 
@@ -72,6 +76,46 @@ async def test_whatever_is_no_answer_of_ours_is_waited_out(status, json, options
     with pytest.raises(ServerUnreachableError):
         await client.token({"client_secret": "k"})
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "obeyed"),
+    [
+        ("http://localhost:3000", False),
+        ("https://127.0.0.1", False),
+        ("http://lyft.example", False),
+        ("https://lyft.example", True),
+    ],
+)
+def test_proxies_of_the_environment_carry_tls_only(url, obeyed):
+    """An `http_proxy` set for other programs never reads a key on its way to this machine or over plain http."""
+    settings = read_worker_settings({"LYFTDATA_URL": url, "LYFTDATA_ALLOW_HTTP": "yes"})
+
+    assert goes_through_proxies(settings) is obeyed
+
+
+async def test_a_key_for_this_machine_does_not_visit_a_proxy(monkeypatch):
+    """With `http_proxy` in the environment the request goes straight to the loopback Server."""
+    seen = []
+
+    async def proxy(reader, writer):
+        seen.append(await reader.read(100))
+        writer.close()
+
+    listening = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    closed = socket.socket()
+    closed.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    client = ServerClient(read_worker_settings({"LYFTDATA_URL": url}))
+    with pytest.raises(ServerUnreachableError):
+        await client.token({"client_secret": "k"})
+    await client.aclose()
+    closed.close()
+    listening.close()
+
+    assert seen == []
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.child import without_secrets
 from lyftdata.worker.origin import is_loopback, same_origin
+from lyftdata.worker.settings import TABLE as WORKER
 from lyftdata.worker.settings import read_worker_settings, scrub_environment
 from lyftdata.worker.state import StateDirectory, StateError
 
@@ -201,12 +203,35 @@ def test_secrets_leave_the_environment():
         "LYFTDATA_WORKER_API_KEY_FILE": "b",
         "LYFTDATA_AUTO_ENROLLMENT_KEY": "c",
         "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": "d",
+        "LYFTDATA_ADMIN_INIT_PASSWORD": "e",
+        "LYFTDATA_SECRET_KEY": "f",
+        "LYFTDATA_DATABASE_URL": "g",
     }
     environ = {**secret, "PATH": "/bin", "LYFTDATA_URL": "http://localhost:3000"}
 
     assert set(without_secrets(environ)) == {"PATH", "LYFTDATA_URL"}
     scrub_environment(environ)
     assert set(environ) == {"PATH", "LYFTDATA_URL"}
+
+
+def test_every_secret_of_both_programs_is_known():
+    """One environment file may serve Server and Worker: what is secret in either table is taken out."""
+    from lyftdata.server.settings import TABLE as SERVER
+
+    assert {row.name for row in (*SERVER, *WORKER) if row.secret} == set(SECRET_VARIABLES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
+def test_the_agent_cannot_be_read_by_its_own_command():
+    """A process that may not be dumped shows its environment to root alone; what it starts is not affected."""
+    ask = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    code = (
+        "import subprocess, sys; from lyftdata.worker.hardening import hide_from_other_programs as hide;"
+        f"hide(); {ask}; subprocess.run([sys.executable, '-c', {ask!r}], check=True)"
+    )
+    done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["0", "1"]
 
 
 def test_secrets_do_not_show_in_the_settings():

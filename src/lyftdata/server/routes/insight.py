@@ -65,7 +65,7 @@ async def list_audit(
     _actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
     action: Annotated[str | None, Query(max_length=64)] = None,
     subject: Annotated[str | None, Query(max_length=128)] = None,
 ) -> models.AuditPage:
@@ -131,7 +131,7 @@ async def events(
     actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
 ) -> StreamingResponse:
     """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
-    if not services.events.has_room():
+    if not services.events.has_room(actor.operator):
         raise ConflictError(
             "too_many_listeners", "Too many listeners are connected.", hint="Close some of them."
         )
@@ -144,7 +144,7 @@ async def _event_stream(services: Services, actor: Actor) -> AsyncIterator[bytes
     """Stream until the Server stops or the operator's session ends: who was signed out must not go on listening."""
     yield b": connected\n\n"
     checked_at = services.clock()
-    async for event in services.events.listen(every_s=_STILL_THERE_EVERY_S):
+    async for event in services.events.listen(actor.operator, every_s=_STILL_THERE_EVERY_S):
         if services.clock() - checked_at >= _CHECK_SESSION_AFTER or event is None:
             if not await services.operators.is_signed_in(actor):
                 return

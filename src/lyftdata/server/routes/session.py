@@ -12,7 +12,7 @@ from lyftdata.core.names import clean_text, parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.server.services import Services
-from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, used_key
+from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import (
     OAuthError,
@@ -76,8 +76,12 @@ async def session(request: Request) -> Response:
 
 
 async def _hold(request: Request, services: Services, current: Session, verified: VerifiedWorker) -> Response:
-    # The poll ends with the token it came with: nobody stays connected on a token that has died.
-    left_s = max(1.0, verified.claims.exp - services.clock().timestamp())
+    # The poll ends with the token it came with, and with its API key: nobody stays connected on what has died.
+    ends_s = [float(verified.claims.exp)]
+    key = find_used_key(current, services.directory.find_api_key)
+    if key is not None and key.expires_at is not None:
+        ends_s.append(key.expires_at.timestamp())
+    left_s = max(1.0, min(ends_s) - services.clock().timestamp())
     outcome = await services.sessions.wait(
         current,
         hold_s=min(services.sessions.hold_s(), left_s),
@@ -126,10 +130,11 @@ def _labels(text: str) -> Labels:
 
 
 def _note(services: Services, current: Session) -> None:
+    key = find_used_key(current, services.directory.find_api_key)
     services.traces.worker_seen(
         current.worker_id,
         at=services.clock(),
         address=current.boot.address,
-        api_key_name=used_key(current, services.directory.find_api_key),
+        api_key_name=key.name if key is not None else None,
         host=current.boot.host,
     )
