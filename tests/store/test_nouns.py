@@ -16,6 +16,7 @@ from lyftdata.core.records import (
     OperatorRecord,
     RefusalAttempt,
     Role,
+    Sample,
     SigningKeyRecord,
     Strategy,
     WorkerTraces,
@@ -27,6 +28,7 @@ from lyftdata.store import (
     operators,
     proofs,
     refusals,
+    samples,
     signing_keys,
     traces,
     workers,
@@ -124,57 +126,27 @@ async def test_deleting_takes_a_worker_out_of_its_keys(store, told):
         await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
 
 
-async def test_pages_are_whole_and_do_not_overlap(store):
-    """Following `next` gives every Worker once, in order, whatever is filtered."""
-    await add(store, *(worker(f"w-{n:02}", labels={"even": "yes"} if n % 2 == 0 else {}) for n in range(25)))
+async def test_who_used_a_key_last_is_found(store):
+    """By the name of the key, whatever its generation."""
+    await add(store, worker("w-1"), worker("w-2"))
+    left = [WorkerTraces(worker_id="w-1", api_key_name="press-keys"), WorkerTraces(worker_id="w-2")]
+    await store.write(lambda tx: traces.upsert_traces(tx, left))
 
-    for given, expected in (
-        ({}, 25),
-        ({"label": "even"}, 13),
-        ({"label": "even=yes"}, 13),
-        ({"label": "even=no"}, 0),
-    ):
-        seen, after = [], None
-        while True:
-            page = await store.read(
-                lambda conn, after=after, given=given: workers.list_workers(
-                    conn, limit=4, after=after, **given
-                )
-            )
-            seen += [record.id for record in page.items]
-            assert page.total == expected
-            after = page.next
-            if after is None:
-                break
-        assert seen == sorted(set(seen))
-        assert len(seen) == expected
+    assert await store.read(lambda conn: traces.ids_by_api_key(conn, "press-keys")) == {"w-1"}
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"q": "PRESS"}, ["a.1", "b"]),
-        ({"q": "a."}, ["a.1"]),
-        ({"q": "%"}, ["c"]),
-        ({"q": "_"}, []),
-        ({"strategy": Strategy.AUTO_ENROLLMENT}, ["b"]),
-        ({"ids": {"a.1", "zz"}}, ["a.1"]),
-        ({"ids": set()}, []),
-        ({"ids": {f"x{n}" for n in range(2000)} | {"c"}}, ["c"]),
-    ],
-)
-async def test_filters(store, given, found):
-    """Search takes text as it is (no wildcards), strategy and IDs narrow; thousands of IDs work too."""
-    await add(
-        store,
-        worker("a.1", name="press one"),
-        worker("b", name="Press two", strategy=Strategy.AUTO_ENROLLMENT),
-        worker("c", name="100% other"),
-    )
+async def test_minutes_are_kept_in_order_and_let_go(store):
+    """A minute written twice is one; those before the bound are gone."""
+    minutes = [NOON + timedelta(minutes=n) for n in (0, 2, 1, 1)]
+    for n, at in enumerate(minutes):
+        sample = Sample(at=at, online=n, admitted=n, refused=0)
+        await store.write(lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=NOON))
+    kept = await store.read(lambda conn: samples.samples_since(conn, NOON))
+    assert [(sample.at, sample.online) for sample in kept] == [(NOON, 0), (minutes[2], 3), (minutes[1], 1)]
+    last = Sample(at=NOON + timedelta(minutes=3), online=0, admitted=0, refused=0)
+    await store.write(lambda tx: samples.add_sample(tx, last, keep_since=minutes[1]))
 
-    page = await store.read(lambda conn: workers.list_workers(conn, **given))
-
-    assert [record.id for record in page.items] == found
+    assert len(await store.read(lambda conn: samples.samples_since(conn, NOON))) == 2
 
 
 # --- API keys --------------------------------------------------------------------------------------------

@@ -42,10 +42,18 @@ def list_(action: str | None, subject: str | None, limit: int, url: str | None, 
 
 
 @audit.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="A JSON object a line, or comma-separated values.",
+)
 @url_option
-def export(url: str | None) -> None:
+def export(form: str, url: str | None) -> None:
     """
-    Print every event, the oldest first, a JSON object a line.
+    Print every event, the oldest first.
 
     \b
     Example:
@@ -54,7 +62,7 @@ def export(url: str | None) -> None:
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        for line in api.lines("/audit/export"):
+        for line in api.lines(f"/audit/export?format={form}"):
             click.echo(line)
 
 

@@ -122,6 +122,20 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One minute of the Server, for plots over time.
+
+    `at` is the minute's beginning; `online` the Workers connected at its end; `admitted` tokens signed, `refused`
+    attempts turned down within it.
+    """
+
+    at: datetime
+    online: int
+    admitted: int
+    refused: int
+
+
 class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's signed-in session; the bearer token is kept as a SHA-256 digest."""
 

@@ -46,6 +46,10 @@ class Directory:
         """Iterate over every Worker entry."""
         return iter(self._workers.values())
 
+    def api_keys(self) -> Iterator[ApiKeyRecord]:
+        """Iterate over every API key, in every generation."""
+        return iter(self._api_keys.values())
+
     def worker_count(self) -> int:
         """Return the number of Worker entries."""
         return len(self._workers)

@@ -18,6 +18,8 @@ class Metrics:
 
     def __init__(self, *, online: Callable[[], int], workers: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
+        self.admitted = 0
+        self.refusals = 0
         tokens = Counter(
             "lyftdata_tokens_total", "Worker tokens signed.", ["strategy"], registry=self._registry
         )
@@ -38,6 +40,7 @@ class Metrics:
 
     def token_signed(self, strategy: str) -> None:
         """Count a token."""
+        self.admitted += 1
         self._tokens[strategy].inc()
 
     def enrolled(self) -> None:
@@ -46,6 +49,7 @@ class Metrics:
 
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""
+        self.refusals += 1
         self._refusals.labels(refused.code if refused.proved else "unproven").inc()
 
     def render(self) -> bytes:

@@ -1,6 +1,7 @@
 """The shapes of the admin API, for FastAPI's validation and the OpenAPI document."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -296,6 +297,33 @@ class ServerStatus(BaseModel):
     workers: int
     online: int
     warnings: list[str]
+
+
+class Period(StrEnum):
+    """How far back a plot goes."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+class HistoryPoint(BaseModel):
+    """One step: the most Workers connected at once, and how many attempts were let in and turned down."""
+
+    at: datetime
+    online: int
+    admitted: int
+    refused: int
+
+
+class History(BaseModel):
+    """The Server over time, the oldest step first; steps in which it did not run are left out."""
+
+    period: Period
+    since: datetime
+    until: datetime
+    step_s: int
+    points: list[HistoryPoint]
 
 
 class Operators(BaseModel):

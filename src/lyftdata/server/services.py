@@ -29,6 +29,7 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.server.operators import Operators
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
+from lyftdata.server.samples import SampleLog
 from lyftdata.server.sessions import Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
@@ -61,6 +62,7 @@ class Services(msgspec.Struct, kw_only=True):
     traces: TraceLog
     events: Events
     metrics: Metrics
+    samples: SampleLog
     fleet: Fleet
     api_keys: ApiKeys
     operators: Operators
@@ -175,6 +177,7 @@ async def _assemble(
         traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
         events=Events(),
         metrics=metrics,
+        samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
         operators=operators,
@@ -248,6 +251,7 @@ async def flush(services: Services) -> None:
     """Write routine traces and refusals; at most a second of them is ever pending."""
     await services.traces.flush()
     await services.refusals.flush()
+    await services.samples.flush()
 
 
 async def tidy(services: Services) -> None:

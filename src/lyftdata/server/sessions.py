@@ -123,6 +123,15 @@ class Sessions:
         wanted = ("key", public_id)
         return [s.worker_id for s in self._by_worker.values() if _key_of(s) == wanted]
 
+    def online_by_key(self) -> dict[str, list[str]]:
+        """Return the IDs of the Workers connected right now by each API key, by public id."""
+        found: dict[str, list[str]] = {}
+        for session in self._by_worker.values():
+            kind, value = _key_of(session)
+            if kind == "key":
+                found.setdefault(value, []).append(session.worker_id)
+        return found
+
     def hold_s(self) -> float:
         """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
         return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, len(self._by_worker) / _MOST_POLLS_PER_S))

@@ -59,7 +59,10 @@ def _used_key_name(services: Services, session: Session) -> str | None:
 
 
 def api_key_view(
-    services: Services, generations: list[ApiKeyRecord], last_used: Mapping[str, tuple[datetime, str]]
+    services: Services,
+    generations: list[ApiKeyRecord],
+    last_used: Mapping[str, tuple[datetime, str]],
+    online: Mapping[str, list[str]],
 ) -> models.ApiKey:
     """Show a key by its newest generation; older ones that still work are `previous`."""
     now = services.clock()
@@ -89,9 +92,7 @@ def api_key_view(
             for record in older
             if key_status(record, now) == "live"
         ],
-        used_by=sorted(
-            w for record in generations for w in services.sessions.online_with_key(record.public_id)
-        ),
+        used_by=sorted(w for record in generations for w in online.get(record.public_id, ())),
     )
 
 

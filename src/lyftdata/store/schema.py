@@ -150,6 +150,16 @@ refusal_attempts = Table(
     Index(None, "reference"),
 )
 
+# A row a minute, for a week and a day.
+samples = Table(
+    "samples",
+    metadata,
+    Column("at", UtcDateTime, primary_key=True),
+    Column("online", Integer, nullable=False),
+    Column("admitted", Count, nullable=False),
+    Column("refused", Count, nullable=False),
+)
+
 operators = Table(
     "operators",
     metadata,

@@ -34,6 +34,12 @@ def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, Work
     return found
 
 
+def ids_by_api_key(conn: Connection, name: str) -> set[str]:
+    """Return the IDs of the Workers that used the API key of this name last."""
+    query = select(worker_traces.c.worker_id).where(worker_traces.c.api_key_name == name)
+    return set(conn.execute(query).scalars())
+
+
 def all_seen_ids(conn: Connection) -> set[str]:
     """Return the IDs of Workers that have ever been connected."""
     query = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at.is_not(None))

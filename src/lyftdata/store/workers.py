@@ -1,29 +1,17 @@
 """Worker entries."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.records import Strategy, WorkerRecord
+from lyftdata.core.records import WorkerRecord
 from lyftdata.store import api_keys
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import workers
-
-# IDs are handed to the database in a list; above this the list is made a sub-select of all instead.
-_MOST_IDS = 900
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A page of Workers in order of ID; `next` is where the page behind it begins."""
-
-    items: list[WorkerRecord]
-    next: str | None
-    total: int
 
 
 def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> None:
@@ -114,71 +102,6 @@ def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     """Iterate over every entry."""
     return map(_record, conn.execute(select(workers)))
-
-
-def list_workers(
-    conn: Connection,
-    *,
-    q: str | None = None,
-    strategy: Strategy | None = None,
-    label: str | None = None,
-    ids: Collection[str] | None = None,
-    limit: int = 100,
-    after: str | None = None,
-) -> Page:
-    """
-    Return a page of entries, in order of ID.
-
-    Args:
-        conn: A reading connection.
-        q: Part of a name or an ID, upper or lower case.
-        strategy: Only this one.
-        label: `key` or `key=value`.
-        ids: Only these; None for all.
-        limit: Entries a page.
-        after: `next` of the page before.
-    """
-    wanted = _filter(select(workers), q=q, strategy=strategy)
-    if ids is not None and len(ids) <= _MOST_IDS:
-        wanted = wanted.where(workers.c.id.in_(ids))
-        ids = None
-    if label is None and ids is None:
-        return _page_by_database(conn, wanted, limit=limit, after=after)
-    found = (_record(row) for row in conn.execute(wanted.order_by(workers.c.id)))
-    matching = [r for r in found if (ids is None or r.id in ids) and (label is None or _has_label(r, label))]
-    following = [record for record in matching if after is None or record.id > after]
-    return _page(following[: limit + 1], limit=limit, total=len(matching))
-
-
-def _page_by_database(
-    conn: Connection, wanted: Select[tuple[object, ...]], *, limit: int, after: str | None
-) -> Page:
-    total = conn.execute(select(func.count()).select_from(wanted.subquery())).scalar_one()
-    following = wanted if after is None else wanted.where(workers.c.id > after)
-    rows = conn.execute(following.order_by(workers.c.id).limit(limit + 1))
-    return _page([_record(row) for row in rows], limit=limit, total=total)
-
-
-def _page(found: list[WorkerRecord], *, limit: int, total: int) -> Page:
-    items = found[:limit]
-    return Page(items, items[-1].id if len(found) > limit else None, total)
-
-
-def _filter(
-    query: Select[tuple[object, ...]], *, q: str | None, strategy: Strategy | None
-) -> Select[tuple[object, ...]]:
-    if q:
-        query = query.where(
-            or_(workers.c.name.icontains(q, autoescape=True), workers.c.id.icontains(q, autoescape=True))
-        )
-    if strategy is not None:
-        query = query.where(workers.c.strategy == strategy.value)
-    return query
-
-
-def _has_label(record: WorkerRecord, label: str) -> bool:
-    key, separator, value = label.partition("=")
-    return record.labels.get(key) == value if separator else key in record.labels
 
 
 def _one(conn: Connection, condition: ColumnElement[bool]) -> WorkerRecord | None:

@@ -1,19 +1,15 @@
 """`/api/api-keys`."""
 
 from datetime import timedelta
-from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from lyftdata.core.records import ApiKeyRecord
-from lyftdata.server import models
+from lyftdata.server import models, queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.api_keys import IssuedKey, newest_generation
+from lyftdata.server.api_keys import IssuedKey
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.services import Services
-from lyftdata.server.views import api_key_view
-from lyftdata.store import api_keys
 
 router = APIRouter(prefix="/api-keys", tags=["api keys"])
 
@@ -24,10 +20,7 @@ Writer = Annotated[Actor, Depends(allowed("api_keys.write"))]
 @router.get("", summary="List API keys")
 async def list_keys(_actor: Reader, services: ServicesDep) -> models.ApiKeys:
     """Return every key, by name, without the keys themselves: only digests are kept."""
-    records = await services.store.read(lambda conn: list(api_keys.all_api_keys(conn)))
-    records.sort(key=lambda record: record.name)
-    groups = [list(group) for _, group in groupby(records, key=lambda record: record.name)]
-    return models.ApiKeys(items=[await _view(services, group) for group in groups])
+    return models.ApiKeys(items=await queries.list_api_keys(services))
 
 
 @router.post("", status_code=201, summary="Issue an API key")
@@ -43,13 +36,14 @@ async def issue_key(body: models.NewApiKey, actor: Writer, services: ServicesDep
 @router.get("/{name}", summary="Show an API key")
 async def show_key(name: str, _actor: Reader, services: ServicesDep) -> models.ApiKey:
     """Return one key, without the key itself."""
-    return await _view(services, await _generations(services, name))
+    return await queries.get_api_key(services, name)
 
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
 async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
     """Cut off every Worker that uses it, before this returns."""
-    return await _view(services, await services.api_keys.revoke(name, actor=actor))
+    await services.api_keys.revoke(name, actor=actor)
+    return await queries.get_api_key(services, name)
 
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an API key")
@@ -63,18 +57,5 @@ async def rotate_key(
 
 
 async def _answer(services: Services, issued: IssuedKey) -> models.NewApiKeyAnswer:
-    view = await _view(services, await _generations(services, issued.record.name))
+    view = await queries.get_api_key(services, issued.record.name)
     return models.NewApiKeyAnswer(api_key=view, key=issued.text.reveal())
-
-
-async def _generations(services: Services, name: str) -> list[ApiKeyRecord]:
-    generations = await services.store.read(lambda conn: api_keys.find_by_name(conn, name))
-    newest_generation(generations, name)
-    return generations
-
-
-async def _view(services: Services, generations: list[ApiKeyRecord]) -> models.ApiKey:
-    used = await services.store.read(
-        lambda conn: api_keys.last_used(conn, [record.public_id for record in generations])
-    )
-    return api_key_view(services, generations, used)

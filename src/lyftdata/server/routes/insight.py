@@ -1,6 +1,5 @@
 """What operators look at: Auto-Enrollment's state, refusals, the audit log, the Server itself, live events."""
 
-import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
@@ -9,19 +8,18 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-import lyftdata
-from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.server import models
+from lyftdata.core.errors import ConflictError
+from lyftdata.server import models, queries
 from lyftdata.server.actor import Actor
+from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
 from lyftdata.server.events import Event
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.services import Services
-from lyftdata.server.views import audit_view, enrollment_view, refusal_group_view, refusal_view, worker_view
-from lyftdata.store import audit, refusals, traces
+from lyftdata.server.views import enrollment_view, worker_view
+from lyftdata.store import traces
 
 router = APIRouter()
 
-_EXPORT_BATCH = 1_000
 _STILL_THERE_EVERY_S = 15.0
 _CHECK_SESSION_AFTER = timedelta(seconds=1)
 
@@ -43,9 +41,7 @@ async def list_refusals(
     q: Annotated[str | None, Query(max_length=128, description="Part of a Worker or an address.")] = None,
 ) -> models.RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
-    await services.refusals.flush()
-    groups = await services.store.read(lambda conn: refusals.list_groups(conn, limit=limit, code=code, q=q))
-    return models.RefusalPage(items=[refusal_group_view(group) for group in groups])
+    return models.RefusalPage(items=await queries.list_refusals(services, limit=limit, code=code, q=q))
 
 
 @router.get("/refusals/{reference}", tags=["refusals"], summary="Show a refusal")
@@ -53,11 +49,7 @@ async def show_refusal(
     reference: str, _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> models.Refusal:
     """Return one refused attempt with the whole reason, by the reference that the Worker logged."""
-    await services.refusals.flush()
-    attempt = await services.store.read(lambda conn: refusals.find_reference(conn, reference.strip().upper()))
-    if attempt is None:
-        raise NotFoundError("refusal", reference)
-    return refusal_view(attempt)
+    return await queries.get_refusal(services, reference)
 
 
 @router.get("/audit", tags=["audit"], summary="List audit events")
@@ -70,11 +62,7 @@ async def list_audit(
     subject: Annotated[str | None, Query(max_length=128)] = None,
 ) -> models.AuditPage:
     """Return decisions about trust, the latest first."""
-    events = await services.store.read(
-        lambda conn: audit.list_events(conn, limit=limit, before=before, action=action, subject=subject)
-    )
-    following = events[-1].number if len(events) == limit else None
-    return models.AuditPage(items=[audit_view(event) for event in events], next=following)
+    return await queries.list_audit(services, limit=limit, before=before, action=action, subject=subject)
 
 
 @router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
@@ -82,32 +70,17 @@ async def verify_audit(
     _actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> models.AuditReport:
     """Check every link of the chain: no row was changed, removed, inserted or moved."""
-    report = await services.store.verify_audit()
-    return models.AuditReport(
-        ok=report.ok,
-        checked=report.checked,
-        head_number=report.head_number,
-        head_hash=report.head_hash.hex(),
-        first_bad=report.first_bad,
-        problem=report.problem,
-    )
+    return await queries.verify_audit(services)
 
 
 @router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)
 async def export_audit(
-    _actor: Annotated[Actor, Depends(allowed("audit.read"))], services: ServicesDep
+    _actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
-    """Return every event, the oldest first, a JSON object a line."""
-    return StreamingResponse(_export(services), media_type="application/x-ndjson")
-
-
-async def _export(services: Services) -> AsyncIterator[bytes]:
-    after = 0
-    while batch := await services.store.read(
-        functools.partial(audit.events_after, after=after, limit=_EXPORT_BATCH)
-    ):
-        yield b"".join(audit_view(event).model_dump_json().encode() + b"\n" for event in batch)
-        after = batch[-1].number
+    """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
+    return StreamingResponse(export(services, form), media_type=MEDIA_TYPES[form])
 
 
 @router.get("/server", tags=["server"], summary="Show the Server")
@@ -115,15 +88,17 @@ async def server_status(
     _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
 ) -> models.ServerStatus:
     """Return version, issuer, counts and warnings."""
-    return models.ServerStatus(
-        version=lyftdata.__version__,
-        issuer=services.issuer,
-        started_at=services.started_at,
-        enrollment_enabled=bool(services.enrollment.keys),
-        workers=services.directory.worker_count(),
-        online=services.sessions.online_count(),
-        warnings=services.warnings,
-    )
+    return queries.server_status(services)
+
+
+@router.get("/history", tags=["server"], summary="Show the Server over time")
+async def history(
+    _actor: Annotated[Actor, Depends(allowed("workers.read"))],
+    services: ServicesDep,
+    period: models.Period = models.Period.HOUR,
+) -> models.History:
+    """Return Workers connected, admissions and refusals over the last hour, day or week."""
+    return await queries.history(services, period)
 
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)

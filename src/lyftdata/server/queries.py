@@ -1,0 +1,220 @@
+"""
+What operators read, by whatever way they come: the admin API and the pages answer from here.
+
+Lists of Workers and keys come from memory (`directory`): ten thousand entries are filtered in milliseconds, and
+what is shown as connected is connected now.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+import msgspec
+
+import lyftdata
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.records import ApiKeyRecord, Sample, Status, Strategy, WorkerRecord
+from lyftdata.server import models
+from lyftdata.server.api_keys import newest_generation
+from lyftdata.server.services import Services
+from lyftdata.server.views import (
+    api_key_view,
+    audit_view,
+    refusal_group_view,
+    refusal_view,
+    status_of,
+    worker_view,
+)
+from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
+
+
+class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Which Workers are wanted; what is None or empty does not narrow.
+
+    `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
+    key last used; `enrolled_with` the fingerprint of an enrollment key; `enabled` False finds disabled ones.
+    """
+
+    q: str | None = None
+    status: Status | None = None
+    strategy: Strategy | None = None
+    label: str | None = None
+    api_key: str | None = None
+    enrolled_with: str | None = None
+    enabled: bool | None = None
+
+
+async def find_workers(services: Services, wanted: WorkerFilter) -> list[WorkerRecord]:
+    """Return the Workers that a filter leaves, in no order."""
+    found: Iterable[WorkerRecord] = list(services.directory.workers())
+    if wanted.strategy is not None:
+        found = (w for w in found if w.strategy is wanted.strategy)
+    if wanted.enabled is not None:
+        found = (w for w in found if w.enabled is wanted.enabled)
+    if wanted.enrolled_with:
+        found = (w for w in found if w.enrolled_with == wanted.enrolled_with)
+    if wanted.label:
+        key, separator, value = wanted.label.partition("=")
+        found = (w for w in found if (w.labels.get(key) == value if separator else key in w.labels))
+    if wanted.q:
+        part = wanted.q.casefold()
+        found = (w for w in found if part in w.id.casefold() or part in w.name.casefold())
+    if wanted.status is not None:
+        found = (w for w in found if status_of(services, w.id) is wanted.status)
+    if wanted.api_key:
+        users = await _users_of_key(services, wanted.api_key)
+        found = (w for w in found if w.id in users)
+    return list(found)
+
+
+async def _users_of_key(services: Services, name: str) -> set[str]:
+    """Return the IDs of the Workers that used this key last; the connected ones from their sessions."""
+    await services.traces.flush()
+    users = await services.store.read(lambda conn: traces.ids_by_api_key(conn, name))
+    for record in services.directory.api_keys():
+        if record.name == name:
+            users |= set(services.sessions.online_with_key(record.public_id))
+    return users
+
+
+async def worker_page(
+    services: Services, wanted: WorkerFilter, *, limit: int, after: str | None
+) -> models.WorkerPage:
+    """Return a page of Workers in order of ID; `after` is `next` of the page before."""
+    found = await find_workers(services, wanted)
+    following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
+    items = following[:limit]
+    return models.WorkerPage(
+        items=await worker_views(services, items),
+        next=items[-1].id if len(following) > limit else None,
+        total=len(found),
+    )
+
+
+async def worker_views(services: Services, records: Sequence[WorkerRecord]) -> list[models.Worker]:
+    """Show these Workers, with what they left behind."""
+    ids = [record.id for record in records]
+    stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
+    return [worker_view(services, record, stored) for record in records]
+
+
+async def get_worker(services: Services, worker_id: str) -> models.Worker:
+    """Return one Worker; raises NotFoundError."""
+    record = await services.store.read(lambda conn: workers.get_worker(conn, worker_id))
+    return (await worker_views(services, [record]))[0]
+
+
+async def list_api_keys(services: Services) -> list[models.ApiKey]:
+    """Return every key, by name, without the keys themselves: only digests are kept."""
+    records = sorted(services.directory.api_keys(), key=lambda record: record.name)
+    groups = [list(group) for _, group in groupby(records, key=lambda record: record.name)]
+    return await _api_key_views(services, groups)
+
+
+async def get_api_key(services: Services, name: str) -> models.ApiKey:
+    """Return one key, without the key itself; raises NotFoundError."""
+    generations = await services.store.read(lambda conn: api_keys.find_by_name(conn, name))
+    newest_generation(generations, name)
+    return (await _api_key_views(services, [generations]))[0]
+
+
+async def _api_key_views(services: Services, groups: list[list[ApiKeyRecord]]) -> list[models.ApiKey]:
+    ids = [record.public_id for group in groups for record in group]
+    used = await services.store.read(lambda conn: api_keys.last_used(conn, ids))
+    online = services.sessions.online_by_key()
+    return [api_key_view(services, group, used, online) for group in groups]
+
+
+async def list_refusals(
+    services: Services, *, limit: int, code: str | None = None, q: str | None = None
+) -> list[models.RefusalGroup]:
+    """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
+    await services.refusals.flush()
+    groups = await services.store.read(lambda conn: refusals.list_groups(conn, limit=limit, code=code, q=q))
+    return [refusal_group_view(group) for group in groups]
+
+
+async def get_refusal(services: Services, reference: str) -> models.Refusal:
+    """Return one refused attempt with the whole reason, by the reference that the Worker logged; raises NotFoundError."""
+    await services.refusals.flush()
+    attempt = await services.store.read(lambda conn: refusals.find_reference(conn, reference.strip().upper()))
+    if attempt is None:
+        raise NotFoundError("refusal", reference)
+    return refusal_view(attempt)
+
+
+async def list_audit(
+    services: Services,
+    *,
+    limit: int,
+    before: int | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+) -> models.AuditPage:
+    """Return decisions about trust, the latest first."""
+    events = await services.store.read(
+        lambda conn: audit.list_events(conn, limit=limit, before=before, action=action, subject=subject)
+    )
+    following = events[-1].number if len(events) == limit else None
+    return models.AuditPage(items=[audit_view(event) for event in events], next=following)
+
+
+async def verify_audit(services: Services) -> models.AuditReport:
+    """Check every link of the chain: no row was changed, removed, inserted or moved."""
+    report = await services.store.verify_audit()
+    return models.AuditReport(
+        ok=report.ok,
+        checked=report.checked,
+        head_number=report.head_number,
+        head_hash=report.head_hash.hex(),
+        first_bad=report.first_bad,
+        problem=report.problem,
+    )
+
+
+def server_status(services: Services) -> models.ServerStatus:
+    """Return version, issuer, counts and warnings."""
+    return models.ServerStatus(
+        version=lyftdata.__version__,
+        issuer=services.issuer,
+        started_at=services.started_at,
+        enrollment_enabled=bool(services.enrollment.keys),
+        workers=services.directory.worker_count(),
+        online=services.sessions.online_count(),
+        warnings=services.warnings,
+    )
+
+
+_STEPS = {
+    models.Period.HOUR: (timedelta(hours=1), timedelta(minutes=1)),
+    models.Period.DAY: (timedelta(days=1), timedelta(minutes=10)),
+    models.Period.WEEK: (timedelta(days=7), timedelta(hours=1)),
+}
+
+
+async def history(services: Services, period: models.Period) -> models.History:
+    """
+    Return what was over the last hour (by minute), day (by ten minutes) or week (by hour).
+
+    A point holds the most Workers connected at once, and the sums of admissions and refusals. Times at which the
+    Server did not run have no point.
+    """
+    length, step = _STEPS[period]
+    now = services.clock()
+    since = now - length
+    kept = await services.store.read(lambda conn: samples.samples_since(conn, since))
+    points: dict[datetime, models.HistoryPoint] = {}
+    for sample in [*kept, services.samples.current()]:
+        _add(points, sample, step)
+    return models.History(
+        period=period, since=since, until=now, step_s=int(step.total_seconds()), points=list(points.values())
+    )
+
+
+def _add(points: dict[datetime, models.HistoryPoint], sample: Sample, step: timedelta) -> None:
+    at = sample.at - (sample.at - datetime.min.replace(tzinfo=sample.at.tzinfo)) % step
+    point = points.setdefault(at, models.HistoryPoint(at=at, online=0, admitted=0, refused=0))
+    point.online = max(point.online, sample.online)
+    point.admitted += sample.admitted
+    point.refused += sample.refused

@@ -1,0 +1,136 @@
+"""What operators read: filters, pages, the Server over time, the log as a file."""
+
+import csv
+import io
+
+import pytest
+
+from lyftdata.core.records import Role, Sample, Status, Strategy
+from lyftdata.server import queries
+from lyftdata.server.actor import Actor
+from lyftdata.server.models import Period
+from lyftdata.server.queries import WorkerFilter, find_workers
+from lyftdata.store import samples
+
+ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
+
+
+async def add(server, worker_id, name=None, labels=None):
+    """Add a Worker."""
+    await server.services.fleet.add(
+        name or worker_id, worker_id=worker_id, labels=labels or {}, issue_key=False, actor=ADMIN
+    )
+
+
+async def test_pages_are_whole_and_do_not_overlap(server, admin):
+    """Following `next` gives every Worker once, in order, whatever is filtered."""
+    for n in range(25):
+        await add(server, f"w-{n:02}", labels={"even": "yes"} if n % 2 == 0 else {})
+
+    for given, expected in (
+        ({}, 25),
+        ({"label": "even"}, 13),
+        ({"label": "even=yes"}, 13),
+        ({"label": "even=no"}, 0),
+    ):
+        seen, after = [], {}
+        while True:
+            query = {"limit": 4} | given | after
+            page = (await server.http.get("/api/workers", params=query, headers=admin)).json()
+            seen += [worker["id"] for worker in page["items"]]
+            assert page["total"] == expected
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+        assert seen == sorted(set(seen))
+        assert len(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"q": "PRESS"}, {"a.1", "b"}),
+        ({"q": "a."}, {"a.1"}),
+        ({"q": "%"}, {"c"}),
+        ({"q": "_"}, set()),
+        ({"strategy": Strategy.AUTO_ENROLLMENT}, set()),
+        ({"enabled": False}, {"c"}),
+        ({"status": Status.NEVER_CONNECTED}, {"a.1", "b", "c"}),
+        ({"status": Status.ONLINE}, set()),
+        ({"api_key": "nobody-has-it"}, set()),
+        ({"enrolled_with": "abcd"}, set()),
+    ],
+)
+async def test_filters(server, given, found):
+    """Search takes text as it is (no wildcards); the others narrow."""
+    await add(server, "a.1", "press one")
+    await add(server, "b", "Press two")
+    await add(server, "c", "100% other")
+    await server.services.fleet.change("c", enabled=False, actor=ADMIN)
+
+    assert {w.id for w in await find_workers(server.services, WorkerFilter(**given))} == found
+
+
+async def test_workers_are_found_by_their_key_and_their_secret(server, press):
+    """By the key they are connected with, or used last; by the enrollment key that they came with."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    (key,) = await queries.list_api_keys(server.services)
+    wanted = WorkerFilter(api_key=key.name)
+    assert await find_workers(server.services, wanted) == []
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    assert [w.id for w in await find_workers(server.services, wanted)] == ["press-01"]
+    enrolled, _ = await server.enrolled()
+    (secret,) = server.services.enrollment.keys
+
+    found = await find_workers(server.services, WorkerFilter(enrolled_with=secret.fingerprint))
+    assert [w.id for w in found] == [enrolled]
+
+
+async def test_the_server_over_time(server, admin, press):
+    """Admissions and refusals of each minute, the most that were connected; times without the Server have no point."""
+    await server.token_by_key(*press)
+    server.clock.forward(minutes=1)
+    await server.services.samples.flush()
+    for _ in range(3):
+        await server.token_by_key("press-01", "wrong")
+    server.clock.forward(minutes=5)
+    await server.services.samples.flush()
+    await server.token_by_key(*press)
+    shown = (await server.http.get("/api/history", headers=admin)).json()
+    by_day = (await server.http.get("/api/history?period=day", headers=admin)).json()
+
+    assert [(p["at"][14:16], p["admitted"], p["refused"]) for p in shown["points"]] == [
+        ("00", 1, 0),
+        ("01", 0, 3),
+        ("06", 1, 0),
+    ]
+    assert [(p["admitted"], p["refused"]) for p in by_day["points"]] == [(2, 3)]
+
+
+async def test_a_week_of_minutes_is_shown_by_the_hour(server):
+    """What is older than the period is left out; each hour shows its highest count of Workers."""
+    now = server.clock()
+    for minutes, online in ((1, 3), (2, 7), (200, 1), (60 * 24 * 7 + 1, 9)):
+        at = now.replace(minute=0) - (now - now.replace(minute=0))
+        at = at.fromtimestamp(now.timestamp() - minutes * 60, tz=now.tzinfo)
+        sample = Sample(at=at, online=online, admitted=1, refused=0)
+        await server.services.store.write(
+            lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=sample.at)
+        )
+
+    shown = await queries.history(server.services, Period.WEEK)
+    assert sorted(point.online for point in shown.points) == [0, 1, 7]
+
+
+async def test_the_audit_log_as_a_spreadsheet(server, admin):
+    """Every column, and no cell that a spreadsheet would run as a formula."""
+    await add(server, "w-1", "=1+1")
+    await server.services.fleet.change("w-1", name="@SUM(A1)", actor=ADMIN)
+    answer = await server.http.get("/api/audit/export?format=csv", headers=admin)
+    header, *rows = csv.reader(io.StringIO(answer.text))
+
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert header == ["number", "at", "actor", "action", "subject", "address", "details", "hash"]
+    assert [row[0] for row in rows] == [str(n + 1) for n in range(len(rows))]
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
