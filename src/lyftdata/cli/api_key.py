@@ -137,6 +137,28 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
 @api_key.command()
 @click.argument("name")
 @click.option(
+    "--worker", "workers", multiple=True, required=True, help="A Worker's ID; may come several times."
+)
+@json_option
+@url_option
+def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
+    """
+    Let more Workers use an API key that was issued for chosen ones.
+
+    \b
+    Example:
+      lyftdata api-key allow press-keys --worker press-02
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        allowed = api.post(f"/api-keys/{path_part(name)}/allow", {"worker_ids": list(workers)})
+    emit(allowed, as_json=as_json, show=lambda key: say(f"API key {key['name']} is for: {_scope(key)}"))
+
+
+@api_key.command()
+@click.argument("name")
+@click.option(
     "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
 )
 @yes_option

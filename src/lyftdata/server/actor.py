@@ -14,6 +14,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     session_id: str
     address: str
+    must_change_password: bool = False
 
     def did(
         self, action: str, subject: str, *, at: datetime, details: dict[str, str] | None = None

@@ -116,6 +116,34 @@ class ApiKeys:
 
         return await self._store.write(op)
 
+    async def allow(self, name: str, worker_ids: Sequence[str], *, actor: Actor) -> list[ApiKeyRecord]:
+        """
+        Let more Workers use a key that is for chosen ones. Allowing twice changes nothing.
+
+        Raises:
+            InvalidInputError: No Worker is named.
+            NotFoundError: No such key, or no such Worker.
+            ConflictError: `api_key_revoked`; `wrong_strategy` for an auto-enrolled Worker.
+        """
+        if not worker_ids:
+            raise InvalidInputError("worker_ids", "name at least one Worker")
+
+        def op(tx: WriteTx) -> list[ApiKeyRecord]:
+            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+            if newest.revoked_at is not None:
+                raise ConflictError(
+                    "api_key_revoked", f"API key '{name}' was revoked.", hint="Issue a new key."
+                )
+            for worker_id in worker_ids:
+                _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
+            added = set(worker_ids) - newest.worker_ids
+            if added and not newest.for_all_workers:
+                details = {"workers": ",".join(sorted(added))}
+                tx.audit(actor.did("api_key.allowed", f"api_key:{name}", at=self._clock(), details=details))
+            return api_keys.allow_workers(tx, name, worker_ids)
+
+        return await self._store.write(op)
+
     def make_for_worker(self, worker: WorkerRecord, actor: Actor) -> IssuedKey:
         """Return a key for one Worker alone, named after it; the caller inserts it with the Worker."""
         return self._make(_name_for(worker, self._random_bytes), [worker.id], None, actor)

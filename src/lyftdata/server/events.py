@@ -26,6 +26,8 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: dict[asyncio.Queue[Event | None], str] = {}
+        self._watchers: dict[asyncio.Event, str] = {}
+        self._is_closed = False
 
     def publish(self, event: Event) -> None:
         """Hand an event to every listener; never waits."""
@@ -34,11 +36,13 @@ class Events:
                 queue.put_nowait(event)
             except asyncio.QueueFull:
                 self._drop(queue)
+        for changed in self._watchers:
+            changed.set()
 
     def has_room(self, operator: str) -> bool:
         """Return whether one more listener of this operator may come; nobody takes the places of all."""
-        mine = sum(listener == operator for listener in self._listeners.values())
-        return mine < _MOST_OF_ONE and len(self._listeners) < _MOST_LISTENERS
+        everybodys = [*self._listeners.values(), *self._watchers.values()]
+        return everybodys.count(operator) < _MOST_OF_ONE and len(everybodys) < _MOST_LISTENERS
 
     async def listen(self, operator: str, *, every_s: float) -> AsyncIterator[Event | None]:
         """
@@ -64,8 +68,42 @@ class Events:
         finally:
             self._listeners.pop(queue, None)
 
+    async def changes(self, operator: str, *, every_s: float, pause_s: float) -> AsyncIterator[bool]:
+        """
+        Yield True when something has happened since the last time, until the Server stops.
+
+        Args:
+            operator: Who listens.
+            every_s: False is yielded after so many seconds without an event, for a sign of life.
+            pause_s: The least time between two, in seconds: however much happens, it costs the same.
+        """
+        changed = asyncio.Event()
+        self._watchers[changed] = operator
+        try:
+            while not self.is_closed():
+                try:
+                    async with asyncio.timeout(every_s):
+                        await changed.wait()
+                except TimeoutError:
+                    yield False
+                    continue
+                changed.clear()
+                if self.is_closed():
+                    return
+                yield True
+                await asyncio.sleep(pause_s)
+        finally:
+            del self._watchers[changed]
+
+    def is_closed(self) -> bool:
+        """Return whether the Server stops."""
+        return self._is_closed
+
     def close(self) -> None:
         """Let every listener go."""
+        self._is_closed = True
+        for changed in self._watchers:
+            changed.set()
         for queue in list(self._listeners):
             self._drop(queue)
 

@@ -6,6 +6,7 @@ live in `core.keyring`; here they meet the store.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -39,6 +40,8 @@ class SigningKeys:
     verification_keys: Mapping[str, VerificationKey]
     jwks: bytes
     """The JWK Set as published (RFC 7517), JSON."""
+    next_signs_from: datetime | None
+    """When the next key starts to sign, if there is one already."""
 
     def __init__(
         self,
@@ -108,6 +111,8 @@ class SigningKeys:
         keys = {record.kid: self._decrypt(record) for record in records}
         self._decrypted = keys
         self.signer = keys[active_key(records, self._clock()).kid]
+        now = self._clock()
+        self.next_signs_from = min((r.signs_from for r in records if r.signs_from > now), default=None)
         self.verification_keys = {kid: key.verification for kid, key in keys.items()}
         self.jwks = msgspec.json.encode({"keys": [key.public_jwk() for key in keys.values()]})
 

@@ -76,6 +76,12 @@ class NewApiKey(Input):
     expires_in_s: Annotated[int, Field(gt=0, le=3650 * 86400)] | None = None
 
 
+class Allowance(Input):
+    """Workers that may use a key from now on, too."""
+
+    worker_ids: Annotated[list[str], Field(max_length=1000)]
+
+
 class Rotation(Input):
     """For how many seconds the key being replaced still works."""
 
@@ -324,6 +330,36 @@ class History(BaseModel):
     until: datetime
     step_s: int
     points: list[HistoryPoint]
+
+
+class Attention(StrEnum):
+    """What a concern is about, and so what its `subject` is."""
+
+    DUPLICATE = "duplicate"
+    """A Worker runs twice; `subject` is a refusal's reference."""
+    REFUSED = "refused"
+    """A Worker is refused again and again; `subject` is a refusal's reference."""
+    SETTING = "setting"
+    """A setting of the Server should be changed."""
+    KEY_EXPIRES = "key_expires"
+    """An API key ends soon; `subject` is its name."""
+    SIGNING_KEY = "signing_key"
+    """The signing key is about to change."""
+
+
+class Concern(BaseModel):
+    """Something that needs an operator's attention."""
+
+    kind: Attention
+    subject: str
+    title: str
+    detail: str = ""
+
+
+class Concerns(BaseModel):
+    """What needs attention, the most pressing first."""
+
+    items: list[Concern]
 
 
 class Operators(BaseModel):

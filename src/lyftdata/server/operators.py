@@ -126,7 +126,13 @@ class Operators:
         if found is None or self._clock() >= found[0].expires_at:
             raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
         session, operator = found
-        return Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
+        return Actor(
+            operator=operator.name,
+            role=operator.role,
+            session_id=session.id,
+            address=address,
+            must_change_password=operator.must_change_password,
+        )
 
     async def is_signed_in(self, actor: Actor) -> bool:
         """Return whether the session of somebody who was identified before is still open."""

@@ -54,11 +54,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def status_of_error(error: LyftdataError) -> int:
+    """Return the HTTP status of an error of ours."""
+    if isinstance(error, OAuthError):
+        return error.status
+    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+
+
 async def _ours(_request: Request, error: Exception) -> Response:
     assert isinstance(error, LyftdataError)  # noqa: S101 - narrows the type; installed for this class alone
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    if isinstance(error, OAuthError):
-        status = error.status
+    status = status_of_error(error)
     headers = {}
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'

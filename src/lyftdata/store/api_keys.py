@@ -51,6 +51,18 @@ def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
     return find_by_name(tx.conn, name)
 
 
+def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[ApiKeyRecord]:
+    """Add Workers to every generation of a key that is for chosen ones; return the key as it is now."""
+    for record in find_by_name(tx.conn, name):
+        added = sorted(set(worker_ids) - record.worker_ids)
+        if added and not record.for_all_workers:
+            rows = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in added]
+            tx.conn.execute(insert(api_key_workers), rows)
+            wider = msgspec.structs.replace(record, worker_ids=record.worker_ids | set(added))
+            tx.changed(ApiKeyChanged(record.public_id, wider))
+    return find_by_name(tx.conn, name)
+
+
 def remove_worker(tx: WriteTx, worker_id: str) -> None:
     """Take a Worker's ID out of every key issued for it."""
     query = select(api_key_workers.c.public_id).where(api_key_workers.c.worker_id == worker_id)

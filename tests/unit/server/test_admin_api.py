@@ -20,6 +20,7 @@ BODIES = {
     ("PATCH", "/api/workers/{worker_id}"): {"enabled": False},
     ("POST", "/api/api-keys"): {"name": "some-key"},
     ("POST", "/api/api-keys/{name}/rotate"): {},
+    ("POST", "/api/api-keys/{name}/allow"): {"worker_ids": ["w"]},
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
     ("PATCH", "/api/operators/{name}"): {"role": "admin"},
 }
@@ -69,6 +70,8 @@ async def test_a_viewer_sees_all(server, admin, press):
         "refusals",
         "audit",
         "audit/verify",
+        "attention",
+        "history",
         "operators",
         "server",
         "whoami",

@@ -33,7 +33,8 @@ async def test_pages_are_whole_and_do_not_overlap(server, admin):
         ({"label": "even=yes"}, 13),
         ({"label": "even=no"}, 0),
     ):
-        seen, after = [], {}
+        seen: list[str] = []
+        after: dict[str, str] = {}
         while True:
             query = {"limit": 4} | given | after
             page = (await server.http.get("/api/workers", params=query, headers=admin)).json()
@@ -134,3 +135,124 @@ async def test_the_audit_log_as_a_spreadsheet(server, admin):
     assert header == ["number", "at", "actor", "action", "subject", "address", "details", "hash"]
     assert [row[0] for row in rows] == [str(n + 1) for n in range(len(rows))]
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+
+
+# --- letting more Workers use a key ----------------------------------------------------------------------
+
+
+async def issue(server, admin, name, worker_ids):
+    """Issue a key and return it."""
+    body = {"name": name, "worker_ids": worker_ids}
+    return (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
+
+
+async def test_a_key_for_chosen_workers_is_widened(server, admin, press):
+    """The Worker that was refused for it gets in with the very same key, and the log says who allowed it."""
+    await add(server, "press-02")
+    key = await issue(server, admin, "press-keys", ["press-01"])
+    refused = await server.token_by_key("press-02", key)
+    assert await server.cause(refused) == "api_key_not_for_worker"
+
+    body = {"worker_ids": ["press-02"]}
+    allowed = await server.http.post("/api/api-keys/press-keys/allow", json=body, headers=admin)
+
+    assert allowed.json()["worker_ids"] == ["press-01", "press-02"]
+    for worker_id in ("press-01", "press-02"):
+        assert (await server.token_by_key(worker_id, key)).status_code == 200
+    (event, *_) = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+    assert (event["action"], event["subject"]) == ("api_key.allowed", "api_key:press-keys")
+    assert event["details"] == {"workers": "press-02"}
+
+
+async def test_allowing_again_changes_nothing(server, admin, press):
+    """A Worker that may use the key already, and a key for all: no change, and no second event in the log."""
+    await issue(server, admin, "press-keys", ["press-01"])
+    await issue(server, admin, "all-keys", None)
+    before = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+
+    for name in ("press-keys", "all-keys"):
+        body = {"worker_ids": ["press-01"]}
+        answer = await server.http.post(f"/api/api-keys/{name}/allow", json=body, headers=admin)
+        assert answer.status_code == 200
+
+    assert (await server.http.get("/api/audit", headers=admin)).json()["items"] == before
+
+
+async def test_an_older_generation_that_still_works_is_widened_too(server, admin, press):
+    """In a rotation's grace both keys are for the same Workers."""
+    await add(server, "press-02")
+    old = await issue(server, admin, "press-keys", ["press-01"])
+    await server.http.post("/api/api-keys/press-keys/rotate", json={"grace_s": 60}, headers=admin)
+
+    body = {"worker_ids": ["press-02"]}
+    await server.http.post("/api/api-keys/press-keys/allow", json=body, headers=admin)
+
+    assert (await server.token_by_key("press-02", old)).status_code == 200
+
+
+async def test_what_cannot_be_allowed(server, admin, press):
+    """Nobody, a stranger, an enrolled Worker, a revoked key, a key that is not there: each a clear refusal."""
+    enrolled, _ = await server.enrolled()
+    await issue(server, admin, "press-keys", ["press-01"])
+    await issue(server, admin, "old-keys", ["press-01"])
+    await server.http.post("/api/api-keys/old-keys/revoke", headers=admin)
+    for name, worker_ids, code in (
+        ("press-keys", [], "invalid_input"),
+        ("press-keys", ["nobody"], "worker_not_found"),
+        ("press-keys", [enrolled], "wrong_strategy"),
+        ("old-keys", ["press-01"], "api_key_revoked"),
+        ("no-keys", ["press-01"], "api_key_not_found"),
+    ):
+        body = {"worker_ids": worker_ids}
+        answer = await server.http.post(f"/api/api-keys/{name}/allow", json=body, headers=admin)
+        assert answer.json()["code"] == code
+    key = (await server.http.get("/api/api-keys/press-keys", headers=admin)).json()
+    assert key["worker_ids"] == ["press-01"]
+
+
+# --- what needs attention --------------------------------------------------------------------------------
+
+
+async def concerns(server, admin):
+    """Return what needs attention, as kind and subject."""
+    answer = await server.http.get("/api/attention", headers=admin)
+    return {(c["kind"], c["subject"]) for c in answer.json()["items"]}
+
+
+async def test_a_quiet_server_needs_nothing(server, admin, press):
+    """A Worker that connects as it should, and a stranger's single guess: nothing to do."""
+    await server.token_by_key(*press)
+    await server.token_by_key("press-01", "nonsense")
+    assert await concerns(server, admin) == set()
+
+
+async def test_a_worker_refused_again_and_again_is_shown_for_an_hour(server, admin, press):
+    """Three times is a setting that is wrong; the reference leads to the cause; an hour later it is old."""
+    for _ in range(3):
+        refused = await server.token_by_key("press-01", "nonsense")
+    assert await concerns(server, admin) == {("refused", refused.json()["reference"])}
+    server.clock.forward(hours=1, seconds=1)
+    assert await concerns(server, admin) == set()
+
+
+async def test_a_key_that_ends_within_a_fortnight_is_shown_until_it_has(server, admin):
+    """Both sides of both boundaries."""
+    body = {"name": "press-keys", "expires_in_s": 15 * 86_400}
+    await server.http.post("/api/api-keys", json=body, headers=admin)
+    shown = {("key_expires", "press-keys")}
+    for hours, expected in ((24, shown), (14 * 24 - 1, shown), (1, set())):
+        server.clock.forward(hours=hours, seconds=-1)
+        if hours == 24:  # noqa: PLR2004
+            assert await concerns(server, await server.sign_in()) == set()
+        server.clock.forward(seconds=1)
+        assert await concerns(server, await server.sign_in()) == expected
+
+
+async def test_a_published_secret_and_a_coming_signing_key_are_shown(opened):
+    """What the log warned of at the start stays in sight; a key published ahead says when it will sign."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="c3s3R0s1T5QAQr7lz1KsT00pKh3adnma") as server:
+        assert await concerns(server, await server.sign_in()) == {("setting", "")}
+        server.clock.forward(days=40)
+        await server.services.signing_keys.refresh()
+        found = await concerns(server, await server.sign_in())
+        assert ("signing_key", "") in found

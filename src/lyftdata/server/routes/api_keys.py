@@ -46,6 +46,15 @@ async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.
     return await queries.get_api_key(services, name)
 
 
+@router.post("/{name}/allow", summary="Let more Workers use an API key")
+async def allow_workers(
+    name: str, body: models.Allowance, actor: Writer, services: ServicesDep
+) -> models.ApiKey:
+    """Add Workers to those that a key is for."""
+    await services.api_keys.allow(name, body.worker_ids, actor=actor)
+    return await queries.get_api_key(services, name)
+
+
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an API key")
 async def rotate_key(
     name: str, body: models.Rotation, actor: Writer, services: ServicesDep

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from lyftdata.core.errors import ConflictError
 from lyftdata.server import models, queries
 from lyftdata.server.actor import Actor
+from lyftdata.server.attention import find_concerns
 from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
 from lyftdata.server.events import Event
 from lyftdata.server.routes.deps import ServicesDep, allowed
@@ -99,6 +100,14 @@ async def history(
 ) -> models.History:
     """Return Workers connected, admissions and refusals over the last hour, day or week."""
     return await queries.history(services, period)
+
+
+@router.get("/attention", tags=["server"], summary="Show what needs attention")
+async def attention(
+    _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
+) -> models.Concerns:
+    """Return misconfigured and doubled Workers, keys that end soon, and settings to change."""
+    return models.Concerns(items=await find_concerns(services))
 
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)
