@@ -32,6 +32,8 @@ from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
+from lyftdata.web.gate import not_found
+from lyftdata.web.routes import web_routes
 
 _log = get_logger(__name__)
 
@@ -58,13 +60,13 @@ def create_app(services: Services) -> Starlette:
             Route("/.well-known/oauth-authorization-server", discovery.authorization_server),
             Route("/.well-known/openid-configuration", discovery.openid_configuration),
             Route("/.well-known/jwks.json", discovery.jwks),
-            Route("/", health.index),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
             Mount("/api", admin_app(services)),
+            *web_routes(),
         ],
-        exception_handlers={StoreError: _store_failed},
+        exception_handlers={StoreError: _store_failed, 404: not_found},
     )
     app.state.services = services
     return app
@@ -153,7 +155,7 @@ def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
+        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin")],
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
         proxy_headers=bool(settings.trusted_proxies),

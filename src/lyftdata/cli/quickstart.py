@@ -79,6 +79,7 @@ class _Quickstart:
         self._place = place
         self._started = started
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
+        self._first_password = Secret(generate_base62(secrets.token_bytes, 32))
         self._password = Secret(generate_base62(secrets.token_bytes, 16))
         port = _free_port()
         if port != _PORT:
@@ -94,6 +95,7 @@ class _Quickstart:
         self._start_server(enrollment_key)
         with _Operator(self._url, self._password) as operator:
             self._wait_until_ready(operator)
+            operator.take_over(self._first_password)
             click.echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
             api_key = self._secret_file("api-key", operator.add_worker(_API_KEY_WORKER))
             self._start_worker(
@@ -110,7 +112,7 @@ class _Quickstart:
             self._follow(operator)
 
     def _start_server(self, enrollment_key: Path) -> None:
-        password = self._secret_file("admin-password", self._password)
+        password = self._secret_file("admin-password", self._first_password)
         self._start(
             "server",
             ["run", "server"],
@@ -226,9 +228,14 @@ class _Operator:
         except self._errors:
             return False
 
+    def take_over(self, first_password: Secret) -> None:
+        """Change the first password, so that whoever signs in with the printed one is not asked to."""
+        self._sign_in(first_password)
+        body = {"current_password": first_password.reveal(), "new_password": self._password.reveal()}
+        self._http.post("/api/me/password", json=body).raise_for_status()
+
     def add_worker(self, name: str) -> Secret:
         """Add a Worker with a key of its own; return the key."""
-        self._sign_in()
         answer = self._http.post(
             "/api/workers", json={"name": name, "id": name, "issue_key": True}
         ).raise_for_status()
@@ -239,15 +246,15 @@ class _Operator:
         try:
             answer = self._http.get("/api/workers")
             if answer.status_code == 401:  # noqa: PLR2004 - the session has ended after its twelve hours
-                self._sign_in()
+                self._sign_in(self._password)
                 answer = self._http.get("/api/workers")
             workers: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
         except self._errors:
             return {}
         return {w["name"]: "disabled" if not w["enabled"] else w["status"] for w in workers}
 
-    def _sign_in(self) -> None:
-        body = {"username": "admin", "password": self._password.reveal()}
+    def _sign_in(self, password: Secret) -> None:
+        body = {"username": "admin", "password": password.reveal()}
         token = self._http.post("/api/login", json=body).raise_for_status().json()["token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 

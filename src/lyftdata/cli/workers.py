@@ -45,12 +45,14 @@ def workers() -> None:
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given several times."
 )
 @click.option("--issue-key", is_flag=True, help="Issue an API key for this Worker alone, and print it.")
+@click.option("--use-key", "key_name", metavar="NAME", help="Let it use the API key of this name, too.")
 @json_option
 @url_option
 def add(
     name: str,
     worker_id: str | None,
     labels: tuple[str, ...],
+    key_name: str | None,
     url: str | None,
     *,
     issue_key: bool,
@@ -64,16 +66,23 @@ def add(
     \b
     Example:
       lyftdata workers add press-01 --id press-01 --label zone=eu-1 --issue-key
+      lyftdata workers add press-02 --use-key press-keys
     """
     from lyftdata.cli.api import Api
 
-    body = {"name": name, "id": worker_id, "labels": _labels(labels), "issue_key": issue_key}
+    body = {
+        "name": name,
+        "id": worker_id,
+        "labels": _labels(labels),
+        "issue_key": issue_key,
+        "api_key": key_name,
+    }
     with Api(url) as api:
         answer = api.post("/workers", body)
         if as_json:
             print_json({**answer["worker"], "issued_key": answer["api_key"]})
             return
-        _say_what_next(answer, api.url)
+        _say_what_next(answer, api.url, key_name)
     click.echo(answer["api_key"]["key"] if answer["api_key"] else answer["worker"]["id"])
 
 
@@ -271,10 +280,12 @@ def _labels(parts: tuple[str, ...]) -> dict[str, str]:
         raise click.UsageError(f"{error.field}: {error.message}") from error
 
 
-def _say_what_next(answer: dict[str, Any], url: str) -> None:
+def _say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> None:
     worker, issued = answer["worker"], answer["api_key"]
     say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
-    if issued is None:
+    if key_name is not None:
+        say(f"It may use the API key {key_name}, which is not shown again.")
+    elif issued is None:
         say(
             f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
         )

@@ -137,7 +137,10 @@ class ApiKeyNotForWorkerError(UnprovenError):
 
     code = "api_key_not_for_worker"
     meaning = "The API key was issued for other Workers than this one."
-    mend = "Issue a key for this Worker (`lyftdata api-key issue NAME --worker ID`), or correct LYFTDATA_WORKER_ID."
+    mend = (
+        "Let this Worker use the key too (`lyftdata api-key allow NAME --worker ID`), issue one for it "
+        "(`lyftdata api-key issue NAME --worker ID`), or correct LYFTDATA_WORKER_ID on the host."
+    )
 
 
 # --- unproven: enrollment -------------------------------------------------------------------------------

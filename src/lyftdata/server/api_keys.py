@@ -78,10 +78,7 @@ class ApiKeys:
 
         def op(tx: WriteTx) -> IssuedKey:
             newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
-            if newest.revoked_at is not None:
-                raise ConflictError(
-                    "api_key_revoked", f"API key '{name}' was revoked.", hint="Issue a new key."
-                )
+            _check_not_revoked(newest)
             life = None if newest.expires_at is None else newest.expires_at - newest.created_at
             issued = self._make_like(newest, life, actor)
             api_keys.rotate_api_key(tx, issued.record, previous_expire_at=now + grace)
@@ -123,26 +120,26 @@ class ApiKeys:
         Raises:
             InvalidInputError: No Worker is named.
             NotFoundError: No such key, or no such Worker.
-            ConflictError: `api_key_revoked`; `wrong_strategy` for an auto-enrolled Worker.
+            ConflictError: `api_key_revoked`, `api_key_expired`; `wrong_strategy` for an auto-enrolled Worker.
         """
         if not worker_ids:
             raise InvalidInputError("worker_ids", "name at least one Worker")
+        return await self._store.write(lambda tx: self.allow_in(tx, name, worker_ids, actor))
 
-        def op(tx: WriteTx) -> list[ApiKeyRecord]:
-            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
-            if newest.revoked_at is not None:
-                raise ConflictError(
-                    "api_key_revoked", f"API key '{name}' was revoked.", hint="Issue a new key."
-                )
-            for worker_id in worker_ids:
-                _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
-            added = set(worker_ids) - newest.worker_ids
-            if added and not newest.for_all_workers:
-                details = {"workers": ",".join(sorted(added))}
-                tx.audit(actor.did("api_key.allowed", f"api_key:{name}", at=self._clock(), details=details))
-            return api_keys.allow_workers(tx, name, worker_ids)
-
-        return await self._store.write(op)
+    def allow_in(self, tx: WriteTx, name: str, worker_ids: Sequence[str], actor: Actor) -> list[ApiKeyRecord]:
+        """Do what `allow` does within a change that is larger; raises the same."""
+        now = self._clock()
+        newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+        _check_not_revoked(newest)
+        if newest.expires_at is not None and now >= newest.expires_at:
+            raise ConflictError("api_key_expired", f"API key '{name}' has expired.", hint="Rotate it first.")
+        for worker_id in worker_ids:
+            _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
+        added = set(worker_ids) - newest.worker_ids
+        if added and not newest.for_all_workers:
+            details = {"workers": ",".join(sorted(added))}
+            tx.audit(actor.did("api_key.allowed", f"api_key:{name}", at=now, details=details))
+        return api_keys.allow_workers(tx, name, worker_ids)
 
     def make_for_worker(self, worker: WorkerRecord, actor: Actor) -> IssuedKey:
         """Return a key for one Worker alone, named after it; the caller inserts it with the Worker."""
@@ -195,6 +192,13 @@ def _checked_life(expires_in: timedelta | None) -> timedelta | None:
     if expires_in is not None and not timedelta(0) < expires_in <= _LONGEST_LIFE:
         raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
     return expires_in
+
+
+def _check_not_revoked(newest: ApiKeyRecord) -> None:
+    if newest.revoked_at is not None:
+        raise ConflictError(
+            "api_key_revoked", f"API key '{newest.name}' was revoked.", hint="Issue a new key."
+        )
 
 
 def _check_can_use_keys(worker: WorkerRecord) -> None:

@@ -4,6 +4,7 @@ What operators do to Worker entries. Each use case is one transaction with its a
 
 import msgspec
 
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.actor import Actor
@@ -24,15 +25,25 @@ class Fleet:
         self._random_bytes = random_bytes
 
     async def add(
-        self, name: str, *, worker_id: str | None, labels: Labels, issue_key: bool, actor: Actor
+        self,
+        name: str,
+        *,
+        worker_id: str | None,
+        labels: Labels,
+        issue_key: bool,
+        existing_key: str | None = None,
+        actor: Actor,
     ) -> tuple[WorkerRecord, IssuedKey | None]:
         """
-        Create a Worker for strategy `api_key`, and a key for it alone if asked.
+        Create a Worker for strategy `api_key`; with a key for it alone, or allowed to use one that there is, if asked.
 
         Raises:
-            InvalidInputError: Name, ID or a label breaks its rule.
-            ConflictError: `worker_id_taken`, `worker_name_taken`.
+            InvalidInputError: Name, ID or a label breaks its rule; a new key and an existing one at once.
+            NotFoundError: There is no such key.
+            ConflictError: `worker_id_taken`, `worker_name_taken`, `api_key_revoked`, `api_key_expired`.
         """
+        if issue_key and existing_key is not None:
+            raise InvalidInputError("api_key", "cannot be an existing key and a new one at once")
         record = self._new_entry(name, worker_id, labels, actor)
         issued = self._api_keys.make_for_worker(record, actor) if issue_key else None
 
@@ -45,6 +56,8 @@ class Fleet:
             )
             if issued is not None:
                 self._api_keys.insert(tx, issued.record, actor)
+            if existing_key is not None:
+                self._api_keys.allow_in(tx, existing_key, [record.id], actor)
 
         await self._store.write(op)
         return record, issued

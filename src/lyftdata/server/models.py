@@ -52,12 +52,13 @@ class OperatorChange(Input):
 
 
 class NewWorker(Input):
-    """A Worker to add for strategy `api_key`."""
+    """A Worker to add for strategy `api_key`; `api_key` names a key that there is, which it may use too."""
 
     name: str
     id: str | None = None
     labels: Labels = {}
     issue_key: bool = False
+    api_key: Annotated[str | None, Field(max_length=50)] = None
 
 
 class WorkerChange(Input):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import ISSUER
-from tests.unit.server.conftest import PASSWORD
+from tests.deployment import PASSWORD
 
 from lyftdata.server.routes.admin import admin_app
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
-from tests.unit.server.conftest import CHEAP, PASSWORD, Deployment
+from tests.deployment import CHEAP, PASSWORD, Deployment
 
 from lyftdata.app import create_app
 from lyftdata.core.identity_keys import generate_identity_key

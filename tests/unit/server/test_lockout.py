@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import NOON
-from tests.unit.server.conftest import PASSWORD
+from tests.deployment import PASSWORD
 
 from lyftdata.server.lockout import Lockout
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.deployment import ASSERTION_TYPE
 from tests.unit.core.forge import join
-from tests.unit.server.conftest import ASSERTION_TYPE
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import generate_identity_key

@@ -3,23 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.server.services import Services
-
-_INDEX = """lyftdata {version}: a Server that lets in only the Workers that prove who they are.
-
-Operators    lyftdata login admin --url {issuer}
-Workers      lyftdata run worker          (LYFTDATA_URL={issuer})
-OAuth        {issuer}/.well-known/oauth-authorization-server
-Admin API    {issuer}/api/openapi.json
-"""
-
-
-async def index(request: Request) -> Response:
-    """Say to whoever comes with a browser what this is, and where to go."""
-    services: Services = request.app.state.services
-    return PlainTextResponse(_INDEX.format(version=lyftdata.__version__, issuer=services.issuer))
 
 
 async def healthz(_request: Request) -> Response:

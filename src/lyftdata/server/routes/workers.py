@@ -40,9 +40,14 @@ async def list_workers(
 
 @router.post("", status_code=201, summary="Add a Worker")
 async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDep) -> models.NewWorkerAnswer:
-    """Create a Worker for strategy `api_key`, and an API key for it alone if asked."""
+    """Create a Worker for strategy `api_key`; with an API key for it alone, or allowed to use one that there is."""
     record, issued = await services.fleet.add(
-        body.name, worker_id=body.id, labels=body.labels, issue_key=body.issue_key, actor=actor
+        body.name,
+        worker_id=body.id,
+        labels=body.labels,
+        issue_key=body.issue_key,
+        existing_key=body.api_key,
+        actor=actor,
     )
     key = None
     if issued is not None:

@@ -1,12 +1,10 @@
 """A whole Server in this process, without sockets: real rules, real store, a clock that stands still."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
-import pytest
 from argon2 import PasswordHasher
 from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
 
@@ -15,9 +13,7 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.secret import Secret
-from lyftdata.server.passwords import Passwords
-from lyftdata.server.services import Services, open_services
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.services import Services
 
 PASSWORD = "correct horse battery"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -120,48 +116,3 @@ class Deployment:
 
 
 Open = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Open:
-    """Return a function that opens a Server; opened again it goes on with the same state."""
-
-    @contextlib.asynccontextmanager
-    async def open_deployment(clock: FakeClock | None = None, **environ: str) -> AsyncIterator[Deployment]:
-        settings = read_server_settings(
-            {
-                "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
-                "LYFTDATA_PUBLIC_URL": ISSUER,
-                "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
-                "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
-            }
-            | environ
-        )
-        clock = clock or FakeClock()
-        async with open_services(settings, clock=clock, passwords=Passwords(CHEAP)) as services:
-            transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
-            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
-                yield Deployment(services, clock, http)
-
-    return open_deployment
-
-
-@pytest.fixture
-async def server(opened: Open) -> AsyncIterator[Deployment]:
-    """Return a Server with Auto-Enrollment on."""
-    async with opened() as deployment:
-        yield deployment
-
-
-@pytest.fixture
-async def admin(server: Deployment) -> dict[str, str]:
-    """Return the headers of an admin's session."""
-    return await server.sign_in()
-
-
-@pytest.fixture
-async def press(server: Deployment, admin: dict[str, str]) -> tuple[str, str]:
-    """Return the ID and the API key of a Worker with a key of its own."""
-    body = {"name": "press-01", "id": "press-01", "issue_key": True}
-    answer = await server.http.post("/api/workers", json=body, headers=admin)
-    return "press-01", answer.json()["api_key"]["key"]

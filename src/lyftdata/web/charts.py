@@ -1,0 +1,172 @@
+"""
+Plots over time as shapes that a template draws: pure.
+
+A plot has one series, a baseline of zero, round gridlines and a sentence for who cannot see it. Steps in which
+the Server did not run are gaps, not zeros.
+
+Shapes are in a box of `WIDTH` by `HEIGHT` units that is stretched over the place there is; texts stand beside it,
+across in per cent and down in units, so that they keep their size.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from lyftdata.server.models import History, HistoryPoint, Period
+
+WIDTH, HEIGHT = 1000.0, 120.0
+# Above the highest gridline stands its number; ticks too near to an edge would be cut.
+_TOP = 14.0
+_NO_TICK_WITHIN = 0.04
+_TICKS = {Period.HOUR: timedelta(minutes=10), Period.DAY: timedelta(hours=4), Period.WEEK: timedelta(days=1)}
+_TICK_TEXT = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d"}
+_BAR_OF_STEP = 0.7
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A place on an axis, and what stands there: across in per cent, down in units."""
+
+    at: float
+    text: str
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """One step: where its bar or its column of the line is, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a template needs to draw a plot; `line` and `area` are SVG paths, one stretch without gaps each."""
+
+    title: str
+    summary: str
+    columns: list[Tick]
+    rows: list[Tick]
+    marks: list[Mark]
+    line: str = ""
+    area: str = ""
+    is_empty: bool = False
+
+
+def line_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
+    """Return a plot of a level, such as how many Workers are connected."""
+    plot = _Plot(history, value)
+    stretches = plot.stretches()
+    line = " ".join(_path(stretch) for stretch in stretches)
+    area = " ".join(
+        f"{_path(stretch)} L{stretch[-1][0]:.1f} {plot.base:.1f} L{stretch[0][0]:.1f} {plot.base:.1f} Z"
+        for stretch in stretches
+    )
+    now = plot.values[-1] if plot.values else 0
+    return Chart(
+        title=title,
+        summary=f"{title} over the last {history.period}: {now:,} now, {plot.highest:,} at most.",
+        columns=plot.columns(),
+        rows=plot.rows(),
+        marks=plot.marks(whole_height=True),
+        line=line,
+        area=area,
+        is_empty=not plot.values,
+    )
+
+
+def bar_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
+    """Return a plot of how often something happened within each step."""
+    plot = _Plot(history, value)
+    return Chart(
+        title=title,
+        summary=f"{title} over the last {history.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
+        columns=plot.columns(),
+        rows=plot.rows(),
+        marks=plot.marks(whole_height=False),
+        is_empty=not any(plot.values),
+    )
+
+
+class _Plot:
+    def __init__(self, history: History, value: Callable[[HistoryPoint], int]) -> None:
+        self._history = history
+        self._step = timedelta(seconds=history.step_s)
+        self._points = [point for point in history.points if point.at + self._step > history.since]
+        self.values = [value(point) for point in self._points]
+        self.highest = max(self.values, default=0)
+        self._top = _round_up(self.highest)
+        self.base = HEIGHT
+
+    def stretches(self) -> list[list[tuple[float, float]]]:
+        """Return the points of the line, cut where steps are missing."""
+        found: list[list[tuple[float, float]]] = []
+        before: datetime | None = None
+        for point, number in zip(self._points, self.values, strict=True):
+            if before is None or point.at - before > self._step:
+                found.append([])
+            found[-1].append((self._x(point.at), self._y(number)))
+            before = point.at
+        # A single step has no length: it is drawn as wide as it lasted.
+        width = self._width() * _BAR_OF_STEP
+        return [
+            [*stretch, (stretch[0][0] + width, stretch[0][1])] if len(stretch) == 1 else stretch
+            for stretch in found
+        ]
+
+    def marks(self, *, whole_height: bool) -> list[Mark]:
+        """Return a mark a step: the bar, or for a line the column that a pointer finds its text in."""
+        width = self._width() * (1.0 if whole_height else _BAR_OF_STEP)
+        marks = []
+        for point, number in zip(self._points, self.values, strict=True):
+            y = _TOP if whole_height else self._y(number)
+            text = f"{point.at:%a %H:%M} UTC: {number:,}"
+            marks.append(
+                Mark(round(self._x(point.at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
+            )
+        return marks if whole_height else [mark for mark in marks if mark.height > 0]
+
+    def rows(self) -> list[Tick]:
+        """Return the gridlines: zero, the middle and the top, as far as they are whole numbers."""
+        numbers = [0, self._top // 2, self._top] if self._top % 2 == 0 else [0, self._top]
+        return [Tick(round(self._y(number), 1), f"{number:,}") for number in numbers]
+
+    def columns(self) -> list[Tick]:
+        """Return the places of round times."""
+        every = _TICKS[self._history.period]
+        first = self._history.since
+        origin = datetime.min.replace(tzinfo=first.tzinfo)
+        at = first + (every - (first - origin) % every)
+        ticks = []
+        while at <= self._history.until:
+            share = self._share(at)
+            if _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
+                ticks.append(Tick(round(share * 100, 2), at.strftime(_TICK_TEXT[self._history.period])))
+            at += every
+        return ticks
+
+    def _share(self, at: datetime) -> float:
+        return max(0.0, (at - self._history.since) / (self._history.until - self._history.since))
+
+    def _x(self, at: datetime) -> float:
+        return self._share(at) * WIDTH
+
+    def _y(self, number: int) -> float:
+        return self.base - number / self._top * (self.base - _TOP)
+
+    def _width(self) -> float:
+        return self._step / (self._history.until - self._history.since) * WIDTH
+
+
+def _round_up(number: int) -> int:
+    """Return the round number (1, 2, 4, 5, 8 or 10 times a power of ten) that is not below."""
+    if number <= 1:
+        return 1
+    power: int = 10 ** math.floor(math.log10(number))
+    return next(round_ * power for round_ in (1, 2, 4, 5, 8, 10) if round_ * power >= number)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in points)

@@ -1,0 +1,73 @@
+"""Reading what a form has posted."""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import parse_label_text
+from lyftdata.core.records import Labels
+from lyftdata.core.secret import Secret
+from lyftdata.server.wire import OAuthError, read_body
+
+_MAX_FIELDS = 500
+
+
+class Form:
+    """A posted form: fields by name, as text; a field that is not there reads as the empty text."""
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        self._fields = fields
+
+    def text(self, name: str) -> str:
+        """Return a field, with spaces around it taken off."""
+        return self._fields.get(name, [""])[-1].strip()
+
+    def secret(self, name: str) -> Secret:
+        """Return a password as it was typed."""
+        return Secret(self._fields.get(name, [""])[-1])
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a field that may come several times."""
+        return [value.strip() for value in self._fields.get(name, []) if value.strip()]
+
+    def is_on(self, name: str) -> bool:
+        """Return whether a box was ticked."""
+        return bool(self._fields.get(name))
+
+    def labels(self, name: str) -> Labels:
+        """Return labels written as `zone=eu-1,gpu`; raises InvalidInputError."""
+        return parse_label_text(self.text(name)) if self.text(name) else {}
+
+    def __repr__(self) -> str:
+        # Values may be passwords.
+        return f"Form({', '.join(self._fields)})"
+
+
+EMPTY = Form({})
+
+
+async def read_form(request: Request) -> Form:
+    """
+    Read `application/x-www-form-urlencoded` fields.
+
+    Raises:
+        InvalidInputError: Not such a form, too large, or not UTF-8.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise InvalidInputError("form", "must be sent as application/x-www-form-urlencoded")
+    try:
+        body = await read_body(request)
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"
+        )
+    except OAuthError as error:
+        raise InvalidInputError("form", error.message) from None
+    except ValueError:
+        raise InvalidInputError("form", "cannot be read") from None
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return Form(fields)

@@ -1,0 +1,154 @@
+"""
+The one gate in front of every page.
+
+  1. A post must come from a page of ours: its origin, and the token that only our pages hold.
+  2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in.
+  3. A first or reset password is changed before anything else.
+  4. The policy table must allow the page's action to the operator's role.
+  5. What the handler raises becomes a page: the form again with what was wrong, or an error.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from lyftdata.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    LyftdataError,
+    NotFoundError,
+)
+from lyftdata.core.policy import check_allowed
+from lyftdata.log import get_logger
+from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
+from lyftdata.server.problems import status_of_error
+from lyftdata.server.services import Services
+from lyftdata.server.wire import client_address
+from lyftdata.web.cookies import csrf_token, read_session
+from lyftdata.web.forms import EMPTY, read_form
+from lyftdata.web.page import Handler, Page
+from lyftdata.web.render import render
+
+_log = get_logger(__name__)
+
+_SEE_OTHER = 303
+PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
+_WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
+# What whoever filled a form in can mend there and then.
+_MENDED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
+
+
+class CrossSiteError(ForbiddenError):
+    """A post that does not come from a page of ours."""
+
+    code = "cross_site"
+
+
+def guarded(
+    action: str, handler: Handler, *, again: Handler | None = None
+) -> Callable[[Request], Awaitable[Response]]:
+    """
+    Return an endpoint that lets a request through to a handler if everything above holds.
+
+    Args:
+        action: The policy table's action.
+        handler: Answers the request.
+        again: Shows the form again when the handler says that something is wrong with it.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        services: Services = request.app.state.services
+        try:
+            page = await _page(request, services, action)
+        except NotSignedInError:
+            return _to_sign_in(request)
+        except LyftdataError as error:
+            return error_page(request, error)
+        if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
+            return RedirectResponse(PASSWORD_PATH, _SEE_OTHER)
+        return await _answer(page, handler, again)
+
+    return endpoint
+
+
+async def _page(request: Request, services: Services, action: str) -> Page:
+    token = read_session(request, services)
+    if request.method == "POST":
+        check_origin(request)
+    if token is None:
+        raise NotSignedInError("You are not signed in.")
+    actor = await services.operators.identify(token, address=client_address(request.scope))
+    csrf = csrf_token(token)
+    form = EMPTY
+    if request.method == "POST":
+        form = await read_form(request)
+        if not hmac.compare_digest(form.text("csrf").encode(), csrf.encode()):
+            raise CrossSiteError("This form is from another session.", hint="Load the page again.")
+    check_allowed(action, role=actor.role)
+    return Page(request=request, services=services, actor=actor, csrf=csrf, form=form)
+
+
+def check_origin(request: Request) -> None:
+    """
+    Refuse a post that another site's page made the browser send.
+
+    Browsers say where a request comes from (Fetch Metadata; where they do not, on plain HTTP, the Origin header).
+    Whoever says neither is no browser that could have been tricked, and no browser at all: it has the API.
+
+    Raises:
+        CrossSiteError: From elsewhere, or nobody says from where.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site in {"same-origin", "none"}:
+            return
+    elif urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "") != "":
+        return
+    raise CrossSiteError("This request comes from another site.", hint="Go to the Server's own address.")
+
+
+async def _answer(page: Page, handler: Handler, again: Handler | None) -> Response:
+    try:
+        return await handler(page)
+    except _MENDED_IN_THE_FORM as error:
+        if again is None or page.request.method != "POST":
+            return error_page(page.request, error, page)
+        page.problem = error
+        response = await again(page)
+        response.status_code = status_of_error(error)
+        return response
+    except LyftdataError as error:
+        return error_page(page.request, error, page)
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """Answer for a path that nobody has: a page to a browser, a word to everybody else."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
+    return error_page(request, NotFoundError("page", request.url.path[:200]))
+
+
+def error_page(request: Request, error: LyftdataError, page: Page | None = None) -> Response:
+    """Return an error as a page, with what to do."""
+    status = status_of_error(error)
+    if status >= 500:  # noqa: PLR2004
+        _log.error("a page failed", path=request.url.path, problem=str(error))
+    if page is not None:
+        return page.render("error.html", status=status, error=error)
+    return render("error_bare.html", status=status, error=error)
+
+
+def _to_sign_in(request: Request) -> Response:
+    """Send to the sign-in page, and back here afterwards; a fragment must not be answered with a whole page."""
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"HX-Redirect": "/login"})
+    if request.method != "GET" or request.url.path == "/":
+        return RedirectResponse("/login", _SEE_OTHER)
+    query = urlencode({"next": request.url.path})
+    return RedirectResponse(f"/login?{query}", _SEE_OTHER)

@@ -1,0 +1,45 @@
+"""One's own account: password and sessions."""
+
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.web.page import Page
+from lyftdata.web.pages.sign_in import signed_out
+
+
+async def show(page: Page) -> Response:
+    """Show one's own sessions."""
+    sessions = await page.services.operators.sessions(page.actor.operator)
+    return page.render("account.html", sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True))
+
+
+async def password(page: Page) -> Response:
+    """Show the form for a new password; after a first or reset password it is the only page."""
+    return page.render("password.html")
+
+
+async def change_password(page: Page) -> Response:
+    """Change the password; other sessions end."""
+    if page.form.secret("new").reveal() != page.form.secret("again").reveal():
+        raise InvalidInputError("password", "must be typed the same twice")
+    await page.services.operators.change_own_password(
+        page.form.secret("current"), page.form.secret("new"), actor=page.actor
+    )
+    return page.redirect("/" if page.actor.must_change_password else "/account", done="password")
+
+
+async def end_session(page: Page) -> Response:
+    """End one of one's own sessions, or anybody's for who may."""
+    ended = page.part("session_id")
+    await page.services.operators.end_session(
+        ended, actor=page.actor, anybodys=page.may("sessions.revoke_any")
+    )
+    if ended == page.actor.session_id:
+        return signed_out(page)
+    return page.redirect("/operators" if page.form.is_on("from_operators") else "/account", done="session")
+
+
+async def sign_out_everywhere(page: Page) -> Response:
+    """End every session of one's own, this one too."""
+    await page.services.operators.end_all_sessions(actor=page.actor)
+    return signed_out(page)

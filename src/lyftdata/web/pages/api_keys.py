@@ -1,0 +1,118 @@
+"""API keys: the list, one key, issuing, rotating, allowing, revoking."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.server import queries
+from lyftdata.server.api_keys import IssuedKey
+from lyftdata.web.page import Page
+
+PER_PAGE = 100
+# What the form offers; any other life can be had by the command line.
+LIVES = {"": "Never", "7d": "In 7 days", "30d": "In 30 days", "90d": "In 90 days", "365d": "In a year"}
+GRACES = {"0s": "At once", "1h": "In an hour", "24h": "In a day", "7d": "In 7 days"}
+
+
+async def show_list(page: Page) -> Response:
+    """Show every key that has the text in its name, a page at a time."""
+    part = page.query("q").casefold()
+    found = [key for key in await queries.list_api_keys(page.services) if part in key.name.casefold()]
+    pages = max(1, -(-len(found) // PER_PAGE))
+    text = page.query("page")
+    number = min(max(1, int(text)) if text.isascii() and text.isdigit() and len(text) <= 6 else 1, pages)  # noqa: PLR2004
+    return page.render(
+        "api_keys.html",
+        keys=found[(number - 1) * PER_PAGE : number * PER_PAGE],
+        total=len(found),
+        number=number,
+        pages=pages,
+    )
+
+
+async def show(page: Page) -> Response:
+    """Show one key."""
+    return page.render("api_key.html", key=await queries.get_api_key(page.services, page.part("name")))
+
+
+async def form(page: Page) -> Response:
+    """Show the form for a new key."""
+    return page.render(
+        "api_key_new.html", lives=LIVES, worker_ids=page.form.text("workers") or page.query("worker")
+    )
+
+
+async def issue(page: Page) -> Response:
+    """Make a key, and show it once."""
+    life = page.form.text("life")
+    if life not in LIVES:
+        raise InvalidInputError("life", "must be one of those offered")
+    issued = await page.services.api_keys.issue(
+        page.form.text("name"),
+        worker_ids=_worker_ids(page),
+        expires_in=parse_duration(life) if life else None,
+        actor=page.actor,
+    )
+    return await _made(page, issued, "issued")
+
+
+async def ask_rotate(page: Page) -> Response:
+    """Say what rotating does, and ask."""
+    key = await queries.get_api_key(page.services, page.part("name"))
+    return page.render("api_key_confirm.html", action="rotate", key=key, graces=GRACES, worker="")
+
+
+async def rotate(page: Page) -> Response:
+    """Make the next generation, and show it once."""
+    grace = page.form.text("grace")
+    if grace not in GRACES:
+        raise InvalidInputError("grace", "must be one of those offered")
+    length: timedelta = parse_duration(grace)
+    issued = await page.services.api_keys.rotate(page.part("name"), grace=length, actor=page.actor)
+    return await _made(page, issued, "rotated")
+
+
+async def ask_revoke(page: Page) -> Response:
+    """Say who will be cut off, and ask."""
+    key = await queries.get_api_key(page.services, page.part("name"))
+    return page.render("api_key_confirm.html", action="revoke", key=key, graces=GRACES, worker="")
+
+
+async def revoke(page: Page) -> Response:
+    """Revoke a key."""
+    name = page.part("name")
+    await page.services.api_keys.revoke(name, actor=page.actor)
+    return page.redirect(f"/api-keys/{name}", done="revoked")
+
+
+async def ask_allow(page: Page) -> Response:
+    """Say what allowing does, and ask."""
+    key = await queries.get_api_key(page.services, page.part("name"))
+    return page.render(
+        "api_key_confirm.html", action="allow", key=key, graces=GRACES, worker=page.query("worker")
+    )
+
+
+async def allow(page: Page) -> Response:
+    """Let one more Worker use a key."""
+    name = page.part("name")
+    await page.services.api_keys.allow(name, page.form.all("worker"), actor=page.actor)
+    return page.redirect(f"/api-keys/{name}", done="allowed")
+
+
+async def _made(page: Page, issued: IssuedKey, what: str) -> Response:
+    key = await queries.get_api_key(page.services, issued.record.name)
+    return page.render("api_key_made.html", key=key, text=issued.text, what=what)
+
+
+def _worker_ids(page: Page) -> list[str] | None:
+    """Return who a key is for, None for every Worker: never because nothing was said."""
+    match page.form.text("for"):
+        case "all":
+            return None
+        case "chosen":
+            return page.form.text("workers").replace(",", " ").split()
+        case _:
+            raise InvalidInputError("for", "must be chosen Workers or every Worker")

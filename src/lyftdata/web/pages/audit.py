@@ -1,0 +1,39 @@
+"""The audit log: filter, follow, export, and whether its chain is whole."""
+
+from starlette.responses import Response, StreamingResponse
+
+from lyftdata.server import queries
+from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
+from lyftdata.web.page import Page
+from lyftdata.web.render import HEADERS
+
+_MOST = 100
+
+
+async def show(page: Page) -> Response:
+    """Show decisions about trust, the latest first."""
+    text = page.query("before")
+    before = int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 18 and int(text) else None  # noqa: PLR2004
+    found = await queries.list_audit(
+        page.services,
+        limit=_MOST,
+        before=before,
+        action=page.query("action") or None,
+        subject=page.query("subject") or None,
+    )
+    return page.render(
+        "audit.html", found=found, is_followed=page.query("follow") == "yes" and before is None
+    )
+
+
+async def verified(page: Page) -> Response:
+    """Check the whole chain, and say so."""
+    return page.render("_verified.html", report=await queries.verify_audit(page.services))
+
+
+async def download(page: Page) -> Response:
+    """Hand out the whole log as a file."""
+    form = ExportForm.CSV if page.query("format") == "csv" else ExportForm.JSONL
+    name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(export(page.services, form), media_type=MEDIA_TYPES[form], headers=headers)

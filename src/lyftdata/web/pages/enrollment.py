@@ -1,0 +1,32 @@
+"""Auto-Enrollment: whether it is on, with which secrets, and what to paste."""
+
+from starlette.responses import Response
+
+from lyftdata.core.records import Strategy
+from lyftdata.server.queries import WorkerFilter, find_workers
+from lyftdata.server.views import enrollment_view
+from lyftdata.web.page import Page
+from lyftdata.web.snippets import snippets
+
+
+async def show(page: Page) -> Response:
+    """Show the state by fingerprints; the secret itself is not known to any page."""
+    enrolled = await find_workers(page.services, WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
+    status = enrollment_view(page.services)
+    known = {key.fingerprint for key in status.keys}
+    former: dict[str, int] = {}
+    for worker in enrolled:
+        if worker.enrolled_with and worker.enrolled_with not in known:
+            former[worker.enrolled_with] = former.get(worker.enrolled_with, 0) + 1
+    given = {
+        "LYFTDATA_URL": page.services.issuer,
+        "LYFTDATA_WORKER_NAME": "choose-a-name",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": "the shared secret",
+    }
+    return page.render(
+        "enrollment.html",
+        enrollment=status,
+        former=sorted(former.items(), key=lambda pair: -pair[1]),
+        total=len(enrolled),
+        snippets=snippets(given, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
+    )

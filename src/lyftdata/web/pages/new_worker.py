@@ -1,0 +1,72 @@
+"""Adding a Worker for strategy `api_key`: what it is called, its key, what to paste, and waiting until it is there."""
+
+from datetime import datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server import queries
+from lyftdata.web.page import Page
+from lyftdata.web.snippets import Snippet, snippets
+
+_OWN, _EXISTING = "own", "existing"
+
+
+async def form(page: Page) -> Response:
+    """Show the form."""
+    keys = [key for key in await queries.list_api_keys(page.services) if key.status == "live"]
+    return page.render("worker_new.html", keys=keys, worker_id=page.form.text("id") or page.query("id"))
+
+
+async def create(page: Page) -> Response:
+    """Add the Worker, with a key of its own or allowed to use one that there is."""
+    wants_own = page.form.text("with") != _EXISTING
+    name = page.form.text("key_name")
+    record, issued = await page.services.fleet.add(
+        page.form.text("name"),
+        worker_id=page.form.text("id") or None,
+        labels=page.form.labels("labels"),
+        issue_key=wants_own,
+        existing_key=None if wants_own else name,
+        actor=page.actor,
+    )
+    shown = None if issued is None else issued.text
+    return page.render(
+        "worker_made.html",
+        worker=record,
+        key=shown,
+        key_name=name if issued is None else issued.record.name,
+        snippets=_snippets(page, record, shown),
+        **await _state(page, record),
+    )
+
+
+async def waiting(page: Page) -> Response:
+    """Show whether a Worker has connected since it was made, or why it was refused."""
+    record = page.services.directory.find_worker(page.part("worker_id"))
+    if record is None:
+        return page.render("_waiting.html", worker=None, is_online=False, refusal=None, since=None)
+    return page.render("_waiting.html", worker=record, **await _state(page, record))
+
+
+async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
+    groups = await queries.list_refusals(page.services, limit=20, q=record.id)
+    refused = [g for g in groups if g.claimed_worker == record.id and g.last_at >= record.created_at]
+    session = page.services.sessions.find(record.id)
+    since: datetime | None = None if session is None else session.since
+    return {
+        "is_online": session is not None,
+        "since": since,
+        "refusal": refused[0] if refused and session is None else None,
+    }
+
+
+def _snippets(page: Page, record: WorkerRecord, key: Secret | None) -> list[Snippet]:
+    given = {
+        "LYFTDATA_URL": page.services.issuer,
+        "LYFTDATA_WORKER_ID": record.id,
+        "LYFTDATA_WORKER_API_KEY": "the API key" if key is None else key.reveal(),
+    }
+    return snippets(given, secret="LYFTDATA_WORKER_API_KEY", name=record.id)  # noqa: S106 - a variable's name

@@ -1,0 +1,69 @@
+"""Operators: who may sign in, as what, and their sessions."""
+
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Role
+from lyftdata.core.secret import Secret
+from lyftdata.web.page import Page
+
+
+async def show(page: Page) -> Response:
+    """Show every operator, and the open sessions that one may see."""
+    everybodys = page.may("sessions.revoke_any")
+    sessions = await page.services.operators.sessions(None if everybodys else page.actor.operator)
+    return page.render(
+        "operators.html",
+        operators=await page.services.operators.list(),
+        sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
+        roles=list(Role),
+    )
+
+
+async def add(page: Page) -> Response:
+    """Make an operator, and show the first password once."""
+    name = page.form.text("name")
+    password = await page.services.operators.add(name, _role(page), None, actor=page.actor)
+    return _shown_once(page, name, password)
+
+
+async def set_role(page: Page) -> Response:
+    """Change a role."""
+    await page.services.operators.set_role(page.part("name"), _role(page), actor=page.actor)
+    return page.redirect("/operators", done="role")
+
+
+async def ask_reset(page: Page) -> Response:
+    """Say what a new password does, and ask."""
+    operator = await page.services.operators.get(page.part("name"))
+    return page.render("operator_confirm.html", action="reset", operator=operator)
+
+
+async def reset(page: Page) -> Response:
+    """Give an operator a new password, and show it once."""
+    name = page.part("name")
+    password = await page.services.operators.reset_password(name, None, actor=page.actor)
+    return _shown_once(page, name, password)
+
+
+async def ask_delete(page: Page) -> Response:
+    """Say what deleting does, and ask."""
+    operator = await page.services.operators.get(page.part("name"))
+    return page.render("operator_confirm.html", action="delete", operator=operator)
+
+
+async def delete(page: Page) -> Response:
+    """Delete an operator."""
+    await page.services.operators.delete(page.part("name"), actor=page.actor)
+    return page.redirect("/operators", done="operator-deleted")
+
+
+def _shown_once(page: Page, name: str, password: Secret) -> Response:
+    return page.render("operator_made.html", name=name, password=password)
+
+
+def _role(page: Page) -> Role:
+    role = page.form.text("role")
+    if role not in set(Role):
+        raise InvalidInputError("role", "must be admin or viewer")
+    return Role(role)

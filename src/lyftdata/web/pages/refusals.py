@@ -1,0 +1,94 @@
+"""The inbox of refusals: what they mean, and what mends them."""
+
+import re
+
+import msgspec
+from starlette.responses import Response
+
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.records import Strategy
+from lyftdata.core.refusals import all_causes
+from lyftdata.server import models, queries
+from lyftdata.web.page import Page
+
+_MOST = 100
+_REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
+# Written by us, in `core.refusals`' details; the name is checked to be a key's before it is used.
+_KEY_IN_DETAIL = re.compile(r"API key '([A-Za-z0-9_-]{5,50})'")
+_HOLDER_IN_DETAIL = re.compile(r"(?:Held|Superseded) by ([A-Za-z0-9][A-Za-z0-9.-]{0,63})")
+
+_KEY_CAUSES = {"malformed_api_key", "wrong_api_key", "api_key_revoked", "api_key_expired"}
+_ENROLLMENT_CAUSES = {
+    "enrollment_disabled",
+    "wrong_enrollment_key",
+    "malformed_proof",
+    "proof_expired",
+    "proof_replayed",
+    "proof_not_for_key",
+    "invalid_registration",
+}
+
+
+class Mend(msgspec.Struct, frozen=True):
+    """A button: what it says, where it goes, and whether it is done at once (a post) or opens a page."""
+
+    label: str
+    path: str
+    at_once: bool = False
+
+
+async def show_list(page: Page) -> Response:
+    """Show groups of refusals; a reference typed into the search opens that refusal."""
+    q = page.query("q")
+    if _REFERENCE.match(q):
+        try:
+            await queries.get_refusal(page.services, q)
+            return page.redirect(f"/refusals/{q.upper()}")
+        except NotFoundError:
+            pass
+    groups = await queries.list_refusals(
+        page.services, limit=_MOST, code=page.query("code") or None, q=q or None
+    )
+    return page.render(
+        "refusals.html", groups=groups, most=_MOST, codes=sorted(cause.code for cause in all_causes())
+    )
+
+
+async def show(page: Page) -> Response:
+    """Show one refusal with the whole reason and what mends it."""
+    refusal = await queries.get_refusal(page.services, page.part("reference"))
+    mends = find_mends(page, refusal)
+    return page.render("refusal.html", refusal=refusal, mends=mends)
+
+
+def find_mends(page: Page, refusal: models.Refusal) -> list[Mend]:
+    """Return the buttons that a refusal's cause has, as far as this operator may press them."""
+    worker = page.services.directory.find_worker(refusal.claimed_worker)
+    mends: list[Mend] = []
+    if page.may("workers.write"):
+        mends += _by_changing(page, refusal)
+    if worker is not None:
+        mends.append(Mend(f"Open Worker {worker.id}", f"/workers/{worker.id}"))
+    holder = _HOLDER_IN_DETAIL.search(refusal.detail)
+    if holder and page.services.directory.find_worker(holder[1]) is not None:
+        mends.append(Mend(f"Open Worker {holder[1]}", f"/workers/{holder[1]}"))
+    if refusal.code in _ENROLLMENT_CAUSES:
+        mends.append(Mend("Open Auto-Enrollment", "/enrollment"))
+    return mends
+
+
+def _by_changing(page: Page, refusal: models.Refusal) -> list[Mend]:
+    worker = page.services.directory.find_worker(refusal.claimed_worker)
+    if worker is None:
+        is_an_id = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", refusal.claimed_worker)
+        if refusal.code == "unknown_worker" and is_an_id:
+            return [Mend(f"Add Worker {refusal.claimed_worker}", f"/add-worker?id={refusal.claimed_worker}")]
+        return []
+    if not worker.enabled:
+        return [Mend(f"Enable {worker.id}", f"/workers/{worker.id}/enable", at_once=True)]
+    key = _KEY_IN_DETAIL.search(refusal.detail)
+    if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
+        return [Mend(f"Allow key {key[1]} for {worker.id}", f"/api-keys/{key[1]}/allow?worker={worker.id}")]
+    if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
+        return [Mend(f"Issue a key for {worker.id}", f"/issue-api-key?worker={worker.id}")]
+    return []

@@ -1,0 +1,79 @@
+"""Signing in and out."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.server.operators import NotSignedInError
+from lyftdata.server.problems import status_of_error
+from lyftdata.server.services import Services
+from lyftdata.server.wire import client_address
+from lyftdata.web.cookies import forget_session, read_session, set_session
+from lyftdata.web.forms import EMPTY, Form, read_form
+from lyftdata.web.gate import check_origin
+from lyftdata.web.page import Page
+from lyftdata.web.render import render
+
+_SEE_OTHER = 303
+
+
+async def show(request: Request) -> Response:
+    """Show the form; whoever is signed in already goes on."""
+    services: Services = request.app.state.services
+    token = read_session(request, services)
+    if token is not None:
+        try:
+            await services.operators.identify(token, address=client_address(request.scope))
+            return RedirectResponse(_next(request.query_params.get("next", "")), _SEE_OTHER)
+        except NotSignedInError:
+            pass
+    return _form(request, EMPTY)
+
+
+async def sign_in(request: Request) -> Response:
+    """Check name and password, and hand the session to the browser."""
+    services: Services = request.app.state.services
+    form = EMPTY
+    try:
+        check_origin(request)
+        form = await read_form(request)
+        signed_in = await services.operators.sign_in(
+            form.text("username"),
+            form.secret("password"),
+            address=client_address(request.scope),
+            user_agent=request.headers.get("user-agent", ""),
+        )
+    except LyftdataError as error:
+        return _form(request, form, problem=error)
+    response = RedirectResponse(_next(form.text("next")), _SEE_OTHER)
+    set_session(response, request, services, signed_in.token)
+    return response
+
+
+async def sign_out(page: Page) -> Response:
+    """End this session."""
+    await page.services.operators.end_session(page.actor.session_id, actor=page.actor, anybodys=False)
+    return signed_out(page)
+
+
+def signed_out(page: Page) -> Response:
+    """Send to the sign-in page without a session."""
+    response = RedirectResponse("/login", _SEE_OTHER)
+    forget_session(response, page.request, page.services)
+    return response
+
+
+def _form(request: Request, form: Form, *, problem: LyftdataError | None = None) -> Response:
+    return render(
+        "sign_in.html",
+        status=200 if problem is None else status_of_error(problem),
+        next=_next(form.text("next") or request.query_params.get("next", "")),
+        username=form.text("username")[:64],
+        problem=problem,
+    )
+
+
+def _next(path: str) -> str:
+    """Return where to go after signing in: a path of ours, never another site."""
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours and path != "/login" else "/"

@@ -1,0 +1,225 @@
+"""The Workers: the list with its filters, one Worker, and what is done to one or to many."""
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError, NotFoundError
+from lyftdata.core.names import parse_label_text
+from lyftdata.core.records import Status, Strategy, WorkerRecord
+from lyftdata.server import models, queries
+from lyftdata.server.queries import WorkerFilter
+from lyftdata.server.views import status_of
+from lyftdata.web.page import Page
+
+PER_PAGE = 50
+_MOST_AT_ONCE = 200
+_TIMELINE = 40
+
+SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
+_STATUS_ORDER = {Status.ONLINE: 0, Status.OFFLINE: 1, Status.NEVER_CONNECTED: 2}
+BULK = {"disable", "enable", "delete", "label"}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to a Worker: a decision of the audit log, or refusals."""
+
+    at: object
+    title: str
+    by: str
+    detail: str
+    reference: str = ""
+
+
+async def show_list(page: Page) -> Response:
+    """Show a page of the Workers that the filters leave."""
+    wanted = _filter(page)
+    sort = page.query("sort") if page.query("sort") in SORTS else "name"
+    found = _sorted(page, await queries.find_workers(page.services, wanted), sort)
+    pages = max(1, -(-len(found) // PER_PAGE))
+    number = min(_number(page.query("page")), pages)
+    shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
+    return page.render(
+        "workers.html",
+        workers=await queries.worker_views(page.services, shown),
+        total=len(found),
+        everything=page.services.directory.worker_count(),
+        number=number,
+        pages=pages,
+        sort=sort,
+        sorts=SORTS,
+        statuses=list(Status),
+        strategies=list(Strategy),
+        parameters=_parameters(page, sort),
+    )
+
+
+async def show(page: Page) -> Response:
+    """Show one Worker: identity, where it came from, host, session, and what happened to it."""
+    worker = await queries.get_worker(page.services, page.part("worker_id"))
+    keys = [
+        key
+        for key in await queries.list_api_keys(page.services)
+        if worker.id in key.worker_ids or key.name == worker.api_key
+    ]
+    return page.render("worker.html", worker=worker, keys=keys, timeline=await _timeline(page, worker))
+
+
+async def rename(page: Page) -> Response:
+    """Set name and labels."""
+    worker_id = page.part("worker_id")
+    await page.services.fleet.change(
+        worker_id, name=page.form.text("name"), labels=page.form.labels("labels"), actor=page.actor
+    )
+    return page.redirect(f"/workers/{worker_id}", done="renamed")
+
+
+async def ask_disable(page: Page) -> Response:
+    """Say what disabling does, and ask."""
+    return await _ask(page, "disable")
+
+
+async def ask_delete(page: Page) -> Response:
+    """Say what deleting does, and ask."""
+    return await _ask(page, "delete")
+
+
+async def _ask(page: Page, action: str) -> Response:
+    worker = await queries.get_worker(page.services, page.part("worker_id"))
+    return page.render("workers_confirm.html", action=action, workers=[worker], labels="", single=True)
+
+
+async def disable(page: Page) -> Response:
+    """Disable one Worker."""
+    return await _switch(page, enabled=False)
+
+
+async def enable(page: Page) -> Response:
+    """Enable one Worker: nothing is cut off, so nothing is asked first."""
+    return await _switch(page, enabled=True)
+
+
+async def _switch(page: Page, *, enabled: bool) -> Response:
+    worker_id = page.part("worker_id")
+    await page.services.fleet.change(worker_id, enabled=enabled, actor=page.actor)
+    return page.redirect(f"/workers/{worker_id}", done="enabled" if enabled else "disabled")
+
+
+async def delete(page: Page) -> Response:
+    """Delete one Worker."""
+    await page.services.fleet.delete(page.part("worker_id"), actor=page.actor)
+    return page.redirect("/workers", done="deleted")
+
+
+async def bulk(page: Page) -> Response:
+    """Do something to every Worker that was ticked, once what it does was said and confirmed."""
+    action = page.form.text("action")
+    ids = list(dict.fromkeys(page.form.all("id")))[:_MOST_AT_ONCE]
+    if action not in BULK:
+        raise InvalidInputError("action", "must be disable, enable, delete or label")
+    if not ids:
+        raise InvalidInputError("workers", "must be ticked in the list first")
+    if action == "label":
+        # Before anything is changed: a label that breaks its rule breaks it for all.
+        _wanted_labels(page)
+    if action in {"disable", "delete"} and not page.form.is_on("confirmed"):
+        records = [r for r in (page.services.directory.find_worker(i) for i in ids) if r is not None]
+        views = await queries.worker_views(page.services, records)
+        return page.render(
+            "workers_confirm.html",
+            action=action,
+            workers=views,
+            labels=page.form.text("labels"),
+            single=False,
+        )
+    for worker_id in ids:
+        await _do(page, action, worker_id)
+    return page.redirect("/workers", done="bulk")
+
+
+async def _do(page: Page, action: str, worker_id: str) -> None:
+    fleet, actor = page.services.fleet, page.actor
+    try:
+        match action:
+            case "disable" | "enable":
+                await fleet.change(worker_id, enabled=action == "enable", actor=actor)
+            case "delete":
+                await fleet.delete(worker_id, actor=actor)
+            case "label":
+                record = page.services.directory.find_worker(worker_id)
+                if record is not None:
+                    await fleet.change(worker_id, labels=record.labels | _wanted_labels(page), actor=actor)
+    except NotFoundError:
+        # Deleted by somebody else meanwhile: what was wanted for the others still holds.
+        return
+
+
+def _wanted_labels(page: Page) -> dict[str, str]:
+    labels = parse_label_text(page.form.text("labels"))
+    if not labels:
+        raise InvalidInputError("labels", "must be given, like zone=eu-1,gpu")
+    return labels
+
+
+def _filter(page: Page) -> WorkerFilter:
+    status, strategy = page.query("status"), page.query("strategy")
+    return WorkerFilter(
+        q=page.query("q") or None,
+        status=Status(status) if status in set(Status) else None,
+        strategy=Strategy(strategy) if strategy in set(Strategy) else None,
+        label=page.query("label") or None,
+        api_key=page.query("key") or None,
+        enrolled_with=page.query("secret") or None,
+        enabled=False if status == "disabled" else None,
+    )
+
+
+def _parameters(page: Page, sort: str) -> dict[str, str]:
+    names = ("q", "status", "strategy", "label", "key", "secret")
+    return {name: page.query(name) for name in names} | {"sort": "" if sort == "name" else sort}
+
+
+def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:
+    by_name = sorted(found, key=lambda record: (record.name.casefold(), record.id))
+    if sort == "status":
+        return sorted(by_name, key=lambda record: _STATUS_ORDER[status_of(page.services, record.id)])
+    if sort == "newest":
+        return sorted(by_name, key=lambda record: record.created_at, reverse=True)
+    return by_name
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text) else 1  # noqa: PLR2004
+
+
+async def _timeline(page: Page, worker: models.Worker) -> Sequence[Event]:
+    """Join the audit log with the refusals, the latest first."""
+    log = await queries.list_audit(page.services, limit=_TIMELINE, subject=f"worker:{worker.id}")
+    refused = [
+        group
+        for group in await queries.list_refusals(page.services, limit=_TIMELINE, q=worker.id)
+        if group.claimed_worker == worker.id
+    ]
+    events = [
+        Event(
+            entry.at,
+            entry.action.removeprefix("worker."),
+            entry.actor.removeprefix("operator:"),
+            ", ".join(f"{key} {value}" for key, value in entry.details.items()),
+        )
+        for entry in log.items
+    ]
+    events += [
+        Event(
+            group.last_at,
+            f"refused: {group.code.replace('_', ' ')}",
+            group.address,
+            f"{group.count:,} times since {group.first_at:%Y-%m-%d %H:%M} UTC"
+            if group.count > 1
+            else group.last_detail,
+            group.last_reference,
+        )
+        for group in refused
+    ]
+    return sorted(events, key=lambda event: str(event.at), reverse=True)[:_TIMELINE]

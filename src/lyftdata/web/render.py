@@ -1,0 +1,114 @@
+"""Templates to answers: escaped by default, under a policy that lets no script in but ours."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import resources
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, Response
+
+import lyftdata
+from lyftdata.core.names import format_labels
+
+# What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # A page may hold a key that is shown once: neither a disk nor the button "back" keeps it.
+    "Cache-Control": "no-store",
+}
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def render(template: str, *, status: int = 200, **context: Any) -> Response:
+    """Return a template as an answer."""
+    text = _environment().get_template(template).render(context)
+    return HTMLResponse(text, status, headers=HEADERS)
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lyftdata.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"version": lyftdata.__version__, "static": static_url, "query": _query}
+    environment.filters |= {
+        "ago": ago,
+        "iso": _iso,
+        "labels": format_labels,
+        "path": lambda text: quote(str(text), safe=""),
+        "words": _words,
+        "heading": lambda code: _words(code)[:1].upper() + _words(code)[1:],
+        "count": _count,
+        "code": _code,
+    }
+    return environment
+
+
+@functools.cache
+def static_url(name: str) -> str:
+    """Return the address of a file of ours; it changes with its content, so that browsers may keep it."""
+    content = (resources.files("lyftdata.web") / "static" / name).read_bytes()
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Say how long ago, or how far ahead, a time is, for people."""
+    seconds = (now - then).total_seconds()
+    span = _span(abs(seconds))
+    if span == "now":
+        return "just now" if seconds >= 0 else "any moment"
+    return f"{span} ago" if seconds >= 0 else f"in {span}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 5:  # noqa: PLR2004
+        return "now"
+    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= size:
+            return _count(int(seconds // size), unit)
+    return _count(int(seconds), "second")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _words(code: object) -> str:
+    """Return a code such as `api_key_revoked` as words."""
+    return str(code).replace("_", " ").replace("api key", "API key")
+
+
+def _code(text: str) -> Markup:
+    """Return a sentence of ours with what stands between backticks as code; the rest is escaped like everything."""
+    parts = str(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def _iso(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _query(**parameters: object) -> str:
+    """Return a query string of the parameters that say something."""
+    given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
+    return f"?{urlencode(given)}" if given else "?"

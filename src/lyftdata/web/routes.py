@@ -1,0 +1,111 @@
+"""Every page: its path, the policy table's action, and who answers."""
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from lyftdata.web import live
+from lyftdata.web.gate import PASSWORD_PATH, guarded
+from lyftdata.web.page import Handler
+from lyftdata.web.pages import (
+    account,
+    api_keys,
+    audit,
+    enrollment,
+    new_worker,
+    operators,
+    overview,
+    refusals,
+    sign_in,
+    workers,
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A page; `again` shows the form once more when something is wrong with what was posted."""
+
+    method: str
+    path: str
+    action: str
+    handler: Handler
+    again: Handler | None = None
+
+
+PAGES: Sequence[Entry] = (
+    Entry("GET", "/", "workers.read", overview.show),
+    Entry("GET", "/events", "events.read", live.events),
+    Entry("GET", "/workers", "workers.read", workers.show_list),
+    Entry("POST", "/workers", "workers.write", workers.bulk, workers.show_list),
+    Entry("GET", "/add-worker", "workers.write", new_worker.form),
+    Entry("POST", "/add-worker", "workers.write", new_worker.create, new_worker.form),
+    Entry("GET", "/workers/{worker_id}", "workers.read", workers.show),
+    Entry("POST", "/workers/{worker_id}", "workers.write", workers.rename, workers.show),
+    Entry("GET", "/workers/{worker_id}/waiting", "workers.read", new_worker.waiting),
+    Entry("GET", "/workers/{worker_id}/disable", "workers.write", workers.ask_disable),
+    Entry("POST", "/workers/{worker_id}/disable", "workers.write", workers.disable),
+    Entry("POST", "/workers/{worker_id}/enable", "workers.write", workers.enable),
+    Entry("GET", "/workers/{worker_id}/delete", "workers.write", workers.ask_delete),
+    Entry("POST", "/workers/{worker_id}/delete", "workers.write", workers.delete),
+    Entry("GET", "/enrollment", "enrollment.read", enrollment.show),
+    Entry("GET", "/api-keys", "api_keys.read", api_keys.show_list),
+    Entry("GET", "/issue-api-key", "api_keys.write", api_keys.form),
+    Entry("POST", "/issue-api-key", "api_keys.write", api_keys.issue, api_keys.form),
+    Entry("GET", "/api-keys/{name}", "api_keys.read", api_keys.show),
+    Entry("GET", "/api-keys/{name}/rotate", "api_keys.write", api_keys.ask_rotate),
+    Entry("POST", "/api-keys/{name}/rotate", "api_keys.write", api_keys.rotate, api_keys.ask_rotate),
+    Entry("GET", "/api-keys/{name}/revoke", "api_keys.write", api_keys.ask_revoke),
+    Entry("POST", "/api-keys/{name}/revoke", "api_keys.write", api_keys.revoke, api_keys.ask_revoke),
+    Entry("GET", "/api-keys/{name}/allow", "api_keys.write", api_keys.ask_allow),
+    Entry("POST", "/api-keys/{name}/allow", "api_keys.write", api_keys.allow, api_keys.ask_allow),
+    Entry("GET", "/refusals", "refusals.read", refusals.show_list),
+    Entry("GET", "/refusals/{reference}", "refusals.read", refusals.show),
+    Entry("GET", "/audit", "audit.read", audit.show),
+    Entry("GET", "/audit/verified", "audit.verify", audit.verified),
+    Entry("GET", "/audit/export", "audit.read", audit.download),
+    Entry("GET", "/operators", "operators.read", operators.show),
+    Entry("POST", "/operators", "operators.write", operators.add, operators.show),
+    Entry("POST", "/operators/{name}/role", "operators.write", operators.set_role, operators.show),
+    Entry("GET", "/operators/{name}/reset", "operators.write", operators.ask_reset),
+    Entry("POST", "/operators/{name}/reset", "operators.write", operators.reset),
+    Entry("GET", "/operators/{name}/delete", "operators.write", operators.ask_delete),
+    Entry("POST", "/operators/{name}/delete", "operators.write", operators.delete, operators.show),
+    Entry("GET", "/account", "own_account", account.show),
+    Entry("GET", PASSWORD_PATH, "own_account", account.password),
+    Entry("POST", PASSWORD_PATH, "own_account", account.change_password, account.password),
+    Entry("POST", "/account/sessions/{session_id}/end", "own_account", account.end_session),
+    Entry("POST", "/account/sign-out-everywhere", "own_account", account.sign_out_everywhere),
+    Entry("POST", "/logout", "own_account", sign_in.sign_out),
+)
+
+
+class _Files(StaticFiles):
+    """Files of ours, whose address changes with their content: browsers may keep them for a year."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_cacheable(message: object) -> None:
+            if isinstance(message, dict) and message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"cache-control", b"public, max-age=31536000, immutable"),
+                    (b"cross-origin-resource-policy", b"same-origin"),
+                ]
+            await send(message)  # type: ignore[arg-type]
+
+        await super().__call__(scope, receive, send_cacheable)
+
+
+def web_routes() -> list[BaseRoute]:
+    """Return the routes of the UI, to be put behind those of the API."""
+    pages = [
+        Route(entry.path, guarded(entry.action, entry.handler, again=entry.again), methods=[entry.method])
+        for entry in PAGES
+    ]
+    return [
+        Route("/login", sign_in.show, methods=["GET"], name="login"),
+        Route("/login", sign_in.sign_in, methods=["POST"]),
+        Mount("/static", _Files(packages=[("lyftdata.web", "static")])),
+        *pages,
+    ]

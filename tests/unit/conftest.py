@@ -1,0 +1,60 @@
+"""Fixtures: a whole Server in this process, an admin's session, a Worker with a key."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+from tests.deployment import CHEAP, PASSWORD, Deployment, Open
+
+from lyftdata.app import create_app
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.services import open_services
+from lyftdata.server.settings import read_server_settings
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    """Return a function that opens a Server; opened again it goes on with the same state."""
+
+    @contextlib.asynccontextmanager
+    async def open_deployment(clock: FakeClock | None = None, **environ: str) -> AsyncIterator[Deployment]:
+        settings = read_server_settings(
+            {
+                "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
+                "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+                "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+            }
+            | environ
+        )
+        clock = clock or FakeClock()
+        async with open_services(settings, clock=clock, passwords=Passwords(CHEAP)) as services:
+            transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
+            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+                yield Deployment(services, clock, http)
+
+    return open_deployment
+
+
+@pytest.fixture
+async def server(opened: Open) -> AsyncIterator[Deployment]:
+    """Return a Server with Auto-Enrollment on."""
+    async with opened() as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def admin(server: Deployment) -> dict[str, str]:
+    """Return the headers of an admin's session."""
+    return await server.sign_in()
+
+
+@pytest.fixture
+async def press(server: Deployment, admin: dict[str, str]) -> tuple[str, str]:
+    """Return the ID and the API key of a Worker with a key of its own."""
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    answer = await server.http.post("/api/workers", json=body, headers=admin)
+    return "press-01", answer.json()["api_key"]["key"]

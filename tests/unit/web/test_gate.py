@@ -1,0 +1,321 @@
+"""The one gate in front of every page: who passes, and what is refused before a handler sees it."""
+
+import pytest
+from tests.builders import ISSUER
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, signed_in
+
+from lyftdata.core.policy import ACTIONS
+from lyftdata.core.records import Role
+from lyftdata.web.routes import PAGES
+
+POSTS = [entry for entry in PAGES if entry.method == "POST"]
+GETS = [entry for entry in PAGES if entry.method == "GET"]
+FOR_ADMINS = [entry for entry in PAGES if Role.VIEWER not in ACTIONS[entry.action]]
+
+
+def name_of(entry):
+    """Name a case by what is asked for."""
+    return f"{entry.method} {entry.path}"
+
+
+def fill(path):
+    """Return a path with something in its parts."""
+    return path.format(worker_id="press-01", name="press-keys", reference="7K2M9QXD", session_id="s")
+
+
+async def state_of(server):
+    """Return everything that a form could change."""
+    from lyftdata.store import audit
+
+    events = await server.services.store.read(lambda conn: audit.list_events(conn, limit=1))
+    return events[0].number
+
+
+def test_what_changes_something_is_for_admins_or_ones_own():
+    """No page that takes a form is behind an action that every operator may take on others' things."""
+    for entry in POSTS:
+        assert ACTIONS[entry.action] == {Role.ADMIN} or entry.action == "own_account", name_of(entry)
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=name_of)
+async def test_a_stranger_is_sent_to_sign_in(server, entry):
+    """Without a session every page answers with the way to the sign-in page, and nothing else."""
+    answer = await server.http.request(entry.method, fill(entry.path), headers=FROM_OUR_PAGE)
+
+    assert answer.status_code == 303
+    assert answer.headers["location"].partition("?")[0] == "/login"
+    assert not answer.content
+
+
+async def test_a_fragment_asked_for_without_a_session_sends_the_whole_page_to_sign_in(server):
+    """The sign-in form must not appear inside a list that was being renewed."""
+    answer = await server.http.get("/workers", headers={"HX-Request": "true"})
+
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (401, "/login", b"")
+
+
+@pytest.mark.parametrize("entry", FOR_ADMINS, ids=name_of)
+async def test_a_viewer_may_not(server, viewer, press, entry):
+    """Every page that changes something is refused to a viewer with 403, and changes nothing."""
+    before = await state_of(server)
+    path = fill(entry.path)
+
+    answer = await (
+        viewer.get(path) if entry.method == "GET" else viewer.post(path, name="x", action="delete")
+    )
+
+    assert answer.status_code == 403
+    assert await state_of(server) == before
+
+
+@pytest.mark.parametrize("entry", POSTS, ids=name_of)
+async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, press, entry):
+    """Without the token, with a wrong one, with another session's: 403, and nothing is changed."""
+    before = await state_of(server)
+    for token in ("", "0" * 64, viewer.csrf, browser.csrf[:-1], "ü"):
+        answer = await browser.post(fill(entry.path), csrf=token)
+        assert answer.status_code == 403
+    assert await state_of(server) == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": ISSUER},
+        {"Sec-Fetch-Site": "same-site", "Origin": ISSUER},
+        {"Origin": "https://evil.example"},
+        {"Origin": "https://lyft.example.evil.example"},
+        {"Origin": "https://lyft.example:8443"},
+        {"Origin": "null"},
+        {},
+    ],
+)
+@pytest.mark.parametrize("path", ["/logout", "/login"])
+async def test_a_form_must_come_from_a_page_of_ours(browser, headers, path):
+    """Another site, a neighbouring host, another port, nobody who says: 403, also for signing in."""
+    form = {"csrf": browser.csrf, "username": "admin", "password": "x" + PASSWORD}
+
+    answer = await browser.http.post(path, data=form, headers=headers)
+
+    assert answer.status_code == 403
+    assert (await browser.get("/account")).status_code == 200
+
+
+async def test_an_origin_alone_is_enough(browser):
+    """On plain HTTP browsers send no Fetch Metadata; the Origin header says the same."""
+    answer = await browser.http.post("/logout", data={"csrf": browser.csrf}, headers={"Origin": ISSUER})
+
+    assert answer.headers["location"] == "/login"
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=name_of)
+async def test_a_first_password_opens_one_page_only(server, entry):
+    """Whoever signed in with a password that somebody else made changes it before anything else."""
+    browser = Browser(server.from_address("192.0.2.50"))
+    assert (await browser.sign_in("admin", PASSWORD)).headers["location"] == "/"
+    await browser.learn_token()
+    before = await state_of(server)
+    if entry.path in {"/account/password", "/logout"}:
+        return
+
+    path = fill(entry.path)
+    answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account/password")
+    assert await state_of(server) == before
+
+
+async def test_changing_the_first_password_opens_the_rest(server):
+    """The new one counts from then on; the first one no longer."""
+    browser = Browser(server.from_address("192.0.2.50"))
+    await browser.sign_in("admin", PASSWORD)
+    await browser.learn_token()
+
+    unequal = await browser.post(
+        "/account/password", current=PASSWORD, new="a" + PASSWORD, again="b" + PASSWORD
+    )
+    assert (unequal.status_code, "must be typed the same twice" in unequal.text) == (422, True)
+    changed = await browser.post(
+        "/account/password", current=PASSWORD, new="a" + PASSWORD, again="a" + PASSWORD
+    )
+
+    assert (changed.status_code, changed.headers["location"]) == (303, "/?done=password")
+    assert (await browser.get("/")).status_code == 200
+    assert (await browser.sign_in("admin", PASSWORD)).status_code == 401
+
+
+# --- the session's cookie --------------------------------------------------------------------------------
+
+
+async def test_the_cookie_is_out_of_reach(server):
+    """Under TLS: for this host alone, never over plain HTTP, out of scripts' reach, not sent from other sites' forms."""
+    answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD)
+
+    cookie = answer.headers["set-cookie"]
+    name, _, attributes = cookie.partition("=")
+    assert name == "__Host-lyftdata"
+    assert {"HttpOnly", "Secure", "SameSite=lax", "Path=/"} <= {a.strip() for a in attributes.split(";")}
+    assert "domain" not in cookie.lower()
+
+
+async def test_on_loopback_the_cookie_is_one_servers_alone(opened):
+    """Ports share cookies: two Servers on one host must not sign each other's operators out."""
+    async with opened(LYFTDATA_PUBLIC_URL="http://127.0.0.1:3000") as server:
+        server.http.base_url = "http://127.0.0.1:3000"
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        form = {"username": "admin", "password": PASSWORD}
+        answer = await server.http.post("/login", data=form, headers=headers)
+
+    assert answer.headers["set-cookie"].startswith("lyftdata_3000=")
+    assert "Secure" not in answer.headers["set-cookie"]
+
+
+async def test_the_cookie_opens_no_api(server, browser):
+    """The API reads the Authorization header alone: no other site's page can make a browser use it."""
+    assert (await browser.get("/api/workers")).status_code == 401
+
+
+async def test_the_token_of_the_command_line_opens_no_page(server, admin):
+    """Pages read the cookie alone."""
+    assert (await server.http.get("/workers", headers=admin)).headers["location"].startswith("/login")
+
+
+@pytest.mark.parametrize("role", ["nobody", "deleted", "ended", "expired"])
+async def test_a_session_that_is_over_opens_nothing(server, browser, role):
+    """Made up, of a deleted operator, ended elsewhere, past its twelve hours."""
+    other = await signed_in(server, "admin", "x" + PASSWORD)
+    match role:
+        case "nobody":
+            other.http.cookies.set("__Host-lyftdata", "lyftdata_session_made_up", domain="lyft.example")
+        case "deleted":
+            admin = await server.sign_in(password="x" + PASSWORD)
+            body = {"name": "eve", "role": "admin", "password": PASSWORD}
+            await server.http.post("/api/operators", json=body, headers=admin)
+            other = Browser(server.from_address("192.0.2.51"))
+            await other.sign_in("eve", PASSWORD)
+            await server.http.delete("/api/operators/eve", headers=admin)
+        case "ended":
+            await browser.post("/account/sign-out-everywhere")
+        case "expired":
+            server.clock.forward(hours=12)
+
+    assert (await other.get("/workers")).headers["location"] == "/login?next=%2Fworkers"
+
+
+# --- signing in ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+        "/login",
+        "",
+        "evil.example",
+        "/\r\nSet-Cookie: x=y",
+    ],
+)
+async def test_signing_in_leads_nowhere_else(server, elsewhere):
+    """Whatever `next` says, the way leads to a page of this Server."""
+    answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD, next=elsewhere)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+async def test_signing_in_leads_back(server, press):
+    """Who was on the way to a page arrives there."""
+    asked = await server.http.get("/workers/press-01")
+    page = await server.http.get(asked.headers["location"])
+    assert 'name="next" value="/workers/press-01"' in page.text
+
+    answer = await Browser(server.from_address("192.0.2.50")).sign_in(
+        "admin", PASSWORD, next="/workers/press-01"
+    )
+
+    assert answer.headers["location"] == "/workers/press-01"
+
+
+async def test_guessing_locks_here_as_everywhere(server):
+    """Five wrong passwords and the sixth is not looked at; unknown and known names read the same."""
+    known, unknown = [
+        await Browser(server.from_address("192.0.2.50")).sign_in(name, "wrong wrong wrong")
+        for name in ("admin", "nobody")
+    ]
+    assert known.text.replace("admin", "") == unknown.text.replace("nobody", "").replace("admin", "")
+    for _ in range(4):
+        await Browser(server.from_address("192.0.2.50")).sign_in("admin", "wrong wrong wrong")
+
+    answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD)
+
+    assert answer.status_code == 429
+    assert "Try again in" in answer.text
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"x" * 20_000, "application/x-www-form-urlencoded"),
+        (b"username=%ff", "application/x-www-form-urlencoded"),
+        ("username=ü".encode(), "application/x-www-form-urlencoded"),
+        (b"a&" * 600, "application/x-www-form-urlencoded"),
+        (b"{}", "application/json"),
+        (b"--x\r\n", "multipart/form-data; boundary=x"),
+        (b"", ""),
+    ],
+)
+async def test_forms_that_are_none(server, body, kind):
+    """Too large, no UTF-8, too many fields, another kind: a page that says so."""
+    answer = await server.http.post("/login", content=body, headers=FROM_OUR_PAGE | {"Content-Type": kind})
+
+    assert 400 <= answer.status_code < 500
+    assert "form" in answer.text
+
+
+# --- what every page says to the browser -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", [e for e in GETS if e.path != "/events"], ids=name_of)
+async def test_every_page_is_under_the_policy(server, browser, press, entry):
+    """No script but ours, in no frame, kept by nobody; also where the page is an error."""
+    answer = await browser.get(fill(entry.path))
+
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "<script>" not in answer.text
+    assert " style=" not in answer.text
+    assert " onclick" not in answer.text
+
+
+async def test_a_path_that_nobody_has(server, browser):
+    """A browser reads a page under the policy, everybody else a word; a wrong method stays 405."""
+    page = await server.http.get("/nope<b>", headers={"Accept": "text/html"})
+    plain = await server.http.get("/nope")
+
+    assert (page.status_code, "no page &#39;/nope&lt;b&gt;&#39;" in page.text) == (404, True)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert (plain.status_code, plain.text) == (404, "Not Found")
+    assert (await server.http.get("/oauth2/token", headers={"Accept": "text/html"})).status_code == 405
+
+
+async def test_files_are_kept_under_an_address_that_changes_with_them(server):
+    """The address holds a digest of the content; nothing else of the package is served."""
+    page = await server.http.get("/login")
+    (path,) = {part.split('"')[0] for part in page.text.split('href="') if part.startswith("/static/app.css")}
+
+    answer = await server.http.get(path)
+
+    assert "immutable" in answer.headers["cache-control"]
+    for other in ("/static/../render.py", "/static/%2e%2e/render.py", "/static/", "/static/nope"):
+        assert (await server.http.get(other)).status_code == 404

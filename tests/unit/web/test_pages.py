@@ -1,0 +1,470 @@
+"""What pages show and do: each is a client of the same use cases as the command line."""
+
+import html
+import re
+from itertools import chain
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import Browser, the
+from tests.unit.web.test_gate import GETS, fill, name_of, state_of
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def text_of(answer):
+    """Return a page's text as a person reads it."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text)))
+
+
+async def names(server):
+    """Return the names of every Worker."""
+    return {record.name for record in server.services.directory.workers()}
+
+
+# --- a new Worker ----------------------------------------------------------------------------------------
+
+
+async def test_a_new_worker_with_a_key_of_its_own(server, browser):
+    """The key on the page lets this Worker in and no other; the page after does not show it."""
+    made = await browser.post(
+        "/add-worker", name="press-01", id="press-01", labels="zone=eu-1,gpu", **{"with": "own"}
+    )
+
+    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
+    assert (await server.token_by_key("press-01", key)).status_code == 200
+    record = server.services.directory.find_worker("press-01")
+    assert (record.labels, record.created_by) == ({"zone": "eu-1", "gpu": ""}, "operator:admin")
+    for entry in GETS:
+        if entry.path != "/events":
+            page = await browser.get(fill(entry.path).replace("press-keys", "press-01-key"))
+            assert key[20:] not in page.text, entry.path
+
+
+async def test_a_new_worker_with_a_key_that_there_is(server, browser):
+    """It may use that key, which is not shown again."""
+    admin = await server.sign_in(password="x" + PASSWORD)
+    body = {"name": "press-keys", "worker_ids": []} | {"worker_ids": None}
+    key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
+
+    form = {"with": "existing", "key_name": "press-keys"}
+    made = await browser.post("/add-worker", name="press-02", id="press-02", **form)
+
+    assert made.status_code == 200
+    assert key not in made.text
+    assert (await server.token_by_key("press-02", key)).status_code == 200
+
+
+@pytest.mark.parametrize("why", ["gone", "revoked", "expired", "taken", "bad name"])
+async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, press, why):
+    """The form again, with what was typed and what is wrong; no Worker without its key."""
+    admin = await server.sign_in(password="x" + PASSWORD)
+    body = {"name": "press-keys", "worker_ids": ["press-01"], "expires_in_s": 60}
+    await server.http.post("/api/api-keys", json=body, headers=admin)
+    form = {"name": "press-02", "id": "press-02", "with": "existing", "key_name": "press-keys"}
+    match why:
+        case "gone":
+            form["key_name"] = "other-keys"
+        case "revoked":
+            await server.http.post("/api/api-keys/press-keys/revoke", headers=admin)
+        case "expired":
+            server.clock.forward(seconds=60)
+        case "taken":
+            form["id"] = "press-01"
+        case "bad name":
+            form["name"] = "x" * 65
+    before = await state_of(server)
+
+    answer = await browser.post("/add-worker", **form)
+
+    assert answer.status_code in {404, 409, 422}
+    assert 'role="alert"' in answer.text
+    assert f'value="{form["name"]}"' in answer.text
+    assert await names(server) == {"press-01"}
+    assert await state_of(server) == before
+
+
+async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser, press):
+    """Waiting, refused with the cause and its reference, gone: what the page after *New Worker* asks for."""
+    waiting = await browser.get("/workers/press-01/waiting")
+    assert "Waiting for press-01" in waiting.text
+    assert "hx-trigger" in waiting.text
+    refused = await server.token_by_key("press-01", "nonsense")
+
+    told = await browser.get("/workers/press-01/waiting")
+
+    assert "not a whole API key" in told.text
+    assert refused.json()["reference"] in told.text
+    gone = await browser.get("/workers/nobody/waiting")
+    assert ("deleted" in gone.text, "hx-trigger" in gone.text) == (True, False)
+
+
+# --- the list --------------------------------------------------------------------------------------------
+
+
+async def test_filters_narrow_and_survive_the_pages(server, browser):
+    """120 Workers of which 60 fit are two pages, and the way to the second keeps the filter."""
+    for n in range(120):
+        labels = {"even": "yes"} if n % 2 == 0 else {}
+        await browser.post(
+            "/add-worker", name=f"w-{n:03}", id=f"w-{n:03}", labels="even=yes" if labels else ""
+        )
+    first = await browser.get("/workers?label=even%3Dyes")
+    way = html.unescape(the(r'href="(/workers\?[^"]*)" rel="next"', first))
+
+    second = await browser.get(way)
+
+    shown = [re.findall(r'name="id" value="([^"]+)"', page.text) for page in (first, second)]
+    assert ([len(page) for page in shown], "60 Workers of 120" in text_of(first)) == ([50, 10], True)
+    assert sorted(chain.from_iterable(shown)) == [f"w-{n:03}" for n in range(0, 120, 2)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=nonsense&strategy=nonsense&sort=nonsense",
+        "page=0",
+        "page=-1",
+        "page=999999999999999999999",
+        "page=%C2%B2",
+        "page=x&label==&key=%00",
+        "q=" + "x" * 5_000,
+        "secret=%3Cscript%3E",
+        "q=%ff%fe",
+        "before=99999999999999999999999&action=%25&subject=%00",
+        "period=nonsense",
+        "code=nonsense",
+        "done=%3Cscript%3E",
+        "id=%22%3E%3Cscript%3E",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/workers", "/api-keys", "/refusals", "/audit", "/add-worker"])
+async def test_nonsense_in_an_address_shows_a_page(browser, press, path, query):
+    """No parameter breaks a page, and none of it becomes markup."""
+    answer = await browser.get(f"{path}?{query}")
+
+    assert answer.status_code == 200
+    assert "<script>" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/workers/nobody",
+        "/workers/%00",
+        "/workers/..%2f..",
+        "/api-keys/nokey",
+        "/refusals/NOTHINGX",
+        "/workers/a/b",
+    ],
+)
+async def test_what_is_not_there_is_a_page_that_says_so(browser, path):
+    """404, with the way back."""
+    answer = await browser.get(path, headers={"Accept": "text/html"})
+
+    assert answer.status_code == 404
+    assert 'href="/"' in answer.text
+
+
+# --- doing things to many --------------------------------------------------------------------------------
+
+
+async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
+    """Disabling and deleting say first what they do; confirmed, they do it."""
+    for action in ("disable", "delete"):
+        asked = await browser.post("/workers", action=action, id=["press-01", "nobody"])
+        assert (asked.status_code, f"{action.title()} 1 Worker?" in text_of(asked)) == (200, True)
+        assert server.services.directory.find_worker("press-01").enabled
+    done = await browser.post("/workers", action="disable", id=["press-01", "nobody"], confirmed="yes")
+    assert done.headers["location"] == "/workers?done=bulk"
+    assert not server.services.directory.find_worker("press-01").enabled
+    await browser.post("/workers", action="enable", id="press-01")
+    assert server.services.directory.find_worker("press-01").enabled
+    await browser.post("/workers", action="delete", id="press-01", confirmed="yes")
+    assert await names(server) == set()
+
+
+async def test_bulk_labels_are_added_to_those_there(server, browser, press):
+    """A label is added or changed, the others stay."""
+    await browser.post("/workers", action="label", id="press-01", labels="zone=eu-1,gpu")
+    await browser.post("/workers", action="label", id="press-01", labels="zone=eu-2")
+    assert server.services.directory.find_worker("press-01").labels == {"zone": "eu-2", "gpu": ""}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"action": "explode", "id": "press-01"},
+        {"action": "disable"},
+        {"action": "label", "id": "press-01", "labels": ""},
+        {"action": "label", "id": "press-01", "labels": "a b=c"},
+        {"action": "label", "id": "press-01", "labels": ",".join(f"k{n}" for n in range(33))},
+        {},
+    ],
+)
+async def test_bulk_that_makes_no_sense_changes_nothing(server, browser, press, form):
+    """The list again, with what is wrong."""
+    before = await state_of(server)
+
+    answer = await browser.post("/workers", **form)
+
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+    assert "press-01" in answer.text
+    assert await state_of(server) == before
+
+
+# --- one Worker, keys, refusals, operators ---------------------------------------------------------------
+
+
+async def test_a_worker_is_renamed_disabled_enabled_and_deleted(server, browser, press):
+    """Each does what its page said it would, and the timeline tells it."""
+    await browser.post("/workers/press-01", name="The press", labels="gpu")
+    await browser.post("/workers/press-01/disable")
+    assert "Disabled: it gets no token" in text_of(await browser.get("/workers/press-01"))
+    await browser.post("/workers/press-01/enable")
+
+    page = text_of(await browser.get("/workers/press-01"))
+
+    assert re.findall(r"(renamed|disabled|enabled|labelled|created) admin", page) == [
+        "enabled",
+        "disabled",
+        "labelled",
+        "renamed",
+        "created",
+    ]
+    record = server.services.directory.find_worker("press-01")
+    assert (record.name, record.labels, record.enabled) == ("The press", {"gpu": ""}, True)
+    asked = text_of(await browser.get("/workers/press-01/delete"))
+    assert "The entry is gone, with its ID" in asked
+    assert (await browser.post("/workers/press-01/delete")).headers["location"] == "/workers?done=deleted"
+    assert (await browser.get("/workers/press-01")).status_code == 404
+
+
+async def test_labels_can_be_taken_away(server, browser, press):
+    """An emptied field means no labels, not the ones before."""
+    await browser.post("/workers/press-01", name="press-01", labels="gpu")
+    await browser.post("/workers/press-01", name="press-01", labels="")
+    assert server.services.directory.find_worker("press-01").labels == {}
+
+
+async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, press):
+    """Shown once each time; revoking says first how many it will cut off."""
+    await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
+    form = {"name": "press-keys", "for": "chosen", "workers": "press-01, press-01", "life": "30d"}
+    issued = await browser.post("/issue-api-key", **form)
+    pattern = r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
+    first = the(pattern, issued)
+    assert (await server.token_by_key("press-02", first)).status_code == 401
+    await browser.post("/api-keys/press-keys/allow", worker="press-02")
+    assert (await server.token_by_key("press-02", first)).status_code == 200
+
+    rotated = await browser.post("/api-keys/press-keys/rotate", grace="0s")
+
+    second = the(pattern, rotated)
+    assert (await server.token_by_key("press-02", first)).status_code == 401
+    assert (await server.token_by_key("press-02", second)).status_code == 200
+    assert "No Worker is connected with it now" in text_of(await browser.get("/api-keys/press-keys/revoke"))
+    await browser.post("/api-keys/press-keys/revoke")
+    assert (await server.token_by_key("press-02", second)).status_code == 401
+    again = await browser.post("/api-keys/press-keys/rotate", grace="0s")
+    assert (again.status_code, "was revoked" in text_of(again)) == (409, True)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"name": "abcd", "for": "all"},
+        {"name": "some-keys", "for": "chosen", "workers": ""},
+        {"name": "some-keys", "for": "chosen", "workers": "nobody"},
+        {"name": "some-keys", "for": "all", "life": "3000y"},
+        {"name": "press-keys", "for": "all"},
+        {"name": "some-keys"},
+        {"name": "some-keys", "for": "everybody"},
+    ],
+)
+async def test_a_key_that_cannot_be_issued_is_not_issued_for_all(server, browser, press, form):
+    """The form again; what was not chosen outright is never read as *every Worker*."""
+    await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
+    before = await state_of(server)
+
+    answer = await browser.post("/issue-api-key", **form)
+
+    assert answer.status_code in {404, 409, 422}
+    assert await state_of(server) == before
+
+
+async def test_a_refusal_is_found_by_its_reference_and_mended(server, browser, press):
+    """Typed in lower case it opens; its button leads to the mend; mended, the same key works."""
+    admin = await server.sign_in(password="x" + PASSWORD)
+    await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
+    body = {"name": "press-keys", "worker_ids": ["press-01"]}
+    key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
+    reference = (await server.token_by_key("press-02", key)).json()["reference"]
+
+    found = await browser.get(f"/refusals?q={reference.lower()}")
+    page = await browser.get(found.headers["location"])
+    way = html.unescape(the(r'class="button primary" href="([^"]+)"', page))
+    assert way == "/api-keys/press-keys/allow?worker=press-02"
+    await browser.post(way.partition("?")[0], worker="press-02")
+
+    assert (await server.token_by_key("press-02", key)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("claimed", "button"),
+    [
+        ("press-99", "/add-worker?id=press-99"),
+        ("press 99", None),
+        ("../../x", None),
+        ("x?id=press-01&name=y", None),
+        (HOSTILE, None),
+    ],
+)
+async def test_a_button_is_never_made_of_what_a_stranger_wrote(server, browser, press, claimed, button):
+    """Only what could be an ID becomes a link; the rest is text."""
+    admin = await server.sign_in(password="x" + PASSWORD)
+    key = (await server.http.post("/api/api-keys", json={"name": "all-keys"}, headers=admin)).json()["key"]
+    reference = (await server.token_by_key(claimed, key)).json()["reference"]
+
+    page = await browser.get(f"/refusals/{reference}")
+
+    links = [html.unescape(link) for link in re.findall(r'href="(/add-worker[^"]*)"', page.text)]
+    assert links == ([button] if button else [])
+    assert "<script>alert" not in page.text
+
+
+async def test_a_detail_cannot_name_a_key_of_the_strangers_choosing(server, browser, press):
+    """The key that *allow* offers is one that the Server wrote, not a name that looks like its sentence."""
+    claimed = "API key 'evil-keys'"
+    reference = (await server.token_by_key(claimed, press[1])).json()["reference"]
+
+    page = await browser.get(f"/refusals/{reference}")
+
+    assert "/api-keys/evil-keys" not in page.text
+
+
+async def test_a_disabled_worker_is_enabled_from_its_refusal(server, browser, press):
+    """The button posts at once: enabling cuts nobody off."""
+    await browser.post("/workers/press-01/disable")
+    reference = (await server.token_by_key(*press)).json()["reference"]
+    page = await browser.get(f"/refusals/{reference}")
+    assert 'action="/workers/press-01/enable"' in page.text
+
+    await browser.post("/workers/press-01/enable")
+
+    assert (await server.token_by_key(*press)).status_code == 200
+
+
+async def test_a_viewer_is_offered_nothing_that_they_may_not_do(server, browser, viewer, press):
+    """No form that changes, no button that leads to 403; the same pages otherwise."""
+    reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
+    await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
+    for path in (
+        "/",
+        "/workers",
+        "/workers/press-01",
+        "/api-keys",
+        "/api-keys/press-keys",
+        f"/refusals/{reference}",
+        "/operators",
+        "/enrollment",
+        "/audit",
+    ):
+        page = await viewer.get(path)
+        assert page.status_code == 200
+        ways = set(re.findall(r'(?:href|action)="([^"?]*)', page.text))
+        for way in ways:
+            if way.startswith("/") and not way.startswith("/static"):
+                assert (await viewer.get(way)).status_code != 403, (path, way)
+
+
+async def test_operators_are_added_changed_reset_and_deleted(server, browser):
+    """A first password is shown once and opens one page; the last admin stays."""
+    added = await browser.post("/operators", name="ada", role="viewer")
+    password = the(r'data-copy="([^"]+)"', added)
+    ada = Browser(server.from_address("192.0.2.60"))
+    assert (await ada.sign_in("ada", password)).status_code == 303
+    assert (await ada.get("/")).headers["location"] == "/account/password"
+    await browser.post("/operators/ada/role", role="admin")
+    reset = await browser.post("/operators/ada/reset")
+    assert (await ada.get("/")).headers["location"] == "/login"
+    again = the(r'data-copy="([^"]+)"', reset)
+    assert (await ada.sign_in("ada", again)).status_code == 303
+    assert (await browser.post("/operators/ada/delete")).headers[
+        "location"
+    ] == "/operators?done=operator-deleted"
+    for path, form in (("/operators/admin/delete", {}), ("/operators/admin/role", {"role": "viewer"})):
+        last = await browser.post(path, **form)
+        assert (last.status_code, "last admin" in text_of(last)) == (409, True)
+    assert (await browser.post("/operators", name="ada", role="king")).status_code == 422
+
+
+async def test_sessions_are_ended_by_their_own(server, browser, viewer):
+    """One's own and, for admins, anybody's; a viewer not another's."""
+    admin = await server.sign_in(password="x" + PASSWORD)
+    sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
+    veras = [s["id"] for s in sessions if s["operator"] == "vera"]
+    admins = next(s["id"] for s in sessions if s["operator"] == "admin")
+
+    assert (await viewer.post(f"/account/sessions/{admins}/end")).status_code == 404
+    for session_id in veras:
+        ended = await browser.post(f"/account/sessions/{session_id}/end", from_operators="yes")
+        assert ended.headers["location"] == "/operators?done=session"
+    assert (await viewer.get("/")).headers["location"] == "/login"
+    assert (await browser.post("/account/sign-out-everywhere")).headers["location"] == "/login"
+    assert (await browser.get("/")).headers["location"] == "/login"
+
+
+async def test_the_log_is_handed_out_and_verified(server, browser, press):
+    """Both forms as files; the mark says whether the chain is whole, and says so when it is not."""
+    lines = await browser.get("/audit/export")
+    rows = await browser.get("/audit/export?format=csv")
+    assert lines.text.count("\n") == await state_of(server)
+    assert 'filename="lyftdata-audit-' in rows.headers["content-disposition"]
+    assert "The chain is whole" in (await browser.get("/audit/verified")).text
+    from sqlalchemy import text
+
+    await server.services.store.write(
+        lambda tx: tx.conn.execute(text("update audit_events set actor = 'eve' where number = 2"))
+    )
+    broken = text_of(await browser.get("/audit/verified"))
+    assert "The chain is broken at event 2" in broken
+
+
+async def test_enrollment_is_shown_without_the_secret(server, browser):
+    """Fingerprints and counts; the secret is not in the page."""
+    from tests.builders import ENROLLMENT_KEY
+
+    await server.enrolled("scaler")
+    page = await browser.get("/enrollment")
+    assert "1 Worker" in text_of(page)
+    assert ENROLLMENT_KEY not in page.text
+    assert "anyone with network access to the Server can add new Workers" in text_of(page)
+
+
+async def test_enrollment_that_is_off_says_how_it_is_turned_on(opened):
+    """Off by default, and why."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
+        browser = Browser(server.http)
+        await browser.sign_in("admin", PASSWORD)
+        await browser.learn_token()
+        await browser.post("/account/password", current=PASSWORD, new="x" + PASSWORD, again="x" + PASSWORD)
+        page = text_of(await browser.get("/enrollment"))
+    assert "off The Server was started without LYFTDATA_AUTO_ENROLLMENT_KEY" in page
+
+
+@pytest.mark.parametrize("entry", [e for e in GETS if e.path != "/events"], ids=name_of)
+async def test_hostile_text_stays_text(server, browser, press, entry):
+    """A name, a claimed ID, a browser's name: whatever outsiders write is shown, never run."""
+    await browser.post("/workers/press-01", name=HOSTILE, labels="")
+    await server.enrolled(HOSTILE + "2")
+    await server.token_by_key(HOSTILE, press[1])
+    async with server.from_address("192.0.2.66") as stranger:
+        headers = {"Sec-Fetch-Site": "same-origin", "User-Agent": HOSTILE}
+        await stranger.post("/login", data={"username": "admin", "password": "x" + PASSWORD}, headers=headers)
+
+    page = await browser.get(fill(entry.path))
+
+    is_file = page.headers.get("content-disposition", "").startswith("attachment;")
+    assert is_file or "<script>alert" not in page.text

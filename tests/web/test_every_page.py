@@ -1,0 +1,233 @@
+"""What holds for every page: read by everybody, light, narrow, without scripts, by keyboard, and not heavy."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+from tests.processes import PASSWORD
+from tests.web.world import VIEWER
+
+# WCAG 2.2, levels A and AA.
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+# What is wider than the window, unless it is in a box that scrolls by itself.
+STICKS_OUT = """width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("main *")]
+  .filter(e => e.getBoundingClientRect().right > width && !e.closest(".scroll, pre")).map(e => e.outerHTML.slice(0, 120))"""
+MAX_PAGE_BYTES = 150_000
+
+PAGES = {
+    "sign in": "/login",
+    "overview": "/",
+    "overview of a week": "/?period=week",
+    "workers": "/workers",
+    "workers, none fits": "/workers?q=nobody",
+    "worker": "/workers/press-01",
+    "disabled worker": "/workers/press-08",
+    "disable a worker": "/workers/press-01/disable",
+    "delete a worker": "/workers/press-01/delete",
+    "new worker": "/add-worker",
+    "enrollment": "/enrollment",
+    "api keys": "/api-keys",
+    "api key": "/api-keys/press-keys",
+    "issue a key": "/issue-api-key",
+    "rotate a key": "/api-keys/press-keys/rotate",
+    "revoke a key": "/api-keys/press-keys/revoke",
+    "allow a key": "/api-keys/contractor-key/allow",
+    "refusals": "/refusals",
+    "refusal": "/refusals/{reference}",
+    "audit": "/audit",
+    "operators": "/operators",
+    "reset an operator": "/operators/vera/reset",
+    "delete an operator": "/operators/vera/delete",
+    "account": "/account",
+    "password": "/account/password",
+    "not there": "/workers/nobody",
+}
+IN_BOTH_SCHEMES = [(path, scheme) for path in PAGES.values() for scheme in ("light", "dark")]
+
+
+@pytest.fixture(scope="module")
+def windows(chromium, world):
+    """Return a function that gives the signed-in window of a kind: one for each kind, since signing in is slow."""
+    from tests.web.conftest import Window
+
+    made = {}
+
+    def window(operator="admin", **how):
+        key = (operator, *sorted(how.items()))
+        if key not in made:
+            width = how.pop("width", 1280)
+            context = chromium.new_context(viewport={"width": width, "height": 900}, **how)
+            made[key] = Window(context, world.url)
+            made[key].sign_in(operator)
+        return made[key]
+
+    yield window
+    for window_ in made.values():
+        window_.context.close()
+    assert [complaint for w in made.values() for complaint in w.complaints] == []
+
+
+@pytest.fixture
+def shown(world, windows):
+    """Return a function that opens a page, as whoever may see it."""
+
+    def show(path, **how):
+        window = windows("stranger" if path == "/login" else "admin", **how)
+        return window.go(path.format(reference=world.references["api_key_not_for_worker"]))
+
+    return show
+
+
+@pytest.mark.parametrize(("path", "scheme"), IN_BOTH_SCHEMES)
+def test_no_barrier_of_level_a_or_aa(shown, path, scheme):
+    """Axe finds nothing, in light and in dark."""
+    page = shown(path, color_scheme=scheme)
+    if path == "/audit":
+        expect(page.get_by_text("The chain is whole.")).to_be_visible()
+
+    found = Axe().run(page, options=RULES)
+
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found.response["violations"]] == []
+
+
+@pytest.mark.parametrize("width", [390, 320])
+@pytest.mark.parametrize("path", PAGES.values())
+def test_a_phone_shows_it_without_scrolling_sideways(shown, path, width):
+    """Down to 320 pixels (WCAG 1.4.10) nothing sticks out; wide tables scroll in their own box."""
+    page = shown(path, width=width)
+
+    assert page.evaluate(STICKS_OUT, width) == []
+
+
+def test_a_phone_too_has_no_barrier(shown):
+    """What is laid out anew there is still named and in contrast."""
+    for path in ("/", "/workers", "/workers/press-01", "/operators"):
+        found = Axe().run(shown(path, width=390), options=RULES)
+        assert [v["id"] for v in found.response["violations"]] == []
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_everything_can_be_read_without_scripts(shown, path):
+    """The same headings and texts; what only a script could do is not shown."""
+    without = shown(path, java_script_enabled=False)
+    headings = without.get_by_role("heading").all_inner_texts()
+
+    assert headings[0]
+    assert without.locator("button[hidden]:visible").count() == 0
+    if path == "/enrollment":
+        expect(without.get_by_role("heading", name="Kubernetes")).to_be_visible()
+    if path == "/audit":
+        without.get_by_role("link", name="Verify the whole log").click()
+        expect(without.get_by_text("The chain is whole.")).to_be_visible()
+
+
+def test_lists_are_filtered_and_paged_without_scripts(shown):
+    """The filter is a form like any other."""
+    page = shown("/workers", java_script_enabled=False)
+    page.get_by_label("Status").select_option("online")
+    page.get_by_label("Label", exact=True).fill("zone=eu-1")
+    page.get_by_role("button", name="Filter").click()
+
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_role("checkbox", name="press-01").check()
+    page.get_by_role("button", name="Disable…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Disable 1 Worker?")
+
+
+def test_filters_work_while_typing(shown):
+    """With scripts the list follows what is typed, and the address can be kept."""
+    page = shown("/workers")
+    page.get_by_label("Name or ID").press_sequentially("binder")
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.get_by_label("Status").select_option("online")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page).to_have_url(re.compile("q=binder.*status=online"))
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(3)
+
+
+def test_the_keyboard_reaches_everything(shown):
+    """The first stop leads past the menu; the tabs move by arrows; a form is filled in and sent without a mouse."""
+    page = shown("/enrollment")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+    page.get_by_role("tab", name="Shell").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="systemd")).to_be_focused()
+    expect(page.get_by_role("tabpanel", name="systemd")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Shell")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Kubernetes")).to_be_focused()
+
+    page = shown("/refusals")
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type("press-99")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Unknown worker")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_what_has_the_focus_can_be_seen(shown, path):
+    """Each stop of the Tab key is drawn with an outline."""
+    page = shown(path)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        style = page.evaluate(
+            "(() => { const s = getComputedStyle(document.activeElement);"
+            " return document.activeElement === document.body ? 'solid' : s.outlineStyle; })()"
+        )
+        assert style != "none"
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_no_page_is_heavy(chromium, world, windows, path):
+    """Everything that a first visit loads stays under 150 kB, and comes from this Server alone."""
+    how = {} if path == "/login" else {"storage_state": windows().context.storage_state()}
+    context = chromium.new_context(**how)
+    loaded = {}
+    page = context.new_page()
+    page.on("response", lambda answer: loaded.setdefault(answer.url, answer))
+    page.goto(world.url + path.format(reference=world.references["unknown_worker"]), wait_until="load")
+
+    sizes = {url: len(a.body()) for url, a in list(loaded.items()) if not url.endswith("/events")}
+    context.close()
+
+    assert all(url.startswith(world.url) for url in sizes)
+    assert sum(sizes.values()) < MAX_PAGE_BYTES, sizes
+
+
+def test_a_list_that_is_renewed_keeps_its_ticks(shown, world):
+    """Ticking takes a while, and Workers come and go meanwhile."""
+    page = shown("/workers")
+    page.get_by_role("checkbox", name="press-03").check()
+    with page.expect_response(lambda answer: "/workers" in answer.url):
+        page.evaluate("htmx.trigger(document.body, 'fleet')")
+
+    page.wait_for_timeout(200)
+    expect(page.get_by_role("checkbox", name="press-03")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="press-04")).not_to_be_checked()
+
+
+def test_a_viewers_pages_have_no_barrier(windows):
+    """What is left when nothing may be changed is whole."""
+    for path in ("/", "/workers", "/workers/press-01", "/operators"):
+        page = windows(VIEWER).go(path)
+        assert Axe().run(page, options=RULES).violations_count == 0
+        assert PASSWORD not in page.content()
+
+
+def test_no_page_can_be_framed(chromium, world, windows):
+    """Another site cannot lay a page of ours under its own buttons."""
+    context = chromium.new_context(storage_state=windows().context.storage_state())
+    page = context.new_page()
+    page.set_content(f'<iframe src="{world.url}/workers/press-01/delete" width="600" height="600"></iframe>')
+    page.wait_for_timeout(500)
+    framed = page.frames[1]
+
+    assert "Delete" not in framed.content()
+    context.close()

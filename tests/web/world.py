@@ -1,0 +1,258 @@
+"""
+A Server that has lived for a week, and a fleet that is connected to it: what pages look like in earnest.
+
+The past is made by the Server's own parts under a clock that tests move; the present is a real process, to which
+real clients hold real polls. The screenshots in the documentation are taken of the same world.
+"""
+
+import asyncio
+import math
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from tests.builders import ENROLLMENT_KEY, FakeClock
+from tests.deployment import CHEAP, Deployment
+from tests.processes import PASSWORD, Host, Program, free_port
+
+from lyftdata.app import create_app
+from lyftdata.core.records import Sample
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.services import flush, open_services
+from lyftdata.server.settings import read_server_settings
+from lyftdata.store import WriteTx, samples
+
+FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
+PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
+ADMIN, VIEWER = "admin", "vera"
+PRESSES, BINDERS = 8, 4
+CONNECTED = [
+    *(f"press-{n:02}" for n in range(1, PRESSES - 1)),
+    *(f"binder-{n:02}" for n in range(1, BINDERS)),
+]
+
+
+class World:
+    """
+    The Server as a process, on a staging directory with a past.
+
+    Args:
+        root: An empty directory.
+        environ: What else the Server is started with.
+    """
+
+    def __init__(self, root: Path, **environ: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        staging = root / "server" / "staging"
+        self._environ = {
+            "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.port}",
+            "LYFTDATA_STAGING_DIR": str(staging),
+            "LYFTDATA_AUTO_ENROLLMENT_KEY": PUBLISHED_KEY,
+            "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": ENROLLMENT_KEY,
+            "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+            # So that Workers may come from addresses of their own.
+            "LYFTDATA_TRUSTED_PROXIES": "127.0.0.1",
+        } | environ
+        self.keys: dict[str, str] = {}
+        self.references: dict[str, str] = {}
+        asyncio.run(self._live_through_a_week())
+        self.host = Host(root / "server", **self._environ)
+        self.server: Program = self.host.start("run", "server")
+        self.server.wait_for("ready")
+        self.fleet = Fleet(self.url, self.keys)
+
+    def close(self) -> None:
+        """Send everybody home."""
+        self.fleet.close()
+        if self.server.alive():
+            self.server.terminate()
+
+    async def _live_through_a_week(self) -> None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        clock = FakeClock(now - timedelta(days=7))
+        former = self._environ | {
+            "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+            "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": FORMER_KEY,
+        }
+        # The cheapest hashes: the process that follows reads their costs from themselves.
+        async with open_services(
+            read_server_settings(former), clock=clock, passwords=Passwords(CHEAP)
+        ) as services:
+            transport = httpx2.ASGITransport(create_app(services), client=("198.51.100.7", 1))
+            async with httpx2.AsyncClient(transport=transport, base_url=self.url) as http:
+                past = _Past(Deployment(services, clock, http), self.keys, self.references)
+                await past.first_day()
+                await past.up_to(now)
+            await services.store.write(lambda tx: _write_all(tx, _a_week(now)))
+            await flush(services)
+
+
+def _write_all(tx: WriteTx, rows: Sequence[Sample]) -> None:
+    for row in rows:
+        samples.add_sample(tx, row, keep_since=rows[0].at)
+
+
+class _Past:
+    def __init__(self, server: Deployment, keys: dict[str, str], references: dict[str, str]) -> None:
+        self._server = server
+        self._keys = keys
+        self._references = references
+        self._admin: dict[str, str] = {}
+
+    async def first_day(self) -> None:
+        """Operators, Workers of both strategies, keys."""
+        self._admin = await self._server.sign_in(password=PASSWORD)
+        changed = {"current_password": PASSWORD, "new_password": "x" + PASSWORD}
+        await self._post("me/password", changed)
+        await self._post("me/password", {"current_password": "x" + PASSWORD, "new_password": PASSWORD})
+        viewer = {"name": VIEWER, "role": "viewer", "password": "x" + PASSWORD}
+        await self._post("operators", viewer)
+        theirs = await self._server.sign_in(VIEWER, "x" + PASSWORD)
+        changed = {"current_password": "x" + PASSWORD, "new_password": PASSWORD}
+        await self._post("me/password", changed, headers=theirs)
+        await self._post("operators", {"name": "new-hire", "role": "viewer"})
+        for n in range(1, PRESSES + 1):
+            self._server.clock.forward(minutes=7)
+            labels = {"zone": "eu-1" if n % 2 else "eu-2", "line": str(n)} | ({"gpu": ""} if n == 1 else {})
+            await self._post("workers", {"name": f"press-{n:02}", "id": f"press-{n:02}", "labels": labels})
+        shared = await self._post("api-keys", {"name": "press-keys"})
+        self._keys |= {f"press-{n:02}": shared["key"] for n in range(1, PRESSES + 1)}
+        for n in range(1, BINDERS + 1):
+            self._server.clock.forward(minutes=9)
+            made = await self._post(
+                "workers", {"name": f"binder {n}", "id": f"binder-{n:02}", "issue_key": True}
+            )
+            self._keys[f"binder-{n:02}"] = made["api_key"]["key"]
+        ends = timedelta(days=16).total_seconds()
+        await self._post(
+            "api-keys", {"name": "contractor-key", "worker_ids": ["press-08"], "expires_in_s": ends}
+        )
+        for name, secret in (
+            ("scaler-1", FORMER_KEY),
+            ("scaler-2", ENROLLMENT_KEY),
+            ("scaler-3", FORMER_KEY),
+        ):
+            self._server.clock.forward(minutes=2)
+            await self._enroll(name, secret)
+
+    async def up_to(self, now: datetime) -> None:
+        """What happened since: one was taken over, one disabled, keys rotated and revoked, strangers refused."""
+        self._server.clock.forward(days=3)
+        await self._enroll("scaler-3", ENROLLMENT_KEY)
+        self._admin = await self._server.sign_in(password=PASSWORD)
+        await self._server.http.patch("/api/workers/press-08", json={"enabled": False}, headers=self._admin)
+        old = await self._post("api-keys", {"name": "old-keys"})
+        await self._post("api-keys/old-keys/revoke", {})
+        self._server.clock.now = now - timedelta(minutes=25)
+        self._admin = await self._server.sign_in(password=PASSWORD)
+        await self._post("api-keys/press-keys/rotate", {"grace_s": 7 * 86_400})
+        refused = {
+            "api_key_revoked": ("press-07", old["key"], 4, "203.0.113.20"),
+            "api_key_not_for_worker": ("press-07", self._keys["binder-01"], 1, "203.0.113.20"),
+            "unknown_worker": ("press-99", self._keys["press-01"], 6, "203.0.113.99"),
+            "malformed_api_key": ("binder-04", "nonsense", 2, "203.0.113.4"),
+            "worker_disabled": ("press-08", self._keys["press-08"], 3, "203.0.113.8"),
+        }
+        for code, (worker_id, key, times, address) in refused.items():
+            async with self._server.from_address(address) as http:
+                for _ in range(times):
+                    self._server.clock.forward(seconds=40)
+                    form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
+                    answer = await http.post("/oauth2/token", data=form)
+                    self._references[code] = answer.json()["reference"]
+        self._server.clock.now = now
+
+    async def _enroll(self, name: str, secret: str) -> None:
+        from lyftdata.core.identity_keys import generate_identity_key
+
+        key = generate_identity_key()
+        given = self._server.proof(key, name, secret=secret, audience=self._server.services.issuer)
+        answer = await self._server.register(key, name, credential=given)
+        assert answer.status_code == 201, answer.text
+
+    async def _post(
+        self, path: str, body: Mapping[str, object], *, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        answer = await self._server.http.post(f"/api/{path}", json=body, headers=headers or self._admin)
+        assert answer.status_code < 300, (path, answer.text)
+        found: dict[str, Any] = answer.json() if answer.content else {}
+        return found
+
+
+def _a_week(now: datetime) -> list[Sample]:
+    """Return a week in which people work by day, with an hour in which the Server did not run."""
+    minute = now.replace(second=0)
+    rows = []
+    for ago in range(7 * 24 * 60, 0, -1):
+        at = minute - timedelta(minutes=ago)
+        if 60 * 53 < ago < 60 * 54:
+            continue
+        day = math.sin((at.hour * 60 + at.minute - 420) / 1440 * 2 * math.pi)
+        wave = math.sin(ago * 12.9898) * 43758.5453 % 1
+        online = max(0, round(5.5 + 3.6 * day + 0.8 * wave))
+        rows.append(
+            Sample(
+                at=at,
+                online=min(online, len(CONNECTED)),
+                admitted=round(online / 10 * wave * 2),
+                refused=1 if wave > (0.97 if ago > 30 else 0.6) else 0,
+            )
+        )
+    return rows
+
+
+class Fleet:
+    """Real clients of the Server, each with a token by API key and a poll that it holds, in a thread of their own."""
+
+    def __init__(self, url: str, keys: Mapping[str, str]) -> None:
+        self._url = url
+        self._keys = keys
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._held = [
+            asyncio.run_coroutine_threadsafe(self._connect(worker_id, n), self._loop)
+            for n, worker_id in enumerate(CONNECTED)
+        ]
+
+    async def _connect(self, worker_id: str, n: int) -> None:
+        given = {"X-Forwarded-For": f"203.0.113.{n + 1}"}
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": worker_id,
+            "client_secret": self._keys[worker_id],
+        }
+        host = {
+            "hostname": f"{worker_id}.example",
+            "os": "Linux 6.12.48",
+            "python": "3.13.9",
+            "agent_version": "0.1.0",
+            "pid": str(4100 + n),
+        }
+        poll = {"boot_id": f"boot-{worker_id}", "host": host, "labels": f"rack=r{n % 3 + 1}"}
+        async with httpx2.AsyncClient(
+            base_url=self._url, headers=given, timeout=120, trust_env=False
+        ) as http:
+            answer = (await http.post("/oauth2/token", data=form)).raise_for_status()
+            bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            while True:
+                answer = await http.post("/api/worker/session", json=poll, headers=bearer)
+                if answer.status_code != 200:
+                    return
+
+    def close(self) -> None:
+        """Break every poll off."""
+        for held in self._held:
+            held.cancel()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10)
+
+
+def find_chromium() -> str | None:
+    """Return the path of the system's Chromium, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
