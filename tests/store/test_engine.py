@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy import event as sa_event
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 from tests.builders import NOON, case, event, worker
 from tests.store.conftest import AUDIT_KEY
@@ -450,3 +451,81 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     assert told <= there
     assert {e.event.subject for e in events} == {f"worker:{worker_id}" for worker_id in there}
     assert (report.ok, report.checked) == (True, len(there))
+
+
+class LostAnswer:
+    """Makes the answer to one commit get lost, after the commit or before it; the database may be out of reach then."""
+
+    def __init__(self, store, monkeypatch, *, after, unreachable=0):
+        self._real = store._engine.dialect.do_commit
+        self._after = after
+        self._unreachable = unreachable
+        self._lost = False
+        monkeypatch.setattr(store._engine.dialect, "do_commit", self._commit)
+        load = audit.load_head
+
+        def load_head(*args, **more):
+            if self._unreachable:
+                self._unreachable -= 1
+                raise OperationalError("select", {}, Exception("out of reach"))
+            return load(*args, **more)
+
+        monkeypatch.setattr(audit, "load_head", load_head)
+
+    def _commit(self, connection):
+        if self._lost:
+            self._real(connection)
+            return
+        self._lost = True
+        if self._after:
+            self._real(connection)
+        raise sqlite3.OperationalError("the answer was lost")
+
+
+def insert_and_tell(worker_id):
+    """Return an operation that adds a Worker, with its event in the log."""
+
+    def op(tx):
+        workers.insert_worker(tx, worker(worker_id), unique_name=True)
+        tx.audit(event(subject=f"worker:{worker_id}"))
+
+    return op
+
+
+async def test_a_commit_whose_answer_was_lost_is_looked_up(store, told, monkeypatch):
+    """It has happened, so its caller hears that it did, and so does whoever answers from memory."""
+    LostAnswer(store, monkeypatch, after=True)
+
+    await store.write(insert_and_tell("w-1"))
+
+    assert [change.worker_id for change in told] == ["w-1"]
+    await store.write(insert_and_tell("w-2"))
+    assert (await store.verify_audit()).ok
+
+
+async def test_a_commit_that_did_not_happen_is_told_as_failed(store, told, monkeypatch):
+    """Nothing is kept, nothing is told, and the next change goes through."""
+    LostAnswer(store, monkeypatch, after=False)
+
+    with pytest.raises(StoreError):
+        await store.write(insert_and_tell("w-1"))
+
+    assert told == []
+    await store.write(insert_and_tell("w-1"))
+    assert (await store.verify_audit()).ok
+
+
+@pytest.mark.parametrize("after", [True, False])
+async def test_a_commit_in_doubt_is_settled_before_the_next(store, told, monkeypatch, after):
+    """While the database is out of reach nothing is written; then what had happened is told first."""
+    LostAnswer(store, monkeypatch, after=after, unreachable=2)
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await store.write(insert_and_tell("w-1"))
+    assert told == []
+
+    await store.write(insert_and_tell("w-2"))
+
+    assert [change.worker_id for change in told] == (["w-1", "w-2"] if after else ["w-2"])
+    assert (await store.read(lambda conn: workers.find_worker(conn, "w-1")) is not None) == after
+    assert (await store.verify_audit()).ok

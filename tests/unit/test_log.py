@@ -64,3 +64,10 @@ def test_levels_count_for_libraries_too():
 
     (line,) = logged(action).splitlines()
     assert json.loads(line)["event"] == "loud one"
+
+
+def test_what_strangers_send_fills_no_log():
+    """A line for every request that is none would let anybody fill the disk; failures of ours are still told."""
+    configure_logging(format="json", level="debug", stream=io.StringIO())
+
+    assert logging.getLogger("uvicorn.error").level == logging.ERROR

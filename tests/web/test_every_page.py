@@ -4,7 +4,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Response, expect
 from tests.processes import PASSWORD
 from tests.web.world import VIEWER
 
@@ -189,7 +189,7 @@ def test_no_page_is_heavy(chromium, world, windows, path):
     """Everything that a first visit loads stays under 150 kB, and comes from this Server alone."""
     how = {} if path == "/login" else {"storage_state": windows().context.storage_state()}
     context = chromium.new_context(**how)
-    loaded = {}
+    loaded: dict[str, Response] = {}
     page = context.new_page()
     page.on("response", lambda answer: loaded.setdefault(answer.url, answer))
     page.goto(world.url + path.format(reference=world.references["unknown_worker"]), wait_until="load")

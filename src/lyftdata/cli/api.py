@@ -140,7 +140,7 @@ class Api:
                 f"{self.url} answered {response.status_code}, not as a lyftdata Server does. Check LYFTDATA_URL."
             )
         hint = str(problem.get("hint") or "")
-        field = str(problem.get("field") or "")
+        field = clean_text(str(problem.get("field") or ""))
         detail = clean_text(str(problem.get("detail", "")), 500)
         if field and not detail.startswith(field):
             detail = f"{field} {detail}"

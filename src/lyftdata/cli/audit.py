@@ -1,10 +1,12 @@
 """`lyftdata audit`: the audit log."""
 
+import sys
 from typing import Any
 
 import click
 
 from lyftdata.cli.output import emit, json_option, print_table, say, url_option, when
+from lyftdata.core.names import clean_text
 
 
 @click.group()
@@ -63,7 +65,7 @@ def export(form: str, url: str | None) -> None:
 
     with Api(url) as api:
         for line in api.lines(f"/audit/export?format={form}"):
-            click.echo(line)
+            click.echo(clean_text(line, len(line)) if sys.stdout.isatty() else line)
 
 
 @audit.command()

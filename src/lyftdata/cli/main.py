@@ -102,9 +102,10 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit code a kind of 
             click.echo(f"Error: {problem}", err=True)
         return EXIT_USAGE
     except LyftdataError as error:
-        click.echo(f"Error: {error.message}", err=True)
+        # Much of it may be a Server's words, and a terminal obeys what is not text.
+        click.echo(f"Error: {_clean(error.message)}", err=True)
         if error.hint:
-            click.echo(f"Hint: {error.hint}", err=True)
+            click.echo(f"Hint: {_clean(error.hint)}", err=True)
         return EXIT_FAILED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
@@ -113,6 +114,12 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit code a kind of 
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _clean(text: str) -> str:
+    from lyftdata.core.names import clean_text
+
+    return "\n".join(clean_text(line, 1000) for line in text.splitlines()[:20])
 
 
 _SECRET_FLAGS = {

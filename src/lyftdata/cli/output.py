@@ -26,8 +26,8 @@ url_option = click.option("--url", help="The Server; LYFTDATA_URL or http://loca
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON value, in ASCII: what is no text must not reach a terminal, and programs read it the same."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

@@ -348,6 +348,6 @@ def _print_event(event: str, data: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"event": event, **data}))
     elif event == "worker_deleted":
-        click.echo(f"{data['id']}  deleted")
+        click.echo(f"{clean_text(data['id'])}  deleted")
     else:
-        click.echo(f"{data['id']}  {clean_text(data['name'])}  {_state(data)}")
+        click.echo(f"{clean_text(data['id'])}  {clean_text(data['name'])}  {clean_text(_state(data))}")

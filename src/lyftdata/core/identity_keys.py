@@ -20,6 +20,20 @@ from lyftdata.core.errors import InvalidInputError
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _COORDINATE_LENGTH = 43  # 32 bytes in base64url
+# Ed25519 points of small order (8 points, each encoding that decodes to one): under them signatures can be made without
+# a private key. The top bit is the sign of x, and is left out here. RFC 8032, section 5.1.7, does not refuse them.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(encoding)
+    for encoding in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 _ALGORITHMS = {"P-256": ("ES256",), "Ed25519": ("Ed25519", "EdDSA")}
 
 
@@ -101,10 +115,19 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
         _ = key.public_key  # builds the point: one that is not on the curve fails here
     except (JoseError, ValueError, TypeError) as error:
         raise InvalidInputError("jwks", "is not a valid public key") from error
+    if required["crv"] == "Ed25519":
+        _check_order(required["x"])
     canonical = msgspec.json.encode(dict(sorted(required.items()))).decode()
     digest = hashlib.sha256(canonical.encode()).digest()
     thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     return PublicIdentityKey(canonical, thumbprint, _ALGORITHMS[required["crv"]], key)
+
+
+def _check_order(x: str) -> None:
+    point = bytearray(base64.urlsafe_b64decode(x + "="))
+    point[31] &= 0x7F
+    if bytes(point) in _SMALL_ORDER:
+        raise InvalidInputError("jwks", "is a point of small order, which anybody could sign for")
 
 
 def load_public_key(canonical_jwk: str) -> PublicIdentityKey:

@@ -108,11 +108,13 @@ class Admission:
                 now=now,
             )
         except Exception as error:
+            # Each says whom it was claimed to be: left out, the assertion would be read once more to find out, which
+            # takes the longer the larger it is, and would tell an unknown Worker from an enrolled one.
             if worker is None:
-                raise UnknownWorkerError("An assertion was sent for it.") from error
+                raise UnknownWorkerError("An assertion was sent for it.", claimed_worker=worker_id) from error
             if key is None:
                 raise WrongStrategyError(
-                    "A signed assertion was sent for a Worker of strategy api_key."
+                    "A signed assertion was sent for a Worker of strategy api_key.", claimed_worker=worker_id
                 ) from error
             raise
         worker = expect(worker)

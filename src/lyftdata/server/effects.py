@@ -5,7 +5,7 @@ Called in the event loop after the commit and before the operator is answered: w
 Worker's session is already over.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
@@ -29,7 +29,7 @@ from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
 
 _log = get_logger(__name__)
 
-_RENEW = Directive(kind="renew", reason="Name or labels have changed.")
+_RENEW = Directive(kind="renew", reason="Name, labels or the end of the API key have changed.")
 
 
 class Effects:
@@ -43,6 +43,7 @@ class Effects:
         refusals: RefusalLog,
         traces: TraceLog,
         events: Events,
+        left: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._directory = directory
@@ -50,6 +51,7 @@ class Effects:
         self._refusals = refusals
         self._traces = traces
         self._events = events
+        self._left = left
         self._clock = clock
 
     def on_change(self, changes: Sequence[Change]) -> None:
@@ -77,6 +79,7 @@ class Effects:
         """Tell listeners that a Worker came online or went offline."""
         if not self._sessions.is_online(worker_id):
             self._traces.worker_left(worker_id, at=self._clock())
+            self._left(worker_id)
         self._events.publish(Event("worker", worker_id))
 
     def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
@@ -89,10 +92,14 @@ class Effects:
         self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
 
     def _key_changed(self, public_id: str) -> None:
+        key = self._directory.find_api_key(public_id)
+        # A key that ends now (rotated, with a grace) was perhaps endless when the poll began: the next poll is held
+        # until the key's end at most.
+        ends = key is not None and key.expires_at is not None
         for worker_id in self._sessions.online_with_key(public_id):
             session = self._sessions.find(worker_id)
             if session is not None:
-                self._check(session, renew=False)
+                self._check(session, renew=ends)
 
     def _check(self, session: Session, *, renew: bool) -> None:
         refused = self._why_stop(session)

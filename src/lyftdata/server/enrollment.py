@@ -34,7 +34,7 @@ from lyftdata.core.refusals import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.sessions import Sessions
-from lyftdata.store import Store, WriteTx, proofs, traces, workers
+from lyftdata.store import Store, WriteTx, proofs, workers
 
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
 _WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
@@ -81,6 +81,7 @@ class Enrollment:
         self._sessions = sessions
         self._clock = clock
         self._started_at = clock()
+        self._accounted_for: set[str] = set()
         self._random_bytes = random_bytes
         # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
         self._nobody_knows = [("", EnrollmentKey(Secret(random_bytes(32).hex())))]
@@ -181,6 +182,7 @@ class Enrollment:
         fresh = self._new_entry(registration, address)
         self._settle_name(tx, fresh)
         workers.insert_worker(tx, fresh, unique_name=False)
+        self.note_left(fresh.id)
         tx.audit(
             self._event(
                 "worker.enrolled", fresh, {"name": fresh.name, "enrolled_with": registration.fingerprint}
@@ -211,7 +213,7 @@ class Enrollment:
             return
         try:
             verdict = decide_same_name(
-                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(tx, holder)
+                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(holder)
             )
         except NameInUseError as error:
             raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
@@ -221,19 +223,23 @@ class Enrollment:
             )
             tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
-    def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
+    def _may_be_online(self, holder: WorkerRecord) -> bool:
         """
         Return whether the holder is connected, or could be if the Server had not just started.
 
         At its start a Server has no session at all: a name could be taken from a Worker that is running well and is
-        on its way back.
+        on its way back. So at first everybody may be on the way back who has not left, or come to be, before our
+        eyes. What the database says of who was seen when is not asked: a crash loses the last second of it.
         """
         if self._sessions.is_online(holder.id):
             return True
-        if self._clock() - self._started_at >= _WORKERS_ARE_BACK_WITHIN:
-            return False
-        seen = traces.find_traces(tx.conn, [holder.id]).get(holder.id)
-        return seen is not None and seen.last_seen_at is not None and seen.last_seen_at < self._started_at
+        is_just_started = self._clock() - self._started_at < _WORKERS_ARE_BACK_WITHIN
+        return is_just_started and holder.id not in self._accounted_for
+
+    def note_left(self, worker_id: str) -> None:
+        """Note that a Worker has left, or has only come to be: it is not on its way back from before the start."""
+        if self._clock() - self._started_at < _WORKERS_ARE_BACK_WITHIN:
+            self._accounted_for.add(worker_id)
 
     def _event(self, action: str, worker: WorkerRecord, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(

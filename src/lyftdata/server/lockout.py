@@ -105,12 +105,14 @@ class Attempt(msgspec.Struct, frozen=True):
     """
     One attempt to sign in.
 
-    `wait_s` is for how many seconds this name may not sign in from this address; 0 if it may.
+    `wait_s` is for how many seconds this name may not sign in from this address; 0 if it may. `is_known` says whether
+    it has signed in from this network before.
     """
 
     name: str
     network: str
     exists: bool
+    is_known: bool = False
     wait_s: int = 0
 
 
@@ -134,10 +136,10 @@ class Lockout:
             exists: Whether there is such an operator.
             now: Aware UTC time.
         """
-        attempt = Attempt(name, network_of(address), exists)
-        pair = (name, attempt.network)
+        pair = (name, network_of(address))
+        attempt = Attempt(*pair, exists, is_known=pair in self._known)
         wait_s = self._pairs[exists].wait_s(pair, now)
-        if pair not in self._known:
+        if not attempt.is_known:
             wait_s = max(
                 wait_s, self._names[exists].wait_s(name, now), self._networks.wait_s(attempt.network, now)
             )

@@ -285,7 +285,7 @@ class Operators:
             raise LoginLockedError(attempt.wait_s)
         try:
             password_hash = None if operator is None else operator.password_hash
-            right = await self._passwords.matches(password, password_hash)
+            right = await self._passwords.matches(password, password_hash, is_known=attempt.is_known)
             if right:
                 self._lockout.succeeded(attempt)
             elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:

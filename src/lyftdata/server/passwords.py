@@ -6,6 +6,8 @@ guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -18,6 +20,9 @@ _MAX_PASSWORD_LENGTH = 1024
 # Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
 _MOST_AT_ONCE = 2
 _MOST_WAITING = 20
+# Operators who come from where they have signed in before do not stand in line behind strangers.
+_MOST_KNOWN_AT_ONCE = 1
+_MOST_KNOWN_WAITING = 10
 
 
 class TooBusyError(LyftdataError):
@@ -26,36 +31,56 @@ class TooBusyError(LyftdataError):
     code = "too_busy"
 
 
+class _Line:
+    """Some at once, some more who wait; whoever comes then is told to come back."""
+
+    def __init__(self, *, at_once: int, waiting: int) -> None:
+        self._gate = asyncio.Semaphore(at_once)
+        self._most = at_once + waiting
+        self._inside = 0
+
+    @contextlib.asynccontextmanager
+    async def stand_in(self) -> AsyncIterator[None]:
+        if self._inside >= self._most:
+            raise TooBusyError("Too many sign-ins at once. Try again in a few seconds.")
+        self._inside += 1
+        try:
+            async with self._gate:
+                yield
+        finally:
+            self._inside -= 1
+
+
 class Passwords:
     """Hashes and checks passwords without holding up the event loop."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._gate = asyncio.Semaphore(_MOST_AT_ONCE)
-        self._waiting = 0
+        self._strangers = _Line(at_once=_MOST_AT_ONCE, waiting=_MOST_WAITING)
+        self._known = _Line(at_once=_MOST_KNOWN_AT_ONCE, waiting=_MOST_KNOWN_WAITING)
         # Checked when nobody has the name that was given, so that this costs the same time.
         self._nobody = self._hasher.hash("nobody has this password")
 
     async def hash(self, password: Secret) -> str:
-        """Return the Argon2id hash (PHC string) of a password."""
-        async with self._gate:
+        """Return the Argon2id hash (PHC string) of a new password; only who is signed in asks for it."""
+        async with self._known.stand_in():
             return await asyncio.to_thread(self._hasher.hash, password.reveal())
 
-    async def matches(self, password: Secret, password_hash: str | None) -> bool:
+    async def matches(self, password: Secret, password_hash: str | None, *, is_known: bool = False) -> bool:
         """
         Return whether the password is the one hashed; None costs the same time and is never right.
+
+        Args:
+            password: As given.
+            password_hash: PHC string, or None where nobody has the name.
+            is_known: Whether this operator has signed in from this network before: a flood of strangers does not
+                keep them waiting.
 
         Raises:
             TooBusyError: A flood of sign-ins is being checked already.
         """
-        if self._waiting >= _MOST_WAITING:
-            raise TooBusyError("Too many sign-ins at once. Try again in a few seconds.")
-        self._waiting += 1
-        try:
-            async with self._gate:
-                right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
-        finally:
-            self._waiting -= 1
+        async with (self._known if is_known else self._strangers).stand_in():
+            right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
         return right and password_hash is not None
 
     def _verify(self, password: Secret, password_hash: str) -> bool:

@@ -2,7 +2,8 @@
 uvicorn's HTTP protocol with the bounds it leaves to a proxy: size and time of what is not a body.
 
 A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers or trailers,
-or connections that never finish saying what they want. The size and time of a body are its reader's to bound.
+connections that never finish saying what they want, requests without end on one connection, or answers that are
+never read. The size and time of a body are its reader's to bound.
 """
 
 import asyncio
@@ -13,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 MAX_HEAD_BYTES = 32_768
 HEAD_WITHIN_S = 15.0
 REST_WITHIN_S = 15.0
+# Hardly any client sends a request before the last one was answered; whoever sends more than these wants something else.
+MOST_PIPELINED = 8
+UNREAD_WITHIN_S = 60.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -23,7 +27,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     Refuses a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
 
     What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
-    its sender still sends is read for 15 seconds more, and then the connection is closed.
+    its sender still sends is read for 15 seconds more, and then the connection is closed. So it is when more than
+    eight requests wait on it, or when answers are not read for a minute.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,6 +37,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection on which nothing is said is closed too."""
@@ -39,9 +45,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._start_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop_timer()
+        self._stop_unread_timer()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start a clock: whoever asks and does not read keeps an answer, and who waits to send it, in memory."""
+        super().pause_writing()
+        self._stop_unread_timer()
+        self._unread_timer = self.loop.call_later(UNREAD_WITHIN_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop that clock: the peer reads on."""
+        self._stop_unread_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what the parser has taken and not given out: it keeps a header or a trailer until that is complete."""
@@ -59,7 +78,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start counting anew with each request of the connection."""
         super().on_message_begin()
-        self._start_head()
+        if not self._refused:
+            self._start_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
@@ -74,12 +94,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
-        """Let the request through if its head is within the bound."""
+        """Let the request through if its head is within the bound, and not too many wait before it."""
+        if self._refused:
+            # It stands in the same piece of data behind one that was refused.
+            return
         self._in_head = False
         self._held_bytes = 0
         self._stop_timer()
         if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refuse(_TOO_LARGE)
+            return
+        if len(self.pipeline) >= MOST_PIPELINED:
+            # Without an answer: it would be read as the answer to the first that waits.
+            self._refuse(b"")
             return
         super().on_headers_complete()
 
@@ -112,12 +139,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
     def _refuse(self, answer: bytes) -> None:
         self._refused = True
         self._stop_timer()
+        self.pipeline.clear()
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
+            # Closing waits until the peer has read what is on its way, which it may never do.
+            self.loop.call_later(REST_WITHIN_S, self.transport.abort)
 
 
 def _is_answered(cycle: RequestResponseCycle | None) -> bool:

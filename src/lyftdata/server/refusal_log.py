@@ -6,7 +6,7 @@ that depended on the cause would tell an attacker which of two attempts failed f
 """
 
 import asyncio
-import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,7 +14,9 @@ import msgspec
 from lyftdata.core.names import clean_text, generate_reference
 from lyftdata.core.rate_limit import FailureLimiter, network_of
 from lyftdata.core.records import RefusalAttempt
+from lyftdata.core.redaction import hide_credentials, hide_random
 from lyftdata.core.refusals import RateLimitedError, RefusedError
+from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.metrics import Metrics
@@ -26,7 +28,9 @@ _log = get_logger(__name__)
 _MOST_PENDING = 2_000
 _MOST_SHARED = 10_000
 _SHARED_FOR_S = 60.0
-_API_KEY = re.compile(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]+")
+_MOST_KEPT_OF_A_CLAIM = 128
+# A credential is to be recognised whole before anything is cut.
+_MOST_READ_OF_A_CLAIM = 1_024
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -51,7 +55,7 @@ class _Pending(msgspec.Struct, frozen=True):
     address: str
     claimed_worker: str
 
-    def whole(self) -> RefusalAttempt:
+    def whole(self, secrets: Sequence[Secret]) -> RefusalAttempt:
         """Return what is kept."""
         return RefusalAttempt(
             reference=self.reference,
@@ -59,15 +63,32 @@ class _Pending(msgspec.Struct, frozen=True):
             at=self.at,
             address=self.address,
             claimed_worker=self.claimed_worker,
-            detail=_fit_to_keep(self.refused.detail, 512),
+            detail=clean_text(hide_credentials(self.refused.detail, secrets=secrets), 512),
             proved=self.refused.proved,
         )
 
 
 class RefusalLog:
-    """Takes every refusal, decides what the caller may know of it, and keeps the whole reason for operators."""
+    """
+    Takes every refusal, decides what the caller may know of it, and keeps the whole reason for operators.
 
-    def __init__(self, *, store: Store, metrics: Metrics, clock: Clock, random_bytes: RandomBytes) -> None:
+    Args:
+        is_worker: Whether there is a Worker with this ID; its ID is shown as it is, however it looks.
+        secrets: The Server's own enrollment keys, to be hidden wherever a caller has put one.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        is_worker: Callable[[str], bool],
+        secrets: Sequence[Secret] = (),
+    ) -> None:
+        self._is_worker = is_worker
+        self._secrets = secrets
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -79,7 +100,9 @@ class RefusalLog:
         self._flushing = asyncio.Lock()
         self._shared: dict[str, tuple[str, float]] = {}
 
-    def record(self, refused: RefusedError, *, address: str, limited: bool = True) -> Answer:
+    def record(
+        self, refused: RefusedError, *, address: str, limited: bool = True, proved_by: str | None = None
+    ) -> Answer:
         """
         Write a refusal down and say what its caller may read.
 
@@ -88,14 +111,21 @@ class RefusalLog:
             address: Whoever asked, as an IP address.
             limited: Whether failures are counted against the address. Not so where the caller is a proxy
                 that asks for others.
+            proved_by: With what a caller that has proved its credential did so, where that is not an identity of
+                its own: the fingerprint of an enrollment key. Names it can make up as it likes.
         """
         now_s = self._clock().timestamp()
+        # Neither what was sent nor the frames that hold it are to live until the refusal is written down.
+        refused.claimed_worker = refused.claimed_worker[:_MOST_READ_OF_A_CLAIM]
+        refused.with_traceback(None)
+        refused.__context__ = refused.__cause__ = None
+        network = network_of(address)
         if refused.proved:
             # It knows who it is and why it may not come in; one that asks without end must not push the
             # references of others out.
-            beyond = self._kept_of_a_worker.record_failure(refused.claimed_worker, now_s) is not None
-            return Answer(refused, self._reference(refused, address, beyond, by=refused.claimed_worker))
-        network = network_of(address)
+            by = refused.claimed_worker if proved_by is None else f"{proved_by} {network}"
+            beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
+            return Answer(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
             # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
             beyond = self._kept.record_failure(address, now_s) is not None
@@ -103,7 +133,7 @@ class RefusalLog:
         retry_after_s = self._limiter.record_failure(address, now_s)
         if retry_after_s is None:
             return Answer(refused, self._reference(refused, address, beyond=False, by=network))
-        told = _limited(refused)
+        told = self._limited(refused)
         reference = self._reference(told, address, beyond=True, by=network)
         return Answer(told, reference, retry_after_s=max(1, round(retry_after_s)))
 
@@ -119,7 +149,7 @@ class RefusalLog:
             self._forget_shared()
             if not pending:
                 return
-            attempts = [attempt.whole() for attempt in pending]
+            attempts = [attempt.whole(self._secrets) for attempt in pending]
             try:
                 await self._store.write(lambda tx: refusals.record_refusals(tx, attempts))
             except BaseException:
@@ -147,7 +177,7 @@ class RefusalLog:
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        claimed_worker = _fit_to_keep(refused.claimed_worker, 128)
+        claimed_worker = self._fit_to_keep(refused.claimed_worker)
         if len(self._pending) < _MOST_PENDING:
             self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
             _log.info(
@@ -159,15 +189,19 @@ class RefusalLog:
             )
         return reference
 
+    def _limited(self, refused: RefusedError) -> RateLimitedError:
+        code, claimed_worker = refused.code, refused.claimed_worker
+        return RateLimitedError(
+            lambda: f"Among them: {code} for '{self._fit_to_keep(claimed_worker)[:64]}'.",
+            claimed_worker=claimed_worker,
+        )
 
-def _limited(refused: RefusedError) -> RateLimitedError:
-    claimed_worker = refused.claimed_worker
-    return RateLimitedError(
-        lambda: f"Among them: {refused.code} for '{_fit_to_keep(claimed_worker, 64)}'.",
-        claimed_worker=claimed_worker,
-    )
+    def _fit_to_keep(self, claimed_worker: str) -> str:
+        """
+        Clean what a caller called itself: whoever mixes up ID and key sends the key, and it must not be kept.
 
-
-def _fit_to_keep(text: str, most: int) -> str:
-    """Clean what a caller sent; whoever mixes up ID and key sends the key as a name, and it must not be kept."""
-    return clean_text(_API_KEY.sub("lyftdata_***", text), most)
+        The same work is done for an ID that there is and for one that there is not.
+        """
+        hidden = hide_random(hide_credentials(claimed_worker, secrets=self._secrets))
+        kept = claimed_worker if self._is_worker(claimed_worker) else hidden
+        return clean_text(kept, _MOST_KEPT_OF_A_CLAIM)

@@ -109,6 +109,7 @@ async def open_services(
             refusals=services.refusals,
             traces=services.traces,
             events=services.events,
+            left=services.enrollment.note_left,
             clock=clock,
         )
         services.sessions.on_change = effects.presence_changed
@@ -173,7 +174,18 @@ async def _assemble(
             random_bytes=random_source,
         ),
         sessions=sessions,
-        refusals=RefusalLog(store=store, metrics=metrics, clock=clock, random_bytes=random_source),
+        refusals=RefusalLog(
+            store=store,
+            metrics=metrics,
+            clock=clock,
+            random_bytes=random_source,
+            is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
+            secrets=[
+                secret
+                for secret in (settings.enrollment_key, settings.enrollment_key_previous)
+                if secret is not None
+            ],
+        ),
         traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
         events=Events(),
         metrics=metrics,

@@ -54,7 +54,7 @@ def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomByt
     try:
         return _read(file)
     except FileNotFoundError:
-        _write_new(file, base64.urlsafe_b64encode(random_bytes(32)))
+        _write_new(file, base64.urlsafe_b64encode(random_bytes(32)), draft_name=random_bytes(8).hex())
         return _read(file)
     except OSError as error:
         raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
@@ -74,9 +74,13 @@ def _read(file: Path) -> bytes:
     return key
 
 
-def _write_new(file: Path, key: bytes) -> None:
-    """Write the key so that a crash leaves either nothing or the whole of it, and never replace one."""
-    draft = file.with_suffix(f".{os.getpid()}.new")
+def _write_new(file: Path, key: bytes, *, draft_name: str) -> None:
+    """
+    Write the key so that a crash leaves either nothing or the whole of it, and never replace one.
+
+    The draft's name is random: one that a crash has left behind must not stand in the way of every start after it.
+    """
+    draft = file.with_suffix(f".{draft_name}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(key + b"\n")

@@ -74,6 +74,14 @@ class _Job(Generic[T]):
             self.future.set_result(self.result)  # type: ignore[arg-type]  # set together with error being None
 
 
+class _Doubt:
+    """A commit of which it is not known whether it happened: where the audit chain ends if it did, and what it changed."""
+
+    def __init__(self, head: audit.Head, jobs: "list[_Job[Any]]") -> None:
+        self.head = head
+        self.changes = [(job.loop, job.changes) for job in jobs if job.error is None and job.changes]
+
+
 class Store:
     """The database behind one writer thread and a few reader threads; made by `open`, ended by `close`."""
 
@@ -96,6 +104,8 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
+        self._doubt: _Doubt | None = None
+        self._verifying = asyncio.Lock()
         self._writer.start()
 
     @classmethod
@@ -158,9 +168,10 @@ class Store:
         return self._head.sound
 
     async def verify_audit(self) -> ChainReport:
-        """Check every link of the audit chain, and its end."""
-        written = self._head.number
-        return await self.read(lambda conn: audit.verify(conn, key=self._audit_key, written=written))
+        """Check every link of the audit chain, and its end; one at a time, since a long log holds a reader long."""
+        async with self._verifying:
+            written = self._head.number
+            return await self.read(lambda conn: audit.verify(conn, key=self._audit_key, written=written))
 
     async def close(self) -> None:
         """Finish what is queued, then close every connection; closing twice is closing once."""
@@ -208,20 +219,62 @@ class Store:
 
     def _run_group(self, jobs: "list[_Job[Any]]") -> None:
         try:
+            self._settle_doubt()
+            self._commit_group(jobs)
+        except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
+            for job in jobs:
+                # What was run in this group is rolled back with it, so nobody may be told that it was done.
+                job.error = job.error or _translated(error)
+                job.changes = []
+        self._hand_back(jobs)
+
+    def _commit_group(self, jobs: "list[_Job[Any]]") -> None:
+        doubt: _Doubt | None = None
+        try:
             with self._engine.begin() as conn:
                 head = self._head
                 for job in jobs:
                     head = self._run_one(conn, job, head)
                 if head != self._head:
                     audit.write_head(conn, head, key=self._audit_key)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
-            for job in jobs:
-                # What was run in this group is rolled back with it, so nobody may be told that it was done.
-                job.error = job.error or _translated(error)
-                job.changes = []
-        else:
-            self._head = head
-        self._hand_back(jobs)
+                    doubt = _Doubt(head, jobs)
+        except DBAPIError:
+            # A commit that fails may have happened all the same: the answer was lost, not the change.
+            self._doubt = doubt
+            with contextlib.suppress(DBAPIError):
+                if self._settle_doubt(tell=False):
+                    return
+            raise
+        self._head = head
+
+    def _settle_doubt(self, *, tell: bool = True) -> bool:
+        """
+        Find out whether the last commit happened, if that is not known: the audit log's end says so.
+
+        Going on without would give the next event a number that is taken, and leave admission with what was before.
+
+        Args:
+            tell: Whether to hand on what it changed; not where its callers are still waiting and will be told.
+
+        Returns:
+            Whether there was a doubt, and the commit has happened.
+
+        Raises:
+            DBAPIError: The database cannot be asked; the doubt stays.
+        """
+        doubt = self._doubt
+        if doubt is None:
+            return False
+        with self._engine.connect() as conn:
+            head = audit.load_head(conn, key=self._audit_key)
+        self._doubt = None
+        if (head.number, head.hash) != (doubt.head.number, doubt.head.hash):
+            return False
+        self._head = doubt.head
+        for loop, changes in doubt.changes if tell else ():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._announce, changes)
+        return True
 
     def _run_one(self, conn: Connection, job: "_Job[Any]", head: audit.Head) -> audit.Head:
         """Run one operation in a savepoint; return where the audit chain ends then."""
@@ -252,13 +305,15 @@ class Store:
                 loop.call_soon_threadsafe(self._settle, group)
 
     def _settle(self, jobs: "list[_Job[Any]]") -> None:
-        changes = [change for job in jobs for change in job.changes]
         try:
-            if changes and self._on_change is not None:
-                self._on_change(changes)
+            self._announce([change for job in jobs for change in job.changes])
         finally:
             for job in jobs:
                 job.settle()
+
+    def _announce(self, changes: Sequence[Change]) -> None:
+        if changes and self._on_change is not None:
+            self._on_change(changes)
 
 
 def _prepare(engine: Engine, audit_key: bytes) -> audit.Head:

@@ -12,11 +12,12 @@ import signal
 from collections.abc import Mapping, Sequence
 
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.settings import SECRET_VARIABLES
+from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
 from lyftdata.log import get_logger
 
 _log = get_logger(__name__)
 
+_SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN", "CREDENTIAL")
 GRACE_S = 10.0
 # Shells report a program that died by a signal like this; whoever started us expects the same.
 _SIGNAL_EXIT_BASE = 128
@@ -85,4 +86,9 @@ class Child:
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the secrets of Worker and Server, and without the paths to them."""
     hidden = {name for secret in SECRET_VARIABLES for name in (secret, f"{secret}_FILE")}
-    return {name: value for name, value in environ.items() if name not in hidden}
+    return {name: value for name, value in environ.items() if name not in hidden and not _may_be_one(name)}
+
+
+def _may_be_one(name: str) -> bool:
+    """Return whether an unknown variable of ours is named like a secret: a misspelt one holds it all the same."""
+    return name.upper().startswith(PREFIX) and any(word in name.upper() for word in _SECRET_WORDS)

@@ -10,7 +10,7 @@ import email.utils
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import httpx2
 import msgspec
@@ -113,9 +113,9 @@ class PollReply(msgspec.Struct, frozen=True):
 
 
 class TokenReply(msgspec.Struct, frozen=True):
-    """A token and its life in seconds."""
+    """A token (RFC 6750, section 2.1: characters that fit a header, and nothing else) and its life in seconds."""
 
-    access_token: str
+    access_token: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*$", max_length=16_384)]
     expires_in: float
 
 

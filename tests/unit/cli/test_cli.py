@@ -195,3 +195,17 @@ def test_times_as_people_read_them(seconds, words):
     """The largest unit is enough."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     assert relative(now - timedelta(seconds=seconds), now=now) == words
+
+
+def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
+    """Terminal escapes in a message or a hint are not obeyed."""
+    from lyftdata.core.errors import LyftdataError
+
+    def fail(*_args, **_more):
+        raise LyftdataError("\x1b]0;pwned\x07 down\nfor now", hint="\x9b31m wait")
+
+    monkeypatch.setattr(cli, "main", fail)
+
+    assert run(["token"]) == 1
+    said = capsys.readouterr().err
+    assert said == "Error: \ufffd]0;pwned\ufffd down\nfor now\nHint: \ufffd31m wait\n"

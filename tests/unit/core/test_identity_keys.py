@@ -1,12 +1,20 @@
 """Public identity keys: which are taken, and how they are named."""
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from tests.builders import case
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.identity_keys import IdentityKey, generate_identity_key, load_public_key, parse_public_jwk
+from lyftdata.core.identity_keys import (
+    _SMALL_ORDER,
+    IdentityKey,
+    generate_identity_key,
+    load_public_key,
+    parse_public_jwk,
+)
 
 # RFC 8037, appendix A.2 and A.3: an Ed25519 public key and its thumbprint.
 RFC8037 = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -95,3 +103,37 @@ def test_another_curve_in_the_file_is_refused():
     )
     with pytest.raises(InvalidInputError):
         IdentityKey.from_pem(pem)
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+
+
+def decoded(encoding):
+    """Return the point of an Ed25519 encoding (RFC 8032, section 5.1.3, but for the range of y)."""
+    y = int.from_bytes(encoding, "little") & (2**255 - 1)
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    assert (x * x - square) % P == 0, "no point"
+    return x, y % P
+
+
+def doubled(point):
+    """Add a point to itself (RFC 8032, section 5.1.4, in affine coordinates)."""
+    x, y = point
+    t = D * x * x * y * y
+    return 2 * x * y * pow(1 + t, -1, P) % P, (y * y + x * x) * pow(1 - t, -1, P) % P
+
+
+@pytest.mark.parametrize("encoding", sorted(_SMALL_ORDER), ids=case)
+@pytest.mark.parametrize("sign", [0, 0x80])
+def test_a_point_of_small_order_is_refused(encoding, sign):
+    """Eight times each is nothing, computed here; with either sign it is no identity key."""
+    assert doubled(doubled(doubled(decoded(encoding)))) == (0, 1)
+
+    x = bytes([*encoding[:31], encoding[31] | sign])
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(x).rstrip(b"=").decode()}
+    with pytest.raises(InvalidInputError, match="small order"):
+        parse_public_jwk(jwk)

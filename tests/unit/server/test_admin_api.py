@@ -480,8 +480,8 @@ async def test_sign_in_while_the_password_is_reset_opens_nothing(server, admin, 
     )
     real = operators._passwords.matches
 
-    async def slow(password, password_hash):
-        right = await real(password, password_hash)
+    async def slow(password, password_hash, **more):
+        right = await real(password, password_hash, **more)
         monkeypatch.setattr(operators._passwords, "matches", real)
         await server.http.patch("/api/operators/ada", json={"reset_password": True}, headers=admin)
         return right

@@ -133,11 +133,15 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(target=worker_ids, name=st.sampled_from(["press", "plough"]))
     def enroll(self, name: str) -> str:
-        """A Worker enrolls; whoever held its name is superseded, since nobody is connected here."""
+        """
+        A Worker enrolls; whoever held its name is superseded, since nobody is connected here.
+
+        But for a holder from before the last start: for two minutes it may be on its way back.
+        """
         key = generate_identity_key()
         answer = self.run(self.server.register(key, name))
         holders = [w for w in self.workers.values() if w.get("name") == name and not w.get("superseded")]
-        if any(not holder["enabled"] for holder in holders):
+        if any(not holder["enabled"] or holder.get("may_be_back") for holder in holders):
             assert answer.json()["code"] == "name_in_use"
             return "w-nobody"
         assert answer.status_code == 201
@@ -215,6 +219,8 @@ class Fleet(RuleBasedStateMachine):
         self.run(self.context.__aexit__(None, None, None))
         self.count += 1
         self.open()
+        for known in self.workers.values():
+            known["may_be_back"] = True
 
     @rule(seconds=st.integers(1, 200))
     def time_passes(self, seconds: int) -> None:

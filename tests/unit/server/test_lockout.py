@@ -7,6 +7,7 @@ import pytest
 from tests.builders import NOON
 from tests.deployment import PASSWORD
 
+from lyftdata.core.secret import Secret
 from lyftdata.server.lockout import Lockout
 
 HOME = "192.0.2.1"
@@ -135,3 +136,28 @@ async def test_a_restart_does_not_make_an_operator_a_stranger(opened):
             right = {"username": "admin", "password": PASSWORD}
             assert (await elsewhere.post("/api/login", json=right)).status_code == 429
         assert await server.sign_in()
+
+
+async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
+    """However many wait to have a password looked at: who has signed in from here before has a line of their own."""
+    passwords = server.services.operators._passwords
+    hold = asyncio.Event()
+
+    async def looking(*_args):
+        await hold.wait()
+        return False
+
+    real = asyncio.to_thread
+    monkeypatch.setattr(asyncio, "to_thread", looking)
+    flood = [asyncio.create_task(passwords.matches(Secret("x"), None)) for _ in range(40)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(asyncio, "to_thread", real)
+    async with server.from_address("192.0.2.77") as elsewhere:
+        busy = await elsewhere.post("/api/login", json={"username": "admin", "password": PASSWORD})
+
+    assert (await server.sign_in())["Authorization"]
+
+    assert (busy.status_code, busy.json()["code"]) == (503, "too_busy")
+    hold.set()
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(outcome).__name__ for outcome in outcomes} == {"bool", "TooBusyError"}

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from lyftdata.server import protocol
-from lyftdata.server.protocol import MAX_HEAD_BYTES, BoundedHttpProtocol
+from lyftdata.server.protocol import MAX_HEAD_BYTES, MOST_PIPELINED, BoundedHttpProtocol
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.2
@@ -123,3 +123,35 @@ async def test_the_next_request_of_a_connection_stops_the_clock(line):
     await line.send(b"a")
 
     assert (await line.answer()).startswith(b"HTTP/1.1 200")
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_requests_that_wait_on_a_connection_are_bounded(line):
+    """A few may be sent ahead; a flood of them is neither kept nor answered."""
+    await line.send(GET * 5)
+    for _ in range(5):
+        assert (await line.answer()).startswith(b"HTTP/1.1 200")
+        await line.reader.readexactly(2)
+
+    await line.send(*[GET * 2_000] * 20)
+
+    assert (await line.closed()).count(b" 200 ") <= MOST_PIPELINED + 1
+
+
+async def test_nothing_behind_a_refused_request_is_let_through(line):
+    """A request in the same piece of data as a trailer that was refused reaches nobody."""
+    await line.send(HEAD + b"0\r\nX-Late: 1\r\n\r\n" + GET * 3)
+
+    assert b" 200 " not in await line.closed()
+
+
+async def test_answers_that_nobody_reads_are_not_kept_for_ever(line, monkeypatch):
+    """Whoever asks and does not read is let go; nothing waits for it."""
+    monkeypatch.setattr(protocol, "UNREAD_WITHIN_S", SHORT_S)
+    line.writer.transport.pause_reading()
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(10):
+            while await line.send(GET):
+                await asyncio.sleep(0)

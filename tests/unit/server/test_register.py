@@ -1,6 +1,7 @@
 """`POST /oauth2/register`: Auto-Enrollment."""
 
 import asyncio
+import base64
 from datetime import timedelta
 
 import pytest
@@ -282,24 +283,34 @@ async def test_rotating_the_secret_disturbs_nobody(opened):
 
 
 async def test_a_name_is_safe_while_its_holder_finds_back_after_a_restart(opened):
-    """Right after its start the Server knows no session: who was connected before keeps its name for two minutes."""
+    """
+    Right after its start the Server knows no session: who may have been connected before keeps its name for two minutes.
+
+    So does one of whom the database knows nothing: a crash loses the last second of what was seen. And a clock that
+    was set back changes nothing of it.
+    """
     async with opened() as server:
-        worker_id, key = await server.enrolled("press")
-        token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
-        await server.enrolled("idle")
+        for name in ("press", "gone", "came"):
+            await server.enrolled(name)
+        came, key = await server.enrolled("left")
         clock = server.clock
-    clock.forward(hours=1)
+    clock.forward(seconds=-2)
     async with opened(clock) as server:
         server.jti_from(100)
         taken = await server.register(generate_identity_key(), "press")
-        never_connected = await server.register(generate_identity_key(), "idle")
+        token = (await server.token_by_assertion(server.assertion(key, came))).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        for sign_off in (False, True):
+            poll = {"boot_id": "boot-0001", "sign_off": sign_off}
+            await server.http.post("/api/worker/session", json=poll, headers=headers)
+        has_left = await server.register(generate_identity_key(), "left")
+        await server.enrolled("fresh")
+        has_come_to_be = await server.register(generate_identity_key(), "fresh")
         clock.forward(minutes=2)
         given_up = await server.register(generate_identity_key(), "press")
 
     assert (taken.status_code, taken.json()["code"]) == (409, "name_in_use")
-    assert (never_connected.status_code, given_up.status_code) == (201, 201)
+    assert [a.status_code for a in (has_left, has_come_to_be, given_up)] == [201, 201, 201]
 
 
 async def test_a_proof_is_used_up_by_a_refusal_too(server, admin, press):
@@ -338,3 +349,29 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
     assert "reference" not in answer.json()
     monkeypatch.undo()
     assert (await server.register(key, "press")).status_code == 201
+
+
+async def test_whoever_knows_the_secret_cannot_wash_refusals_away(server, admin):
+    """Names it makes up for each attempt are none of its own: beyond twenty they share a reference a minute."""
+    stranger = await server.token_by_key("press-99", "nonsense")
+    for n in range(60):
+        await server.http.post(
+            "/oauth2/register",
+            json={"client_name": f"x{n}", "jwks": {}},
+            headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+        )
+    groups = (await server.http.get("/api/refusals", params={"limit": 200}, headers=admin)).json()["items"]
+
+    assert sum(group["code"] == "invalid_registration" for group in groups) <= 21
+    assert any(group["last_reference"] == stranger.json()["reference"] for group in groups)
+
+
+async def test_a_point_of_small_order_is_no_identity(server):
+    """Under such a key anybody could sign: it enrolls nobody."""
+    x = base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
+    answer = await server.http.post(
+        "/oauth2/register",
+        json={"client_name": "press", "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}},
+        headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_registration")

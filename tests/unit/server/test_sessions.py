@@ -358,3 +358,13 @@ async def test_hostile_host_facts_are_cleaned_and_cut(server, admin, press):
     assert len(shown["hostname"]) == 128
     assert "\x1b" not in shown["hostname"]
     assert "\n" not in shown["os"]
+
+
+async def test_a_key_that_is_rotated_while_it_holds_a_poll_ends_it(server, admin, press):
+    """The poll was begun under a key without an end; the next one is held until the key's end at most."""
+    poll = await connected(server, press)
+    (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+
+    await server.http.post(f"/api/api-keys/{key['name']}/rotate", json={"grace_s": 3}, headers=admin)
+
+    assert (await asyncio.wait_for(poll, 5)).kind == "renew"

@@ -4,9 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.builders import ENROLLMENT_KEY
 from tests.deployment import ASSERTION_TYPE
 from tests.unit.core.forge import join
 
+from lyftdata.core import _jose, assertions
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.clock import random_bytes
@@ -316,18 +318,18 @@ async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(se
     one = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
 
     assert answer.status_code == 429
-    assert "lyftdata_***" in one
-    assert press[1][9:] not in refusals + one
+    assert f"{press[1][:20]}***" in one
+    assert press[1][20:] not in refusals + one
 
 
 async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
-    """Whoever mixes up ID and key finds neither the key nor its secret part in what operators read, or in the log."""
+    """Whoever mixes up ID and key finds the public part in what operators read, and never the secret one."""
     answer = await server.token_by_key(press[1], "press-01")
     admin = await server.sign_in()
     refusal = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
 
     assert press[1][20:] not in refusal
-    assert "lyftdata_***" in refusal
+    assert f"{press[1][:20]}***" in refusal
 
 
 async def test_get_is_not_a_token_request(server):
@@ -364,3 +366,67 @@ async def test_the_token_path_touches_no_database(server, press, monkeypatch):
     assert (await server.verify(answer.json()["access_token"])).status_code == 204
     assert (await server.token_by_key("nobody", stranger_key())).status_code == 401
     monkeypatch.undo()
+
+
+async def test_no_secret_sent_as_an_id_is_written_down(server, admin, press):
+    """The enrollment key, a session, a key with a bite taken out, a token, another Server's secret: none is kept."""
+    key = press[1]
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    others = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
+    session = admin["Authorization"].removeprefix("Bearer ")
+    for secret in (ENROLLMENT_KEY, session, key[1:], key[9:], token, others, f"x {ENROLLMENT_KEY} y"):
+        await server.token_by_key(secret, key)
+        await server.http.get("/auth/verify", headers={"Authorization": f"Bearer {secret}"})
+
+    kept = (await server.http.get("/api/refusals", headers=admin)).text
+    for secret in (ENROLLMENT_KEY, session[-20:], key[20:], token[-40:], others[4:]):
+        assert secret not in kept
+
+
+@pytest.mark.parametrize(
+    "worker_id",
+    ["press-01", "PressHallNorth.Worker-0001.eu", "6f1c2a7e-0b6e-4c1e-9b1a-3f5d8e7a2c10", "a" * 64],
+)
+async def test_an_id_is_written_down_as_it_is(server, admin, press, worker_id):
+    """What operators must find is not hidden with it."""
+    answer = await server.token_by_key(worker_id, press[1] + "x")
+    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+    assert told["claimed_worker"] == worker_id
+
+
+async def test_an_existing_id_is_shown_however_it_looks(server, admin):
+    """An operator may call a Worker what looks like a secret: it is known, and none."""
+    odd = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0B"
+    await server.http.post("/api/workers", json={"name": "odd", "id": odd}, headers=admin)
+    answer = await server.token_by_key(odd, "nonsense")
+    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+    assert told["claimed_worker"] == odd
+
+
+async def test_an_assertion_is_read_as_often_whoever_it_is_for(server, press, monkeypatch):
+    """Read once more for an unknown Worker, a large assertion would tell by the clock who is enrolled."""
+    enrolled, _ = await server.enrolled()
+    reads = {}
+    real = _jose.split_unverified
+    for worker_id in (enrolled, "press-01", "nobody"):
+        count: list[str] = []
+
+        def counted(unverified, count=count):
+            count.append(unverified)
+            return real(unverified)
+
+        monkeypatch.setattr(assertions, "split_unverified", counted)
+        assertion = server.assertion(generate_identity_key(), worker_id)
+        assert (await server.token_by_assertion(assertion)).status_code == 401
+        reads[worker_id] = len(count)
+
+    assert len(set(reads.values())) == 1
+
+
+async def test_what_is_refused_is_not_held_until_it_is_written_down(server, press):
+    """A refusal that waits keeps neither what was sent nor the frames that held it."""
+    await server.token_by_key("x" * 15_000, "nonsense")
+    (pending,) = server.services.refusals._pending
+    assert len(pending.refused.claimed_worker) <= 1_024
+    assert pending.refused.__traceback__ is None
+    assert pending.refused.__context__ is None

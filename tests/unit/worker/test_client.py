@@ -198,3 +198,12 @@ async def test_no_credential_is_in_a_message():
     with pytest.raises(ServerUnreachableError) as failed:
         await client.token({"client_secret": "very-secret"})
     assert "very-secret" not in str(failed.value) + repr(failed.value.__cause__)
+
+
+@pytest.mark.parametrize("odd", ["tok\r\nEvil: 1", "tok en", "", "\x9b31m", "é", "x" * 20_000])
+async def test_a_token_that_fits_no_header_is_no_token(odd):
+    """It would be pasted into a header, by us or by a script around `lyftdata token`."""
+    client, _ = answering(json={"access_token": odd, "token_type": "Bearer", "expires_in": 900})
+
+    with pytest.raises(ServerUnreachableError):
+        await client.token({"grant_type": "client_credentials"})

@@ -208,7 +208,9 @@ def test_secrets_leave_the_environment():
         "LYFTDATA_DATABASE_URL": "g",
     }
     environ = {**secret, "PATH": "/bin", "LYFTDATA_URL": "http://localhost:3000"}
+    misspelt = {"LYFTDATA_API_KEY": "h", "Lyftdata_Worker_Secret": "i", "LYFTDATA_ADMIN_PASSWORD": "j"}
 
+    assert set(without_secrets(environ | misspelt)) == {"PATH", "LYFTDATA_URL"}
     assert set(without_secrets(environ)) == {"PATH", "LYFTDATA_URL"}
     scrub_environment(environ)
     assert set(environ) == {"PATH", "LYFTDATA_URL"}

@@ -110,6 +110,7 @@ async def register(request: Request) -> Response:
     """Enroll a Worker (RFC 7591, section 3)."""
     services: Services = request.app.state.services
     address = client_address(request.scope)
+    fingerprint = ""
     try:
         fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
         registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
@@ -117,7 +118,7 @@ async def register(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        answer = services.refusals.record(refused, address=address)
+        answer = services.refusals.record(refused, address=address, proved_by=fingerprint)
         return refusal_response(
             answer,
             error="invalid_token",
