@@ -19,6 +19,7 @@ from lyftdata.core.records import (
     Sample,
     SigningKeyRecord,
     Strategy,
+    WorkerSessionRecord,
     WorkerTraces,
 )
 from lyftdata.store import (
@@ -31,6 +32,7 @@ from lyftdata.store import (
     samples,
     signing_keys,
     traces,
+    worker_sessions,
     workers,
 )
 from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
@@ -141,12 +143,63 @@ async def test_minutes_are_kept_in_order_and_let_go(store):
     for n, at in enumerate(minutes):
         sample = Sample(at=at, online=n, admitted=n, refused=0)
         await store.write(lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=NOON))
-    kept = await store.read(lambda conn: samples.samples_since(conn, NOON))
+    kept = await store.read(lambda conn: samples.summed_samples(conn, since=NOON, step_s=60))
     assert [(sample.at, sample.online) for sample in kept] == [(NOON, 0), (minutes[2], 3), (minutes[1], 1)]
     last = Sample(at=NOON + timedelta(minutes=3), online=0, admitted=0, refused=0)
     await store.write(lambda tx: samples.add_sample(tx, last, keep_since=minutes[1]))
 
-    assert len(await store.read(lambda conn: samples.samples_since(conn, NOON))) == 2
+    assert len(await store.read(lambda conn: samples.summed_samples(conn, since=NOON, step_s=60))) == 2
+
+
+async def test_minutes_are_added_up(store):
+    """Of each step the most that were connected and the sums; steps without a minute are left out."""
+    for minute, online in ((0, 3), (9, 5), (10, 2), (35, 7)):
+        sample = Sample(at=NOON + timedelta(minutes=minute), online=online, admitted=minute, refused=1)
+        await store.write(lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=NOON))
+
+    found = await store.read(lambda conn: samples.summed_samples(conn, since=NOON, step_s=600))
+
+    assert [((s.at - NOON).seconds // 60, s.online, s.admitted, s.refused) for s in found] == [
+        (0, 5, 9, 2),
+        (10, 2, 10, 1),
+        (30, 7, 35, 1),
+    ]
+
+
+# --- sessions of Workers ---------------------------------------------------------------------------------
+
+
+def connected(worker_id, minute, **fields):
+    """Return a session that began so many minutes after noon."""
+    given = {"worker_id": worker_id, "started_at": NOON + timedelta(minutes=minute), "address": "192.0.2.1"}
+    return WorkerSessionRecord(**(given | fields))
+
+
+async def test_a_session_is_written_over_itself_when_it_ends(store):
+    """Begun and ended are one row; of a Worker that is gone none is kept."""
+    await add(store, worker("w-1"), worker("w-2"))
+    begun = [connected("w-1", 0), connected("w-1", 5), connected("w-2", 1), connected("w-gone", 1)]
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, begun))
+    ended = connected("w-1", 0, ended_at=NOON + timedelta(minutes=4), end="lost", host={"hostname": "h"})
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, [ended]))
+
+    assert await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-1")) == [begun[1], ended]
+    await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
+    assert await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-1")) == []
+    assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
+
+
+async def test_the_last_sessions_of_each_worker_are_kept(store):
+    """A Worker that comes and goes all the time pushes out its own sessions, and nobody else's."""
+    await add(store, worker("w-1"), worker("w-2"))
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, [connected("w-2", 0)]))
+    for start in (0, 15):
+        many = [connected("w-1", start + n) for n in range(15)]
+        await store.write(lambda tx, many=many: worker_sessions.upsert_sessions(tx, many))
+
+    kept = await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-1"))
+    assert [(s.started_at - NOON).seconds // 60 for s in kept] == list(range(29, 9, -1))
+    assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
 
 
 # --- API keys --------------------------------------------------------------------------------------------

@@ -138,6 +138,25 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
 
 @workers.command()
 @click.argument("worker_id", metavar="ID")
+@json_option
+@url_option
+def sessions(worker_id: str, url: str | None, *, as_json: bool) -> None:
+    """
+    List when a Worker was connected, from where, and why each session ended.
+
+    \b
+    Example:
+      lyftdata workers sessions press-01
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/workers/{path_part(worker_id)}/sessions")["items"]
+    emit(found, as_json=as_json, show=_show_sessions)
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
 @click.argument("name")
 @json_option
 @url_option
@@ -342,6 +361,20 @@ def _show_one(worker: dict[str, Any]) -> None:
         ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
     ]
     print_fields(pairs)
+
+
+def _show_sessions(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            when(session["started_at"]),
+            "now" if session["is_open"] else when(session["ended_at"]),
+            session["end"].replace("_", " ") or "-",
+            session["address"],
+            session["host"].get("hostname", "-"),
+        )
+        for session in found
+    ]
+    print_table(("from", "to", "ended because", "address", "host"), rows, empty="No session yet.")
 
 
 def _print_event(event: str, data: dict[str, Any], *, as_json: bool) -> None:

@@ -75,6 +75,33 @@ class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, str] = {}
 
 
+class SessionEnd(StrEnum):
+    """Why a Worker is no longer connected, where nobody has stopped it."""
+
+    SIGNED_OFF = "signed_off"
+    LOST = "lost"
+    """Its connection broke, or it did not ask again."""
+    STARTED_AGAIN = "started_again"
+    """Another start of the program took its place after its connection had broken."""
+    SERVER_STOPPED = "server_stopped"
+
+
+class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One session of a Worker.
+
+    `end` is a `SessionEnd`, or the code of the refusal with which the Server has ended it; "" while it lasts. `host`
+    is what the Worker said of itself: hostile text.
+    """
+
+    worker_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    end: str = ""
+    address: str
+    host: dict[str, str] = {}
+
+
 class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.

@@ -156,6 +156,27 @@ class WorkerPage(BaseModel):
     total: int
 
 
+class WorkerSession(BaseModel):
+    """
+    One session of a Worker; `ended_at` is null while it lasts, and where the Server ended before it could see the end.
+
+    `end` is `signed_off`, `lost`, `started_again`, `server_stopped`, or the code of the refusal that ended it.
+    """
+
+    started_at: datetime
+    ended_at: datetime | None
+    end: str
+    is_open: bool
+    address: str
+    host: dict[str, str]
+
+
+class WorkerSessions(BaseModel):
+    """The last sessions of a Worker, the latest first."""
+
+    items: list[WorkerSession]
+
+
 class IssuedKey(BaseModel):
     """A key just made: `key` is shown here and nowhere else."""
 

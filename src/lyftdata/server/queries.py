@@ -23,6 +23,7 @@ from lyftdata.server.views import (
     refusal_group_view,
     refusal_view,
     status_of,
+    worker_session_view,
     worker_view,
 )
 from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
@@ -103,6 +104,15 @@ async def get_worker(services: Services, worker_id: str) -> models.Worker:
     """Return one Worker; raises NotFoundError."""
     record = await services.store.read(lambda conn: workers.get_worker(conn, worker_id))
     return (await worker_views(services, [record]))[0]
+
+
+async def worker_sessions(services: Services, worker_id: str) -> list[models.WorkerSession]:
+    """Return the last sessions of a Worker, the latest first; raises NotFoundError."""
+    await services.store.read(lambda conn: workers.get_worker(conn, worker_id))
+    kept = await services.session_log.sessions_of(worker_id)
+    current = services.sessions.find(worker_id)
+    since = None if current is None else current.since
+    return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
 
 
 async def list_api_keys(services: Services) -> list[models.ApiKey]:
@@ -203,13 +213,12 @@ async def history(services: Services, period: models.Period) -> models.History:
     length, step = _STEPS[period]
     now = services.clock()
     since = now - length
-    kept = await services.store.read(lambda conn: samples.samples_since(conn, since))
+    step_s = int(step.total_seconds())
+    kept = await services.store.read(lambda conn: samples.summed_samples(conn, since=since, step_s=step_s))
     points: dict[datetime, models.HistoryPoint] = {}
     for sample in [*kept, services.samples.current()]:
         _add(points, sample, step)
-    return models.History(
-        period=period, since=since, until=now, step_s=int(step.total_seconds()), points=list(points.values())
-    )
+    return models.History(period=period, since=since, until=now, step_s=step_s, points=list(points.values()))
 
 
 def _add(points: dict[datetime, models.HistoryPoint], sample: Sample, step: timedelta) -> None:

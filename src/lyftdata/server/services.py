@@ -30,6 +30,7 @@ from lyftdata.server.operators import Operators
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.samples import SampleLog
+from lyftdata.server.session_log import SessionLog
 from lyftdata.server.sessions import Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
@@ -58,6 +59,7 @@ class Services(msgspec.Struct, kw_only=True):
     verifier: TokenVerifier
     enrollment: Enrollment
     sessions: Sessions
+    session_log: SessionLog
     refusals: RefusalLog
     traces: TraceLog
     events: Events
@@ -133,6 +135,8 @@ async def _assemble(
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
     )
     sessions = Sessions(now=clock)
+    session_log = SessionLog(store=store, clock=clock)
+    sessions.on_begin, sessions.on_end = session_log.begun, session_log.ended
     metrics = Metrics(online=sessions.online_count, workers=directory.worker_count)
     signing_keys = SigningKeys(
         store=store,
@@ -174,6 +178,7 @@ async def _assemble(
             random_bytes=random_source,
         ),
         sessions=sessions,
+        session_log=session_log,
         refusals=RefusalLog(
             store=store,
             metrics=metrics,
@@ -262,6 +267,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
 async def flush(services: Services) -> None:
     """Write routine traces and refusals; at most a second of them is ever pending."""
     await services.traces.flush()
+    await services.session_log.flush()
     await services.refusals.flush()
     await services.samples.flush()
 

@@ -23,7 +23,7 @@ from enum import Enum
 import msgspec
 
 from lyftdata.core.names import clean_text
-from lyftdata.core.records import ApiKeyRecord, Labels, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.tokens import parse_credential
 
@@ -99,6 +99,9 @@ class Sessions:
         self._by_worker: dict[str, Session] = {}
         self.on_change: Callable[[str], None] = _ignore
         """Called with a Worker's ID when it comes online or goes offline."""
+        self.on_begin: Callable[[Session], None] = _ignore
+        self.on_end: Callable[[Session, str], None] = _ignore
+        """Called with a session that is over, and why: a `SessionEnd` or a refusal's code."""
         self._now = now
         self._stopping = False
 
@@ -155,9 +158,11 @@ class Sessions:
             raise DuplicateInstanceError(_both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
             self._cancel_timer(session)
+            self.on_end(session, SessionEnd.STARTED_AGAIN)
         fresh = Session(worker.id, boot, credential, self._now())
         self._by_worker[worker.id] = fresh
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
+        self.on_begin(fresh)
         if session is None:
             self.on_change(worker.id)
         return fresh, True
@@ -215,14 +220,14 @@ class Sessions:
         """End a session because its Worker says so; a sign-off of another boot id changes nothing."""
         session = self._by_worker.get(worker_id)
         if session is not None and session.boot.boot_id == boot_id:
-            self._end(session, PollEnd.REPLACED)
+            self._end(session, PollEnd.REPLACED, SessionEnd.SIGNED_OFF)
 
     def stop(self, worker_id: str, directive: Directive) -> bool:
         """End a session because the Server says so: the Worker is told if its poll is open, and offline at once."""
         session = self._by_worker.get(worker_id)
         if session is None:
             return False
-        self._end(session, directive)
+        self._end(session, directive, directive.code)
         return True
 
     def tell(self, worker_id: str, directive: Directive) -> None:
@@ -240,14 +245,16 @@ class Sessions:
         self._stopping = True
         for session in self._by_worker.values():
             self._cancel_timer(session)
+            self.on_end(session, SessionEnd.SERVER_STOPPED)
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_worker.values()))
 
-    def _end(self, session: Session, outcome: Directive | PollEnd) -> None:
+    def _end(self, session: Session, outcome: Directive | PollEnd, why: str) -> None:
         self._cancel_timer(session)
+        self.on_end(session, why)
         del self._by_worker[session.worker_id]
         if session.poll is not None:
             _settle(session.poll, outcome)
@@ -260,7 +267,7 @@ class Sessions:
 
     def _expire(self, session: Session) -> None:
         if self._by_worker.get(session.worker_id) is session:
-            self._end(session, PollEnd.HELD)
+            self._end(session, PollEnd.HELD, SessionEnd.LOST)
 
     def _cancel_timer(self, session: Session) -> None:
         if session.timer is not None:
@@ -268,7 +275,7 @@ class Sessions:
             session.timer = None
 
 
-def _ignore(_worker_id: str) -> None:
+def _ignore(*_told: object) -> None:
     """Do nothing: nobody listens yet."""
 
 

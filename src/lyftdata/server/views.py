@@ -10,6 +10,7 @@ from lyftdata.core.records import (
     RefusalGroup,
     Status,
     WorkerRecord,
+    WorkerSessionRecord,
     WorkerTraces,
 )
 from lyftdata.core.refusals import cause_of
@@ -50,6 +51,18 @@ def worker_view(
         connected_since=session.since if session is not None else None,
         host=session.boot.host if session is not None else traces.host,
         reported_labels=session.boot.reported_labels if session is not None else {},
+    )
+
+
+def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> models.WorkerSession:
+    """Show a session."""
+    return models.WorkerSession(
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        end=record.end,
+        is_open=is_open,
+        address=record.address,
+        host=record.host,
     )
 
 

@@ -5,10 +5,22 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+)
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -187,3 +199,10 @@ def _begin_sqlite(conn: Connection) -> None:
     # IMMEDIATE: the writer takes its place at once, rather than failing half-way when another holds it.
     reading = conn.get_execution_options().get(_READING)
     conn.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> ColumnElement[int]:
+    """Return the whole seconds of a time as an integer, whose division is that of integers."""
+    if conn.dialect.name == "sqlite":
+        return cast_to(func.strftime("%s", time, type_=String()), BigInteger)
+    return cast_to(func.floor(func.extract("epoch", time)), BigInteger)

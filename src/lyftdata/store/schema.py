@@ -89,6 +89,17 @@ worker_traces = Table(
     Column("host", JSON, nullable=False),
 )
 
+worker_sessions = Table(
+    "worker_sessions",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("started_at", UtcDateTime, primary_key=True),
+    Column("ended_at", UtcDateTime),
+    Column("end", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("host", JSON, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -10,6 +10,7 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.server import sessions as module
 from lyftdata.server.sessions import Boot, Directive, PollEnd, Sessions
 from lyftdata.server.views import status_of
+from lyftdata.store import StoreError
 
 STOP = Directive(kind="stop", code="worker_disabled")
 
@@ -368,3 +369,71 @@ async def test_a_key_that_is_rotated_while_it_holds_a_poll_ends_it(server, admin
     await server.http.post(f"/api/api-keys/{key['name']}/rotate", json={"grace_s": 3}, headers=admin)
 
     assert (await asyncio.wait_for(poll, 5)).kind == "renew"
+
+
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("sign off", "signed_off"),
+        ("disable", "worker_disabled"),
+        ("revoke", "api_key_revoked"),
+        ("silence", "lost"),
+        ("start again", "started_again"),
+        ("stop", "server_stopped"),
+    ],
+)
+async def test_sessions_are_remembered_with_how_they_ended(server, admin, press, monkeypatch, how, end):
+    """From when, until when, from where, and why it is over; also once it is written down."""
+    monkeypatch.setattr(module, "GRACE_AFTER_BREAK_S", 0.01 if how == "silence" else 60)
+    sessions = server.services.sessions
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    verified = server.services.verifier.verify(token)
+    session, _ = sessions.attach(verified.worker, boot(), verified.claims.cred)
+    poll, peer = await polling(sessions, session)
+    (shown,) = (await server.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
+    assert (shown["is_open"], shown["ended_at"], shown["host"]["hostname"]) == (True, None, "host-a")
+    server.clock.forward(seconds=90)
+    match how:
+        case "sign off":
+            sessions.sign_off("press-01", "boot-0001")
+        case "disable":
+            await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+        case "revoke":
+            (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+            await server.http.post(f"/api/api-keys/{key['name']}/revoke", headers=admin)
+        case "silence":
+            peer.closed.set()
+            while sessions.is_online("press-01"):
+                await asyncio.sleep(0.01)
+        case "start again":
+            peer.closed.set()
+            await poll
+            sessions.attach(verified.worker, boot("boot-0002"), verified.claims.cred)
+        case "stop":
+            sessions.release_all()
+    await poll
+
+    for _ in range(2):
+        items = (await server.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
+        first = items[-1]
+        assert (first["end"], first["is_open"]) == (end, False)
+        assert (first["started_at"], first["ended_at"]) == ("2026-03-01T12:00:00Z", "2026-03-01T12:01:30Z")
+        assert len(items) == (2 if how == "start again" else 1)
+        await server.services.session_log.flush()
+
+
+async def test_sessions_that_cannot_be_written_wait(server, admin, press, monkeypatch):
+    """A full disk today loses no session that is written tomorrow."""
+    await connected(server, press)
+    with monkeypatch.context() as broken:
+
+        async def full(_op):
+            raise StoreError("The disk is full.")
+
+        broken.setattr(server.services.store, "write", full)
+        with pytest.raises(StoreError):
+            await server.services.session_log.flush()
+    server.services.sessions.sign_off("press-01", "boot-0001")
+
+    (shown,) = (await server.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
+    assert shown["end"] == "signed_off"

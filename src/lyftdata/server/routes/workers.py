@@ -63,6 +63,12 @@ async def show_worker(worker_id: str, _actor: Reader, services: ServicesDep) -> 
     return await queries.get_worker(services, worker_id)
 
 
+@router.get("/{worker_id}/sessions", summary="List a Worker's last sessions")
+async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -> models.WorkerSessions:
+    """Return when it was connected, from where, and why each session ended."""
+    return models.WorkerSessions(items=await queries.worker_sessions(services, worker_id))
+
+
 @router.patch("/{worker_id}", summary="Rename, label, disable or enable a Worker")
 async def change_worker(
     worker_id: str, body: models.WorkerChange, actor: Writer, services: ServicesDep

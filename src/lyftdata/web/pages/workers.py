@@ -19,6 +19,13 @@ _TIMELINE = 40
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
 _STATUS_ORDER = {Status.ONLINE: 0, Status.OFFLINE: 1, Status.NEVER_CONNECTED: 2}
+SESSION_ENDS = {
+    "signed_off": "it signed off",
+    "lost": "the connection was lost",
+    "started_again": "its program was started again",
+    "server_stopped": "the Server stopped",
+    "": "unknown: the Server ended first",
+}
 BULK = {"disable", "enable", "delete", "label"}
 
 
@@ -63,7 +70,14 @@ async def show(page: Page) -> Response:
         for key in await queries.list_api_keys(page.services)
         if worker.id in key.worker_ids or key.name == worker.api_key
     ]
-    return page.render("worker.html", worker=worker, keys=keys, timeline=await _timeline(page, worker))
+    return page.render(
+        "worker.html",
+        worker=worker,
+        keys=keys,
+        sessions=await queries.worker_sessions(page.services, worker.id),
+        ends=SESSION_ENDS,
+        timeline=await _timeline(page, worker),
+    )
 
 
 async def rename(page: Page) -> Response:

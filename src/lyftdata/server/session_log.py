@@ -1,0 +1,66 @@
+"""
+When Workers were connected, for operators: gathered in memory, written at most a second behind.
+
+A crash loses a second of it, and the ends of what was connected then: such a session has no end, and is not that of now.
+"""
+
+import asyncio
+
+from lyftdata.core.records import WorkerSessionRecord
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions import Session
+from lyftdata.store import Store, worker_sessions
+
+
+class SessionLog:
+    """Keeps the last sessions of each Worker; a Worker that comes and goes all the time costs no more than others."""
+
+    def __init__(self, *, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._pending: dict[str, dict[object, WorkerSessionRecord]] = {}
+        self._flushing = asyncio.Lock()
+
+    def begun(self, session: Session) -> None:
+        """Note that a Worker has connected."""
+        self._note(_record(session))
+
+    def ended(self, session: Session, end: str) -> None:
+        """Note that a session is over, and why."""
+        self._note(_record(session, ended_at=self._clock(), end=end))
+
+    def _note(self, record: WorkerSessionRecord) -> None:
+        of_worker = self._pending.setdefault(record.worker_id, {})
+        of_worker[record.started_at] = record
+        if len(of_worker) > worker_sessions.KEPT_OF_A_WORKER:
+            del of_worker[next(iter(of_worker))]
+
+    async def sessions_of(self, worker_id: str) -> list[WorkerSessionRecord]:
+        """Return the last sessions of a Worker, the latest first."""
+        await self.flush()
+        return await self._store.read(lambda conn: worker_sessions.list_sessions(conn, worker_id))
+
+    async def flush(self) -> None:
+        """Write what is pending to the store, in one operation; what could not be written stays pending."""
+        async with self._flushing:
+            pending, self._pending = self._pending, {}
+            records = [record for of_worker in pending.values() for record in of_worker.values()]
+            if not records:
+                return
+            try:
+                await self._store.write(lambda tx: worker_sessions.upsert_sessions(tx, records))
+            except BaseException:
+                for worker_id, of_worker in self._pending.items():
+                    pending[worker_id] = pending.get(worker_id, {}) | of_worker
+                self._pending = pending
+                raise
+
+
+def _record(session: Session, **end: object) -> WorkerSessionRecord:
+    return WorkerSessionRecord(
+        worker_id=session.worker_id,
+        started_at=session.since,
+        address=session.boot.address,
+        host=session.boot.host,
+        **end,  # type: ignore[arg-type]  # ended_at and end, given together
+    )

@@ -1,0 +1,50 @@
+"""When Workers were connected: the last few sessions of each."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, select
+
+from lyftdata.core.records import WorkerSessionRecord
+from lyftdata.store import dialect
+from lyftdata.store.engine import WriteTx
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import worker_sessions, workers
+
+KEPT_OF_A_WORKER = 20
+_BATCH = 400
+
+
+def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> None:
+    """Write sessions down, begun or ended, and let the oldest of those Workers go; of deleted Workers none is kept."""
+    for start in range(0, len(sessions), _BATCH):
+        batch = sessions[start : start + _BATCH]
+        ids = sorted({session.worker_id for session in batch})
+        alive = set(tx.conn.execute(select(workers.c.id).where(workers.c.id.in_(ids))).scalars())
+        rows = [to_row(session) for session in batch if session.worker_id in alive]
+        if rows:
+            dialect.upsert(tx.conn, worker_sessions, rows)
+            _let_oldest_go(tx.conn, ids)
+
+
+def _let_oldest_go(conn: Connection, worker_ids: list[str]) -> None:
+    newer = worker_sessions.alias()
+    oldest_kept = (
+        select(newer.c.started_at)
+        .where(newer.c.worker_id == worker_sessions.c.worker_id)
+        .order_by(newer.c.started_at.desc())
+        .limit(1)
+        .offset(KEPT_OF_A_WORKER - 1)
+        .scalar_subquery()
+    )
+    conn.execute(
+        delete(worker_sessions).where(
+            worker_sessions.c.worker_id.in_(worker_ids), worker_sessions.c.started_at < oldest_kept
+        )
+    )
+
+
+def list_sessions(conn: Connection, worker_id: str) -> list[WorkerSessionRecord]:
+    """Return the last sessions of a Worker, the latest first."""
+    query = select(worker_sessions).where(worker_sessions.c.worker_id == worker_id)
+    rows = conn.execute(query.order_by(worker_sessions.c.started_at.desc()))
+    return [from_row(WorkerSessionRecord, row) for row in rows]
