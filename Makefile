@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs lock clean
+.PHONY: help run test check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ format: $(VENV)/dev.stamp  ## Format the code
 
 docs: $(VENV)/dev.stamp  ## Write the reference pages anew from the program
 	$(BIN)/python docs/generate.py
+
+screenshots: $(VENV)/dev.stamp  ## Take the pictures of every page anew (needs chromium and pngquant)
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 lock:  ## Resolve the dependencies anew (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt

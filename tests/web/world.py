@@ -9,7 +9,8 @@ import asyncio
 import math
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port
 
 from lyftdata.app import create_app
-from lyftdata.core.records import Sample
+from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.services import flush, open_services
 from lyftdata.server.settings import read_server_settings
-from lyftdata.store import WriteTx, samples
+from lyftdata.store import WriteTx, samples, traces, worker_sessions
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
@@ -60,7 +61,9 @@ class World:
         } | environ
         self.keys: dict[str, str] = {}
         self.references: dict[str, str] = {}
-        asyncio.run(self._live_through_a_week())
+        with ThreadPoolExecutor(1) as elsewhere:
+            # Playwright's own event loop runs in this thread.
+            elsewhere.submit(asyncio.run, self._live_through_a_week()).result()
         self.host = Host(root / "server", **self._environ)
         self.server: Program = self.host.start("run", "server")
         self.server.wait_for("ready")
@@ -88,13 +91,39 @@ class World:
                 past = _Past(Deployment(services, clock, http), self.keys, self.references)
                 await past.first_day()
                 await past.up_to(now)
-            await services.store.write(lambda tx: _write_all(tx, _a_week(now)))
+            await services.store.write(lambda tx: _write_past(tx, now))
             await flush(services)
 
 
-def _write_all(tx: WriteTx, rows: Sequence[Sample]) -> None:
-    for row in rows:
-        samples.add_sample(tx, row, keep_since=rows[0].at)
+def _write_past(tx: WriteTx, now: datetime) -> None:
+    """Write down what only a running fleet would have left: a week of samples, and sessions."""
+    for row in _a_week(now):
+        samples.add_sample(tx, row, keep_since=now - timedelta(days=8))
+    past = _sessions(now)
+    worker_sessions.upsert_sessions(tx, past)
+    left = {
+        s.worker_id: WorkerTraces(worker_id=s.worker_id, last_seen_at=s.ended_at, address=s.address)
+        for s in past
+    }
+    traces.upsert_traces(tx, list(left.values()))
+
+
+def _sessions(now: datetime) -> list[WorkerSessionRecord]:
+    """Return when Workers were connected before; the oldest first."""
+    ends = {5: "worker_disabled", 4: "signed_off", 3: "lost", 2: "signed_off", 1: "server_stopped"}
+    return [
+        WorkerSessionRecord(
+            worker_id=worker_id,
+            started_at=now - timedelta(days=day, hours=n),
+            ended_at=now - timedelta(days=day, hours=n - 8),
+            end=end,
+            address=f"203.0.113.{n + 1}",
+            host={"hostname": f"{worker_id}.example"},
+        )
+        for day, end in ends.items()
+        for n, worker_id in enumerate(["press-01", "press-02", "press-07", "binder-04"])
+        if day > n
+    ]
 
 
 class _Past:
@@ -146,6 +175,9 @@ class _Past:
         await self._enroll("scaler-3", ENROLLMENT_KEY)
         self._admin = await self._server.sign_in(password=PASSWORD)
         await self._server.http.patch("/api/workers/press-08", json={"enabled": False}, headers=self._admin)
+        for change in ({"name": "press 1"}, {"name": "press-01", "enabled": False}, {"enabled": True}):
+            self._server.clock.forward(hours=1)
+            await self._server.http.patch("/api/workers/press-01", json=change, headers=self._admin)
         old = await self._post("api-keys", {"name": "old-keys"})
         await self._post("api-keys/old-keys/revoke", {})
         self._server.clock.now = now - timedelta(minutes=25)
