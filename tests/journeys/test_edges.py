@@ -261,10 +261,10 @@ def test_watching_workers_come_and_go(site):
     host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     agent = host.start("run", "worker")
     agent.wait_for("online")
+    # A line tells how the Worker is when the line is written, so one change is waited for before the next.
+    until(lambda: "press-01  press-01  online" in watch.log, "the Worker's start in the watcher")
     agent.terminate()
-
     until(lambda: "press-01  press-01  offline" in watch.log, "the Worker's end in the watcher")
-    assert "press-01  press-01  online" in watch.log
     site.server.terminate()
     site.start_server()
     until(lambda: watch.log.count("Following Workers") == 2, "the watcher following the new Server")
