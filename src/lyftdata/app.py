@@ -68,6 +68,8 @@ def create_app(services: Services) -> Starlette:
         ],
         exception_handlers={StoreError: _store_failed, 404: not_found},
     )
+    # A redirect would repeat a body with a key in it at an address made of the request's own headers.
+    app.router.redirect_slashes = False
     app.state.services = services
     return app
 

@@ -22,6 +22,14 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 # Printable ASCII without the two characters that the one-line form uses to separate.
 _LABEL_VALUE = re.compile(r"[ -+\--<>-~]{0,63}")
 
+# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties) as far as Python calls it printable, and the blank
+# pattern of Braille.
+_SHOWS_NOTHING = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_MOST_MARKS = 2
+
 # Crockford's base32: no letter that is read as another.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -41,9 +49,24 @@ def parse_worker_name(text: str) -> str:
     """Read a Worker name: 1 to 64 printable characters, trimmed and in Unicode's composed form (NFC)."""
     name = unicodedata.normalize("NFC", text).strip()
     # Format characters (bidi overrides, zero-width) are not printable either: two names must not look alike by them.
-    if not 1 <= len(name) <= _MAX_WORKER_NAME or not name.isprintable():
+    # Nor by what is printable and shows nothing, or by marks piled upon marks.
+    if (
+        not 1 <= len(name) <= _MAX_WORKER_NAME
+        or not name.isprintable()
+        or _SHOWS_NOTHING.search(name)
+        or _has_piled_marks(name)
+    ):
         raise InvalidInputError("name", "must be 1 to 64 printable characters")
     return name
+
+
+def _has_piled_marks(name: str) -> bool:
+    in_a_row = 0
+    for character in name:
+        in_a_row = in_a_row + 1 if unicodedata.combining(character) else 0
+        if in_a_row > _MOST_MARKS:
+            return True
+    return False
 
 
 def parse_api_key_name(text: str) -> str:

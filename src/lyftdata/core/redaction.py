@@ -21,6 +21,9 @@ _PATTERNS = (
     (re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*"), HIDDEN),
 )
 _LONG_RUN = re.compile(r"[0-9A-Za-z_+/=-]{24,}")
+# Hexadecimal and base32: one case alone. Names that long have separators, or few characters of their own.
+_ONE_CASE_RUN = re.compile(r"[0-9a-z]{26,}|[0-9A-Z]{26,}")
+_FEW = 10
 _KEPT_OF_A_RUN = 4
 
 
@@ -40,12 +43,17 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
 
 def hide_random(text: str) -> str:
-    """Return text with every long run that mixes cases and digits cut: random secrets do so, names hardly ever."""
-    return _LONG_RUN.sub(_cut_random, text)
+    """Return text with every long run cut that is like a random secret: mixed cases and digits, hexadecimal, base32."""
+    return _ONE_CASE_RUN.sub(_cut_one_case, _LONG_RUN.sub(_cut_mixed, text))
 
 
-def _cut_random(match: re.Match[str]) -> str:
+def _cut_mixed(match: re.Match[str]) -> str:
     run = match[0]
-    if HIDDEN in run or not (re.search("[a-z]", run) and re.search("[A-Z]", run) and re.search("[0-9]", run)):
-        return run
-    return run[:_KEPT_OF_A_RUN] + HIDDEN
+    is_mixed = re.search("[a-z]", run) and re.search("[A-Z]", run) and re.search("[0-9]", run)
+    return run[:_KEPT_OF_A_RUN] + HIDDEN if is_mixed else run
+
+
+def _cut_one_case(match: re.Match[str]) -> str:
+    run = match[0]
+    is_random = len(set(run)) >= _FEW and re.search("[0-9]", run)
+    return run[:_KEPT_OF_A_RUN] + HIDDEN if is_random else run

@@ -1,20 +1,26 @@
 """The whole audit log as a file: a JSON object a line, or comma-separated values for a spreadsheet."""
 
+import asyncio
 import csv
 import functools
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 
-from lyftdata.server import models
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import ChainedAuditEvent
+from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
 from lyftdata.server.views import audit_view
 from lyftdata.store import audit
 
-_BATCH = 1_000
+_BATCH = 250
+_MOST_OF_ONE, _MOST = 2, 8
 _COLUMNS = ("number", "at", "actor", "action", "subject", "address", "details", "hash")
-# A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection), and where it is set to another
+# separator than the comma a cell may begin within ours.
+_FORMULA = re.compile(r"(^|[;|\t\r\n])(\s*)(?=[=+\-@\uFF1D\uFF0B\uFF0D\uFF20])")
 
 
 class ExportForm(StrEnum):
@@ -27,27 +33,48 @@ class ExportForm(StrEnum):
 MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/csv; charset=utf-8"}
 
 
-async def export(services: Services, form: ExportForm) -> AsyncIterator[bytes]:
-    """Yield every event, the oldest first, in batches."""
-    write: Callable[[Sequence[models.AuditEvent]], bytes] = _as_csv if form is ExportForm.CSV else _as_jsonl
-    if form is ExportForm.CSV:
-        yield ",".join(_COLUMNS).encode() + b"\r\n"
-    after = 0
-    while batch := await services.store.read(
-        functools.partial(audit.events_after, after=after, limit=_BATCH)
-    ):
-        yield write([audit_view(event) for event in batch])
-        after = batch[-1].number
+def export(services: Services, form: ExportForm, actor: Actor) -> AsyncIterator[bytes]:
+    """
+    Return every event, the oldest first, in batches; it ends early when the operator's session does.
+
+    Raises:
+        ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
+    """
+    if services.exports.count(actor.operator) >= _MOST_OF_ONE or len(services.exports) >= _MOST:
+        raise ConflictError(
+            "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
+        )
+    return _export(services, form, actor)
 
 
-def _as_jsonl(events: Sequence[models.AuditEvent]) -> bytes:
-    return b"".join(event.model_dump_json().encode() + b"\n" for event in events)
+async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncIterator[bytes]:
+    write = _as_csv if form is ExportForm.CSV else _as_jsonl
+    services.exports.append(actor.operator)
+    try:
+        if form is ExportForm.CSV:
+            yield ",".join(_COLUMNS).encode() + b"\r\n"
+        after = 0
+        while await services.operators.is_signed_in(actor):
+            batch = await services.store.read(
+                functools.partial(audit.events_after, after=after, limit=_BATCH)
+            )
+            if not batch:
+                return
+            # In a thread: Workers' requests are answered in between.
+            yield await asyncio.to_thread(write, batch)
+            after = batch[-1].number
+    finally:
+        services.exports.remove(actor.operator)
 
 
-def _as_csv(events: Sequence[models.AuditEvent]) -> bytes:
+def _as_jsonl(events: Sequence[ChainedAuditEvent]) -> bytes:
+    return b"".join(audit_view(event).model_dump_json().encode() + b"\n" for event in events)
+
+
+def _as_csv(events: Sequence[ChainedAuditEvent]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    for event in events:
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    for event in map(audit_view, events):
         shown = event.model_dump(mode="json") | {
             "details": " ".join(f"{key}={value}" for key, value in event.details.items())
         }
@@ -56,4 +83,4 @@ def _as_csv(events: Sequence[models.AuditEvent]) -> bytes:
 
 
 def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub(r"\1\2'", cell)

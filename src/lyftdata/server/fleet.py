@@ -2,6 +2,8 @@
 What operators do to Worker entries. Each use case is one transaction with its audit event in it.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
@@ -98,6 +100,51 @@ class Fleet:
 
         return await self._store.write(op)
 
+    async def change_many(
+        self,
+        worker_ids: Sequence[str],
+        *,
+        enabled: bool | None = None,
+        added_labels: Labels | None = None,
+        actor: Actor,
+    ) -> list[WorkerRecord]:
+        """
+        Disable, enable or label many Workers, all or none; those that are gone meanwhile are left out.
+
+        Args:
+            worker_ids: Whose.
+            enabled: None leaves it as it is.
+            added_labels: Added to those that each has; other labels stay.
+            actor: Who does it.
+
+        Raises:
+            InvalidInputError: A label breaks its rule, or some Worker would have too many.
+        """
+        added = {} if added_labels is None else parse_labels(added_labels)
+
+        def op(tx: WriteTx) -> list[WorkerRecord]:
+            found = [workers.find_worker(tx.conn, worker_id) for worker_id in worker_ids]
+            return [
+                self._change_one(tx, record, added, actor, enabled=enabled)
+                for record in found
+                if record is not None
+            ]
+
+        return await self._store.write(op)
+
+    def _change_one(
+        self, tx: WriteTx, record: WorkerRecord, added: Labels, actor: Actor, *, enabled: bool | None
+    ) -> WorkerRecord:
+        try:
+            labels = parse_labels(record.labels | added)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.field, f"{error.message}: '{record.id}' would have more") from error
+        if labels != record.labels:
+            record = self._relabel(tx, record, labels, actor)
+        if enabled is not None and enabled != record.enabled:
+            record = self._switch(tx, record, actor, enabled=enabled)
+        return record
+
     async def delete(self, worker_id: str, *, actor: Actor) -> WorkerRecord:
         """
         Remove a Worker's entry; keys issued for it alone are then keys for nobody.
@@ -105,14 +152,23 @@ class Fleet:
         Raises:
             NotFoundError: No such Worker.
         """
+        return await self._store.write(lambda tx: self._delete_in(tx, worker_id, actor))
 
-        def op(tx: WriteTx) -> WorkerRecord:
-            record = workers.delete_worker(tx, worker_id)
-            details = {"name": record.name, "strategy": record.strategy.value}
-            tx.audit(actor.did("worker.deleted", _subject(record), at=self._clock(), details=details))
-            return record
+    async def delete_many(self, worker_ids: Sequence[str], *, actor: Actor) -> None:
+        """Remove many entries, all or none; those that are gone already are left out."""
 
-        return await self._store.write(op)
+        def op(tx: WriteTx) -> None:
+            for worker_id in worker_ids:
+                if workers.find_worker(tx.conn, worker_id) is not None:
+                    self._delete_in(tx, worker_id, actor)
+
+        await self._store.write(op)
+
+    def _delete_in(self, tx: WriteTx, worker_id: str, actor: Actor) -> WorkerRecord:
+        record = workers.delete_worker(tx, worker_id)
+        details = {"name": record.name, "strategy": record.strategy.value}
+        tx.audit(actor.did("worker.deleted", _subject(record), at=self._clock(), details=details))
+        return record
 
     def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
         now = self._clock()

@@ -5,7 +5,7 @@ Lists of Workers and keys come from memory (`directory`): ten thousand entries a
 what is shown as connected is connected now.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -13,7 +13,7 @@ import msgspec
 
 import lyftdata
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.records import ApiKeyRecord, Sample, Status, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, RefusalAttempt, Sample, Status, Strategy, WorkerRecord
 from lyftdata.server import models
 from lyftdata.server.api_keys import newest_generation
 from lyftdata.server.services import Services
@@ -117,38 +117,86 @@ async def worker_sessions(services: Services, worker_id: str) -> list[models.Wor
 
 async def list_api_keys(services: Services) -> list[models.ApiKey]:
     """Return every key, by name, without the keys themselves: only digests are kept."""
-    records = sorted(services.directory.api_keys(), key=lambda record: record.name)
-    groups = [list(group) for _, group in groupby(records, key=lambda record: record.name)]
-    return await _api_key_views(services, groups)
+    groups = find_api_keys(services)
+    found: list[models.ApiKey] = []
+    for start in range(0, len(groups), _KEYS_AT_ONCE):
+        # A fleet with a key for each Worker has ten thousand: others are served in between.
+        found += await view_api_keys(services, groups[start : start + _KEYS_AT_ONCE])
+    return found
+
+
+def find_api_keys(
+    services: Services, wanted: Callable[[ApiKeyRecord], bool] = lambda _record: True
+) -> list[list[ApiKeyRecord]]:
+    """
+    Return keys by name, each with all its generations, of which at least one is wanted.
+
+    Much cheaper than showing them: what is left is shown by `view_api_keys`.
+    """
+    names = {record.name for record in services.directory.api_keys() if wanted(record)}
+    records = sorted(
+        (record for record in services.directory.api_keys() if record.name in names),
+        key=lambda record: record.name,
+    )
+    return [list(group) for _, group in groupby(records, key=lambda record: record.name)]
 
 
 async def get_api_key(services: Services, name: str) -> models.ApiKey:
     """Return one key, without the key itself; raises NotFoundError."""
     generations = await services.store.read(lambda conn: api_keys.find_by_name(conn, name))
     newest_generation(generations, name)
-    return (await _api_key_views(services, [generations]))[0]
+    return (await view_api_keys(services, [generations]))[0]
 
 
-async def _api_key_views(services: Services, groups: list[list[ApiKeyRecord]]) -> list[models.ApiKey]:
+async def view_api_keys(services: Services, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[models.ApiKey]:
+    """Show these keys."""
     ids = [record.public_id for group in groups for record in group]
     used = await services.store.read(lambda conn: api_keys.last_used(conn, ids))
     online = services.sessions.online_by_key()
-    return [api_key_view(services, group, used, online) for group in groups]
+    return [api_key_view(services, list(group), used, online) for group in groups]
 
 
 async def list_refusals(
-    services: Services, *, limit: int, code: str | None = None, q: str | None = None
+    services: Services,
+    *,
+    limit: int,
+    code: str | None = None,
+    q: str | None = None,
+    claimed_worker: str | None = None,
 ) -> list[models.RefusalGroup]:
-    """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
-    await services.refusals.flush()
-    groups = await services.store.read(lambda conn: refusals.list_groups(conn, limit=limit, code=code, q=q))
-    return [refusal_group_view(group) for group in groups]
+    """
+    Return refused attempts grouped by cause, claimed Worker and address, the latest first.
+
+    What is not written yet is added here: under a flood, a reader that waited for the writing would wait for long.
+    """
+    kept = await services.store.read(
+        lambda conn: refusals.list_groups(conn, limit=limit, code=code, q=q, claimed_worker=claimed_worker)
+    )
+    unwritten = [
+        attempt
+        for attempt in services.refusals.unwritten()
+        if _fits(attempt, code=code, q=q, claimed_worker=claimed_worker)
+    ]
+    groups = refusals.group_attempts(unwritten, onto=kept)
+    latest = sorted(groups, key=lambda group: group.last_at, reverse=True)[:limit]
+    return [refusal_group_view(group) for group in latest]
+
+
+def _fits(attempt: RefusalAttempt, *, code: str | None, q: str | None, claimed_worker: str | None) -> bool:
+    part = (q or "").casefold()
+    return (
+        (not code or attempt.code == code)
+        and (claimed_worker is None or attempt.claimed_worker == claimed_worker)
+        and (part in attempt.claimed_worker.casefold() or part in attempt.address)
+    )
 
 
 async def get_refusal(services: Services, reference: str) -> models.Refusal:
     """Return one refused attempt with the whole reason, by the reference that the Worker logged; raises NotFoundError."""
-    await services.refusals.flush()
-    attempt = await services.store.read(lambda conn: refusals.find_reference(conn, reference.strip().upper()))
+    wanted = reference.strip().upper()
+    attempt = services.refusals.find_unwritten(wanted)
+    if attempt is None:
+        attempt = await services.store.read(lambda conn: refusals.find_reference(conn, wanted))
     if attempt is None:
         raise NotFoundError("refusal", reference)
     return refusal_view(attempt)
@@ -196,6 +244,7 @@ def server_status(services: Services) -> models.ServerStatus:
     )
 
 
+_KEYS_AT_ONCE = 250
 _STEPS = {
     models.Period.HOUR: (timedelta(hours=1), timedelta(minutes=1)),
     models.Period.DAY: (timedelta(days=1), timedelta(minutes=10)),

@@ -26,6 +26,7 @@ _log = get_logger(__name__)
 
 # What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
 _MOST_PENDING = 2_000
+_WRITTEN_AT_ONCE = 100
 _MOST_SHARED = 10_000
 _SHARED_FOR_S = 60.0
 _MOST_KEPT_OF_A_CLAIM = 128
@@ -97,6 +98,7 @@ class RefusalLog:
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
         self._kept_of_a_worker = FailureLimiter(burst=20, refill_per_s=1 / 30)
         self._pending: list[_Pending] = []
+        self._in_flight: list[_Pending] = []
         self._flushing = asyncio.Lock()
         self._shared: dict[str, tuple[str, float]] = {}
 
@@ -139,22 +141,32 @@ class RefusalLog:
 
     async def flush(self) -> None:
         """
-        Write what is pending to the store, in one operation.
+        Write what is pending to the store.
 
-        When this returns, everything recorded before it was called can be read; also what another flush was
+        When this returns, everything recorded before it was called can be read there; also what another flush was
         just writing. What could not be written stays pending.
         """
         async with self._flushing:
-            pending, self._pending = self._pending, []
+            self._in_flight, self._pending = self._pending, []
             self._forget_shared()
-            if not pending:
-                return
-            attempts = [attempt.whole(self._secrets) for attempt in pending]
             try:
-                await self._store.write(lambda tx: refusals.record_refusals(tx, attempts))
-            except BaseException:
-                self._pending = (pending + self._pending)[:_MOST_PENDING]
-                raise
+                while self._in_flight:
+                    # A few at a time: under a flood an operator's decision must find its turn in between.
+                    part = [attempt.whole(self._secrets) for attempt in self._in_flight[:_WRITTEN_AT_ONCE]]
+                    await self._store.write(lambda tx, part=part: refusals.record_refusals(tx, part))  # type: ignore[misc]
+                    del self._in_flight[:_WRITTEN_AT_ONCE]
+            finally:
+                self._pending = (self._in_flight + self._pending)[:_MOST_PENDING]
+                self._in_flight = []
+
+    def unwritten(self) -> list[RefusalAttempt]:
+        """Return what no reader of the store sees yet, the oldest first."""
+        return [attempt.whole(self._secrets) for attempt in (*self._in_flight, *self._pending)]
+
+    def find_unwritten(self, reference: str) -> RefusalAttempt | None:
+        """Return an attempt that no reader of the store sees yet, or None."""
+        waiting = (*self._in_flight, *self._pending)
+        return next((a.whole(self._secrets) for a in waiting if a.reference == reference), None)
 
     def _reference(self, refused: RefusedError, address: str, beyond: bool, *, by: str) -> str:  # noqa: FBT001
         """Return a reference of its own, or beyond the bound the one that `by` shares for a minute."""
@@ -178,7 +190,7 @@ class RefusalLog:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
         claimed_worker = self._fit_to_keep(refused.claimed_worker)
-        if len(self._pending) < _MOST_PENDING:
+        if len(self._pending) + len(self._in_flight) < _MOST_PENDING:
             self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
             _log.info(
                 "refused",

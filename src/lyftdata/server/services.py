@@ -14,6 +14,7 @@ from sqlalchemy import URL
 from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
+from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
@@ -68,6 +69,10 @@ class Services(msgspec.Struct, kw_only=True):
     fleet: Fleet
     api_keys: ApiKeys
     operators: Operators
+    pages: FailureLimiter
+    """How many pages each operator has asked for lately."""
+    exports: list[str]
+    """Names of the operators whose exports of the audit log are running, one each."""
     warnings: list[str]
     first_password: Secret | None
     """The random first password of `admin`, to be printed once; None at every later start."""
@@ -198,6 +203,8 @@ async def _assemble(
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
         operators=operators,
+        pages=FailureLimiter(burst=200, refill_per_s=10),
+        exports=[],
         warnings=warnings_of(settings, issuer, enrollment_keys) + audit_warnings(store),
         first_password=await operators.ensure_first(settings.admin_init_password),
     )

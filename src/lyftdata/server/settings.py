@@ -5,6 +5,7 @@ The Server's start-up settings, read once into a frozen object.
 """
 
 import ipaddress
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,8 +100,14 @@ def parse_enrollment_key(text: str) -> Secret:
     return secret
 
 
+# What a URL's host and port are made of, and nothing that a shell or a unit file would read otherwise.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
+
+
 def parse_public_url(text: str) -> str:
     """Read the issuer: an absolute http(s) URL without query or fragment (RFC 8414, section 2)."""
+    if not _PLAIN_URL.fullmatch(text):
+        raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
     parts = urllib.parse.urlsplit(text)
     fine = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
     if not fine or parts.username or parts.path not in {"", "/"}:

@@ -10,10 +10,17 @@ from lyftdata.store.operators import find_operator
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import admin_sessions
 
+MOST_OF_ONE = 50
+
 
 def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
-    """Add a session."""
+    """Add a session, and end the oldest of an operator that has more than anybody needs."""
     tx.conn.execute(insert(admin_sessions), to_row(record))
+    mine = select(admin_sessions.c.id).where(admin_sessions.c.operator == record.operator)
+    surplus = mine.order_by(admin_sessions.c.created_at.desc(), admin_sessions.c.id).offset(MOST_OF_ONE)
+    too_many = list(tx.conn.execute(surplus).scalars())
+    if too_many:
+        tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.id.in_(too_many)))
 
 
 def delete_session(tx: WriteTx, session_id: str) -> None:

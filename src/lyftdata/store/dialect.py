@@ -139,13 +139,22 @@ def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, A
 
 
 def upsert(
-    conn: Connection, table: Table, rows: list[dict[str, Any]], *, keep: frozenset[str] = frozenset()
+    conn: Connection,
+    table: Table,
+    rows: list[dict[str, Any]],
+    *,
+    keep: frozenset[str] = frozenset(),
+    add: frozenset[str] = frozenset(),
 ) -> None:
-    """Insert rows, or replace every column but the key and those named in `keep`."""
+    """Insert rows, or replace every column but the key and those named in `keep`; those in `add` are added up."""
     build = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     statement = build(table)
     key = [column.name for column in table.primary_key]
-    replaced = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in {*key, *keep}}
+    replaced = {
+        c.name: c + statement.excluded[c.name] if c.name in add else statement.excluded[c.name]
+        for c in table.columns
+        if c.name not in {*key, *keep}
+    }
     conn.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
 
 

@@ -106,6 +106,7 @@ class Store:
         self._closing = False
         self._doubt: _Doubt | None = None
         self._verifying = asyncio.Lock()
+        self._next_check: asyncio.Future[ChainReport] | None = None
         self._writer.start()
 
     @classmethod
@@ -167,9 +168,26 @@ class Store:
         """Return whether the end of the audit log was as we had left it when the database was opened."""
         return self._head.sound
 
+    @property
+    def audit_length(self) -> int:
+        """Return how many events the audit log has."""
+        return self._head.number
+
     async def verify_audit(self) -> ChainReport:
-        """Check every link of the audit chain, and its end; one at a time, since a long log holds a reader long."""
+        """
+        Check every link of the audit chain, and its end.
+
+        One check runs at a time, since a long log holds a reader long: whoever asks meanwhile waits for the next, and
+        all who wait share it.
+        """
+        if self._next_check is None:
+            self._next_check = asyncio.ensure_future(self._check_audit())
+        return await asyncio.shield(self._next_check)
+
+    async def _check_audit(self) -> ChainReport:
         async with self._verifying:
+            # From here on whoever asks is not served by this check: something may be changed behind its back.
+            self._next_check = None
             written = self._head.number
             return await self.read(lambda conn: audit.verify(conn, key=self._audit_key, written=written))
 

@@ -1,10 +1,11 @@
 """Refused attempts: counted in groups, kept by reference, bounded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from lyftdata.core.records import RefusalAttempt, RefusalGroup
+from lyftdata.store import dialect
 from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import refusal_attempts, refusal_groups
@@ -15,23 +16,49 @@ MAX_ATTEMPTS = 50_000
 
 def record_refusals(tx: WriteTx, attempts: Sequence[RefusalAttempt]) -> None:
     """Write attempts down, and let the oldest go where a flood has brought more than is kept."""
-    groups: dict[tuple[str, str, str], list[RefusalAttempt]] = {}
-    for attempt in attempts:
-        groups.setdefault((attempt.code, attempt.claimed_worker, attempt.address), []).append(attempt)
-    for members in groups.values():
-        _count(tx.conn, members)
-    if attempts:
-        tx.conn.execute(insert(refusal_attempts), [to_row(attempt) for attempt in attempts])
+    if not attempts:
+        return
+    rows = [to_row(group) for group in group_attempts(attempts)]
+    dialect.upsert(tx.conn, refusal_groups, rows, keep=frozenset({"first_at"}), add=frozenset({"count"}))
+    tx.conn.execute(insert(refusal_attempts), [to_row(attempt) for attempt in attempts])
     _bound(tx.conn)
 
 
-def list_groups(
-    conn: Connection, *, limit: int = 100, code: str | None = None, q: str | None = None
+def group_attempts(
+    attempts: Iterable[RefusalAttempt], *, onto: Iterable[RefusalGroup] = ()
 ) -> list[RefusalGroup]:
-    """Return groups, the latest first; `q` is part of a claimed Worker or an address."""
+    """Return attempts, given from the oldest on, as groups by cause, claimed Worker and address; added to those given."""
+    groups = {(g.code, g.claimed_worker, g.address): g for g in onto}
+    for attempt in attempts:
+        key = (attempt.code, attempt.claimed_worker, attempt.address)
+        before = groups.get(key)
+        groups[key] = RefusalGroup(
+            code=attempt.code,
+            claimed_worker=attempt.claimed_worker,
+            address=attempt.address,
+            count=1 if before is None else before.count + 1,
+            first_at=attempt.at if before is None else before.first_at,
+            last_at=attempt.at,
+            last_reference=attempt.reference,
+            last_detail=attempt.detail,
+        )
+    return list(groups.values())
+
+
+def list_groups(
+    conn: Connection,
+    *,
+    limit: int = 100,
+    code: str | None = None,
+    q: str | None = None,
+    claimed_worker: str | None = None,
+) -> list[RefusalGroup]:
+    """Return groups, the latest first; `q` is part of a claimed Worker or an address, `claimed_worker` all of it."""
     query = select(refusal_groups)
     if code:
         query = query.where(refusal_groups.c.code == code)
+    if claimed_worker is not None:
+        query = query.where(refusal_groups.c.claimed_worker == claimed_worker)
     if q:
         columns = (refusal_groups.c.claimed_worker, refusal_groups.c.address)
         query = query.where(or_(*(column.icontains(q, autoescape=True) for column in columns)))
@@ -44,28 +71,6 @@ def find_reference(conn: Connection, reference: str) -> RefusalAttempt | None:
     query = select(refusal_attempts).where(refusal_attempts.c.reference == reference)
     row = conn.execute(query.order_by(refusal_attempts.c.number.desc())).first()
     return None if row is None else from_row(RefusalAttempt, row)
-
-
-def _count(conn: Connection, members: list[RefusalAttempt]) -> None:
-    first, last = members[0], members[-1]
-    latest = {"last_at": last.at, "last_reference": last.reference, "last_detail": last.detail}
-    here = (
-        (refusal_groups.c.code == first.code)
-        & (refusal_groups.c.claimed_worker == first.claimed_worker)
-        & (refusal_groups.c.address == first.address)
-    )
-    counted = update(refusal_groups).where(here).values(count=refusal_groups.c.count + len(members), **latest)
-    if conn.execute(counted).rowcount == 0:
-        conn.execute(
-            insert(refusal_groups).values(
-                code=first.code,
-                claimed_worker=first.claimed_worker,
-                address=first.address,
-                count=len(members),
-                first_at=first.at,
-                **latest,
-            )
-        )
 
 
 def _bound(conn: Connection) -> None:

@@ -31,8 +31,22 @@ def set_session(response: Response, request: Request, services: Services, token:
 
 
 def read_session(request: Request, services: Services) -> str | None:
-    """Return the token that the browser sent, or None."""
-    return request.cookies.get(_name(request, secure=_is_secure(request, services)))
+    """
+    Return the token that the browser sent, or None.
+
+    Read bytewise, and only a name that comes once: a neighbouring host can set a cookie for the whole domain whose name
+    is ours with a space of another alphabet before it. Parsers that are kinder take that for ours, and whoever tossed
+    it would have moved the operator into a session of their own.
+    """
+    wanted = _name(request, secure=_is_secure(request, services)).encode()
+    values = [
+        value
+        for header, text in request.scope["headers"]
+        if header == b"cookie"
+        for name, _, value in (pair.strip(b" \t").partition(b"=") for pair in text.split(b";"))
+        if name == wanted
+    ]
+    return values[0].decode("latin-1") if len(values) == 1 else None
 
 
 def forget_session(response: Response, request: Request, services: Services) -> None:

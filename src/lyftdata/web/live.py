@@ -16,7 +16,9 @@ from lyftdata.server.services import Services
 from lyftdata.web.page import Page
 
 _STILL_THERE_EVERY_S = 15.0
-_PAUSE_S = 1.0
+# A page costs the more, the larger the fleet is, and something happens the more often.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 5.0
+_WORKERS_A_SECOND = 2_500
 _CHECK_SESSION_AFTER = timedelta(seconds=15)
 
 
@@ -34,7 +36,10 @@ async def events(page: Page) -> Response:
 async def _stream(services: Services, actor: Actor) -> AsyncIterator[bytes]:
     yield b": connected\n\n"
     checked_at = services.clock()
-    changes = services.events.changes(actor.operator, every_s=_STILL_THERE_EVERY_S, pause_s=_PAUSE_S)
+    pause_s = _SHORTEST_PAUSE_S + services.directory.worker_count() / _WORKERS_A_SECOND
+    changes = services.events.changes(
+        actor.operator, every_s=_STILL_THERE_EVERY_S, pause_s=min(_LONGEST_PAUSE_S, pause_s)
+    )
     async for has_changed in changes:
         if not has_changed or services.clock() - checked_at >= _CHECK_SESSION_AFTER:
             if not await services.operators.is_signed_in(actor):

@@ -2,6 +2,7 @@
 What to paste on a Worker's host, filled in. Every value is quoted for the language it stands in.
 """
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ Restart=on-failure
 [Install]
 WantedBy=multi-user.target
 END
-systemctl daemon-reload && systemctl enable --now lyftdata-{name}"""
+systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service"""
 
 
 def _compose(given: Variables, secret: str, name: str) -> str:
@@ -114,7 +115,7 @@ volumes:
 
 
 def _kubernetes(given: Variables, secret: str, name: str) -> str:
-    resource = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")[:50] or "worker"
+    resource = _resource_name(name)
     environment = "\n".join(
         f"            - {{name: {key}, value: {_yaml(value)}}}"
         for key, value in given.items()
@@ -159,6 +160,12 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         resources: {{requests: {{storage: 16Mi}}}}"""
+
+
+def _resource_name(name: str) -> str:
+    """Return what Kubernetes takes as a name (RFC 1123); what had to be changed tells itself apart by a digest."""
+    plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:40].strip("-") or "worker"
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _escaped(value: str) -> str:

@@ -126,3 +126,30 @@ def test_cleaned_text_is_harmless(text):
 
     assert len(cleaned) <= 64
     assert all(character.isprintable() or character == "\ufffd" for character in cleaned)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "twin\u034f",
+        "twin\u3164",
+        "\u3164",
+        "\u2800",
+        "twin\ufe0f",
+        "tw\u115fin",
+        "twin\U000e0100",
+        "e\u0301\u0302\u0303\u0304",
+    ],
+)
+def test_names_that_only_look_different_to_machines_are_refused(name):
+    """What shows nothing, and marks piled up, would let one name pass for another."""
+    with pytest.raises(InvalidInputError, match="printable"):
+        parse_worker_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Pr\u00ebss \u2713", "\u5370\u5237\u6a5f-01", "\u092e\u0936\u0940\u0928", "\u1ec7", "Vi\u1ec7t"]
+)
+def test_names_of_the_worlds_languages_are_taken(name):
+    """Marks that a script needs are letters like others."""
+    assert parse_worker_name(name) == name

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -128,6 +129,7 @@ async def test_the_audit_log_as_a_spreadsheet(server, admin):
     """Every column, and no cell that a spreadsheet would run as a formula."""
     await add(server, "w-1", "=1+1")
     await server.services.fleet.change("w-1", name="@SUM(A1)", actor=ADMIN)
+    await server.services.fleet.change("w-1", name="x;=cmd|' /C calc'!A0;y", actor=ADMIN)
     answer = await server.http.get("/api/audit/export?format=csv", headers=admin)
     header, *rows = csv.reader(io.StringIO(answer.text))
 
@@ -135,6 +137,8 @@ async def test_the_audit_log_as_a_spreadsheet(server, admin):
     assert header == ["number", "at", "actor", "action", "subject", "address", "details", "hash"]
     assert [row[0] for row in rows] == [str(n + 1) for n in range(len(rows))]
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    # Where the list separator is another, a cell may begin within one of ours.
+    assert not re.search(r"[;|\t][=+@-]", answer.text)
 
 
 # --- letting more Workers use a key ----------------------------------------------------------------------

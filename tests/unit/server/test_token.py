@@ -373,13 +373,32 @@ async def test_no_secret_sent_as_an_id_is_written_down(server, admin, press):
     key = press[1]
     token = (await server.token_by_key(*press)).json()["access_token"]
     others = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
+    in_hex, in_base32 = "9f86d081884c7d659a2feaa0c55ad015", "MFRGGZDFMZTWQ2LKNNWG23TPOBYXE4A7"
     session = admin["Authorization"].removeprefix("Bearer ")
-    for secret in (ENROLLMENT_KEY, session, key[1:], key[9:], token, others, f"x {ENROLLMENT_KEY} y"):
+    for secret in (
+        ENROLLMENT_KEY,
+        session,
+        key[1:],
+        key[9:],
+        token,
+        others,
+        in_hex,
+        in_base32,
+        f"x {ENROLLMENT_KEY} y",
+    ):
         await server.token_by_key(secret, key)
         await server.http.get("/auth/verify", headers={"Authorization": f"Bearer {secret}"})
 
     kept = (await server.http.get("/api/refusals", headers=admin)).text
-    for secret in (ENROLLMENT_KEY, session[-20:], key[20:], token[-40:], others[4:]):
+    for secret in (
+        ENROLLMENT_KEY,
+        session[-20:],
+        key[20:],
+        token[-40:],
+        others[4:],
+        in_hex[4:],
+        in_base32[4:],
+    ):
         assert secret not in kept
 
 

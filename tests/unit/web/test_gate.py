@@ -319,3 +319,81 @@ async def test_files_are_kept_under_an_address_that_changes_with_them(server):
     assert "immutable" in answer.headers["cache-control"]
     for other in ("/static/../render.py", "/static/%2e%2e/render.py", "/static/", "/static/nope"):
         assert (await server.http.get(other)).status_code == 404
+
+
+# --- what a review by other eyes has found ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [b"\xa0", b"\x85", b"\x0b", b"\x1f", b"\xa0 "])
+async def test_a_cookie_tossed_by_a_neighbour_is_none(server, browser, viewer, before):
+    """A name that only a kind parser takes for ours moves nobody into another's session."""
+    token = viewer.http.cookies["__Host-lyftdata"].encode()
+    own = browser.http.cookies["__Host-lyftdata"].encode()
+    for cookie in (before + b"__Host-lyftdata=" + token, b"a=b; " + before + b"__Host-lyftdata=" + token):
+        alone = await server.http.get("/account", headers=[(b"cookie", cookie)])
+        assert alone.headers["location"].startswith("/login")
+        beside = await server.http.get(
+            "/account", headers=[(b"cookie", b"__Host-lyftdata=" + own + b"; " + cookie)]
+        )
+        assert "<h1>admin</h1>" in beside.text
+
+
+async def test_a_cookie_that_comes_twice_is_none(server, browser, viewer):
+    """Nobody can say which of two is the right one."""
+    both = f"__Host-lyftdata={browser.http.cookies['__Host-lyftdata']}; __Host-lyftdata={viewer.http.cookies['__Host-lyftdata']}"
+    assert (await server.http.get("/account", headers={"Cookie": both})).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[x]", "http://[", "http://[::1", "https://", "x" * 5000, "http://lyft.example"]
+)
+async def test_an_origin_is_compared_and_never_read(server, origin):
+    """What is no URL is from elsewhere like anything else; http is not https."""
+    answer = await server.http.post("/login", data={"a": "b"}, headers={"Origin": origin})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "let_in"),
+    [
+        ("lyft.example", True),
+        ("LYFT.example:443", True),
+        ("localhost:3000", True),
+        ("127.0.0.1:3000", True),
+        ("[::1]:3000", True),
+        ("192.0.2.7", True),
+        ("rebind.evil.test", False),
+        ("rebind.evil.test:3000", False),
+        ("127.0.0.1.evil.test", False),
+        ("[evil", False),
+        ("localhost.evil.test", False),
+        ("", False),
+    ],
+)
+async def test_a_browser_is_answered_under_a_name_of_ours_only(server, browser, host, let_in):
+    """A page that points its own name here guesses no passwords from the operator's address (DNS rebinding)."""
+    own = {"Host": host, "Sec-Fetch-Site": "same-origin"}
+    body = {"username": "admin", "password": "x" + PASSWORD}
+
+    page = await browser.get("/account", headers={"Host": host})
+    form = await server.http.post("/login", data=body, headers=own)
+    by_script = await server.http.post("/api/login", json=body, headers=own)
+    by_program = await server.http.post("/api/login", json=body, headers={"Host": host})
+
+    assert {page.status_code, form.status_code, by_script.status_code} <= ({200, 303} if let_in else {403})
+    assert by_program.status_code == 200
+
+
+async def test_no_redirect_repeats_a_body_elsewhere(server):
+    """A slash too many is a wrong path: a redirect would send a key on, to an address made of the request's headers."""
+    for path in ("/oauth2/token/", "/api/login/", "/login/", "/api/workers/"):
+        answer = await server.http.post(path, data={"client_secret": "x"}, headers={"Host": "evil.example"})
+        assert answer.status_code in {404, 405}
+        assert "location" not in answer.headers
+
+
+async def test_nobody_gets_pages_without_end(browser):
+    """Pages are made beside the answers to Workers; whoever asks without end waits, and the others do not."""
+    answers = [(await browser.get("/account/password")).status_code for _ in range(260)]
+    assert answers[:190] == [200] * 190
+    assert answers[-1] == 403

@@ -1,5 +1,6 @@
 """What pages show and do: each is a client of the same use cases as the command line."""
 
+import asyncio
 import html
 import re
 from itertools import chain
@@ -304,7 +305,7 @@ async def test_a_refusal_is_found_by_its_reference_and_mended(server, browser, p
 
     found = await browser.get(f"/refusals?q={reference.lower()}")
     page = await browser.get(found.headers["location"])
-    way = html.unescape(the(r'class="button primary" href="([^"]+)"', page))
+    way = html.unescape(the(r'class="button" href="(/api-keys/[^"]+)"', page))
     assert way == "/api-keys/press-keys/allow?worker=press-02"
     await browser.post(way.partition("?")[0], worker="press-02")
 
@@ -468,3 +469,110 @@ async def test_hostile_text_stays_text(server, browser, press, entry):
 
     is_file = page.headers.get("content-disposition", "").startswith("attachment;")
     assert is_file or "<script>alert" not in page.text
+
+
+# --- what a review by other eyes has found ---------------------------------------------------------------
+
+
+async def test_labels_added_at_once_are_all_there(server, browser, press):
+    """Four posts, a label each, at the same time: none is lost."""
+    posts = [browser.post("/workers", action="label", id="press-01", labels=f"l{n}={n}") for n in range(4)]
+    await asyncio.gather(*posts)
+    assert server.services.directory.find_worker("press-01").labels == {f"l{n}": str(n) for n in range(4)}
+
+
+async def test_many_are_changed_all_or_none(server, browser, press):
+    """One that would have too many labels stops them all, and the page says which."""
+    await browser.post("/add-worker", name="w-2", id="w-2", labels=",".join(f"k{n}" for n in range(32)))
+    before = await state_of(server)
+
+    answer = await browser.post("/workers", action="label", id=["press-01", "w-2"], labels="gpu")
+
+    assert (answer.status_code, "&#39;w-2&#39; would have more" in answer.text) == (422, True)
+    assert server.services.directory.find_worker("press-01").labels == {}
+    assert await state_of(server) == before
+
+
+async def test_a_page_opened_yesterday_brings_no_labels_back(server, browser, press):
+    """What was not touched in the form is not sent, whatever has become of it meanwhile."""
+    old = {"name_before": "press-01", "labels_before": "trust=low", "labels": "trust=low"}
+    await browser.post("/workers/press-01", name="press-01", labels="trust=none,quarantine")
+
+    await browser.post("/workers/press-01", name="The press", **old)
+
+    record = server.services.directory.find_worker("press-01")
+    assert (record.name, record.labels) == ("The press", {"trust": "none", "quarantine": ""})
+
+
+async def test_only_a_worker_that_has_proved_its_key_offers_to_be_enabled(server, browser, press):
+    """Whoever sends junk in a disabled Worker's name gets no button that lets it in."""
+    await browser.post("/workers/press-01/disable")
+    junk = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
+    proved = (await server.token_by_key(*press)).json()["reference"]
+    assert "Enable press-01" not in (await browser.get(f"/refusals/{junk}")).text
+    assert "Enable press-01" in (await browser.get(f"/refusals/{proved}")).text
+
+
+async def test_strangers_take_no_place_from_workers_that_there_are(server, browser, press):
+    """However many they make up: one line for an address, and none of their words."""
+    for _ in range(3):
+        await server.token_by_key("press-01", "nonsense")
+    async with server.from_address("203.0.113.9") as stranger:
+        for name in ("Your licence ends today", "x2", "x3", "x4", "x5", "x6"):
+            form = {"grant_type": "client_credentials", "client_id": name, "client_secret": "nonsense"}
+            for _ in range(3):
+                await stranger.post("/oauth2/token", data=form)
+
+    page = text_of(await browser.get("/"))
+
+    assert "press-01 at 127.0.0.1 was refused 3 times" in page
+    assert re.search(r"203\.0\.113\.9 was refused \d+ times, as no Worker that there is", page)
+    assert "licence" not in page
+
+
+async def test_the_page_that_waits_hears_of_its_own_worker_only(server, browser, press):
+    """Claims that merely begin like its ID do not push its refusal out."""
+    reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
+    for n in range(25):
+        async with server.from_address(f"203.0.113.{n}") as stranger:
+            form = {"grant_type": "client_credentials", "client_id": f"press-01-{n}", "client_secret": "x"}
+            await stranger.post("/oauth2/token", data=form)
+
+    assert reference in (await browser.get("/workers/press-01/waiting")).text
+
+
+async def test_refusals_are_shown_before_they_are_written(server, browser, press, monkeypatch):
+    """Under a flood a reader does not wait for the writer: by reference, in the list, added to what is kept."""
+    await server.token_by_key("press-01", "nonsense")
+    await server.services.refusals.flush()
+
+    async def never(_op):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(server.services.store, "write", never)
+    reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
+    flushing = asyncio.create_task(server.services.refusals.flush())
+    await asyncio.sleep(0)
+
+    assert (await browser.get(f"/refusals/{reference}")).status_code == 200
+    assert "2 times" in text_of(await browser.get("/refusals"))
+    flushing.cancel()
+
+
+async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, browser):
+    """Each keeps a part of the log in memory for as long as its reader takes."""
+    from lyftdata.server.actor import Actor
+    from lyftdata.server.audit_export import ExportForm, export
+
+    admin = await server.sign_in(password="x" + PASSWORD)
+    session = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"][0]
+    actor = Actor(operator="admin", role="admin", session_id=session["id"], address="192.0.2.1")
+    running = [export(server.services, ExportForm.CSV, actor) for _ in range(2)]
+    for one in running:
+        await anext(one)
+
+    assert (await browser.get("/audit/export")).status_code == 409
+    await server.http.post("/api/logout-everywhere", headers=admin)
+    assert [rows async for rows in running[0]] == []
+    await running[1].aclose()
+    assert server.services.exports == []

@@ -1,5 +1,6 @@
 """What is pasted on a host says what it should to the program that reads it."""
 
+import re
 import subprocess
 
 import pytest
@@ -84,10 +85,21 @@ def test_kubernetes_reads_a_secret_and_a_workload_that_mounts_it():
 
 @pytest.mark.parametrize(
     ("worker_id", "resource"),
-    [("press-01", "press-01"), ("Press.01", "press-01"), ("-.-", "worker"), ("a" * 64, "a" * 50)],
+    [("press-01", "press-01"), ("Press.01", "press-01-"), ("-.-", "worker-"), ("a" * 64, "a" * 40 + "-")],
 )
 def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
     """RFC 1123 labels: lower case letters, digits, dashes, at most 63."""
     made = snippets(GIVEN, secret="LYFTDATA_WORKER_API_KEY", name=worker_id)
     secret, _ = yaml.safe_load_all(made[-1].text)
-    assert secret["metadata"]["name"] == f"lyftdata-{resource}"
+    name = secret["metadata"]["name"]
+    assert re.fullmatch(f"lyftdata-{resource}([0-9a-f]{{8}})?", name)
+    assert len(name) <= 63
+
+
+def test_two_workers_are_never_one_resource():
+    """`Press.01` and `press-01` would be the same name, and the one's secret written over the other's."""
+    names = {
+        snippets(GIVEN, secret="LYFTDATA_WORKER_API_KEY", name=name)[-1].text.split("name: ")[1].split()[0]
+        for name in ("press-01", "Press-01", "press.01", "PRESS.01", "a" * 40 + "-x", "a" * 40 + "-y")
+    }
+    assert len(names) == 6

@@ -9,6 +9,7 @@ from lyftdata.core.records import OperatorRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server import models
 from lyftdata.server.actor import Actor
+from lyftdata.server.hosts import check_host_of_browsers
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.wire import client_address
 
@@ -20,6 +21,7 @@ Self = Annotated[Actor, Depends(allowed("own_account"))]
 @router.post("/login", summary="Sign in")
 async def login(body: models.Login, request: Request, services: ServicesDep) -> models.SignedIn:
     """Exchange name and password for a session of twelve hours."""
+    check_host_of_browsers(request, services)
     signed_in = await services.operators.sign_in(
         body.username,
         Secret(body.password.get_secret_value()),

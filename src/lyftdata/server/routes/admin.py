@@ -28,6 +28,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         # The interactive pages load their scripts from elsewhere; the document itself is served.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.state.services = services

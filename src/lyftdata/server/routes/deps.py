@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.server.actor import Actor
+from lyftdata.server.hosts import check_host_of_browsers
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.services import Services
 from lyftdata.server.wire import bearer_token, client_address
@@ -23,7 +24,8 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 
 
 async def signed_in(request: Request, services: ServicesDep) -> Actor:
-    """Return the operator who asks; raises NotSignedInError."""
+    """Return the operator who asks; raises NotSignedInError, UnknownHostError."""
+    check_host_of_browsers(request, services)
     try:
         token = bearer_token(request)
     except MissingCredentialsError:

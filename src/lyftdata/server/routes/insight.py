@@ -76,12 +76,12 @@ async def verify_audit(
 
 @router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)
 async def export_audit(
-    _actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
     """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
-    return StreamingResponse(export(services, form), media_type=MEDIA_TYPES[form])
+    return StreamingResponse(export(services, form, actor), media_type=MEDIA_TYPES[form])
 
 
 @router.get("/server", tags=["server"], summary="Show the Server")

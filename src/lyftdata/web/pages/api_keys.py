@@ -19,13 +19,13 @@ GRACES = {"0s": "At once", "1h": "In an hour", "24h": "In a day", "7d": "In 7 da
 async def show_list(page: Page) -> Response:
     """Show every key that has the text in its name, a page at a time."""
     part = page.query("q").casefold()
-    found = [key for key in await queries.list_api_keys(page.services) if part in key.name.casefold()]
+    found = queries.find_api_keys(page.services, lambda record: part in record.name.casefold())
     pages = max(1, -(-len(found) // PER_PAGE))
     text = page.query("page")
     number = min(max(1, int(text)) if text.isascii() and text.isdigit() and len(text) <= 6 else 1, pages)  # noqa: PLR2004
     return page.render(
         "api_keys.html",
-        keys=found[(number - 1) * PER_PAGE : number * PER_PAGE],
+        keys=await queries.view_api_keys(page.services, found[(number - 1) * PER_PAGE : number * PER_PAGE]),
         total=len(found),
         number=number,
         pages=pages,

@@ -8,6 +8,8 @@ from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
 _MOST = 100
+# So many events are checked in a second; longer logs are when somebody asks for it.
+_VERIFIED_AT_ONCE = 20_000
 
 
 async def show(page: Page) -> Response:
@@ -22,13 +24,18 @@ async def show(page: Page) -> Response:
         subject=page.query("subject") or None,
     )
     return page.render(
-        "audit.html", found=found, is_followed=page.query("follow") == "yes" and before is None
+        "audit.html",
+        found=found,
+        is_followed=page.query("follow") == "yes" and before is None,
+        is_verified_at_once=page.services.store.audit_length <= _VERIFIED_AT_ONCE,
+        length=page.services.store.audit_length,
     )
 
 
 async def verified(page: Page) -> Response:
     """Check the whole chain, and say so."""
-    return page.render("_verified.html", report=await queries.verify_audit(page.services))
+    template = "_verified.html" if "hx-request" in page.request.headers else "verified.html"
+    return page.render(template, report=await queries.verify_audit(page.services))
 
 
 async def download(page: Page) -> Response:
@@ -36,4 +43,6 @@ async def download(page: Page) -> Response:
     form = ExportForm.CSV if page.query("format") == "csv" else ExportForm.JSONL
     name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(export(page.services, form), media_type=MEDIA_TYPES[form], headers=headers)
+    return StreamingResponse(
+        export(page.services, form, page.actor), media_type=MEDIA_TYPES[form], headers=headers
+    )

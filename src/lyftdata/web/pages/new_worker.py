@@ -8,16 +8,24 @@ from starlette.responses import Response
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server import queries
+from lyftdata.server.views import key_status
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import Snippet, snippets
 
-_OWN, _EXISTING = "own", "existing"
+_EXISTING = "existing"
+_MOST_KEYS = 100
 
 
 async def form(page: Page) -> Response:
     """Show the form."""
-    keys = [key for key in await queries.list_api_keys(page.services) if key.status == "live"]
-    return page.render("worker_new.html", keys=keys, worker_id=page.form.text("id") or page.query("id"))
+    now = page.services.clock()
+    shared = queries.find_api_keys(
+        page.services,
+        # A key of one Worker's own is not one to re-use.
+        lambda key: (key.for_all_workers or len(key.worker_ids) > 1) and key_status(key, now) == "live",
+    )
+    names = [generations[0].name for generations in shared[:_MOST_KEYS]]
+    return page.render("worker_new.html", key_names=names, worker_id=page.form.text("id") or page.query("id"))
 
 
 async def create(page: Page) -> Response:
@@ -52,8 +60,8 @@ async def waiting(page: Page) -> Response:
 
 
 async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
-    groups = await queries.list_refusals(page.services, limit=20, q=record.id)
-    refused = [g for g in groups if g.claimed_worker == record.id and g.last_at >= record.created_at]
+    groups = await queries.list_refusals(page.services, limit=5, claimed_worker=record.id)
+    refused = [group for group in groups if group.last_at >= record.created_at]
     session = page.services.sessions.find(record.id)
     since: datetime | None = None if session is None else session.since
     return {

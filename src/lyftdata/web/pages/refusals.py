@@ -35,6 +35,7 @@ class Mend(msgspec.Struct, frozen=True):
     label: str
     path: str
     at_once: bool = False
+    is_main: bool = False
 
 
 async def show_list(page: Page) -> Response:
@@ -82,13 +83,15 @@ def _by_changing(page: Page, refusal: models.Refusal) -> list[Mend]:
     if worker is None:
         is_an_id = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", refusal.claimed_worker)
         if refusal.code == "unknown_worker" and is_an_id:
-            return [Mend(f"Add Worker {refusal.claimed_worker}", f"/add-worker?id={refusal.claimed_worker}")]
+            path = f"/add-worker?id={refusal.claimed_worker}"
+            return [Mend(f"Add Worker {refusal.claimed_worker}…", path)]
         return []
-    if not worker.enabled:
-        return [Mend(f"Enable {worker.id}", f"/workers/{worker.id}/enable", at_once=True)]
+    if refusal.code == "worker_disabled" and refusal.proved:
+        return [Mend(f"Enable {worker.id}", f"/workers/{worker.id}/enable", at_once=True, is_main=True)]
     key = _KEY_IN_DETAIL.search(refusal.detail)
     if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
-        return [Mend(f"Allow key {key[1]} for {worker.id}", f"/api-keys/{key[1]}/allow?worker={worker.id}")]
+        # Nothing says that who sent the key is that Worker: whoever has a key can claim any ID.
+        return [Mend(f"Allow key {key[1]} for {worker.id}…", f"/api-keys/{key[1]}/allow?worker={worker.id}")]
     if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
-        return [Mend(f"Issue a key for {worker.id}", f"/issue-api-key?worker={worker.id}")]
+        return [Mend(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]
     return []

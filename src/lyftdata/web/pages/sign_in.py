@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.server.hosts import check_host
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.problems import status_of_error
 from lyftdata.server.services import Services
@@ -35,7 +36,8 @@ async def sign_in(request: Request) -> Response:
     services: Services = request.app.state.services
     form = EMPTY
     try:
-        check_origin(request)
+        check_host(request, services)
+        check_origin(request, services)
         form = await read_form(request)
         signed_in = await services.operators.sign_in(
             form.text("username"),

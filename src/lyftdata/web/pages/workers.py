@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.errors import InvalidInputError, NotFoundError
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Status, Strategy, WorkerRecord
 from lyftdata.server import models, queries
@@ -16,6 +16,7 @@ from lyftdata.web.page import Page
 PER_PAGE = 50
 _MOST_AT_ONCE = 200
 _TIMELINE = 40
+_MOST_KEYS = 20
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
 _STATUS_ORDER = {Status.ONLINE: 0, Status.OFFLINE: 1, Status.NEVER_CONNECTED: 2}
@@ -65,15 +66,13 @@ async def show_list(page: Page) -> Response:
 async def show(page: Page) -> Response:
     """Show one Worker: identity, where it came from, host, session, and what happened to it."""
     worker = await queries.get_worker(page.services, page.part("worker_id"))
-    keys = [
-        key
-        for key in await queries.list_api_keys(page.services)
-        if worker.id in key.worker_ids or key.name == worker.api_key
-    ]
+    keys = queries.find_api_keys(
+        page.services, lambda key: worker.id in key.worker_ids or key.name == worker.api_key
+    )
     return page.render(
         "worker.html",
         worker=worker,
-        keys=keys,
+        keys=await queries.view_api_keys(page.services, keys[:_MOST_KEYS]),
         sessions=await queries.worker_sessions(page.services, worker.id),
         ends=SESSION_ENDS,
         timeline=await _timeline(page, worker),
@@ -82,9 +81,13 @@ async def show(page: Page) -> Response:
 
 async def rename(page: Page) -> Response:
     """Set name and labels."""
-    worker_id = page.part("worker_id")
+    worker_id, form = page.part("worker_id"), page.form
+    # What was not touched is not sent: a page opened yesterday must not bring yesterday's labels back.
     await page.services.fleet.change(
-        worker_id, name=page.form.text("name"), labels=page.form.labels("labels"), actor=page.actor
+        worker_id,
+        name=form.text("name") if form.has_changed("name") else None,
+        labels=form.labels("labels") if form.has_changed("labels") else None,
+        actor=page.actor,
     )
     return page.redirect(f"/workers/{worker_id}", done="renamed")
 
@@ -147,26 +150,19 @@ async def bulk(page: Page) -> Response:
             labels=page.form.text("labels"),
             single=False,
         )
-    for worker_id in ids:
-        await _do(page, action, worker_id)
+    await _do(page, action, ids)
     return page.redirect("/workers", done="bulk")
 
 
-async def _do(page: Page, action: str, worker_id: str) -> None:
+async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> None:
     fleet, actor = page.services.fleet, page.actor
-    try:
-        match action:
-            case "disable" | "enable":
-                await fleet.change(worker_id, enabled=action == "enable", actor=actor)
-            case "delete":
-                await fleet.delete(worker_id, actor=actor)
-            case "label":
-                record = page.services.directory.find_worker(worker_id)
-                if record is not None:
-                    await fleet.change(worker_id, labels=record.labels | _wanted_labels(page), actor=actor)
-    except NotFoundError:
-        # Deleted by somebody else meanwhile: what was wanted for the others still holds.
-        return
+    match action:
+        case "disable" | "enable":
+            await fleet.change_many(worker_ids, enabled=action == "enable", actor=actor)
+        case "delete":
+            await fleet.delete_many(worker_ids, actor=actor)
+        case "label":
+            await fleet.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor)
 
 
 def _wanted_labels(page: Page) -> dict[str, str]:
@@ -210,11 +206,7 @@ def _number(text: str) -> int:
 async def _timeline(page: Page, worker: models.Worker) -> Sequence[Event]:
     """Join the audit log with the refusals, the latest first."""
     log = await queries.list_audit(page.services, limit=_TIMELINE, subject=f"worker:{worker.id}")
-    refused = [
-        group
-        for group in await queries.list_refusals(page.services, limit=_TIMELINE, q=worker.id)
-        if group.claimed_worker == worker.id
-    ]
+    refused = await queries.list_refusals(page.services, limit=_TIMELINE, claimed_worker=worker.id)
     events = [
         Event(
             entry.at,

@@ -1,0 +1,60 @@
+"""
+By which names browsers may reach this Server (DNS rebinding).
+
+A page of another site can have its own name point here, and is then the same site to a browser: it could guess
+passwords from the operator's own address. Such a request names that site in `Host`. An address cannot be pointed
+elsewhere, and programs that are no browsers are not led by pages: only names that a browser sends are looked at.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from lyftdata.core.errors import ForbiddenError
+from lyftdata.server.services import Services
+
+_BROWSERS_SAY = ("sec-fetch-site", "origin")
+
+
+class UnknownHostError(ForbiddenError):
+    """A browser asks for a name that is not this Server's."""
+
+    code = "unknown_host"
+
+
+def check_host(request: Request, services: Services) -> None:
+    """
+    Refuse a request for a name that is not ours.
+
+    Raises:
+        UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
+    """
+    host = _hostname(request.headers.get("host", ""))
+    ours = {"localhost", urlsplit(services.issuer).hostname, services.settings.bind_address.host.lower()}
+    if host not in ours and not _is_address(host):
+        raise UnknownHostError(
+            "This Server is not known by that name.",
+            hint=f"Open it at {services.issuer} (LYFTDATA_PUBLIC_URL).",
+        )
+
+
+def check_host_of_browsers(request: Request, services: Services) -> None:
+    """Do what `check_host` does if the request comes from a page in a browser; raises the same."""
+    if any(name in request.headers for name in _BROWSERS_SAY):
+        check_host(request, services)
+
+
+def _hostname(host: str) -> str:
+    """Return the name or address in a Host header, without port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
