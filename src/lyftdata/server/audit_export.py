@@ -5,7 +5,7 @@ import csv
 import functools
 import io
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 
 from lyftdata.core.errors import ConflictError
@@ -33,7 +33,7 @@ class ExportForm(StrEnum):
 MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/csv; charset=utf-8"}
 
 
-def export(services: Services, form: ExportForm, actor: Actor) -> AsyncIterator[bytes]:
+def export(services: Services, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
     """
     Return every event, the oldest first, in batches; it ends early when the operator's session does.
 
@@ -47,7 +47,7 @@ def export(services: Services, form: ExportForm, actor: Actor) -> AsyncIterator[
     return _export(services, form, actor)
 
 
-async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncIterator[bytes]:
+async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
     write = _as_csv if form is ExportForm.CSV else _as_jsonl
     services.exports.append(actor.operator)
     try:

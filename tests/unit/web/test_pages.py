@@ -10,6 +10,10 @@ from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser, the
 from tests.unit.web.test_gate import GETS, fill, name_of, state_of
 
+from lyftdata.core.records import Role
+from lyftdata.server.actor import Actor
+from lyftdata.server.audit_export import ExportForm, export
+
 HOSTILE = "<script>alert('x')</script>"
 
 
@@ -561,12 +565,9 @@ async def test_refusals_are_shown_before_they_are_written(server, browser, press
 
 async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, browser):
     """Each keeps a part of the log in memory for as long as its reader takes."""
-    from lyftdata.server.actor import Actor
-    from lyftdata.server.audit_export import ExportForm, export
-
     admin = await server.sign_in(password="x" + PASSWORD)
     session = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"][0]
-    actor = Actor(operator="admin", role="admin", session_id=session["id"], address="192.0.2.1")
+    actor = Actor(operator="admin", role=Role.ADMIN, session_id=session["id"], address="192.0.2.1")
     running = [export(server.services, ExportForm.CSV, actor) for _ in range(2)]
     for one in running:
         await anext(one)
