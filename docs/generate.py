@@ -146,6 +146,9 @@ _WIRE = """\
 | `GET /.well-known/jwks.json` | RFC 7517 | the keys that sign worker tokens, the next one among them |
 | `POST /oauth2/token` | RFC 6749 §4.4, RFC 7523, RFC 9068 | a worker token for a Worker's credential |
 | `POST /oauth2/register` | RFC 7591 | Auto-Enrollment |
+| `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, gives it another key, removes it |
+| `POST /oauth2/introspect` | RFC 7662 | what a token is worth right now: to the resource it is for, or to its Worker |
+| `POST /oauth2/revoke` | RFC 7009 | a Worker takes one of its tokens back |
 | `POST /api/worker/session` | ours: a long poll | how a Worker is *connected*: presence in, directives out |
 | `GET /auth/verify` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
@@ -164,12 +167,35 @@ most 5 minutes long; each `jti` once).
 The token is a JWT of type `at+jwt` with `iss`, `sub` and `client_id` (the Worker ID), `aud`, `jti`, `iat`, `exp`, `worker_name`,
 `auth_strategy`, `labels` and `cred` (which credential it was minted from; opaque to others).
 
+### A token for another service
+
+With `resource=AUDIENCE` (RFC 8707) the token is for the service that an operator has defined as a *resource* (`lyftdata resources add`), with
+`scope` as far as that resource has it: what is asked for of it, or all. For anything else: `invalid_target`, `invalid_scope`. Such a token opens
+nothing here.
+
+### A token that is bound to a key (DPoP, RFC 9449)
+
+A token request with a `DPoP` header gets a token of `token_type` `DPoP`, bound by `cnf.jkt` to the key of the proof. The proof must carry a nonce: the
+first answer is `use_dpop_nonce` with one in `DPoP-Nonce`. Shown at `/auth/verify` and at the session, such a token needs `Authorization: DPoP …`
+and a proof for that very request (`ath`, `htm`, `htu`; at most 60 seconds old; each once). Behind a proxy that request is what
+`X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri` say.
+
+### Introspection and revocation
+
+Both take `token` and authenticate their caller like the token endpoint does. A resource authenticates with its name as `client_id` and its key
+(`lyftdata resources issue-key`) as `client_secret`, and reads about tokens whose `aud` it is; a Worker about its own. Everybody else reads
+`{"active": false}`. Revoking says 200 whatever the token was; more than twenty in a row have to wait.
+
 ### Registration
 
 `POST /oauth2/register` with `client_name`, `jwks` (one public key), optionally `labels`, and as bearer token either a proof or the raw
 enrollment key. A proof is a JWS with `"alg":"HS256"` and `"typ":"lyftdata-enrollment-proof+jwt"` over `aud` (the issuer), `name`, `jkt`
 (RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later), under the key
 HKDF-SHA256(enrollment key, info `lyftdata enrollment proof v1`, 32 bytes).
+
+A client that sends the raw key is given a `registration_access_token` and a `registration_client_uri` (RFC 7592): with it, or with one of its own worker
+tokens, it reads its entry, gives it another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`), or removes it. Name and
+labels cannot be changed so.
 
 ### Errors
 

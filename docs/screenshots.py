@@ -34,6 +34,8 @@ PAGES = {
     "api-key-issue": ("Issuing an API key", "/issue-api-key"),
     "api-key-rotate": ("Rotating an API key", "/api-keys/press-keys/rotate"),
     "api-key-revoke": ("Revoking an API key", "/api-keys/press-keys/revoke"),
+    "resources": ("Resources", "/resources"),
+    "resource": ("A resource", "/resources/broker"),
     "refusals": ("Refusals", "/refusals"),
     "refusal": ("A refusal", "/refusals/{reference}"),
     "audit": ("Audit", "/audit?action=worker.enrolled"),

@@ -26,7 +26,7 @@ from starlette.routing import Mount, Route
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.protocol import BoundedHttpProtocol
-from lyftdata.server.routes import discovery, health, oauth, session, verify
+from lyftdata.server.routes import discovery, health, oauth, register, session, token_checks, verify
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
@@ -54,7 +54,10 @@ def create_app(services: Services) -> Starlette:
     app = Starlette(
         routes=[
             Route("/oauth2/token", oauth.token, methods=["POST"]),
-            Route("/oauth2/register", oauth.register, methods=["POST"]),
+            Route("/oauth2/register", register.register, methods=["POST"]),
+            Route("/oauth2/register/{worker_id}", register.manage, methods=["GET", "PUT", "DELETE"]),
+            Route("/oauth2/introspect", token_checks.introspect, methods=["POST"]),
+            Route("/oauth2/revoke", token_checks.revoke, methods=["POST"]),
             Route("/api/worker/session", session.session, methods=["POST"]),
             Route("/auth/verify", verify.verify, methods=["GET"]),
             Route("/.well-known/oauth-authorization-server", discovery.authorization_server),

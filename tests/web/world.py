@@ -171,6 +171,8 @@ class _Past:
 
     async def up_to(self, now: datetime) -> None:
         """What happened since: one was taken over, one disabled, keys rotated and revoked, strangers refused."""
+        broker = {"name": "broker", "audience": "https://broker.example.com", "scopes": ["read", "write"]}
+        await self._post("resources", broker | {"labels": ["zone=eu-1"]})
         self._server.clock.forward(days=3)
         await self._enroll("scaler-3", ENROLLMENT_KEY)
         self._admin = await self._server.sign_in(password=PASSWORD)

@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "password": ("lyftdata.cli.login:password", "Change your password."),
     "workers": ("lyftdata.cli.workers:workers", "Add, list, disable and delete Workers."),
     "api-key": ("lyftdata.cli.api_key:api_key", "Issue, list, rotate and revoke API keys."),
+    "resources": ("lyftdata.cli.resources:resources", "Define services for which Workers may get tokens."),
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
     "refusals": ("lyftdata.cli.refusals:refusals", "See who was turned down, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),

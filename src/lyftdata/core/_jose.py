@@ -30,9 +30,13 @@ class JwsError(Exception):
     """Not a token we accept; the text is for operators."""
 
 
-def split_unverified(unverified: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_unverified(unverified: str, *, carries_key: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     Read header and claims of a compact JWS, without checking the signature.
+
+    Args:
+        unverified: As received.
+        carries_key: Whether it brings its own public key (`jwk`), as a DPoP proof does: then, and only then, it may.
 
     Raises:
         JwsError: Too long, not three canonical base64url parts, not JSON objects, or a forbidden header.
@@ -45,9 +49,10 @@ def split_unverified(unverified: str) -> tuple[dict[str, Any], dict[str, Any]]:
     decoded = [_decode(part) for part in parts]
     header, claims = _object(decoded[0]), _object(decoded[1])
     # Other types than text would surprise whoever compares them later: here they are simply no token.
-    if not all(isinstance(value, str) for value in header.values()):
+    expected = {"jwk"} if carries_key else set()
+    if not all(isinstance(value, str) for name, value in header.items() if name not in expected):
         raise JwsError("Its header holds something that is no string.")
-    forbidden = _FORBIDDEN_HEADERS & header.keys()
+    forbidden = (_FORBIDDEN_HEADERS - expected) & header.keys()
     if forbidden:
         raise JwsError(f"Its header holds {min(forbidden)}.")
     return header, claims

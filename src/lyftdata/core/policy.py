@@ -18,6 +18,8 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "workers.write": _ADMINS,
     "api_keys.read": _EVERY_OPERATOR,
     "api_keys.write": _ADMINS,
+    "resources.read": _EVERY_OPERATOR,
+    "resources.write": _ADMINS,
     "enrollment.read": _EVERY_OPERATOR,
     "refusals.read": _EVERY_OPERATOR,
     "audit.read": _EVERY_OPERATOR,

@@ -43,7 +43,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     `epoch` grows whenever tokens given out before must stop working although the entry stays (disable,
     supersede); a token carries the epoch it was minted under. `public_jwk` is canonical JSON of the public
     identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
-    strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with.
+    strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with. `registration_digest` is
+    the SHA-256 digest of the token by which a client of another make manages its own entry (RFC 7592).
     """
 
     id: str
@@ -59,6 +60,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_with: str | None = None
     enrolled_from: str | None = None
     superseded_by: str | None = None
+    registration_digest: bytes | None = None
 
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +123,29 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+class ResourceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A service for which Workers may get tokens.
+
+    `audience` is its name in `aud`; a Worker chosen by ID, name or label gets `scopes` there. `labels` are selectors:
+    `key` or `key=value`. Names and labels reach Workers that enrolled themselves only with `include_enrolled`. With its
+    key (public id and SHA-256 digest of the secret part) the service asks about tokens.
+    """
+
+    name: str
+    audience: str
+    scopes: list[str] = []
+    for_all_workers: bool = False
+    include_enrolled: bool = False
+    worker_ids: list[str] = []
+    worker_names: list[str] = []
+    labels: list[str] = []
+    created_at: datetime
+    created_by: str
+    key_public_id: str | None = None
+    key_digest: bytes | None = None
 
 
 class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):

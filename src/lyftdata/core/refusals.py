@@ -306,6 +306,25 @@ class InvalidRegistrationError(ProvedError):
     mend = "Correct what the detail names."
 
 
+class ResourceNotGrantedError(ProvedError):
+    """The Worker is who it says, and may have no token for what it asked for."""
+
+    code = "resource_not_granted"
+    meaning = "The Worker asked for a token for a service that it may have none for."
+    mend = "Choose the Worker in the resource (`lyftdata resources set NAME --worker ID`), or correct what the Worker asks for."
+    # Not final: the Worker itself is welcome.
+    final = False
+
+
+class ScopeNotGrantedError(ProvedError):
+    """The Worker is who it says, and asked for more than the resource has."""
+
+    code = "scope_not_granted"
+    meaning = "The Worker asked for a scope that the service's resource does not have."
+    mend = "Add the scope to the resource (`lyftdata resources set NAME --scope SCOPE`), or correct what the Worker asks for."
+    final = False
+
+
 # --- told by directive to a connected Worker ------------------------------------------------------------
 
 

@@ -24,12 +24,13 @@ from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
 _ES256 = ec.ECDSA(SHA256())
 
 
-class TokenClaims(msgspec.Struct, frozen=True):
+class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     What a worker token says (RFC 9068, section 2.2).
 
     `cred` names the credential and the epoch of the Worker entry it was minted under: what must still stand
-    for the token to be good.
+    for the token to be good. `scope` is what it may do at its audience, space-separated; `cnf` binds it to a key
+    (RFC 9449, section 6.1).
     """
 
     iss: str
@@ -43,6 +44,13 @@ class TokenClaims(msgspec.Struct, frozen=True):
     auth_strategy: str
     labels: dict[str, str]
     cred: str
+    scope: str = ""
+    cnf: dict[str, str] | None = None
+
+    @property
+    def bound_to(self) -> str | None:
+        """Return the thumbprint of the key without which the token is worth nothing, if there is one."""
+        return None if self.cnf is None else self.cnf.get("jkt", "")
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -87,6 +95,8 @@ def mint_worker_token(
     now: datetime,
     ttl_s: int,
     jti: str,
+    scope: str = "",
+    bound_to: str | None = None,
 ) -> str:
     """
     Sign a token for a Worker that has just proved who it is.
@@ -100,6 +110,8 @@ def mint_worker_token(
         now: Aware UTC time.
         ttl_s: Life in seconds.
         jti: Unpredictable, new each time.
+        scope: What it may do there, space-separated.
+        bound_to: RFC 7638 thumbprint of the key it is bound to, if any.
     """
     issued = int(now.timestamp())
     claims = TokenClaims(
@@ -114,6 +126,8 @@ def mint_worker_token(
         auth_strategy=worker.strategy.value,
         labels=worker.labels,
         cred=credential,
+        scope=scope,
+        cnf=None if bound_to is None else {"jkt": bound_to},
     )
     message = _header(signer.algorithm, signer.kid) + _base64url(_encoder.encode(claims))
     return (message + b"." + _base64url(_signature(signer, message))).decode()
@@ -124,19 +138,20 @@ def verify_worker_token(
     *,
     keys: Mapping[str, VerificationKey],
     issuer: str,
-    audience: str,
+    audience: str | None,
     now: datetime,
 ) -> TokenClaims:
     """
-    Check a worker's bearer token and return the claims it proves.
+    Check a worker's token and return the claims it proves.
 
-    Whether the Worker was revoked since is not asked here: the caller asks the directory.
+    Whether the Worker was revoked since, and whether who sent it holds the key it is bound to, is not asked here: the
+    caller does.
 
     Args:
         unverified_token: Compact JWS as received, at most 4096 characters.
         keys: Verification keys by `kid`; a retired key stays until its last token has died.
         issuer: The one `iss` accepted, compared exactly.
-        audience: The one `aud` accepted, compared exactly.
+        audience: The one `aud` accepted, compared exactly; None where the caller compares it.
         now: Aware UTC time.
 
     Raises:
@@ -156,7 +171,8 @@ def verify_worker_token(
         claims = _decode_claims(unverified_token)
     except JwsError as error:
         raise WrongTokenError(str(error)) from error
-    if claims.iss != issuer or audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
+    audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+    if claims.iss != issuer or (audience is not None and audience not in audiences):
         raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)
     if claims.sub != claims.client_id:
         raise WrongTokenError("sub and client_id differ.", claimed_worker=claims.sub)

@@ -14,20 +14,25 @@ Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an a
 Nothing here waits: no database, no slow hash. Whoever calls records the refusal and the use.
 """
 
+import hmac
 from datetime import datetime
 
 import msgspec
 
 from lyftdata.core.api_keys import parse_api_key, verify_api_key
 from lyftdata.core.assertions import verify_assertion
-from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
+    ResourceNotGrantedError,
+    ScopeNotGrantedError,
     SupersededError,
     TokenRevokedError,
     UnknownWorkerError,
     WorkerDisabledError,
+    WrongApiKeyError,
     WrongStrategyError,
 )
+from lyftdata.core.resources import granted_scopes, is_granted
 from lyftdata.core.secret import Secret
 from lyftdata.core.tokens import Credential, format_credential, mint_worker_token, parse_credential
 from lyftdata.server.clock import Clock, RandomBytes, random_id
@@ -42,6 +47,13 @@ class Admitted(msgspec.Struct, frozen=True):
     worker: WorkerRecord
     credential: str
     api_key: ApiKeyRecord | None = None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """For whom a token is, and what it may do there, space-separated."""
+
+    audience: str
+    scope: str
 
 
 class Admission:
@@ -122,17 +134,66 @@ class Admission:
         check_entry(worker)
         return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch))
 
-    def mint(self, admitted: Admitted) -> str:
-        """Sign a worker token (RFC 9068) for a Worker that was just admitted."""
+    def admit_resource(self, name: str, unverified_key: Secret) -> ResourceRecord | None:
+        """
+        Check a resource's name and key (RFC 7662, section 2.1).
+
+        Returns:
+            None if the key is none of a resource: it may be a Worker's.
+
+        Raises:
+            RefusedError: Malformed, or a resource's public id with another secret or name.
+        """
+        presented = parse_api_key(unverified_key.reveal())
+        record = self._directory.find_resource_by_key(presented.public_id)
+        if record is None:
+            return None
+        is_right = hmac.compare_digest(presented.digest, record.key_digest or b"")
+        if not is_right or record.name != name:
+            raise WrongApiKeyError(f"Resource '{record.name}'.", claimed_worker=name)
+        return record
+
+    def grant(self, worker: WorkerRecord, *, resource: str, scope: str) -> Grant:
+        """
+        Say for whom a token is, and what it may do there (RFC 8707, section 2; RFC 6749, section 3.3).
+
+        Args:
+            worker: Who has just proved who it is.
+            resource: The parameter `resource`; empty means this Server.
+            scope: The parameter `scope`.
+
+        Raises:
+            ResourceNotGrantedError: No such resource, or not for this Worker; the two read the same.
+            ScopeNotGrantedError: It has no such scope.
+        """
+        if resource.rstrip("/") in {"", self._issuer}:
+            if scope:
+                raise ScopeNotGrantedError(claimed_worker=worker.id)
+            return Grant(self._issuer, "")
+        record = self._directory.find_resource(audience=resource)
+        if record is None or not is_granted(record, worker):
+            detail = (
+                "There is no such resource." if record is None else f"Resource '{record.name}' is not for it."
+            )
+            raise ResourceNotGrantedError(f"{detail} Asked for: {resource[:256]}", claimed_worker=worker.id)
+        scopes = granted_scopes(record, scope)
+        if scopes is None:
+            raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
+        return Grant(record.audience, " ".join(scopes))
+
+    def mint(self, admitted: Admitted, grant: Grant, *, bound_to: str | None = None) -> str:
+        """Sign a worker token (RFC 9068) for a Worker that was just admitted, bound to its DPoP key if it has shown one."""
         return mint_worker_token(
             signer=self._signing_keys.signer,
             issuer=self._issuer,
-            audience=self._issuer,
+            audience=grant.audience,
             worker=admitted.worker,
             credential=admitted.credential,
             now=self._clock(),
             ttl_s=self._token_ttl_s,
             jti=random_id(self._random_bytes),
+            scope=grant.scope,
+            bound_to=bound_to,
         )
 
 

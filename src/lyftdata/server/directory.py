@@ -7,20 +7,29 @@ is changed in the event loop right after the commit that changed the truth and b
 answered, so whoever was told "revoked" can rely on it. It is never aged out.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
-from lyftdata.core.records import ApiKeyRecord, WorkerRecord
-from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
+from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
+from lyftdata.store.changes import ApiKeyChanged, Change, ResourceChanged, TokenRevoked, WorkerChanged
 
 
 class Directory:
-    """Worker entries by ID and identity key, API keys by public id; read from any thread, changed in one."""
+    """Worker entries by ID and identity key, API keys by public id, resources; read from any thread, changed in one."""
 
-    def __init__(self, workers: Iterable[WorkerRecord], api_keys: Iterable[ApiKeyRecord]) -> None:
+    def __init__(
+        self,
+        workers: Iterable[WorkerRecord],
+        api_keys: Iterable[ApiKeyRecord],
+        resources: Iterable[ResourceRecord] = (),
+        revoked_tokens: Mapping[str, datetime] | None = None,
+    ) -> None:
         self._workers: dict[str, WorkerRecord] = {}
         self._identity_keys: dict[str, PublicIdentityKey] = {}
         self._api_keys = {key.public_id: key for key in api_keys}
+        self._resources = {resource.name: resource for resource in resources}
+        self._revoked_tokens = dict(revoked_tokens or {})
         self._enrolled_with: dict[str, int] = {}
         for worker in workers:
             self._replace_worker(worker.id, worker)
@@ -41,6 +50,27 @@ class Directory:
     def find_api_key(self, public_id: str) -> ApiKeyRecord | None:
         """Return the API key with this public id, or None."""
         return self._api_keys.get(public_id)
+
+    def resources(self) -> Iterator[ResourceRecord]:
+        """Iterate over every resource."""
+        return iter(self._resources.values())
+
+    def find_resource(self, *, audience: str) -> ResourceRecord | None:
+        """Return the resource with this audience, or None."""
+        return next((r for r in self._resources.values() if r.audience == audience), None)
+
+    def find_resource_by_key(self, public_id: str) -> ResourceRecord | None:
+        """Return the resource whose key has this public id, or None."""
+        return next((r for r in self._resources.values() if r.key_public_id == public_id), None)
+
+    def is_token_revoked(self, jti: str) -> bool:
+        """Return whether this very token was taken back."""
+        return jti in self._revoked_tokens
+
+    def forget_ended_tokens(self, now: datetime) -> None:
+        """Drop what was taken back and would have ended by now."""
+        for jti in [jti for jti, expires_at in self._revoked_tokens.items() if expires_at <= now]:
+            del self._revoked_tokens[jti]
 
     def workers(self) -> Iterator[WorkerRecord]:
         """Iterate over every Worker entry."""
@@ -68,6 +98,12 @@ class Directory:
                     self._api_keys.pop(public_id, None)
                 case ApiKeyChanged(public_id=public_id, record=ApiKeyRecord() as record):
                     self._api_keys[public_id] = record
+                case ResourceChanged(name=name, record=None):
+                    self._resources.pop(name, None)
+                case ResourceChanged(name=name, record=ResourceRecord() as record):
+                    self._resources[name] = record
+                case TokenRevoked(jti=jti, expires_at=expires_at):
+                    self._revoked_tokens[jti] = expires_at
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
         before = self._workers.pop(worker_id, None)

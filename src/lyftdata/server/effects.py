@@ -29,7 +29,7 @@ from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
 
 _log = get_logger(__name__)
 
-_RENEW = Directive(kind="renew", reason="Name, labels or the end of the API key have changed.")
+_RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
 class Effects:
@@ -74,6 +74,9 @@ class Effects:
                 self._worker_changed(worker_id, before[worker_id])
             case ApiKeyChanged(public_id=public_id):
                 self._key_changed(public_id)
+            case _:
+                # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
+                pass
 
     def presence_changed(self, worker_id: str) -> None:
         """Tell listeners that a Worker came online or went offline."""
@@ -144,4 +147,4 @@ def stop_directive(refused: RefusedError, reference: str) -> Directive:
 
 
 def _says_other(before: WorkerRecord, now: WorkerRecord) -> bool:
-    return before.name != now.name or before.labels != now.labels
+    return (before.name, before.labels, before.thumbprint) != (now.name, now.labels, now.thumbprint)

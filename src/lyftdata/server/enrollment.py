@@ -125,10 +125,7 @@ class Enrollment:
             ProofNotForKeyError: The proof was made for another name or key.
         """
         try:
-            name = parse_worker_name(_text(metadata, "client_name"))
-            labels = parse_labels(_labels(metadata))
-            public_key = parse_public_jwk(_only_key(metadata))
-            _check_metadata(metadata)
+            name, labels, public_key = parse_metadata(metadata)
         except InvalidInputError as error:
             claimed = str(metadata.get("client_name", ""))
             raise InvalidRegistrationError(
@@ -260,6 +257,20 @@ def first_epoch(now: datetime) -> int:
     bring tokens of its predecessor back to life.
     """
     return int(now.timestamp() * 1000)
+
+
+def parse_metadata(metadata: Mapping[str, object]) -> tuple[str, Labels, PublicIdentityKey]:
+    """
+    Read client metadata (RFC 7591, section 2): name, labels and the one public key.
+
+    Raises:
+        InvalidInputError: One breaks a rule, or what we would have to ignore was asked for.
+    """
+    name = parse_worker_name(_text(metadata, "client_name"))
+    labels = parse_labels(_labels(metadata))
+    public_key = parse_public_jwk(_only_key(metadata))
+    _check_metadata(metadata)
+    return name, labels, public_key
 
 
 def _is_for(proof: VerifiedProof, *, name: str, public_key: PublicIdentityKey) -> bool:

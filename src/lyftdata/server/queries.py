@@ -22,6 +22,7 @@ from lyftdata.server.views import (
     audit_view,
     refusal_group_view,
     refusal_view,
+    resource_view,
     status_of,
     worker_session_view,
     worker_view,
@@ -154,6 +155,20 @@ async def view_api_keys(services: Services, groups: Sequence[Sequence[ApiKeyReco
     used = await services.store.read(lambda conn: api_keys.last_used(conn, ids))
     online = services.sessions.online_by_key()
     return [api_key_view(services, list(group), used, online) for group in groups]
+
+
+def list_resources(services: Services) -> list[models.Resource]:
+    """Return every resource, by name."""
+    found = sorted(services.directory.resources(), key=lambda record: record.name)
+    return [resource_view(services, record) for record in found]
+
+
+def get_resource(services: Services, name: str) -> models.Resource:
+    """Return one resource; raises NotFoundError."""
+    record = next((r for r in services.directory.resources() if r.name == name), None)
+    if record is None:
+        raise NotFoundError("resource", name)
+    return resource_view(services, record)
 
 
 async def list_refusals(

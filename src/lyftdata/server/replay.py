@@ -28,17 +28,22 @@ class SpentAssertions:
             AssertionReplayedError: It was used before.
             RateLimitedError: The Worker holds more unexpired assertions than any honest one would.
         """
-        mine = self._spent.setdefault(worker_id, {})
-        if len(mine) > _TIDY_ABOVE:
-            for jti in [jti for jti, until_s in mine.items() if until_s <= now_s]:
-                del mine[jti]
-        if assertion.jti in mine:
-            raise AssertionReplayedError(f"jti {assertion.jti}", claimed_worker=worker_id)
-        if len(mine) >= _MOST_A_WORKER:
-            raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
         # The memory outlives the assertion by the leeway: one accepted in its last seconds could otherwise
         # be used again once its record had gone.
-        mine[assertion.jti] = assertion.expires_at.timestamp() + leeway_s
+        until_s = assertion.expires_at.timestamp() + leeway_s
+        self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
+
+    def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> None:
+        """Use up what one signer has signed, until then; raises as `spend`."""
+        mine = self._spent.setdefault(worker_id, {})
+        if len(mine) > _TIDY_ABOVE:
+            for ended in [ended for ended, end_s in mine.items() if end_s <= now_s]:
+                del mine[ended]
+        if jti in mine:
+            raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)
+        if len(mine) >= _MOST_A_WORKER:
+            raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
+        mine[jti] = until_s
 
     def forget_idle(self, now_s: float) -> None:
         """Drop Workers whose assertions have all died; called now and then, never on the token path."""

@@ -21,6 +21,7 @@ from lyftdata.server.admission import Admission
 from lyftdata.server.api_keys import ApiKeys
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.directory import Directory
+from lyftdata.server.dpop import Dpop
 from lyftdata.server.effects import Effects
 from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
@@ -30,6 +31,8 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.server.operators import Operators
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
+from lyftdata.server.registrations import Registrations
+from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
 from lyftdata.server.session_log import SessionLog
 from lyftdata.server.sessions import Sessions
@@ -37,7 +40,7 @@ from lyftdata.server.settings import ServerSettings
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
-from lyftdata.store import Store, api_keys, proofs, traces, workers
+from lyftdata.store import Store, WriteTx, api_keys, proofs, resources, revoked_tokens, traces, workers
 from lyftdata.store.changes import Change
 
 _log = get_logger(__name__)
@@ -68,6 +71,9 @@ class Services(msgspec.Struct, kw_only=True):
     samples: SampleLog
     fleet: Fleet
     api_keys: ApiKeys
+    resources: Resources
+    registrations: Registrations
+    dpop: Dpop
     operators: Operators
     pages: FailureLimiter
     """How many pages each operator has asked for lately."""
@@ -138,6 +144,8 @@ async def _assemble(
     directory = Directory(
         await store.read(lambda conn: list(workers.all_workers(conn))),
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
+        await store.read(lambda conn: list(resources.all_resources(conn))),
+        await store.read(lambda conn: revoked_tokens.living(conn, clock())),
     )
     sessions = Sessions(now=clock)
     session_log = SessionLog(store=store, clock=clock)
@@ -202,6 +210,11 @@ async def _assemble(
         samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
+        registrations=Registrations(
+            store=store, directory=directory, clock=clock, random_bytes=random_source
+        ),
+        dpop=Dpop(key=derive_key(secret_key, purpose="dpop nonce"), clock=clock),
+        resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
         operators=operators,
         pages=FailureLimiter(burst=200, refill_per_s=10),
         exports=[],
@@ -283,8 +296,15 @@ async def tidy(services: Services) -> None:
     """Rotate signing keys when due, drop what has died."""
     now = services.clock()
     services.admission.spent.forget_idle(now.timestamp())
+    services.dpop.spent.forget_idle(now.timestamp())
     note_presence(services)
-    await services.store.write(lambda tx: proofs.prune(tx, now))
+    services.directory.forget_ended_tokens(now)
+
+    def prune(tx: WriteTx) -> None:
+        proofs.prune(tx, now)
+        revoked_tokens.prune(tx, now)
+
+    await services.store.write(prune)
     await services.signing_keys.refresh()
 
 

@@ -11,7 +11,7 @@ import hashlib
 import msgspec
 
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import TokenExpiredError
+from lyftdata.core.refusals import TokenExpiredError, TokenRevokedError, WrongTokenError
 from lyftdata.core.tokens import TokenClaims, verify_worker_token
 from lyftdata.server.admission import check_still_good
 from lyftdata.server.clock import Clock
@@ -38,14 +38,35 @@ class TokenVerifier:
         self._clock = clock
         self._remembered: dict[bytes, TokenClaims] = {}
 
-    def verify(self, unverified_token: str) -> VerifiedWorker:
+    def verify(self, unverified_token: str, *, bound_to: str | None = None) -> VerifiedWorker:
         """
-        Check a bearer token and what it was minted from.
+        Check a token for this Server, and what it was minted from.
+
+        Args:
+            unverified_token: As received.
+            bound_to: Thumbprint of the key whose possession the caller has proved; None where a bare bearer token came.
 
         Raises:
-            WrongTokenError: Not a worker token of this Server.
+            WrongTokenError: Not a worker token of this Server, not for it, or bound to another key than was proved.
             TokenExpiredError: `now >= exp`.
-            TokenRevokedError: The Worker or its credential is no longer good.
+            TokenRevokedError: The Worker or its credential is no longer good, or this very token was taken back.
+        """
+        verified = self.verify_for_anybody(unverified_token)
+        claims = verified.claims
+        if claims.aud != self._issuer:
+            raise WrongTokenError("It is for another service.", claimed_worker=claims.sub)
+        if claims.bound_to != bound_to:
+            raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
+        return verified
+
+    def verify_for_anybody(self, unverified_token: str) -> VerifiedWorker:
+        """
+        Check a token of this Server for whatever audience.
+
+        Who it is for, and whether its bearer holds the key it is bound to, is not asked here: the caller does.
+
+        Raises:
+            WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
         """
         now = self._clock()
         # Remembered by digest: a dump of this memory holds no token that could be used.
@@ -57,6 +78,8 @@ class TokenVerifier:
             del self._remembered[digest]
             raise TokenExpiredError(claimed_worker=claims.sub)
         worker = check_still_good(self._directory, claims.sub, claims.cred, now=now)
+        if self._directory.is_token_revoked(claims.jti):
+            raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)
 
     def _check_signature(self, unverified_token: str, digest: bytes) -> TokenClaims:
@@ -64,7 +87,7 @@ class TokenVerifier:
             unverified_token,
             keys=self._signing_keys.verification_keys,
             issuer=self._issuer,
-            audience=self._issuer,
+            audience=None,
             now=self._clock(),
         )
         if len(self._remembered) >= _MOST_REMEMBERED:

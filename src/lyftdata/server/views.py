@@ -8,12 +8,14 @@ from lyftdata.core.records import (
     ChainedAuditEvent,
     RefusalAttempt,
     RefusalGroup,
+    ResourceRecord,
     Status,
     WorkerRecord,
     WorkerSessionRecord,
     WorkerTraces,
 )
 from lyftdata.core.refusals import cause_of
+from lyftdata.core.resources import is_granted
 from lyftdata.server import models
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import Session, find_used_key
@@ -114,6 +116,24 @@ def key_status(record: ApiKeyRecord, now: datetime) -> models.KeyStatus:
     if record.revoked_at is not None:
         return "revoked"
     return "expired" if record.expires_at is not None and now >= record.expires_at else "live"
+
+
+def resource_view(services: Services, record: ResourceRecord) -> models.Resource:
+    """Show a resource, with how many Workers it is for."""
+    return models.Resource(
+        name=record.name,
+        audience=record.audience,
+        scopes=record.scopes,
+        for_all_workers=record.for_all_workers,
+        include_enrolled=record.include_enrolled,
+        worker_ids=record.worker_ids,
+        worker_names=record.worker_names,
+        labels=record.labels,
+        workers=sum(is_granted(record, worker) for worker in services.directory.workers()),
+        has_key=record.key_public_id is not None,
+        created_at=record.created_at,
+        created_by=record.created_by,
+    )
 
 
 def enrollment_view(services: Services) -> models.EnrollmentStatus:

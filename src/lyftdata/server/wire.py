@@ -44,9 +44,10 @@ def json_response(value: object, *, status: int = 200, headers: Mapping[str, str
     return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json")
 
 
-def oauth_error_response(error: OAuthError) -> Response:
+def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) -> Response:
     """Return a protocol error as the RFCs have it."""
-    return json_response({"error": error.error, "error_description": error.message}, status=error.status)
+    body = {"error": error.error, "error_description": error.message}
+    return json_response(body, status=error.status, headers={**NO_STORE, **headers})
 
 
 def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:

@@ -1,8 +1,10 @@
 """What a commit changed, for whoever keeps a copy in memory."""
 
+from datetime import datetime
+
 import msgspec
 
-from lyftdata.core.records import ApiKeyRecord, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
 
 
 class WorkerChanged(msgspec.Struct, frozen=True):
@@ -19,4 +21,18 @@ class ApiKeyChanged(msgspec.Struct, frozen=True):
     record: ApiKeyRecord | None
 
 
-Change = WorkerChanged | ApiKeyChanged
+class ResourceChanged(msgspec.Struct, frozen=True):
+    """A resource is now this, or gone."""
+
+    name: str
+    record: ResourceRecord | None
+
+
+class TokenRevoked(msgspec.Struct, frozen=True):
+    """A worker token was taken back before its end."""
+
+    jti: str
+    expires_at: datetime
+
+
+Change = WorkerChanged | ApiKeyChanged | ResourceChanged | TokenRevoked

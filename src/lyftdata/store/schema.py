@@ -76,6 +76,7 @@ workers = Table(
     Column("enrolled_with", String(32)),
     Column("enrolled_from", String(64)),
     Column("superseded_by", String(64)),
+    Column("registration_digest", LargeBinary(32)),
     Index(None, "name"),
 )
 
@@ -123,6 +124,31 @@ api_key_workers = Table(
     Column("public_id", String(16), ForeignKey("api_keys.public_id", ondelete="CASCADE"), primary_key=True),
     Column("worker_id", String(64), primary_key=True),
     Index(None, "worker_id"),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("audience", String(256), nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("for_all_workers", Boolean, nullable=False),
+    Column("include_enrolled", Boolean, nullable=False),
+    Column("worker_ids", JSON, nullable=False),
+    Column("worker_names", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("key_public_id", String(16), unique=True),
+    Column("key_digest", LargeBinary(32)),
+)
+
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("jti", String(64), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
 )
 
 spent_proofs = Table(

@@ -32,6 +32,14 @@ class Form:
         """Return every value of a field that may come several times."""
         return [value.strip() for value in self._fields.get(name, []) if value.strip()]
 
+    def words(self, name: str) -> list[str]:
+        """Return a field's words, separated by spaces, commas or line ends."""
+        return self.text(name).replace(",", " ").split()
+
+    def lines(self, name: str) -> list[str]:
+        """Return a field's lines that hold something."""
+        return [line.strip() for line in self.text(name).splitlines() if line.strip()]
+
     def is_on(self, name: str) -> bool:
         """Return whether a box was ticked."""
         return bool(self._fields.get(name))

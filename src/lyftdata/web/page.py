@@ -75,6 +75,7 @@ DONE = {
     "renamed": "Saved.",
     "deleted": "Deleted.",
     "bulk": "Done.",
+    "resource": "Saved. Tokens given from now on follow it.",
     "revoked": "The key is revoked; whoever used it was cut off.",
     "allowed": "Allowed. A Worker that was refused for it may be started again.",
     "password": "Your password was changed. Your other sessions were ended.",

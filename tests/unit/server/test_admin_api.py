@@ -21,12 +21,16 @@ BODIES = {
     ("POST", "/api/api-keys"): {"name": "some-key"},
     ("POST", "/api/api-keys/{name}/rotate"): {},
     ("POST", "/api/api-keys/{name}/allow"): {"worker_ids": ["w"]},
+    ("POST", "/api/resources"): {"name": "broker", "audience": "https://broker.example"},
+    ("PATCH", "/api/resources/{name}"): {"scopes": []},
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
     ("PATCH", "/api/operators/{name}"): {"role": "admin"},
 }
 FOR_ADMINS = set(BODIES) | {
     ("DELETE", "/api/workers/{worker_id}"),
     ("POST", "/api/api-keys/{name}/revoke"),
+    ("DELETE", "/api/resources/{name}"),
+    ("POST", "/api/resources/{name}/key"),
     ("DELETE", "/api/operators/{name}"),
 }
 
@@ -71,6 +75,7 @@ async def test_a_viewer_sees_all(server, admin, press):
         "audit",
         "audit/verify",
         "attention",
+        "resources",
         "history",
         "operators",
         "server",

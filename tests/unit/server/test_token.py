@@ -251,8 +251,6 @@ async def test_other_addresses_are_not_limited(server):
         ({"grant_type": ""}, "invalid_request"),
         ({"grant_type": "authorization_code"}, "unsupported_grant_type"),
         ({"grant_type": "password", "username": "admin", "password": "x"}, "unsupported_grant_type"),
-        (GRANT | {"scope": "everything"}, "invalid_scope"),
-        (GRANT | {"resource": "https://other.example"}, "invalid_target"),
         (GRANT | {"client_id": "a", "client_secret": "b", "client_assertion": "c"}, "invalid_request"),
         (GRANT | {"client_assertion": "a.b.c"}, "invalid_request"),
         (GRANT | {"client_assertion": "a.b.c", "client_assertion_type": "other"}, "invalid_request"),

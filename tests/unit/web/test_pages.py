@@ -577,3 +577,23 @@ async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, 
     assert [rows async for rows in running[0]] == []
     await running[1].aclose()
     assert server.services.exports == []
+
+
+async def test_a_resource_is_defined_changed_and_deleted(server, browser, press):
+    """Its Workers get tokens for it from then on; its key is shown once."""
+    form = {"name": "broker", "audience": "https://broker.example", "scopes": "read, write"}
+    made = await browser.post("/add-resource", **form, labels="gpu zone=eu-1")
+    assert made.headers["location"] == "/resources/broker?done=resource"
+    asked = {"resource": "https://broker.example", "scope": "write"}
+    assert (await server.token_by_key(*press, **asked)).status_code == 400
+    await browser.post("/workers/press-01", name="press-01", labels="gpu")
+    assert (await server.token_by_key(*press, **asked)).status_code == 200
+    await browser.post("/resources/broker", **form, worker_names="other\nthe press")
+    assert (await server.token_by_key(*press, **asked)).status_code == 400
+    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", await browser.post("/resources/broker/key"))
+    page = await browser.get("/resources/broker")
+    assert (key[20:] not in page.text, "the press" in page.text) == (True, True)
+    again = await browser.post("/resources/broker", **(form | {"audience": "no url"}))
+    assert (again.status_code, "must be an absolute URI" in text_of(again)) == (422, True)
+    assert (await browser.post("/resources/broker/delete")).headers["location"] == "/resources?done=deleted"
+    assert (await browser.get("/resources/broker")).status_code == 404

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 import lyftdata
 from lyftdata.server import models, problems
 from lyftdata.server.body_limit import BodyLimit
-from lyftdata.server.routes import account, api_keys, insight, operators, workers
+from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.services import Services
 
 _PROBLEM = {
@@ -34,6 +34,6 @@ def admin_app(services: Services | None = None) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit)
     problems.install(app)
-    for module in (account, workers, api_keys, insight, operators):
+    for module in (account, workers, api_keys, resources, insight, operators):
         app.include_router(module.router)
     return app

@@ -3,11 +3,15 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.server.services import Services
 from lyftdata.server.wire import json_response
 
 # Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
 _KEEP = {"Cache-Control": "public, max-age=300"}
+
+
+_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 def metadata(issuer: str) -> dict[str, object]:
@@ -19,12 +23,15 @@ def metadata(issuer: str) -> dict[str, object]:
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": [
-            "client_secret_basic",
-            "client_secret_post",
-            "private_key_jwt",
-        ],
-        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "Ed25519", "EdDSA"],
+        "token_endpoint_auth_methods_supported": _METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "introspection_endpoint": f"{issuer}/oauth2/introspect",
+        "introspection_endpoint_auth_methods_supported": _METHODS,
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "revocation_endpoint": f"{issuer}/oauth2/revoke",
+        "revocation_endpoint_auth_methods_supported": _METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
     }
 
 

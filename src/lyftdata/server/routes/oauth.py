@@ -1,102 +1,95 @@
-"""`POST /oauth2/token` and `POST /oauth2/register`."""
+"""`POST /oauth2/token`: a Worker's credential for a worker token (RFC 6749, section 4.4)."""
+
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.assertions import unsafe_peek_client_id
-from lyftdata.core.refusals import MissingCredentialsError, NameInUseError, RefusedError
-from lyftdata.core.secret import Secret
+from lyftdata.core.refusals import RefusedError, ResourceNotGrantedError, ScopeNotGrantedError
 from lyftdata.server.admission import Admitted
+from lyftdata.server.client_auth import admit_worker, read_credential
+from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.refusal_log import Answer
 from lyftdata.server.services import Services
 from lyftdata.server.wire import (
+    NO_STORE,
     OAuthError,
     basic_credentials,
-    bearer_token,
     client_address,
     json_response,
     oauth_error_response,
     read_form,
-    read_json,
     refusal_response,
 )
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+# RFC 8707, section 2, and RFC 6749, section 5.2: what a Worker that has proved its key reads of these.
+_ERRORS: Mapping[type[RefusedError], str] = {
+    ResourceNotGrantedError: "invalid_target",
+    ScopeNotGrantedError: "invalid_scope",
+}
 
 
 async def token(request: Request) -> Response:
-    """Exchange a Worker's credential for a worker token (RFC 6749, section 4.4)."""
+    """Exchange a Worker's credential for a worker token, bound to its key if it proves one (RFC 9449)."""
     services: Services = request.app.state.services
-    address = client_address(request.scope)
     try:
         basic = basic_credentials(request)
         form = await read_form(request)
-        _check_grant(form, issuer=services.issuer)
-    except OAuthError as error:
-        return oauth_error_response(error)
-    try:
-        admitted = _admit(services, basic, form)
+        _check_grant_type(form)
+        presented = read_credential(basic, form)
+        admitted = admit_worker(services.admission, presented)
+        grant = services.admission.grant(
+            admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
+        )
+        bound_to = _check_dpop(request, services)
+    except DpopNonceError as error:
+        return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        refused.claimed_worker = refused.claimed_worker or _claimed(basic, form)
-        answer = services.refusals.record(refused, address=address)
-        return refusal_response(
-            answer, error="invalid_client", status=401, proved_error="unauthorized_client", proved_status=400
-        )
-    signed = services.admission.mint(admitted)
+        answer = services.refusals.record(refused, address=client_address(request.scope))
+        return refused_client(answer)
+    signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     _note(services, admitted)
-    return json_response(
-        {"access_token": signed, "token_type": "Bearer", "expires_in": services.settings.worker_token_ttl_s}
+    body = {
+        "access_token": signed,
+        "token_type": "Bearer" if bound_to is None else "DPoP",
+        "expires_in": services.settings.worker_token_ttl_s,
+    }
+    headers = NO_STORE if bound_to is None else {**NO_STORE, "DPoP-Nonce": services.dpop.nonce()}
+    return json_response(body | ({"scope": grant.scope} if grant.scope else {}), headers=headers)
+
+
+def refused_client(answer: Answer) -> Response:
+    """Return what a client may know of a refusal at an endpoint at which it authenticates itself."""
+    return refusal_response(
+        answer,
+        error="invalid_client",
+        status=401,
+        proved_error=_ERRORS.get(type(answer.refused), "unauthorized_client"),
+        proved_status=400,
     )
 
 
-def _check_grant(form: dict[str, str], *, issuer: str) -> None:
+def _check_grant_type(form: Mapping[str, str]) -> None:
     grant_type = form.get("grant_type")
     if not grant_type:
         raise OAuthError("invalid_request", "grant_type is missing.")
     if grant_type != "client_credentials":
         raise OAuthError("unsupported_grant_type", "grant_type must be client_credentials.")
-    if form.get("scope"):
-        raise OAuthError("invalid_scope", "This Server grants no scopes.")
-    # RFC 8707: a token for someone else is not given in the place of one for this Server.
-    if form.get("resource", issuer).rstrip("/") != issuer:
-        raise OAuthError("invalid_target", "This Server gives tokens for itself only.")
 
 
-def _admit(services: Services, basic: tuple[str, str] | None, form: dict[str, str]) -> Admitted:
-    """Find the one way in which the client authenticates (RFC 6749, section 2.3: not more than one)."""
-    client_id, secret, assertion = (
-        form.get("client_id"),
-        form.get("client_secret"),
-        form.get("client_assertion"),
-    )
-    if (basic is not None) + (secret is not None) + (assertion is not None) > 1:
-        raise OAuthError("invalid_request", "Use one way to authenticate, not several.")
-    if basic is not None:
-        if client_id not in {None, basic[0]}:
-            raise OAuthError("invalid_request", "client_id is not that of the Authorization header.")
-        return services.admission.admit_api_key(basic[0], Secret(basic[1]))
-    if secret is not None and client_id is not None:
-        return services.admission.admit_api_key(client_id, Secret(secret))
-    if assertion is not None:
-        return _admit_assertion(services, client_id, form.get("client_assertion_type"), assertion)
-    raise MissingCredentialsError
-
-
-def _admit_assertion(services: Services, client_id: str | None, kind: str | None, assertion: str) -> Admitted:
-    if kind != ASSERTION_TYPE:
-        raise OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}.")
-    # Only to find the entry whose key then checks it; a lie here fails that check.
-    claimed = unsafe_peek_client_id(assertion) or ""
-    if client_id not in {None, claimed}:
-        raise OAuthError("invalid_request", "client_id is not that of the assertion.")
-    return services.admission.admit_assertion(claimed, assertion)
-
-
-def _claimed(basic: tuple[str, str] | None, form: dict[str, str]) -> str:
-    if basic is not None:
-        return basic[0]
-    return form.get("client_id") or unsafe_peek_client_id(form.get("client_assertion", "")) or ""
+def _check_dpop(request: Request, services: Services) -> str | None:
+    """Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none."""
+    proofs = request.headers.getlist("dpop")
+    if not proofs:
+        return None
+    if len(proofs) > 1:
+        raise OAuthError("invalid_dpop_proof", "One proof is enough.")
+    url = f"{services.issuer}/oauth2/token"
+    proof = services.dpop.check(proofs[0], method="POST", url=url, needs_nonce=True)
+    services.dpop.spend(proof)
+    return proof.thumbprint
 
 
 def _note(services: Services, admitted: Admitted) -> None:
@@ -104,39 +97,3 @@ def _note(services: Services, admitted: Admitted) -> None:
     services.metrics.token_signed(admitted.worker.strategy)
     if admitted.api_key is not None:
         services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=services.clock())
-
-
-async def register(request: Request) -> Response:
-    """Enroll a Worker (RFC 7591, section 3)."""
-    services: Services = request.app.state.services
-    address = client_address(request.scope)
-    fingerprint = ""
-    try:
-        fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
-        registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
-        worker, created = await services.enrollment.enroll(registration, address=address)
-    except OAuthError as error:
-        return oauth_error_response(error)
-    except RefusedError as refused:
-        answer = services.refusals.record(refused, address=address, proved_by=fingerprint)
-        return refusal_response(
-            answer,
-            error="invalid_token",
-            status=401,
-            proved_error="invalid_client_metadata",
-            proved_status=409 if isinstance(refused, NameInUseError) else 400,
-        )
-    if created:
-        services.metrics.enrolled()
-    return json_response(
-        {
-            "client_id": worker.id,
-            "client_id_issued_at": int(worker.created_at.timestamp()),
-            "client_name": worker.name,
-            "jwks": {"keys": [registration.public_key.as_dict()]},
-            "token_endpoint_auth_method": "private_key_jwt",
-            "grant_types": ["client_credentials"],
-            "labels": worker.labels,
-        },
-        status=201,
-    )

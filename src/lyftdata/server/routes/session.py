@@ -11,12 +11,12 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import clean_text, parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
+from lyftdata.server.routes.bearer import verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import (
     OAuthError,
-    bearer_token,
     client_address,
     json_response,
     oauth_error_response,
@@ -49,7 +49,7 @@ async def session(request: Request) -> Response:
         # The body first: between the question who it is and the place in the sessions nothing may be awaited,
         # or a Worker disabled in that moment would be connected all the same.
         body = await read_body(request)
-        verified = services.verifier.verify(bearer_token(request))
+        verified = verified_worker(request, services)
         poll = _decode(body)
         if poll.sign_off:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)

@@ -7,16 +7,18 @@ from starlette.responses import Response
 
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import RefusedError
+from lyftdata.server.routes.bearer import verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import NO_STORE, bearer_token, client_address, refusal_response
+from lyftdata.server.wire import NO_STORE, client_address, refusal_response
 
 
 async def verify(request: Request) -> Response:
     """Answer 204 and who the Worker is, or 401."""
     services: Services = request.app.state.services
     try:
-        verified = services.verifier.verify(bearer_token(request))
+        method, url = _original(request, services)
+        verified = verified_worker(request, services, method=method, url=url)
     except RefusedError as refused:
         # The caller is a proxy that asks for many: failures are counted, but not against its address.
         answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
@@ -24,6 +26,22 @@ async def verify(request: Request) -> Response:
             answer, error="invalid_token", status=401, proved_error="invalid_token", proved_status=401
         )
     return Response(status_code=204, headers=identity_headers(verified))
+
+
+def _original(request: Request, services: Services) -> tuple[str, str]:
+    """
+    Return the method and the URL of the request that a proxy asks about: a proof of possession is for that one.
+
+    As Traefik's and Caddy's forward_auth say it by themselves, and nginx as it is told. Whoever makes these up without
+    a proxy fools nobody but himself.
+    """
+    headers = request.headers
+    method = headers.get("x-forwarded-method", request.method)
+    if "x-forwarded-uri" not in headers:
+        return method, f"{services.issuer}{request.url.path}"
+    scheme = headers.get("x-forwarded-proto", request.url.scheme)
+    host = headers.get("x-forwarded-host", headers.get("host", ""))
+    return method, f"{scheme}://{host}{headers['x-forwarded-uri']}"
 
 
 def identity_headers(verified: VerifiedWorker) -> dict[str, str]:

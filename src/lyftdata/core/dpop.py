@@ -1,0 +1,103 @@
+"""
+Proofs of possession (DPoP, RFC 9449): a token that is bound to a key is useless to whoever steals the token alone.
+
+The client signs, for each request, a proof with a key of its own: which method, which address, when, and for which
+token. The proof carries the public key; the token carries its thumbprint (`cnf.jkt`, section 6).
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lyftdata.core._jose import JwsError, int_claim, split_unverified, text_claim, verify_signature
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.identity_keys import parse_public_jwk
+
+ALGORITHMS = ("ES256", "Ed25519", "EdDSA")
+MAX_AGE_S = 60
+_LEEWAY_S = 5
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class DpopProofError(Exception):
+    """Not a proof for this request; the text may be told to its sender, who is the one to mend it."""
+
+
+class DpopProof(msgspec.Struct, frozen=True):
+    """
+    A proof whose signature and claims were checked.
+
+    Whether its `jti` was used before, and whether `nonce` is one of ours, is not asked here: the caller does.
+    """
+
+    thumbprint: str
+    jti: str
+    nonce: str | None
+    expires_at: datetime
+
+
+def verify_dpop_proof(
+    unverified: str, *, method: str, url: str, now: datetime, access_token: str | None = None
+) -> DpopProof:
+    """
+    Check a proof as RFC 9449, section 4.3, numbers it.
+
+    Args:
+        unverified: The header `DPoP` as received.
+        method: The request's method.
+        url: The request's absolute URL; query and fragment do not count.
+        now: Aware UTC time.
+        access_token: The token that the request carries, if it does.
+
+    Raises:
+        DpopProofError: With what is wrong.
+    """
+    try:
+        # 2 and 7: one well-formed JWT, signed by the public key that it carries.
+        header, claims = split_unverified(unverified, carries_key=True)
+        # 4 and 5: of this type, with an asymmetric algorithm of ours.
+        if str(header.get("typ")).lower() != "dpop+jwt":
+            raise JwsError("Its typ is not dpop+jwt.")
+        algorithm = header.get("alg")
+        key = parse_public_jwk(header["jwk"] if isinstance(header.get("jwk"), dict) else {})
+        if algorithm not in ALGORITHMS or algorithm not in key.algorithms:
+            raise JwsError("Its alg is not that of its key, or not supported.")
+        verify_signature(unverified, key=key.key, algorithms=[algorithm])
+        # 8 and 9: for this request.
+        if text_claim(claims, "htm") != method:
+            raise JwsError("Its htm is not the method of this request.")
+        if _without_query(text_claim(claims, "htu", max_length=2_048)) != _without_query(url):
+            raise JwsError("Its htu is not the address of this request.")
+        # 11: made just now.
+        issued_s = int_claim(claims, "iat")
+        if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + _LEEWAY_S:
+            raise JwsError("Its iat is not of now: the clocks disagree, or it is old.")
+        # 12: for this token.
+        if access_token is not None and text_claim(claims, "ath") != _digest(access_token):
+            raise JwsError("Its ath is not the digest of this token.")
+        nonce = text_claim(claims, "nonce") if "nonce" in claims else None
+        jti = text_claim(claims, "jti", max_length=128)
+    except InvalidInputError as error:
+        raise DpopProofError(f"Its jwk {error.message}.") from error
+    except JwsError as error:
+        raise DpopProofError(str(error)) from error
+    expires_at = datetime.fromtimestamp(issued_s, UTC) + timedelta(seconds=MAX_AGE_S)
+    return DpopProof(key.thumbprint, jti, nonce, expires_at)
+
+
+def _without_query(url: str) -> tuple[str, str, int | None, str]:
+    """Return what of a URL counts, in the form in which two spellings of one are equal (RFC 3986, section 6.2.3)."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise JwsError("Its htu is no URL.") from error
+    return parts.scheme.lower(), (parts.hostname or "").lower(), port, parts.path or "/"
+
+
+def _digest(access_token: str) -> str:
+    digest = hashlib.sha256(access_token.encode("ascii", "replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,95 @@
+"""
+Resources: services other than this Server for which Workers may get tokens (RFC 8707), and what those may do there.
+
+Nobody may have a token for anything unless an operator has said so. A Worker's labels and name are its own word if it
+enrolled itself, so selecting by them does not reach enrolled Workers unless that, too, was said outright.
+"""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import ResourceRecord, Strategy, WorkerRecord
+
+MAX_SCOPES = 32
+MAX_SELECTORS = 1_000
+_MAX_AUDIENCE = 256
+_MAX_SCOPE = 64
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,49}")
+# RFC 6749, section 3.3: printable ASCII without the space, the quote and the backslash.
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[\x21\x24\x26-\x3B\x3D\x3F-\x5B\x5D\x5F\x61-\x7A\x7E%]+", re.IGNORECASE)
+
+
+def parse_resource_name(text: str) -> str:
+    """Read a resource's name: 2 to 50 letters, digits, `-` and `_`, starting with a letter or digit."""
+    if not _NAME.fullmatch(text):
+        raise InvalidInputError(
+            "name", "must be 2 to 50 ASCII letters, digits, '-' or '_', starting with a letter or digit"
+        )
+    return text
+
+
+def parse_audience(text: str, *, issuer: str) -> str:
+    """
+    Read what a resource is called in `aud`: an absolute URI without a fragment (RFC 8707, section 2).
+
+    A plain word is taken too, since brokers are configured with one. This Server itself is none: its tokens are given
+    without asking for a resource.
+    """
+    audience = text.strip()
+    is_uri = bool(_URI.fullmatch(audience)) and not urlsplit(audience).fragment
+    if len(audience) > _MAX_AUDIENCE or not (is_uri or _NAME.fullmatch(audience)):
+        raise InvalidInputError(
+            "audience", f"must be an absolute URI without a fragment, at most {_MAX_AUDIENCE} characters"
+        )
+    if audience.rstrip("/") == issuer:
+        raise InvalidInputError("audience", "must not be this Server itself")
+    return audience
+
+
+def parse_scopes(texts: Sequence[str]) -> list[str]:
+    """Read scopes: at most 32, each 1 to 64 printable ASCII characters without space, quote and backslash."""
+    if len(texts) > MAX_SCOPES:
+        raise InvalidInputError("scopes", f"must be at most {MAX_SCOPES}")
+    for text in texts:
+        if len(text) > _MAX_SCOPE or not _SCOPE.fullmatch(text):
+            raise InvalidInputError(
+                "scopes", f"must be 1 to {_MAX_SCOPE} printable ASCII characters without spaces"
+            )
+    return sorted(set(texts))
+
+
+def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
+    """Return whether a Worker may have tokens for a resource."""
+    if worker.id in resource.worker_ids:
+        return True
+    if worker.strategy is Strategy.AUTO_ENROLLMENT and not resource.include_enrolled:
+        return False
+    if resource.for_all_workers or worker.name in resource.worker_names:
+        return True
+    return any(_has_label(worker, label) for label in resource.labels)
+
+
+def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None:
+    """
+    Return the scopes of a token: those asked for, or all there are if none was (RFC 6749, section 3.3).
+
+    Args:
+        resource: What the token is for.
+        requested: The parameter `scope` as received.
+
+    Returns:
+        None if something was asked for that the resource does not have.
+    """
+    wanted = requested.split()
+    if not wanted:
+        return list(resource.scopes)
+    return sorted(set(wanted)) if set(wanted) <= set(resource.scopes) else None
+
+
+def _has_label(worker: WorkerRecord, selector: str) -> bool:
+    key, separator, value = selector.partition("=")
+    return worker.labels.get(key) == value if separator else key in worker.labels

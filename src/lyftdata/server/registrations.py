@@ -1,0 +1,182 @@
+"""
+What a Worker does to its own entry (RFC 7592) and to its own tokens (RFC 7009).
+
+A client that enrolled with the raw secret is given a registration access token; it is kept as a digest. A Worker's own
+worker token serves as well. Neither can do more than this: read the entry, give it another key, remove it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.identity_keys import PublicIdentityKey
+from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
+from lyftdata.core.refusals import WrongTokenError
+from lyftdata.core.secret import Secret
+from lyftdata.core.tokens import TokenClaims
+from lyftdata.server.admission import check_entry
+from lyftdata.server.clock import Clock, RandomBytes, random_id
+from lyftdata.server.directory import Directory
+from lyftdata.server.enrollment import parse_metadata
+from lyftdata.store import Store, WriteTx, revoked_tokens, workers
+
+_PREFIX = "lyftdata_registration_"
+_NO_TOKEN = bytes(32)
+
+
+class Registrations:
+    """Lets Workers manage themselves."""
+
+    def __init__(
+        self, *, store: Store, directory: Directory, clock: Clock, random_bytes: RandomBytes
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._random_bytes = random_bytes
+        # Each is a durable write with its event in the log: no Worker has reason for many.
+        self._limiter = FailureLimiter(burst=20, refill_per_s=1 / 10)
+
+    async def issue_token(self, worker: WorkerRecord) -> Secret:
+        """Make a registration access token; the one before ends."""
+        token, digest = self._make_token()
+
+        def op(tx: WriteTx) -> None:
+            current = workers.get_worker(tx.conn, worker.id)
+            workers.replace_worker(tx, msgspec.structs.replace(current, registration_digest=digest))
+
+        await self._store.write(op)
+        return token
+
+    def check_token(self, worker_id: str, unverified_token: Secret) -> WorkerRecord:
+        """
+        Return the entry that a registration access token is for.
+
+        Raises:
+            WrongTokenError: No such Worker, or another token.
+            WorkerDisabledError, SupersededError: The token is right, the Worker may not.
+        """
+        record = self._directory.find_worker(worker_id)
+        kept = _NO_TOKEN if record is None else record.registration_digest or _NO_TOKEN
+        is_right = hmac.compare_digest(_digest(unverified_token), kept)
+        if record is None or not is_right:
+            raise WrongTokenError(
+                "It is not the Worker's registration access token.", claimed_worker=worker_id
+            )
+        check_entry(record)
+        return record
+
+    def check_is(self, worker: WorkerRecord, worker_id: str) -> WorkerRecord:
+        """
+        Return the entry if it is the one asked for, and one that enrolled itself.
+
+        Raises:
+            WrongTokenError: Another's, or one that an operator made and manages.
+        """
+        if worker.id != worker_id or worker.strategy is not Strategy.AUTO_ENROLLMENT:
+            raise WrongTokenError(
+                "It is no token of a Worker that enrolled under this ID.", claimed_worker=worker.id
+            )
+        return worker
+
+    async def rotate_key(
+        self, worker: WorkerRecord, metadata: Mapping[str, object], *, address: str
+    ) -> tuple[WorkerRecord, Secret | None]:
+        """
+        Give a Worker's entry another identity key (RFC 7592, section 2.2).
+
+        Its name and labels stay as they are: they may be others' to decide by now.
+
+        Returns:
+            The entry, and a new registration access token if it had one.
+
+        Raises:
+            InvalidInputError: The metadata break a rule, or would change what may not be changed.
+            ConflictError: `identity_key_taken`.
+        """
+        key = _checked(worker, metadata)
+        token, digest = self._make_token() if worker.registration_digest else (None, None)
+
+        def op(tx: WriteTx) -> WorkerRecord:
+            current = workers.get_worker(tx.conn, worker.id)
+            holder = workers.find_by_thumbprint(tx.conn, key.thumbprint)
+            if holder is not None and holder.id != worker.id:
+                raise ConflictError("identity_key_taken", "Another Worker has this key.")
+            changed = msgspec.structs.replace(
+                current,
+                public_jwk=key.canonical_jwk,
+                thumbprint=key.thumbprint,
+                registration_digest=digest,
+            )
+            workers.replace_worker(tx, changed)
+            if changed.thumbprint != current.thumbprint:
+                details = {"from": str(current.thumbprint), "to": key.thumbprint}
+                tx.audit(self._event("worker.key_rotated", worker, address, details))
+            return changed
+
+        return await self._store.write(op), token
+
+    async def retire(self, worker: WorkerRecord, *, address: str) -> None:
+        """Remove a Worker's entry at its own wish (RFC 7592, section 2.3)."""
+
+        def op(tx: WriteTx) -> None:
+            workers.delete_worker(tx, worker.id)
+            tx.audit(self._event("worker.retired", worker, address, {"name": worker.name}))
+
+        await self._store.write(op)
+
+    async def revoke_token(self, worker: WorkerRecord, claims: TokenClaims, *, address: str) -> int | None:
+        """
+        Take one token back before its end; durable when this returns.
+
+        Returns:
+            None, or the seconds to wait because the Worker revokes without end.
+        """
+        if self._directory.is_token_revoked(claims.jti):
+            return None
+        wait_s = self._limiter.record_failure(worker.id, self._clock().timestamp())
+        if wait_s is not None:
+            return max(1, round(wait_s))
+        expires_at = datetime.fromtimestamp(claims.exp, UTC)
+
+        def op(tx: WriteTx) -> None:
+            revoked_tokens.revoke_token(tx, claims.jti, expires_at=expires_at)
+            tx.audit(self._event("token.revoked", worker, address, {"jti": claims.jti}))
+
+        await self._store.write(op)
+        return None
+
+    def _make_token(self) -> tuple[Secret, bytes]:
+        token = Secret(_PREFIX + random_id(self._random_bytes) + random_id(self._random_bytes))
+        return token, _digest(token)
+
+    def _event(self, action: str, worker: WorkerRecord, address: str, details: dict[str, str]) -> AuditEvent:
+        return AuditEvent(
+            at=self._clock(),
+            actor=f"worker:{worker.id}",
+            action=action,
+            subject=f"worker:{worker.id}",
+            address=address,
+            details=details,
+        )
+
+
+def _checked(worker: WorkerRecord, metadata: Mapping[str, object]) -> PublicIdentityKey:
+    """Return the new key, if nothing else would change."""
+    if metadata.get("client_id") != worker.id:
+        raise InvalidInputError("client_id", "must be the Worker's own ID")
+    name, labels, key = parse_metadata(metadata)
+    if name != worker.name:
+        raise InvalidInputError("client_name", "cannot be changed by the Worker itself")
+    if "labels" in metadata and labels != worker.labels:
+        raise InvalidInputError("labels", "cannot be changed by the Worker itself")
+    return key
+
+
+def _digest(token: Secret) -> bytes:
+    return hashlib.sha256(token.reveal().encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,163 @@
+"""
+What operators do with resources, the services for which Workers may get tokens.
+
+Each use case is one transaction with its audit event in it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
+from lyftdata.core.records import ResourceRecord
+from lyftdata.core.resources import MAX_SELECTORS, parse_audience, parse_resource_name, parse_scopes
+from lyftdata.core.secret import Secret
+from lyftdata.server.actor import Actor
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx, resources
+
+
+class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a resource; what is None stays."""
+
+    audience: str | None = None
+    scopes: Sequence[str] | None = None
+    for_all_workers: bool | None = None
+    include_enrolled: bool | None = None
+    worker_ids: Sequence[str] | None = None
+    worker_names: Sequence[str] | None = None
+    labels: Sequence[str] | None = None
+
+
+class Resources:
+    """Adds, changes and deletes resources, and makes the keys with which they ask about tokens."""
+
+    def __init__(self, *, store: Store, issuer: str, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def add(self, name: str, change: ResourceChange, *, actor: Actor) -> ResourceRecord:
+        """
+        Define a resource; unless Workers are chosen it is for nobody.
+
+        Raises:
+            InvalidInputError: Name, audience, a scope or a selector breaks its rule.
+            ConflictError: `resource_name_taken`, `resource_audience_taken`.
+        """
+        if change.audience is None:
+            raise InvalidInputError("audience", "must be given")
+        empty = ResourceRecord(
+            name=parse_resource_name(name),
+            audience="",
+            created_at=self._clock(),
+            created_by=f"operator:{actor.operator}",
+        )
+        record = self._changed(empty, change)
+
+        def op(tx: WriteTx) -> ResourceRecord:
+            resources.insert_resource(tx, record)
+            tx.audit(
+                actor.did("resource.created", _subject(name), at=record.created_at, details=_details(record))
+            )
+            return record
+
+        return await self._store.write(op)
+
+    async def change(self, name: str, change: ResourceChange, *, actor: Actor) -> ResourceRecord:
+        """Change a resource; raises as `add`, and NotFoundError."""
+
+        def op(tx: WriteTx) -> ResourceRecord:
+            before = resources.get_resource(tx.conn, name)
+            record = self._changed(before, change)
+            if record != before:
+                resources.replace_resource(tx, record)
+                tx.audit(
+                    actor.did("resource.changed", _subject(name), at=self._clock(), details=_details(record))
+                )
+            return record
+
+        return await self._store.write(op)
+
+    async def delete(self, name: str, *, actor: Actor) -> None:
+        """Remove a resource: no more tokens for it are given; raises NotFoundError."""
+
+        def op(tx: WriteTx) -> None:
+            record = resources.delete_resource(tx, name)
+            details = {"audience": record.audience}
+            tx.audit(actor.did("resource.deleted", _subject(name), at=self._clock(), details=details))
+
+        await self._store.write(op)
+
+    async def issue_key(self, name: str, *, actor: Actor) -> Secret:
+        """
+        Make the key with which the service asks about tokens (RFC 7662); the one before ends at once.
+
+        Returns:
+            The key, to show once.
+        """
+        key = generate_api_key(self._random_bytes)
+
+        def op(tx: WriteTx) -> None:
+            before = resources.get_resource(tx.conn, name)
+            resources.replace_resource(
+                tx, msgspec.structs.replace(before, key_public_id=key.public_id, key_digest=key.digest)
+            )
+            details = {"public_id": key.public_id}
+            tx.audit(actor.did("resource.key_issued", _subject(name), at=self._clock(), details=details))
+
+        await self._store.write(op)
+        return key.text
+
+    def _changed(self, before: ResourceRecord, change: ResourceChange) -> ResourceRecord:
+        given = {
+            "audience": None
+            if change.audience is None
+            else parse_audience(change.audience, issuer=self._issuer),
+            "scopes": None if change.scopes is None else parse_scopes(change.scopes),
+            "for_all_workers": change.for_all_workers,
+            "include_enrolled": change.include_enrolled,
+            "worker_ids": _parsed(change.worker_ids, "worker_ids", parse_worker_id),
+            "worker_names": _parsed(change.worker_names, "worker_names", parse_worker_name),
+            "labels": _parsed(change.labels, "labels", _label_selector),
+        }
+        return msgspec.structs.replace(
+            before, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+def _parsed(texts: Sequence[str] | None, field: str, parse: Callable[[str], str]) -> list[str] | None:
+    if texts is None:
+        return None
+    if len(texts) > MAX_SELECTORS:
+        raise InvalidInputError(field, f"must be at most {MAX_SELECTORS}")
+    return sorted({parse(text) for text in texts})
+
+
+def _label_selector(text: str) -> str:
+    labels = parse_label_text(text)
+    if len(labels) != 1:
+        raise InvalidInputError("labels", "must be labels such as gpu or zone=eu-1, one each")
+    return text.strip()
+
+
+def _details(record: ResourceRecord) -> dict[str, str]:
+    chosen = [
+        *record.worker_ids,
+        *(f"name {n}" for n in record.worker_names),
+        *(f"label {s}" for s in record.labels),
+    ]
+    workers = "all" if record.for_all_workers else ",".join(chosen)[:500]
+    return {
+        "audience": record.audience,
+        "scopes": " ".join(record.scopes)[:500],
+        "workers": workers or "nobody",
+        "enrolled": "yes" if record.include_enrolled else "no",
+    }
+
+
+def _subject(name: str) -> str:
+    return f"resource:{name}"

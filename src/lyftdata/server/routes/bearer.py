@@ -1,0 +1,44 @@
+"""Who stands behind the token of a request: a bearer token, or one bound to a key with a proof of it (RFC 9449)."""
+
+from starlette.requests import Request
+
+from lyftdata.core.refusals import MissingCredentialsError, WrongTokenError
+from lyftdata.server.services import Services
+from lyftdata.server.verification import VerifiedWorker
+from lyftdata.server.wire import OAuthError, bearer_token
+
+
+def verified_worker(
+    request: Request, services: Services, *, method: str | None = None, url: str | None = None
+) -> VerifiedWorker:
+    """
+    Return the Worker whose token a request carries.
+
+    Args:
+        request: Carries the token in its Authorization header.
+        services: The Server's parts.
+        method: The method that a proof must be for; the request's own unless given.
+        url: The address that a proof must be for; the request's own unless given.
+
+    Raises:
+        RefusedError: No token, or one that is not good.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "dpop":
+        return services.verifier.verify(bearer_token(request))
+    proofs = request.headers.getlist("dpop")
+    token = token.strip()
+    if not token or len(proofs) != 1 or len(request.headers.getlist("authorization")) != 1:
+        raise MissingCredentialsError
+    try:
+        proof = services.dpop.check(
+            proofs[0],
+            method=method or request.method,
+            url=url or f"{services.issuer}{request.url.path}",
+            access_token=token,
+        )
+        verified = services.verifier.verify(token, bound_to=proof.thumbprint)
+        services.dpop.spend(proof)
+    except OAuthError as error:
+        raise WrongTokenError(f"Its proof of possession: {error.message}") from error
+    return verified

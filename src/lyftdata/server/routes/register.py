@@ -1,0 +1,104 @@
+"""
+`/oauth2/register`: enrollment (RFC 7591), and what a Worker does to its own entry afterwards (RFC 7592).
+"""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.refusals import NameInUseError, RefusedError
+from lyftdata.core.secret import Secret
+from lyftdata.server.routes.bearer import verified_worker
+from lyftdata.server.services import Services
+from lyftdata.server.wire import (
+    OAuthError,
+    bearer_token,
+    client_address,
+    json_response,
+    oauth_error_response,
+    read_json,
+    refusal_response,
+)
+
+
+async def register(request: Request) -> Response:
+    """Enroll a Worker (RFC 7591, section 3)."""
+    services: Services = request.app.state.services
+    address = client_address(request.scope)
+    fingerprint = ""
+    try:
+        fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
+        registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
+        worker, created = await services.enrollment.enroll(registration, address=address)
+        # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one.
+        token = None if proof is not None else await services.registrations.issue_token(worker)
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        answer = services.refusals.record(refused, address=address, proved_by=fingerprint)
+        return refusal_response(
+            answer,
+            error="invalid_token",
+            status=401,
+            proved_error="invalid_client_metadata",
+            proved_status=409 if isinstance(refused, NameInUseError) else 400,
+        )
+    if created:
+        services.metrics.enrolled()
+    return json_response(_information(services, worker, token), status=201)
+
+
+async def manage(request: Request) -> Response:
+    """Read (GET), rotate the key of (PUT) or retire (DELETE) one's own entry (RFC 7592, section 2)."""
+    services: Services = request.app.state.services
+    address = client_address(request.scope)
+    worker_id = str(request.path_params["worker_id"])
+    try:
+        # The body first: nothing may be awaited between the question who it is and what is then done.
+        metadata = await read_json(request) if request.method == "PUT" else {}
+        worker = _manager(services, request, worker_id)
+        match request.method:
+            case "PUT":
+                worker, token = await services.registrations.rotate_key(worker, metadata, address=address)
+                return json_response(_information(services, worker, token))
+            case "DELETE":
+                await services.registrations.retire(worker, address=address)
+                return Response(status_code=204, headers={"Cache-Control": "no-store"})
+            case _:
+                return json_response(_information(services, worker, None))
+    except (InvalidInputError, ConflictError) as error:
+        return oauth_error_response(OAuthError("invalid_client_metadata", error.message))
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        answer = services.refusals.record(refused, address=address)
+        return refusal_response(
+            answer, error="invalid_token", status=401, proved_error="access_denied", proved_status=403
+        )
+
+
+def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
+    """Return the entry if whoever asks is that Worker: by its registration access token, or by a worker token."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credential.startswith("lyftdata_registration_"):
+        return services.registrations.check_token(worker_id, Secret(bearer_token(request)))
+    return services.registrations.check_is(verified_worker(request, services).worker, worker_id)
+
+
+def _information(services: Services, worker: WorkerRecord, token: Secret | None) -> dict[str, object]:
+    """Return the client information response (RFC 7591, section 3.2.1)."""
+    information: dict[str, object] = {
+        "client_id": worker.id,
+        "client_id_issued_at": int(worker.created_at.timestamp()),
+        "client_name": worker.name,
+        "jwks": {"keys": [msgspec.json.decode(worker.public_jwk or "{}")]},
+        "token_endpoint_auth_method": "private_key_jwt",
+        "grant_types": ["client_credentials"],
+        "labels": worker.labels,
+    }
+    if token is not None:
+        information["registration_access_token"] = token.reveal()
+        information["registration_client_uri"] = f"{services.issuer}/oauth2/register/{worker.id}"
+    return information

@@ -1,0 +1,57 @@
+"""`/api/resources`: services for which Workers may get tokens."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from lyftdata.server import models, queries
+from lyftdata.server.actor import Actor
+from lyftdata.server.resources import ResourceChange
+from lyftdata.server.routes.deps import ServicesDep, allowed
+
+router = APIRouter(prefix="/resources", tags=["resources"])
+
+Reader = Annotated[Actor, Depends(allowed("resources.read"))]
+Writer = Annotated[Actor, Depends(allowed("resources.write"))]
+
+
+@router.get("", summary="List resources")
+async def list_resources(_actor: Reader, services: ServicesDep) -> models.Resources:
+    """Return every resource, by name."""
+    return models.Resources(items=queries.list_resources(services))
+
+
+@router.post("", status_code=201, summary="Define a resource")
+async def add_resource(body: models.NewResource, actor: Writer, services: ServicesDep) -> models.Resource:
+    """Define a service for which the Workers chosen here may get tokens; nobody unless some are."""
+    change = ResourceChange(**body.model_dump(exclude={"name"}))
+    await services.resources.add(body.name, change, actor=actor)
+    return queries.get_resource(services, body.name)
+
+
+@router.get("/{name}", summary="Show a resource")
+async def show_resource(name: str, _actor: Reader, services: ServicesDep) -> models.Resource:
+    """Return one resource."""
+    return queries.get_resource(services, name)
+
+
+@router.patch("/{name}", summary="Change a resource")
+async def change_resource(
+    name: str, body: models.ResourceChange, actor: Writer, services: ServicesDep
+) -> models.Resource:
+    """Change what the body names."""
+    await services.resources.change(name, ResourceChange(**body.model_dump()), actor=actor)
+    return queries.get_resource(services, name)
+
+
+@router.delete("/{name}", status_code=204, summary="Delete a resource")
+async def delete_resource(name: str, actor: Writer, services: ServicesDep) -> None:
+    """Give no more tokens for it."""
+    await services.resources.delete(name, actor=actor)
+
+
+@router.post("/{name}/key", status_code=201, summary="Issue a resource's key")
+async def issue_key(name: str, actor: Writer, services: ServicesDep) -> models.ResourceKey:
+    """Make the key with which the service asks about tokens; it is in this answer and nowhere else."""
+    key = await services.resources.issue_key(name, actor=actor)
+    return models.ResourceKey(name=name, key=key.reveal())

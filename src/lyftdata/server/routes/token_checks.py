@@ -1,0 +1,119 @@
+"""`POST /oauth2/introspect` (RFC 7662) and `POST /oauth2/revoke` (RFC 7009)."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.core.records import ResourceRecord
+from lyftdata.core.refusals import RefusedError
+from lyftdata.core.resources import is_granted
+from lyftdata.server.admission import Admitted
+from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
+from lyftdata.server.routes.oauth import refused_client
+from lyftdata.server.services import Services
+from lyftdata.server.verification import VerifiedWorker
+from lyftdata.server.wire import (
+    OAuthError,
+    basic_credentials,
+    client_address,
+    json_response,
+    oauth_error_response,
+    read_form,
+    temporarily_unavailable,
+)
+
+
+async def introspect(request: Request) -> Response:
+    """
+    Say what a token is worth right now: to the resource it is for, or to the Worker whose it is.
+
+    Whoever else asks, and of whatever else, reads that it is not active (RFC 7662, section 2.2).
+    """
+    services: Services = request.app.state.services
+    try:
+        form = await _authenticated_form(request)
+        caller = admit_caller(services.admission, read_credential(basic_credentials(request), form))
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+    verified = _verified(services, form["token"])
+    if verified is None or not _may_know(services, caller, verified):
+        return json_response({"active": False})
+    return json_response(_described(services, verified))
+
+
+def _may_know(services: Services, caller: Admitted | ResourceRecord, verified: VerifiedWorker) -> bool:
+    if isinstance(caller, Admitted):
+        return caller.worker.id == verified.worker.id and _still_granted(services, verified)
+    return verified.claims.aud == caller.audience and is_granted(caller, verified.worker)
+
+
+def _still_granted(services: Services, verified: VerifiedWorker) -> bool:
+    audience = verified.claims.aud
+    if audience == services.issuer:
+        return True
+    resource = services.directory.find_resource(audience=str(audience))
+    return resource is not None and is_granted(resource, verified.worker)
+
+
+def _described(services: Services, verified: VerifiedWorker) -> dict[str, object]:
+    claims, worker = verified.claims, verified.worker
+    resource = services.directory.find_resource(audience=str(claims.aud))
+    # What was taken out of the resource since is no longer granted, whatever the token says.
+    scopes = [s for s in claims.scope.split() if resource is not None and s in resource.scopes]
+    described: dict[str, object] = {
+        "active": True,
+        "client_id": claims.client_id,
+        "sub": claims.sub,
+        "aud": claims.aud,
+        "iss": claims.iss,
+        "jti": claims.jti,
+        "iat": claims.iat,
+        "exp": claims.exp,
+        "token_type": "Bearer" if claims.cnf is None else "DPoP",
+        "worker_name": worker.name,
+        "auth_strategy": worker.strategy.value,
+        "labels": worker.labels,
+    }
+    if scopes:
+        described["scope"] = " ".join(scopes)
+    if claims.cnf is not None:
+        described["cnf"] = claims.cnf
+    return described
+
+
+async def revoke(request: Request) -> Response:
+    """Take one of the Worker's own tokens back; of others, and of what is none, nothing is said (RFC 7009, section 2.2)."""
+    services: Services = request.app.state.services
+    try:
+        form = await _authenticated_form(request)
+        admitted = admit_worker(services.admission, read_credential(basic_credentials(request), form))
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+    verified = _verified(services, form["token"])
+    if verified is not None and verified.worker.id == admitted.worker.id:
+        wait_s = await services.registrations.revoke_token(
+            verified.worker, verified.claims, address=client_address(request.scope)
+        )
+        if wait_s is not None:
+            return temporarily_unavailable("Too many tokens are being revoked.", retry_after_s=wait_s)
+    return Response(status_code=200, headers={"Cache-Control": "no-store"})
+
+
+async def _authenticated_form(request: Request) -> Mapping[str, str]:
+    form = await read_form(request)
+    if not form.get("token"):
+        raise OAuthError("invalid_request", "token is missing.")
+    return form
+
+
+def _verified(services: Services, unverified_token: str) -> VerifiedWorker | None:
+    try:
+        return services.verifier.verify_for_anybody(unverified_token)
+    except RefusedError:
+        # Not a refusal: nobody tried to get in.
+        return None
