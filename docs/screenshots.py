@@ -64,7 +64,7 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
     page.wait_for_url(f"{world.url}/")
     for name, (_, path) in PAGES.items():
         if name == "worker-made":
-            page.get_by_label("Name").fill(f"press-1{number}")
+            page.get_by_label("Name", exact=True).fill(f"press-1{number}")
             page.get_by_label("Worker ID").fill(f"press-1{number}")
             page.get_by_role("button", name="Add Worker").click()
             page.get_by_text("Waiting for").wait_for()

@@ -28,7 +28,7 @@ def admin(site, open_window):
 def add_worker(window, name, **fields):
     """Fill in *New Worker*; return the page after it."""
     page = window.go("/add-worker")
-    page.get_by_label("Name").fill(name)
+    page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Worker ID").fill(fields.get("worker_id", name))
     if "labels" in fields:
         page.get_by_label("Labels").fill(fields["labels"])
