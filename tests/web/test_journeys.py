@@ -33,7 +33,7 @@ def add_worker(window, name, **fields):
     if "labels" in fields:
         page.get_by_label("Labels").fill(fields["labels"])
     if "key_name" in fields:
-        page.get_by_label("A key that there is").check()
+        page.get_by_label("An existing key").check()
         page.get_by_label("Name of the key").fill(fields["key_name"])
     page.get_by_role("button", name="Add Worker").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("may connect")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
 
+import click
 import httpx2
 
 import lyftdata
@@ -148,7 +149,14 @@ class Api:
 
 
 def path_part(text: str) -> str:
-    """Return an ID or a name as one part of a path."""
+    """
+    Return an ID or a name as one part of a path.
+
+    Raises:
+        click.BadParameter: Empty or a path of its own: the request would be about something else.
+    """
+    if text.strip() in {"", ".", ".."} or "/" in text:
+        raise click.BadParameter(f"'{clean_text(text)}' is no ID and no name.")
     return quote(text, safe="")
 
 

@@ -1,5 +1,7 @@
 """`lyftdata api-key`: API keys."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +10,8 @@ from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
     emit,
     json_option,
+    key_output,
+    output_option,
     print_fields,
     print_json,
     print_table,
@@ -45,10 +49,17 @@ def api_key() -> None:
     metavar="DURATION",
     help="Life from now, for example 90d; without it the key does not expire.",
 )
+@output_option
 @json_option
 @url_option
 def issue(
-    name: str, worker_ids: tuple[str, ...], expires: str | None, url: str | None, *, as_json: bool
+    name: str,
+    worker_ids: tuple[str, ...],
+    expires: str | None,
+    output: Path | None,
+    url: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """
     Issue an API key: for every Worker of strategy api_key, or only for those named.
@@ -57,7 +68,7 @@ def issue(
 
     \b
     Example:
-      lyftdata api-key issue press-01-key --worker press-01 > key.txt
+      lyftdata api-key issue press-01-key --worker press-01 --output press-01.key
     """
     from lyftdata.cli.api import Api
 
@@ -66,9 +77,9 @@ def issue(
         "worker_ids": list(worker_ids) or None,
         "expires_in_s": _seconds(expires, "--expires"),
     }
-    with Api(url) as api:
+    with Api(url) as api, key_output(output) as hand_out:
         answer = api.post("/api-keys", body)
-    _print_key(answer, as_json=as_json, done="issued")
+        _print_key(answer, hand_out, as_json=as_json, done="issued")
 
 
 @api_key.command("list")
@@ -162,15 +173,16 @@ def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool
     "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
 )
 @yes_option
+@output_option
 @json_option
 @url_option
-def rotate(name: str, grace: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
     Replace an API key by its next generation, which is printed on standard output, once.
 
     \b
     Example:
-      lyftdata api-key rotate press-keys --grace 24h > key.txt
+      lyftdata api-key rotate press-keys --grace 24h --output press.key
     """
     from lyftdata.cli.api import Api, path_part
 
@@ -179,12 +191,12 @@ def rotate(name: str, grace: str, url: str | None, *, yes: bool, as_json: bool) 
         f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}.",
         yes=yes,
     )
-    with Api(url) as api:
+    with Api(url) as api, key_output(output) as hand_out:
         answer = api.post(f"/api-keys/{path_part(name)}/rotate", {"grace_s": grace_s})
-    _print_key(answer, as_json=as_json, done="rotated")
+        _print_key(answer, hand_out, as_json=as_json, done="rotated")
 
 
-def _print_key(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
+def _print_key(answer: dict[str, Any], hand_out: Callable[[str], None], *, as_json: bool, done: str) -> None:
     if as_json:
         print_json({**answer["api_key"], "key": answer["key"]})
         return
@@ -192,7 +204,7 @@ def _print_key(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
     scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
     end = f", until {key['expires_at']}" if key["expires_at"] else ""
     say(f"API key {key['name']} {done}: for {scope}{end}. It is shown once:")
-    click.echo(answer["key"])
+    hand_out(answer["key"])
 
 
 def _seconds(text: str | None, option: str) -> int | None:

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server
 """
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -85,9 +86,12 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit code a kind of end
+def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a kind of end
     """Run one command; return the exit code. Errors of ours become a message, never a traceback."""
     refuse_secrets_in_arguments(arguments)
+    if sys.stdout is None or sys.stderr is None:
+        # A key that is made and cannot be shown would be lost.
+        return EXIT_USAGE
     try:
         result = cli.main(arguments, prog_name="lyftdata", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -111,6 +115,15 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit code a kind of 
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
         sys.stderr.close()
+        return EXIT_FAILED
+    except OSError as error:
+        # Standard output is on a full disk, for example.
+        click.echo(
+            f"Error: the output could not be written: {error.strerror}. "
+            "If this command made a key or a password, it was lost: revoke or reset it.",
+            err=True,
+        )
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - else Python complains once more at its end
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130

@@ -1,9 +1,12 @@
 """Printing for people and for programs: tables on a terminal, plain columns when piped, JSON when asked."""
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +49,39 @@ def print_fields(pairs: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         click.echo(f"{name.ljust(width)}  {clean_text(value, 1024)}".rstrip())
+
+
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the key to a new file (0600) in the place of standard output.",
+)
+
+
+@contextlib.contextmanager
+def key_output(file: Path | None) -> Iterator[Callable[[str], None]]:
+    """
+    Return how a key is handed out: printed alone on standard output, or written to a new file for its owner alone.
+
+    The file is made before the key: where it cannot be written no key is lost.
+
+    Raises:
+        click.FileError: It is there already, or cannot be made.
+    """
+    if file is None:
+        yield click.echo
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            yield lambda key: print(key, file=stream)
+    except BaseException:
+        file.unlink()
+        raise
 
 
 def say(message: str) -> None:

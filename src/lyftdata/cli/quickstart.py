@@ -6,6 +6,7 @@ machines, and everything is thrown away at the end.
 """
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -27,6 +28,7 @@ from lyftdata.core.api_keys import generate_base62
 from lyftdata.core.enrollment import generate_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
+from lyftdata.worker.hardening import die_with_parent
 
 _PORT = 3000
 _READY_WITHIN_S = 30.0
@@ -69,7 +71,10 @@ def quickstart(directory: Path | None) -> None:
             # A second Ctrl-C must not leave half of it running: what was started is ended first.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            click.echo("\nStopping.")
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            with contextlib.suppress(OSError):
+                # The terminal may be gone.
+                click.echo("\nStopping.")
 
 
 class _Quickstart:
@@ -143,6 +148,8 @@ class _Quickstart:
                 stderr=log,
                 # Ctrl-C is for us: we end the others in order.
                 start_new_session=True,
+                # Nor may they outlive us, with their secrets, when we are killed or the machine takes us away.
+                preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - one thread
             )
         self._programs[name] = program
         self._started.callback(_end, program)
@@ -305,8 +312,9 @@ def _terminated_like_ctrl_c() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # SIGINT too: a shell starts what runs in the background with Ctrl-C ignored, and `kill -INT` must end it still.
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGHUP: the terminal was closed. SIGINT too: a shell starts what runs in the background with Ctrl-C ignored, and `kill -INT` must end it still.
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

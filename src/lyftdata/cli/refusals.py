@@ -39,7 +39,8 @@ def list_(code: str | None, search: str | None, limit: int, url: str | None, *, 
 
     with Api(url) as api:
         found = api.get("/refusals", code=code, q=search, limit=limit)["items"]
-    emit(found, as_json=as_json, show=_show_table)
+    is_filtered = code is not None or search is not None
+    emit(found, as_json=as_json, show=lambda groups: _show_table(groups, is_filtered=is_filtered))
 
 
 @refusals.command()
@@ -61,7 +62,7 @@ def show(reference: str, url: str | None, *, as_json: bool) -> None:
     emit(found, as_json=as_json, show=_show_one)
 
 
-def _show_table(found: list[dict[str, Any]]) -> None:
+def _show_table(found: list[dict[str, Any]], *, is_filtered: bool) -> None:
     columns = ("cause", "claimed worker", "address", "count", "last", "reference")
     rows = [
         (
@@ -74,7 +75,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         )
         for group in found
     ]
-    print_table(columns, rows, empty="Nobody was turned down.")
+    print_table(columns, rows, empty="No refusal fits." if is_filtered else "Nobody was turned down.")
 
 
 def _show_one(refusal: dict[str, Any]) -> None:

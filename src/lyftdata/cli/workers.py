@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
     emit,
     json_option,
+    key_output,
+    output_option,
     print_fields,
     print_json,
     print_table,
@@ -24,6 +27,7 @@ from lyftdata.core.names import clean_text, format_labels, parse_label_text
 # The Server shows a sign of life every 15 seconds.
 _STREAM_SILENT_S = 45.0
 _FOLLOW_AGAIN_AFTER_S = 1.0
+_STATES = ["online", "offline", "never_connected", "disabled", "superseded"]
 
 
 @click.group()
@@ -45,6 +49,7 @@ def workers() -> None:
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given several times."
 )
 @click.option("--issue-key", is_flag=True, help="Issue an API key for this Worker alone, and print it.")
+@output_option
 @click.option("--use-key", "key_name", metavar="NAME", help="Let it use the API key of this name, too.")
 @json_option
 @url_option
@@ -53,6 +58,7 @@ def add(
     worker_id: str | None,
     labels: tuple[str, ...],
     key_name: str | None,
+    output: Path | None,
     url: str | None,
     *,
     issue_key: bool,
@@ -77,17 +83,19 @@ def add(
         "issue_key": issue_key,
         "api_key": key_name,
     }
-    with Api(url) as api:
+    if output is not None and not issue_key:
+        raise click.UsageError("--output is for the key that --issue-key makes.")
+    with Api(url) as api, key_output(output) as hand_out:
         answer = api.post("/workers", body)
         if as_json:
             print_json({**answer["worker"], "issued_key": answer["api_key"]})
             return
         _say_what_next(answer, api.url, key_name)
-    click.echo(answer["api_key"]["key"] if answer["api_key"] else answer["worker"]["id"])
+        hand_out(clean_text(answer["api_key"]["key"] if answer["api_key"] else answer["worker"]["id"]))
 
 
 @workers.command("list")
-@click.option("--status", type=click.Choice(["online", "offline", "never_connected"]), help="Only these.")
+@click.option("--status", type=click.Choice(_STATES), help="Only these.")
 @click.option("--strategy", type=click.Choice(["api_key", "auto_enrollment"]), help="Only these.")
 @click.option("--label", help="Only those with this label: KEY or KEY=VALUE.")
 @click.option("--search", help="Only those with this in their name or ID.")

@@ -85,10 +85,11 @@ class NotFoundError(LyftdataError):
     Args:
         noun: What was looked for, for example `worker`; the code becomes `worker_not_found`.
         name: The name it was looked for by.
+        hint: What was perhaps meant.
     """
 
-    def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"There is no {noun.replace('_', ' ')} '{name}'.")
+    def __init__(self, noun: str, name: str, *, hint: str = "") -> None:
+        super().__init__(f"There is no {noun.replace('_', ' ')} '{name}'.", hint=hint)
         self.code = f"{noun}_not_found"  # type: ignore[misc]  # one class, a code per noun
 
 

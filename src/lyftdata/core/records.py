@@ -29,6 +29,16 @@ class Status(StrEnum):
     OFFLINE = "offline"
 
 
+class State(StrEnum):
+    """How a Worker entry stands, one word for each: what an operator did to it counts before whether it is connected."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    NEVER_CONNECTED = "never_connected"
+    DISABLED = "disabled"
+    SUPERSEDED = "superseded"
+
+
 class Role(StrEnum):
     """What an operator may do; `core.policy` is the table."""
 
@@ -86,6 +96,7 @@ class SessionEnd(StrEnum):
     STARTED_AGAIN = "started_again"
     """Another start of the program took its place after its connection had broken."""
     SERVER_STOPPED = "server_stopped"
+    SERVER_CRASHED = "server_crashed"
 
 
 class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):

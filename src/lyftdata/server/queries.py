@@ -13,7 +13,7 @@ import msgspec
 
 import lyftdata
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.records import ApiKeyRecord, RefusalAttempt, Sample, Status, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, RefusalAttempt, Sample, State, Strategy, WorkerRecord
 from lyftdata.server import models
 from lyftdata.server.api_keys import newest_generation
 from lyftdata.server.services import Services
@@ -23,7 +23,7 @@ from lyftdata.server.views import (
     refusal_group_view,
     refusal_view,
     resource_view,
-    status_of,
+    state_of,
     worker_session_view,
     worker_view,
 )
@@ -35,16 +35,16 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     Which Workers are wanted; what is None or empty does not narrow.
 
     `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
-    key last used; `enrolled_with` the fingerprint of an enrollment key; `enabled` False finds disabled ones.
+    key last used; `enrolled_with` the fingerprint of an enrollment key. A Worker has one state: a disabled one is not
+    among those that are offline.
     """
 
     q: str | None = None
-    status: Status | None = None
+    state: State | None = None
     strategy: Strategy | None = None
     label: str | None = None
     api_key: str | None = None
     enrolled_with: str | None = None
-    enabled: bool | None = None
 
 
 async def find_workers(services: Services, wanted: WorkerFilter) -> list[WorkerRecord]:
@@ -52,8 +52,6 @@ async def find_workers(services: Services, wanted: WorkerFilter) -> list[WorkerR
     found: Iterable[WorkerRecord] = list(services.directory.workers())
     if wanted.strategy is not None:
         found = (w for w in found if w.strategy is wanted.strategy)
-    if wanted.enabled is not None:
-        found = (w for w in found if w.enabled is wanted.enabled)
     if wanted.enrolled_with:
         found = (w for w in found if w.enrolled_with == wanted.enrolled_with)
     if wanted.label:
@@ -62,8 +60,8 @@ async def find_workers(services: Services, wanted: WorkerFilter) -> list[WorkerR
     if wanted.q:
         part = wanted.q.casefold()
         found = (w for w in found if part in w.id.casefold() or part in w.name.casefold())
-    if wanted.status is not None:
-        found = (w for w in found if status_of(services, w.id) is wanted.status)
+    if wanted.state is not None:
+        found = (w for w in found if state_of(services, w) is wanted.state)
     if wanted.api_key:
         users = await _users_of_key(services, wanted.api_key)
         found = (w for w in found if w.id in users)

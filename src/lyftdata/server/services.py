@@ -15,6 +15,7 @@ from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
@@ -40,7 +41,17 @@ from lyftdata.server.settings import ServerSettings
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
-from lyftdata.store import Store, WriteTx, api_keys, proofs, resources, revoked_tokens, traces, workers
+from lyftdata.store import (
+    Store,
+    WriteTx,
+    api_keys,
+    proofs,
+    resources,
+    revoked_tokens,
+    traces,
+    worker_sessions,
+    workers,
+)
 from lyftdata.store.changes import Change
 
 _log = get_logger(__name__)
@@ -149,6 +160,7 @@ async def _assemble(
     )
     sessions = Sessions(now=clock)
     session_log = SessionLog(store=store, clock=clock)
+    await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
     sessions.on_begin, sessions.on_end = session_log.begun, session_log.ended
     metrics = Metrics(online=sessions.online_count, workers=directory.worker_count)
     signing_keys = SigningKeys(

@@ -20,6 +20,7 @@ class TraceLog:
         self._store = store
         self._workers: dict[str, WorkerTraces] = {}
         self._keys: dict[str, tuple[datetime, str]] = {}
+        self._left: dict[str, datetime] = {}
         # On their way to the store: not pending any more, and not yet to be read from there.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
         self._keys_in_flight: dict[str, tuple[datetime, str]] = {}
@@ -37,9 +38,12 @@ class TraceLog:
         )
 
     def worker_left(self, worker_id: str, *, at: datetime) -> None:
-        """Note the last moment at which a Worker was connected."""
-        before = self.pending(worker_id) or WorkerTraces(worker_id=worker_id)
-        self._workers[worker_id] = msgspec.structs.replace(before, last_seen_at=at)
+        """Note the last moment at which a Worker was connected; what else is known of it stays."""
+        before = self._workers.get(worker_id)
+        if before is not None:
+            self._workers[worker_id] = msgspec.structs.replace(before, last_seen_at=at)
+        else:
+            self._left[worker_id] = at
 
     def key_used(self, public_id: str, worker_id: str, *, at: datetime) -> None:
         """Note who used an API key last."""
@@ -49,6 +53,11 @@ class TraceLog:
         """Drop what is pending for a Worker whose entry is gone."""
         self.seen.discard(worker_id)
         self._workers.pop(worker_id, None)
+        self._left.pop(worker_id, None)
+
+    def left_at(self, worker_id: str) -> datetime | None:
+        """Return when a Worker was last connected, if that is known but not yet written."""
+        return self._left.get(worker_id)
 
     def pending(self, worker_id: str) -> WorkerTraces | None:
         """Return what is known but not yet written."""
@@ -63,21 +72,27 @@ class TraceLog:
         async with self._flushing:
             self._workers_in_flight, self._workers = self._workers, {}
             self._keys_in_flight, self._keys = self._keys, {}
+            left = dict(self._left)
             try:
-                await self._write(list(self._workers_in_flight.values()), self._keys_in_flight)
+                await self._write(list(self._workers_in_flight.values()), self._keys_in_flight, left)
             except BaseException:
                 self._workers = self._workers_in_flight | self._workers
                 self._keys = self._keys_in_flight | self._keys
                 raise
+            else:
+                self._left = {w: at for w, at in self._left.items() if left.get(w) != at}
             finally:
                 self._workers_in_flight, self._keys_in_flight = {}, {}
 
-    async def _write(self, workers: list[WorkerTraces], keys: dict[str, tuple[datetime, str]]) -> None:
-        if not workers and not keys:
+    async def _write(
+        self, workers: list[WorkerTraces], keys: dict[str, tuple[datetime, str]], left: dict[str, datetime]
+    ) -> None:
+        if not workers and not keys and not left:
             return
 
         def op(tx: WriteTx) -> None:
             traces.upsert_traces(tx, workers)
+            traces.touch_last_seen(tx, left)
             api_keys.touch_last_used(tx, keys)
 
         await self._store.write(op)

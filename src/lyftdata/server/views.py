@@ -9,6 +9,7 @@ from lyftdata.core.records import (
     RefusalAttempt,
     RefusalGroup,
     ResourceRecord,
+    State,
     Status,
     WorkerRecord,
     WorkerSessionRecord,
@@ -28,6 +29,13 @@ def status_of(services: Services, worker_id: str) -> Status:
     return Status.OFFLINE if worker_id in services.traces.seen else Status.NEVER_CONNECTED
 
 
+def state_of(services: Services, worker: WorkerRecord) -> State:
+    """Return how an entry stands, in one word."""
+    if worker.superseded_by is not None:
+        return State.SUPERSEDED
+    return State(status_of(services, worker.id).value) if worker.enabled else State.DISABLED
+
+
 def worker_view(
     services: Services, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]
 ) -> models.Worker:
@@ -41,7 +49,9 @@ def worker_view(
         enabled=worker.enabled,
         status=status_of(services, worker.id),
         labels=worker.labels,
-        last_seen_at=services.clock() if session is not None else traces.last_seen_at,
+        last_seen_at=services.clock()
+        if session is not None
+        else services.traces.left_at(worker.id) or traces.last_seen_at,
         address=session.boot.address if session is not None else traces.address,
         enrolled_with=worker.enrolled_with,
         enrolled_from=worker.enrolled_from,

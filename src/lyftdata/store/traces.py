@@ -1,8 +1,9 @@
 """What Workers left behind: when they were last seen, from where, with which key."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store import dialect
@@ -22,6 +23,15 @@ def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
         rows = [to_row(trace) for trace in batch if trace.worker_id in alive]
         if rows:
             dialect.upsert(tx.conn, worker_traces, rows)
+
+
+def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:
+    """Note when Workers were last connected, by ID; what else they left behind stays."""
+    if not seen:
+        return
+    statement = update(worker_traces).where(worker_traces.c.worker_id == bindparam("id"))
+    rows = [{"id": worker_id, "at": at} for worker_id, at in seen.items()]
+    tx.conn.execute(statement.values(last_seen_at=bindparam("at")), rows)
 
 
 def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerTraces]:

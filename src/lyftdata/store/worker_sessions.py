@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, case, delete, select, update
 
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.store import dialect
 from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import worker_sessions, workers
+from lyftdata.store.schema import worker_sessions, worker_traces, workers
 
 KEPT_OF_A_WORKER = 20
 _BATCH = 400
@@ -24,6 +24,20 @@ def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> Non
         if rows:
             dialect.upsert(tx.conn, worker_sessions, rows)
             _let_oldest_go(tx.conn, ids)
+
+
+def close_open(tx: WriteTx, *, end: str) -> None:
+    """End the sessions that a Server left open which could not see their end: when their Workers were last seen."""
+    seen = (
+        select(worker_traces.c.last_seen_at)
+        .where(worker_traces.c.worker_id == worker_sessions.c.worker_id)
+        .scalar_subquery()
+    )
+    is_later = seen > worker_sessions.c.started_at
+    ended_at = case((is_later, seen), else_=worker_sessions.c.started_at)
+    tx.conn.execute(
+        update(worker_sessions).where(worker_sessions.c.ended_at.is_(None)).values(ended_at=ended_at, end=end)
+    )
 
 
 def _let_oldest_go(conn: Connection, worker_ids: list[str]) -> None:

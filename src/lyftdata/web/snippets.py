@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,6 +31,8 @@ def snippets(given: Variables, *, secret: str, name: str) -> list[Snippet]:
         secret: Which of them is the secret.
         name: What files and services are called: letters, digits, dots and dashes.
     """
+    loopback = " Put the Server's address as a container sees it in the place of this machine's own."
+    note = loopback if is_loopback_url(given["LYFTDATA_URL"]) else ""
     return [
         Snippet("shell", "Shell", "Paste into a shell on the Worker's host.", _shell(given)),
         Snippet(
@@ -41,16 +44,21 @@ def snippets(given: Variables, *, secret: str, name: str) -> list[Snippet]:
         Snippet(
             "compose",
             "Docker Compose",
-            f"Save as compose.yaml, with the secret in {name}.secret (mode 0600) beside it.",
+            f"Save as compose.yaml, with the secret in {name}.secret (mode 0600) beside it.{note}",
             _compose(given, secret, name),
         ),
         Snippet(
             "kubernetes",
             "Kubernetes",
-            "Save as worker.yaml and run: kubectl apply -f worker.yaml",
+            f"Save as worker.yaml and run: kubectl apply -f worker.yaml{note}",
             _kubernetes(given, secret, name),
         ),
     ]
+
+
+def is_loopback_url(url: str) -> bool:
+    """Return whether a URL leads to the very machine that reads it."""
+    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
 def _shell(given: Variables) -> str:

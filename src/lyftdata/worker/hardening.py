@@ -2,9 +2,10 @@
 
 import contextlib
 import ctypes
+import os
 import sys
 
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 
 
 def hide_from_other_programs() -> None:
@@ -17,3 +18,17 @@ def hide_from_other_programs() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent(parent_pid: int, number: int) -> None:
+    """
+    Have the system send this process a signal when its parent ends, however that ends (Linux; elsewhere nothing).
+
+    To be called in a child before it becomes another program. It reaches that process, not what it starts in turn.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if os.getppid() != parent_pid:
+            # It ended before the system was asked.
+            os.kill(os.getpid(), number)

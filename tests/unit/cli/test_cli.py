@@ -13,7 +13,7 @@ from tests.processes import Host
 
 from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.main import _SECRET_FLAGS, cli, run
-from lyftdata.cli.output import relative
+from lyftdata.cli.output import key_output, relative
 from lyftdata.core.secret import Secret
 
 
@@ -209,3 +209,38 @@ def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
     assert run(["token"]) == 1
     said = capsys.readouterr().err
     assert said == "Error: \ufffd]0;pwned\ufffd down\nfor now\nHint: \ufffd31m wait\n"
+
+
+@pytest.mark.parametrize("odd", ["", ".", "..", "a/b", " "])
+def test_what_is_no_id_asks_for_nothing(odd, capsys):
+    """A script with an unset variable must not ask for something else."""
+    assert run(["workers", "show", odd]) == 2
+    assert "is no ID and no name" in capsys.readouterr().err
+
+
+def test_a_key_is_written_for_its_owner_alone(tmp_path):
+    """A new file of mode 0600, never over one that is there; nothing is left when the key could not be made."""
+    file = tmp_path / "press.key"
+    with key_output(file) as hand_out:
+        hand_out("lyftdata_x")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("lyftdata_x\n", 0o600)
+    with pytest.raises(click.FileError), key_output(file) as hand_out:
+        pytest.fail("written over")
+    other = tmp_path / "other.key"
+
+    def fail():
+        raise ValueError("no key")
+
+    with pytest.raises(ValueError, match="no key"), key_output(other):
+        fail()
+    assert not other.exists()
+
+
+def test_output_that_cannot_be_written_is_told(tmp_path):
+    """On a full disk: one line and exit 1, and what to do about a key that was just made."""
+    command = [sys.executable, "-m", "lyftdata", "enrollment", "generate-key"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr

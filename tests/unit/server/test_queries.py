@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lyftdata.core.records import Role, Sample, Status, Strategy
+from lyftdata.core.records import Role, Sample, State, Strategy
 from lyftdata.server import queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.models import Period
@@ -56,9 +56,9 @@ async def test_pages_are_whole_and_do_not_overlap(server, admin):
         ({"q": "%"}, {"c"}),
         ({"q": "_"}, set()),
         ({"strategy": Strategy.AUTO_ENROLLMENT}, set()),
-        ({"enabled": False}, {"c"}),
-        ({"status": Status.NEVER_CONNECTED}, {"a.1", "b", "c"}),
-        ({"status": Status.ONLINE}, set()),
+        ({"state": State.DISABLED}, {"c"}),
+        ({"state": State.NEVER_CONNECTED}, {"a.1", "b"}),
+        ({"state": State.ONLINE}, set()),
         ({"api_key": "nobody-has-it"}, set()),
         ({"enrolled_with": "abcd"}, set()),
     ],
@@ -261,3 +261,49 @@ async def test_a_published_secret_and_a_coming_signing_key_are_shown(opened):
         await server.services.signing_keys.refresh()
         found = await concerns(server, await server.sign_in())
         assert ("signing_key", "") in found
+
+
+async def test_what_a_worker_left_behind_stays_when_it_leaves(server, admin, press):
+    """The key it used last, its address and its host are what one asks for once it is gone."""
+    session = server.services.sessions
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    poll = {"boot_id": "boot-0001", "host": {"hostname": "host-a"}}
+    await server.http.post("/api/worker/session", json=poll, headers=headers)
+    await server.services.traces.flush()
+    before = (await server.http.get("/api/workers/press-01", headers=admin)).json()
+    server.clock.forward(seconds=90)
+    session.sign_off("press-01", "boot-0001")
+
+    for _ in range(2):
+        after = (await server.http.get("/api/workers/press-01", headers=admin)).json()
+        assert (after["status"], after["last_seen_at"]) == ("offline", "2026-03-01T12:01:30Z")
+        for name in ("api_key", "address", "host"):
+            assert after[name] == before[name]
+            assert after[name]
+        await server.services.traces.flush()
+
+
+async def test_a_worker_has_one_state(server, admin, press):
+    """A disabled Worker is not among those that are offline or were never connected."""
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+    counts = {
+        state: (await server.http.get("/api/workers", params={"status": state}, headers=admin)).json()[
+            "total"
+        ]
+        for state in State
+    }
+    assert counts == {state: int(state is State.DISABLED) for state in State}
+
+
+async def test_a_cause_that_there_is_not_is_no_good_news(server, admin):
+    """A misspelt filter is an error, not an empty list."""
+    answer = await server.http.get("/api/refusals", params={"code": "banana"}, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+
+
+async def test_a_name_in_the_place_of_an_id_is_hinted_at(server, admin):
+    """Operators know Workers by their names; what is asked for is the ID."""
+    worker_id, _ = await server.enrolled("scaler")
+    answer = (await server.http.get("/api/workers/scaler", headers=admin)).json()
+    assert answer["hint"] == f"A Worker is found by its ID: 'scaler' has the ID {worker_id}."

@@ -8,7 +8,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from lyftdata.core.errors import ConflictError
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.refusals import all_causes, cause_of
 from lyftdata.server import models, queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.attention import find_concerns
@@ -42,6 +43,9 @@ async def list_refusals(
     q: Annotated[str | None, Query(max_length=128, description="Part of a Worker or an address.")] = None,
 ) -> models.RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
+    if code is not None and cause_of(code) is None:
+        # A misspelt cause would read as good news: nobody was refused for it.
+        raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
     return models.RefusalPage(items=await queries.list_refusals(services, limit=limit, code=code, q=q))
 
 

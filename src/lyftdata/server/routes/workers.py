@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from lyftdata.core.records import Status, Strategy
+from lyftdata.core.records import State, Strategy
 from lyftdata.server import models, queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.queries import WorkerFilter
@@ -21,7 +21,7 @@ async def list_workers(
     _actor: Reader,
     services: ServicesDep,
     q: Annotated[str | None, Query(max_length=128, description="Part of a name or an ID.")] = None,
-    status: Status | None = None,
+    status: State | None = None,
     strategy: Strategy | None = None,
     label: Annotated[str | None, Query(max_length=130, description="`key` or `key=value`.")] = None,
     api_key: Annotated[str | None, Query(max_length=50, description="Name of the key last used.")] = None,
@@ -33,7 +33,7 @@ async def list_workers(
 ) -> models.WorkerPage:
     """Return a page of Workers, ordered by ID."""
     wanted = WorkerFilter(
-        q=q, status=status, strategy=strategy, label=label, api_key=api_key, enrolled_with=enrolled_with
+        q=q, state=status, strategy=strategy, label=label, api_key=api_key, enrolled_with=enrolled_with
     )
     return await queries.worker_page(services, wanted, limit=limit, after=after)
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 from starlette.responses import Response
 
-from lyftdata.core.records import Status
+from lyftdata.core.records import State
 from lyftdata.server import queries
 from lyftdata.server.attention import find_concerns
 from lyftdata.server.models import Period
-from lyftdata.server.views import status_of
+from lyftdata.server.views import state_of
 from lyftdata.web.charts import bar_chart, line_chart
 from lyftdata.web.page import Page
 
@@ -19,16 +19,13 @@ async def show(page: Page) -> Response:
     """Show counts, plots and concerns; with few Workers, the Workers too."""
     services = page.services
     records = list(services.directory.workers())
-    counts = Counter(status_of(services, record.id) for record in records)
+    counts = Counter(state_of(services, record) for record in records)
     history = await queries.history(services, _period(page.query("period")))
     latest = sorted(records, key=lambda record: record.created_at, reverse=True)[:_SHOWN_AT_ONCE]
     return page.render(
         "overview.html",
         total=len(records),
-        online=counts[Status.ONLINE],
-        offline=counts[Status.OFFLINE],
-        never=counts[Status.NEVER_CONNECTED],
-        disabled=sum(not record.enabled for record in records),
+        counts=[(state, counts[state]) for state in State if state is not State.SUPERSEDED or counts[state]],
         periods=list(Period),
         period=history.period,
         connected=line_chart("Workers connected", history, lambda point: point.online),

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
-from lyftdata.core.records import Status, Strategy, WorkerRecord
+from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.server import models, queries
 from lyftdata.server.queries import WorkerFilter
-from lyftdata.server.views import status_of
+from lyftdata.server.views import state_of
 from lyftdata.web.page import Page
 
 PER_PAGE = 50
@@ -19,13 +19,13 @@ _TIMELINE = 40
 _MOST_KEYS = 20
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
-_STATUS_ORDER = {Status.ONLINE: 0, Status.OFFLINE: 1, Status.NEVER_CONNECTED: 2}
+_STATE_ORDER = {state: place for place, state in enumerate(State)}
 SESSION_ENDS = {
     "signed_off": "it signed off",
     "lost": "the connection was lost",
     "started_again": "its program was started again",
     "server_stopped": "the Server stopped",
-    "": "unknown: the Server ended first",
+    "server_crashed": "the Server ended without warning",
 }
 BULK = {"disable", "enable", "delete", "label"}
 
@@ -57,7 +57,7 @@ async def show_list(page: Page) -> Response:
         pages=pages,
         sort=sort,
         sorts=SORTS,
-        statuses=list(Status),
+        statuses=list(State),
         strategies=list(Strategy),
         parameters=_parameters(page, sort),
     )
@@ -136,7 +136,7 @@ async def bulk(page: Page) -> Response:
     if action not in BULK:
         raise InvalidInputError("action", "must be disable, enable, delete or label")
     if not ids:
-        raise InvalidInputError("workers", "must be ticked in the list first")
+        raise InvalidInputError("workers", "Tick at least one Worker first.")
     if action == "label":
         # Before anything is changed: a label that breaks its rule breaks it for all.
         _wanted_labels(page)
@@ -176,12 +176,11 @@ def _filter(page: Page) -> WorkerFilter:
     status, strategy = page.query("status"), page.query("strategy")
     return WorkerFilter(
         q=page.query("q") or None,
-        status=Status(status) if status in set(Status) else None,
+        state=State(status) if status in set(State) else None,
         strategy=Strategy(strategy) if strategy in set(Strategy) else None,
         label=page.query("label") or None,
         api_key=page.query("key") or None,
         enrolled_with=page.query("secret") or None,
-        enabled=False if status == "disabled" else None,
     )
 
 
@@ -193,7 +192,7 @@ def _parameters(page: Page, sort: str) -> dict[str, str]:
 def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:
     by_name = sorted(found, key=lambda record: (record.name.casefold(), record.id))
     if sort == "status":
-        return sorted(by_name, key=lambda record: _STATUS_ORDER[status_of(page.services, record.id)])
+        return sorted(by_name, key=lambda record: _STATE_ORDER[state_of(page.services, record)])
     if sort == "newest":
         return sorted(by_name, key=lambda record: record.created_at, reverse=True)
     return by_name

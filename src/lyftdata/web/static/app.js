@@ -6,11 +6,18 @@
 const live = document.body.dataset.live;
 let stream = null;
 
+function lost(isLost) {
+  document.getElementById("lost").hidden = !isLost;
+}
+
 function listen() {
   const wanted = Boolean(live) && !document.hidden;
   if (wanted && !stream) {
     stream = new EventSource(live);
     stream.addEventListener("fleet", () => htmx.trigger(document.body, "fleet"));
+    // Whatever happened between the page and the stream, or while the stream was lost, is asked for now.
+    stream.addEventListener("open", () => { lost(false); htmx.trigger(document.body, "fleet"); });
+    stream.addEventListener("error", () => lost(true));
   } else if (!wanted && stream) {
     stream.close();
     stream = null;
