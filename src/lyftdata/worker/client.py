@@ -88,6 +88,24 @@ class RefusedByServerError(LyftdataError):
         self.clock_off_s = clock_off_s
 
 
+class AudienceRefusedError(LyftdataError):
+    """
+    The Server gives this Worker no token for that audience (RFC 8707, `invalid_target`); its own token still serves.
+
+    Args:
+        reason: What it said.
+        reference: By which an operator finds the whole reason, or empty.
+        told_code: The cause, or empty.
+    """
+
+    code = "audience_refused"
+
+    def __init__(self, reason: str, *, reference: str = "", told_code: str = "", mend: str = "") -> None:
+        super().__init__(reason, hint=mend)
+        self.reference = reference
+        self.told_code = told_code
+
+
 class _Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
@@ -171,9 +189,12 @@ class ServerClient:
         Ask for a worker token (RFC 6749, section 4.4.2).
 
         Raises:
+            AudienceRefusedError: `form` has a `resource` that the Server gives no tokens for.
             ServerUnreachableError, RefusedByServerError: As described above.
         """
         answer = await self._request("POST", "/oauth2/token", data=form)
+        if "resource" in form and answer.body.get("error") == "invalid_target":
+            raise _audience_refusal(answer)
         if answer.status != httpx2.codes.OK:
             raise _refusal(answer)
         return _convert(answer, TokenReply)
@@ -251,6 +272,15 @@ def _refusal(answer: _Answer) -> LyftdataError:
         mend=_text(answer, "mend"),
         retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
         clock_off_s=_clock_off_s(answer.headers.get("date")),
+    )
+
+
+def _audience_refusal(answer: _Answer) -> AudienceRefusedError:
+    return AudienceRefusedError(
+        _text(answer, "error_description") or "The Server gives no tokens for this audience.",
+        reference=_text(answer, "reference")[:32],
+        told_code=_text(answer, "code"),
+        mend=_text(answer, "mend"),
     )
 
 

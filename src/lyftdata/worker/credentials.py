@@ -34,8 +34,14 @@ class Credential(Protocol):
     worker_id: str
     strategy: Strategy
 
-    async def fetch_token(self, client: ServerClient) -> TokenReply:
-        """Ask for a token; raises as `ServerClient.token`."""
+    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
+        """
+        Ask for a token; raises as `ServerClient.token`.
+
+        Args:
+            client: The Server.
+            resource: Whom the token is for (RFC 8707); None for the Server.
+        """
         ...
 
 
@@ -48,14 +54,14 @@ class ApiKeyCredential:
         self.worker_id = worker_id
         self._api_key = api_key
 
-    async def fetch_token(self, client: ServerClient) -> TokenReply:
+    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
         """Ask for a token."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self.worker_id,
             "client_secret": self._api_key.reveal(),
         }
-        return await client.token(form)
+        return await client.token(form | _for(resource))
 
 
 class IdentityCredential:
@@ -68,7 +74,7 @@ class IdentityCredential:
         self._issuer = identity.issuer
         self._key = key
 
-    async def fetch_token(self, client: ServerClient) -> TokenReply:
+    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
         """Ask for a token with an assertion made for this one request."""
         assertion = make_assertion(
             self._key, worker_id=self.worker_id, audience=self._issuer, now=datetime.now(UTC), jti=new_jti()
@@ -78,7 +84,11 @@ class IdentityCredential:
             "client_assertion_type": _ASSERTION_TYPE,
             "client_assertion": assertion,
         }
-        return await client.token(form)
+        return await client.token(form | _for(resource))
+
+
+def _for(resource: str | None) -> dict[str, str]:
+    return {} if resource is None else {"resource": resource}
 
 
 def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Credential | None:

@@ -16,6 +16,8 @@ class HeldToken:
         life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
         self.text = reply.access_token
         self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
+        # What the Server said, uncut: whoever is handed the token relies on it.
+        self._expires_at_s = monotonic_s + reply.expires_in
 
     def is_due(self, monotonic_s: float) -> bool:
         """Return whether it is time for a new one; the old one still serves then."""
@@ -24,3 +26,7 @@ class HeldToken:
     def due_in_s(self, monotonic_s: float) -> float:
         """Return the seconds until then."""
         return max(0.0, self._renew_at_s - monotonic_s)
+
+    def expires_in_s(self, monotonic_s: float) -> int:
+        """Return the whole seconds of life that are left; 0 when it is over."""
+        return max(0, int(self._expires_at_s - monotonic_s))

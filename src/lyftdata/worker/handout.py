@@ -1,0 +1,146 @@
+"""
+What the COMMAND is given of the Worker's identity: the current token, and tokens for audiences it asks for.
+
+    handout = Handout(client, directory=path)
+    handout.identify(credential)
+    handout.publish(token)              # the file is whole at every moment, with the old token or with the new one
+    await handout.token("https://..")   # what the token socket answers
+    handout.withdraw()                  # the Worker is not let in: there is nothing to hand out
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.log import get_logger
+from lyftdata.worker.client import ServerClient
+from lyftdata.worker.credentials import Credential
+from lyftdata.worker.held_token import HeldToken
+from lyftdata.worker.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
+
+_log = get_logger(__name__)
+
+TOKEN_FILE_VARIABLE = "LYFTDATA_WORKER_TOKEN_FILE"  # noqa: S105 - names of variables
+TOKEN_SOCKET_VARIABLE = "LYFTDATA_WORKER_TOKEN_SOCKET"  # noqa: S105
+
+MAX_AUDIENCES = 16
+# Two thirds of its life, without jitter: one program's audiences are no fleet.
+_NO_JITTER = 0.5
+
+
+class NoTokenError(LyftdataError):
+    """The Worker has no valid token at this moment: the Server cannot be reached, or has not let it in yet."""
+
+    code = "no_token"
+
+
+class _Audience:
+    """A token for one audience, and whoever is fetching it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.token: HeldToken | None = None
+
+
+class Handout:
+    """
+    Hands tokens out, never what they are got with.
+
+    Args:
+        client: The Server.
+        directory: Where the token file is kept; None for a Worker without a COMMAND.
+        monotonic: Gives seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        client: ServerClient,
+        *,
+        directory: Path | None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._directory = directory
+        self._monotonic = monotonic
+        self._credential: Credential | None = None
+        self._current: HeldToken | None = None
+        self._audiences: OrderedDict[str, _Audience] = OrderedDict()
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that tell the COMMAND where to look."""
+        if self._directory is None:
+            return {}
+        return {
+            TOKEN_FILE_VARIABLE: str(self._directory / TOKEN_FILE),
+            TOKEN_SOCKET_VARIABLE: str(self._directory / TOKEN_SOCKET),
+        }
+
+    def identify(self, credential: Credential) -> None:
+        """Say what tokens for other audiences are got with."""
+        self._credential = credential
+
+    def publish(self, token: HeldToken) -> None:
+        """Hand out this token from now on."""
+        self._current = token
+        if self._directory is not None:
+            try:
+                _write_whole(self._directory / TOKEN_FILE, token.text)
+            except OSError as error:
+                # The work goes on with the old file, and the socket hands out the new token.
+                _log.error("the token file cannot be written", reason=error.strerror)
+
+    def withdraw(self) -> None:
+        """Hand out nothing any more; tokens for other audiences are forgotten too."""
+        self._current = None
+        self._audiences.clear()
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                (self._directory / TOKEN_FILE).unlink()
+
+    async def token(self, audience: str | None) -> tuple[str, int]:
+        """
+        Return a token and the seconds it lives on.
+
+        Args:
+            audience: Whom the token is for; None for the Server and all who ask it (`/auth/verify`).
+
+        Raises:
+            NoTokenError: There is none to hand out.
+            AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.token`.
+        """
+        token = self._current if audience is None else await self._for_audience(audience)
+        left_s = token.expires_in_s(self._monotonic()) if token is not None else 0
+        if token is None or left_s <= 0:
+            raise NoTokenError("The Worker has no valid token at this moment; ask again later.")
+        return token.text, left_s
+
+    async def _for_audience(self, audience: str) -> HeldToken | None:
+        if self._credential is None or self._current is None:
+            return None
+        entry = self._audiences.setdefault(audience, _Audience())
+        self._audiences.move_to_end(audience)
+        if len(self._audiences) > MAX_AUDIENCES:
+            self._audiences.popitem(last=False)
+        # One request an audience, however many ask at once.
+        async with entry.lock:
+            if entry.token is None or entry.token.is_due(self._monotonic()):
+                reply = await self._credential.fetch_token(self._client, resource=audience)
+                entry.token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
+            return entry.token
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step: whoever reads it reads the old text or the new one. No line end is added."""
+    draft = path.with_name(f".{path.name}.new")
+    # Not synced to the disk on purpose: after a power cut nobody needs it.
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(text)
+    draft.replace(path)

@@ -1,0 +1,294 @@
+"""
+The token socket: HTTP/1.1 over a Unix socket, for the COMMAND and nobody else.
+
+    curl --unix-socket "$LYFTDATA_WORKER_TOKEN_SOCKET" http://localhost/token
+    {"access_token":"eyJ…","token_type":"Bearer","expires_in":871}
+
+`?audience=URI` asks for a token for somebody else than the Server (RFC 8707). Errors are JSON with `error` and
+`error_description`. One request a connection. The socket has mode 0600 in a directory of 0700, and on Linux the
+kernel tells which user is at the other end.
+"""
+
+import asyncio
+import contextlib
+import email.utils
+import os
+import re
+import socket
+import struct
+import sys
+import urllib.parse
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.names import clean_text
+from lyftdata.log import get_logger
+from lyftdata.worker.client import (
+    AudienceRefusedError,
+    RefusedByServerError,
+    ServerUnreachableError,
+    TokenReply,
+)
+from lyftdata.worker.handout import Handout, NoTokenError
+
+_log = get_logger(__name__)
+
+MAX_HEAD_BYTES = 8_192
+MAX_CONNECTIONS = 16
+MAX_AUDIENCE_LENGTH = 512
+_HEAD_WITHIN_S = 5.0
+# The Server has fifteen seconds to answer (`client`); what is slower than that is no reader of ours.
+_ALL_WITHIN_S = 30.0
+_HEAR_OUT_S = 1.0
+_RETRY_AFTER_S = 5
+
+_REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t\x80-\xff]*)")
+_AUDIENCE = re.compile(r"[!-~]+")
+
+
+class _BadRequestError(Exception):
+    """A request that gets an error in the place of a token."""
+
+    def __init__(self, status: HTTPStatus, error: str, description: str, **headers: str) -> None:
+        super().__init__(description)
+        self.answer = _Answer(status, {"error": error, "error_description": description}, headers)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    status: HTTPStatus
+    body: dict[str, Any]
+    headers: Mapping[str, str] = {}
+
+    def encode(self, *, with_body: bool) -> bytes:
+        """Return it as it goes over the wire."""
+        body = msgspec.json.encode(self.body)
+        fields = {
+            "Date": email.utils.formatdate(usegmt=True),
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "Connection": "close",
+            **self.headers,
+        }
+        head = f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"{head}\r\n".encode("ascii") + (body if with_body else b"")
+
+
+class TokenSocket:
+    """
+    Answers on a Unix socket; see `serving`.
+
+    Args:
+        handout: Has the tokens.
+        head_within_s: Seconds a request may take to arrive.
+    """
+
+    def __init__(self, handout: Handout, *, head_within_s: float = _HEAD_WITHIN_S) -> None:
+        self._handout = handout
+        self._head_within_s = head_within_s
+        self._open: set[asyncio.Task[Any]] = set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self, path: Path) -> AsyncIterator[None]:
+        """Listen at a path in a directory of mode 0700, and end every connection in the end."""
+        server = await asyncio.start_unix_server(self._connection, path, limit=MAX_HEAD_BYTES)
+        # Between the two lines nobody else reaches it: the directory keeps them out.
+        path.chmod(0o600)  # noqa: ASYNC240 - one system call on a file of ours
+        try:
+            yield
+        finally:
+            server.close()
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this in a task of its own
+        self._open.add(task)
+        try:
+            async with asyncio.timeout(_ALL_WITHIN_S):
+                await self._serve(reader, writer)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            _log.debug("token socket: the other side went away, or is too slow")
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method = "GET"
+        try:
+            self._check_peer(writer.get_extra_info("socket"))
+            method, audience = _parse(await self._head(reader))
+            answer = await self._token(audience)
+        except _BadRequestError as error:
+            answer = error.answer
+        writer.write(answer.encode(with_body=method != "HEAD"))
+        await writer.drain()
+        await _hear_out(reader, writer)
+
+    def _check_peer(self, connection: socket.socket) -> None:
+        if len(self._open) > MAX_CONNECTIONS:
+            raise _unavailable("Too many connections at once.")
+        if not _is_same_user(connection):
+            raise _BadRequestError(
+                HTTPStatus.FORBIDDEN, "access_denied", "This socket serves one user, and you are another."
+            )
+
+    async def _head(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            async with asyncio.timeout(self._head_within_s):
+                return await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError:
+            raise _BadRequestError(
+                HTTPStatus.REQUEST_TIMEOUT, "invalid_request", "The request took too long."
+            ) from None
+        except asyncio.LimitOverrunError:
+            raise _BadRequestError(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request", "The request is too long."
+            ) from None
+
+    async def _token(self, audience: str | None) -> _Answer:
+        try:
+            text, left_s = await self._handout.token(audience)
+        except (AudienceRefusedError, RefusedByServerError) as refused:
+            return _refusal(refused)
+        except (NoTokenError, ServerUnreachableError) as error:
+            raise _unavailable(clean_text(error.message, 300)) from error
+        return _Answer(HTTPStatus.OK, {"access_token": text, "token_type": "Bearer", "expires_in": left_s})
+
+
+async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say that this was all, and read on for a moment: closed with something unread, the answer could be lost."""
+    writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_HEAR_OUT_S):
+            while await reader.read(MAX_HEAD_BYTES):
+                pass
+
+
+def _is_same_user(connection: socket.socket) -> bool:
+    """Return whether the other end runs as our user, where the kernel tells."""
+    if sys.platform != "linux":
+        return True
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", credentials)
+    return bool(uid == os.geteuid())
+
+
+def _parse(raw: bytes) -> tuple[str, str | None]:
+    """Return method and audience of a request's head (RFC 9112, sections 3 and 5)."""
+    line, *fields = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    request = _REQUEST_LINE.fullmatch(line)
+    matches = [_FIELD.fullmatch(field) for field in fields]
+    headers = [(match[1].lower(), match[2].strip()) for match in matches if match is not None]
+    hosts = sum(name == "host" for name, _ in headers)
+    # RFC 9112, section 3.2: none, or several, is answered with 400.
+    if request is None or len(headers) != len(fields) or hosts > 1 or (request[3] == "1" and not hosts):
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", "This is no HTTP/1.1 request.")
+    if any(
+        name == "transfer-encoding" or (name == "content-length" and value != "0") for name, value in headers
+    ):
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", "A request here has no body.")
+    return _check_target(request[1], request[2])
+
+
+def _check_target(method: str, target: str) -> tuple[str, str | None]:
+    try:
+        parts = urllib.parse.urlsplit(target)
+        query = urllib.parse.parse_qsl(
+            parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=4
+        )
+    except ValueError:
+        raise _BadRequestError(
+            HTTPStatus.BAD_REQUEST, "invalid_request", "The address cannot be read."
+        ) from None
+    if parts.path != "/token":
+        raise _BadRequestError(HTTPStatus.NOT_FOUND, "not_found", "Only /token is here.")
+    if method not in {"GET", "HEAD"}:
+        raise _BadRequestError(
+            HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request", "Ask with GET.", Allow="GET, HEAD"
+        )
+    return method, _audience(query)
+
+
+def _audience(query: list[tuple[str, str]]) -> str | None:
+    if not query:
+        return None
+    (name, value), *more = query
+    if more or name != "audience":
+        raise _BadRequestError(
+            HTTPStatus.BAD_REQUEST, "invalid_request", "The only parameter is audience, and it is given once."
+        )
+    if not _AUDIENCE.fullmatch(value) or len(value) > MAX_AUDIENCE_LENGTH:
+        raise _BadRequestError(
+            HTTPStatus.BAD_REQUEST,
+            "invalid_target",
+            f"audience must be a URI of at most {MAX_AUDIENCE_LENGTH} ASCII characters.",
+        )
+    return value
+
+
+def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
+    """Pass on what the Server said, in its words."""
+    of_audience = isinstance(refused, AudienceRefusedError)
+    body = {
+        "error": "invalid_target" if of_audience else "access_denied",
+        "error_description": clean_text(refused.message, 300),
+        "reference": clean_text(refused.reference, 32),
+        "code": clean_text(refused.told_code, 64),
+        "mend": clean_text(refused.hint, 300),
+    }
+    status = HTTPStatus.BAD_REQUEST if of_audience else HTTPStatus.FORBIDDEN
+    return _Answer(status, {name: value for name, value in body.items() if value})
+
+
+def _unavailable(description: str) -> _BadRequestError:
+    return _BadRequestError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "temporarily_unavailable",
+        description,
+        **{"Retry-After": str(_RETRY_AFTER_S)},
+    )
+
+
+class TokenSocketError(LyftdataError):
+    """The agent that this program runs under gave no token."""
+
+    code = "token_socket"
+
+
+def ask_token_socket(path: str, *, audience: str | None) -> TokenReply:
+    """
+    Ask the agent above for a token; for programs of ours that run under one.
+
+    Raises:
+        TokenSocketError: It gave none, or there is nobody at the socket.
+    """
+    if not Path(path).is_socket():
+        raise TokenSocketError(f"The agent cannot be asked at {path}: there is no socket.")
+    transport = httpx2.HTTPTransport(uds=path)
+    try:
+        with httpx2.Client(transport=transport, timeout=_ALL_WITHIN_S, trust_env=False) as client:
+            response = client.get(
+                "http://localhost/token", params={"audience": audience} if audience else None
+            )
+    except httpx2.HTTPError as error:
+        raise TokenSocketError(f"The agent cannot be asked at {path}: {error}") from error
+    try:
+        if response.status_code == HTTPStatus.OK:
+            return msgspec.json.decode(response.content, type=TokenReply)
+        said = msgspec.json.decode(response.content, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise TokenSocketError(f"What answers at {path} is no agent of ours.") from error
+    raise TokenSocketError(
+        f"{said.get('error', 'error')}: {said.get('error_description', '')}", hint=said.get("mend", "")
+    )

@@ -1,0 +1,177 @@
+"""What the COMMAND is given: a file that is always whole, and tokens for audiences."""
+
+import asyncio
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from lyftdata.worker.client import AudienceRefusedError, TokenReply
+from lyftdata.worker.handout import MAX_AUDIENCES, Handout, NoTokenError
+from lyftdata.worker.held_token import HeldToken
+
+# Reads as fast as it can until the last token has come; counts what it saw, and fails at anything but a whole token.
+READER = """
+import sys
+seen = set()
+while "last" not in seen:
+    text = open(sys.argv[1]).read()
+    assert text == "last" or (len(text) == 2000 and text == text[:4] * 500), text[:50]
+    seen.add(text)
+print(len(seen))
+"""
+
+
+class Server:
+    """A credential: gives tokens for audiences, and counts."""
+
+    def __init__(self):
+        self.asked = []
+        self.refusal = None
+
+    async def fetch_token(self, _client, *, resource=None):
+        """Give the next token."""
+        self.asked.append(resource)
+        await asyncio.sleep(0)
+        if self.refusal:
+            raise self.refusal
+        return TokenReply(f"for-{len(self.asked)}", 900)
+
+
+class Now:
+    """A clock of the test's own."""
+
+    s = 1000.0
+
+    def __call__(self):
+        return self.s
+
+
+def held(text, life_s=900):
+    """Return a token as the agent holds it."""
+    return HeldToken(TokenReply(text, life_s), monotonic_s=1000.0, jitter=0.5)
+
+
+@pytest.fixture
+def now():
+    """Return the clock."""
+    return Now()
+
+
+@pytest.fixture
+def server():
+    """Return the Server."""
+    return Server()
+
+
+@pytest.fixture
+def handout(tmp_path, now, server):
+    """Return a handout with a current token."""
+    made = Handout(server, directory=tmp_path, monotonic=now)
+    made.identify(server)
+    made.publish(held("current"))
+    return made
+
+
+def test_the_file_is_private_and_names_itself(handout, tmp_path):
+    """Mode 0600, the token and nothing else, at the path that the environment names."""
+    path = tmp_path / "token"
+    assert handout.environ() == {
+        "LYFTDATA_WORKER_TOKEN_FILE": str(path),
+        "LYFTDATA_WORKER_TOKEN_SOCKET": str(tmp_path / "token.sock"),
+    }
+    assert path.read_bytes() == b"current"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_file_is_whole_while_it_is_replaced(handout, tmp_path):
+    """A reader in a tight loop sees whole tokens only, through two thousand renewals."""
+    handout.publish(held("0000" * 500))
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, str(tmp_path / "token")], stdout=subprocess.PIPE, text=True
+    )
+    for number in range(2000):
+        handout.publish(held(f"{number:04}" * 500))
+    handout.publish(held("last"))
+
+    assert reader.communicate(timeout=30)[0].strip() > "1"
+    assert reader.returncode == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["token"]
+
+
+def test_a_file_that_cannot_be_written_does_not_end_the_work(handout, tmp_path):
+    """The old file stays, and the socket has the new token."""
+    (tmp_path / ".token.new").mkdir()
+
+    handout.publish(held("next"))
+
+    assert (tmp_path / "token").read_text() == "current"
+    assert asyncio.run(handout.token(None))[0] == "next"
+
+
+async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
+    """Not let in: no file, no token, and no token for anybody else."""
+    await handout.token("https://a.example")
+    handout.withdraw()
+
+    assert list(tmp_path.iterdir()) == []
+    for audience in (None, "https://a.example"):
+        with pytest.raises(NoTokenError):
+            await handout.token(audience)
+    assert server.asked == ["https://a.example"]
+
+
+@pytest.mark.parametrize(("passed_s", "left_s"), [(0, 900), (899.5, None), (898.9, 1), (900, None)])
+async def test_it_says_how_long_the_token_lives(handout, now, passed_s, left_s):
+    """`expires_in` is what is left of it, never rounded up; a token without a whole second is none."""
+    now.s += passed_s
+    if left_s is None:
+        with pytest.raises(NoTokenError):
+            await handout.token(None)
+    else:
+        assert await handout.token(None) == ("current", left_s)
+
+
+@pytest.mark.parametrize(("passed_s", "requests"), [(599, 1), (600, 2)])
+async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
+    handout, now, server, passed_s, requests
+):
+    """One request until then, whoever asks; afterwards a new one."""
+    await handout.token("https://a.example")
+    now.s += passed_s
+    handout.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))
+    await handout.token("https://a.example")
+
+    assert server.asked == ["https://a.example"] * requests
+
+
+async def test_those_who_ask_at_once_share_one_request(handout, server):
+    """Ten at once for one audience: one request to the Server, one token."""
+    tokens = await asyncio.gather(*[handout.token("https://a.example") for _ in range(10)])
+
+    assert len(set(tokens)) == 1
+    assert len(server.asked) == 1
+
+
+async def test_remembered_audiences_are_bounded(handout, server):
+    """The one that was asked for longest ago is forgotten first."""
+    first, *others = [f"https://{number}.example" for number in range(MAX_AUDIENCES + 1)]
+    for audience in (first, *others):
+        await handout.token(audience)
+    asked = len(server.asked)
+
+    await handout.token(others[-1])
+    assert len(server.asked) == asked
+    await handout.token(first)
+    assert len(server.asked) == asked + 1
+
+
+async def test_a_refused_audience_is_asked_again(handout, server):
+    """A refusal is passed on and not remembered: it may be mended at the Server meanwhile."""
+    server.refusal = AudienceRefusedError("This Server gives tokens for itself only.")
+    with pytest.raises(AudienceRefusedError):
+        await handout.token("https://a.example")
+    server.refusal = None
+
+    assert (await handout.token("https://a.example"))[0] == "for-2"

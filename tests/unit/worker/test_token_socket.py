@@ -1,0 +1,275 @@
+"""The token socket: minimal HTTP, for one user, within bounds."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lyftdata.worker.client import (
+    AudienceRefusedError,
+    RefusedByServerError,
+    ServerUnreachableError,
+    TokenReply,
+)
+from lyftdata.worker.handout import NoTokenError
+from lyftdata.worker.token_socket import (
+    MAX_CONNECTIONS,
+    MAX_HEAD_BYTES,
+    TokenSocket,
+    TokenSocketError,
+    ask_token_socket,
+)
+
+GET = b"GET /token HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Handout:
+    """Has tokens, or what the test wants in their place."""
+
+    def __init__(self):
+        self.asked = []
+        self.outcome = ("token-1", 871)
+
+    async def token(self, audience):
+        """Answer."""
+        self.asked.append(audience)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def handout():
+    """Return what has the tokens."""
+    return Handout()
+
+
+@pytest.fixture
+async def path(handout):
+    """Serve at a short path, and return it."""
+    with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
+        where = Path(directory) / "token.sock"
+        async with TokenSocket(handout, head_within_s=0.3).serving(where):
+            yield where
+
+
+async def ask(path, raw):
+    """Send bytes; return status, header fields and body of the answer."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    return int(line.split()[1]), dict(field.split(": ", 1) for field in fields), body
+
+
+async def test_a_token(path):
+    """200 with the OAuth names, never to be kept by a cache, one request a connection."""
+    status, headers, body = await ask(path, GET)
+
+    assert status == 200
+    assert json.loads(body) == {"access_token": "token-1", "token_type": "Bearer", "expires_in": 871}
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Content-Length"] == str(len(body))
+    assert headers["Connection"] == "close"
+    assert headers["Date"].endswith("GMT")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+async def test_curl_can_ask(path, handout):
+    """The line of the documentation works, with and without an audience."""
+    for query, audience in (("", None), ("?audience=https%3A%2F%2Fa.example", "https://a.example")):
+        curl = ["curl", "-sf", "--max-time", "10", "--unix-socket", path, f"http://localhost/token{query}"]
+        told = await asyncio.to_thread(subprocess.check_output, curl)
+        assert json.loads(told)["access_token"] == "token-1"
+        assert handout.asked[-1] == audience
+
+
+async def test_the_socket_is_private(path):
+    """Mode 0600."""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root to be another user")
+async def test_another_user_gets_nothing(path, handout):
+    """Even where the modes would let another user in, the kernel says who is there: 403."""
+    path.parent.chmod(0o777)
+    path.chmod(0o666)
+    program = (
+        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        f"s.sendall({GET!r}); print(s.recv(4096).decode())"
+    )
+    told = await asyncio.to_thread(
+        subprocess.check_output, [sys.executable, "-c", program, str(path)], text=True
+    )
+
+    assert told.startswith("HTTP/1.1 403 ")
+    assert "token-1" not in told
+    assert handout.asked == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "error"),
+    [
+        (b"\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/2.0\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost : x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "invalid_request"),
+        (b"POST /token HTTP/1.1\r\nHost: x\r\n\r\n", 405, "invalid_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
+        (b"GET /token/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
+        (b"GET http://[/token HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token?aud=x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token?audience=x&audience=y HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token?a&b&c&d&e&f HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token?audience= HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
+        (b"GET /token?audience=%0d%0aX HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
+        (b"GET /token?audience=" + b"x" * 513 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
+        (b"GET /token HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n", 431, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\n", 408, "invalid_request"),
+    ],
+)
+async def test_what_is_no_request_for_a_token(path, handout, raw, status, error):
+    """Each gets a status and a JSON error, and nobody is asked for a token."""
+    answered, headers, body = await ask(path, raw)
+
+    assert (answered, json.loads(body)["error"]) == (status, error)
+    assert (headers.get("Allow") == "GET, HEAD") == (status == 405)
+    assert handout.asked == []
+
+
+async def test_other_correct_forms(path):
+    """HTTP/1.0 without Host, the absolute form (RFC 9112, section 3.2.2), and HEAD without a body."""
+    assert (await ask(path, b"GET /token HTTP/1.0\r\n\r\n"))[0] == 200
+    assert (await ask(path, b"GET http://localhost/token HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 200
+    status, headers, body = await ask(path, b"HEAD /token HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "said"),
+    [
+        (
+            AudienceRefusedError("For itself only.", reference="7K2M9QXD", told_code="c", mend="m"),
+            400,
+            {
+                "error": "invalid_target",
+                "error_description": "For itself only.",
+                "reference": "7K2M9QXD",
+                "code": "c",
+                "mend": "m",
+            },
+        ),
+        (
+            RefusedByServerError("Disabled.\x1b[2J", reference="7K2M9QXD", told_code="worker_disabled"),
+            403,
+            {
+                "error": "access_denied",
+                "error_description": "Disabled.\ufffd[2J",
+                "reference": "7K2M9QXD",
+                "code": "worker_disabled",
+            },
+        ),
+        (
+            ServerUnreachableError("Down."),
+            503,
+            {"error": "temporarily_unavailable", "error_description": "Down."},
+        ),
+        (
+            NoTokenError("None."),
+            503,
+            {"error": "temporarily_unavailable", "error_description": "None."},
+        ),
+    ],
+)
+async def test_a_refusal_is_passed_on(path, handout, outcome, status, said):
+    """What the Server said reaches the COMMAND as JSON, cleaned; an outage is told from a refusal."""
+    handout.outcome = outcome
+
+    answered, headers, body = await ask(path, GET)
+
+    assert (answered, json.loads(body)) == (status, said)
+    assert ("Retry-After" in headers) == (status == 503)
+
+
+async def test_connections_are_bounded_and_come_back(path):
+    """Beyond the bound: 503 at once; those that say nothing are let go, and the next one is served."""
+    silent = [await asyncio.open_unix_connection(path) for _ in range(MAX_CONNECTIONS)]
+    assert (await ask(path, GET))[0] == 503
+    for reader, writer in silent:
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+    assert (await ask(path, GET))[0] == 200
+
+
+async def test_at_its_end_nobody_is_left_hanging(handout):
+    """Connections that are open are closed."""
+    with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
+        where = Path(directory) / "token.sock"
+        serving = TokenSocket(handout)
+        async with serving.serving(where):
+            reader, writer = await asyncio.open_unix_connection(where)
+            writer.write(b"GET")
+            async with asyncio.timeout(5):
+                while not serving._open:
+                    await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_our_own_programs_ask_it(path, handout):
+    """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
+    told = await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
+    assert told == TokenReply("token-1", 871)
+    assert handout.asked == ["https://a.example"]
+
+    handout.outcome = AudienceRefusedError("For itself only.", mend="Do this.")
+    with pytest.raises(TokenSocketError, match=r"invalid_target: For itself only\.") as caught:
+        await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
+    assert caught.value.hint == "Do this."
+    with pytest.raises(TokenSocketError, match="cannot be asked"):
+        await asyncio.to_thread(ask_token_socket, f"{path}.none", audience=None)
+
+
+def test_what_answers_may_be_no_agent():
+    """Another program at that path is told apart from a refusal."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory,
+        socket.socket(socket.AF_UNIX) as listening,
+    ):
+        listening.bind(f"{directory}/s")
+        listening.listen()
+
+        def answer():
+            connection, _ = listening.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+            connection.close()
+
+        import threading
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(TokenSocketError, match="no agent of ours"):
+            ask_token_socket(f"{directory}/s", audience=None)
+        thread.join()
