@@ -1,0 +1,41 @@
+"""Telling systemd how it goes (`sd_notify(3)`): a datagram to the socket that NOTIFY_SOCKET names."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+_MICROSECONDS = 1_000_000
+
+
+class Notifier:
+    """
+    Says nothing where nobody listens: without NOTIFY_SOCKET every call does nothing.
+
+    Args:
+        environ: NOTIFY_SOCKET (a path, or `@` and an abstract name), WATCHDOG_USEC and WATCHDOG_PID.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        meant_for_us = environ.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
+        usec = environ.get("WATCHDOG_USEC", "")
+        self._watchdog_s = int(usec) / _MICROSECONDS if usec.isdecimal() and meant_for_us else 0.0
+
+    def tell(self, **state: str) -> None:
+        """Send assignments, for example `tell(READY="1", STATUS="online")`."""
+        if not self._address:
+            return
+        text = "\n".join(f"{name}={value}" for name, value in state.items())
+        # systemd that is busy or gone must not hold up or end a Worker.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
+            stream.setblocking(False)
+            stream.sendto(text.encode(), self._address)
+
+    async def keep_watchdog(self) -> None:
+        """Say WATCHDOG=1 twice as often as asked for, as long as the event loop turns; at once over without one."""
+        while self._watchdog_s and self._address:
+            self.tell(WATCHDOG="1")
+            await asyncio.sleep(self._watchdog_s / 2)
