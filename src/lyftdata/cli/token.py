@@ -2,38 +2,56 @@
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from lyftdata.cli.output import json_option, print_json
 
+if TYPE_CHECKING:
+    from lyftdata.worker.client import TokenReply
+
 EXIT_REFUSED = 3
 
 
 @click.command()
+@click.option("--audience", metavar="URI", help="Whom the token is for; the Server unless given.")
 @json_option
-def token(*, as_json: bool) -> int:
+def token(*, audience: str | None, as_json: bool) -> int:
     """
     Print a worker token, got with this host's API key or stored identity (the settings of `lyftdata run worker`).
+
+    In a program that `lyftdata run worker` runs, it is the agent that gives it.
 
     \b
     Example:
       curl -H "Authorization: Bearer $(lyftdata token)" https://service.example.com/
     """
     from lyftdata.core.names import clean_text
-    from lyftdata.worker.agent import fetch_token
     from lyftdata.worker.client import RefusedByServerError
-    from lyftdata.worker.settings import read_worker_settings
 
-    settings = read_worker_settings(os.environ)
     try:
-        text = asyncio.run(fetch_token(settings))
+        reply = _get_token(audience)
     except RefusedByServerError as refused:
         told = f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
         click.echo(f"Error: {told}", err=True)
         return EXIT_REFUSED
     if as_json:
-        print_json({"access_token": text, "token_type": "Bearer"})
+        print_json(
+            {"access_token": reply.access_token, "token_type": "Bearer", "expires_in": int(reply.expires_in)}
+        )
     else:
-        click.echo(text)
+        click.echo(reply.access_token)
     return 0
+
+
+def _get_token(audience: str | None) -> "TokenReply":
+    from lyftdata.worker.handout import TOKEN_SOCKET_VARIABLE
+    from lyftdata.worker.run import fetch_token
+    from lyftdata.worker.settings import read_worker_settings
+    from lyftdata.worker.token_socket import ask_token_socket
+
+    socket_path = os.environ.get(TOKEN_SOCKET_VARIABLE)
+    if socket_path:
+        return ask_token_socket(socket_path, audience=audience)
+    return asyncio.run(fetch_token(read_worker_settings(os.environ), audience=audience))

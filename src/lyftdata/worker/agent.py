@@ -6,24 +6,23 @@ The agent: gets a token, keeps a session open, runs the COMMAND while it is conn
         |              +--- token due, or not taken any more
         +--- nothing: an identity is for ever (until the directory is removed)
 
-What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code), or a refusal for good
-(exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled, a second instance
-of the same Worker, a name in use. Then it asks again at growing intervals and is back by itself.
+What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code) unless it is started again,
+or a refusal for good (exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled,
+a second instance of the same Worker, a name in use. Then it asks again at growing intervals and is back by itself.
 """
 
 import asyncio
-import os
 import random
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from lyftdata.core.errors import SettingsError
 from lyftdata.core.names import clean_text, format_labels
 from lyftdata.log import get_logger
 from lyftdata.worker.backoff import Backoff
+from lyftdata.worker.child import SIGNAL_EXIT_BASE
 from lyftdata.worker.client import (
     Directive,
     PollReply,
@@ -32,11 +31,12 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenRejectedError,
 )
-from lyftdata.worker.credentials import Credential, choose_credential, enroll
-from lyftdata.worker.hardening import hide_from_other_programs
+from lyftdata.worker.credentials import Credential, enroll
+from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
-from lyftdata.worker.settings import WorkerSettings, scrub_environment
+from lyftdata.worker.notify import Notifier
+from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.state import StateDirectory
 from lyftdata.worker.work import Work
 
@@ -67,10 +67,11 @@ class Agent:
 
     Args:
         settings: The Worker's settings.
-        command: The COMMAND to run while connected; empty for none.
         client: The Server.
         directory: The Worker's own directory.
-        environ: What the COMMAND inherits, less the secrets.
+        work: The COMMAND, run while the Worker is let in.
+        handout: Hands the current token to the COMMAND.
+        notifier: Tells systemd how it goes.
         chance: Gives a number from 0 up to 1.
         monotonic: Gives seconds on a clock that does not jump.
     """
@@ -78,11 +79,12 @@ class Agent:
     def __init__(
         self,
         settings: WorkerSettings,
-        command: Sequence[str],
         *,
         client: ServerClient,
         directory: StateDirectory,
-        environ: Mapping[str, str],
+        work: Work,
+        handout: Handout,
+        notifier: Notifier,
         chance: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,17 +101,34 @@ class Agent:
         self._hold_s = 25.0
         self._last_answer_s = -_SHORTEST_POLL_S
         self._stop = asyncio.Event()
-        self._work = Work(command, environ=environ, on_end=self._stop.set)
+        self._stop_signal: int | None = None
+        self._handout = handout
+        self._notifier = notifier
+        self._work = work
+        work.on_end = self._stop.set
 
-    def stop(self) -> None:
-        """Ask the agent to end; safe to call twice."""
+    def stop(self, number: int | None = None) -> bool:
+        """
+        Ask the agent to end; safe to call twice.
+
+        Args:
+            number: The signal that asks; the COMMAND gets the same one.
+
+        Returns:
+            Whether it had not been asked before.
+        """
+        is_news = not self._stop.is_set()
         self._stop.set()
+        if is_news:
+            self._stop_signal = number
+        return is_news
 
     async def run(self, credential: Credential | None) -> int:
         """Work until told to stop or refused for good; return the exit code."""
         code = EXIT_DONE
         try:
             found = credential or await self._enrolled()
+            self._handout.identify(found)
             while True:
                 await self._one_round(found)
         except Stopping:
@@ -118,7 +137,13 @@ class Agent:
             code = EXIT_REFUSED
         finally:
             await self._end()
-        return code or self._work.exit_code or EXIT_DONE
+        return code or self._work.exit_code or self._ended_by_signal()
+
+    def _ended_by_signal(self) -> int:
+        """SIGTERM and SIGINT are how an agent is meant to end; by any other signal it ends as a program would."""
+        if self._stop_signal in {None, signal.SIGTERM, signal.SIGINT}:
+            return EXIT_DONE
+        return SIGNAL_EXIT_BASE + (self._stop_signal or 0)
 
     # --- the steps of a round ---------------------------------------------------------------------------
 
@@ -139,7 +164,7 @@ class Agent:
         """Make sure of a token, hold one poll, do what the answer says."""
         try:
             token = await self._valid_token(credential)
-            reply = await self._unless_stopped(self._poll(token))
+            reply = await self._unless_stopped(self._poll(token, credential))
         except TokenRejectedError:
             await self._token_rejected()
         except ServerUnreachableError as error:
@@ -151,12 +176,36 @@ class Agent:
 
     async def _valid_token(self, credential: Credential) -> HeldToken:
         if self._token is None or self._token.is_due(self._monotonic()):
-            reply = await self._unless_stopped(credential.fetch_token(self._client))
-            self._token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
+            return await self._unless_stopped(self._renew(credential))
         return self._token
 
-    async def _poll(self, token: HeldToken) -> PollReply:
-        return await self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s)
+    async def _renew(self, credential: Credential) -> HeldToken:
+        reply = await credential.fetch_token(self._client)
+        token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
+        self._token = token
+        self._handout.publish(token)
+        return token
+
+    async def _poll(self, token: HeldToken, credential: Credential) -> PollReply:
+        """Hold one poll; the token is renewed beside it, since a poll may be held for longer than a token lives."""
+        poll = asyncio.ensure_future(self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s))
+        try:
+            wait_s = token.due_in_s(self._monotonic())
+            while not (await asyncio.wait({poll}, timeout=wait_s))[0]:
+                wait_s = await self._renew_beside(credential)
+            return poll.result()
+        finally:
+            poll.cancel()
+            await asyncio.gather(poll, return_exceptions=True)
+
+    async def _renew_beside(self, credential: Credential) -> float:
+        """Renew the token; return the seconds until that is due again."""
+        try:
+            token = await self._renew(credential)
+        except ServerUnreachableError as error:
+            return self._backoff.next_s(retry_after_s=error.retry_after_s)
+        self._backoff.reset()
+        return token.due_in_s(self._monotonic())
 
     def _poll_body(self, *, sign_off: bool = False) -> dict[str, Any]:
         return {
@@ -177,6 +226,7 @@ class Agent:
             await self._not_too_fast()
         else:
             self._online = True
+            self._notifier.tell(READY="1", STATUS=f"Online as {credential.worker_id}.")
             _log.info(
                 "online",
                 worker_id=credential.worker_id,
@@ -184,9 +234,13 @@ class Agent:
                 strategy=credential.strategy.value,
                 server=self._settings.url,
             )
-        await self._work.ensure(
-            worker_id=credential.worker_id, worker_name=self._settings.worker_name, server=self._settings.url
-        )
+        self._work.ensure(self._identity(credential))
+
+    def _identity(self, credential: Credential) -> dict[str, str]:
+        """Return the variables that tell the COMMAND who it is, and where its token is."""
+        name = self._settings.worker_name
+        who = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
+        return who | ({"LYFTDATA_WORKER_NAME": name} if name else {}) | self._handout.environ()
 
     async def _not_too_fast(self) -> None:
         """
@@ -233,13 +287,16 @@ class Agent:
             self._online = False
             _log.warning("offline", reason=clean_text(error.message, 200))
         _log.info("retrying", reason=clean_text(error.message, 200), wait_s=round(wait_s, 1))
+        self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
         await self._pause(wait_s)
 
     async def _refused(self, refused: RefusedByServerError) -> None:
         """The Server says no: stop the COMMAND; then end, or stay and ask again."""
         self._online = False
         self._token = None
+        self._handout.withdraw()
         _log.error("refused", **self._what_is_known(refused))
+        self._notifier.tell(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
         await self._work.stop()
         if refused.final:
             raise FinallyRefusedError
@@ -286,7 +343,8 @@ class Agent:
         raise Stopping
 
     async def _end(self) -> None:
-        await self._work.stop()
+        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
+        await self._work.stop(self._stop_signal or signal.SIGTERM)
         if self._token is not None:
             await self._sign_off(self._token)
         _log.info("stopped")
@@ -298,75 +356,3 @@ class Agent:
                 await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
             _log.debug("could not sign off")
-
-
-async def run_worker(settings: WorkerSettings, command: Sequence[str]) -> int:
-    """
-    Run a Worker until SIGTERM, SIGINT, its COMMAND's end, or a refusal for good.
-
-    Returns:
-        0, the COMMAND's exit code, or 3 when the Server has refused for good.
-
-    Raises:
-        SettingsError: Settings and directory contradict each other (exit 2).
-        StateError: The directory cannot be written (exit 1).
-    """
-    hide_from_other_programs()
-    environ = dict(os.environ)
-    scrub_environment(os.environ)
-    for warning in settings.warnings:
-        _log.warning("check the settings", problem=warning)
-    if settings.tls_insecure and settings.url.startswith("https:"):
-        _log.warning(
-            "check the settings", problem="LYFTDATA_TLS_INSECURE: the Server's certificate is not checked."
-        )
-    directory = StateDirectory(settings.jobs_dir)
-    credential = choose_credential(settings, directory)
-    if credential is not None and credential.strategy.value == "api_key":
-        return await _run_agent(settings, command, credential, directory, environ)
-    with directory.locked():
-        # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
-        credential = choose_credential(settings, directory)
-        return await _run_agent(settings, command, credential, directory, environ)
-
-
-async def _run_agent(
-    settings: WorkerSettings,
-    command: Sequence[str],
-    credential: Credential | None,
-    directory: StateDirectory,
-    environ: Mapping[str, str],
-) -> int:
-    client = ServerClient(settings)
-    agent = Agent(settings, command, client=client, directory=directory, environ=environ)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.stop)
-    try:
-        return await agent.run(credential)
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        await client.aclose()
-
-
-async def fetch_token(settings: WorkerSettings) -> str:
-    """
-    Return a fresh worker token, by the API key or the stored identity of this host; never enrolls.
-
-    Raises:
-        SettingsError: There is no identity to get one with.
-        ServerUnreachableError, RefusedByServerError: As in `client`.
-    """
-    credential = choose_credential(settings, StateDirectory(settings.jobs_dir))
-    if credential is None:
-        raise SettingsError(
-            [
-                "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
-            ]
-        )
-    client = ServerClient(settings)
-    try:
-        return (await credential.fetch_token(client)).access_token
-    finally:
-        await client.aclose()

@@ -1,26 +1,33 @@
 """
 The program that runs under the Worker's identity.
 
-It is a process group of its own: told to stop, all of it gets SIGTERM, time, then SIGKILL. It inherits none of
-the Worker's secrets. Its output is its own.
+It is a process group of its own. Told to stop, all of it gets SIGTERM, time, then SIGKILL; so does what it has
+started in other groups and sessions (on Linux). It inherits none of the Worker's secrets, no open file but its
+standard input and output, and the file mode mask that the agent was started with. Its output is its own.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
 from lyftdata.log import get_logger
+from lyftdata.worker.reaper import Reaper
 
 _log = get_logger(__name__)
 
 _SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN", "CREDENTIAL")
+# Where the identity key lies, and the agent's own line to systemd: not the COMMAND's business.
+_AGENTS_OWN = frozenset({"LYFTDATA_JOBS_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 GRACE_S = 10.0
+# What even SIGKILL does not end at once waits for a disk or a network.
+_KILL_WITHIN_S = 5.0
 # Shells report a program that died by a signal like this; whoever started us expects the same.
-_SIGNAL_EXIT_BASE = 128
+SIGNAL_EXIT_BASE = 128
 
 
 class CommandError(LyftdataError):
@@ -30,14 +37,25 @@ class CommandError(LyftdataError):
 
 
 class Child:
-    """One run of the COMMAND; made by `start`."""
+    """One run of the COMMAND; made by `start`, over with `stop`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], *, ended: asyncio.Future[int], reaper: Reaper
+    ) -> None:
         self._process = process
+        self._ended = ended
+        self._reaper = reaper
 
     @classmethod
-    async def start(
-        cls, command: Sequence[str], *, environ: Mapping[str, str], identity: Mapping[str, str]
+    def start(
+        cls,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        identity: Mapping[str, str],
+        reaper: Reaper,
+        umask: int = -1,
+        on_stop: Callable[[int], None] = lambda _: None,
     ) -> "Child":
         """
         Start the COMMAND.
@@ -46,49 +64,116 @@ class Child:
             command: Program and arguments.
             environ: Environment to hand on; the secrets are taken out of it.
             identity: Variables that say who the Worker is.
+            reaper: Sees how it ends, and what it leaves behind.
+            umask: The file mode mask of the COMMAND; -1 for that of this process.
+            on_stop: Called with the signal when the COMMAND is stopped, as by Ctrl-Z.
 
         Raises:
             CommandError: There is no such program, or it may not be run.
         """
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command, env={**without_secrets(environ), **identity}, start_new_session=True
+            process = subprocess.Popen(  # noqa: S603 - the operator's own COMMAND, run as it was given
+                command, env={**without_secrets(environ), **identity}, process_group=0, umask=umask
             )
-        except OSError as error:
-            raise CommandError(f"{command[0]} cannot be started: {error.strerror}.") from error
-        return cls(process)
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CommandError(f"{command[0]} cannot be started: {reason}.") from error
+        return cls(process, ended=reaper.watch(process.pid, on_stop=on_stop), reaper=reaper)
+
+    @property
+    def pid(self) -> int:
+        """Return the process ID, which is that of the process group too."""
+        return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for the end; return the exit code as a shell would."""
-        code = await self._process.wait()
-        return code if code >= 0 else _SIGNAL_EXIT_BASE - code
+        """Wait for the end of the process itself; return the exit code as a shell would."""
+        return _as_a_shell(await asyncio.shield(self._ended))
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the whole process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        # It cannot hit a stranger: until `stop` is over the group's number is ours, ended or not.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
-    async def stop(self, *, grace_s: float = GRACE_S) -> int:
-        """Ask the whole process group to end, and end it after the grace; return the exit code."""
-        self.send_signal(signal.SIGTERM)
+    async def stop(self, number: int = signal.SIGTERM, *, grace_s: float = GRACE_S) -> int:
+        """
+        End everything that this run has started; return the exit code of the process itself.
+
+        Right for a run that has ended by itself too: what it left behind must not work on without an identity.
+
+        Args:
+            number: The signal that asks the process group to end.
+            grace_s: Seconds until whatever is still there is killed.
+        """
+        self.send_signal(number)
+        # What is stopped (Ctrl-Z) would not hear it.
+        self.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace_s):
-                code = await self.wait()
+                await self._all_gone()
         except TimeoutError:
             _log.warning("killing the command", grace_s=grace_s)
-            self.send_signal(signal.SIGKILL)
-            code = await self.wait()
-        # Whatever it started and left behind must not work on without an identity either.
+            await self._kill()
+        # Where a system does not tell who was left behind, the group is still known.
         self.send_signal(signal.SIGKILL)
-        return code
+        return self._finish()
+
+    async def _all_gone(self) -> None:
+        """Wait for the end of all, asking those that are in another process group as they turn up, once."""
+        asked: set[int] = set()
+        while True:
+            left = set(self._reaper.left_behind())
+            for pid in left - asked:
+                if not self._in_group(pid):
+                    _signal(pid, signal.SIGTERM)
+            asked |= left
+            if self._ended.done() and not left:
+                return
+            await self._reaper.next_change()
+
+    async def _kill(self) -> None:
+        """Kill all; the orphans that this makes turn up in turn, and are killed as well."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_KILL_WITHIN_S):
+                while True:
+                    self.send_signal(signal.SIGKILL)
+                    left = self._reaper.left_behind()
+                    for pid in left:
+                        _signal(pid, signal.SIGKILL)
+                    if self._ended.done() and not left:
+                        return
+                    await self._reaper.next_change()
+        _log.error("not ended by SIGKILL", pids=self._reaper.left_behind())
+
+    def _in_group(self, pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.pid
+        except ProcessLookupError:
+            return True
+
+    def _finish(self) -> int:
+        code = self._ended.result() if self._ended.done() else -signal.SIGKILL
+        self._reaper.release(self.pid)
+        # The status was read by the reaper; without this, Popen would warn that nobody did.
+        self._process.returncode = code
+        return _as_a_shell(code)
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the secrets of Worker and Server, and without the paths to them."""
-    hidden = {name for secret in SECRET_VARIABLES for name in (secret, f"{secret}_FILE")}
+    hidden = {name for secret in SECRET_VARIABLES for name in (secret, f"{secret}_FILE")} | _AGENTS_OWN
     return {name: value for name, value in environ.items() if name not in hidden and not _may_be_one(name)}
 
 
 def _may_be_one(name: str) -> bool:
     """Return whether an unknown variable of ours is named like a secret: a misspelt one holds it all the same."""
     return name.upper().startswith(PREFIX) and any(word in name.upper() for word in _SECRET_WORDS)
+
+
+def _as_a_shell(code: int) -> int:
+    return code if code >= 0 else SIGNAL_EXIT_BASE - code
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -1,11 +1,14 @@
-"""Keeping other programs of the same user out of the agent's memory and its start-up environment."""
+"""What Linux lets a process say of itself by `prctl`; elsewhere nothing happens."""
 
 import contextlib
 import ctypes
 import os
 import sys
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def hide_from_other_programs() -> None:
@@ -15,9 +18,18 @@ def hide_from_other_programs() -> None:
     The COMMAND runs as the same user, and its parent is this process. On Linux a process that may not be dumped
     belongs to root in `/proc`; elsewhere, and where the call fails, nothing happens.
     """
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans(*, adopt: bool) -> None:
+    """Say whether descendants that lost their parent become children of this process, or of PID 1."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def die_with_parent(parent_pid: int, number: int) -> None:
@@ -26,9 +38,7 @@ def die_with_parent(parent_pid: int, number: int) -> None:
 
     To be called in a child before it becomes another program. It reaches that process, not what it starts in turn.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent_pid:
-            # It ended before the system was asked.
-            os.kill(os.getpid(), number)
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if sys.platform == "linux" and os.getppid() != parent_pid:
+        # It ended before the system was asked.
+        os.kill(os.getpid(), number)

@@ -13,12 +13,22 @@ from typing import Any
 import msgspec
 import platformdirs
 
+from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
-from lyftdata.core.settings import LOG_SETTINGS, SECRET_VARIABLES, Setting, parse_switch, read_settings
+from lyftdata.core.settings import (
+    LOG_SETTINGS,
+    SECRET_VARIABLES,
+    Setting,
+    one_of,
+    parse_switch,
+    read_settings,
+)
+from lyftdata.worker.child import GRACE_S
 from lyftdata.worker.origin import is_loopback, origin_of
+from lyftdata.worker.restart import NEVER, POLICIES
 
 SERVER_ONLY = frozenset(
     {
@@ -43,6 +53,11 @@ SERVER_ONLY = frozenset(
     }
 )
 
+_LONGEST_GRACE_S = 3600
+
+GIVEN_TO_COMMAND = frozenset({"LYFTDATA_WORKER_TOKEN_FILE", "LYFTDATA_WORKER_TOKEN_SOCKET"})
+"""What an agent tells its COMMAND, which may well be another program of ours."""
+
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
 
 
@@ -60,6 +75,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels
     tls_ca: Path | None
     tls_insecure: bool
+    restart: str
+    stop_grace_s: int
     log_format: str | None
     log_level: str
     warnings: tuple[str, ...] = ()
@@ -82,6 +99,14 @@ def parse_server_url(text: str) -> str:
 def parse_secret(text: str) -> Secret:
     """Read a secret; a stray space or line end around it is taken off."""
     return Secret(text.strip())
+
+
+def parse_stop_grace(text: str) -> int:
+    """Read the time that the COMMAND has to end: up to an hour, in seconds."""
+    seconds = int(parse_duration(text).total_seconds())
+    if seconds > _LONGEST_GRACE_S:
+        raise InvalidInputError("stop_grace", "must be from 0s to 1h")
+    return seconds
 
 
 def _path(text: str) -> Path:
@@ -193,6 +218,25 @@ TABLE: tuple[Setting, ...] = (
         default_doc="`no`",
         doc="Does not check the Server's certificate: whoever sits on the way can then be the Server. For trying things out.",
     ),
+    Setting(
+        name="LYFTDATA_RESTART",
+        field="restart",
+        parse=one_of(*POLICIES),
+        default=NEVER,
+        default_doc=f"`{NEVER}`",
+        flag="--restart",
+        doc="Whether a COMMAND that has ended by itself is started again: `never` (the Worker ends with it), `on-failure` "
+        "(unless it ended with 0) or `always`; after 1 to 60 seconds, growing, and never while the Server does not let the Worker in.",
+    ),
+    Setting(
+        name="LYFTDATA_STOP_GRACE",
+        field="stop_grace_s",
+        parse=parse_stop_grace,
+        default=int(GRACE_S),
+        default_doc=f"`{GRACE_S:.0f}s`",
+        flag="--stop-grace",
+        doc="How long the COMMAND and all it started have from SIGTERM to SIGKILL, 0s to 1h.",
+    ),
     *LOG_SETTINGS,
 )
 
@@ -221,7 +265,7 @@ def read_worker_settings(
         environ=usable,
         flags=flags or {},
         read_file=read_file,
-        known_elsewhere=SERVER_ONLY,
+        known_elsewhere=SERVER_ONLY | GIVEN_TO_COMMAND,
     )
     if usable is not environ:
         path = environ[f"{_ENROLLMENT_KEY}_FILE"]

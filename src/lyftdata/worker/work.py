@@ -1,15 +1,37 @@
 """
 The COMMAND over the agent's life: started when the Worker is let in, stopped when it is not, started again.
 
-    work = Work(["./press"], environ=os.environ, on_end=agent.stop)
-    await work.ensure(worker_id="press-01", worker_name=None, server="https://lyft.example")
+    work = Work(launch, restart=RestartPolicy("never", chance=random.random))
+    work.on_end = agent.stop
+    work.ensure({"LYFTDATA_WORKER_ID": "press-01"})
     await work.stop()          # on the Server's order; a later `ensure` starts it again
+
+A run that ends by itself may be followed by another one, after a delay, while the Worker is let in.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
-from lyftdata.worker.child import Child
+from lyftdata.log import get_logger
+from lyftdata.worker.child import GRACE_S, SIGNAL_EXIT_BASE, Child, CommandError
+from lyftdata.worker.restart import RestartPolicy
+from lyftdata.worker.terminal import Terminal, is_interactive
+
+_log = get_logger(__name__)
+
+_CANNOT_BE_RUN = 127  # as a shell says it
+
+
+class Launch(Protocol):
+    """Starts one run of the COMMAND; raises CommandError."""
+
+    def __call__(self, *, identity: Mapping[str, str], on_stop: Callable[[int], None]) -> Child:
+        """Start it."""
+        ...
 
 
 class Work:
@@ -17,46 +39,148 @@ class Work:
     Keeps at most one run of the COMMAND going.
 
     Args:
-        command: Program and arguments; empty for a Worker that only stays connected.
-        environ: What the COMMAND inherits, less the Worker's secrets.
-        on_end: Called when the COMMAND ends by itself; not when it was stopped from here.
+        launch: Starts a run; None for a Worker that only stays connected.
+        restart: Whether a run is followed by another.
+        stop_grace_s: Seconds from asking to killing.
+        terminal: The terminal to hand to the COMMAND, if there is one.
+        monotonic: Gives seconds on a clock that does not jump.
+        sleep: Waits that many seconds.
     """
 
     def __init__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], on_end: Callable[[], None]
+        self,
+        launch: Launch | None,
+        *,
+        restart: RestartPolicy,
+        stop_grace_s: float = GRACE_S,
+        terminal: Terminal | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._command = list(command)
-        self._environ = environ
-        self._on_end = on_end
+        self._launch = launch
+        self._restart = restart
+        self._stop_grace_s = stop_grace_s
+        self._terminal = terminal
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._child: Child | None = None
-        self._ending: asyncio.Task[int] | None = None
+        self._runs: asyncio.Task[None] | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when the COMMAND has ended by itself for the last time; not when it was stopped from here."""
         self.exit_code: int | None = None
         """How the last run ended, as a shell would say it; None while one goes on, or before the first."""
 
-    async def ensure(self, *, worker_id: str, worker_name: str | None, server: str) -> None:
-        """Start the COMMAND unless it runs; raises CommandError when it cannot be started."""
-        if not self._command or self._child is not None:
+    @property
+    def has_command(self) -> bool:
+        """Return whether there is something to run at all."""
+        return self._launch is not None
+
+    def ensure(self, identity: Mapping[str, str]) -> None:
+        """Start the COMMAND unless it runs or is about to; raises CommandError when it cannot be started."""
+        if self._launch is None or self._runs is not None:
             return
-        identity = {"LYFTDATA_URL": server, "LYFTDATA_WORKER_ID": worker_id}
-        if worker_name:
-            identity["LYFTDATA_WORKER_NAME"] = worker_name
-        self._child = await Child.start(self._command, environ=self._environ, identity=identity)
+        child = self._begin(self._launch, identity)
+        self._runs = asyncio.create_task(self._go_on(self._launch, child, identity))
+        self._runs.add_done_callback(self._over)
+
+    def send_signal(self, number: int) -> bool:
+        """Pass a signal on to the COMMAND's process group; return whether there is one."""
+        if self._child is not None:
+            self._child.send_signal(number)
+        return self._child is not None
+
+    async def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the COMMAND and all it started, and start it no more; returns when they are gone."""
+        runs, self._runs = self._runs, None
+        if runs is not None:
+            runs.cancel()
+            await asyncio.wait({runs})
+        if self._child is not None:
+            await self._finish(self._child, number)
+
+    def _over(self, runs: asyncio.Task[None]) -> None:
+        if not runs.cancelled():
+            self.on_end()
+
+    # --- one run after the other ------------------------------------------------------------------------
+
+    async def _go_on(self, launch: Launch, child: Child | None, identity: Mapping[str, str]) -> None:
+        while True:
+            started_s = self._monotonic()
+            if child is not None:
+                await child.wait()
+                await self._finish(child, signal.SIGTERM)
+            code = self.exit_code or 0
+            delay_s = self._restart.delay_s(exit_code=code, ran_s=self._monotonic() - started_s)
+            if delay_s is None:
+                return
+            _log.info("starting the command again", exit_code=code, wait_s=round(delay_s, 1))
+            await self._sleep(delay_s)
+            child = self._begin_again(launch, identity)
+
+    def _begin(self, launch: Launch, identity: Mapping[str, str]) -> Child:
+        self._child = child = launch(identity=identity, on_stop=self._stopped)
         self.exit_code = None
-        self._ending = asyncio.create_task(self._child.wait())
-        self._ending.add_done_callback(self._ended)
+        if self._lend_terminal(child, asked_for=False):
+            # It may have asked for the terminal an instant too early, and been stopped for it.
+            child.send_signal(signal.SIGCONT)
+        return child
 
-    async def stop(self) -> None:
-        """End the COMMAND and all it started; returns when they are gone."""
-        child, self._child = self._child, None
-        ending, self._ending = self._ending, None
-        if child is None or ending is None:
-            return
-        if ending.done():
-            self.exit_code = ending.result()
-            return
-        ending.cancel()
-        self.exit_code = await child.stop()
+    def _begin_again(self, launch: Launch, identity: Mapping[str, str]) -> Child | None:
+        """A program that is missing for a while (an upgrade) is one more failure, not the end."""
+        try:
+            return self._begin(launch, identity)
+        except CommandError as error:
+            _log.error("the command cannot be started", reason=error.message)
+            self.exit_code = _CANNOT_BE_RUN
+            return None
 
-    def _ended(self, task: asyncio.Task[int]) -> None:
-        if task is self._ending and not task.cancelled():
-            self._on_end()
+    async def _finish(self, child: Child, number: int) -> None:
+        code = await child.stop(number, grace_s=self._stop_grace_s)
+        self._child = None
+        self.exit_code = code
+        if self._terminal is not None:
+            self._terminal.take_back(restore=code > SIGNAL_EXIT_BASE)
+
+    # --- Ctrl-Z, fg, bg ---------------------------------------------------------------------------------
+
+    def _stopped(self, number: int) -> None:
+        """Do as a shell's job does when one of its processes was stopped."""
+        if self._terminal is None or number == signal.SIGSTOP:
+            return
+        wants_terminal = number in {signal.SIGTTIN, signal.SIGTTOU}
+        if wants_terminal and self._child is not None and self._terminal.hand_to(self._child.pid):
+            self._child.send_signal(signal.SIGCONT)
+        else:
+            self.suspend(number)
+
+    def suspend(self, number: int = signal.SIGTSTP) -> None:
+        """
+        Stop with the COMMAND, so that the shell above sees its job stopped; returns when the shell continues it.
+
+        Where no shell could (PID 1, a service), the system ignores these signals, and the COMMAND goes on.
+        """
+        self.send_signal(number)
+        if self._terminal is not None:
+            self._terminal.take_back()
+        before = signal.signal(number, signal.SIG_DFL)
+        os.killpg(os.getpgrp(), number)
+        signal.signal(number, before)
+        self.resume(wants_terminal=number != signal.SIGTSTP)
+
+    def resume(self, *, wants_terminal: bool = False) -> None:
+        """
+        Let the COMMAND go on, in front if this process is.
+
+        Args:
+            wants_terminal: It was stopped for using a terminal that it did not have: without it, it stays stopped.
+        """
+        if self._child is None:
+            return
+        if self._lend_terminal(self._child, asked_for=wants_terminal) or not wants_terminal:
+            self._child.send_signal(signal.SIGCONT)
+
+    def _lend_terminal(self, child: Child, *, asked_for: bool) -> bool:
+        if self._terminal is None or not (asked_for or is_interactive()):
+            return False
+        return self._terminal.hand_to(child.pid)

@@ -17,9 +17,13 @@ from lyftdata.worker.client import (
     TokenRejectedError,
     TokenReply,
 )
+from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
+from lyftdata.worker.notify import Notifier
+from lyftdata.worker.restart import RestartPolicy
 from lyftdata.worker.settings import read_worker_settings
 from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.work import Work
 
 ESTABLISHED = PollReply(session="established", hold_s=25)
 
@@ -88,10 +92,11 @@ def run(tmp_path, monkeypatch):
         settings = read_worker_settings({"LYFTDATA_WORKER_ID": "w-1", "LYFTDATA_WORKER_API_KEY": "k"})
         agent = Agent(
             settings,
-            [],
             client=server,
             directory=StateDirectory(tmp_path),
-            environ={},
+            work=Work(None, restart=RestartPolicy("never", chance=lambda: 0.5)),
+            handout=Handout(server, directory=None, monotonic=clock),
+            notifier=Notifier({}),
             chance=lambda: 0.5,
             monotonic=clock,
         )
@@ -140,6 +145,35 @@ async def test_a_token_is_renewed_at_two_thirds_of_its_life(run):
     await run(server)
 
     assert server.polled == ["token-1", "token-1", "token-2", "token-2"]
+
+
+class HeldPoll(ScriptedServer):
+    """Holds a poll, from an instant before the token is due, until the token has been asked for again."""
+
+    async def poll(self, token, body, *, hold_s):
+        """Answer when two tokens were given, or never."""
+        if not self.polled:
+            self.clock.now_s += 599.99
+        elif not body["sign_off"]:
+            while self.given < len(self.tokens) + 2:
+                await asyncio.sleep(0.001)
+        return await super().poll(token, body, hold_s=hold_s)
+
+
+async def test_a_token_is_renewed_beside_a_held_poll(run):
+    """A poll may be held for longer than a token lives: the COMMAND's token is renewed meanwhile."""
+    server = HeldPoll(None)
+    await run(server)
+
+    assert server.given == 2
+    assert server.polled == ["token-1", "token-1"]
+
+
+async def test_a_refusal_beside_a_held_poll_counts(run):
+    """What the token endpoint says for good ends the Worker, though its poll is still held."""
+    server = HeldPoll(None, tokens=[None, RefusedByServerError("no", reference="R", final=True)])
+
+    assert (await run(server))[0] == 3
 
 
 @pytest.mark.parametrize(("jitter", "due_s"), [(0.0, 540), (0.5, 600), (1.0, 660)])

@@ -1,0 +1,161 @@
+"""A Worker from its start to its end: what lives as long as it does is opened here, and closed in reverse order."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.log import get_logger
+from lyftdata.worker.agent import Agent
+from lyftdata.worker.child import Child
+from lyftdata.worker.client import ServerClient, TokenReply
+from lyftdata.worker.credentials import Credential, choose_credential
+from lyftdata.worker.handout import Handout
+from lyftdata.worker.hardening import hide_from_other_programs
+from lyftdata.worker.notify import Notifier
+from lyftdata.worker.reaper import Reaper
+from lyftdata.worker.restart import RestartPolicy
+from lyftdata.worker.runtime_dir import TOKEN_SOCKET, runtime_directory
+from lyftdata.worker.settings import WorkerSettings, scrub_environment
+from lyftdata.worker.signals import signals_passed_on
+from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.terminal import Terminal
+from lyftdata.worker.token_socket import TokenSocket
+from lyftdata.worker.work import Work
+
+_log = get_logger(__name__)
+
+
+async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask: int = -1) -> int:
+    """
+    Run a Worker until SIGTERM, SIGINT, its COMMAND's end, or a refusal for good.
+
+    Args:
+        settings: The Worker's settings.
+        command: The COMMAND to run while connected; empty for none.
+        umask: The file mode mask for the COMMAND; -1 for that of this process.
+
+    Returns:
+        0, the COMMAND's exit code, or 3 when the Server has refused for good.
+
+    Raises:
+        SettingsError: Settings and directory contradict each other (exit 2).
+        StateError: The directory cannot be written (exit 1).
+        CommandError: The COMMAND cannot be started (exit 1).
+    """
+    hide_from_other_programs()
+    environ = dict(os.environ)
+    scrub_environment(os.environ)
+    _warn(settings)
+    directory = StateDirectory(settings.jobs_dir)
+    credential = choose_credential(settings, directory)
+    run = functools.partial(_run_agent, settings, command, directory=directory, environ=environ, umask=umask)
+    if credential is not None and credential.strategy.value == "api_key":
+        return await run(credential=credential)
+    with directory.locked():
+        # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
+        return await run(credential=choose_credential(settings, directory))
+
+
+def _warn(settings: WorkerSettings) -> None:
+    for warning in settings.warnings:
+        _log.warning("check the settings", problem=warning)
+    if settings.tls_insecure and settings.url.startswith("https:"):
+        _log.warning(
+            "check the settings", problem="LYFTDATA_TLS_INSECURE: the Server's certificate is not checked."
+        )
+
+
+async def _run_agent(
+    settings: WorkerSettings,
+    command: Sequence[str],
+    *,
+    credential: Credential | None,
+    directory: StateDirectory,
+    environ: Mapping[str, str],
+    umask: int,
+) -> int:
+    notifier = Notifier(environ)
+    async with contextlib.AsyncExitStack() as stack:
+        client = ServerClient(settings)
+        stack.push_async_callback(client.aclose)
+        reaper = stack.enter_context(Reaper())
+        handout = await stack.enter_async_context(_handing_out(settings, command, client, environ))
+        launch = functools.partial(Child.start, command, environ=environ, reaper=reaper, umask=umask)
+        terminal = stack.enter_context(_terminal(command))
+        work = Work(
+            launch if command else None,
+            restart=RestartPolicy(settings.restart, chance=random.random),
+            stop_grace_s=settings.stop_grace_s,
+            terminal=terminal,
+        )
+        agent = Agent(
+            settings, client=client, directory=directory, work=work, handout=handout, notifier=notifier
+        )
+        stack.enter_context(signals_passed_on(agent, work))
+        await stack.enter_async_context(_beside(notifier))
+        return await agent.run(credential)
+
+
+@contextlib.asynccontextmanager
+async def _handing_out(
+    settings: WorkerSettings, command: Sequence[str], client: ServerClient, environ: Mapping[str, str]
+) -> AsyncIterator[Handout]:
+    """With a COMMAND there is a directory for its token file and socket; without one nobody would look."""
+    if not command:
+        yield Handout(client, directory=None)
+        return
+    with runtime_directory(environ, jobs_dir=settings.jobs_dir) as path:
+        handout = Handout(client, directory=path)
+        async with TokenSocket(handout).serving(path / TOKEN_SOCKET):
+            yield handout
+
+
+@contextlib.contextmanager
+def _terminal(command: Sequence[str]) -> Iterator[Terminal | None]:
+    terminal = Terminal.find() if command else None
+    try:
+        yield terminal
+    finally:
+        if terminal is not None:
+            terminal.close()
+
+
+@contextlib.asynccontextmanager
+async def _beside(notifier: Notifier) -> AsyncIterator[None]:
+    """Keep systemd's watchdog quiet as long as the event loop turns."""
+    watchdog = asyncio.create_task(notifier.keep_watchdog())
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        await asyncio.gather(watchdog, return_exceptions=True)
+
+
+async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) -> TokenReply:
+    """
+    Return a fresh worker token, by the API key or the stored identity of this host; never enrolls.
+
+    Args:
+        settings: The Worker's settings.
+        audience: Whom the token is for; None for the Server.
+
+    Raises:
+        SettingsError: There is no identity to get one with.
+        AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    credential = choose_credential(settings, StateDirectory(settings.jobs_dir))
+    if credential is None:
+        raise SettingsError(
+            [
+                "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
+            ]
+        )
+    client = ServerClient(settings)
+    try:
+        return await credential.fetch_token(client, resource=audience)
+    finally:
+        await client.aclose()

@@ -1,0 +1,61 @@
+"""
+Which signal does what to an agent and its COMMAND.
+
+| signal | with a COMMAND running | without |
+|---|---|---|
+| TERM, INT | the COMMAND gets it, the grace, then SIGKILL; the agent ends | the agent ends, exit 0 |
+| HUP, QUIT | passed on | the agent ends, exit 128+n |
+| USR1, USR2, WINCH | passed on | nothing |
+| TSTP, CONT | COMMAND and agent stop and go on together | as for any program |
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Protocol
+
+from lyftdata.worker.work import Work
+
+_END = (signal.SIGTERM, signal.SIGINT)
+_END_WITHOUT_COMMAND = (signal.SIGHUP, signal.SIGQUIT)
+_ONLY_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+
+class Stoppable(Protocol):
+    """What ends: the agent."""
+
+    def stop(self, number: int | None = None) -> bool:
+        """End, for this signal; return whether this was news."""
+        ...
+
+
+@contextlib.contextmanager
+def signals_passed_on(agent: Stoppable, work: Work) -> Iterator[None]:
+    """Take every signal that concerns the COMMAND; needs a running loop in the main thread."""
+    loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        # The agent's end begins with this signal to the COMMAND; a second one, while that takes its time, is passed on.
+        if not agent.stop(number):
+            work.send_signal(number)
+
+    def pass_on_or_end(number: int) -> None:
+        if not work.send_signal(number):
+            agent.stop(number)
+
+    taken = dict.fromkeys(_END, end) | dict.fromkeys(_END_WITHOUT_COMMAND, pass_on_or_end)
+    for number, handler in taken.items():
+        # `nohup` means it: a hang-up that was ignored when we were started stays ignored.
+        if number in _END or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, handler, number)
+    for number in _ONLY_PASSED_ON:
+        loop.add_signal_handler(number, work.send_signal, number)
+    if work.has_command:
+        loop.add_signal_handler(signal.SIGTSTP, work.suspend)
+        loop.add_signal_handler(signal.SIGCONT, work.resume)
+    try:
+        yield
+    finally:
+        for number in (*taken, *_ONLY_PASSED_ON, signal.SIGTSTP, signal.SIGCONT):
+            loop.remove_signal_handler(number)

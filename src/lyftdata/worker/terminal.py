@@ -1,0 +1,93 @@
+"""
+The terminal, where the agent was started from one: the COMMAND has it while it runs, as under a shell.
+
+The COMMAND is a process group of its own, and a terminal serves one group at a time: without this, Ctrl-C would
+not reach the COMMAND, and it would be stopped as soon as it reads (SIGTTIN).
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+
+class Terminal:
+    """
+    The controlling terminal of this process; made by `find`.
+
+    Args:
+        descriptor: It, open for reading and writing.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._given = False
+        self._modes: list[Any] = []
+
+    @classmethod
+    def find(cls) -> "Terminal | None":
+        """Return the controlling terminal, or None: under systemd, in a container without `-t`."""
+        try:
+            return cls(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+        except OSError:
+            return None
+
+    @property
+    def is_given(self) -> bool:
+        """Return whether another group has it from us."""
+        return self._given
+
+    def hand_to(self, group: int) -> bool:
+        """Let a process group have the terminal if it was ours to give; return whether it was."""
+        with contextlib.suppress(OSError, termios.error):
+            if os.tcgetpgrp(self._descriptor) == os.getpgrp():
+                self._modes = termios.tcgetattr(self._descriptor)
+                self._put_in_front(group)
+                self._given = True
+                return True
+        return False
+
+    def take_back(self, *, restore: bool = False) -> None:
+        """
+        Have the terminal again, if it was given away.
+
+        Args:
+            restore: Put back its modes too; right after a program that was killed and could not do so itself.
+        """
+        if not self._given:
+            return
+        self._given = False
+        with contextlib.suppress(OSError, termios.error):
+            self._put_in_front(os.getpgrp())
+            if restore:
+                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+    def _put_in_front(self, group: int) -> None:
+        with _may_write():
+            os.tcsetpgrp(self._descriptor, group)
+
+
+def is_interactive() -> bool:
+    """
+    Return whether people type to the COMMAND and read its output on the terminal.
+
+    In a pipeline (`… -- ./press | less`) the terminal is left to the others until the COMMAND itself wants it.
+    """
+    return all(stream is not None and stream.isatty() for stream in (sys.__stdin__, sys.__stdout__))
+
+
+@contextlib.contextmanager
+def _may_write() -> Iterator[None]:
+    """A group that is not in front is stopped when it changes the terminal, unless it will not hear of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
