@@ -17,7 +17,7 @@ import msgspec
 
 import lyftdata
 from lyftdata.core.errors import LyftdataError
-from lyftdata.worker.origin import is_loopback
+from lyftdata.core.origins import is_loopback
 from lyftdata.worker.settings import WorkerSettings
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import clean_text
+from lyftdata.core.origins import same_origin
 from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import (
@@ -21,7 +22,6 @@ from lyftdata.core.strategy import (
     choose_strategy,
 )
 from lyftdata.worker.client import ServerClient, TokenReply
-from lyftdata.worker.origin import same_origin
 from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.state import StateDirectory
 

@@ -16,6 +16,7 @@ import platformdirs
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
+from lyftdata.core.origins import is_loopback, origin_of
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import (
@@ -27,7 +28,6 @@ from lyftdata.core.settings import (
     read_settings,
 )
 from lyftdata.worker.child import GRACE_S
-from lyftdata.worker.origin import is_loopback, origin_of
 from lyftdata.worker.restart import NEVER, POLICIES
 
 SERVER_ONLY = frozenset(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.origins import is_loopback, same_origin
 from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.child import without_secrets
-from lyftdata.worker.origin import is_loopback, same_origin
 from lyftdata.worker.settings import TABLE as WORKER
 from lyftdata.worker.settings import read_worker_settings, scrub_environment
 from lyftdata.worker.state import StateDirectory, StateError
