@@ -1,0 +1,46 @@
+"""
+What other services import to check a Worker.
+
+    from lyftdata.verify import WorkerVerifier
+
+    verifier = WorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
+    worker = verifier.verify(token)          # raises an InvalidTokenError, or says who it is
+
+By itself this needs no web framework. Those have a module each, which imports its framework: `asgi` (none needed),
+`fastapi`, `wsgi` (none needed), `grpc`. `client` is the other side: requests that carry a worker token.
+How to use them: docs/how-to/check-workers-in-a-service.md.
+"""
+
+from lyftdata.verify._verifier import AsyncWorkerVerifier, WorkerVerifier
+from lyftdata.verify.errors import (
+    CannotVerifyError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    KeysUnavailableError,
+    MissingTokenError,
+    OnlineCheckUnavailableError,
+    TokenExpiredError,
+    TokenNotOursError,
+    TokenNotYetValidError,
+    TokenRevokedError,
+    VerificationError,
+)
+from lyftdata.verify.identity import WorkerIdentity, require_scopes
+
+__all__ = [
+    "AsyncWorkerVerifier",
+    "CannotVerifyError",
+    "InsufficientScopeError",
+    "InvalidTokenError",
+    "KeysUnavailableError",
+    "MissingTokenError",
+    "OnlineCheckUnavailableError",
+    "TokenExpiredError",
+    "TokenNotOursError",
+    "TokenNotYetValidError",
+    "TokenRevokedError",
+    "VerificationError",
+    "WorkerIdentity",
+    "WorkerVerifier",
+    "require_scopes",
+]

@@ -1,0 +1,191 @@
+"""
+Sockets: one request, its answer bounded in size and time, no redirect followed.
+
+A redirect would let an answer choose who is believed; a body without end would fill the memory.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import httpx2
+
+import lyftdata
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.origins import is_loopback
+from lyftdata.verify._keys import PublishedKeys
+from lyftdata.verify._server import Answer, Place, fetch_keys
+from lyftdata.verify.errors import KeysUnavailableError
+
+MAX_ANSWER_BYTES = 65_536
+# No compression: a small answer must not grow large once it is here.
+_HEADERS = {"User-Agent": f"lyftdata-verify/{lyftdata.__version__}", "Accept-Encoding": "identity"}
+
+ErrorT = TypeVar("ErrorT", bound=LyftdataError)
+
+
+class UnreachableError(Exception):
+    """No usable answer; the text names the address and the error, never what was sent."""
+
+
+def client_options(place: Place) -> dict[str, Any]:
+    """Return how a client for this Server is made."""
+    secure = place.server_url.startswith("https:")
+    return {
+        "timeout": httpx2.Timeout(place.timeout_s),
+        "follow_redirects": False,
+        "headers": _HEADERS,
+        "verify": ssl.create_default_context(cafile=place.tls_ca) if secure else False,
+        # A proxy in the environment carries TLS, and reads plain http: the latter goes to loopback, or is asked for.
+        "trust_env": secure and not is_loopback(place.server_url),
+    }
+
+
+def get(
+    http: httpx2.Client, url: str, *, within_s: float, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """
+    Ask once.
+
+    Raises:
+        UnreachableError: No whole answer in time.
+    """
+    return request(http, "GET", url, within_s=within_s, headers=headers)
+
+
+def request(
+    http: httpx2.Client,
+    method: str,
+    url: str,
+    *,
+    within_s: float,
+    headers: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+) -> Answer:
+    """
+    Ask once.
+
+    Raises:
+        UnreachableError: No whole answer in time.
+    """
+    deadline_s = time.monotonic() + within_s
+    try:
+        with http.stream(method, url, headers=headers, data=data) as response:
+            _check_plain(response)
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                _check_size(len(body))
+                if time.monotonic() > deadline_s:
+                    raise UnreachableError(f"{url} did not answer within {within_s:g} s.")
+            return Answer(response.status_code, response.headers, bytes(body))
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError) as error:
+        raise _unreachable(url, error) from error
+
+
+async def aget(
+    http: httpx2.AsyncClient, url: str, *, within_s: float, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """
+    Ask once.
+
+    Raises:
+        UnreachableError: No whole answer in time.
+    """
+    return await arequest(http, "GET", url, within_s=within_s, headers=headers)
+
+
+async def arequest(
+    http: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    within_s: float,
+    headers: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+) -> Answer:
+    """
+    Ask once.
+
+    Raises:
+        UnreachableError: No whole answer in time.
+    """
+    try:
+        async with (
+            asyncio.timeout(within_s),
+            http.stream(method, url, headers=headers, data=data) as response,
+        ):
+            _check_plain(response)
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                _check_size(len(body))
+            return Answer(response.status_code, response.headers, bytes(body))
+    except (
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        httpx2.StreamError,
+        ssl.SSLError,
+        OSError,  # TimeoutError is one
+    ) as error:
+        raise _unreachable(url, error) from error
+
+
+def get_keys(place: Place, *, transport: httpx2.BaseTransport | None) -> PublishedKeys:
+    """
+    Fetch the Server's keys.
+
+    The client lives for this alone: it holds no socket until the next time, and a process that forks shares none.
+
+    Raises:
+        KeysUnavailableError: They cannot be had.
+    """
+    try:
+        steps = fetch_keys(place)
+        with httpx2.Client(**client_options(place), transport=transport) as http:
+            url = next(steps)
+            while True:
+                url = steps.send(get(http, url, within_s=place.timeout_s / 2))
+    except StopIteration as end:
+        keys: PublishedKeys = end.value
+        return keys
+    except (UnreachableError, OSError) as error:  # OSError: the file of certificates
+        raise KeysUnavailableError(f"The Server's keys cannot be fetched: {error}") from error
+
+
+async def aget_keys(place: Place, *, transport: httpx2.AsyncBaseTransport | None) -> PublishedKeys:
+    """
+    Fetch the Server's keys; see `get_keys`.
+
+    Raises:
+        KeysUnavailableError: They cannot be had.
+    """
+    try:
+        steps = fetch_keys(place)
+        async with httpx2.AsyncClient(**client_options(place), transport=transport) as http:
+            url = next(steps)
+            while True:
+                answer = await aget(http, url, within_s=place.timeout_s / 2)
+                try:
+                    url = steps.send(answer)
+                except StopIteration as end:
+                    keys: PublishedKeys = end.value
+                    return keys
+    except (UnreachableError, OSError) as error:
+        raise KeysUnavailableError(f"The Server's keys cannot be fetched: {error}") from error
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_ANSWER_BYTES:
+        raise UnreachableError(f"The answer is larger than {MAX_ANSWER_BYTES} bytes.")
+
+
+def _check_plain(response: httpx2.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise UnreachableError("The answer is compressed, which was not asked for.")
+
+
+def _unreachable(url: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"{url}: {str(error) or type(error).__name__}")

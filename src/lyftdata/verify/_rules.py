@@ -1,0 +1,171 @@
+"""
+Whether a token proves a Worker: no socket, no clock, no memory.
+
+Steps, in this order, each ending in a refusal of its own:
+
+    1  form         compact JWS of at most 4096 characters, strict base64url, no header that would have us take
+                    a key or fetch a URL of the sender's choice            TokenMalformedError
+    2  typ          at+jwt: an ID token or an assertion is no access token TokenMalformedError
+    3  kid          names a key that the Server publishes                  UnknownKeyError
+    4  alg, sig     the one algorithm of that key; then the signature      TokenSignatureError
+    5  claims       there, and of the right type; sub is client_id         TokenMalformedError
+    6  iss, aud     this Server, this service, compared exactly            WrongIssuerError, WrongAudienceError
+    7  exp          over from the very second it names, without leeway     TokenExpiredError
+    8  iat, nbf     not further ahead than clocks may differ               TokenNotYetValidError
+
+Only what has passed step 4 is the Server's word. RFC 9068, section 4; RFC 8725.
+"""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import msgspec
+
+from lyftdata.core._jose import JwsError, split_unverified, verify_signature
+from lyftdata.verify._keys import PublishedKey
+from lyftdata.verify.errors import (
+    TokenExpiredError,
+    TokenMalformedError,
+    TokenNotYetValidError,
+    TokenSignatureError,
+    UnknownKeyError,
+    WrongAudienceError,
+    WrongIssuerError,
+)
+from lyftdata.verify.identity import WorkerIdentity
+
+_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Second = Annotated[int, msgspec.Meta(ge=0, lt=2**33)]
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token must say: `iss` and `aud`, and by how many seconds the clocks of Server and service may differ."""
+
+    issuer: str
+    audience: str
+    leeway_s: float
+
+
+class VerifiedToken(msgspec.Struct, frozen=True):
+    """What a checked token proves, and what that rests on: as long as `key` is published and `expires_at_s` is ahead."""
+
+    worker: WorkerIdentity
+    expires_at_s: int
+    key: PublishedKey
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    iss: Text
+    sub: Text
+    client_id: Text
+    aud: str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=8)]
+    jti: Text
+    iat: Second
+    exp: Second
+    worker_name: str
+    auth_strategy: str
+    labels: dict[str, str]
+    nbf: Second = 0
+    scope: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Claims)
+
+
+def verify_token(
+    unverified_token: str, *, keys: Mapping[str, PublishedKey], expected: Expected, now_s: float
+) -> VerifiedToken:
+    """
+    Check a worker token, and return what it proves.
+
+    Whether the Worker was disabled since is not asked here: that is the online check.
+
+    Args:
+        unverified_token: As received, without `Bearer`.
+        keys: The Server's published keys by `kid`.
+        expected: What it must say.
+        now_s: Unix time.
+
+    Raises:
+        InvalidTokenError: One of its kinds, as listed above.
+    """
+    try:
+        header, unverified_claims = split_unverified(unverified_token)
+    except JwsError as error:
+        raise TokenMalformedError(str(error)) from error
+    if str(header.get("typ")).lower() not in _TYPES:
+        raise TokenMalformedError("Its typ is not at+jwt.")
+    key = keys.get(str(header.get("kid")))
+    if key is None:
+        hopeful = _reads_as_ours(unverified_claims, expected=expected, now_s=now_s)
+        raise UnknownKeyError("Its kid is none of the Server's keys.", worth_fetching=hopeful)
+    _check_signature(unverified_token, key=key, algorithm=header.get("alg"))
+    claims = _decode_claims(unverified_token)
+    _check_claims(claims, expected=expected, now_s=now_s)
+    return VerifiedToken(_identity(claims, expected.audience), claims.exp, key)
+
+
+def _check_signature(unverified_token: str, *, key: PublishedKey, algorithm: str | None) -> None:
+    # The key says which algorithm, the token only repeats it: `none`, and HS256 under a public key taken for a
+    # secret, end here (RFC 8725, sections 2.1 and 3.1).
+    if algorithm not in key.algorithms:
+        raise TokenSignatureError("Its alg is not that of its key.")
+    try:
+        verify_signature(unverified_token, key=key.key, algorithms=[algorithm])
+    except JwsError as error:
+        raise TokenSignatureError(str(error)) from error
+
+
+def _decode_claims(token: str) -> _Claims:
+    payload = token.split(".")[1]
+    try:
+        return _decoder.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (msgspec.DecodeError, ValueError) as error:
+        # The library's text names the claim, not its value.
+        raise TokenMalformedError(f"Its claims are not those of a worker token: {error}") from error
+
+
+def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
+    if claims.sub != claims.client_id:
+        raise TokenMalformedError("sub and client_id differ.")
+    if claims.iss != expected.issuer:
+        raise WrongIssuerError("It is from another issuer.")
+    if expected.audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
+        raise WrongAudienceError("It is meant for another audience.")
+    # No leeway: a token lives a quarter of an hour, and is renewed long before its end.
+    if now_s >= claims.exp:
+        raise TokenExpiredError
+    ahead_s = max(claims.iat, claims.nbf) - now_s
+    if ahead_s > expected.leeway_s:
+        raise TokenNotYetValidError(f"It begins in {ahead_s:.0f} s: set this host's clock, or the Server's.")
+
+
+def _identity(claims: _Claims, audience: str) -> WorkerIdentity:
+    return WorkerIdentity(
+        worker_id=claims.sub,
+        name=claims.worker_name,
+        strategy=claims.auth_strategy,
+        # Read-only, since one object serves every request with this token.
+        labels=MappingProxyType(claims.labels),
+        scopes=frozenset(claims.scope.split(" ")) - {""},
+        audience=audience,
+        issued_at=datetime.fromtimestamp(claims.iat, UTC),
+        expires_at=datetime.fromtimestamp(claims.exp, UTC),
+        token_id=claims.jti,
+    )
+
+
+def _reads_as_ours(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
+    """Return whether it is worth a request to the Server; a token that is nothing of ours costs none."""
+    audience, expires = unverified_claims.get("aud"), unverified_claims.get("exp")
+    return (
+        unverified_claims.get("iss") == expected.issuer
+        and expected.audience in (audience if isinstance(audience, list) else [audience])
+        and isinstance(expires, int | float)
+        and now_s < expires
+    )

@@ -1,0 +1,196 @@
+"""
+Why a request is not let through, and what its sender may read of it.
+
+VerificationError
+├── MissingTokenError                401  no bearer token in the request
+├── InvalidTokenError                401  invalid_token (RFC 6750, section 3.1)
+│   ├── TokenExpiredError                 ours, and over: its sender gets a new one and asks again
+│   ├── TokenNotYetValidError             ours, and from the future: a clock is wrong
+│   ├── TokenRevokedError                 ours, and the Server takes it no more (online check)
+│   └── TokenNotOursError                 not signed by this Server, or not meant for this service
+│       ├── TokenMalformedError, UnknownKeyError, TokenSignatureError
+│       └── WrongIssuerError, WrongAudienceError
+├── InsufficientScopeError           403  insufficient_scope
+└── CannotVerifyError                503  cannot be checked now: says nothing about the token
+    ├── KeysUnavailableError              the Server's keys cannot be had
+    └── OnlineCheckUnavailableError       the Server cannot be asked
+
+`code` is stable: logs, metrics and tests match on it. `message` is for whoever runs the service and may name what
+was seen; `public` is all that the sender of the request reads.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from lyftdata.core.errors import LyftdataError
+
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
+_UNAVAILABLE = 503
+
+
+class VerificationError(LyftdataError):
+    """
+    A request that is not let through.
+
+    Args:
+        message: What was seen, for whoever runs the service; never the token. Empty for the class's own words.
+    """
+
+    code: ClassVar[str] = "verification_failed"
+    public: ClassVar[str] = "The request is not let through."
+    oauth_error: ClassVar[str] = ""
+    """`error` of RFC 6750, section 3.1; empty where the RFC has none."""
+
+    status: ClassVar[int] = _UNAUTHORIZED
+    retry_after_s: int | None = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.public)
+
+    def www_authenticate(self, realm: str = "lyftdata") -> str:
+        """Return the value of `WWW-Authenticate` (RFC 6750, section 3), or "" where the answer carries none."""
+        if self.status == _UNAVAILABLE:
+            return ""
+        parameters = {"realm": realm}
+        if self.oauth_error:
+            parameters |= {"error": self.oauth_error, "error_description": self.public}
+        parameters |= self._more_parameters()
+        return "Bearer " + ", ".join(f'{name}="{_quotable(value)}"' for name, value in parameters.items())
+
+    def _more_parameters(self) -> dict[str, str]:
+        return {}
+
+
+class MissingTokenError(VerificationError):
+    """No bearer token in the request, or more than one `Authorization` header."""
+
+    code = "missing_token"
+    public = "A worker token is needed."
+    # No error parameter on purpose: a request without a token is told no more than how to bring one
+    # (RFC 6750, section 3.1, last paragraph).
+
+
+class InvalidTokenError(VerificationError):
+    """A token that lets nobody in."""
+
+    code = "invalid_token"
+    public = "The token is not valid here."
+    oauth_error = "invalid_token"
+
+
+class TokenExpiredError(InvalidTokenError):
+    """Rightly signed and for this service, and `now >= exp`: a new token is needed."""
+
+    code = "token_expired"
+    public = "The token has expired."
+
+
+class TokenNotYetValidError(InvalidTokenError):
+    """Rightly signed, and its `iat` or `nbf` lies further ahead than clocks may differ."""
+
+    code = "token_not_yet_valid"
+    public = "The token is not valid yet."
+
+
+class TokenRevokedError(InvalidTokenError):
+    """Rightly signed and in date, and the Server takes it no more: Worker disabled, key revoked (online check only)."""
+
+    code = "token_revoked"
+    public = "The token has been revoked."
+
+
+class TokenNotOursError(InvalidTokenError):
+    """Not signed by this Server, or not meant for this service."""
+
+    code = "token_not_ours"
+
+
+class TokenMalformedError(TokenNotOursError):
+    """Not a worker token in form: no compact JWS, too long, another `typ`, a claim missing or of the wrong type."""
+
+    code = "token_malformed"
+
+
+class UnknownKeyError(TokenNotOursError):
+    """
+    Its `kid` names none of the keys that the Server publishes.
+
+    Args:
+        worth_fetching: Whether the rest reads as if it were for us, so that asking the Server for new keys may help.
+            Nothing of it has been verified.
+    """
+
+    code = "unknown_key"
+
+    def __init__(self, message: str = "", *, worth_fetching: bool = False) -> None:
+        super().__init__(message)
+        self.worth_fetching = worth_fetching
+
+
+class TokenSignatureError(TokenNotOursError):
+    """The signature is not right, or its `alg` is not the key's."""
+
+    code = "token_signature"
+
+
+class WrongIssuerError(TokenNotOursError):
+    """Another `iss`."""
+
+    code = "wrong_issuer"
+
+
+class WrongAudienceError(TokenNotOursError):
+    """Meant for another service."""
+
+    code = "wrong_audience"
+
+
+class InsufficientScopeError(VerificationError):
+    """
+    A good token without a scope that is needed here.
+
+    Args:
+        needed: The scopes needed.
+        missing: Those of them that the token lacks.
+    """
+
+    code = "insufficient_scope"
+    public = "The token lacks a scope that is needed here."
+    oauth_error = "insufficient_scope"
+    status = _FORBIDDEN
+
+    def __init__(self, *, needed: Iterable[str], missing: Iterable[str]) -> None:
+        self.needed = tuple(sorted(needed))
+        self.missing = tuple(sorted(missing))
+        super().__init__(f"The token lacks the scope {' '.join(self.missing)}.")
+
+    def _more_parameters(self) -> dict[str, str]:
+        return {"scope": " ".join(self.needed)}
+
+
+class CannotVerifyError(VerificationError):
+    """It cannot be checked now. Says nothing about the token: its sender keeps it and asks again."""
+
+    code = "cannot_verify"
+    public = "Worker tokens cannot be checked at the moment."
+    status = _UNAVAILABLE
+    retry_after_s = 5
+
+
+class KeysUnavailableError(CannotVerifyError):
+    """The Server's keys cannot be had, and there are none in hand that may still be used."""
+
+    code = "keys_unavailable"
+
+
+class OnlineCheckUnavailableError(CannotVerifyError):
+    """The Server cannot be asked whether the token still stands."""
+
+    code = "online_check_unavailable"
+
+
+def _quotable(text: str) -> str:
+    # A quoted-string's two special characters (RFC 9110, section 5.6.4), and nothing that could end the header.
+    printable = "".join(character for character in text if character.isascii() and character.isprintable())
+    return printable.replace("\\", "\\\\").replace('"', '\\"')

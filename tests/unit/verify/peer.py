@@ -1,0 +1,148 @@
+"""A Server as far as a verifier can tell: it publishes keys, signs tokens, and answers the online check."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import httpx2
+from tests.builders import ISSUER, NOON, worker
+from tests.unit.core.forge import b64, join, merged, parts
+
+from lyftdata.core.keyring import SigningKey, generate_signing_key
+from lyftdata.core.tokens import _signature, mint_worker_token
+from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier
+
+AUDIENCE = "https://files.example"
+ES256 = generate_signing_key("ES256")
+ED25519 = generate_signing_key("Ed25519")
+STRANGER = generate_signing_key("ES256")
+WORKER = worker("w-17", name="Prëss ✓", labels={"zone": "eu-1", "gpu": ""})
+
+
+class Clock:
+    """Unix time and a clock that does not jump, in one; both stand still until told to go on."""
+
+    def __init__(self) -> None:
+        self.wall_s = NOON.timestamp()
+        self.steady_s = 1000.0
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall_s += seconds
+        self.steady_s += seconds
+
+
+class FakeServer:
+    """Answers over an injected transport, and counts what it was asked."""
+
+    def __init__(self, *keys: SigningKey, issuer: str = ISSUER) -> None:
+        self.issuer = issuer
+        self.keys = list(keys) or [ES256, ED25519]
+        self.cache_control = "public, max-age=300"
+        self.up = True
+        self.says: dict[str, httpx2.Response] = {}
+        self.revoked: set[str] = set()
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        self.asked[path] += 1
+        if not self.up:
+            raise httpx2.ConnectError("no route")
+        if path in self.says:
+            said = self.says[path]  # a response is used once: each caller gets one of its own
+            return httpx2.Response(said.status_code, headers=said.headers, content=said.content)
+        if path == "/.well-known/oauth-authorization-server":
+            body = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/.well-known/jwks.json"}
+            return httpx2.Response(200, json=body)
+        if path == "/.well-known/jwks.json":
+            return httpx2.Response(
+                200,
+                json={"keys": [key.public_jwk() for key in self.keys]},
+                headers={"Cache-Control": self.cache_control},
+            )
+        assert path == "/auth/verify"
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        if token in self.revoked:
+            return httpx2.Response(401, json={"error": "invalid_token"})
+        return httpx2.Response(204, headers={"X-Lyftdata-Worker-Id": parts(token)[1]["sub"]})
+
+    @property
+    def fetches(self) -> int:
+        """Return how often somebody asked for keys."""
+        return self.asked["/.well-known/oauth-authorization-server"]
+
+    @property
+    def checks(self) -> int:
+        """Return how often somebody asked about a token."""
+        return self.asked["/auth/verify"]
+
+    def transport(self) -> httpx2.MockTransport:
+        """Return the network on which this Server is."""
+        return httpx2.MockTransport(self)
+
+
+class World:
+    """A Server, a clock, and a verifier made of both."""
+
+    def __init__(self, **options: Any) -> None:
+        self.server = FakeServer()
+        self.clock = Clock()
+        self.options = {"audience": AUDIENCE} | options
+
+    def shared(self) -> dict[str, Any]:
+        """Return the arguments that either kind of verifier takes."""
+        return {
+            "transport": self.server.transport(),
+            "clock": lambda: self.clock.wall_s,
+            "monotonic": lambda: self.clock.steady_s,
+            **self.options,
+        }
+
+    def verifier(self) -> WorkerVerifier:
+        """Return a verifier for threads."""
+        return WorkerVerifier(ISSUER, **self.shared())
+
+    def async_verifier(self) -> AsyncWorkerVerifier:
+        """Return a verifier for an event loop."""
+        return AsyncWorkerVerifier(ISSUER, **self.shared())
+
+
+def settle(verifier: WorkerVerifier) -> None:
+    """Wait for a fetch behind callers' backs, if there is one."""
+    flight = verifier._flight
+    if flight is not None:
+        assert flight.done.wait(10)
+
+
+def mint(signer: SigningKey = ES256, **changes: Any) -> str:
+    """Mint a token of fifteen minutes, at noon, for the service."""
+    given: dict[str, Any] = {
+        "signer": signer,
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "worker": WORKER,
+        "credential": "key.abc.1",
+        "now": NOON,
+        "ttl_s": 900,
+        "jti": "j1",
+    }
+    return mint_worker_token(**(given | changes))
+
+
+def resigned(
+    token: str,
+    *,
+    header: dict[str, Any] | None = None,
+    claims: dict[str, Any] | None = None,
+    signer: SigningKey = ES256,
+) -> str:
+    """Return a token with members changed, and rightly signed again."""
+    old_header, old_claims, _ = parts(token)
+    message = join(merged(old_header, header), merged(old_claims, claims), b"").rstrip(".")
+    return f"{message}.{b64(_signature(signer, message.encode()))}"
+
+
+def jwks_of(*keys: dict[str, Any]) -> bytes:
+    """Return a JWK Set as bytes."""
+    return json.dumps({"keys": list(keys)}).encode()

@@ -1,0 +1,37 @@
+"""What importing the verifier costs a service."""
+
+import subprocess
+import sys
+
+HEAVY = (
+    "lyftdata.server",
+    "lyftdata.store",
+    "lyftdata.web",
+    "lyftdata.app",
+    "lyftdata.worker",
+    "lyftdata.cli",
+    "sqlalchemy",
+    "alembic",
+    "argon2",
+    "starlette",
+    "fastapi",
+    "pydantic",
+    "flask",
+    "werkzeug",
+    "grpc",
+    "requests",
+    "uvicorn",
+)
+
+
+def imported_with(statement: str) -> list[str]:
+    """Return which of the heavy ones a statement imports."""
+    program = f"import sys\n{statement}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names: list[str] = eval(done.stdout)
+    return names
+
+
+def test_the_verifier_is_light():
+    """`lyftdata.verify` brings no framework, no database, nothing of the Server and nothing of the Worker."""
+    assert imported_with("import lyftdata.verify") == []

@@ -1,0 +1,327 @@
+"""What proves a Worker, and everything that does not: forged, swapped, over, or meant for somebody else."""
+
+import base64
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import OctKey, RSAKey
+from tests.builders import ISSUER, NOON, case, worker
+from tests.unit.core.forge import altered, b64, hs256, join, parts
+from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, jwks_of, mint, resigned
+
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.tokens import _signature
+from lyftdata.verify import TokenNotOursError, VerificationError
+from lyftdata.verify._keys import fresh_for_s, read_jwks
+from lyftdata.verify._rules import Expected, verify_token
+from lyftdata.verify.errors import KeysUnavailableError
+
+KEYS = read_jwks(jwks_of(ES256.public_jwk(), ED25519.public_jwk()), cache_control="").by_kid
+EXPECTED = Expected(issuer=ISSUER, audience=AUDIENCE, leeway_s=30)
+NOON_S = NOON.timestamp()
+
+
+def verify(token, *, now_s=NOON_S, keys=KEYS, expected=EXPECTED):
+    """Verify a token at noon; return who it is."""
+    return verify_token(token, keys=keys, expected=expected, now_s=now_s).worker
+
+
+def refusal(token, **how):
+    """Return the code with which a token is refused, or None."""
+    try:
+        verify(token, **how)
+    except VerificationError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize("signer", [ES256, ED25519], ids=lambda key: key.algorithm)
+def test_a_token_says_who_the_worker_is(signer):
+    """Everything that the Server wrote into a token is in the identity."""
+    found = verify(resigned(mint(signer), claims={"scope": "jobs:read jobs:write"}, signer=signer))
+
+    assert (found.worker_id, found.name, found.strategy) == ("w-17", "Prëss ✓", "api_key")
+    assert dict(found.labels) == {"zone": "eu-1", "gpu": ""}
+    assert found.scopes == {"jobs:read", "jobs:write"}
+    assert (found.audience, found.token_id) == (AUDIENCE, "j1")
+    assert (found.issued_at, found.expires_at) == (NOON, NOON + timedelta(minutes=15))
+
+
+def test_an_identity_cannot_be_changed():
+    """One object serves many requests: none of them may change what the next one reads."""
+    found = verify(mint())
+
+    with pytest.raises(AttributeError):
+        found.worker_id = "w-18"
+    with pytest.raises(TypeError):
+        found.labels["admin"] = ""
+
+
+@pytest.mark.parametrize(("seconds_left", "code"), [(1, None), (0, "token_expired"), (-1, "token_expired")])
+def test_a_token_dies_at_exp(seconds_left, code):
+    """A token is refused from the very second its `exp` names, whatever the leeway."""
+    assert refusal(mint(), now_s=NOON_S + 900 - seconds_left) == code
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+@pytest.mark.parametrize(("ahead_s", "code"), [(30, None), (31, "token_not_yet_valid")])
+def test_a_token_from_the_future_is_good_within_the_leeway(claim, ahead_s, code):
+    """Clocks may differ by the leeway where a token begins, and by no second more."""
+    assert refusal(resigned(mint(), claims={claim: int(NOON_S) + ahead_s})) == code
+
+
+PUBLIC_PEM = ES256.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+PUBLIC_DER = ES256.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+HEADER, CLAIMS, SIGNATURE = parts(mint())
+
+
+@pytest.mark.parametrize(
+    ("forged", "code"),
+    [
+        (join({**HEADER, "alg": "none"}, CLAIMS, b""), "token_signature"),
+        (altered(mint(), header={"alg": "none"}), "token_signature"),
+        (altered(mint(), header={"alg": "None"}), "token_signature"),
+        (altered(mint(), header={"alg": None}), "token_signature"),
+        (hs256({**HEADER, "alg": "HS256"}, CLAIMS, PUBLIC_PEM), "token_signature"),
+        (hs256({**HEADER, "alg": "HS256"}, CLAIMS, PUBLIC_DER), "token_signature"),
+        (hs256({**HEADER, "alg": "HS256"}, CLAIMS, b""), "token_signature"),
+        (hs256(HEADER, CLAIMS, PUBLIC_PEM), "token_signature"),
+        (resigned(mint(), header={"alg": "Ed25519"}), "token_signature"),
+        (resigned(mint(), header={"alg": "ES384"}), "token_signature"),
+        (resigned(mint(ED25519), header={"alg": "ES256"}, signer=ED25519), "token_signature"),
+        (resigned(mint(), header={"kid": ED25519.kid}), "token_signature"),
+        (resigned(mint(), signer=STRANGER), "token_signature"),
+        (altered(mint(), claims={"sub": "w-18", "client_id": "w-18"}), "token_signature"),
+        (altered(mint(), claims={"exp": 2**32}), "token_signature"),
+        (altered(mint(), claims={"scope": "admin"}), "token_signature"),
+        (join(HEADER, CLAIMS, SIGNATURE + b"\x00"), "token_signature"),
+        (join(HEADER, CLAIMS, SIGNATURE[:32]), "token_signature"),
+        (join(HEADER, CLAIMS, bytes(64)), "token_signature"),
+        (mint(STRANGER), "unknown_key"),
+        (resigned(mint(), header={"kid": None}), "unknown_key"),
+        (resigned(mint(), header={"kid": "../../etc/passwd"}), "unknown_key"),
+        (resigned(mint(), header={"kid": ""}), "unknown_key"),
+        (resigned(mint(), header={"typ": "JWT"}), "token_malformed"),
+        (resigned(mint(), header={"typ": None}), "token_malformed"),
+        (resigned(mint(), header={"kid": ["a"]}), "token_malformed"),
+        (resigned(mint(), header={"crit": ["exp"]}), "token_malformed"),
+        (resigned(mint(), header={"jwk": STRANGER.public_jwk()}, signer=STRANGER), "token_malformed"),
+        (resigned(mint(), header={"jku": "https://evil.example/jwks"}), "token_malformed"),
+        (resigned(mint(), header={"x5u": "https://evil.example/cert"}), "token_malformed"),
+        (resigned(mint(), header={"b64": "false"}), "token_malformed"),
+        (mint(issuer="https://evil.example"), "wrong_issuer"),
+        (mint(issuer=f"{ISSUER}/"), "wrong_issuer"),
+        (mint(issuer=ISSUER.upper()), "wrong_issuer"),
+        (mint(audience="https://other.example"), "wrong_audience"),
+        (mint(audience=f"{AUDIENCE}/"), "wrong_audience"),
+        (mint(audience=AUDIENCE[:-1]), "wrong_audience"),
+        (mint(audience=ISSUER), "wrong_audience"),
+        (resigned(mint(), claims={"aud": [ISSUER, "https://other.example"]}), "wrong_audience"),
+        (mint() + "A", "token_signature"),
+        (mint() + ".", "token_malformed"),
+        (mint() + "=", "token_malformed"),
+        (" " + mint(), "token_malformed"),
+        (mint() + "\n", "token_malformed"),
+        ("", "token_malformed"),
+        ("..", "token_malformed"),
+        ("a.b.c", "token_malformed"),
+        ("é.é.é", "token_malformed"),
+        (join([], CLAIMS, SIGNATURE), "token_malformed"),
+        (join(HEADER, [], SIGNATURE), "token_malformed"),
+        (mint().rpartition(".")[0], "token_malformed"),
+        ("x" * 4097, "token_malformed"),
+        (mint(worker=worker(labels={"a": "x" * 3500})), "token_malformed"),
+    ],
+    ids=case,
+)
+def test_what_is_no_token_for_this_service_is_refused(forged, code):
+    """Wrong algorithm, key, type, issuer, audience, encoding or length: refused, each with its code."""
+    assert refusal(forged) == code
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *({name: None} for name in CLAIMS if name != "cred"),
+        {"exp": "1795520569"},
+        {"exp": True},
+        {"exp": 1e400},
+        {"exp": -1},
+        {"exp": 2**33},
+        {"iat": "now"},
+        {"nbf": "now"},
+        {"sub": 5},
+        {"sub": ""},
+        {"sub": "x" * 257, "client_id": "x" * 257},
+        {"client_id": "w-18"},
+        {"aud": {"a": 1}},
+        {"aud": []},
+        {"aud": [5]},
+        {"aud": [AUDIENCE] * 9},
+        {"labels": ["x"]},
+        {"labels": {"a": 1}},
+        {"scope": ["a"]},
+    ],
+    ids=str,
+)
+def test_claims_of_the_wrong_type_are_refused_even_if_signed(claims):
+    """Should the Server's key ever sign nonsense, it is still not taken for a Worker."""
+    assert refusal(resigned(mint(), claims=claims)) == "token_malformed"
+
+
+def test_one_of_several_audiences_is_enough():
+    """A token for two services is good at both (RFC 7519, section 4.1.3)."""
+    assert verify(resigned(mint(), claims={"aud": ["https://other.example", AUDIENCE]})).audience == AUDIENCE
+
+
+def test_an_assertion_is_not_an_access_token():
+    """What a Worker signs to prove itself to the Server opens nothing elsewhere, even under a key that were published."""
+    key = generate_identity_key()
+    published = read_jwks(
+        jwks_of({**key.public.as_dict(), "kid": key.public.thumbprint}), cache_control=""
+    ).by_kid
+    assertion = make_assertion(key, worker_id="w-17", audience=AUDIENCE, now=NOON, jti="j")
+
+    assert refusal(assertion, keys=published) == "token_malformed"
+
+
+@pytest.mark.parametrize(
+    ("alg_of_key", "alg_of_token", "code"),
+    [
+        ("Ed25519", "Ed25519", None),
+        ("Ed25519", "EdDSA", "token_signature"),
+        ("EdDSA", "EdDSA", None),
+        (None, "EdDSA", None),
+        (None, "Ed25519", None),
+        (None, "ES256", "token_signature"),
+    ],
+)
+def test_the_key_says_which_algorithm(alg_of_key, alg_of_token, code):
+    """A JWK's `alg` is the only one taken; without one, those of its kind are."""
+    jwk = {name: value for name, value in ED25519.public_jwk().items() if name != "alg"}
+    keys = read_jwks(jwks_of(jwk | ({"alg": alg_of_key} if alg_of_key else {})), cache_control="").by_kid
+    header = b64(f'{{"alg":"{alg_of_token}","kid":"{ED25519.kid}","typ":"at+jwt"}}'.encode())
+    message = f"{header}.{mint().split('.')[1]}"
+
+    assert refusal(f"{message}.{b64(_signature(ED25519, message.encode()))}", keys=keys) == code
+
+
+def test_an_unknown_key_is_worth_a_fetch_only_if_the_rest_reads_as_ours():
+    """A token of another Server, for another service or over costs the Server no request."""
+    hopeless = [
+        mint(STRANGER, issuer="https://evil.example"),
+        mint(STRANGER, audience="https://other.example"),
+        mint(STRANGER, ttl_s=0),
+        resigned(mint(), header={"kid": "x"}, claims={"exp": "x"}),
+    ]
+
+    from lyftdata.verify.errors import UnknownKeyError
+
+    for token in hopeless:
+        with pytest.raises(UnknownKeyError) as refused:
+            verify(token)
+        assert not refused.value.worth_fetching
+    with pytest.raises(UnknownKeyError) as refused:
+        verify(mint(STRANGER))
+    assert refused.value.worth_fetching
+
+
+@given(st.data())
+def test_no_mutation_of_a_token_verifies(data):
+    """Change any one character of a token and it is refused."""
+    token = mint()
+    at = data.draw(st.integers(0, len(token) - 1))
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/"
+    character = data.draw(st.sampled_from(alphabet).filter(lambda c: c != token[at]))
+
+    with pytest.raises(TokenNotOursError):
+        verify(token[:at] + character + token[at + 1 :])
+
+
+@given(st.text(max_size=200))
+def test_arbitrary_text_is_refused_and_never_crashes(text):
+    """Text of any kind is no token."""
+    with pytest.raises(TokenNotOursError):
+        verify(text)
+
+
+# --- the JWK Set ----------------------------------------------------------------------------------------
+
+
+def test_keys_that_are_not_for_us_are_passed_over():
+    """Another kind of key, one for encryption, one without kid, a private one: none of them stops the good one."""
+    rsa = RSAKey.generate_key(2048).as_dict(private=False)
+    private = STRANGER.jose_key.as_dict(private=True) | {"kid": "leaked"}
+    encryption = STRANGER.public_jwk() | {"use": "enc", "kid": "e"}
+    nameless = {name: value for name, value in STRANGER.public_jwk().items() if name != "kid"}
+    secret = OctKey.import_key("secret" * 8).as_dict() | {"kid": ES256.kid}
+    small_order = {"kty": "OKP", "crv": "Ed25519", "x": b64(bytes(32)), "kid": "small"}
+    off_curve = STRANGER.public_jwk() | {"y": b64(bytes(32)), "kid": "off"}
+    bad: list[dict[str, Any]] = [
+        {**rsa, "kid": "rsa"},
+        private,
+        encryption,
+        nameless,
+        secret,
+        small_order,
+        off_curve,
+        {},
+    ]
+
+    found = read_jwks(jwks_of(*bad, ES256.public_jwk()), cache_control="").by_kid
+
+    assert list(found) == [ES256.kid]
+
+
+def test_of_two_keys_under_one_kid_the_first_counts():
+    """A key appended under a known kid does not replace the known one."""
+    found = read_jwks(
+        jwks_of(ES256.public_jwk(), STRANGER.public_jwk() | {"kid": ES256.kid}), cache_control=""
+    )
+
+    assert verify(mint(), keys=found.by_kid)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"keys": 5}', b'{"keys": []}', b'{"keys": [5]}', b"\xff", b"[" * 50_000]
+)
+def test_what_is_no_jwk_set_is_no_answer(body):
+    """Nonsense in the place of keys counts as a Server that does not answer."""
+    with pytest.raises(KeysUnavailableError):
+        read_jwks(body, cache_control="")
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "fresh_s"),
+    [
+        ("public, max-age=300", 300),
+        ("max-age=0", 30),
+        ("max-age=29", 30),
+        ("max-age=31", 31),
+        ("max-age=3600", 3600),
+        ("max-age=3601", 3600),
+        ("max-age=999999999999", 300),
+        ("", 300),
+        ("MAX-AGE = 60", 60),
+        ('max-age="60"', 60),
+        ("s-maxage=60", 300),
+        ("x-max-age=60", 300),
+        ("max-age=-5", 300),
+        ("no-store", 30),
+        ("no-cache, max-age=600", 30),
+    ],
+)
+def test_how_long_keys_are_fresh_is_the_servers_word_within_bounds(cache_control, fresh_s):
+    """`max-age` counts, between half a minute and an hour; without one it is five minutes."""
+    assert fresh_for_s(cache_control) == fresh_s
+
+
+def test_a_kid_is_a_thumbprint_here():
+    """The keys of the Server under test read as ours do."""
+    assert base64.urlsafe_b64decode(ES256.kid + "=")
+    assert set(KEYS) == {ES256.kid, ED25519.kid}
