@@ -1,0 +1,100 @@
+"""
+ASGI middleware: every request and websocket comes from a Worker, or does not come through.
+
+    app = WorkerAuthMiddleware(app, verifier=AsyncWorkerVerifier(issuer, audience=…), public_paths=["/healthz"])
+
+What is behind it finds the `WorkerIdentity` in `scope["lyftdata.worker"]` and in `scope["state"]["worker"]` (Starlette
+and FastAPI: `request.state.worker`); both are None on a public path. Nothing else of the request is changed: the
+`Authorization` header is passed on. A websocket is checked once, when it is opened.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+
+from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes, refusal_answer
+from lyftdata.verify._verifier import AsyncWorkerVerifier
+from lyftdata.verify.errors import VerificationError
+from lyftdata.verify.identity import WorkerIdentity
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+WORKER = "lyftdata.worker"
+_POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
+
+
+class WorkerAuthMiddleware:
+    """
+    Lets Workers through to an ASGI application.
+
+    Args:
+        app: The application.
+        verifier: Checks the tokens.
+        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with the
+            whole path of the request, decoded, before any routing.
+        scopes: What every Worker must be allowed to do.
+        realm: Named in `WWW-Authenticate`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        verifier: AsyncWorkerVerifier,
+        public_paths: Collection[str] = (),
+        scopes: Collection[str] = (),
+        realm: str = "lyftdata",
+    ) -> None:
+        self._app = app
+        self._verifier = verifier
+        self._public = PublicPaths(public_paths)
+        self._scopes = checked_scopes(scopes)
+        self._realm = realm
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, carry one websocket, or pass the lifespan on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] in {"http", "websocket"} and scope["path"] in self._public:
+            await self._app(_with_worker(scope, None), receive, send)
+        else:
+            # Kinds of connection that are not known yet are not public either.
+            await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            worker = await self._verifier.verify(_token(scope), scopes=self._scopes)
+        except VerificationError as error:
+            await _refuse(error, self._realm, scope, receive, send)
+        else:
+            await self._app(_with_worker(scope, worker), receive, send)
+
+
+def _token(scope: Scope) -> str:
+    headers = scope.get("headers", ())
+    return bearer_token(
+        [value.decode("latin-1") for name, value in headers if name.lower() == b"authorization"]
+    )
+
+
+def _with_worker(scope: Scope, worker: WorkerIdentity | None) -> Scope:
+    """Return the scope with the Worker in it: a copy, since what is outside of us must not see it change."""
+    return {**scope, WORKER: worker, "state": {**scope.get("state", {}), "worker": worker}}
+
+
+async def _refuse(error: VerificationError, realm: str, scope: Scope, receive: Receive, send: Send) -> None:
+    status, headers, body = refusal_answer(error, realm)
+    prefix = "http"
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            # Servers answer 403 to that: a websocket that is closed before it is opened has no other answer.
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.public})
+            return
+        prefix = "websocket.http"
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    await send({"type": f"{prefix}.response.start", "status": status, "headers": raw})
+    await send({"type": f"{prefix}.response.body", "body": body})

@@ -1,0 +1,194 @@
+"""
+gRPC server interceptors: every call comes from a Worker, or is not made.
+
+    server = grpc.server(pool, interceptors=[WorkerAuthInterceptor(WorkerVerifier(issuer, audience=…))])
+    server = grpc.aio.server(interceptors=[AsyncWorkerAuthInterceptor(AsyncWorkerVerifier(issuer, audience=…))])
+
+The token is in the metadata `authorization: Bearer …`. A method finds its caller with `current_worker()`. A call is
+checked once, when it begins. Refused is UNAUTHENTICATED, a scope that lacks PERMISSION_DENIED, and "cannot check now"
+UNAVAILABLE. Needs `grpcio`, which `lyftdata` does not install by itself.
+"""
+
+import contextvars
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from lyftdata.verify._requests import bearer_token, checked_scopes, refusal_headers
+from lyftdata.verify._verifier import AsyncWorkerVerifier, WorkerVerifier
+from lyftdata.verify.errors import CannotVerifyError, InsufficientScopeError, VerificationError
+from lyftdata.verify.identity import WorkerIdentity
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # subscripted in the stubs only
+
+_current: contextvars.ContextVar[WorkerIdentity | None] = contextvars.ContextVar(
+    "lyftdata_worker", default=None
+)
+
+
+def current_worker() -> WorkerIdentity:
+    """
+    Return the Worker that makes the call which is being answered.
+
+    Raises:
+        LookupError: There is none: a public method, or code that runs outside of a call.
+    """
+    worker = _current.get()
+    if worker is None:
+        message = "no Worker makes this call: the method is public, or this is no call"
+        raise LookupError(message)
+    return worker
+
+
+class WorkerAuthInterceptor(grpc.ServerInterceptor):
+    """
+    Lets Workers call the methods of a server that uses threads.
+
+    Args:
+        verifier: Checks the tokens.
+        public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
+        scopes: What every Worker must be allowed to do.
+    """
+
+    def __init__(
+        self,
+        verifier: WorkerVerifier,
+        *,
+        public_methods: Collection[str] = (),
+        scopes: Collection[str] = (),
+    ) -> None:
+        self._verifier = verifier
+        self._public = frozenset(public_methods)
+        self._scopes = checked_scopes(scopes)
+
+    def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Handler | None]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Return the method, guarded."""
+        handler = continuation(handler_call_details)
+        if handler is None or handler_call_details.method in self._public:
+            return handler
+        # The check is done where the method runs, in a thread of the pool: here it would hold up every other call.
+        guard = self._streaming if handler.response_streaming else self._unary
+        return _same_kind(handler, guard(_behaviour(handler)))
+
+    def _unary(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+            return self._context(context).run(behaviour, request, context)
+
+        return guarded
+
+    def _streaming(self, behaviour: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            within = self._context(context)
+            answers = within.run(iter, within.run(behaviour, request, context))
+            end = object()
+            while (answer := within.run(next, answers, end)) is not end:
+                yield answer
+
+        return guarded
+
+    def _context(self, context: grpc.ServicerContext) -> contextvars.Context:
+        """Return a context in which the call's Worker is the current one."""
+        try:
+            token = _token(context.invocation_metadata())
+            worker = self._verifier.verify(token, scopes=self._scopes)
+        except VerificationError as error:
+            context.set_trailing_metadata(_trailers(error))
+            context.abort(_status(error), error.public)
+        within = contextvars.copy_context()
+        within.run(_current.set, worker)
+        return within
+
+
+class AsyncWorkerAuthInterceptor(grpc.aio.ServerInterceptor):
+    """
+    Lets Workers call the methods of a server on an event loop; its methods must be coroutines or async generators.
+
+    Args:
+        verifier: Checks the tokens.
+        public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
+        scopes: What every Worker must be allowed to do.
+    """
+
+    def __init__(
+        self,
+        verifier: AsyncWorkerVerifier,
+        *,
+        public_methods: Collection[str] = (),
+        scopes: Collection[str] = (),
+    ) -> None:
+        self._verifier = verifier
+        self._public = frozenset(public_methods)
+        self._scopes = checked_scopes(scopes)
+
+    async def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Return the method, or one of its kind that refuses."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method in self._public:
+            return handler
+        try:
+            token = _token(handler_call_details.invocation_metadata)
+            worker = await self._verifier.verify(token, scopes=self._scopes)
+        except VerificationError as error:
+            return _same_kind(handler, _refusing(error, streaming=handler.response_streaming))
+        # Each call is a task of its own, in which the method runs after this: the Worker is that task's alone.
+        _current.set(worker)
+        return handler
+
+
+def _refusing(error: VerificationError, *, streaming: bool) -> Callable[..., Any]:
+    async def refuse(_request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> NoReturn:
+        await context.abort(_status(error), error.public, _trailers(error))
+
+    async def refuse_stream(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        await refuse(request, context)
+        yield  # type: ignore[unreachable]  # what makes this a generator, as the method's kind wants it
+
+    return refuse_stream if streaming else refuse
+
+
+def _token(metadata: Any) -> str:
+    found = [value for key, value in metadata or () if key.lower() == "authorization"]
+    return bearer_token([value if isinstance(value, str) else value.decode("latin-1") for value in found])
+
+
+def _trailers(error: VerificationError) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in refusal_headers(error, "lyftdata").items())
+
+
+def _status(error: VerificationError) -> grpc.StatusCode:
+    if isinstance(error, CannotVerifyError):
+        return grpc.StatusCode.UNAVAILABLE
+    if isinstance(error, InsufficientScopeError):
+        return grpc.StatusCode.PERMISSION_DENIED
+    return grpc.StatusCode.UNAUTHENTICATED
+
+
+def _behaviour(handler: "Handler") -> Callable[..., Any]:
+    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    return next(behaviour for behaviour in kinds if behaviour is not None)
+
+
+def _same_kind(handler: "Handler", behaviour: Callable[..., Any]) -> "Handler":
+    """Return a method of the same kind (unary or streaming, either way) that does something else."""
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    made: Handler = make(
+        behaviour,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+    return made
