@@ -35,3 +35,10 @@ def imported_with(statement: str) -> list[str]:
 def test_the_verifier_is_light():
     """`lyftdata.verify` brings no framework, no database, nothing of the Server and nothing of the Worker."""
     assert imported_with("import lyftdata.verify") == []
+
+
+def test_each_framework_brings_itself_and_no_other():
+    """A module for a framework imports that one; those that need none import none."""
+    assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi, lyftdata.verify.client") == []
+    assert imported_with("import lyftdata.verify.fastapi") == ["starlette", "fastapi", "pydantic"]
+    assert imported_with("import lyftdata.verify.grpc") == ["grpc"]

@@ -1,0 +1,239 @@
+"""
+How a client gets, keeps and renews a worker token: what is due when, without a socket.
+
+    0 ....... 2/3 of its life    used
+    2/3 ..... its end            used, while one caller gets the next one
+    its end ...                  callers wait for the next one
+
+A renewal that fails is tried again at growing intervals; until the token's end nobody notices.
+"""
+
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.names import clean_text
+from lyftdata.core.secret import Secret
+from lyftdata.verify._server import Answer
+
+_RENEW_AT = 2 / 3
+# Give or take a tenth, so that a fleet started together drifts apart.
+_JITTER = 0.1
+_SHORTEST_LIFE_S = 5.0
+_LONGEST_LIFE_S = 86_400.0
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 30.0
+# A token got so lately that a 401 is not for its age: the next one would fare the same.
+_NEW_FOR_S = 5.0
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class WorkerAuthError(LyftdataError):
+    """A request that cannot be sent with a worker token."""
+
+    code = "worker_auth_failed"
+
+
+class TokenRefusedError(WorkerAuthError):
+    """
+    The Server gives this Worker no token.
+
+    Args:
+        reason: What it said.
+        reference: By which an operator finds the whole reason (`lyftdata refusals show REFERENCE`).
+        final: Whether asking again is pointless.
+    """
+
+    code = "token_refused"
+
+    def __init__(self, reason: str, *, reference: str, final: bool) -> None:
+        said = f", reference {reference}" if reference else ""
+        super().__init__(f"The Server refuses this Worker a token{said}: {reason}")
+        self.reference = reference
+        self.final = final
+
+
+class TokenUnavailableError(WorkerAuthError):
+    """There is no token at the moment: the Server cannot be reached, or gave no usable answer. Asking again is right."""
+
+    code = "token_unavailable"
+
+
+class OriginNotAllowedError(WorkerAuthError):
+    """The request goes to an address that was not named: the token stays here."""
+
+    code = "origin_not_allowed"
+
+
+class Credential(Protocol):
+    """Whatever a Worker proves itself with."""
+
+    def form(self) -> dict[str, str]:
+        """Return the parameters that prove it, for one request (RFC 6749, section 2.3)."""
+        ...
+
+
+class ApiKeyCredential:
+    """A Worker ID and an API key (`client_secret_post`)."""
+
+    def __init__(self, worker_id: str, api_key: Secret) -> None:
+        self._worker_id = worker_id
+        self._api_key = api_key
+
+    def form(self) -> dict[str, str]:
+        """Return ID and key."""
+        return {"client_id": self._worker_id, "client_secret": self._api_key.reveal()}
+
+
+class IdentityCredential:
+    """
+    An enrolled Worker's own key (`private_key_jwt`, RFC 7523).
+
+    Args:
+        worker_id: The Worker's ID.
+        key: Its identity key.
+        issuer: What the Server calls itself: the assertion is for it alone.
+        now: Gives aware UTC time.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        key: IdentityKey,
+        *,
+        issuer: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._worker_id = worker_id
+        self._key = key
+        self._issuer = issuer
+        self._now = now
+
+    def form(self) -> dict[str, str]:
+        """Return an assertion made for this one request."""
+        assertion = make_assertion(
+            self._key,
+            worker_id=self._worker_id,
+            audience=self._issuer,
+            now=self._now(),
+            jti=secrets.token_urlsafe(16),
+        )
+        return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+
+
+class TokenReply(msgspec.Struct, frozen=True):
+    """A token (RFC 6750, section 2.1: characters that fit a header, and nothing else) and its life in seconds."""
+
+    access_token: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*$", max_length=16_384)]
+    expires_in: float
+
+
+def read_token_answer(answer: Answer) -> TokenReply:
+    """
+    Read an answer of the token endpoint (RFC 6749, sections 5.1 and 5.2).
+
+    Raises:
+        TokenRefusedError: The Server has said no.
+        TokenUnavailableError: That was no answer to this question.
+    """
+    if answer.status == HTTPStatus.OK:
+        try:
+            return msgspec.json.decode(answer.body, type=TokenReply)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise TokenUnavailableError("The Server's answer holds no token.") from error
+    body = _object(answer.body)
+    passing = answer.status == HTTPStatus.REQUEST_TIMEOUT or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if passing or not isinstance(body.get("error"), str):
+        raise TokenUnavailableError(f"The Server answered {answer.status} when asked for a token.")
+    final = body.get("final", answer.status != HTTPStatus.TOO_MANY_REQUESTS)
+    reason = str(body.get("error_description") or body["error"])
+    raise TokenRefusedError(
+        clean_text(reason, 300),
+        reference=clean_text(str(body.get("reference", "")), 32),
+        final=final is not False,
+    )
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+class TokenKeeper:
+    """
+    The token in hand, and what is due. Asks nobody and knows no clock: times are passed in, on one that does not jump.
+
+    Args:
+        chance: Gives a number from 0 up to 1.
+    """
+
+    def __init__(self, *, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._token = ""
+        self._got_at_s = -math.inf
+        self._renew_at_s = -math.inf
+        self._ends_at_s = -math.inf
+        self._retry_at_s = -math.inf
+        self._failures = 0
+        self._problem: WorkerAuthError | None = None
+
+    def usable(self, now_s: float) -> str | None:
+        """Return the token, if it is alive."""
+        return self._token if now_s < self._ends_at_s else None
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether it is time to ask for the next one."""
+        return now_s >= self._renew_at_s and now_s >= self._retry_at_s
+
+    def reject(self, token: str, now_s: float) -> bool:
+        """
+        Note that a service did not take a token; return whether another one may fare better.
+
+        Not if this one is new: a service that refuses every token must not have each request ask for another.
+        """
+        if token != self._token or not token:
+            return self.usable(now_s) is not None
+        if now_s < self._got_at_s + _NEW_FOR_S:
+            return False
+        self._ends_at_s = self._renew_at_s = -math.inf
+        return True
+
+    def take(self, reply: TokenReply, *, asked_at_s: float) -> None:
+        """Keep a token."""
+        life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
+        drift = 1 + _JITTER * (2 * self._chance() - 1)
+        self._token = reply.access_token
+        self._got_at_s = asked_at_s
+        self._renew_at_s = asked_at_s + life_s * _RENEW_AT * drift
+        self._ends_at_s = asked_at_s + life_s
+        self._retry_at_s = -math.inf
+        self._failures = 0
+
+    def failed(self, problem: WorkerAuthError, *, now_s: float) -> None:
+        """Note that there was none to be had."""
+        self._problem = problem
+        self._failures += 1
+        self._retry_at_s = now_s + min(_FIRST_RETRY_S * 2 ** min(self._failures - 1, 10), _LONGEST_RETRY_S)
+
+    def get(self, now_s: float) -> str:
+        """
+        Return the token in hand.
+
+        Raises:
+            WorkerAuthError: There is none; why the last attempt to get one failed.
+        """
+        token = self.usable(now_s)
+        if token is None:
+            problem = self._problem or TokenUnavailableError("No token could be got in time.")
+            raise problem.with_traceback(None)
+        return token

@@ -1,0 +1,153 @@
+"""The settings of a Worker host, as far as a client needs them: the same variables as `lyftdata run worker` reads."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.names import parse_worker_id, parse_worker_name
+from lyftdata.core.origins import same_origin
+from lyftdata.core.secret import Secret
+from lyftdata.core.settings import Setting, parse_switch, read_settings
+from lyftdata.core.strategy import (
+    StoredIdentity,
+    UseStoredIdentity,
+    WorkerInputs,
+    choose_strategy,
+)
+from lyftdata.verify._server import checked_url
+from lyftdata.verify._tokens import ApiKeyCredential, Credential, IdentityCredential
+
+_MAX_FILE_BYTES = 65_536
+
+
+def _url(text: str) -> str:
+    return checked_url("LYFTDATA_URL", text, allow_http=True)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _secret(text: str) -> Secret:
+    return Secret(text.strip())
+
+
+def _row(
+    name: str, field: str, parse: Callable[[str], object], default: object = None, *, secret: bool = False
+) -> Setting:
+    return Setting(
+        name=name, field=field, parse=parse, default=default, default_doc="", doc="", secret=secret
+    )
+
+
+# What each means stands in the Worker's own table, docs/reference/settings.md.
+_TABLE = (
+    _row("LYFTDATA_URL", "url", _url, "http://localhost:3000"),
+    _row("LYFTDATA_ALLOW_HTTP", "allow_http", parse_switch, default=False),
+    _row("LYFTDATA_WORKER_ID", "worker_id", parse_worker_id),
+    _row("LYFTDATA_WORKER_API_KEY", "api_key", _secret, secret=True),
+    _row("LYFTDATA_WORKER_NAME", "worker_name", parse_worker_name),
+    _row(
+        "LYFTDATA_JOBS_DIR",
+        "jobs_dir",
+        _path,
+        _path(platformdirs.user_state_dir("lyftdata", appauthor=False)) / "worker",
+    ),
+    _row("LYFTDATA_TLS_CA", "tls_ca", _path),
+)
+
+
+class WorkerHost(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the Server is, and what this host's Worker proves itself with."""
+
+    url: str
+    allow_http: bool
+    tls_ca: Path | None
+    credential: Credential
+
+
+def read_worker_host(
+    environ: Mapping[str, str],
+    *,
+    read_file: Callable[[str], str] = lambda path: Path(path).read_text(encoding="utf-8"),
+) -> WorkerHost:
+    """
+    Read this host's Worker from its environment: an API key, or the identity that its directory holds.
+
+    Raises:
+        SettingsError: There is neither; or the two contradict each other.
+    """
+    values, _ = read_settings(_TABLE, environ=environ, flags={}, read_file=read_file)
+    stored = _load_identity(values["jobs_dir"])
+    url = values["url"]
+    if stored is not None and any(same_origin(url, known) for known in (stored.server_url, stored.issuer)):
+        url = stored.server_url  # another spelling of the same Server
+    inputs = WorkerInputs(
+        worker_id=values["worker_id"],
+        has_api_key=values["api_key"] is not None,
+        worker_name=values["worker_name"],
+        has_enrollment_key=False,
+        server_url=url,
+    )
+    # The agent gives the program that it runs its ID, and not its key: with an identity that is stored, that ID is no
+    # contradiction.
+    if stored is not None and stored.worker_id == inputs.worker_id and not inputs.has_api_key:
+        inputs = msgspec.structs.replace(inputs, worker_id=None)
+    return WorkerHost(
+        url=values["url"],
+        allow_http=values["allow_http"],
+        tls_ca=values["tls_ca"],
+        credential=_choose(inputs, stored, values["api_key"], values["jobs_dir"]),
+    )
+
+
+def _choose(
+    inputs: WorkerInputs, stored: StoredIdentity | None, api_key: Secret | None, directory: Path
+) -> Credential:
+    if stored is None and inputs.worker_id is None and api_key is None:
+        raise SettingsError(
+            [
+                f"This host's Worker has no API key, and {directory} holds no identity. Set LYFTDATA_WORKER_ID and "
+                "LYFTDATA_WORKER_API_KEY, or let it enroll first (`lyftdata run worker`) and set LYFTDATA_JOBS_DIR."
+            ]
+        )
+    choice = choose_strategy(inputs, stored)
+    if isinstance(choice, UseStoredIdentity):
+        identity = choice.identity
+        return IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
+    return ApiKeyCredential(inputs.worker_id or "", api_key or Secret(""))
+
+
+def _load_identity(directory: Path) -> StoredIdentity | None:
+    raw = _read(directory / "identity.json")
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=StoredIdentity)
+    except msgspec.DecodeError as error:
+        raise SettingsError([f"{directory / 'identity.json'} is damaged."]) from error
+
+
+def _load_key(directory: Path) -> IdentityKey:
+    path = directory / "identity-key.pem"
+    raw = _read(path)
+    if raw is None:
+        raise SettingsError([f"{directory} holds an identity without its key."])
+    try:
+        return IdentityKey.from_pem(raw)
+    except InvalidInputError as error:
+        raise SettingsError([f"{path} {error.message}."]) from error
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAX_FILE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError([f"LYFTDATA_JOBS_DIR: {path} cannot be read: {error.strerror}."]) from error

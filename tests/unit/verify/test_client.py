@@ -1,0 +1,516 @@
+"""Clients: a token is got once, kept, renewed in time, and sent to nobody else."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import httpx2
+import msgspec
+import pytest
+import requests
+from requests.adapters import BaseAdapter
+from tests.builders import ISSUER
+
+from lyftdata.core.assertions import verify_assertion
+from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.strategy import StoredIdentity
+from lyftdata.verify.client import (
+    OriginNotAllowedError,
+    RequestsWorkerAuth,
+    TokenRefusedError,
+    TokenUnavailableError,
+    WorkerAuth,
+    WorkerTokens,
+)
+
+SERVICE = "https://service.example"
+KEY = "lyftdata_key"
+
+
+class World:
+    """A Server that gives out tokens, services that take them, and a clock."""
+
+    def __init__(self, **options: Any) -> None:
+        self.now_s = 1000.0
+        self.forms: list[dict[str, str]] = []
+        self.up = True
+        self.answer: httpx2.Response | None = None
+        self.taken = lambda _token: True
+        self.seen: list[tuple[str, str | None]] = []
+        self.options = options
+
+    def tokens(self, **options: Any) -> WorkerTokens:
+        """Return the tokens of a Worker with an API key."""
+        return WorkerTokens.with_api_key(
+            ISSUER, worker_id="w-17", api_key=KEY, **(self.injected() | self.options | options)
+        )
+
+    def injected(self) -> dict[str, Any]:
+        """Return the network, the clock and the chance."""
+        return {
+            "transport": httpx2.MockTransport(self.server),
+            "monotonic": lambda: self.now_s,
+            "chance": lambda: 0.5,
+        }
+
+    def server(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer as the token endpoint."""
+        assert str(request.url) == f"{ISSUER}/oauth2/token"
+        self.forms.append({name: values[0] for name, values in parse_qs(request.content.decode()).items()})
+        if not self.up:
+            raise httpx2.ConnectError("no route")
+        if self.answer is not None:
+            said = self.answer
+            return httpx2.Response(said.status_code, headers=said.headers, content=said.content)
+        return httpx2.Response(200, json={"access_token": f"t{len(self.forms)}", "expires_in": 900})
+
+    def service(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer as a service that checks tokens."""
+        given = request.headers.get("authorization")
+        self.seen.append((str(request.url), given))
+        if request.url.path == "/elsewhere":
+            return httpx2.Response(302, headers={"Location": "https://evil.example/x"})
+        return httpx2.Response(200 if given and self.taken(given.removeprefix("Bearer ")) else 401)
+
+
+class Asker:
+    """`httpx2` sync, `httpx2` async and `requests`, asked the same way."""
+
+    def __init__(self, kind: str, world: World) -> None:
+        self.kind = kind
+        self.world = world
+        make = RequestsWorkerAuth if kind == "requests" else WorkerAuth
+        self.auth: Any = make(world.tokens(), origins=[SERVICE])
+
+    async def ask(self, path: str = "/", *, origin: str = SERVICE, body: Any = None) -> int:
+        """Send a request; return the status."""
+        method, url = ("GET" if body is None else "POST"), origin + path
+        transport = Network(self.world)
+        if self.kind == "async":
+            async with httpx2.AsyncClient(transport=transport, auth=self.auth, follow_redirects=True) as http:
+                status = (await http.request(method, url, content=body)).status_code
+            if self.auth.tokens._task is not None:  # what was begun behind the caller's back
+                await asyncio.wait([self.auth.tokens._task])
+            return status
+        if self.kind == "sync":
+            with httpx2.Client(transport=transport, auth=self.auth, follow_redirects=True) as http:
+                return (await asyncio.to_thread(http.request, method, url, content=body)).status_code
+        with requests.Session() as session:
+            session.mount("https://", Adapter(self.world))
+            return (
+                await asyncio.to_thread(session.request, method, url, data=body, auth=self.auth)
+            ).status_code
+
+
+class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Carries what `httpx2` sends to the service, and keeps no body, as a socket keeps none."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Carry one request."""
+        for _ in cast(Any, request.stream):
+            pass
+        return self.world.service(request)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Carry one request."""
+        async for _ in cast(Any, request.stream):
+            pass
+        return self.world.service(request)
+
+
+class Adapter(BaseAdapter):
+    """Carries what `requests` sends to the service."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def send(self, request: Any, *_: Any, **_options: Any) -> requests.Response:
+        """Answer one request."""
+        body = request.body if isinstance(request.body, str | bytes | None) else b"".join(request.body)
+        said = self.world.service(
+            httpx2.Request(request.method, request.url, headers=dict(request.headers), content=body)
+        )
+        answer: Any = requests.Response()
+        answer.status_code = said.status_code
+        answer.headers.update(said.headers)
+        answer.request, answer.url, answer._content = request, request.url, b""
+        answer.connection = self
+        answer.raw = type("Raw", (), {"release_conn": lambda _: None, "_original_response": None})()
+        answer.raw.headers = answer.headers
+        return answer
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(params=["sync", "async", "requests"])
+def asker_in(request):
+    """Return a function that makes a client of each kind."""
+    return lambda world: Asker(request.param, world)
+
+
+async def test_a_token_is_got_once_and_sent_each_time(asker_in):
+    """Requests carry the token; the Server is asked for one."""
+    world = World()
+    asker = asker_in(world)
+
+    assert [await asker.ask() for _ in range(3)] == [200, 200, 200]
+    assert world.seen == [(f"{SERVICE}/", "Bearer t1")] * 3
+    assert world.forms == [{"grant_type": "client_credentials", "client_id": "w-17", "client_secret": KEY}]
+
+
+async def test_resource_and_scope_are_asked_for(asker_in):
+    """What the token is for, and what it is to allow, reach the Server as the standards have it."""
+    world = World(resource=SERVICE, scope="jobs:read jobs:write")
+    await asker_in(world).ask()
+
+    assert (world.forms[0]["resource"], world.forms[0]["scope"]) == (SERVICE, "jobs:read jobs:write")
+
+
+@pytest.mark.parametrize(("after_s", "asked"), [(599, 1), (600, 2)])
+async def test_a_token_is_renewed_at_two_thirds_of_its_life(asker_in, after_s, asked):
+    """At two thirds of its life the next one is got, long before a service refuses it."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.now_s += after_s
+    await asker.ask()
+    await asker.ask()
+
+    assert len(world.forms) == asked
+
+
+async def test_an_outage_is_not_noticed_while_the_token_lives(asker_in):
+    """A renewal that fails is tried again at growing intervals; the token serves until its end, and not after."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.up = False
+    world.now_s += 600
+    for _ in range(5):
+        assert await asker.ask() == 200
+    assert len(world.forms) == 2
+    world.now_s += 299
+    assert await asker.ask() == 200
+    world.now_s += 1
+    with pytest.raises(TokenUnavailableError):
+        await asker.ask()
+    world.up = True
+    world.now_s += 30
+    assert await asker.ask() == 200
+
+
+async def test_a_401_gets_another_token_and_one_more_attempt(asker_in):
+    """A token that a service takes no more is replaced, and the request sent again, body and all."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.taken = lambda token: token == "t2"
+    world.now_s += 10
+
+    assert await asker.ask("/jobs", body=b"work") == 200
+    assert [given for _, given in world.seen] == ["Bearer t1", "Bearer t1", "Bearer t2"]
+
+
+async def test_a_service_that_refuses_every_token_does_not_cost_one_each_time(asker_in):
+    """A 401 to a token that is new is handed on: the next would fare the same."""
+    world = World()
+    asker = asker_in(world)
+    world.taken = lambda _token: False
+
+    assert [await asker.ask() for _ in range(5)] == [401] * 5
+    assert len(world.forms) == 1
+    world.now_s += 5
+    assert await asker.ask() == 401
+    assert len(world.forms) == 2
+    assert len(world.seen) == 7
+
+
+async def test_a_401_during_an_outage_is_handed_on(asker_in):
+    """When there is no other token, the service's own answer is what the caller reads."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.up, world.taken = False, lambda _token: False
+    world.now_s += 10
+
+    assert await asker.ask() == 401
+
+
+async def test_a_body_that_is_gone_is_not_sent_again(asker_in):
+    """A streamed body can be read once: the 401 is handed on."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.taken = lambda _token: False
+    world.now_s += 10
+
+    async def stream():
+        yield b"work"
+
+    body = stream() if asker.kind == "async" else (part for part in [b"work"])
+    assert await asker.ask(body=body) == 401
+    assert len(world.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "https://service.example.evil.example",
+        "https://service.example:8443",
+        "http://service.example",
+        "https://service.example@evil.example",
+    ],
+)
+async def test_the_token_goes_to_no_other_origin(asker_in, origin):
+    """Another host, port or scheme: nothing is sent at all, and no token is got for it."""
+    world = World()
+    asker = asker_in(world)
+
+    with pytest.raises(OriginNotAllowedError):
+        await asker.ask(origin=origin)
+    assert world.seen == []
+    assert world.forms == []
+
+
+async def test_a_redirect_takes_no_token_along(asker_in):
+    """Where a service sends the client, the token does not go, not even after a 401 from there."""
+    world = World()
+    asker = asker_in(world)
+    world.now_s += 100
+
+    assert await asker.ask("/elsewhere") == 401
+    assert world.seen == [(f"{SERVICE}/elsewhere", "Bearer t1"), ("https://evil.example/x", None)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "final"),
+    [
+        (
+            httpx2.Response(
+                401,
+                json={
+                    "error": "invalid_client",
+                    "error_description": "Authentication failed.",
+                    "reference": "7K2M9QXD",
+                },
+            ),
+            TokenRefusedError,
+            True,
+        ),
+        (
+            httpx2.Response(400, json={"error": "invalid_client", "code": "worker_disabled", "final": False}),
+            TokenRefusedError,
+            False,
+        ),
+        (
+            httpx2.Response(429, json={"error": "temporarily_unavailable", "reference": "R"}),
+            TokenRefusedError,
+            False,
+        ),
+        (httpx2.Response(503, json={"error": "temporarily_unavailable"}), TokenUnavailableError, None),
+        (httpx2.Response(502, content=b"<html>"), TokenUnavailableError, None),
+        (httpx2.Response(404), TokenUnavailableError, None),
+        (httpx2.Response(302, headers={"Location": "https://evil.example"}), TokenUnavailableError, None),
+        (httpx2.Response(200, content=b"{}"), TokenUnavailableError, None),
+        (
+            httpx2.Response(200, json={"access_token": "a\r\nX: y", "expires_in": 900}),
+            TokenUnavailableError,
+            None,
+        ),
+        (httpx2.Response(200, content=b"x" * 70_000), TokenUnavailableError, None),
+    ],
+    ids=lambda value: str(getattr(value, "status_code", "")),
+)
+async def test_why_there_is_no_token_is_said(asker_in, answer, error, final):
+    """A refusal with its reference, or an answer that is none: told apart, and not asked for again at once."""
+    world = World()
+    world.answer = answer
+    asker = asker_in(world)
+
+    with pytest.raises(error) as failed:
+        await asker.ask()
+    for _ in range(3):
+        with pytest.raises(error):
+            await asker.ask()
+    assert len(world.forms) == 1
+    assert getattr(failed.value, "final", None) is final
+    assert world.seen == []
+    if "reference" in answer.text:
+        assert failed.value.reference in answer.text
+
+
+def test_threads_share_one_request_for_a_token():
+    """Many threads without a token cause one request, and all have it."""
+    world = World()
+    started, go = threading.Event(), threading.Event()
+
+    def slow(request):
+        started.set()
+        assert go.wait(10)
+        return world.server(request)
+
+    tokens = world.tokens(transport=httpx2.MockTransport(slow))
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(tokens.get) for _ in range(8)]
+        assert started.wait(10)
+        go.set()
+        assert {job.result(10) for job in jobs} == {"t1"}
+    assert len(world.forms) == 1
+
+
+def test_while_one_thread_renews_the_others_go_on():
+    """A renewal holds up nobody whose token is alive."""
+    world = World()
+    tokens = world.tokens()
+    tokens.get()
+    world.now_s += 600
+    assert tokens._renewing.acquire()
+
+    assert tokens.get() == "t1"
+
+
+async def test_tasks_share_one_request_for_a_token():
+    """Many tasks without a token cause one request; one that goes away does not end it."""
+    world = World()
+    tokens = world.tokens()
+    tasks = [asyncio.create_task(tokens.aget()) for _ in range(8)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+
+    assert await asyncio.gather(*tasks[1:]) == ["t1"] * 7
+    assert len(world.forms) == 1
+
+
+# --- credentials ----------------------------------------------------------------------------------------
+
+
+def test_an_enrolled_worker_signs_an_assertion_for_each_token():
+    """By `private_key_jwt` the Server gets an assertion for itself alone, new each time; the key stays here."""
+    from datetime import UTC, datetime
+
+    world, key = World(), generate_identity_key()
+    tokens = WorkerTokens.with_identity(
+        ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **world.injected()
+    )
+    tokens.get()
+    world.now_s += 899
+    tokens.get()
+
+    spent = set()
+    for form in world.forms:
+        assert form["client_assertion_type"].endswith(":jwt-bearer")
+        checked = verify_assertion(
+            form["client_assertion"],
+            key=key.public,
+            worker_id="w-5",
+            audiences=[ISSUER],
+            now=datetime.now(UTC),
+        )
+        spent.add(checked.jti)
+    assert len(spent) == 2
+
+
+def identity_in(directory):
+    """Leave an enrolled Worker's identity in a directory; return its key."""
+    key = generate_identity_key()
+    stored = StoredIdentity(issuer=ISSUER, server_url=ISSUER, worker_id="w-5", worker_name="press")
+    directory.mkdir()
+    (directory / "identity.json").write_bytes(msgspec.json.encode(stored))
+    (directory / "identity-key.pem").write_bytes(key.to_pem())
+    return key
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_worker_hosts_variables_are_enough(tmp_path, by_file):
+    """The variables of `lyftdata run worker` name Server, Worker and key; a key may come as a file."""
+    world = World()
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    key = (
+        {"LYFTDATA_WORKER_API_KEY_FILE": str(tmp_path / "key")}
+        if by_file
+        else {"LYFTDATA_WORKER_API_KEY": KEY}
+    )
+    environ = {
+        "LYFTDATA_URL": ISSUER,
+        "LYFTDATA_WORKER_ID": "w-17",
+        "LYFTDATA_JOBS_DIR": str(tmp_path / "none"),
+    }
+
+    WorkerTokens.from_environment(environ | key, **world.injected()).get()
+
+    assert world.forms[0]["client_secret"] == KEY
+
+
+@pytest.mark.parametrize("with_id", [True, False])
+def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
+    """An enrolled Worker's programs need no secret in their environment, and may be told their ID."""
+    world = World()
+    identity_in(tmp_path / "jobs")
+    environ = {"LYFTDATA_URL": ISSUER, "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}
+    more = {"LYFTDATA_WORKER_ID": "w-5", "LYFTDATA_WORKER_NAME": "press"} if with_id else {}
+
+    auth = WorkerAuth.from_environment(origins=[SERVICE], environ=environ | more, **world.injected())
+    auth.tokens.get()
+
+    assert "client_assertion" in world.forms[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "no API key"),
+        ({"LYFTDATA_WORKER_NAME": "press", "LYFTDATA_AUTO_ENROLLMENT_KEY": "x" * 40}, "enroll first"),
+        ({"LYFTDATA_WORKER_ID": "w-1"}, "LYFTDATA_WORKER_API_KEY"),
+        ({"LYFTDATA_WORKER_API_KEY": "k"}, "LYFTDATA_WORKER_ID"),
+        ({"LYFTDATA_WORKER_ID": "w 1", "LYFTDATA_WORKER_API_KEY": "k"}, "LYFTDATA_WORKER_ID"),
+        ({"LYFTDATA_URL": "nonsense"}, "LYFTDATA_URL"),
+    ],
+    ids=str,
+)
+def test_an_environment_without_a_worker_says_what_is_missing(tmp_path, given, says):
+    """A missing or half a credential is named when the auth is made."""
+    with pytest.raises(SettingsError, match=says):
+        WorkerTokens.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "none")} | given)
+
+
+def test_an_identity_of_another_server_is_not_used(tmp_path):
+    """An assertion is made for the Server that the Worker enrolled at, and sent to no other."""
+    identity_in(tmp_path / "jobs")
+    with pytest.raises(SettingsError, match="LYFTDATA_URL"):
+        WorkerTokens.from_environment(
+            {"LYFTDATA_URL": "https://evil.example", "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}
+        )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://lyft.example", "https://lyft.example/path", "lyft.example", "https://u:p@lyft.example"]
+)
+def test_keys_are_not_sent_in_the_clear(url):
+    """Plain http to another machine is refused when the auth is made, for the Server and for services."""
+    with pytest.raises(InvalidInputError):
+        WorkerTokens.with_api_key(url, worker_id="w-17", api_key=KEY)
+    with pytest.raises(InvalidInputError):
+        WorkerAuth(World().tokens(), origins=[url])
+
+
+@pytest.mark.parametrize("origins", [[], SERVICE])
+def test_origins_must_be_named(origins):
+    """Nowhere, or a plain string, is a mistake and not "everywhere"."""
+    with pytest.raises(InvalidInputError, match="origins"):
+        WorkerAuth(World().tokens(), origins=origins)
+
+
+def test_an_api_key_does_not_show():
+    """Neither the auth nor what it holds prints the key."""
+    tokens = World().tokens()
+
+    assert KEY not in repr(vars(tokens)) + repr(vars(tokens._credential))
