@@ -195,18 +195,14 @@ class TokenKeeper:
         """Return whether it is time to ask for the next one."""
         return now_s >= self._renew_at_s and now_s >= self._retry_at_s
 
-    def reject(self, token: str, now_s: float) -> bool:
+    def may_replace(self, rejected: str, now_s: float) -> bool:
         """
-        Note that a service did not take a token; return whether another one may fare better.
+        Return whether to ask for another token since a service did not take this one.
 
-        Not if this one is new: a service that refuses every token must not have each request ask for another.
+        Not if somebody has done so already; and not if it is new: a service that refuses every token must not have
+        each request ask for another. The one in hand stays, for services that do take it.
         """
-        if token != self._token or not token:
-            return self.usable(now_s) is not None
-        if now_s < self._got_at_s + _NEW_FOR_S:
-            return False
-        self._ends_at_s = self._renew_at_s = -math.inf
-        return True
+        return rejected == self._token and now_s >= self._got_at_s + _NEW_FOR_S and now_s >= self._retry_at_s
 
     def take(self, reply: TokenReply, *, asked_at_s: float) -> None:
         """Keep a token."""

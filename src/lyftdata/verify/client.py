@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
-from lyftdata.core.errors import InvalidInputError, LyftdataError
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.origins import origin_of
@@ -166,7 +166,8 @@ class WorkerTokens:
             # While the one in hand is alive one thread renews it, and the others go on.
             if self._renewing.acquire(blocking=self._keeper.usable(now_s) is None):
                 try:
-                    self._renew_if_due()
+                    if self._keeper.is_due(self._monotonic()):  # no other thread has done it
+                        self._renew()
                 finally:
                     self._renewing.release()
             now_s = self._monotonic()
@@ -189,14 +190,25 @@ class WorkerTokens:
             now_s = self._monotonic()
         return self._keeper.get(now_s)
 
-    def reject(self, token: str) -> bool:
-        """Note that a service has answered a token with 401; return whether it is worth trying once more."""
-        return self._keeper.reject(token, self._monotonic())
+    def get_another(self, rejected: str) -> str | None:
+        """Return another token than one that a service has answered with 401, or None if there is none to be had."""
+        with self._renewing:
+            if self._keeper.may_replace(rejected, self._monotonic()):
+                self._renew()
+        return self._other_than(rejected)
 
-    def _renew_if_due(self) -> None:
+    async def aget_another(self, rejected: str) -> str | None:
+        """Return another token than one that a service has answered with 401, or None if there is none to be had."""
+        if self._keeper.may_replace(rejected, self._monotonic()):
+            await asyncio.wait([self._under_way() or self._start()])
+        return self._other_than(rejected)
+
+    def _other_than(self, rejected: str) -> str | None:
+        token = self._keeper.usable(self._monotonic())
+        return None if token == rejected else token
+
+    def _renew(self) -> None:
         asked_at_s = self._monotonic()
-        if not self._keeper.is_due(asked_at_s):  # another thread has done it
-            return
         try:
             with httpx2.Client(**client_options(self._place), transport=self._transport) as http:
                 answer = request(http, "POST", self._url, within_s=self._place.timeout_s, data=self._form())
@@ -322,12 +334,10 @@ class WorkerAuth(_Auth, httpx2.Auth):
         self._origins.check(str(request.url))
         token = self.tokens.get()
         response = yield _with_token(request, token)
-        if self._once_more(request, response, token):
-            try:
-                token = self.tokens.get()
-            except LyftdataError:
-                return  # the service's 401 says more than that there is no other token
-            yield _with_token(request, token)
+        if self._may_repeat(request, response):
+            another = self.tokens.get_another(token)
+            if another is not None:
+                yield _with_token(request, another)
 
     async def async_auth_flow(
         self, request: httpx2.Request
@@ -336,21 +346,18 @@ class WorkerAuth(_Auth, httpx2.Auth):
         self._origins.check(str(request.url))
         token = await self.tokens.aget()
         response = yield _with_token(request, token)
-        if self._once_more(request, response, token):
-            try:
-                token = await self.tokens.aget()
-            except LyftdataError:
-                return
-            yield _with_token(request, token)
+        if self._may_repeat(request, response):
+            another = await self.tokens.aget_another(token)
+            if another is not None:
+                yield _with_token(request, another)
 
-    def _once_more(self, request: httpx2.Request, response: httpx2.Response, token: str) -> bool:
+    def _may_repeat(self, request: httpx2.Request, response: httpx2.Response) -> bool:
         # A 401 from where a redirect led says nothing about the token, which httpx2 does not send there. A body that
         # was read from a stream is gone.
         return (
             response.status_code == HTTPStatus.UNAUTHORIZED
             and str(response.request.url) in self._origins
             and isinstance(request.stream, httpx2.ByteStream)
-            and self.tokens.reject(token)
         )
 
 
@@ -384,14 +391,13 @@ class RequestsWorkerAuth(_Auth):
         """On 401 send once more, with another token."""
         if response.status_code != HTTPStatus.UNAUTHORIZED or not self._may_repeat(response.request, token):
             return response
-        try:
-            token = self.tokens.get()
-        except LyftdataError:
+        another = self.tokens.get_another(token)
+        if another is None:
             return response
         _ = response.content  # read to its end, so that the connection can be used again
         response.close()
         again = response.request.copy()
-        again.headers["Authorization"] = f"Bearer {token}"
+        again.headers["Authorization"] = f"Bearer {another}"
         answer: requests.Response = response.connection.send(again, **options)
         answer.history.append(response)
         answer.request = again
@@ -405,5 +411,4 @@ class RequestsWorkerAuth(_Auth):
             str(sent.url) in self._origins
             and sent.headers.get("Authorization") == f"Bearer {token}"
             and (body is None or isinstance(body, str | bytes))
-            and self.tokens.reject(token)
         )

@@ -244,6 +244,21 @@ async def test_a_401_during_an_outage_is_handed_on(asker_in):
     assert await asker.ask() == 401
 
 
+async def test_a_401_does_not_take_the_token_from_other_services(asker_in):
+    """What one service refuses while the Server is down goes on serving where it is taken."""
+    world = World()
+    asker = asker_in(world)
+    await asker.ask()
+    world.up = False
+    world.now_s += 10
+    world.taken = lambda _token: False
+    assert await asker.ask() == 401
+
+    world.taken = lambda _token: True
+    assert await asker.ask() == 200
+    assert world.seen[-1] == (f"{SERVICE}/", "Bearer t1")
+
+
 async def test_a_body_that_is_gone_is_not_sent_again(asker_in):
     """A streamed body can be read once: the 401 is handed on."""
     world = World()
