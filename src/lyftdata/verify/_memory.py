@@ -14,19 +14,25 @@ from lyftdata.core._jose import MAX_TOKEN_LENGTH
 from lyftdata.verify._keys import PublishedKey
 from lyftdata.verify._rules import VerifiedToken
 from lyftdata.verify.errors import TokenExpiredError, TokenMalformedError
+from lyftdata.verify.identity import WorkerIdentity
 
 
 class Remembered:
-    """A checked token, and when the Server last said that it still stands (on a clock that does not jump)."""
+    """
+    A checked token, and what the Server said of it last, online.
 
-    __slots__ = ("confirmed_at_s", "expires_at_s", "key", "kid", "worker")
+    `confirmed` is the Worker with what it may do at `confirmed_at_s`, on a clock that does not jump.
+    """
+
+    __slots__ = ("confirmed", "confirmed_at_s", "expires_at_s", "key", "kid", "worker")
 
     def __init__(self, verified: VerifiedToken) -> None:
         self.worker = verified.worker
         self.expires_at_s = verified.expires_at_s
         self.key = verified.key
         self.kid = verified.key.kid
-        self.confirmed_at_s: float | None = None
+        self.confirmed: WorkerIdentity | None = None
+        self.confirmed_at_s = 0.0
 
 
 def token_digest(unverified_token: str) -> bytes:

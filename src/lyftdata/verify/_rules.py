@@ -12,6 +12,7 @@ Steps, in this order, each ending in a refusal of its own:
     6  iss, aud     this Server, this service, compared exactly            WrongIssuerError, WrongAudienceError
     7  exp          over from the very second it names, without leeway     TokenExpiredError
     8  iat, nbf     not further ahead than clocks may differ               TokenNotYetValidError
+    9  cnf          none: a token bound to a key is no bearer token        TokenBoundError
 
 Only what has passed step 4 is the Server's word. RFC 9068, section 4; RFC 8725.
 """
@@ -27,6 +28,7 @@ import msgspec
 from lyftdata.core._jose import JwsError, split_unverified, verify_signature
 from lyftdata.verify._keys import PublishedKey
 from lyftdata.verify.errors import (
+    TokenBoundError,
     TokenExpiredError,
     TokenMalformedError,
     TokenNotYetValidError,
@@ -72,6 +74,7 @@ class _Claims(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     nbf: Second = 0
     scope: str = ""
+    cnf: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Claims)
@@ -143,6 +146,8 @@ def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
     ahead_s = max(claims.iat, claims.nbf) - now_s
     if ahead_s > expected.leeway_s:
         raise TokenNotYetValidError(f"It begins in {ahead_s:.0f} s: set this host's clock, or the Server's.")
+    if claims.cnf is not None:
+        raise TokenBoundError
 
 
 def _identity(claims: _Claims, audience: str) -> WorkerIdentity:

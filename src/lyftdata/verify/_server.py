@@ -1,9 +1,10 @@
 """
 What a verifier asks the Server, without a socket: addresses out, answers in.
 
-    keys     1  GET {server}/.well-known/oauth-authorization-server    RFC 8414; its issuer must be ours
-             2  GET {jwks_uri}                                         RFC 7517
-    online      GET {server}/auth/verify, with the token               204 and the Worker's ID, or 401
+    1  GET {server}/.well-known/oauth-authorization-server    RFC 8414; its issuer must be ours
+    2  GET {jwks_uri}                                         RFC 7517
+
+What is asked about a token, online, is in `_online`.
 """
 
 import urllib.parse
@@ -17,7 +18,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import clean_text
 from lyftdata.core.origins import is_loopback, origin_of
 from lyftdata.verify._keys import PublishedKeys, read_jwks
-from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, TokenRevokedError
+from lyftdata.verify.errors import KeysUnavailableError
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,23 +106,3 @@ def _jwks_url(answer: Answer, place: Place) -> str:
         raise KeysUnavailableError("The Server's metadata names keys at another address than its own.")
     # Reached by another address than the Server's own (inside a cluster, say), the keys are there too.
     return place.server_url + path
-
-
-def online_check_url(place: Place) -> str:
-    """Return where the Server is asked whether a token still stands."""
-    return f"{place.server_url}/auth/verify"
-
-
-def read_online_check(answer: Answer, *, worker_id: str) -> None:
-    """
-    Take the Server's word on a token that was checked offline before.
-
-    Raises:
-        TokenRevokedError: It takes the token no more.
-        OnlineCheckUnavailableError: That was no answer to this question.
-    """
-    if answer.status == HTTPStatus.UNAUTHORIZED:
-        raise TokenRevokedError("The Server does not take this token any more: see `lyftdata refusals list`.")
-    # The Worker's ID is asked for too: a proxy or a portal that says 204 to everything is not the Server.
-    if answer.status != HTTPStatus.NO_CONTENT or answer.headers.get("x-lyftdata-worker-id") != worker_id:
-        raise OnlineCheckUnavailableError(f"The Server answered {answer.status} when asked about a token.")

@@ -25,12 +25,13 @@ from typing import Generic, Self, TypeVar
 import httpx2
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.verify._http import UnreachableError, aget, aget_keys, client_options, get, get_keys
+from lyftdata.core.secret import Secret
+from lyftdata.verify._http import UnreachableError, aget_keys, arequest, client_options, get_keys, request
 from lyftdata.verify._keys import KeyCache, PublishedKeys, Step
 from lyftdata.verify._memory import Memory, Remembered, token_digest
-from lyftdata.verify._online import OnlinePolicy, OnlineState
+from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
 from lyftdata.verify._rules import Expected, verify_token
-from lyftdata.verify._server import Place, checked_url, online_check_url, read_online_check
+from lyftdata.verify._server import Place, checked_url
 from lyftdata.verify.errors import (
     KeysUnavailableError,
     OnlineCheckUnavailableError,
@@ -45,6 +46,8 @@ TransportT = TypeVar("TransportT")
 
 # A fetch that has not ended long after its time is over has died with its thread; another may start.
 _DEAD_AFTER = 4
+# Threads that may wait at once to see whether an unknown kid is a new key.
+_MOST_WAITING = 2
 
 
 class Verifier(Generic[TransportT]):
@@ -68,6 +71,9 @@ class Verifier(Generic[TransportT]):
         online: Ask the Server about every token, so that a disabled Worker is refused at once.
         online_cache_s: Believe its yes for so many seconds, 0 to 60.
         online_fail_open: When the Server cannot be asked, let the offline check decide; otherwise refuse (503).
+        resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
+            whose audience is not the Server itself.
+        resource_key: Its key (`lyftdata resources issue-key`).
         transport: Put in the place of the network by tests.
         clock: Gives Unix time in seconds.
         monotonic: Gives seconds on a clock that does not jump.
@@ -92,6 +98,8 @@ class Verifier(Generic[TransportT]):
         online: bool = False,
         online_cache_s: float = 0.0,
         online_fail_open: bool = False,
+        resource_name: str | None = None,
+        resource_key: str | None = None,
         transport: TransportT | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -116,10 +124,14 @@ class Verifier(Generic[TransportT]):
         self._expected = Expected(issuer=self._place.issuer, audience=audience, leeway_s=leeway_s)
         self._cache = KeyCache(outage_grace_s=outage_grace_s, kid_retry_s=kid_retry_s)
         self._memory = Memory(remember)
-        policy = OnlinePolicy(cache_s=online_cache_s, fail_open=online_fail_open)
-        self._online = OnlineState(policy) if online else None
+        self._online: OnlineState | None = None
+        if online:
+            check = _online_check(self._place, audience, resource_name, resource_key)
+            policy = OnlinePolicy(check=check, cache_s=online_cache_s, fail_open=online_fail_open)
+            self._online = OnlineState(policy)
         self._transport = transport
         self._lock = threading.Lock()  # held for microseconds, when a fetch starts or a client is made
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         self._clock = clock
         self._monotonic = monotonic
 
@@ -139,6 +151,21 @@ class Verifier(Generic[TransportT]):
         else:
             self._cache.failed(outcome.message, now_s=self._monotonic())
             _log.warning("worker tokens may soon be refused: %s", outcome.message)
+
+
+def _online_check(
+    place: Place, audience: str, resource_name: str | None, resource_key: str | None
+) -> AuthVerify | Introspect:
+    """Return what the Server is asked about a token: it says something about a resource's to that resource alone."""
+    if audience == place.issuer:
+        return AuthVerify(place)
+    if not resource_name or not resource_key:
+        raise InvalidInputError(
+            "online",
+            "online needs resource_name and resource_key where the audience is not the Server itself "
+            "(`lyftdata resources issue-key NAME`).",
+        )
+    return Introspect(place, name=resource_name, key=Secret(resource_key))
 
 
 class WorkerVerifier(Verifier[httpx2.BaseTransport]):
@@ -174,11 +201,14 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         entry = self._recall(digest)
         if entry is None:
             entry = self._check(unverified_token, digest)
-        if self._online is not None and self._online.must_ask(entry, now_s):
-            self._ask(self._online, unverified_token, digest, entry)
+        worker = entry.worker
+        if self._online is not None:
+            worker = self._online.recall(entry, now_s) or self._ask(
+                self._online, unverified_token, digest, entry
+            )
         if scopes:
-            require_scopes(entry.worker, scopes)
-        return entry.worker
+            require_scopes(worker, scopes)
+        return worker
 
     def close(self) -> None:
         """Close the connections of the online check; the verifier may be used again after."""
@@ -207,12 +237,22 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             if not error.worth_fetching:
                 raise
         if self._flight is not None or self._cache.may_fetch_for_kid(self._monotonic()):
-            self._fetch(wait=True, for_kid=True)
+            self._fetch_for_kid()
         try:
             return self._judge(unverified_token, digest)
         except UnknownKeyError:
             self._cache.check_answers()
             raise
+
+    def _fetch_for_kid(self) -> None:
+        # Strangers must not be able to keep every thread of a service waiting for a Server that hangs: one makes up a
+        # kid in no time. Known keys wait for nobody.
+        if not self._waiting.acquire(blocking=False):
+            raise KeysUnavailableError("The Server's keys are being fetched.")
+        try:
+            self._fetch(wait=True, for_kid=True)
+        finally:
+            self._waiting.release()
 
     def _fetch(self, *, wait: bool, for_kid: bool = False) -> None:
         """Start a fetch, or join the one that is under way: there is never more than one."""
@@ -259,26 +299,27 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             self._flight = None
         flight.done.set()
 
-    def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> None:
+    def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
         asked_at_s = self._monotonic()
+        asked = online.check.question(token)
         try:
-            answer = get(
+            answer = request(
                 self._online_client(),
-                online_check_url(self._place),
+                asked.method,
+                asked.url,
                 within_s=self._place.timeout_s,
-                headers={"Authorization": f"Bearer {token}"},
+                headers=asked.headers,
+                data=asked.form,
             )
-            read_online_check(answer, worker_id=entry.worker.worker_id)
+            return online.answered(entry, answer, asked_at_s=asked_at_s)
         except TokenRevokedError:
             self._memory.forget(digest)
             raise
         except OnlineCheckUnavailableError as error:
-            online.not_answered(error, self._monotonic())
+            return online.not_answered(entry, error, now_s=self._monotonic())
         except UnreachableError as error:
             unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
-            online.not_answered(unavailable, self._monotonic())
-        else:
-            online.confirmed(entry, asked_at_s)
+            return online.not_answered(entry, unavailable, now_s=self._monotonic())
 
     def _online_client(self) -> httpx2.Client:
         """Return the client that keeps connections; a process that forked makes its own."""
@@ -335,11 +376,14 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         entry = self._recall(digest)
         if entry is None:
             entry = await self._check(unverified_token, digest)
-        if self._online is not None and self._online.must_ask(entry, now_s):
-            await self._ask(self._online, unverified_token, digest, entry)
+        worker = entry.worker
+        if self._online is not None:
+            worker = self._online.recall(entry, now_s) or await self._ask(
+                self._online, unverified_token, digest, entry
+            )
         if scopes:
-            require_scopes(entry.worker, scopes)
-        return entry.worker
+            require_scopes(worker, scopes)
+        return worker
 
     async def aclose(self) -> None:
         """Close the connections of the online check; the verifier may be used again after."""
@@ -404,26 +448,27 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
             outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
         self._take(outcome, asked_at_s=asked_at_s)
 
-    async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> None:
+    async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
         asked_at_s = self._monotonic()
+        asked = online.check.question(token)
         try:
-            answer = await aget(
+            answer = await arequest(
                 self._online_client(),
-                online_check_url(self._place),
+                asked.method,
+                asked.url,
                 within_s=self._place.timeout_s,
-                headers={"Authorization": f"Bearer {token}"},
+                headers=asked.headers,
+                data=asked.form,
             )
-            read_online_check(answer, worker_id=entry.worker.worker_id)
+            return online.answered(entry, answer, asked_at_s=asked_at_s)
         except TokenRevokedError:
             self._memory.forget(digest)
             raise
         except OnlineCheckUnavailableError as error:
-            online.not_answered(error, self._monotonic())
+            return online.not_answered(entry, error, now_s=self._monotonic())
         except UnreachableError as error:
             unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
-            online.not_answered(unavailable, self._monotonic())
-        else:
-            online.confirmed(entry, asked_at_s)
+            return online.not_answered(entry, unavailable, now_s=self._monotonic())
 
     def _online_client(self) -> httpx2.AsyncClient:
         """Return the client that keeps connections; another event loop gets another."""

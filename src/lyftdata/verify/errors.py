@@ -7,6 +7,7 @@ VerificationError
 │   ├── TokenExpiredError                 ours, and over: its sender gets a new one and asks again
 │   ├── TokenNotYetValidError             ours, and from the future: a clock is wrong
 │   ├── TokenRevokedError                 ours, and the Server takes it no more (online check)
+│   ├── TokenBoundError                   ours, and bound to a key (DPoP) of which no proof is taken here
 │   └── TokenNotOursError                 not signed by this Server, or not meant for this service
 │       ├── TokenMalformedError, UnknownKeyError, TokenSignatureError
 │       └── WrongIssuerError, WrongAudienceError
@@ -98,6 +99,17 @@ class TokenRevokedError(InvalidTokenError):
 
     code = "token_revoked"
     public = "The token has been revoked."
+
+
+class TokenBoundError(InvalidTokenError):
+    """
+    Bound to a key of its client's (`cnf`, RFC 9449): as a bearer token it is worth nothing.
+
+    Refused rather than taken without proof: whoever stole the token could otherwise use it here after all.
+    """
+
+    code = "token_bound"
+    public = "The token is bound to a key, and is no bearer token."
 
 
 class TokenNotOursError(InvalidTokenError):

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx2
 from tests.builders import ISSUER, NOON, worker
@@ -42,6 +43,7 @@ class FakeServer:
         self.up = True
         self.says: dict[str, httpx2.Response] = {}
         self.revoked: set[str] = set()
+        self.described: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
@@ -61,11 +63,23 @@ class FakeServer:
                 json={"keys": [key.public_jwk() for key in self.keys]},
                 headers={"Cache-Control": self.cache_control},
             )
+        if path == "/oauth2/introspect":
+            return self.introspected(parse_qs(request.content.decode()))
         assert path == "/auth/verify"
         token = request.headers["authorization"].removeprefix("Bearer ")
         if token in self.revoked:
             return httpx2.Response(401, json={"error": "invalid_token"})
         return httpx2.Response(204, headers={"X-Lyftdata-Worker-Id": parts(token)[1]["sub"]})
+
+    def introspected(self, form: dict[str, list[str]]) -> httpx2.Response:
+        """Answer as RFC 7662 has it, to the one resource that there is."""
+        if (form["client_id"], form["client_secret"]) != (["files"], ["files-key"]):
+            return httpx2.Response(401, json={"error": "invalid_client"})
+        if form["token"][0] in self.revoked:
+            return httpx2.Response(200, json={"active": False})
+        claims = parts(form["token"][0])[1]
+        described = {name: claims[name] for name in ("sub", "jti", "scope") if name in claims}
+        return httpx2.Response(200, json={"active": True} | described | self.described)
 
     @property
     def fetches(self) -> int:
@@ -75,7 +89,7 @@ class FakeServer:
     @property
     def checks(self) -> int:
         """Return how often somebody asked about a token."""
-        return self.asked["/auth/verify"]
+        return self.asked["/auth/verify"] + self.asked["/oauth2/introspect"]
 
     def transport(self) -> httpx2.MockTransport:
         """Return the network on which this Server is."""
@@ -88,7 +102,8 @@ class World:
     def __init__(self, **options: Any) -> None:
         self.server = FakeServer()
         self.clock = Clock()
-        self.options = {"audience": AUDIENCE} | options
+        resource = {"resource_name": "files", "resource_key": "files-key"} if options.get("online") else {}
+        self.options: dict[str, Any] = {"audience": AUDIENCE} | resource | options
 
     def shared(self) -> dict[str, Any]:
         """Return the arguments that either kind of verifier takes."""

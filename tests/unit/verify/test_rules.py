@@ -179,6 +179,22 @@ def test_one_of_several_audiences_is_enough():
     assert verify(resigned(mint(), claims={"aud": ["https://other.example", AUDIENCE]})).audience == AUDIENCE
 
 
+@pytest.mark.parametrize("cnf", [{"jkt": "x"}, {}, {"x5t#S256": "x"}, "x", False])
+def test_a_token_bound_to_a_key_is_no_bearer_token(cnf):
+    """Whoever stole a bound token (DPoP) must not be able to use it where no proof is asked for."""
+    assert refusal(resigned(mint(), claims={"cnf": cnf})) == "token_bound"
+
+
+def test_a_bound_token_of_the_servers_own_is_told_apart():
+    """What the Server mints for a client that proved a key is refused here by its own name."""
+    assert refusal(mint(bound_to="NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")) == "token_bound"
+
+
+def test_scopes_as_the_server_writes_them_are_read():
+    """The Server's own minting and our reading agree on what a scope is."""
+    assert verify(mint(scope="jobs:read jobs:write")).scopes == {"jobs:read", "jobs:write"}
+
+
 def test_an_assertion_is_not_an_access_token():
     """What a Worker signs to prove itself to the Server opens nothing elsewhere, even under a key that were published."""
     key = generate_identity_key()
