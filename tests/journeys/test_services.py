@@ -78,12 +78,12 @@ def serve(tmp_path, site):
     """Return a function that serves an example as its framework does, and gives the address."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(heading, *, options=""):
+    def start(heading, *, options="", audience=site.url):
         port, directory = free_port(), tmp_path / f"service-{len(running)}"
         directory.mkdir()
         example = placed(EXAMPLES[heading][0], site)
         (directory / "service.py").write_text(
-            example.replace(f'audience="{site.url}"', f'audience="{site.url}"{options}')
+            example.replace(f'audience="{site.url}"', f'audience="{audience}"{options}')
         )
         program = SERVERS[heading]
         with (directory / "log").open("wb") as log:
@@ -119,14 +119,14 @@ def ask(url, token, path="/whoami", method="GET"):
     return httpx2.request(method, url + path, headers={"Authorization": f"Bearer {token}"})
 
 
-def token_of(site, environ):
+def token_of(site, environ, **wanted):
     """Return a token of a Worker with an API key."""
     form = {
         "grant_type": "client_credentials",
         "client_id": environ["LYFTDATA_WORKER_ID"],
         "client_secret": environ["LYFTDATA_WORKER_API_KEY"],
     }
-    return httpx2.post(f"{site.url}/oauth2/token", data=form).json()["access_token"]
+    return httpx2.post(f"{site.url}/oauth2/token", data=form | wanted).json()["access_token"]
 
 
 def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
@@ -277,6 +277,40 @@ def test_the_page_lists_every_code():
     assert rows == {(kind.code, kind.__name__, str(kind.status)) for kind in leaves(VerificationError)}
 
 
-def test_the_online_example_is_one():
+def test_a_service_with_an_audience_of_its_own(tmp_path, site, serve):
+    """A resource's tokens open that service and no other, with the scopes asked for; online, the Server's word counts."""
+    environ = with_key(site)
+    plain = token_of(site, environ)
+    stranger = serve("FastAPI")
+    example = EXAMPLES["One audience for each service"][0]
+    name = f"http://127.0.0.1:{free_port()}"  # what the service is called; it need not be where it is
+    audience = ', resource_name="files", resource_key="{key}", online=True'
+    scopes = ("--scope", "jobs:read", "--scope", "jobs:write", "--worker", "press-01")
+    site.operator.done("resources", "add", "files", "--audience", name, *scopes)
+    key = site.operator.done("resources", "issue-key", "files").strip()
+
+    url = serve("FastAPI", options=audience.format(key=key), audience=name)
+
+    def called(scope="jobs:write"):
+        asking = example.replace('resource="https://files.example.com"', f'resource="{name}"')
+        asking = asking.replace('scope="jobs:write"', f'scope="{scope}"')
+        asking = asking.replace(").text", ").status_code")
+        return run_example(asking, tmp_path / "client", environ, site=site, service=url)
+
+    assert called() == "200"
+    assert called("jobs:read") == "403"
+    assert ask(url, plain).status_code == 401
+    for_files = token_of(site, environ, resource=name)
+    assert ask(url, for_files, "/jobs", "POST").status_code == 200
+    assert ask(stranger, for_files).status_code == 401
+    site.operator.done("resources", "set", "files", "--scope", "jobs:read")
+    assert ask(url, for_files).status_code == 200
+    assert ask(url, for_files, "/jobs", "POST").status_code == 403
+    site.operator.done("workers", "disable", "press-01", "--yes")
+    assert ask(url, for_files).status_code == 401
+
+
+def test_the_online_example_is_one(monkeypatch):
     """The example of the online check can be made."""
+    monkeypatch.setenv("FILES_RESOURCE_KEY", "key")
     exec(EXAMPLES["Offline or online"][0], {})
