@@ -33,7 +33,15 @@ $(VENV)/debian.stamp: Makefile
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@touch $@
 
-test: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Run every test; as root it installs the Debian packages that they need
+# OAuth clients and servers of others, from npm: by hashes, and without scripts of theirs being run.
+NODE := tests/peers/node
+$(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
+	@mkdir -p $(VENV)
+	@if ! command -v npm >/dev/null; then echo "not installed (needs npm): the packages of $(NODE)"; \
+	elif cd $(NODE) && npm ci --omit=dev --no-fund --no-audit --ignore-scripts --loglevel=error >/dev/null; then touch $(CURDIR)/$@; \
+	else echo "not installed (npm ci failed): the packages of $(NODE)"; fi
+
+test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
@@ -59,4 +67,4 @@ lock:  ## Resolve the dependencies anew (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
