@@ -1,0 +1,62 @@
+"""The page for those who bring their own client shows what these tests run, and nothing else."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.peers.conftest import AUDIENCE
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "how-to" / "use-any-oauth-client.md"
+SHOWN = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*HERE.glob("*"), *HERE.glob("node/*.mjs")]
+    if path.is_file() and path != Path(__file__) and "[/configuration]" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("script", SHOWN)
+def test_each_configuration_is_the_one_that_the_tests_use(script):
+    """The block under a script's name is that script's own text."""
+    text = (ROOT / script).read_text(encoding="utf-8")
+    used = text.partition("[configuration]\n")[2].partition("[/configuration]")[0].rpartition("\n")[0]
+    shown = re.search(
+        rf"`{re.escape(script)}`[^\n]*\n\n```\w+\n(.*?)\n```\n", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert shown is not None, f"{script} is not on the page"
+    assert shown[1].strip() == used.strip()
+
+
+def test_versions_on_the_page_are_those_that_ran():
+    """The table names the versions of the lock files."""
+    page = PAGE.read_text(encoding="utf-8")
+    npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    for name, version in npm.items():
+        assert f"| `{name}` | {version} |" in page
+
+
+def test_curl_is_a_worker(peers):
+    """Let in with a token, known to the service, and out once the token was taken back."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("no curl on this machine (Debian: apt-get install curl)")
+    given = {
+        "URL": peers.url,
+        "ID": "press-01",
+        "KEY": peers.key,
+        "AUDIENCE": AUDIENCE,
+        "RESOURCE": "broker",
+        "RESOURCE_KEY": peers.resource_key,
+        "PATH": f"{Path(curl).parent}:/usr/bin:/bin",
+    }
+
+    done = subprocess.run(
+        ["/bin/sh", HERE / "curl.sh"], env=given, capture_output=True, text=True, timeout=30, check=True
+    )
+
+    before, introspected, after = done.stdout.splitlines()
+    assert (before, json.loads(introspected)["active"], after) == ("204", True, "401")
