@@ -1,0 +1,180 @@
+"""`jose` and PyJWT keep the Server's JWKS through a rotation: nobody who checks tokens has to be told of it."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+from sqlalchemy import update
+from tests.builders import FakeClock
+from tests.deployment import CHEAP
+from tests.peers.conftest import AUDIENCE, NODE
+from tests.processes import STARTED, Site
+
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.services import Services, open_services, tidy
+from lyftdata.server.settings import read_server_settings
+from lyftdata.store import signing_keys
+from lyftdata.store.schema import signing_keys as table
+
+
+# --- configuration: the pages show this part --- [configuration]
+class Checker:
+    """A service that checks tokens with PyJWT."""
+
+    def __init__(self, issuer: str, audience: str) -> None:
+        # Once, when the service starts: it fetches when it must, and keeps what it has.
+        self.jwks = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json")
+        self.issuer, self.audience = issuer, audience
+
+    def claims(self, token: str) -> dict[str, Any]:
+        key = self.jwks.get_signing_key_from_jwt(token)
+        checked = jwt.decode_complete(
+            token, key, algorithms=["ES256"], issuer=self.issuer, audience=self.audience
+        )
+        if checked["header"]["typ"] != "at+jwt":
+            raise jwt.InvalidTokenError("not an access token")
+        return {**checked["payload"], "kid": key.key_id}
+
+
+# --- [/configuration]
+
+
+class Deployed:
+    """A Server whose state tests change while it is down."""
+
+    def __init__(self, root: Path) -> None:
+        self.site = Site(root)
+        self.site.sign_in()
+        self.site.operator.done("workers", "add", "press", "--id", "press-01")
+        self.key = self.site.operator.done("api-key", "issue", "press-key", "--worker", "press-01").strip()
+
+    def restart_after(self, change: Callable[[Services, FakeClock], Awaitable[None]]) -> None:
+        """Stop the Server, change its state by its own parts and under a clock that stands at now, start it."""
+        self.site.server.terminate()
+
+        async def live() -> None:
+            clock = FakeClock(datetime.now(UTC).replace(microsecond=0))
+            settings = read_server_settings(self.site.server_host.environ)
+            async with open_services(settings, clock=clock, passwords=Passwords(CHEAP)) as services:
+                await change(services, clock)
+
+        asyncio.run(live())
+        self.site.start_server()
+
+    def token(self) -> str:
+        """Ask for a token as a Worker does."""
+        form = {"grant_type": "client_credentials"}
+        answer = httpx2.post(f"{self.site.url}/oauth2/token", data=form, auth=("press-01", self.key))
+        return str(answer.json()["access_token"])
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[Deployed]:
+    """Return a Server with a Worker."""
+    yield Deployed(tmp_path)
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()
+
+
+@contextlib.contextmanager
+def jose(issuer: str) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Run a service that checks tokens with `jose`; what is yielded asks it about one."""
+    given = {"jwks_uri": f"{issuer}/.well-known/jwks.json", "issuer": issuer, "audience": issuer}
+    with subprocess.Popen(
+        [shutil.which("node") or "node", NODE / "jose.mjs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def ask(token: str) -> dict[str, Any]:
+            stdin.write(f"{token}\n")
+            return json.loads(stdout.readline())
+
+        stdin.write(f"{json.dumps(given)}\n")
+        yield ask
+        stdin.close()
+
+
+async def publish_the_next_key(services: Services, clock: FakeClock) -> None:
+    """Let 29 days and an hour have passed since the first key began to sign."""
+    began = clock() - timedelta(days=29, hours=1)
+    await services.store.write(lambda tx: tx.conn.execute(update(table).values(signs_from=began)))
+    await tidy(services)
+
+
+async def sign_with_the_next_key(services: Services, clock: FakeClock) -> None:
+    """Let its time have come."""
+
+    def op(tx: Any) -> None:
+        upcoming = signing_keys.all_signing_keys(tx.conn)[-1].kid
+        tx.conn.execute(
+            update(table).where(table.c.kid == upcoming).values(signs_from=clock() - timedelta(seconds=1))
+        )
+
+    await services.store.write(op)
+
+
+async def retire_the_first_key(services: Services, clock: FakeClock) -> None:
+    """Let the time have come that the Server itself has set for it."""
+    first = signing_keys.all_signing_keys
+    oldest = (await services.store.read(first))[0]
+    assert oldest.retires_at is not None
+    # A day in which services notice the new key, and the life of a token.
+    assert oldest.retires_at - clock() > timedelta(hours=24)
+    await services.store.write(lambda tx: signing_keys.set_retires_at(tx, oldest.kid, clock()))
+
+
+def test_services_notice_nothing_of_a_rotation(deployed, run_script):
+    """Old and new tokens pass, without a JWKS fetched anew; a key that was retired is gone for whoever comes then."""
+    issuer = deployed.site.url
+    deployed.restart_after(publish_the_next_key)
+    pyjwt = Checker(issuer, issuer)
+    with jose(issuer) as ask:
+        old = deployed.token()
+        first = ask(old)
+        assert (first["sub"], first["fetched"]) == ("press-01", 1)
+        assert pyjwt.claims(old)["kid"] == first["kid"]
+
+        deployed.restart_after(sign_with_the_next_key)
+        new = deployed.token()
+        second = ask(new)
+        assert second["kid"] != first["kid"]
+        assert ask(old)["kid"] == first["kid"]
+        # Published a day before it signed: nobody had to ask for it.
+        assert second["fetched"] == 1
+        assert [pyjwt.claims(token)["kid"] for token in (old, new)] == [first["kid"], second["kid"]]
+
+    deployed.restart_after(retire_the_first_key)
+    with jose(issuer) as ask:
+        assert ask(new)["kid"] == second["kid"]
+        assert ask(old)["code"] == "ERR_JWKS_NO_MATCHING_KEY"
+    late = Checker(issuer, issuer)
+    assert late.claims(new)["kid"] == second["kid"]
+    with pytest.raises(jwt.PyJWKClientError):
+        late.claims(old)
+
+
+def test_a_token_for_another_is_refused(peers):
+    """Whoever is not its audience refuses a token."""
+    form = {"grant_type": "client_credentials", "resource": AUDIENCE}
+    answer = httpx2.post(f"{peers.url}/oauth2/token", data=form, auth=("press-01", peers.key))
+    token = answer.json()["access_token"]
+    assert Checker(peers.url, AUDIENCE).claims(token)["sub"] == "press-01"
+    with pytest.raises(jwt.InvalidAudienceError):
+        Checker(peers.url, "https://other.example").claims(token)
