@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,11 @@ def test_each_configuration_is_the_one_that_the_tests_use(script):
 
 
 def test_versions_on_the_page_are_those_that_ran():
-    """The table names the versions of the lock files."""
+    """The table names the versions of the environment."""
     page = PAGE.read_text(encoding="utf-8")
     npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    for name, version in npm.items():
+    pypi = {name: metadata.version(name) for name in ("authlib", "pyjwt", "requests-oauthlib", "schemathesis")}
+    for name, version in (npm | pypi).items():
         assert f"| `{name}` | {version} |" in page
 
 
