@@ -46,7 +46,7 @@ def test_the_program_of_the_page_runs(host):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_the_container_of_the_page_runs(host):
     """ENTRYPOINT and CMD of the page, as PID 1 of a namespace where this machine lets us have one."""
-    words = {
+    words: dict[str, list[str]] = {
         name: json.loads(argv)
         for name, argv in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", block("dockerfile"), re.MULTILINE)
     }
