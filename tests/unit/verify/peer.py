@@ -1,5 +1,6 @@
 """A Server as far as a verifier can tell: it publishes keys, signs tokens, and answers the online check."""
 
+import gzip
 import json
 from collections import Counter
 from typing import Any
@@ -53,7 +54,8 @@ class FakeServer:
             raise httpx2.ConnectError("no route")
         if path in self.says:
             said = self.says[path]  # a response is used once: each caller gets one of its own
-            return httpx2.Response(said.status_code, headers=said.headers, content=said.content)
+            content = gzip.compress(said.content) if "content-encoding" in said.headers else said.content
+            return httpx2.Response(said.status_code, headers=said.headers, content=content)
         if path == "/.well-known/oauth-authorization-server":
             body = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/.well-known/jwks.json"}
             return httpx2.Response(200, json=body)

@@ -300,10 +300,13 @@ async def test_a_redirect_takes_no_token_along(asker_in):
     """Where a service sends the client, the token does not go, not even after a 401 from there."""
     world = World()
     asker = asker_in(world)
+    await asker.ask()
+    world.seen.clear()
     world.now_s += 100
 
     assert await asker.ask("/elsewhere") == 401
     assert world.seen == [(f"{SERVICE}/elsewhere", "Bearer t1"), ("https://evil.example/x", None)]
+    assert len(world.forms) == 1
 
 
 @pytest.mark.parametrize(

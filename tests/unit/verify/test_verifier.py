@@ -1,6 +1,7 @@
 """The verifiers: keys kept in hand, tokens remembered, the Server asked as seldom as promised."""
 
 import asyncio
+import gzip
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,17 @@ import httpx2
 import pytest
 from tests.builders import ISSUER, case
 from tests.processes import until
-from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, World, mint, resigned, settle
+from tests.unit.verify.peer import (
+    AUDIENCE,
+    ED25519,
+    ES256,
+    STRANGER,
+    World,
+    jwks_of,
+    mint,
+    resigned,
+    settle,
+)
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import generate_signing_key
@@ -124,23 +135,25 @@ async def test_a_key_that_left_the_jwks_opens_nothing_after_max_age(subject_in, 
     """A key's tokens are refused no later than `max-age` after it left, whether they were seen before or not."""
     world = World()
     subject = subject_in(world)
-    await subject.verify(mint())
+    token = mint()
+    await subject.verify(token)
     world.server.keys = [ED25519]
 
     world.clock.forward(300)
-    assert await subject.code(mint(jti="j1" if remembered else "j2")) == "unknown_key"
+    assert await subject.code(token if remembered else mint()) == "unknown_key"
 
 
 async def test_a_key_replaced_under_the_same_kid_opens_nothing(subject_in):
     """A remembered token rests on its very key, not on the name of it."""
     world = World()
     subject = subject_in(world)
-    await subject.verify(mint())
+    token = mint()
+    await subject.verify(token)
     jwk = STRANGER.public_jwk() | {"kid": ES256.kid}
     world.server.says["/.well-known/jwks.json"] = httpx2.Response(200, json={"keys": [jwk]})
 
     world.clock.forward(300)
-    assert await subject.code(mint()) == "token_signature"
+    assert await subject.code(token) == "token_signature"
 
 
 async def test_an_outage_of_the_server_is_not_an_outage_of_the_service(subject_in):
@@ -222,6 +235,22 @@ async def test_a_flood_does_not_keep_good_tokens_out(subject_in):
     for number in range(50):
         await subject.code(resigned(mint(), header={"kid": f"made-up-{number}"}))
         assert await subject.code(mint(jti=f"j{number}")) is None
+    # The first fetch was less than kid_retry_s ago: not one of them was worth another.
+    assert world.server.fetches == 1
+
+
+async def test_tokens_that_are_nothing_of_ours_cost_the_server_nothing(subject_in):
+    """Another Server's token, or one for another service, is refused without asking for its key."""
+    world = World()
+    subject = subject_in(world)
+    await subject.verify(mint())
+    world.clock.forward(11)
+
+    assert await subject.code(mint(STRANGER, issuer="https://other.example")) == "unknown_key"
+    assert await subject.code(mint(STRANGER, audience="https://other.example")) == "unknown_key"
+    assert world.server.fetches == 1
+    assert await subject.code(mint(STRANGER)) == "unknown_key"
+    assert world.server.fetches == 2
 
 
 async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_strangers(subject_in):
@@ -236,27 +265,37 @@ async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_strangers(sub
     assert await subject.code(mint()) is None
 
 
+JWKS_URI = f"{ISSUER}/.well-known/jwks.json"
+GZIPPED = httpx2.Response(
+    200, content=gzip.compress(jwks_of(ES256.public_jwk())), headers={"Content-Encoding": "gzip"}
+)
+
+
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
         ("jwks.json", httpx2.Response(302, headers={"Location": "https://evil.example/jwks"})),
         ("jwks.json", httpx2.Response(500)),
-        ("jwks.json", httpx2.Response(200, content=b"x" * 70_000)),
+        ("jwks.json", httpx2.Response(200, content=jwks_of(ES256.public_jwk()) + b" " * 65_536)),
         ("jwks.json", httpx2.Response(200, content=b"{}")),
-        ("jwks.json", httpx2.Response(200, content=b"", headers={"Content-Encoding": "gzip"})),
+        ("jwks.json", GZIPPED),
         ("oauth-authorization-server", httpx2.Response(301, headers={"Location": "https://evil.example"})),
         ("oauth-authorization-server", httpx2.Response(200, json={"issuer": ISSUER})),
         (
             "oauth-authorization-server",
-            httpx2.Response(200, json={"issuer": "https://evil.example", "jwks_uri": f"{ISSUER}/jwks"}),
+            httpx2.Response(200, json={"issuer": "https://evil.example", "jwks_uri": JWKS_URI}),
         ),
         (
             "oauth-authorization-server",
-            httpx2.Response(200, json={"issuer": ISSUER, "jwks_uri": "https://evil.example/jwks"}),
+            httpx2.Response(
+                200, json={"issuer": ISSUER, "jwks_uri": "https://evil.example/.well-known/jwks.json"}
+            ),
         ),
         (
             "oauth-authorization-server",
-            httpx2.Response(200, json={"issuer": ISSUER, "jwks_uri": "http://lyft.example/jwks"}),
+            httpx2.Response(
+                200, json={"issuer": ISSUER, "jwks_uri": "http://lyft.example/.well-known/jwks.json"}
+            ),
         ),
     ],
     ids=str,
@@ -402,20 +441,26 @@ async def test_remembering_does_not_extend_a_life(subject_in, seconds_left, code
     """A token that was checked before dies at its `exp` like any other."""
     world = World()
     subject = subject_in(world)
-    assert await subject.code(mint()) is None
+    token = mint()
+    assert await subject.code(token) is None
     world.clock.forward(900 - seconds_left)
 
-    assert await subject.code(mint()) == code
+    assert await subject.code(token) == code
 
 
 async def test_a_token_remembered_is_not_checked_again(subject_in, monkeypatch):
     """The signature of a token is computed once."""
     world = World()
     subject = subject_in(world)
-    first = await subject.verify(mint_once := mint())
+    token = mint()
+    first = await subject.verify(token)
     monkeypatch.setattr("lyftdata.verify._rules.verify_signature", None)
 
-    assert await subject.verify(mint_once) is first
+    assert await subject.verify(token) is first
+    # Fetching the same keys anew is no reason to compute it again either.
+    world.clock.forward(400)
+    assert await subject.verify(token) is first
+    assert world.server.fetches == 2
 
 
 async def test_memory_is_bounded_and_keeps_what_is_used(subject_in):
