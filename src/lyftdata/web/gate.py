@@ -29,7 +29,7 @@ from lyftdata.core.policy import check_allowed
 from lyftdata.log import get_logger
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
-from lyftdata.server.problems import status_of_error
+from lyftdata.server.problems import problem, status_of_error
 from lyftdata.server.services import Services
 from lyftdata.server.wire import client_address
 from lyftdata.web.cookies import csrf_token, read_session
@@ -149,8 +149,11 @@ async def _answer(page: Page, handler: Handler, again: Handler | None) -> Respon
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer for a path that nobody has: a page to a browser, a word to everybody else."""
+    """Answer for a path that nobody has: a page to a browser, a problem below `/api`, a word to everybody else."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
+    # A path with a line break in it never reaches the application that is mounted there.
+    if request.url.path.startswith("/api/"):
+        return problem(error.status_code, "not_found", error.detail)
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
     return error_page(request, NotFoundError("page", request.url.path[:200]))

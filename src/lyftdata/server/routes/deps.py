@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
@@ -23,7 +24,13 @@ def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-async def signed_in(request: Request, services: ServicesDep) -> Actor:
+# For the OpenAPI document, which says by it what to send; the header is read below, as everywhere.
+_BEARER = HTTPBearer(auto_error=False, scheme_name="session", description="The token of `POST /api/login`.")
+
+
+async def signed_in(
+    request: Request, services: ServicesDep, _documented: Annotated[object, Security(_BEARER)]
+) -> Actor:
     """Return the operator who asks; raises NotSignedInError, UnknownHostError."""
     check_host_of_browsers(request, services)
     try:
