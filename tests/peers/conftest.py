@@ -22,6 +22,13 @@ SCOPES = "read write"
 RunScript = Callable[..., Any]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module on one worker: they share its Server."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(f"peers-{item.path.stem}"))
+
+
 @pytest.fixture(scope="session")
 def run_script() -> RunScript:
     """Return a function that runs a script of `node/` with its settings, and gives what it answered."""
@@ -78,6 +85,11 @@ class Peers:
         """Return the issuer."""
         return self.site.url
 
+    def close(self) -> None:
+        """End the Server, and nobody else's."""
+        self.site.server.kill()
+        STARTED.remove(self.site.server)
+
     def settings(self, name: str) -> dict[str, Any]:
         """Return what a client's script is told; `name` is that of the Worker that it registers."""
         return {
@@ -97,8 +109,6 @@ class Peers:
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     """Return a Server for a whole module; its tests leave one another's Workers alone."""
-    yield Peers(tmp_path_factory.mktemp("peers"))
-    while STARTED:
-        program = STARTED.pop()
-        if program.alive():
-            program.kill()
+    made = Peers(tmp_path_factory.mktemp("peers"))
+    yield made
+    made.close()

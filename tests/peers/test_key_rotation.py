@@ -80,11 +80,10 @@ class Deployed:
 @pytest.fixture
 def deployed(tmp_path: Path) -> Iterator[Deployed]:
     """Return a Server with a Worker."""
-    yield Deployed(tmp_path)
-    while STARTED:
-        program = STARTED.pop()
-        if program.alive():
-            program.kill()
+    made = Deployed(tmp_path)
+    yield made
+    made.site.server.kill()
+    STARTED.remove(made.site.server)
 
 
 @contextlib.contextmanager

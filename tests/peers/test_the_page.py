@@ -36,7 +36,9 @@ def test_versions_on_the_page_are_those_that_ran():
     """The table names the versions of the environment."""
     page = PAGE.read_text(encoding="utf-8")
     npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    pypi = {name: metadata.version(name) for name in ("authlib", "pyjwt", "requests-oauthlib", "schemathesis")}
+    pypi = {
+        name: metadata.version(name) for name in ("authlib", "pyjwt", "requests-oauthlib", "schemathesis")
+    }
     for name, version in (npm | pypi).items():
         assert f"| `{name}` | {version} |" in page
 
