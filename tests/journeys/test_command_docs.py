@@ -46,11 +46,8 @@ def test_the_program_of_the_page_runs(host):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_the_container_of_the_page_runs(host):
     """ENTRYPOINT and CMD of the page, as PID 1 of a namespace where this machine lets us have one."""
-    words: dict[str, list[str]] = {
-        name: json.loads(argv)
-        for name, argv in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", block("dockerfile"), re.MULTILINE)
-    }
-    program, *arguments = [*words["ENTRYPOINT"], *words["CMD"]]
+    found = re.findall(r"^(?:ENTRYPOINT|CMD) (\[.*\])$", block("dockerfile"), re.MULTILINE)
+    program, *arguments = [word for argv in found for word in json.loads(argv)]
     assert program == "lyftdata"
     argv = [sys.executable, "-m", "lyftdata", *arguments[:-1], "press.sh"]
     namespace = ["unshare", "--pid", "--fork", "--mount-proc"]

@@ -243,6 +243,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(work, tmp_path
     await kept.stop()
     waits.over.set()
     await asyncio.sleep(0)
+    waits.over.clear()
     assert ran.read_text() == "x\n"
 
     kept.ensure({})
