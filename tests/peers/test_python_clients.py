@@ -1,6 +1,5 @@
 """Authlib and requests-oauthlib: the clients that most programs in Python use."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,10 +24,8 @@ def authlib_by_api_key(worker_id: str, api_key: str, method: str = "client_secre
 
 def authlib_enrolled(url: str, worker_id: str, key: ECKey) -> OAuth2Session:
     """`worker_id` is the client_id that registering the key has given."""
-    # Authlib's own assertions live an hour: the Server wants them short, so a session is made for each token.
-    claims = {"exp": int(time.time()) + 60}
     session = OAuth2Session(worker_id, key, token_endpoint_auth_method="private_key_jwt")
-    session.register_client_auth_method(PrivateKeyJWT(f"{url}/oauth2/token", claims=claims, alg="ES256"))
+    session.register_client_auth_method(PrivateKeyJWT(f"{url}/oauth2/token", alg="ES256"))
     return session
 
 

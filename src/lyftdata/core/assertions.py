@@ -134,6 +134,10 @@ def _check_claims(
     # Neither is required by RFC 7523; whichever is there must not lie in the future.
     starts = max((int_claim(claims, name) for name in ("iat", "nbf") if name in claims), default=0)
     now_s = now.timestamp()
+    if "iat" in claims:
+        # Some clients sign for an hour. It counts for as long as we would take it anyhow, and its jti is remembered
+        # for no longer than that.
+        expires = min(expires, int_claim(claims, "iat") + MAX_LIFE_S)
     if now_s >= expires + leeway_s:
         raise AssertionExpiredError(too_late(now_s - expires), claimed_worker=worker_id)
     if starts > now_s + leeway_s:

@@ -97,7 +97,9 @@ def refusal_response(
 
 def _challenge(error: str) -> str:
     return (
-        'Basic realm="lyftdata"' if error == "invalid_client" else f'Bearer realm="lyftdata", error="{error}"'
+        'Basic realm="lyftdata", error="invalid_client"'
+        if error == "invalid_client"
+        else f'Bearer realm="lyftdata", error="{error}"'
     )
 
 

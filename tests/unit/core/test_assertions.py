@@ -81,7 +81,7 @@ def test_ed25519_under_both_of_its_names(algorithm):
         signed(exp="soon"),
         signed(exp=True),
         signed(exp=-5),
-        signed(exp=NOW_S + 331),
+        signed(iat=None, exp=NOW_S + 331),
         signed(exp=2**60),
         signed(nbf="x"),
         signed({"typ": "at+jwt"}),
@@ -156,3 +156,14 @@ def test_a_worker_token_is_not_an_assertion():
 def test_peeking_finds_the_name_and_nothing_else(text, seen):
     """The unverified subject is read for look-up; nonsense gives nothing."""
     assert unsafe_peek_client_id(text) == seen
+
+
+@pytest.mark.parametrize(("seconds_old", "good"), [(0, True), (329, True), (330, False), (3_000, False)])
+def test_one_signed_for_an_hour_counts_for_five_minutes(seconds_old, good):
+    """Some clients sign for long; from its `iat` on it is taken for as long as any other, and remembered for no longer."""
+    token = signed(iat=NOW_S - seconds_old, exp=NOW_S - seconds_old + 3_600)
+    if good:
+        assert verify(token).expires_at.timestamp() == NOW_S - seconds_old + 300
+    else:
+        with pytest.raises(AssertionExpiredError):
+            verify(token)

@@ -663,3 +663,24 @@ async def test_a_disabled_worker_manages_nothing(server, admin):
             headers=bearer(told["registration_access_token"]),
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "worker_disabled")
+
+
+async def test_an_old_nonce_at_a_resource_brings_a_new_one(server, press):
+    """A client that keeps the nonce of the token endpoint finds its way (RFC 9449, section 9)."""
+    key = generate_identity_key()
+    token = await bound(server, press, key)
+    told = await show_bound(server, token, dpop(key, server, token=token, nonce="x" * 24, **VERIFY))
+    assert told.status_code == 401
+    assert told.headers["www-authenticate"].startswith('DPoP error="use_dpop_nonce"')
+    proof = dpop(key, server, token=token, nonce=told.headers["dpop-nonce"], **VERIFY)
+    assert (await show_bound(server, token, proof)).status_code == 204
+
+
+async def test_reading_ones_entry_says_how_to_manage_it(server):
+    """RFC 7592, section 3: with the token that was shown, and nothing new."""
+    told, _ = await enrolled_by_secret(server)
+    read = await server.http.get(
+        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+    )
+    for name in ("registration_access_token", "registration_client_uri"):
+        assert read.json()[name] == told[name]

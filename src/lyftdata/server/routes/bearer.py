@@ -1,11 +1,28 @@
 """Who stands behind the token of a request: a bearer token, or one bound to a key with a proof of it (RFC 9449)."""
 
 from starlette.requests import Request
+from starlette.responses import Response
 
+from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.core.refusals import MissingCredentialsError, WrongTokenError
+from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import OAuthError, bearer_token
+from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, json_response
+
+
+def nonce_response(services: Services) -> Response:
+    """Return 401 with a nonce to make the proof with (RFC 9449, section 9)."""
+    algorithms = " ".join(ALGORITHMS)
+    headers = {
+        "WWW-Authenticate": f'DPoP error="use_dpop_nonce", algs="{algorithms}"',
+        "DPoP-Nonce": services.dpop.nonce(),
+    }
+    body = {
+        "error": "use_dpop_nonce",
+        "error_description": "Make the proof again, with the nonce of this answer.",
+    }
+    return json_response(body, status=401, headers={**NO_STORE, **headers})
 
 
 def verified_worker(
@@ -22,6 +39,7 @@ def verified_worker(
 
     Raises:
         RefusedError: No token, or one that is not good.
+        DpopNonceError: Its proof holds an old nonce; `nonce_response` tells the client how to go on.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "dpop":
@@ -39,6 +57,8 @@ def verified_worker(
         )
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
         services.dpop.spend(proof)
+    except DpopNonceError:
+        raise
     except OAuthError as error:
         raise WrongTokenError(f"Its proof of possession: {error.message}") from error
     return verified

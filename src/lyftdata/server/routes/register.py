@@ -10,7 +10,8 @@ from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import NameInUseError, RefusedError
 from lyftdata.core.secret import Secret
-from lyftdata.server.routes.bearer import verified_worker
+from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.wire import (
     OAuthError,
@@ -50,7 +51,7 @@ async def register(request: Request) -> Response:
     return json_response(_information(services, worker, token), status=201)
 
 
-async def manage(request: Request) -> Response:
+async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a kind of end
     """Read (GET), rotate the key of (PUT) or retire (DELETE) one's own entry (RFC 7592, section 2)."""
     services: Services = request.app.state.services
     address = client_address(request.scope)
@@ -67,7 +68,9 @@ async def manage(request: Request) -> Response:
                 await services.registrations.retire(worker, address=address)
                 return Response(status_code=204, headers={"Cache-Control": "no-store"})
             case _:
-                return json_response(_information(services, worker, None))
+                return json_response(_information(services, worker, _registration_token(request)))
+    except DpopNonceError:
+        return nonce_response(services)
     except (InvalidInputError, ConflictError) as error:
         return oauth_error_response(OAuthError("invalid_client_metadata", error.message))
     except OAuthError as error:
@@ -81,10 +84,17 @@ async def manage(request: Request) -> Response:
 
 def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
     """Return the entry if whoever asks is that Worker: by its registration access token, or by a worker token."""
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and credential.startswith("lyftdata_registration_"):
-        return services.registrations.check_token(worker_id, Secret(bearer_token(request)))
+    token = _registration_token(request)
+    if token is not None:
+        return services.registrations.check_token(worker_id, token)
     return services.registrations.check_is(verified_worker(request, services).worker, worker_id)
+
+
+def _registration_token(request: Request) -> Secret | None:
+    """Return the registration access token of a request; None if it carries something else."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    is_one = scheme.lower() == "bearer" and credential.strip().startswith("lyftdata_registration_")
+    return Secret(bearer_token(request)) if is_one else None
 
 
 def _information(services: Services, worker: WorkerRecord, token: Secret | None) -> dict[str, object]:

@@ -11,7 +11,8 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import clean_text, parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
-from lyftdata.server.routes.bearer import verified_worker
+from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.verification import VerifiedWorker
@@ -56,6 +57,8 @@ async def session(request: Request) -> Response:
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
         boot = _boot(poll, address=address)
         current, is_new = services.sessions.attach(verified.worker, boot, verified.claims.cred)
+    except DpopNonceError:
+        return nonce_response(services)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import RefusedError
-from lyftdata.server.routes.bearer import verified_worker
+from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, client_address, refusal_response
@@ -19,6 +20,8 @@ async def verify(request: Request) -> Response:
     try:
         method, url = _original(request, services)
         verified = verified_worker(request, services, method=method, url=url)
+    except DpopNonceError:
+        return nonce_response(services)
     except RefusedError as refused:
         # The caller is a proxy that asks for many: failures are counted, but not against its address.
         answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
