@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.journeys.test_edges import self_signed
+from tests.certificates import self_signed
 
 from lyftdata import app
 
