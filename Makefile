@@ -24,12 +24,18 @@ run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until
 	@$(BIN)/lyftdata quickstart
 
 # Programs that tests drive and nobody here wrote. Where they cannot be installed, their tests say so and are skipped.
-DEBIAN := chromium
+# apache2-bin and not apache2: the program alone, without a service.
+DEBIAN := chromium nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus
+# Debian starts a server as soon as its package is installed, and at each boot. Nothing shall listen on a machine because our tests
+# were run there: a policy-rc.d that says "forbidden" (101) is in force while installing, and what came new is not started at boot.
+POLICY := /usr/sbin/policy-rc.d
 $(VENV)/debian.stamp: Makefile
 	@mkdir -p $(VENV)
 	@missing=$$(for p in $(DEBIAN); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; \
+	  if [ ! -e $(POLICY) ]; then trap 'rm -f $(POLICY)' EXIT; printf '#!/bin/sh\nexit 101\n' >$(POLICY); chmod 755 $(POLICY); fi; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$missing >/dev/null || exit 1; \
+	  if command -v systemctl >/dev/null; then for p in $$missing; do systemctl --quiet disable $$p 2>/dev/null || true; done; fi; \
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@touch $@
 
