@@ -236,6 +236,16 @@ def test_input_output_and_the_mask_are_the_commands_own(host):
     assert done.returncode == 0o2
 
 
+@linux_only
+def test_it_does_not_work_on_when_its_agent_is_killed(site, host):
+    """Nobody could stop it any more: the system ends it with the agent."""
+    agent, out = run(host, SAY)
+    pid = said(out)["pid"]
+    agent.kill()
+
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the COMMAND")
+
+
 def test_its_grace_is_a_setting(host):
     """With `--stop-grace 0s` what ignores SIGTERM is killed at once."""
     program = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write('\\n'); time.sleep(600)"

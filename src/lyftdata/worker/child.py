@@ -8,6 +8,7 @@ standard input and output, and the file mode mask that the agent was started wit
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
 from lyftdata.log import get_logger
+from lyftdata.worker.hardening import die_with_parent
 from lyftdata.worker.reaper import Reaper
 
 _log = get_logger(__name__)
@@ -73,7 +75,12 @@ class Child:
         """
         try:
             process = subprocess.Popen(  # noqa: S603 - the operator's own COMMAND, run as it was given
-                command, env={**without_secrets(environ), **identity}, process_group=0, umask=umask
+                command,
+                env={**without_secrets(environ), **identity},
+                process_group=0,
+                umask=umask,
+                # An agent that is killed can stop nothing any more: what it ran must not work on without it.
+                preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGKILL),  # noqa: PLW1509
             )
         except (OSError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else error

@@ -9,6 +9,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+# Found before anything is forked: a child that has not become its own program yet should look nothing up.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def hide_from_other_programs() -> None:
@@ -27,9 +29,9 @@ def adopt_orphans(*, adopt: bool) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
+    if _LIBC is not None:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+            _LIBC.prctl(option, value, 0, 0, 0)
 
 
 def die_with_parent(parent_pid: int, number: int) -> None:
