@@ -235,3 +235,19 @@ def test_no_page_can_be_framed(chromium, world, windows):
 
     assert "Delete" not in framed.content()
     context.close()
+
+
+def test_a_change_during_a_renewal_is_not_missed(shown):
+    """The answer on its way was made before it, and replaces the element that would ask: the page asks once more."""
+    page = shown("/workers")
+    page.wait_for_timeout(1_500)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "hx-request" in request.headers else None)
+
+    page.evaluate("renew(); renew(); renew()")
+
+    for _ in range(50):
+        page.wait_for_timeout(100)
+        if len(asked) >= 2:
+            break
+    assert len(asked) == 2

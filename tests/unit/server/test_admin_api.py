@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -445,9 +446,17 @@ async def test_guessing_names_from_one_place_is_slowed_down(server):
 async def test_a_flood_of_sign_ins_does_not_queue_for_ever(server, monkeypatch):
     """More than a few dozen at once are told to come back: hashing is dear, and Workers need the processor too."""
     await server.sign_in()
-    answers = await asyncio.gather(
-        *(server.http.post("/api/login", json={"username": f"u{n}", "password": "x" * 12}) for n in range(60))
-    )
+    hold = threading.Event()
+    monkeypatch.setattr(server.services.operators._passwords, "_verify", lambda *_: hold.wait(30) and False)
+    flood = [
+        asyncio.create_task(server.http.post("/api/login", json={"username": f"u{n}", "password": "x" * 12}))
+        for n in range(60)
+    ]
+    first, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result().status_code for task in first} <= {429, 503}
+    hold.set()
+    answers = await asyncio.gather(*flood)
+    monkeypatch.undo()
 
     codes = [a.json()["code"] for a in answers]
     assert "too_busy" in codes

@@ -6,6 +6,19 @@
 const live = document.body.dataset.live;
 let stream = null;
 
+// What is on its way was asked for before this change. It replaces the very element that would ask once more, so the
+// question waits until that has come.
+let isMissed = false;
+
+function renew() {
+  isMissed = document.querySelector(".htmx-request") !== null;
+  if (!isMissed) htmx.trigger(document.body, "fleet");
+}
+
+for (const name of ["htmx:afterSettle", "htmx:responseError", "htmx:sendError"]) {
+  document.addEventListener(name, () => { if (isMissed) setTimeout(renew, 50); });
+}
+
 function lost(isLost) {
   document.getElementById("lost").hidden = !isLost;
 }
@@ -14,9 +27,9 @@ function listen() {
   const wanted = Boolean(live) && !document.hidden;
   if (wanted && !stream) {
     stream = new EventSource(live);
-    stream.addEventListener("fleet", () => htmx.trigger(document.body, "fleet"));
+    stream.addEventListener("fleet", renew);
     // Whatever happened between the page and the stream, or while the stream was lost, is asked for now.
-    stream.addEventListener("open", () => { lost(false); htmx.trigger(document.body, "fleet"); });
+    stream.addEventListener("open", () => { lost(false); renew(); });
     stream.addEventListener("error", () => lost(true));
   } else if (!wanted && stream) {
     stream.close();
@@ -26,7 +39,7 @@ function listen() {
 
 document.addEventListener("visibilitychange", () => {
   listen();
-  if (!document.hidden && live) htmx.trigger(document.body, "fleet");
+  if (!document.hidden && live) renew();
 });
 window.addEventListener("pagehide", () => { if (stream) stream.close(); });
 listen();
