@@ -1,9 +1,12 @@
 """A store on each database that the project claims to work with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import NullPool, Row, create_engine, text
+from tests.postgres import Cluster
 
 from lyftdata.store import Store
 from lyftdata.store.changes import Change
@@ -11,10 +14,32 @@ from lyftdata.store.changes import Change
 AUDIT_KEY = b"a" * 32
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Return a running PostgreSQL."""
+    running = Cluster()
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database."""
-    return {"sqlite": f"sqlite:///{tmp_path / 'store.db'}"}[request.param]
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return str(request.getfixturevalue("cluster").new_database())
+
+
+# What is SQLite's alone.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def run_behind_its_back(url: str, *statements: str, **values: object) -> list[Row[Any]]:
+    """Run SQL at a database past every store; return the rows of the last statement, if it gives any."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.begin() as conn:
+        found = [conn.execute(text(statement), values) for statement in statements]
+        return list(found[-1].all()) if found[-1].returns_rows else []
 
 
 @pytest.fixture

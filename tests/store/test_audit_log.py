@@ -1,13 +1,14 @@
 """The audit log by the eyes of whoever can write to the database but does not have the key."""
 
 import asyncio
-import sqlite3
+import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.builders import event, worker
-from tests.store.conftest import AUDIT_KEY
+from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.store import Store, StoreError, audit, workers
@@ -19,17 +20,9 @@ NO_HEAD = "DELETE FROM audit_head"
 
 
 @pytest.fixture
-def tamper(database_url: str) -> Callable[..., None]:
+def tamper(database_url: str) -> Callable[..., Any]:
     """Return a function that runs SQL behind the store's back."""
-
-    def run(*statements: str) -> None:
-        raw = sqlite3.connect(database_url.removeprefix("sqlite:///"))
-        with raw:
-            for statement in statements:
-                raw.execute(statement)
-        raw.close()
-
-    return run
+    return functools.partial(run_behind_its_back, database_url)
 
 
 @pytest.fixture
@@ -105,7 +98,7 @@ async def test_neither_does_a_restart(log, tamper, database_url, statements):
 async def test_a_head_that_was_removed_or_changed_is_told_for_ever(log, tamper, database_url):
     """With all events in place, a head that the Server did not write is told of, and not made good by the next."""
     await log.close()
-    for statement in (NO_HEAD, "UPDATE audit_head SET mac = zeroblob(32)"):
+    for statement in (NO_HEAD, "UPDATE audit_head SET mac = hash"):
         tamper(statement)
         again = Store.open(database_url, audit_key=AUDIT_KEY)
         await write_event(again)
@@ -115,17 +108,17 @@ async def test_a_head_that_was_removed_or_changed_is_told_for_ever(log, tamper, 
         assert "record of the last event" in report.problem
 
 
-async def test_an_old_head_put_back_is_found_while_the_server_runs(log, tamper, database_url):
+async def test_an_old_head_put_back_is_found_while_the_server_runs(log, tamper):
     """A head that once was ours, with just its events, does not pass: the Server knows that it wrote more."""
-    file = database_url.removeprefix("sqlite:///")
-    raw = sqlite3.connect(file)
-    number, digest, mac = raw.execute("SELECT number, hash, mac FROM audit_head").fetchone()
-    raw.close()
+    [(number, digest, mac)] = tamper("SELECT number, hash, mac FROM audit_head")
     await write_event(log, 5)
 
     tamper(
         "DELETE FROM audit_events WHERE number > 5",
-        f"UPDATE audit_head SET number = {number}, hash = x'{digest.hex()}', mac = x'{mac.hex()}'",
+        "UPDATE audit_head SET number = :number, hash = :hash, mac = :mac",
+        number=number,
+        hash=digest,
+        mac=mac,
     )
 
     report = await log.verify_audit()

@@ -1,14 +1,14 @@
 """Each noun: what is kept, what stands in its way, and that of two callers exactly one wins."""
 
 import asyncio
-import sqlite3
+import functools
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from tests.builders import NOON, api_key, event, worker
-from tests.store.conftest import AUDIT_KEY
+from tests.store.conftest import AUDIT_KEY, ON_SQLITE, run_behind_its_back
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import (
@@ -432,13 +432,7 @@ async def audited(store, database_url):
             lambda tx, n=n: tx.audit(event(details={"n": str(n)}, at=NOON + timedelta(microseconds=n)))
         )
 
-    def tamper(sql):
-        raw = sqlite3.connect(database_url.removeprefix("sqlite:///"))
-        with raw:
-            raw.execute(sql)
-        raw.close()
-
-    return tamper
+    return functools.partial(run_behind_its_back, database_url)
 
 
 async def test_an_untouched_log_is_whole(store, audited):
@@ -518,6 +512,7 @@ async def test_migrations_make_the_schema_that_the_program_speaks_of(store):
     assert await store.read(difference) == []
 
 
+@ON_SQLITE
 async def test_the_database_holds_nothing_to_log_in_with(store, database_url):
     """Neither the audit key nor any plain secret is in the file."""
     await store.write(lambda tx: tx.audit(event()))

@@ -115,6 +115,41 @@ class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, str] = {}
 
 
+class PresenceState(StrEnum):
+    """How a Worker is known to the Servers of a deployment."""
+
+    CONNECTED = "connected"
+    BROKEN = "broken"
+    """Its poll has broken off: it is shown as connected for a moment more, but holds its place against nobody."""
+    AWAITED = "awaited"
+    """The Server at which it was connected is gone; it may be on its way to another, and keeps its name meanwhile."""
+
+
+class PresenceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A Worker that is connected, as the Server at which it is tells the others; `host` is hostile text."""
+
+    worker_id: str
+    server_id: str
+    boot_id: str
+    credential: str
+    since: datetime
+    address: str
+    host: dict[str, str]
+    reported_labels: Labels
+    state: PresenceState = PresenceState.CONNECTED
+
+
+class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A Server of the deployment; `beat_at` is when it was last heard of, by the database's clock."""
+
+    id: str
+    host: str
+    address: str
+    version: str
+    started_at: datetime
+    beat_at: datetime
+
+
 class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.

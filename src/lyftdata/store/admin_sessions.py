@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select
 
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.operators import find_operator
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import admin_sessions
+from lyftdata.store.transaction import WriteTx
 
 MOST_OF_ONE = 50
 

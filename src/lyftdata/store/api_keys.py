@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.store.changes import ApiKeyChanged
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
+from lyftdata.store.transaction import WriteTx
 
 # A database takes so many values in one statement, and no more.
 _BATCH = 500
@@ -94,6 +94,16 @@ def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
 def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
     """Iterate over every generation of every key."""
     return _select(conn, true())
+
+
+def find_api_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, ApiKeyRecord]:
+    """Return the keys with these public ids, by public id; those that are not there are left out."""
+    wanted = list(public_ids)
+    found: dict[str, ApiKeyRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = api_keys.c.public_id.in_(wanted[start : start + _BATCH])
+        found |= {record.public_id: record for record in _select(conn, part)}
+    return found
 
 
 def last_used(conn: Connection, public_ids: Collection[str]) -> dict[str, tuple[datetime, str]]:

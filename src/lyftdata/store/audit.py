@@ -8,11 +8,11 @@ would have the next event close the gap for him.
 """
 
 import hmac
-from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, CursorResult, Row, func, insert, select
 
 from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
@@ -50,6 +50,36 @@ def load_head(conn: Connection, *, key: bytes) -> Head:
     if row is None:
         return Head(last, GENESIS, sound=False)
     return Head(max(row.number, last), row.hash, sound=_is_ours(row, key))
+
+
+def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
+    """
+    Return where the chain goes on in a database in which other Servers append to it too.
+
+    The head must be read for that. What this Server knows is held against it: a log that ends before what was there when
+    it last looked, or in which that event is another by now, was turned back or changed, and is never sound again.
+    """
+    row = conn.execute(select(audit_head)).first()
+    if row is not None and (row.number, row.hash) == (known.number, known.hash):
+        return known if _is_ours(row, key) else msgspec.structs.replace(known, sound=False)
+    if (
+        row is not None
+        and known.sound
+        and _is_ours(row, key)
+        and row.number > known.number
+        and has(conn, known)
+    ):
+        return Head(row.number, row.hash)
+    found = load_head(conn, key=key)
+    return Head(max(found.number, known.number), found.hash, sound=False)
+
+
+def has(conn: Connection, head: Head) -> bool:
+    """Return whether the log holds the event that was its end once."""
+    if head.number == 0:
+        return True
+    found = conn.execute(select(audit_events.c.hash).where(audit_events.c.number == head.number)).scalar()
+    return found is not None and hmac.compare_digest(found, head.hash)
 
 
 def write_head(conn: Connection, head: Head, *, key: bytes) -> None:
@@ -114,7 +144,8 @@ def verify(conn: Connection, *, key: bytes, written: int = 0) -> ChainReport:
         return _unsound("The record of the last event was removed.")
     if not _is_ours(row, key):
         return _unsound("The record of the last event was changed.")
-    report = verify_chain(_iterate(conn), key=key, expected_head=(row.number, row.hash))
+    with _in_order(conn) as rows:
+        report = verify_chain(map(_chained, rows), key=key, expected_head=(row.number, row.hash))
     if report.ok and report.head_number < written:
         problem = f"The log ends at event {report.head_number}, but event {written} was written."
         return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)
@@ -125,12 +156,10 @@ def _unsound(problem: str) -> ChainReport:
     return ChainReport(ok=False, checked=0, head_number=0, head_hash=GENESIS, problem=problem)
 
 
-def _iterate(conn: Connection) -> Iterator[ChainedAuditEvent]:
-    """Iterate over the chain in batches: it may be longer than memory."""
-    rows = conn.execution_options(yield_per=1_000).execute(
-        select(audit_events).order_by(audit_events.c.number)
-    )
-    return map(_chained, rows)
+def _in_order(conn: Connection) -> CursorResult[Any]:
+    """Give the chain in batches: it may be longer than memory. To be closed, since the check ends at the first fault."""
+    query = select(audit_events).order_by(audit_events.c.number)
+    return conn.execution_options(yield_per=1_000).execute(query)
 
 
 def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:

@@ -1,10 +1,11 @@
 """What a commit changed, for whoever keeps a copy in memory."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, PresenceRecord, ResourceRecord, WorkerRecord
 
 
 class WorkerChanged(msgspec.Struct, frozen=True):
@@ -35,4 +36,30 @@ class TokenRevoked(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-Change = WorkerChanged | ApiKeyChanged | ResourceChanged | TokenRevoked
+class SigningKeysChanged(msgspec.Struct, frozen=True):
+    """The Server's signing keys were made, retired or removed; they are to be read anew."""
+
+
+class PresenceChanged(msgspec.Struct, frozen=True):
+    """A Worker is connected like this, or at no Server."""
+
+    worker_id: str
+    record: PresenceRecord | None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What one Server tells the others without any row of its own, by topic; what is sent is a small JSON object."""
+
+    topic: str
+    body: dict[str, Any]
+
+
+Change = (
+    WorkerChanged
+    | ApiKeyChanged
+    | ResourceChanged
+    | TokenRevoked
+    | SigningKeysChanged
+    | PresenceChanged
+    | Told
+)

@@ -1,34 +1,20 @@
-"""The one place that knows one database from another."""
+"""The one place that knows one database from another; what each needs is in a module of its own."""
 
-import fcntl
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Engine,
-    String,
-    Table,
-    create_engine,
-    event,
-    func,
-)
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, String, Table, func
 from sqlalchemy import cast as cast_to
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.dialects import sqlite as lite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from lyftdata.store import postgresql, sqlite
 from lyftdata.store.errors import StoreError
-
-_BUSY_TIMEOUT_S = 30
-_READING = "lyftdata_reading"
 
 
 def make_engine(url: str | URL) -> Engine:
@@ -40,57 +26,32 @@ def make_engine(url: str | URL) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        # What could not be read may hold a password: it is not repeated.
         raise StoreError("The database URL cannot be read.") from error
-    if _file_of(parsed) is None:
-        raise StoreError(
-            "This version keeps its state in SQLite files only.",
-            hint="Give sqlite:////absolute/path, without options.",
-        )
-    engine = create_engine(
-        parsed,
-        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
-        pool_size=4,
-        # Errors reach logs: digests and password hashes in their parameters must not.
-        hide_parameters=True,
+    if sqlite.file_of(parsed) is not None:
+        return sqlite.make_engine(parsed)
+    if postgresql.is_ours(parsed):
+        return postgresql.make_engine(parsed)
+    raise StoreError(
+        "The state is kept in an SQLite file or in PostgreSQL.",
+        hint="Give sqlite:////absolute/path without options, or postgresql://user:password@host/database.",
     )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
+
+
+def is_shared(engine: Engine) -> bool:
+    """Return whether several Servers may use the database at once."""
+    return engine.dialect.name == "postgresql"
 
 
 def lock_database(engine: Engine) -> int | None:
     """
-    Keep every other Server off an SQLite database, and everybody else; return what holds the lock.
-
-    Admission answers from memory: two Servers on one file would not hear of each other's revocations.
+    Keep every other Server off a database that only one may use; return what holds the lock.
 
     Raises:
         StoreError: Another Server is using it, or the file cannot be made or kept private.
     """
-    if engine.dialect.name != "sqlite":
-        return None
-    file = f"{engine.url.database}.lock"
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"The database's lock {file} cannot be opened: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise StoreError(
-            f"Another Server is using the database {engine.url.database}.",
-            hint="Stop it, or give this one a LYFTDATA_STAGING_DIR of its own.",
-        ) from error
-    try:
-        # Not before the lock: closing any descriptor of a file drops all locks that this process has on it (POSIX),
-        # SQLite's own too, if a store of this process had it open.
-        _make_private(Path(str(engine.url.database)))
-    except StoreError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return None if is_shared(engine) else sqlite.lock(str(engine.url.database))
 
 
 def unlock_database(lock: int | None) -> None:
@@ -101,7 +62,15 @@ def unlock_database(lock: int | None) -> None:
 
 def for_reading(engine: Engine) -> Engine:
     """Return the same engine for connections that only read, and so need not wait for the writer."""
-    return engine.execution_options(**{_READING: True})
+    if is_shared(engine):
+        return postgresql.for_reading(engine)
+    return engine.execution_options(**{sqlite.READING: True})
+
+
+def take_turn(conn: Connection) -> None:
+    """Wait until no other Server writes, in a transaction that has just begun."""
+    if conn.dialect.name == "postgresql":
+        postgresql.take_turn(conn)
 
 
 @contextmanager
@@ -117,8 +86,10 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         conn.detach()
         if engine.dialect.name == "sqlite":
             # Past SQLAlchemy, which would begin a transaction first; inside of one this does nothing.
-            _sqlite(conn).execute("PRAGMA foreign_keys=OFF").close()
+            sqlite.raw(conn).execute("PRAGMA foreign_keys=OFF").close()
         with conn.begin():
+            # Of several Servers that start at once one brings the schema up to date, and the others find it so.
+            take_turn(conn)
             yield conn
             if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise StoreError(
@@ -129,13 +100,14 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 def in_transaction(conn: Connection) -> bool:
     """Return whether the database still knows of our transaction; SQLite ends it by itself when a disk is full."""
     # PostgreSQL ends none by itself: there, undoing the savepoint fails if the transaction cannot go on.
-    return conn.dialect.name != "sqlite" or _sqlite(conn).in_transaction
+    return conn.dialect.name != "sqlite" or sqlite.raw(conn).in_transaction
 
 
 def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless its key is there; return whether this call inserted it. Two callers racing: one True."""
-    build = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    return conn.execute(build(table).values(values).on_conflict_do_nothing()).rowcount == 1
+    build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
+    statement = build(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return conn.execute(statement).first() is not None
 
 
 def upsert(
@@ -147,7 +119,7 @@ def upsert(
     add: frozenset[str] = frozenset(),
 ) -> None:
     """Insert rows, or replace every column but the key and those named in `keep`; those in `add` are added up."""
-    build = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
     statement = build(table)
     key = [column.name for column in table.primary_key]
     replaced = {
@@ -158,60 +130,14 @@ def upsert(
     conn.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
 
 
-def _file_of(url: URL) -> str | None:
-    """Return the file that a URL means, or None if it is memory, a second URL inside of it, or not SQLite at all."""
-    if url.drivername not in {"sqlite", "sqlite+pysqlite"} or url.query or not url.database:
-        return None
-    return None if url.database == ":memory:" or url.database.startswith("file:") else url.database
-
-
-def _make_private(file: Path) -> None:
-    """Keep the database file to its owner alone; SQLite gives its -wal and -shm files the same mode."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"The database {file} cannot be opened: {error.strerror}.") from error
-    try:
-        # A copy put back from a backup has the mode that the umask gave it.
-        os.fchmod(descriptor, 0o600)
-    except OSError as error:
-        raise StoreError(f"The database {file} cannot be kept private: {error.strerror}.") from error
-    finally:
-        os.close(descriptor)
-
-
-def _sqlite(conn: Connection) -> sqlite3.Connection:
-    return cast("sqlite3.Connection", conn.connection.dbapi_connection)
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver must not begin transactions by itself: it would do so late and deferred, and SAVEPOINT would
-    # not work as SQLAlchemy expects. `_begin_sqlite` begins them outright. The same on every Python: from 3.12 there
-    # is `autocommit=False` as well, but it begins deferred, and a deferred writer can fail half-way.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        # FULL, not NORMAL: what was acknowledged must survive a power cut, not only a crash of the program.
-        "synchronous=FULL",
-        # macOS answers an ordinary fsync before the disk has it; elsewhere this changes nothing.
-        "fullfsync=ON",
-        "checkpoint_fullfsync=ON",
-        "foreign_keys=ON",
-        "trusted_schema=OFF",
-        # Deleted rows are overwritten: what was removed is gone from the file too.
-        "secure_delete=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(conn: Connection) -> None:
-    # IMMEDIATE: the writer takes its place at once, rather than failing half-way when another holds it.
-    reading = conn.get_execution_options().get(_READING)
-    conn.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
 def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> ColumnElement[int]:
     """Return the whole seconds of a time as an integer, whose division is that of integers."""
     if conn.dialect.name == "sqlite":
         return cast_to(func.strftime("%s", time, type_=String()), BigInteger)
     return cast_to(func.floor(func.extract("epoch", time)), BigInteger)
+
+
+def tell_others(conn: Connection) -> None:
+    """Wake the other Servers that listen, once this transaction is committed."""
+    if conn.dialect.name == "postgresql":
+        postgresql.tell_others(conn)

@@ -13,19 +13,22 @@ needs no lock (docs/decisions/0002).
 import asyncio
 import contextlib
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
-from lyftdata.core.records import AuditEvent
-from lyftdata.store import audit, dialect, migrate
+from lyftdata.store import audit, dialect, migrate, outbox
 from lyftdata.store.changes import Change
 from lyftdata.store.errors import StoreError
+from lyftdata.store.hearing import Hearing
+from lyftdata.store.jobs import Doubt, Job
+from lyftdata.store.transaction import WriteTx
 
 T = TypeVar("T")
 
@@ -33,53 +36,6 @@ _MOST_IN_A_GROUP = 256
 _READERS = 2
 
 OnChange = Callable[[Sequence[Change]], None]
-
-
-class WriteTx:
-    """What an operation may do inside the writer's transaction."""
-
-    def __init__(self, conn: Connection, *, head: audit.Head, audit_key: bytes) -> None:
-        self.conn = conn
-        self.changes: list[Change] = []
-        self.head = head
-        self._audit_key = audit_key
-
-    def audit(self, event: AuditEvent) -> None:
-        """Append an event to the chain; it is durable together with what it tells of."""
-        self.head = audit.append(self.conn, event, head=self.head, key=self._audit_key)
-
-    def changed(self, change: Change) -> None:
-        """Say what this operation changes; told on after the commit."""
-        self.changes.append(change)
-
-
-class _Job(Generic[T]):
-    """An operation that waits for its turn, and what came of it."""
-
-    def __init__(self, op: Callable[[WriteTx], T], loop: asyncio.AbstractEventLoop) -> None:
-        self.op = op
-        self.loop = loop
-        self.future: asyncio.Future[T] = loop.create_future()
-        self.result: T | None = None
-        self.error: Exception | None = None
-        self.changes: list[Change] = []
-
-    def settle(self) -> None:
-        """Hand the outcome to whoever waits; in the event loop. A caller that went away changes nothing."""
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)  # type: ignore[arg-type]  # set together with error being None
-
-
-class _Doubt:
-    """A commit of which it is not known whether it happened: where the audit chain ends if it did, and what it changed."""
-
-    def __init__(self, head: audit.Head, jobs: "list[_Job[Any]]") -> None:
-        self.head = head
-        self.changes = [(job.loop, job.changes) for job in jobs if job.error is None and job.changes]
 
 
 class Store:
@@ -93,18 +49,26 @@ class Store:
         audit_key: bytes,
         on_change: OnChange | None,
         lock: int | None,
+        position: int,
     ) -> None:
         self._engine = engine
         self._head = head
+        self.server_id = secrets.token_hex(8)
+        """What this Server is called among those on the same database; another at each start."""
+        self._hearing = (
+            Hearing(engine, server_id=self.server_id, position=position, on_change=self._announce)
+            if dialect.is_shared(engine)
+            else None
+        )
         self._lock = lock
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
         self._on_change = on_change
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
-        self._doubt: _Doubt | None = None
+        self._doubt: Doubt | None = None
         self._verifying = asyncio.Lock()
         self._next_check: asyncio.Future[ChainReport] | None = None
         self._writer.start()
@@ -127,14 +91,14 @@ class Store:
         lock = None
         try:
             lock = dialect.lock_database(engine)
-            head = _prepare(engine, audit_key)
+            head, position = _prepare(engine, audit_key)
         except BaseException as error:
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
                 raise StoreError(f"The database cannot be used: {error.orig}.") from error
             raise
-        return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock)
+        return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock, position=position)
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
@@ -148,7 +112,7 @@ class Store:
         """
         if self._closing:
             raise StoreError("The store is closed.")
-        job = _Job(op, asyncio.get_running_loop())
+        job = Job(op, asyncio.get_running_loop())
         self._jobs.put(job)
         return await job.future
 
@@ -162,6 +126,25 @@ class Store:
         if self._closing:
             raise StoreError("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, op)
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether other Servers may use the same database."""
+        return self._hearing is not None
+
+    def hear(self) -> None:
+        """Hand on what other Servers have changed since the database was opened, and change from here on."""
+        if self._hearing is not None:
+            self._hearing.begin(asyncio.get_running_loop())
+
+    def hears(self) -> bool:
+        """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
+        return self._hearing is None or self._hearing.hears()
+
+    async def catch_up(self) -> None:
+        """Make sure that what others have changed is in memory; raises StoreError if that cannot be known."""
+        if self._hearing is not None:
+            await self._hearing.catch_up()
 
     @property
     def audit_is_sound(self) -> bool:
@@ -202,6 +185,8 @@ class Store:
 
     def _finish(self) -> None:
         self._writer.join()
+        if self._hearing is not None:
+            self._hearing.end()
         self._readers.shutdown()
         self._engine.dispose()
         dialect.unlock_database(self._lock)
@@ -217,7 +202,7 @@ class Store:
         while (jobs := self._next_group()) is not None:
             self._run_group(jobs)
 
-    def _next_group(self) -> "list[_Job[Any]] | None":
+    def _next_group(self) -> list[Job[Any]] | None:
         """Wait for an operation and take whatever else has queued by then; None at the end."""
         job = self._jobs.get()
         if job is None:
@@ -235,7 +220,7 @@ class Store:
             group.append(job)
         return group
 
-    def _run_group(self, jobs: "list[_Job[Any]]") -> None:
+    def _run_group(self, jobs: list[Job[Any]]) -> None:
         try:
             self._settle_doubt()
             self._commit_group(jobs)
@@ -246,16 +231,18 @@ class Store:
                 job.changes = []
         self._hand_back(jobs)
 
-    def _commit_group(self, jobs: "list[_Job[Any]]") -> None:
-        doubt: _Doubt | None = None
+    def _commit_group(self, jobs: list[Job[Any]]) -> None:
+        doubt: Doubt | None = None
+        heard = None
         try:
             with self._engine.begin() as conn:
-                head = self._head
+                before = head = self._take_turn(conn)
                 for job in jobs:
                     head = self._run_one(conn, job, head)
-                if head != self._head:
+                heard = self._tell_others(conn, jobs)
+                if head != before:
                     audit.write_head(conn, head, key=self._audit_key)
-                    doubt = _Doubt(head, jobs)
+                    doubt = Doubt(head, jobs)
         except DBAPIError:
             # A commit that fails may have happened all the same: the answer was lost, not the change.
             self._doubt = doubt
@@ -264,6 +251,23 @@ class Store:
                     return
             raise
         self._head = head
+        if heard is not None and self._hearing is not None:
+            changes, upto, asked_at_s = heard
+            self._hearing.take_over(changes, upto=upto, asked_at_s=asked_at_s)
+
+    def _take_turn(self, conn: Connection) -> audit.Head:
+        """Wait until no other Server writes; return where the audit chain goes on."""
+        if self._hearing is None:
+            return self._head
+        dialect.take_turn(conn)
+        return audit.follow(conn, known=self._head, key=self._audit_key)
+
+    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> tuple[list[Change], int, float] | None:
+        """Write down what is changed for the other Servers, and for this one what they have changed."""
+        changes = [change for job in jobs for change in job.changes]
+        if self._hearing is None or not changes:
+            return None
+        return self._hearing.write_down(conn, changes)
 
     def _settle_doubt(self, *, tell: bool = True) -> bool:
         """
@@ -284,9 +288,9 @@ class Store:
         if doubt is None:
             return False
         with self._engine.connect() as conn:
-            head = audit.load_head(conn, key=self._audit_key)
+            has_happened = audit.has(conn, doubt.head)
         self._doubt = None
-        if (head.number, head.hash) != (doubt.head.number, doubt.head.hash):
+        if not has_happened:
             return False
         self._head = doubt.head
         for loop, changes in doubt.changes if tell else ():
@@ -294,7 +298,7 @@ class Store:
                 loop.call_soon_threadsafe(self._announce, changes)
         return True
 
-    def _run_one(self, conn: Connection, job: "_Job[Any]", head: audit.Head) -> audit.Head:
+    def _run_one(self, conn: Connection, job: Job[Any], head: audit.Head) -> audit.Head:
         """Run one operation in a savepoint; return where the audit chain ends then."""
         tx = WriteTx(conn, head=head, audit_key=self._audit_key)
         savepoint = conn.begin_nested()
@@ -312,9 +316,9 @@ class Store:
         job.changes = tx.changes
         return tx.head
 
-    def _hand_back(self, jobs: "list[_Job[Any]]") -> None:
+    def _hand_back(self, jobs: list[Job[Any]]) -> None:
         """Tell the event loop of the whole group at once: first the changes, then the callers."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job[Any]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, group in by_loop.items():
@@ -322,9 +326,11 @@ class Store:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._settle, group)
 
-    def _settle(self, jobs: "list[_Job[Any]]") -> None:
+    def _settle(self, jobs: list[Job[Any]]) -> None:
         try:
-            self._announce([change for job in jobs for change in job.changes])
+            # Where there are other Servers, what was changed was handed on together with what they have changed.
+            if self._hearing is None or not self._hearing.has_begun():
+                self._announce([change for job in jobs for change in job.changes])
         finally:
             for job in jobs:
                 job.settle()
@@ -334,12 +340,12 @@ class Store:
             self._on_change(changes)
 
 
-def _prepare(engine: Engine, audit_key: bytes) -> audit.Head:
-    """Bring the schema up to date and find the end of the audit chain, in one transaction."""
+def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, int]:
+    """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
             audit.begin(conn, key=audit_key)
-        return audit.load_head(conn, key=audit_key)
+        return audit.load_head(conn, key=audit_key), outbox.position(conn)
 
 
 def _translated(error: BaseException) -> Exception:

@@ -5,9 +5,9 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import OperatorRecord
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import operators
+from lyftdata.store.transaction import WriteTx
 
 
 def insert_operator(tx: WriteTx, record: OperatorRecord) -> None:

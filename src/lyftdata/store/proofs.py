@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import delete
 
 from lyftdata.store import dialect
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.schema import spent_proofs
+from lyftdata.store.transaction import WriteTx
 
 
 def spend_proof(tx: WriteTx, *, jti: str, expires_at: datetime) -> bool:

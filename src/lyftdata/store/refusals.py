@@ -6,9 +6,9 @@ from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from lyftdata.core.records import RefusalAttempt, RefusalGroup
 from lyftdata.store import dialect
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import refusal_attempts, refusal_groups
+from lyftdata.store.transaction import WriteTx
 
 MAX_GROUPS = 5_000
 MAX_ATTEMPTS = 50_000

@@ -1,13 +1,16 @@
 """Worker tokens that were taken back one by one (RFC 7009), until they end by themselves."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
 from lyftdata.store import dialect
 from lyftdata.store.changes import TokenRevoked
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.schema import revoked_tokens
+from lyftdata.store.transaction import WriteTx
+
+_BATCH = 500
 
 
 def revoke_token(tx: WriteTx, jti: str, *, expires_at: datetime) -> None:
@@ -20,6 +23,16 @@ def living(conn: Connection, now: datetime) -> dict[str, datetime]:
     """Return the identifiers of revoked tokens that have not ended, with their ends."""
     query = select(revoked_tokens).where(revoked_tokens.c.expires_at > now)
     return {row.jti: row.expires_at for row in conn.execute(query)}
+
+
+def find_revoked(conn: Connection, jtis: Collection[str]) -> dict[str, datetime]:
+    """Return which of these were taken back, with their ends."""
+    wanted = list(jtis)
+    found: dict[str, datetime] = {}
+    for start in range(0, len(wanted), _BATCH):
+        query = select(revoked_tokens).where(revoked_tokens.c.jti.in_(wanted[start : start + _BATCH]))
+        found |= {row.jti: row.expires_at for row in conn.execute(query)}
+    return found
 
 
 def prune(tx: WriteTx, now: datetime) -> None:

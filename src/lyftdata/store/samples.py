@@ -6,9 +6,9 @@ from sqlalchemy import Connection, delete, func, select
 
 from lyftdata.core.records import Sample
 from lyftdata.store import dialect
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import to_row
 from lyftdata.store.schema import samples
+from lyftdata.store.transaction import WriteTx
 
 
 def add_sample(tx: WriteTx, sample: Sample, *, keep_since: datetime) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    func,
 )
 from sqlalchemy.engine import Dialect
 
@@ -195,6 +196,63 @@ samples = Table(
     Column("online", Integer, nullable=False),
     Column("admitted", Count, nullable=False),
     Column("refused", Count, nullable=False),
+)
+
+# Several Servers on one state (PostgreSQL): who they are, which Workers are connected where, and what each has changed.
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("host", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("beat_at", UtcDateTime, nullable=False),
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("server_id", String(32), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("credential", String(128), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("host", JSON, nullable=False),
+    Column("reported_labels", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("state_since", UtcDateTime, nullable=False, server_default=func.now()),
+    Index(None, "server_id"),
+)
+
+# Numbered in the order of the commits. What is meant by a row is read from where it is kept, as it is by then.
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", Count, primary_key=True, autoincrement=True),
+    Column("server_id", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("key", String(128), nullable=False),
+    Column("body", JSON),
+    Column("at", UtcDateTime, nullable=False, server_default=func.now()),
+    Index(None, "at"),
+)
+
+spent_assertions = Table(
+    "spent_assertions",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
+# One row: the oldest program that can work with a database of this version, while Servers are upgraded one by one.
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("oldest", String(32), nullable=False),
 )
 
 operators = Table(

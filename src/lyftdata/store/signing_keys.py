@@ -5,9 +5,10 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from lyftdata.core.records import SigningKeyRecord
-from lyftdata.store.engine import WriteTx
+from lyftdata.store.changes import SigningKeysChanged
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import signing_keys
+from lyftdata.store.transaction import WriteTx
 
 
 def all_signing_keys(conn: Connection) -> list[SigningKeyRecord]:
@@ -19,13 +20,16 @@ def all_signing_keys(conn: Connection) -> list[SigningKeyRecord]:
 def insert_signing_key(tx: WriteTx, record: SigningKeyRecord) -> None:
     """Add a key."""
     tx.conn.execute(insert(signing_keys), to_row(record))
+    tx.changed(SigningKeysChanged())
 
 
 def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:
     """Say when a key leaves the JWKS."""
     tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=retires_at))
+    tx.changed(SigningKeysChanged())
 
 
 def delete_signing_key(tx: WriteTx, kid: str) -> None:
     """Remove a key."""
     tx.conn.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
+    tx.changed(SigningKeysChanged())

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store import dialect
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import worker_traces, workers
+from lyftdata.store.transaction import WriteTx
 
 _BATCH = 500
 

@@ -6,9 +6,9 @@ from sqlalchemy import Connection, case, delete, select, update
 
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.store import dialect
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import worker_sessions, worker_traces, workers
+from lyftdata.store.transaction import WriteTx
 
 KEPT_OF_A_WORKER = 20
 _BATCH = 400

@@ -1,6 +1,6 @@
 """Worker entries."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -9,9 +9,11 @@ from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import WorkerRecord
 from lyftdata.store import api_keys
 from lyftdata.store.changes import WorkerChanged
-from lyftdata.store.engine import WriteTx
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import workers
+from lyftdata.store.transaction import WriteTx
+
+_BATCH = 500
 
 
 def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> None:
@@ -103,6 +105,16 @@ def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
     query = select(workers).where(workers.c.name == name, workers.c.superseded_by.is_(None))
     row = conn.execute(query.order_by(workers.c.created_at.desc(), workers.c.id)).first()
     return None if row is None else _record(row)
+
+
+def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries with these IDs, by ID; those that are not there are left out."""
+    wanted = list(worker_ids)
+    found: dict[str, WorkerRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        rows = conn.execute(select(workers).where(workers.c.id.in_(wanted[start : start + _BATCH])))
+        found |= {row.id: _record(row) for row in rows}
+    return found
 
 
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:

@@ -1,0 +1,185 @@
+"""
+How a Server hears of what other Servers on the same database have changed.
+
+A thread of its own holds a connection at which the database tells of changes (LISTEN), and asks by itself a few times a
+second (PgBouncer in transaction mode tells of nothing). What was changed is handed to the event loop in the order of the
+commits, what this Server has written among it.
+
+A Server that has not heard for a moment does not trust what it holds in memory: `hears` says so, and `catch_up` asks at
+once by another connection, before anything is decided. If that fails as well, nothing is decided (StoreError).
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from lyftdata.log import get_logger
+from lyftdata.store import outbox, postgresql
+from lyftdata.store.changes import Change
+from lyftdata.store.errors import StoreError
+
+_log = get_logger(__name__)
+
+# A revocation at one Server is to act at all within a second: what was heard is trusted for a part of that.
+_TRUSTED_FOR_S = 0.7
+_ASK_EVERY_S = 0.2
+_TRY_AGAIN_AFTER_S = 0.25
+_ANSWER_WITHIN_S = 2.0
+
+
+class Hearing:
+    """
+    Follows the changes in a database from a position on.
+
+    Args:
+        engine: The database.
+        server_id: Who listens.
+        position: The last change that is in what was loaded.
+        on_change: Called in the event loop with what was changed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        server_id: str,
+        position: int,
+        on_change: Callable[[Sequence[Change]], None],
+    ) -> None:
+        self.server_id = server_id
+        self._reading = postgresql.for_reading(engine)
+        self._listening = postgresql.for_listening(engine)
+        self._position = position
+        self._on_change = on_change
+        self._mutex = threading.Lock()
+        self._heard_at_s = float("-inf")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking: asyncio.Future[None] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._listen_forever, name="store-hearing", daemon=True)
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand on what is changed from here on, in this event loop."""
+        self._loop = loop
+        self._thread.start()
+
+    def has_begun(self) -> bool:
+        """Return whether changes are handed on from here."""
+        return self._loop is not None
+
+    def end(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def hears(self) -> bool:
+        """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
+        return time.monotonic() - self._heard_at_s < _TRUSTED_FOR_S
+
+    async def catch_up(self) -> None:
+        """
+        Ask for changes now; whoever asks meanwhile shares the answer.
+
+        Raises:
+            StoreError: The database did not answer.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(asyncio.to_thread(self._ask_once))
+            self._asking.add_done_callback(_look_at)
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise StoreError("The database does not answer.") from None
+        except DBAPIError as error:
+            raise StoreError(f"The database failed: {error.orig}.") from error
+
+    def write_down(self, conn: Connection, changes: Sequence[Change]) -> tuple[list[Change], int, float]:
+        """
+        Tell the others what a transaction changes, and look what they have changed before; in the writer's turn.
+
+        Returns:
+            What is to be taken over once it is committed, up to which number, and as of when.
+        """
+        asked_at_s = time.monotonic()
+        others: list[Change] = []
+        before, upto = -1, self._position
+        while upto > before:
+            before = upto
+            more, upto = outbox.read(conn, after=before)
+            others += more
+        return [*others, *changes], outbox.record(conn, changes, server_id=self.server_id), asked_at_s
+
+    def take_over(self, changes: Sequence[Change], *, upto: int, asked_at_s: float) -> None:
+        """
+        Hand on what was changed up to a number, unless that was done already; from any thread.
+
+        Whatever reaches further was read later, and so is never older than what was handed on before it.
+        """
+        loop = self._loop
+        if loop is None:
+            return
+        with self._mutex:
+            news = changes if upto > self._position else ()
+            self._position = max(self._position, upto)
+            try:
+                loop.call_soon_threadsafe(self._hand_on, news, asked_at_s)
+            except RuntimeError:
+                # The loop was closed: nobody is left to be told.
+                self._ended.set()
+
+    def _hand_on(self, changes: Sequence[Change], asked_at_s: float) -> None:
+        try:
+            if changes:
+                self._on_change(changes)
+        finally:
+            # Not before it is in memory: until then a request would be answered from what was.
+            self._heard_at_s = max(self._heard_at_s, asked_at_s)
+
+    def _listen_forever(self) -> None:
+        is_told = False
+        while not self._ended.is_set():
+            try:
+                with self._listening.connect() as conn:
+                    is_told = False
+                    self._listen(conn)
+            except (DBAPIError, StoreError) as error:
+                if not is_told:
+                    _log.warning("changes of other Servers are not heard of", problem=str(error))
+                is_told = True
+            except Exception:  # noqa: BLE001 - whatever it was: a Server that hears nothing trusts nothing, and tries again
+                _log.exception("changes of other Servers are not heard of")
+            self._ended.wait(_TRY_AGAIN_AFTER_S)
+
+    def _listen(self, conn: Connection) -> None:
+        # A connection that has failed once must not go back to others.
+        conn.detach()
+        postgresql.listen(conn)
+        while not self._ended.is_set():
+            self._ask(conn)
+            postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
+
+    def _ask_once(self) -> None:
+        with self._reading.connect() as conn:
+            self._ask(conn)
+
+    def _ask(self, conn: Connection) -> None:
+        while True:
+            asked_at_s = time.monotonic()
+            before = self._position
+            changes, upto = outbox.read(conn, after=before)
+            self.take_over(changes, upto=upto, asked_at_s=asked_at_s)
+            # A look that finds nothing has come to the end; one that is full has not.
+            if upto == before:
+                return
+
+
+def _look_at(asking: "asyncio.Future[None]") -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not asking.cancelled():
+        asking.exception()

@@ -1,0 +1,40 @@
+"""What waits for the writer, and what it does not know of itself."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from lyftdata.store import audit
+from lyftdata.store.changes import Change
+from lyftdata.store.transaction import WriteTx
+
+T = TypeVar("T")
+
+
+class Job(Generic[T]):
+    """An operation that waits for its turn, and what came of it."""
+
+    def __init__(self, op: Callable[[WriteTx], T], loop: asyncio.AbstractEventLoop) -> None:
+        self.op = op
+        self.loop = loop
+        self.future: asyncio.Future[T] = loop.create_future()
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self.changes: list[Change] = []
+
+    def settle(self) -> None:
+        """Hand the outcome to whoever waits; in the event loop. A caller that went away changes nothing."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # set together with error being None
+
+
+class Doubt:
+    """A commit of which it is not known whether it happened: where the audit chain ends if it did, and what it changed."""
+
+    def __init__(self, head: audit.Head, jobs: list[Job[Any]]) -> None:
+        self.head = head
+        self.changes = [(job.loop, job.changes) for job in jobs if job.error is None and job.changes]

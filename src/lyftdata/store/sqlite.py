@@ -1,0 +1,116 @@
+"""SQLite: one file, one Server."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from lyftdata.store.errors import StoreError
+
+READING = "lyftdata_reading"
+
+_BUSY_TIMEOUT_S = 30
+
+
+def file_of(url: URL) -> str | None:
+    """Return the file that a URL means, or None if it is memory, a second URL inside of it, or not SQLite at all."""
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"} or url.query or not url.database:
+        return None
+    return None if url.database == ":memory:" or url.database.startswith("file:") else url.database
+
+
+def make_engine(url: URL) -> Engine:
+    """Return an engine whose transactions are outright ones, and whose commits survive a power cut."""
+    engine = create_engine(
+        url,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_size=4,
+        # Errors reach logs: digests and password hashes in their parameters must not.
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def lock(file: str) -> int:
+    """
+    Keep every other Server off a database file, and everybody else; return what holds the lock.
+
+    Admission answers from memory: two Servers on one file would not hear of each other's revocations.
+
+    Raises:
+        StoreError: Another Server is using it, or the file cannot be made or kept private.
+    """
+    lock_file = f"{file}.lock"
+    try:
+        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"The database's lock {lock_file} cannot be opened: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"Another Server is using the database {file}.",
+            hint="Stop it, or give this one a LYFTDATA_STAGING_DIR of its own. "
+            "Several Servers on one state need PostgreSQL.",
+        ) from error
+    try:
+        # Not before the lock: closing any descriptor of a file drops all locks that this process has on it (POSIX),
+        # SQLite's own too, if a store of this process had it open.
+        _make_private(Path(file))
+    except StoreError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def raw(conn: Connection) -> sqlite3.Connection:
+    """Return the driver's connection."""
+    return cast("sqlite3.Connection", conn.connection.dbapi_connection)
+
+
+def _make_private(file: Path) -> None:
+    """Keep the database file to its owner alone; SQLite gives its -wal and -shm files the same mode."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"The database {file} cannot be opened: {error.strerror}.") from error
+    try:
+        # A copy put back from a backup has the mode that the umask gave it.
+        os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        raise StoreError(f"The database {file} cannot be kept private: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver must not begin transactions by itself: it would do so late and deferred, and SAVEPOINT would
+    # not work as SQLAlchemy expects. `_begin` begins them outright. The same on every Python: from 3.12 there
+    # is `autocommit=False` as well, but it begins deferred, and a deferred writer can fail half-way.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        # FULL, not NORMAL: what was acknowledged must survive a power cut, not only a crash of the program.
+        "synchronous=FULL",
+        # macOS answers an ordinary fsync before the disk has it; elsewhere this changes nothing.
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
+        "foreign_keys=ON",
+        "trusted_schema=OFF",
+        # Deleted rows are overwritten: what was removed is gone from the file too.
+        "secure_delete=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(conn: Connection) -> None:
+    # IMMEDIATE: the writer takes its place at once, rather than failing half-way when another holds it.
+    reading = conn.get_execution_options().get(READING)
+    conn.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

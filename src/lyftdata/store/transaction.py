@@ -1,0 +1,25 @@
+"""What an operation may do inside the writer's transaction."""
+
+from sqlalchemy import Connection
+
+from lyftdata.core.records import AuditEvent
+from lyftdata.store import audit
+from lyftdata.store.changes import Change
+
+
+class WriteTx:
+    """A connection in the writer's transaction, the audit chain that goes on in it, and what is changed."""
+
+    def __init__(self, conn: Connection, *, head: audit.Head, audit_key: bytes) -> None:
+        self.conn = conn
+        self.changes: list[Change] = []
+        self.head = head
+        self._audit_key = audit_key
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append an event to the chain; it is durable together with what it tells of."""
+        self.head = audit.append(self.conn, event, head=self.head, key=self._audit_key)
+
+    def changed(self, change: Change) -> None:
+        """Say what this operation changes; told on after the commit."""
+        self.changes.append(change)

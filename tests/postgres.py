@@ -1,0 +1,124 @@
+"""A PostgreSQL cluster of the tests' own, started from Debian's package as a user without privileges; ended with the tests."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.processes import free_port
+
+_PASSWORD = "not-a-secret"
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+def find_programs() -> Path | None:
+    """Return where initdb and pg_ctl are, or None."""
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).parent
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[4]))
+    return found[-1].parent if found else None
+
+
+class Cluster:
+    """
+    A PostgreSQL server on a free port of this machine.
+
+    Args:
+        settings: Its own settings, by name.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        programs = find_programs()
+        if programs is None:
+            pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
+        self.programs = programs
+        self.user = _unprivileged_user()
+        self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-"))
+        self.port = free_port()
+        self._count = 0
+        self._give_away(self.root)
+        password_file = self.root / "password"
+        password_file.write_text(_PASSWORD)
+        self._give_away(password_file)
+        self._run(
+            "initdb", "--pgdata", self.data, "--username", "owner", "--pwfile", str(password_file),
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
+        )  # fmt: skip
+        given = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.root),
+            # A test machine that loses power has nothing to lose.
+            "fsync": "off",
+            **settings,
+        }
+        with (self.root / "data" / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in given.items())
+        self.start()
+
+    @property
+    def data(self) -> str:
+        """Return the data directory."""
+        return str(self.root / "data")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._run("pg_ctl", "start", "--pgdata", self.data, "--wait", "--log", str(self.root / "log"))
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; `immediate` is as a crash would."""
+        self._run("pg_ctl", "stop", "--pgdata", self.data, "--wait", "--mode", mode)
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database."""
+        return f"postgresql://owner:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """Make an empty database; return its URL."""
+        self._count += 1
+        name = f"test_{self._count}"
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def execute(self, statement: str | sql.Composed, database: str = "postgres") -> None:
+        """Run a statement outside of a transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as conn:
+            conn.execute(statement if isinstance(statement, sql.Composed) else sql.SQL(statement))
+
+    def close(self) -> None:
+        """End it and remove all of it."""
+        self.stop()
+        shutil.rmtree(self.root)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        result = subprocess.run(
+            [self.programs / program, *arguments],
+            user=self.user,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+
+    def _give_away(self, path: Path) -> None:
+        if self.user is not None:
+            os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
+
+
+def _unprivileged_user() -> str | None:
+    """Return as whom it runs, None for whoever runs the tests; PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in _UNPRIVILEGED if name in known)
