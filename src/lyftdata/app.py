@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import configure_logging, get_logger
@@ -30,6 +31,7 @@ from lyftdata.server.routes import discovery, health, oauth, register, session, 
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
+from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
 from lyftdata.web.gate import not_found
@@ -49,8 +51,13 @@ class ListenError(LyftdataError):
     code = "cannot_listen"
 
 
-def create_app(services: Services) -> Starlette:
+def create_app(services: Services) -> ASGIApp:
     """Return the whole Server as one ASGI application."""
+    app = _routes(services)
+    return UpToDate(app, services.store) if services.store.is_shared else app
+
+
+def _routes(services: Services) -> Starlette:
     app = Starlette(
         routes=[
             Route("/oauth2/token", oauth.token, methods=["POST"]),

@@ -31,6 +31,24 @@ class FailureLimiter:
         self._refill_per_s = refill_per_s
         self._max_addresses = max_addresses
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._untold: dict[str, int] | None = None
+
+    def share(self) -> None:
+        """Remember from here on what is counted, for other Servers: one limit is not to be had once at each."""
+        self._untold = {}
+
+    def take_untold(self, most: int) -> dict[str, int]:
+        """Return the failures counted since the last time by network, of those with the most; the rest is let go."""
+        if not self._untold:
+            return {}
+        untold, self._untold = self._untold, {}
+        worst = sorted(untold, key=untold.__getitem__, reverse=True)[:most]
+        return {network: untold[network] for network in worst}
+
+    def charge(self, network: str, failures: int, now_s: float) -> None:
+        """Count failures that another Server has seen."""
+        bucket = self._bucket(network, now_s)
+        bucket.tokens = max(0.0, bucket.tokens - failures)
 
     def record_failure(self, address: str, now_s: float) -> float | None:
         """
@@ -43,9 +61,12 @@ class FailureLimiter:
         Returns:
             None under the limit, else the seconds after which the next failure is answered as such.
         """
-        bucket = self._bucket(network_of(address), now_s)
+        network = network_of(address)
+        bucket = self._bucket(network, now_s)
         if bucket.tokens >= 1:
             bucket.tokens -= 1
+            if self._untold is not None:
+                self._untold[network] = self._untold.get(network, 0) + 1
             return None
         return (1 - bucket.tokens) / self._refill_per_s
 

@@ -38,7 +38,7 @@ from lyftdata.core.tokens import Credential, format_credential, mint_worker_toke
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
-from lyftdata.server.replay import SpentAssertions
+from lyftdata.server.replay import SpentAssertions, Ticket
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -47,6 +47,8 @@ class Admitted(msgspec.Struct, frozen=True):
     worker: WorkerRecord
     credential: str
     api_key: ApiKeyRecord | None = None
+    ticket: Ticket | None = None
+    """The assertion, to be used up at every other Server too."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class Admission:
         token_ttl_s: int,
         clock: Clock,
         random_bytes: RandomBytes,
+        shared: bool = False,
     ) -> None:
         self._directory = directory
         self._signing_keys = signing_keys
@@ -77,7 +80,7 @@ class Admission:
         self._token_ttl_s = token_ttl_s
         self._clock = clock
         self._random_bytes = random_bytes
-        self.spent = SpentAssertions()
+        self.spent = SpentAssertions(shared=shared)
 
     def admit_api_key(self, worker_id: str, unverified_key: Secret) -> Admitted:
         """
@@ -130,9 +133,9 @@ class Admission:
                 ) from error
             raise
         worker = expect(worker)
-        self.spent.spend(worker_id, assertion, now_s=now.timestamp())
+        ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
-        return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch))
+        return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch), ticket=ticket)
 
     def admit_resource(self, name: str, unverified_key: Secret) -> ResourceRecord | None:
         """

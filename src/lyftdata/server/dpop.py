@@ -7,7 +7,7 @@ from hashlib import sha256
 from lyftdata.core.dpop import MAX_AGE_S, DpopProof, DpopProofError, verify_dpop_proof
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.server.clock import Clock
-from lyftdata.server.replay import SpentAssertions
+from lyftdata.server.replay import SpentAssertions, Ticket
 from lyftdata.server.wire import OAuthError
 
 _NONCE_EVERY_S = 120
@@ -26,12 +26,13 @@ class Dpop:
 
     Args:
         key: 32 bytes that every Server of the deployment has: a nonce of one is good at the others.
+        shared: Whether there may be other Servers.
     """
 
-    def __init__(self, *, key: bytes, clock: Clock) -> None:
+    def __init__(self, *, key: bytes, clock: Clock, shared: bool = False) -> None:
         self._key = key
         self._clock = clock
-        self.spent = SpentAssertions()
+        self.spent = SpentAssertions(shared=shared)
 
     def nonce(self) -> str:
         """Return the nonce of now: nothing to remember, nobody else can make one."""
@@ -63,15 +64,18 @@ class Dpop:
             raise DpopNonceError
         return proof
 
-    def spend(self, proof: DpopProof) -> None:
+    def spend(self, proof: DpopProof) -> Ticket | None:
         """
         Use a proof up; to be asked only of callers whose credential was checked, so that strangers fill no memory.
+
+        Returns:
+            What is to be used up at every other Server too, if there may be any.
 
         Raises:
             OAuthError: `invalid_dpop_proof`: it was used before, or the key signs without end.
         """
         try:
-            self.spent.spend_id(
+            return self.spent.spend_id(
                 proof.thumbprint,
                 proof.jti,
                 until_s=proof.expires_at.timestamp() + MAX_AGE_S,

@@ -6,8 +6,11 @@ Worker's session is already over.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from lyftdata.core.records import WorkerRecord
+import msgspec
+
+from lyftdata.core.records import PresenceRecord, WorkerRecord
 from lyftdata.core.refusals import (
     ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
@@ -25,11 +28,26 @@ from lyftdata.server.events import Event, Events
 from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.sessions import Directive, Session, Sessions
 from lyftdata.server.traces import TraceLog
-from lyftdata.store.changes import ApiKeyChanged, Change, WorkerChanged
+from lyftdata.store.changes import (
+    ApiKeyChanged,
+    Change,
+    PresenceChanged,
+    SigningKeysChanged,
+    Told,
+    WorkerChanged,
+)
 
 _log = get_logger(__name__)
 
 _RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Where what other Servers tell of goes, apart from the directory."""
+
+    presence: Callable[[str, PresenceRecord | None], None]
+    signing_keys: Callable[[], None]
+    told: Callable[[str, Mapping[str, Any]], None]
 
 
 class Effects:
@@ -44,6 +62,7 @@ class Effects:
         traces: TraceLog,
         events: Events,
         left: Callable[[str], None],
+        elsewhere: Elsewhere,
         clock: Clock,
     ) -> None:
         self._directory = directory
@@ -52,6 +71,7 @@ class Effects:
         self._traces = traces
         self._events = events
         self._left = left
+        self._elsewhere = elsewhere
         self._clock = clock
 
     def on_change(self, changes: Sequence[Change]) -> None:
@@ -74,6 +94,14 @@ class Effects:
                 self._worker_changed(worker_id, before[worker_id])
             case ApiKeyChanged(public_id=public_id):
                 self._key_changed(public_id)
+            case PresenceChanged(worker_id=worker_id, record=record):
+                if record is not None:
+                    self._traces.seen.add(worker_id)
+                self._elsewhere.presence(worker_id, record)
+            case SigningKeysChanged():
+                self._elsewhere.signing_keys()
+            case Told(topic=topic, body=body):
+                self._elsewhere.told(topic, body)
             case _:
                 # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
                 pass
@@ -87,7 +115,7 @@ class Effects:
 
     def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
         now = self._directory.find_worker(worker_id)
-        session = self._sessions.find(worker_id)
+        session = self._sessions.find_here(worker_id)
         if session is not None:
             self._check(session, renew=now is not None and before is not None and _says_other(before, now))
         if now is None:
@@ -100,7 +128,7 @@ class Effects:
         # until the key's end at most.
         ends = key is not None and key.expires_at is not None
         for worker_id in self._sessions.online_with_key(public_id):
-            session = self._sessions.find(worker_id)
+            session = self._sessions.find_here(worker_id)
             if session is not None:
                 self._check(session, renew=ends)
 

@@ -34,7 +34,7 @@ from lyftdata.core.refusals import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.sessions import Sessions
-from lyftdata.store import Store, WriteTx, proofs, workers
+from lyftdata.store import Store, WriteTx, presence, proofs, workers
 
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
 _WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
@@ -210,7 +210,7 @@ class Enrollment:
             return
         try:
             verdict = decide_same_name(
-                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(holder)
+                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(tx, holder)
             )
         except NameInUseError as error:
             raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
@@ -220,9 +220,11 @@ class Enrollment:
             )
             tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
-    def _may_be_online(self, holder: WorkerRecord) -> bool:
+    def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
         """
         Return whether the holder is connected, or could be if the Server had not just started.
+
+        Where there are several Servers the database says who is connected to any, or awaited from one that is gone.
 
         At its start a Server has no session at all: a name could be taken from a Worker that is running well and is
         on its way back. So at first everybody may be on the way back who has not left, or come to be, before our
@@ -230,6 +232,8 @@ class Enrollment:
         """
         if self._sessions.is_online(holder.id):
             return True
+        if self._store.is_shared:
+            return presence.find(tx.conn, holder.id) is not None
         is_just_started = self._clock() - self._started_at < _WORKERS_ARE_BACK_WITHIN
         return is_just_started and holder.id not in self._accounted_for
 

@@ -69,29 +69,33 @@ class SigningKeys:
             KeyDecryptionError: The Server's secret key is not the one these keys were encrypted with.
         """
         records = await self._store.read(signing_keys.all_signing_keys)
-        plan = plan_rotation(records, now=self._clock(), policy=self._policy)
-        if plan.create or plan.retire or plan.remove:
-            await self._carry_out(plan)
-            records = await self._store.read(signing_keys.all_signing_keys)
+        if _is_something_due(self._plan(records)):
+            records = await self._store.write(self._carry_out)
         self._take(records)
 
-    async def _carry_out(self, plan: RotationPlan) -> None:
-        now = self._clock()
-        created = self._make(plan) if plan.create else None
+    async def read(self) -> None:
+        """Take the keys in force, which another Server has changed; raises as `refresh`."""
+        self._take(await self._store.read(signing_keys.all_signing_keys))
 
-        def op(tx: WriteTx) -> None:
-            if created is not None:
-                signing_keys.insert_signing_key(tx, created)
-                tx.audit(self._event("signing_key.created", created.kid))
-            for kid, retires_at in plan.retire:
-                signing_keys.set_retires_at(tx, kid, retires_at)
-                tx.audit(self._event("signing_key.retired", kid))
-            for kid in plan.remove:
-                signing_keys.delete_signing_key(tx, kid)
-                tx.audit(self._event("signing_key.removed", kid))
+    def _plan(self, records: list[SigningKeyRecord]) -> RotationPlan:
+        return plan_rotation(records, now=self._clock(), policy=self._policy)
 
-        await self._store.write(op)
-        _log.info("signing keys rotated", created=created.kid if created else None, at=now.isoformat())
+    def _carry_out(self, tx: WriteTx) -> list[SigningKeyRecord]:
+        """Do what is due; planned anew inside the transaction, since another Server may just have done it."""
+        plan = self._plan(signing_keys.all_signing_keys(tx.conn))
+        if plan.create:
+            created = self._make(plan)
+            signing_keys.insert_signing_key(tx, created)
+            tx.audit(self._event("signing_key.created", created.kid))
+        for kid, retires_at in plan.retire:
+            signing_keys.set_retires_at(tx, kid, retires_at)
+            tx.audit(self._event("signing_key.retired", kid))
+        for kid in plan.remove:
+            signing_keys.delete_signing_key(tx, kid)
+            tx.audit(self._event("signing_key.removed", kid))
+        if _is_something_due(plan):
+            _log.info("signing keys rotated", at=self._clock().isoformat())
+        return signing_keys.all_signing_keys(tx.conn)
 
     def _make(self, plan: RotationPlan) -> SigningKeyRecord:
         now = self._clock()
@@ -118,3 +122,7 @@ class SigningKeys:
 
     def _decrypt(self, record: SigningKeyRecord) -> SigningKey:
         return self._decrypted.get(record.kid) or decrypt_signing_key(record, kek=self._kek)
+
+
+def _is_something_due(plan: RotationPlan) -> bool:
+    return bool(plan.create or plan.retire or plan.remove)

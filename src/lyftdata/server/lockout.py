@@ -18,7 +18,7 @@ forgotten an hour after its last failure.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -116,10 +116,34 @@ class Attempt(msgspec.Struct, frozen=True):
     wait_s: int = 0
 
 
-class Lockout:
-    """Counts failed sign-ins in memory; pure, with the time passed in."""
+def _same(name: str) -> str:
+    return name
 
-    def __init__(self, *, per_pair: int = 5, per_network: int = 30, per_name: int = 50) -> None:
+
+class Lockout:
+    """
+    Counts failed sign-ins in memory; pure, with the time passed in.
+
+    Args:
+        per_pair: Failures of one name from one network.
+        per_network: Failures from one network.
+        per_name: Failures of one name.
+        hide: What a name is kept as. People type passwords where the name belongs: where counts leave this process,
+            names do not.
+        tell: Called with what other Servers are to count as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_pair: int = 5,
+        per_network: int = 30,
+        per_name: int = 50,
+        hide: Callable[[str], str] = _same,
+        tell: Callable[[dict[str, str | bool]], None] | None = None,
+    ) -> None:
+        self._hide = hide
+        self._tell = tell
         # Counts of operators that exist are kept apart: whoever makes up names cannot push those out.
         self._pairs = {exists: _Counts[tuple[str, str]](per_pair) for exists in (True, False)}
         self._names = {exists: _Counts[str](per_name) for exists in (True, False)}
@@ -136,6 +160,7 @@ class Lockout:
             exists: Whether there is such an operator.
             now: Aware UTC time.
         """
+        name = self._hide(name)
         pair = (name, network_of(address))
         attempt = Attempt(*pair, exists, is_known=pair in self._known)
         wait_s = self._pairs[exists].wait_s(pair, now)
@@ -145,10 +170,13 @@ class Lockout:
             )
         if wait_s:
             return msgspec.structs.replace(attempt, wait_s=wait_s)
-        self._pairs[exists].begin(pair, now)
-        self._names[exists].begin(name, now)
-        self._networks.begin(attempt.network, now)
+        self._begin(attempt, now)
         return attempt
+
+    def _begin(self, attempt: Attempt, now: datetime) -> None:
+        self._pairs[attempt.exists].begin((attempt.name, attempt.network), now)
+        self._names[attempt.exists].begin(attempt.name, now)
+        self._networks.begin(attempt.network, now)
 
     def end(self, attempt: Attempt) -> None:
         """Let the attempt go: the answer is known, or the password was not looked at after all."""
@@ -158,6 +186,33 @@ class Lockout:
 
     def failed(self, attempt: Attempt, *, now: datetime) -> bool:
         """Count a failure; return whether it just locked something."""
+        self._told("failed", attempt)
+        return self._count(attempt, now)
+
+    def heard(self, event: Mapping[str, object], *, now: datetime) -> None:
+        """Count what another Server has told; what a newer version tells is not ours to understand."""
+        match event:
+            case {"outcome": outcome, "name": str(name), "network": str(network), "exists": bool(exists)}:
+                attempt = Attempt(name, network, exists)
+                if outcome == "failed":
+                    self._begin(attempt, now)
+                    self._count(attempt, now)
+                    self.end(attempt)
+                elif outcome == "succeeded":
+                    self._forgive(attempt)
+
+    def _told(self, outcome: str, attempt: Attempt) -> None:
+        if self._tell is not None:
+            self._tell(
+                {
+                    "outcome": outcome,
+                    "name": attempt.name,
+                    "network": attempt.network,
+                    "exists": attempt.exists,
+                }
+            )
+
+    def _count(self, attempt: Attempt, now: datetime) -> bool:
         locked = [
             self._pairs[attempt.exists].failed((attempt.name, attempt.network), now),
             self._names[attempt.exists].failed(attempt.name, now),
@@ -167,12 +222,16 @@ class Lockout:
 
     def succeeded(self, attempt: Attempt) -> None:
         """Remember the pair, and forget its failures; those of name and network may be an attacker's."""
+        self._told("succeeded", attempt)
+        self._forgive(attempt)
+
+    def _forgive(self, attempt: Attempt) -> None:
         self._pairs[True].forgive((attempt.name, attempt.network))
         self._remember((attempt.name, attempt.network))
 
     def remember(self, name: str, address: str) -> None:
         """Take over from before a restart that an operator has signed in from an address."""
-        self._remember((name, network_of(address)))
+        self._remember((self._hide(name), network_of(address)))
 
     def _remember(self, pair: tuple[str, str]) -> None:
         self._known[pair] = None

@@ -62,13 +62,19 @@ class Operators:
     """Signs operators in and out and manages their accounts."""
 
     def __init__(
-        self, *, store: Store, passwords: Passwords, clock: Clock, random_bytes: RandomBytes
+        self,
+        *,
+        store: Store,
+        passwords: Passwords,
+        lockout: Lockout,
+        clock: Clock,
+        random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._clock = clock
         self._random_bytes = random_bytes
-        self._lockout = Lockout()
+        self._lockout = lockout
         self._beside: set[asyncio.Task[None]] = set()
 
     async def recall_sessions(self) -> None:
@@ -91,12 +97,16 @@ class Operators:
             at=record.created_at, actor="server", action="operator.created", subject="operator:admin"
         )
 
-        def op(tx: WriteTx) -> None:
+        def op(tx: WriteTx) -> bool:
+            # Of several Servers that start at once on an empty database, one makes it.
+            if operators.count_operators(tx.conn) > 0:
+                return False
             operators.insert_operator(tx, record)
             tx.audit(event)
+            return True
 
-        await self._store.write(op)
-        return None if given is not None else password
+        is_made = await self._store.write(op)
+        return password if is_made and given is None else None
 
     async def sign_in(self, name: str, password: Secret, *, address: str, user_agent: str) -> SignedIn:
         """

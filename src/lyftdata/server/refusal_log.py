@@ -94,7 +94,7 @@ class RefusalLog:
         self._metrics = metrics
         self._clock = clock
         self._random_bytes = random_bytes
-        self._limiter = FailureLimiter()
+        self.limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
         self._kept_of_a_worker = FailureLimiter(burst=20, refill_per_s=1 / 30)
         self._pending: list[_Pending] = []
@@ -132,7 +132,7 @@ class RefusalLog:
             # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
             beyond = self._kept.record_failure(address, now_s) is not None
             return Answer(refused, self._reference(refused, address, beyond, by=network))
-        retry_after_s = self._limiter.record_failure(address, now_s)
+        retry_after_s = self.limiter.record_failure(address, now_s)
         if retry_after_s is None:
             return Answer(refused, self._reference(refused, address, beyond=False, by=network))
         told = self._limited(refused)

@@ -40,7 +40,7 @@ class Registrations:
         self._clock = clock
         self._random_bytes = random_bytes
         # Each is a durable write with its event in the log: no Worker has reason for many.
-        self._limiter = FailureLimiter(burst=20, refill_per_s=1 / 10)
+        self.limiter = FailureLimiter(burst=20, refill_per_s=1 / 10)
 
     async def issue_token(self, worker: WorkerRecord) -> Secret:
         """Make a registration access token; the one before ends."""
@@ -139,7 +139,7 @@ class Registrations:
         """
         if self._directory.is_token_revoked(claims.jti):
             return None
-        wait_s = self._limiter.record_failure(worker.id, self._clock().timestamp())
+        wait_s = self.limiter.record_failure(worker.id, self._clock().timestamp())
         if wait_s is not None:
             return max(1, round(wait_s))
         expires_at = datetime.fromtimestamp(claims.exp, UTC)

@@ -5,22 +5,41 @@ Only assertions whose signature was checked come here, so nobody without a Worke
 and a Worker that signs without end fills its own share and nobody else's.
 """
 
+import hashlib
+from datetime import UTC, datetime
+
+import msgspec
+
 from lyftdata.core.assertions import VerifiedAssertion
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
+from lyftdata.store import Store, spent_assertions
 
 _MOST_A_WORKER = 1_000
 _TIDY_ABOVE = 32
 
 
-class SpentAssertions:
-    """The `jti` of every assertion until it can no longer be used; in memory, for one Server process."""
+class Ticket(msgspec.Struct, frozen=True):
+    """What was used up at this Server and is to be used up at all others too (`spend_everywhere`)."""
 
-    def __init__(self) -> None:
+    digest: bytes
+    until: datetime
+
+
+class SpentAssertions:
+    """
+    The `jti` of every assertion until it can no longer be used; in memory, for one Server process.
+
+    Args:
+        shared: Whether there may be other Servers: then what is used up here gives a ticket.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
         self._spent: dict[str, dict[str, float]] = {}
+        self._shared = shared
 
     def spend(
         self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = 30
-    ) -> None:
+    ) -> Ticket | None:
         """
         Use an assertion up.
 
@@ -31,9 +50,9 @@ class SpentAssertions:
         # The memory outlives the assertion by the leeway: one accepted in its last seconds could otherwise
         # be used again once its record had gone.
         until_s = assertion.expires_at.timestamp() + leeway_s
-        self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
+        return self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
 
-    def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> None:
+    def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
         """Use up what one signer has signed, until then; raises as `spend`."""
         mine = self._spent.setdefault(worker_id, {})
         if len(mine) > _TIDY_ABOVE:
@@ -44,6 +63,10 @@ class SpentAssertions:
         if len(mine) >= _MOST_A_WORKER:
             raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
         mine[jti] = until_s
+        if not self._shared:
+            return None
+        signed = f"{worker_id}\0{jti}".encode("utf-8", "surrogateescape")
+        return Ticket(hashlib.sha256(signed).digest(), datetime.fromtimestamp(until_s, UTC))
 
     def forget_idle(self, now_s: float) -> None:
         """Drop Workers whose assertions have all died; called now and then, never on the token path."""
@@ -51,3 +74,19 @@ class SpentAssertions:
             w for w, mine in self._spent.items() if all(until <= now_s for until in mine.values())
         ]:
             del self._spent[worker_id]
+
+
+async def spend_everywhere(store: Store, ticket: Ticket | None, *, claimed_worker: str) -> None:
+    """
+    Use an assertion up at every Server of the deployment; durable when this returns.
+
+    Raises:
+        AssertionReplayedError: It was used at another Server.
+    """
+    if ticket is None:
+        return
+    is_first = await store.write(
+        lambda tx: spent_assertions.spend(tx, ticket.digest, expires_at=ticket.until)
+    )
+    if not is_first:
+        raise AssertionReplayedError("It was used at another Server.", claimed_worker=claimed_worker)

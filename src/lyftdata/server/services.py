@@ -4,9 +4,11 @@ Everything the Server is made of, put together once, opened in one place and clo
 
 import asyncio
 import contextlib
+import hmac
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from sqlalchemy import URL
@@ -21,13 +23,15 @@ from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
 from lyftdata.server.api_keys import ApiKeys
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
+from lyftdata.server.cluster import Cluster
 from lyftdata.server.directory import Directory
 from lyftdata.server.dpop import Dpop
-from lyftdata.server.effects import Effects
+from lyftdata.server.effects import Effects, Elsewhere
 from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
 from lyftdata.server.fleet import Fleet
 from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.operators import Operators
 from lyftdata.server.passwords import Passwords
@@ -36,8 +40,9 @@ from lyftdata.server.registrations import Registrations
 from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
 from lyftdata.server.session_log import SessionLog
-from lyftdata.server.sessions import Sessions
+from lyftdata.server.sessions import Session, Sessions
 from lyftdata.server.settings import ServerSettings
+from lyftdata.server.shared_limits import SharedLimits
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
@@ -58,6 +63,8 @@ _log = get_logger(__name__)
 
 _FLUSH_EVERY_S = 1.0
 _TIDY_EVERY_S = 30.0
+_TELL_EVERY_S = 0.2
+_BEAT_EVERY_S = 1.0
 
 
 class Services(msgspec.Struct, kw_only=True):
@@ -74,6 +81,8 @@ class Services(msgspec.Struct, kw_only=True):
     verifier: TokenVerifier
     enrollment: Enrollment
     sessions: Sessions
+    cluster: Cluster
+    limits: SharedLimits
     session_log: SessionLog
     refusals: RefusalLog
     traces: TraceLog
@@ -114,6 +123,7 @@ async def open_services(
     prepare_staging_dir(settings.staging_dir)
     secret_key = load_secret_key(settings.staging_dir, given=settings.secret_key, random_bytes=random_source)
     effects: Effects | None = None
+    beside: set[asyncio.Task[None]] = set()
 
     def on_change(changes: Sequence[Change]) -> None:
         if effects is not None:
@@ -134,11 +144,19 @@ async def open_services(
             traces=services.traces,
             events=services.events,
             left=services.enrollment.note_left,
+            elsewhere=Elsewhere(
+                presence=services.cluster.heard,
+                signing_keys=lambda: _beside(beside, services.signing_keys.read()),
+                told=services.limits.heard,
+            ),
             clock=clock,
         )
         services.sessions.on_change = effects.presence_changed
+        store.hear()
+        await services.cluster.join()
         async with _kept_going(services):
             yield services
+        await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await store.close()
 
@@ -160,9 +178,22 @@ async def _assemble(
     )
     sessions = Sessions(now=clock)
     session_log = SessionLog(store=store, clock=clock)
-    await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
-    sessions.on_begin, sessions.on_end = session_log.begun, session_log.ended
-    metrics = Metrics(online=sessions.online_count, workers=directory.worker_count)
+    if not store.is_shared:
+        await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
+    cluster = Cluster(
+        store=store,
+        sessions=sessions,
+        host=socket.gethostname(),
+        address=str(settings.bind_address),
+        clock=clock,
+    )
+
+    def ended(session: Session, why: str) -> None:
+        session_log.ended(session, why)
+        cluster.touched(session)
+
+    sessions.on_begin, sessions.on_end, sessions.on_break = session_log.begun, ended, cluster.touched
+    metrics = Metrics(online=sessions.count_here, workers=directory.worker_count)
     signing_keys = SigningKeys(
         store=store,
         kek=derive_key(secret_key, purpose="signing keys"),
@@ -173,7 +204,30 @@ async def _assemble(
     )
     await signing_keys.refresh()
     enrollment_keys = accepted_keys(settings, pepper=derive_key(secret_key, purpose="enrollment fingerprint"))
-    operators = Operators(store=store, passwords=passwords, clock=clock, random_bytes=random_source)
+    refusals = RefusalLog(
+        store=store,
+        metrics=metrics,
+        clock=clock,
+        random_bytes=random_source,
+        is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
+        secrets=[
+            secret
+            for secret in (settings.enrollment_key, settings.enrollment_key_previous)
+            if secret is not None
+        ],
+    )
+    registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=random_source)
+    limits = SharedLimits(
+        store=store,
+        limiters={"refusals": refusals.limiter, "registrations": registrations.limiter},
+        clock=clock,
+    )
+    limits.lockout = Lockout(
+        hide=_hidden(derive_key(secret_key, purpose="names of operators")), tell=limits.sign_in
+    )
+    operators = Operators(
+        store=store, passwords=passwords, lockout=limits.lockout, clock=clock, random_bytes=random_source
+    )
     await operators.recall_sessions()
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     return Services(
@@ -191,6 +245,7 @@ async def _assemble(
             token_ttl_s=settings.worker_token_ttl_s,
             clock=clock,
             random_bytes=random_source,
+            shared=store.is_shared,
         ),
         verifier=TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock),
         enrollment=Enrollment(
@@ -203,29 +258,18 @@ async def _assemble(
             random_bytes=random_source,
         ),
         sessions=sessions,
+        cluster=cluster,
+        limits=limits,
         session_log=session_log,
-        refusals=RefusalLog(
-            store=store,
-            metrics=metrics,
-            clock=clock,
-            random_bytes=random_source,
-            is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
-            secrets=[
-                secret
-                for secret in (settings.enrollment_key, settings.enrollment_key_previous)
-                if secret is not None
-            ],
-        ),
+        refusals=refusals,
         traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
         events=Events(),
         metrics=metrics,
         samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
-        registrations=Registrations(
-            store=store, directory=directory, clock=clock, random_bytes=random_source
-        ),
-        dpop=Dpop(key=derive_key(secret_key, purpose="dpop nonce"), clock=clock),
+        registrations=registrations,
+        dpop=Dpop(key=derive_key(secret_key, purpose="dpop nonce"), clock=clock, shared=store.is_shared),
         resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
         operators=operators,
         pages=FailureLimiter(burst=200, refill_per_s=10),
@@ -284,6 +328,12 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
     ]
+    if services.store.is_shared:
+        tasks += [
+            asyncio.create_task(_every("tell", _TELL_EVERY_S, lambda: tell(services))),
+            asyncio.create_task(_every("beat", _BEAT_EVERY_S, services.cluster.beat)),
+            asyncio.create_task(_every("keep up", _TELL_EVERY_S, services.cluster.keep_up)),
+        ]
     try:
         yield
     finally:
@@ -294,6 +344,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
         note_presence(services)
         await services.operators.aclose()
         await flush(services)
+        await services.cluster.leave()
 
 
 async def flush(services: Services) -> None:
@@ -302,6 +353,12 @@ async def flush(services: Services) -> None:
     await services.session_log.flush()
     await services.refusals.flush()
     await services.samples.flush()
+
+
+async def tell(services: Services) -> None:
+    """Tell other Servers of sessions that have ended, and of failures."""
+    await services.cluster.flush()
+    await services.limits.flush()
 
 
 async def tidy(services: Services) -> None:
@@ -317,6 +374,7 @@ async def tidy(services: Services) -> None:
         revoked_tokens.prune(tx, now)
 
     await services.store.write(prune)
+    await services.cluster.tidy()
     await services.signing_keys.refresh()
 
 
@@ -324,6 +382,24 @@ def note_presence(services: Services) -> None:
     """Write down that whoever is connected was seen just now; a held poll says nothing by itself."""
     for session in services.sessions:
         services.traces.worker_left(session.worker_id, at=services.clock())
+
+
+def _beside(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    """Do something beside, and keep hold of it until it is done."""
+    task = asyncio.create_task(_logged(work))
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except LyftdataError as error:
+        _log.error("what another Server has changed could not be read", problem=str(error))
+
+
+def _hidden(key: bytes) -> Callable[[str], str]:
+    return lambda name: hmac.digest(key, name.encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
 
 
 async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import Enum
+from itertools import chain
 
 import msgspec
 
@@ -89,7 +90,7 @@ class Session:
 
 class Sessions:
     """
-    Every connected Worker of this Server.
+    Every connected Worker: those of this Server, and of the others on the same state.
 
     Args:
         now: Aware UTC time.
@@ -97,51 +98,92 @@ class Sessions:
 
     def __init__(self, *, now: Callable[[], datetime]) -> None:
         self._by_worker: dict[str, Session] = {}
+        self._elsewhere: dict[str, Session] = {}
         self.on_change: Callable[[str], None] = _ignore
         """Called with a Worker's ID when it comes online or goes offline."""
         self.on_begin: Callable[[Session], None] = _ignore
         self.on_end: Callable[[Session, str], None] = _ignore
         """Called with a session that is over, and why: a `SessionEnd` or a refusal's code."""
+        self.on_break: Callable[[Session], None] = _ignore
+        """Called with a session whose poll has broken off."""
         self._now = now
         self._stopping = False
 
     def online_count(self) -> int:
-        """Return how many Workers are connected."""
+        """Return how many Workers are connected, to whichever Server."""
+        return len(self._by_worker) + len(self._elsewhere)
+
+    def count_here(self) -> int:
+        """Return how many Workers are connected to this Server."""
         return len(self._by_worker)
 
     def find(self, worker_id: str) -> Session | None:
-        """Return the session of a Worker, or None when it is not connected."""
+        """Return the session of a Worker at whichever Server, or None when it is not connected."""
+        return self._by_worker.get(worker_id) or self._elsewhere.get(worker_id)
+
+    def find_here(self, worker_id: str) -> Session | None:
+        """Return the session of a Worker at this Server, or None."""
         return self._by_worker.get(worker_id)
 
     def is_online(self, worker_id: str) -> bool:
-        """Return whether a Worker is connected; safe from any thread."""
-        return worker_id in self._by_worker
+        """Return whether a Worker is connected to whichever Server; safe from any thread."""
+        return worker_id in self._by_worker or worker_id in self._elsewhere
 
     def online_ids(self) -> list[str]:
         """Return the IDs of all connected Workers."""
-        return list(self._by_worker)
+        return [*self._by_worker, *self._elsewhere]
 
     def online_with_key(self, public_id: str) -> list[str]:
         """Return the IDs of the Workers connected right now by this API key."""
         wanted = ("key", public_id)
-        return [s.worker_id for s in self._by_worker.values() if _key_of(s) == wanted]
+        return [s.worker_id for s in self._everywhere() if _key_of(s) == wanted]
 
     def online_by_key(self) -> dict[str, list[str]]:
         """Return the IDs of the Workers connected right now by each API key, by public id."""
         found: dict[str, list[str]] = {}
-        for session in self._by_worker.values():
+        for session in self._everywhere():
             kind, value = _key_of(session)
             if kind == "key":
                 found.setdefault(value, []).append(session.worker_id)
         return found
 
+    def set_elsewhere(self, worker_id: str, session: Session | None) -> None:
+        """Note that a Worker is connected to another Server, or to none of them."""
+        was_online = self.is_online(worker_id)
+        if session is not None:
+            self._elsewhere[worker_id] = session
+        else:
+            self._elsewhere.pop(worker_id, None)
+        if self.is_online(worker_id) is not was_online:
+            self.on_change(worker_id)
+
+    def let_go(self, worker_id: str, *, is_over: bool) -> None:
+        """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
+        session = self._by_worker.pop(worker_id)
+        self._cancel_timer(session)
+        if is_over:
+            self.on_end(session, SessionEnd.STARTED_AGAIN)
+        if session.poll is not None:
+            _settle(session.poll, PollEnd.REPLACED)
+
+    def _everywhere(self) -> Iterator[Session]:
+        return chain(self._by_worker.values(), self._elsewhere.values())
+
     def hold_s(self) -> float:
         """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
         return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, len(self._by_worker) / _MOST_POLLS_PER_S))
 
-    def attach(self, worker: WorkerRecord, boot: Boot, credential: str) -> tuple[Session, bool]:
+    def attach(
+        self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
+    ) -> tuple[Session, bool]:
         """
         Find or make the session that a poll belongs to.
+
+        Args:
+            worker: Whose poll it is.
+            boot: Which start of its program.
+            credential: By what it has proved who it is.
+            since: Since when this boot is connected, if it comes from another Server.
 
         Returns:
             The session, and whether it is new: a new one is answered at once, so that the Worker knows.
@@ -155,17 +197,19 @@ class Sessions:
             session.credential = credential
             return session, False
         if session is not None and session.holds_place():
-            raise DuplicateInstanceError(_both_hosts(session.boot, boot), claimed_worker=worker.id)
+            raise DuplicateInstanceError(both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
             self._cancel_timer(session)
             self.on_end(session, SessionEnd.STARTED_AGAIN)
-        fresh = Session(worker.id, boot, credential, self._now())
+        was_online = self.is_online(worker.id)
+        fresh = Session(worker.id, boot, credential, since or self._now())
         self._by_worker[worker.id] = fresh
+        self._elsewhere.pop(worker.id, None)
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
         self.on_begin(fresh)
-        if session is None:
+        if not was_online:
             self.on_change(worker.id)
-        return fresh, True
+        return fresh, since is None
 
     async def wait(
         self, session: Session, *, hold_s: float, peer_closed: Callable[[], "asyncio.Task[None]"]
@@ -207,6 +251,7 @@ class Sessions:
             session.poll = None
             session.broken = True
             self._start_grace(session, GRACE_AFTER_BREAK_S)
+            self.on_break(session)
             return outcome
         return self._answered(session, outcome)
 
@@ -246,6 +291,12 @@ class Sessions:
         for session in self._by_worker.values():
             self._cancel_timer(session)
             self.on_end(session, SessionEnd.SERVER_STOPPED)
+            if session.poll is not None:
+                _settle(session.poll, PollEnd.STOPPING)
+
+    def send_elsewhere(self) -> None:
+        """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
+        for session in self._by_worker.values():
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
 
@@ -289,7 +340,8 @@ def _key_of(session: Session) -> tuple[str, str]:
     return credential.kind, credential.value
 
 
-def _both_hosts(first: Boot, second: Boot) -> str:
+def both_hosts(first: Boot, second: Boot) -> str:
+    """Say which two starts of one Worker there are, for operators."""
     return f"Connected: {_describe(first)}. Refused: {_describe(second)}."
 
 

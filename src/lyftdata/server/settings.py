@@ -154,14 +154,21 @@ def parse_admin_password(text: str) -> Secret:
     return Secret(text)
 
 
+_POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
+
+
 def parse_database_url(text: str) -> str:
     """Read where the state is kept."""
-    if not text.startswith("sqlite:///"):
+    if not text.startswith(("sqlite:///", *_POSTGRESQL)):
         raise InvalidInputError(
-            "database_url",
-            "must be sqlite:////absolute/path; other databases are not supported by this version",
+            "database_url", "must be sqlite:////absolute/path or postgresql://user:password@host/database"
         )
     return text
+
+
+def is_shared_database(url: str | None) -> bool:
+    """Return whether several Servers may have their state there."""
+    return url is not None and url.startswith(_POSTGRESQL)
 
 
 def _name_policy(text: str) -> NamePolicy:
@@ -231,7 +238,8 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="an SQLite file in the data directory",
         secret=True,
-        doc="Where the state is kept.",
+        doc="Where the state is kept: `postgresql://user:password@host/database` for several Servers on one state "
+        "(with LYFTDATA_SECRET_KEY and LYFTDATA_PUBLIC_URL, the same at each), else `sqlite:////absolute/path`.",
     ),
     Setting(
         name="LYFTDATA_PUBLIC_URL",
@@ -359,6 +367,18 @@ def _contradictions(settings: ServerSettings) -> list[str]:
             f"LYFTDATA_BIND_ADDRESS: {settings.bind_address} can be reached from other machines, and there is no TLS. "
             "Set LYFTDATA_TLS_CERT and LYFTDATA_TLS_KEY, or LYFTDATA_DISABLE_TLS=yes if a proxy in front ends TLS."
         )
+    if is_shared_database(settings.database_url):
+        # Each would make one of its own, and take what the others have signed for forged.
+        if settings.secret_key is None:
+            problems.append(
+                "LYFTDATA_SECRET_KEY: every Server on one PostgreSQL database must have the same; set it. "
+                "Make one with: lyftdata enrollment generate-key"
+            )
+        if settings.public_url is None:
+            problems.append(
+                "LYFTDATA_PUBLIC_URL: every Server on one PostgreSQL database must be called the same by Workers; "
+                "set it to the address of the load balancer, or of this Server if it is the only one."
+            )
     if settings.enrollment_key_previous is not None and settings.enrollment_key is None:
         problems.append(
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: set without LYFTDATA_AUTO_ENROLLMENT_KEY; "

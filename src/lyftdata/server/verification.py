@@ -82,6 +82,13 @@ class TokenVerifier:
             raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)
 
+    def again(self, verified: VerifiedWorker) -> VerifiedWorker:
+        """Return a Worker that was verified before as it is now; raises TokenRevokedError."""
+        claims = verified.claims
+        return VerifiedWorker(
+            check_still_good(self._directory, claims.sub, claims.cred, now=self._clock()), claims
+        )
+
     def _check_signature(self, unverified_token: str, digest: bytes) -> TokenClaims:
         claims = verify_worker_token(
             unverified_token,

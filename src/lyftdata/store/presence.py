@@ -30,7 +30,13 @@ def take_place(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) ->
         The session that holds the place and is another start; None if the place is given, or the Worker is gone.
     """
     holder = find(tx.conn, record.worker_id)
-    if holder is not None and holder.boot_id != record.boot_id and _holds(tx.conn, holder, dead_after):
+    is_other = (
+        holder is not None
+        and holder.boot_id != record.boot_id
+        # Who asks knows better than this row how a session at itself stands.
+        and holder.server_id != record.server_id
+    )
+    if holder is not None and is_other and _holds(tx.conn, holder, dead_after):
         return holder
     if tx.conn.execute(select(workers.c.id).where(workers.c.id == record.worker_id)).first() is not None:
         row = to_row(record) | {"state_since": servers.now()}
@@ -119,7 +125,7 @@ def _mine(worker_ids: Collection[str], server_id: str) -> ColumnElement[bool]:
     return presence.c.worker_id.in_(worker_ids) & (presence.c.server_id == server_id)
 
 
-def _tell(tx: WriteTx, affected: Result[tuple[str]]) -> None:
+def _tell(tx: WriteTx, affected: Result[str]) -> None:
     """Tell of everybody whose row was touched, as it is now."""
     ids = list(affected.scalars())
     now = find_many(tx.conn, ids)

@@ -1,8 +1,8 @@
 """When Workers were connected: the last few sessions of each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, case, delete, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, select, true, update
 
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.store import dialect
@@ -26,8 +26,24 @@ def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> Non
             _let_oldest_go(tx.conn, ids)
 
 
-def close_open(tx: WriteTx, *, end: str) -> None:
-    """End the sessions that a Server left open which could not see their end: when their Workers were last seen."""
+def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = None) -> None:
+    """
+    End the sessions that a Server left open which could not see their end: when their Workers were last seen.
+
+    Args:
+        tx: The transaction.
+        end: Why they have ended.
+        worker_ids: The Workers that were connected there; all, if there was no other Server.
+    """
+    if worker_ids is None:
+        _close(tx, true(), end)
+        return
+    wanted = sorted(worker_ids)
+    for start in range(0, len(wanted), _BATCH):
+        _close(tx, worker_sessions.c.worker_id.in_(wanted[start : start + _BATCH]), end)
+
+
+def _close(tx: WriteTx, which: ColumnElement[bool], end: str) -> None:
     seen = (
         select(worker_traces.c.last_seen_at)
         .where(worker_traces.c.worker_id == worker_sessions.c.worker_id)
@@ -36,7 +52,9 @@ def close_open(tx: WriteTx, *, end: str) -> None:
     is_later = seen > worker_sessions.c.started_at
     ended_at = case((is_later, seen), else_=worker_sessions.c.started_at)
     tx.conn.execute(
-        update(worker_sessions).where(worker_sessions.c.ended_at.is_(None)).values(ended_at=ended_at, end=end)
+        update(worker_sessions)
+        .where(worker_sessions.c.ended_at.is_(None), which)
+        .values(ended_at=ended_at, end=end)
     )
 
 

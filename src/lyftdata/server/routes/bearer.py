@@ -6,6 +6,7 @@ from starlette.responses import Response
 from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.core.refusals import MissingCredentialsError, WrongTokenError
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, json_response
@@ -25,11 +26,11 @@ def nonce_response(services: Services) -> Response:
     return json_response(body, status=401, headers={**NO_STORE, **headers})
 
 
-def verified_worker(
+async def verified_worker(
     request: Request, services: Services, *, method: str | None = None, url: str | None = None
 ) -> VerifiedWorker:
     """
-    Return the Worker whose token a request carries.
+    Return the Worker whose token a request carries, as it is when this returns.
 
     Args:
         request: Carries the token in its Authorization header.
@@ -56,9 +57,13 @@ def verified_worker(
             access_token=token,
         )
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
-        services.dpop.spend(proof)
+        ticket = services.dpop.spend(proof)
     except DpopNonceError:
         raise
     except OAuthError as error:
         raise WrongTokenError(f"Its proof of possession: {error.message}") from error
+    if ticket is not None:
+        await spend_everywhere(services.store, ticket, claimed_worker=verified.worker.id)
+        # Much may have happened meanwhile, and whoever is disabled by now must not be let in for having been awaited.
+        verified = services.verifier.verify(token, bound_to=proof.thumbprint)
     return verified

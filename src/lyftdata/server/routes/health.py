@@ -13,9 +13,11 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether the Server can do its work: the store answers."""
+    """Say whether the Server can do its work: the store answers, and what other Servers have changed is known."""
     services: Services = request.app.state.services
     try:
+        if not services.store.hears():
+            await services.store.catch_up()
         await services.store.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
     except LyftdataError:
         return PlainTextResponse("the store does not answer\n", status_code=503)

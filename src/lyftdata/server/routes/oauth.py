@@ -10,6 +10,7 @@ from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.refusal_log import Answer
+from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
 from lyftdata.server.wire import (
     NO_STORE,
@@ -41,7 +42,10 @@ async def token(request: Request) -> Response:
         grant = services.admission.grant(
             admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
         )
-        bound_to = _check_dpop(request, services)
+        bound_to, ticket = _check_dpop(request, services)
+        if services.store.is_shared:
+            await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
+            await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
     except DpopNonceError as error:
         return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
@@ -79,17 +83,20 @@ def _check_grant_type(form: Mapping[str, str]) -> None:
         raise OAuthError("unsupported_grant_type", "grant_type must be client_credentials.")
 
 
-def _check_dpop(request: Request, services: Services) -> str | None:
-    """Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none."""
+def _check_dpop(request: Request, services: Services) -> tuple[str | None, Ticket | None]:
+    """
+    Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none.
+
+    And what is to be used up at other Servers.
+    """
     proofs = request.headers.getlist("dpop")
     if not proofs:
-        return None
+        return None, None
     if len(proofs) > 1:
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0], method="POST", url=url, needs_nonce=True)
-    services.dpop.spend(proof)
-    return proof.thumbprint
+    return proof.thumbprint, services.dpop.spend(proof)
 
 
 def _note(services: Services, admitted: Admitted) -> None:

@@ -59,7 +59,7 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
     try:
         # The body first: nothing may be awaited between the question who it is and what is then done.
         metadata = await read_json(request) if request.method == "PUT" else {}
-        worker = _manager(services, request, worker_id)
+        worker = await _manager(services, request, worker_id)
         match request.method:
             case "PUT":
                 worker, token = await services.registrations.rotate_key(worker, metadata, address=address)
@@ -82,12 +82,12 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
         )
 
 
-def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
+async def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
     """Return the entry if whoever asks is that Worker: by its registration access token, or by a worker token."""
     token = _registration_token(request)
     if token is not None:
         return services.registrations.check_token(worker_id, token)
-    return services.registrations.check_is(verified_worker(request, services).worker, worker_id)
+    return services.registrations.check_is((await verified_worker(request, services)).worker, worker_id)
 
 
 def _registration_token(request: Request) -> Secret | None:

@@ -50,13 +50,19 @@ async def session(request: Request) -> Response:
         # The body first: between the question who it is and the place in the sessions nothing may be awaited,
         # or a Worker disabled in that moment would be connected all the same.
         body = await read_body(request)
-        verified = verified_worker(request, services)
+        verified = await verified_worker(request, services)
         poll = _decode(body)
         if poll.sign_off:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
         boot = _boot(poll, address=address)
-        current, is_new = services.sessions.attach(verified.worker, boot, verified.claims.cred)
+        async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as since:
+            if services.store.is_shared:
+                # Other Servers were asked meanwhile, and much may have happened to the Worker.
+                verified = services.verifier.again(verified)
+            current, is_new = services.sessions.attach(
+                verified.worker, boot, verified.claims.cred, since=since
+            )
     except DpopNonceError:
         return nonce_response(services)
     except OAuthError as error:

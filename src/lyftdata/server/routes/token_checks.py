@@ -10,6 +10,7 @@ from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import is_granted
 from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
+from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
@@ -34,6 +35,8 @@ async def introspect(request: Request) -> Response:
     try:
         form = await _authenticated_form(request)
         caller = admit_caller(services.admission, read_credential(basic_credentials(request), form))
+        if isinstance(caller, Admitted):
+            await spend_everywhere(services.store, caller.ticket, claimed_worker=caller.worker.id)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -90,6 +93,7 @@ async def revoke(request: Request) -> Response:
     try:
         form = await _authenticated_form(request)
         admitted = admit_worker(services.admission, read_credential(basic_credentials(request), form))
+        await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:

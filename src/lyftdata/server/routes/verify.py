@@ -19,7 +19,7 @@ async def verify(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         method, url = _original(request, services)
-        verified = verified_worker(request, services, method=method, url=url)
+        verified = await verified_worker(request, services, method=method, url=url)
     except DpopNonceError:
         return nonce_response(services)
     except RefusedError as refused:

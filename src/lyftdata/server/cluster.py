@@ -1,0 +1,263 @@
+"""
+Several Servers on one state: each says that it lives and which Workers are connected to it, and hears that of the others.
+
+    servers    one row a Server, with a heartbeat by the database's clock
+    presence   one row a connected Worker: where, by which start of its program
+
+A Worker takes its *place* in the database before its first poll at a Server is held, so that of two starts of one Worker
+at two Servers one is refused, as at a single Server. A load balancer may send each poll elsewhere: the session then moves,
+and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but nobody takes its name.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+import lyftdata
+from lyftdata.core.names import clean_text
+from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord, SessionEnd
+from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.log import get_logger
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions import Boot, Session, Sessions, both_hosts
+from lyftdata.store import (
+    Store,
+    StoreError,
+    WriteTx,
+    outbox,
+    presence,
+    servers,
+    spent_assertions,
+    worker_sessions,
+)
+
+_log = get_logger(__name__)
+
+DEAD_AFTER = timedelta(seconds=5)
+# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
+AWAITED_FOR = timedelta(minutes=2)
+_CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
+# A start that comes to a Server just when another Server sees the one before break off is no clone.
+_ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
+_ASK_FOR_PLACE_TIMES = 6
+
+
+class Cluster:
+    """This Server among the others on its database; does nothing where there can be none."""
+
+    def __init__(self, *, store: Store, sessions: Sessions, host: str, address: str, clock: Clock) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._clock = clock
+        self._me = ServerRecord(
+            id=store.server_id,
+            host=clean_text(host, 64),
+            address=address[:64],
+            version=lyftdata.__version__[:32],
+            started_at=clock(),
+            beat_at=clock(),
+        )
+        self._touched: set[str] = set()
+        self._renewed: set[str] = set()
+        self._taking: Counter[str] = Counter()
+        self._flushing = asyncio.Lock()
+        self._is_deaf = False
+
+    async def join(self) -> None:
+        """Say that this Server lives, give up those that no longer do, and learn who is connected where."""
+        if not self._store.is_shared:
+            return
+
+        def op(tx: WriteTx) -> None:
+            servers.put(tx, self._me)
+            _give_up_silent(tx)
+
+        await self._store.write(op)
+        for record in await self._store.read(lambda conn: list(presence.everybody(conn))):
+            self.heard(record.worker_id, record)
+
+    async def beat(self) -> None:
+        """Say that this Server lives, and give up those that no longer do; once a second."""
+        if not self._store.is_shared:
+            return
+
+        def op(tx: WriteTx) -> None:
+            if not servers.beat(tx, self._me.id):
+                # We were silent for too long, and given up: our Workers have gone to others, or come back to us.
+                servers.put(tx, self._me)
+            _give_up_silent(tx)
+
+        await self._store.write(op)
+
+    async def keep_up(self) -> None:
+        """
+        Let held polls go while it is not known what other Servers have changed; a few times a second.
+
+        A Worker that was revoked at another Server would stay connected here. Its next poll is answered by a Server that
+        knows, or by none.
+        """
+        if self._store.hears():
+            self._is_deaf = False
+            return
+        try:
+            await self._store.catch_up()
+        except StoreError as error:
+            if not self._is_deaf:
+                _log.error("cut off from the other Servers; Workers are sent elsewhere", problem=str(error))
+            self._is_deaf = True
+            self._sessions.send_elsewhere()
+
+    async def tidy(self) -> None:
+        """Drop what every Server has read, and what cannot be used again."""
+        if not self._store.is_shared:
+            return
+
+        def op(tx: WriteTx) -> None:
+            outbox.prune(tx, older_than=_CHANGES_ARE_KEPT_FOR)
+            spent_assertions.prune(tx, self._clock())
+
+        await self._store.write(op)
+
+    async def leave(self) -> None:
+        """Say that this Server stops; its Workers are awaited at the others."""
+        if not self._store.is_shared:
+            return
+
+        def op(tx: WriteTx) -> None:
+            presence.await_those_of(tx, self._me.id)
+            servers.remove(tx, self._me.id)
+
+        await self._store.write(op)
+
+    async def all_servers(self) -> list[ServerRecord]:
+        """Return every Server of the deployment; this one alone where there can be no other."""
+        if not self._store.is_shared:
+            return [msgspec.structs.replace(self._me, beat_at=self._clock())]
+        return await self._store.read(servers.all_servers)
+
+    @contextlib.asynccontextmanager
+    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[datetime | None]:
+        """
+        Take a Worker's place in the deployment, if the poll of this boot does not have it at this Server already.
+
+        Gives since when the boot is connected if it comes from another Server, else None. The session is to be attached
+        inside; if it is not, the place is given up.
+
+        Raises:
+            DuplicateInstanceError: Another start of the Worker is connected to another Server.
+        """
+        here = self._sessions.find_here(worker_id)
+        if not self._store.is_shared:
+            yield None
+            return
+        if here is not None and not here.broken:
+            if here.credential != credential:
+                self._renewed.add(worker_id)
+            yield None
+            return
+        self._taking[worker_id] += 1
+        try:
+            yield await self._take(worker_id, boot, credential)
+        finally:
+            self._taking -= Counter((worker_id,))
+            if self._sessions.find_here(worker_id) is None:
+                self._touched.add(worker_id)
+
+    async def _take(self, worker_id: str, boot: Boot, credential: str) -> datetime | None:
+        before = self._sessions.find(worker_id)
+        moves = before is not None and before.boot.boot_id == boot.boot_id
+        since = before.since if before is not None and moves else self._clock()
+        record = PresenceRecord(
+            worker_id=worker_id,
+            server_id=self._me.id,
+            boot_id=boot.boot_id,
+            credential=credential,
+            since=since,
+            address=boot.address,
+            host=boot.host,
+            reported_labels=boot.reported_labels,
+        )
+        holder = None
+        for attempt in range(_ASK_FOR_PLACE_TIMES):
+            if attempt:
+                await asyncio.sleep(_ASK_FOR_PLACE_AGAIN_AFTER_S)
+            holder = await self._store.write(
+                lambda tx: presence.take_place(tx, record, dead_after=DEAD_AFTER)
+            )
+            if holder is None:
+                return since if moves else None
+        assert holder is not None  # noqa: S101 - the loop runs at least once
+        raise DuplicateInstanceError(both_hosts(_boot_of(holder), boot), claimed_worker=worker_id)
+
+    def touched(self, session: Session) -> None:
+        """Note that a session at this Server has broken off or ended."""
+        if self._store.is_shared:
+            self._touched.add(session.worker_id)
+
+    async def flush(self) -> None:
+        """Tell the others what has become of the sessions here; a few times a second."""
+        async with self._flushing:
+            touched, self._touched = self._touched, set()
+            renewed, self._renewed = self._renewed, set()
+            if not touched and not renewed:
+                return
+            try:
+                await self._store.write(self._tell_of(touched, renewed))
+            except BaseException:
+                self._touched |= touched
+                self._renewed |= renewed
+                raise
+
+    def _tell_of(self, touched: set[str], renewed: set[str]) -> Callable[[WriteTx], None]:
+        here = {w: s for w in touched | renewed if (s := self._sessions.find_here(w)) is not None}
+        gone = [w for w in touched if w not in here and not self._taking[w]]
+        broken = [w for w in touched if w in here and here[w].broken]
+        others = [(w, here[w].credential, here[w].boot.address) for w in renewed if w in here]
+
+        def op(tx: WriteTx) -> None:
+            presence.remove(tx, gone, server_id=self._me.id)
+            presence.set_state(tx, broken, PresenceState.BROKEN, server_id=self._me.id)
+            for worker_id, credential, address in others:
+                presence.update_credential(
+                    tx, worker_id, credential=credential, address=address, server_id=self._me.id
+                )
+
+        return op
+
+    def heard(self, worker_id: str, record: PresenceRecord | None) -> None:
+        """Take over where a Worker is connected by now."""
+        if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:
+            self._sessions.set_elsewhere(worker_id, None)
+            return
+        here = self._sessions.find_here(worker_id)
+        if here is not None:
+            # It is at another Server by now. Of the same start nothing has ended: its poll just goes there.
+            self._sessions.let_go(worker_id, is_over=here.boot.boot_id != record.boot_id)
+        session = Session(worker_id, _boot_of(record), record.credential, record.since)
+        session.broken = record.state is PresenceState.BROKEN
+        self._sessions.set_elsewhere(worker_id, session)
+
+
+def _give_up_silent(tx: WriteTx) -> None:
+    """Forget Servers that are gone, whether they said so or not; who was connected there is awaited."""
+    for server_id in servers.silent(tx.conn, silent_for=DEAD_AFTER):
+        servers.remove(tx, server_id)
+        _log.warning("a Server was given up", server=server_id)
+    known = servers.living(tx.conn, silent_for=DEAD_AFTER)
+    for server_id in presence.servers_named(tx.conn) - known:
+        lost = presence.await_those_of(tx, server_id)
+        worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED, worker_ids=lost)
+    presence.give_up_awaited(tx, after=AWAITED_FOR)
+
+
+def _boot_of(record: PresenceRecord) -> Boot:
+    return Boot(
+        boot_id=record.boot_id,
+        host=record.host,
+        reported_labels=record.reported_labels,
+        address=record.address,
+    )

@@ -1,0 +1,71 @@
+"""
+One limit on failures for all Servers of a deployment: what one has counted is told to the others a few times a second.
+
+An attacker who spreads over N Servers has each one's burst once, within that fraction of a second, and from then on what
+one Server would give him.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.server.clock import Clock
+from lyftdata.server.lockout import Lockout
+from lyftdata.store import Store
+from lyftdata.store.changes import Told
+
+_FAILURES = "failures"
+_SIGN_INS = "sign_ins"
+# A flood from everywhere must not become one among the Servers: what is told at once is bounded, the worst first.
+_MOST_AT_ONCE = 200
+
+
+class SharedLimits:
+    """
+    Tells what the limiters have counted, and lets them count what others tell.
+
+    Args:
+        store: By which the Servers hear of each other.
+        limiters: By a name that is the same at every Server.
+        clock: Aware UTC time.
+    """
+
+    def __init__(self, *, store: Store, limiters: Mapping[str, FailureLimiter], clock: Clock) -> None:
+        self._store = store
+        self._limiters = limiters
+        self._clock = clock
+        self._sign_ins: list[dict[str, str | bool]] = []
+        self.lockout: Lockout | None = None
+        if store.is_shared:
+            for limiter in limiters.values():
+                limiter.share()
+
+    def sign_in(self, event: dict[str, str | bool]) -> None:
+        """Take what is to be told of an attempt to sign in."""
+        if self._store.is_shared and len(self._sign_ins) < _MOST_AT_ONCE:
+            self._sign_ins.append(event)
+
+    async def flush(self) -> None:
+        """Tell the others; a few times a second. What cannot be told is let go: each Server has its own count."""
+        counted = {name: limiter.take_untold(_MOST_AT_ONCE) for name, limiter in self._limiters.items()}
+        failures = {name: networks for name, networks in counted.items() if networks}
+        sign_ins, self._sign_ins = self._sign_ins, []
+        told = [Told(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
+        told += [Told(_SIGN_INS, {"by": self._store.server_id, "sign_ins": sign_ins})] if sign_ins else []
+        if told:
+            await self._store.write(lambda tx: tx.changes.extend(told))
+
+    def heard(self, topic: str, body: Mapping[str, Any]) -> None:
+        """Count what another Server has told."""
+        if body.get("by") == self._store.server_id:
+            return
+        now = self._clock()
+        if topic == _FAILURES:
+            for name, networks in body["failures"].items():
+                # A newer version may have limits that are not ours.
+                if (limiter := self._limiters.get(name)) is not None:
+                    for network, count in networks.items():
+                        limiter.charge(network, count, now.timestamp())
+        elif topic == _SIGN_INS and self.lockout is not None:
+            for event in body["sign_ins"]:
+                self.lockout.heard(event, now=now)

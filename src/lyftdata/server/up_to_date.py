@@ -1,0 +1,37 @@
+"""
+Nothing is decided on what may have changed unheard.
+
+Where there are several Servers, each request waits until this one has heard of the others lately; while all is well that
+costs one comparison. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
+"""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lyftdata.log import get_logger
+from lyftdata.server.wire import temporarily_unavailable
+from lyftdata.store import Store, StoreError
+
+_log = get_logger(__name__)
+
+# What says how this process is, and nothing about anybody.
+_ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class UpToDate:
+    """ASGI middleware: lets a request through once what is in memory may be trusted."""
+
+    def __init__(self, app: ASGIApp, store: Store) -> None:
+        self._app = app
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if not self._store.hears() and scope.get("path") not in _ALWAYS_ANSWERED:
+            try:
+                await self._store.catch_up()
+            except StoreError as error:
+                _log.error("what other Servers have changed is not known", problem=str(error))
+                answer = temporarily_unavailable("The Server cannot read its state.", retry_after_s=2)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
