@@ -1,9 +1,11 @@
 """What every test shares: in CI a skipped test is an error, since a skip there hides a promise nobody checked."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from tests.postgres import Cluster
 
 # A machine that is busy elsewhere is no failure: no test here promises a duration.
 settings.register_profile("ours", deadline=None)
@@ -15,3 +17,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if os.environ.get("LYFTDATA_TEST_NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where no test may be: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Return a running PostgreSQL."""
+    running = Cluster()
+    yield running
+    running.close()

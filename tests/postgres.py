@@ -1,10 +1,13 @@
 """A PostgreSQL cluster of the tests' own, started from Debian's package as a user without privileges; ended with the tests."""
 
+import contextlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import psycopg
@@ -122,3 +125,57 @@ def _unprivileged_user() -> str | None:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in _UNPRIVILEGED if name in known)
+
+
+class Cable:
+    """The line between one Server and the database, which can be cut: what is sent then is lost, and nobody is told."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._is_whole = threading.Event()
+        self._is_whole.set()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, database_url: str) -> str:
+        """Return the URL of a database by this line."""
+        return database_url.replace(f":{self._cluster.port}/", f":{self._listening.getsockname()[1]}/")
+
+    def cut(self) -> None:
+        """Let nothing through any more."""
+        self._is_whole.clear()
+
+    def mend(self) -> None:
+        """Let new connections through; those that were cut are lost."""
+        for end in self._open:
+            end.close()
+        self._open.clear()
+        self._is_whole.set()
+
+    def close(self) -> None:
+        """End every connection."""
+        self._listening.close()
+        self._is_whole.set()
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                far = socket.create_connection(("127.0.0.1", self._cluster.port))
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self._is_whole.is_set():
+                    return
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            if self._is_whole.is_set():
+                sink.close()

@@ -1,25 +1,16 @@
 """A store on each database that the project claims to work with."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, Row, create_engine, text
-from tests.postgres import Cluster
 
 from lyftdata.store import Store
 from lyftdata.store.changes import Change
 
 AUDIT_KEY = b"a" * 32
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Return a running PostgreSQL."""
-    running = Cluster()
-    yield running
-    running.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -46,6 +46,13 @@ _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
 _ASK_FOR_PLACE_TIMES = 6
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A Worker's place: since when its boot is connected (None: as of now), and whether it comes from another Server."""
+
+    since: datetime | None = None
+    moves: bool = False
+
+
 class Cluster:
     """This Server among the others on its database; does nothing where there can be none."""
 
@@ -140,24 +147,23 @@ class Cluster:
         return await self._store.read(servers.all_servers)
 
     @contextlib.asynccontextmanager
-    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[datetime | None]:
+    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[Place]:
         """
         Take a Worker's place in the deployment, if the poll of this boot does not have it at this Server already.
 
-        Gives since when the boot is connected if it comes from another Server, else None. The session is to be attached
-        inside; if it is not, the place is given up.
+        The session is to be attached inside; if it is not, the place is given up.
 
         Raises:
             DuplicateInstanceError: Another start of the Worker is connected to another Server.
         """
         here = self._sessions.find_here(worker_id)
         if not self._store.is_shared:
-            yield None
+            yield Place()
             return
         if here is not None and not here.broken:
             if here.credential != credential:
                 self._renewed.add(worker_id)
-            yield None
+            yield Place()
             return
         self._taking[worker_id] += 1
         try:
@@ -167,7 +173,7 @@ class Cluster:
             if self._sessions.find_here(worker_id) is None:
                 self._touched.add(worker_id)
 
-    async def _take(self, worker_id: str, boot: Boot, credential: str) -> datetime | None:
+    async def _take(self, worker_id: str, boot: Boot, credential: str) -> Place:
         before = self._sessions.find(worker_id)
         moves = before is not None and before.boot.boot_id == boot.boot_id
         since = before.since if before is not None and moves else self._clock()
@@ -189,7 +195,7 @@ class Cluster:
                 lambda tx: presence.take_place(tx, record, dead_after=DEAD_AFTER)
             )
             if holder is None:
-                return since if moves else None
+                return Place(since, moves)
         assert holder is not None  # noqa: S101 - the loop runs at least once
         raise DuplicateInstanceError(both_hosts(_boot_of(holder), boot), claimed_worker=worker_id)
 

@@ -183,7 +183,7 @@ class Sessions:
             worker: Whose poll it is.
             boot: Which start of its program.
             credential: By what it has proved who it is.
-            since: Since when this boot is connected, if it comes from another Server.
+            since: Since when this boot is connected; as of now unless given.
 
         Returns:
             The session, and whether it is new: a new one is answered at once, so that the Worker knows.
@@ -209,7 +209,7 @@ class Sessions:
         self.on_begin(fresh)
         if not was_online:
             self.on_change(worker.id)
-        return fresh, since is None
+        return fresh, True
 
     async def wait(
         self, session: Session, *, hold_s: float, peer_closed: Callable[[], "asyncio.Task[None]"]

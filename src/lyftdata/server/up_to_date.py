@@ -3,15 +3,24 @@ Nothing is decided on what may have changed unheard.
 
 Where there are several Servers, each request waits until this one has heard of the others lately; while all is well that
 costs one comparison. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
+
+And nobody is turned away as a stranger for having come to this Server sooner than the word of it: a Worker enrolls at one
+Server and asks another for its first token a millisecond later.
 """
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import Store, StoreError
 
 _log = get_logger(__name__)
+
+T = TypeVar("T")
 
 # What says how this process is, and nothing about anybody.
 _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -35,3 +44,22 @@ class UpToDate:
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+async def decide(store: Store, decision: Callable[[], T]) -> T:
+    """
+    Return what is decided about a caller; before a stranger is refused, what other Servers have just changed is asked for.
+
+    The same is done for whoever has proved nothing, known or not: the time of the answer tells nothing.
+
+    Raises:
+        RefusedError: As `decision` raises it.
+        StoreError: What other Servers have changed cannot be known.
+    """
+    try:
+        return decision()
+    except RefusedError as refused:
+        if not store.is_shared or refused.proved:
+            raise
+    await store.catch_up(anew=True)
+    return decision()

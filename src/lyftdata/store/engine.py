@@ -141,10 +141,15 @@ class Store:
         """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
         return self._hearing is None or self._hearing.hears()
 
-    async def catch_up(self) -> None:
-        """Make sure that what others have changed is in memory; raises StoreError if that cannot be known."""
+    async def catch_up(self, *, anew: bool = False) -> None:
+        """
+        Make sure that what others have changed is in memory: lately, or, if asked `anew`, up to this very call.
+
+        Raises:
+            StoreError: That cannot be known.
+        """
         if self._hearing is not None:
-            await self._hearing.catch_up()
+            await self._hearing.catch_up(anew=anew)
 
     @property
     def audit_is_sound(self) -> bool:

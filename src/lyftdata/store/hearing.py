@@ -59,6 +59,7 @@ class Hearing:
         self._heard_at_s = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asking: asyncio.Future[None] | None = None
+        self._asking_next: asyncio.Future[None] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._listen_forever, name="store-hearing", daemon=True)
 
@@ -81,23 +82,44 @@ class Hearing:
         """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
         return time.monotonic() - self._heard_at_s < _TRUSTED_FOR_S
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, *, anew: bool = False) -> None:
         """
         Ask for changes now; whoever asks meanwhile shares the answer.
+
+        Args:
+            anew: Whether the question must begin after this call: what was changed before it is then in memory.
 
         Raises:
             StoreError: The database did not answer.
         """
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.ensure_future(asyncio.to_thread(self._ask_once))
-            self._asking.add_done_callback(_look_at)
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
-                await asyncio.shield(self._asking)
+                await asyncio.shield(self._next_question() if anew else self._question())
         except TimeoutError:
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
             raise StoreError(f"The database failed: {error.orig}.") from error
+
+    def _question(self) -> "asyncio.Future[None]":
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(asyncio.to_thread(self._ask_once))
+            self._asking.add_done_callback(_look_at)
+        return self._asking
+
+    def _next_question(self) -> "asyncio.Future[None]":
+        """Return the question that is asked after the one under way, one for all who want it."""
+        if self._asking is None or self._asking.done():
+            return self._question()
+        if self._asking_next is None or self._asking_next.done():
+            self._asking_next = asyncio.ensure_future(self._ask_after(self._asking))
+            self._asking_next.add_done_callback(_look_at)
+        return self._asking_next
+
+    async def _ask_after(self, other: "asyncio.Future[None]") -> None:
+        await asyncio.wait([other])
+        # From here on whoever asks anew must wait for the one after this.
+        self._asking_next = None
+        await asyncio.shield(self._question())
 
     def write_down(self, conn: Connection, changes: Sequence[Change]) -> tuple[list[Change], int, float]:
         """

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import assert_never
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select
 
-from lyftdata.store import api_keys, dialect, presence, resources, revoked_tokens, workers
+from lyftdata.store import api_keys, dialect, presence, resources, revoked_tokens, servers, workers
 from lyftdata.store.changes import (
     ApiKeyChanged,
     Change,
@@ -63,10 +63,7 @@ def prune(tx: WriteTx, *, older_than: timedelta) -> None:
     """Drop what every Server has long read."""
     # The last row stays, so that numbers are never seen to fall.
     last = select(func.max(table.c.seq)).scalar_subquery()
-    age = text("clock_timestamp() - make_interval(secs => :seconds)").bindparams(
-        seconds=older_than.total_seconds()
-    )
-    tx.conn.execute(delete(table).where(table.c.at < age, table.c.seq < last))
+    tx.conn.execute(delete(table).where(table.c.at < servers.ago(older_than), table.c.seq < last))
 
 
 _TOLD = "told"

@@ -122,7 +122,7 @@ def wait_until_told(conn: Connection, *, at_most_s: float) -> None:
     """
     import psycopg
 
-    driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
+    driver = cast("psycopg.Connection[Any]", conn.connection.dbapi_connection)
     try:
         for _ in driver.notifies(timeout=at_most_s, stop_after=1):
             pass

@@ -90,7 +90,7 @@ def await_those_of(tx: WriteTx, server_id: str) -> list[str]:
 def give_up_awaited(tx: WriteTx, *, after: timedelta) -> None:
     """Await those no longer who did not come for so long."""
     overdue = (presence.c.state == PresenceState.AWAITED.value) & (
-        presence.c.state_since <= servers.now() - after
+        presence.c.state_since <= servers.ago(after)
     )
     _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
 

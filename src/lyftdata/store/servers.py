@@ -3,7 +3,18 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, DateTime, delete, func, select, type_coerce, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Interval,
+    delete,
+    func,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 
 from lyftdata.core.records import ServerRecord
 from lyftdata.store import dialect
@@ -38,15 +49,24 @@ def all_servers(conn: Connection) -> list[ServerRecord]:
 
 def living(conn: Connection, *, silent_for: timedelta) -> set[str]:
     """Return the IDs of the Servers that were heard of lately."""
-    return set(conn.execute(select(servers.c.id).where(servers.c.beat_at > now() - silent_for)).scalars())
+    return set(conn.execute(select(servers.c.id).where(servers.c.beat_at > ago(silent_for))).scalars())
 
 
 def silent(conn: Connection, *, silent_for: timedelta) -> list[str]:
     """Return the IDs of the Servers that were not heard of for so long."""
-    query = select(servers.c.id).where(servers.c.beat_at <= now() - silent_for)
+    query = select(servers.c.id).where(servers.c.beat_at <= ago(silent_for))
     return list(conn.execute(query.order_by(servers.c.id)).scalars())
 
 
 def now() -> ColumnElement[Any]:
     """Return the database's clock, which is one for all Servers."""
-    return type_coerce(func.clock_timestamp(type_=DateTime(timezone=True)), UtcDateTime)
+    return type_coerce(_clock(), UtcDateTime)
+
+
+def ago(time: timedelta) -> ColumnElement[Any]:
+    """Return the moment so long ago, by the database's clock."""
+    return type_coerce(_clock() - literal(time, Interval), UtcDateTime)
+
+
+def _clock() -> ColumnElement[Any]:
+    return func.clock_timestamp(type_=DateTime(timezone=True))

@@ -8,6 +8,7 @@ from lyftdata.core.refusals import MissingCredentialsError, WrongTokenError
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
+from lyftdata.server.up_to_date import decide
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, json_response
 
@@ -44,7 +45,8 @@ async def verified_worker(
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "dpop":
-        return services.verifier.verify(bearer_token(request))
+        bearer = bearer_token(request)
+        return await decide(services.store, lambda: services.verifier.verify(bearer))
     proofs = request.headers.getlist("dpop")
     token = token.strip()
     if not token or len(proofs) != 1 or len(request.headers.getlist("authorization")) != 1:
@@ -56,7 +58,8 @@ async def verified_worker(
             url=url or f"{services.issuer}{request.url.path}",
             access_token=token,
         )
-        verified = services.verifier.verify(token, bound_to=proof.thumbprint)
+        thumbprint = proof.thumbprint
+        verified = await decide(services.store, lambda: services.verifier.verify(token, bound_to=thumbprint))
         ticket = services.dpop.spend(proof)
     except DpopNonceError:
         raise

@@ -12,6 +12,7 @@ from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.refusal_log import Answer
 from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
+from lyftdata.server.up_to_date import decide
 from lyftdata.server.wire import (
     NO_STORE,
     OAuthError,
@@ -38,7 +39,7 @@ async def token(request: Request) -> Response:
         form = await read_form(request)
         _check_grant_type(form)
         presented = read_credential(basic, form)
-        admitted = admit_worker(services.admission, presented)
+        admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         grant = services.admission.grant(
             admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
         )

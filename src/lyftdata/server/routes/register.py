@@ -13,6 +13,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
+from lyftdata.server.up_to_date import decide
 from lyftdata.server.wire import (
     OAuthError,
     bearer_token,
@@ -86,7 +87,7 @@ async def _manager(services: Services, request: Request, worker_id: str) -> Work
     """Return the entry if whoever asks is that Worker: by its registration access token, or by a worker token."""
     token = _registration_token(request)
     if token is not None:
-        return services.registrations.check_token(worker_id, token)
+        return await decide(services.store, lambda: services.registrations.check_token(worker_id, token))
     return services.registrations.check_is((await verified_worker(request, services)).worker, worker_id)
 
 

@@ -56,12 +56,12 @@ async def session(request: Request) -> Response:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
         boot = _boot(poll, address=address)
-        async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as since:
+        async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
             if services.store.is_shared:
                 # Other Servers were asked meanwhile, and much may have happened to the Worker.
                 verified = services.verifier.again(verified)
             current, is_new = services.sessions.attach(
-                verified.worker, boot, verified.claims.cred, since=since
+                verified.worker, boot, verified.claims.cred, since=place.since
             )
     except DpopNonceError:
         return nonce_response(services)
@@ -79,7 +79,7 @@ async def session(request: Request) -> Response:
             proved_status=409 if isinstance(refused, DuplicateInstanceError) else 403,
         )
     _note(services, current)
-    if is_new:
+    if is_new and not place.moves:
         return _established(services, [])
     return await _hold(request, services, current, verified)
 

@@ -13,6 +13,7 @@ from lyftdata.server.client_auth import admit_caller, admit_worker, read_credent
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.services import Services
+from lyftdata.server.up_to_date import decide
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import (
     OAuthError,
@@ -34,14 +35,15 @@ async def introspect(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        caller = admit_caller(services.admission, read_credential(basic_credentials(request), form))
+        presented = read_credential(basic_credentials(request), form)
+        caller = await decide(services.store, lambda: admit_caller(services.admission, presented))
         if isinstance(caller, Admitted):
             await spend_everywhere(services.store, caller.ticket, claimed_worker=caller.worker.id)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
         return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
-    verified = _verified(services, form["token"])
+    verified = await _verified(services, form["token"])
     if verified is None or not _may_know(services, caller, verified):
         return json_response({"active": False})
     return json_response(_described(services, verified))
@@ -92,13 +94,14 @@ async def revoke(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        admitted = admit_worker(services.admission, read_credential(basic_credentials(request), form))
+        presented = read_credential(basic_credentials(request), form)
+        admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
         return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
-    verified = _verified(services, form["token"])
+    verified = await _verified(services, form["token"])
     if verified is not None and verified.worker.id == admitted.worker.id:
         wait_s = await services.registrations.revoke_token(
             verified.worker, verified.claims, address=client_address(request.scope)
@@ -115,9 +118,9 @@ async def _authenticated_form(request: Request) -> Mapping[str, str]:
     return form
 
 
-def _verified(services: Services, unverified_token: str) -> VerifiedWorker | None:
+async def _verified(services: Services, unverified_token: str) -> VerifiedWorker | None:
     try:
-        return services.verifier.verify_for_anybody(unverified_token)
+        return await decide(services.store, lambda: services.verifier.verify_for_anybody(unverified_token))
     except RefusedError:
         # Not a refusal: nobody tried to get in.
         return None

@@ -1,0 +1,76 @@
+"""Several Servers on one PostgreSQL, in this process: real rules, real store, real notifications."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+from tests.deployment import CHEAP, PASSWORD, Deployment
+from tests.postgres import Cable, Cluster
+
+from lyftdata.app import create_app
+from lyftdata.server.clock import utc_now
+from lyftdata.server.passwords import Passwords
+from lyftdata.server.services import open_services
+from lyftdata.server.settings import read_server_settings
+
+SECRET_KEY = "k" * 40
+StartServer = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
+
+
+class RealClock(FakeClock):
+    """The time as it is: the database has a clock of its own, and no test can stop it."""
+
+    def __call__(self) -> datetime:
+        """Return the time now."""
+        return utc_now()
+
+
+@pytest.fixture
+def database_url(cluster: Cluster) -> str:
+    """Return the URL of an empty database."""
+    return cluster.new_database()
+
+
+@pytest.fixture
+def start_server(database_url: str, tmp_path: Path) -> StartServer:
+    """Return a function that starts one more Server on the same database."""
+    count = iter(range(100))
+
+    @contextlib.asynccontextmanager
+    async def start(*, url: str = database_url, **environ: str) -> AsyncIterator[Deployment]:
+        settings = read_server_settings(
+            {
+                "LYFTDATA_STAGING_DIR": str(tmp_path / f"staging-{next(count)}"),
+                "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+                "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+                "LYFTDATA_DATABASE_URL": url,
+                "LYFTDATA_SECRET_KEY": SECRET_KEY,
+            }
+            | environ
+        )
+        async with open_services(settings, clock=RealClock(), passwords=Passwords(CHEAP)) as services:
+            transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
+            async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+                yield Deployment(services, RealClock(), http)
+
+    return start
+
+
+@pytest.fixture
+async def two(start_server: StartServer) -> AsyncIterator[tuple[Deployment, Deployment]]:
+    """Return two Servers on one state."""
+    async with start_server() as first, start_server() as second:
+        yield first, second
+
+
+@pytest.fixture
+def cable(cluster: Cluster) -> Iterator[Cable]:
+    """Return a line to the database that can be cut."""
+    line = Cable(cluster)
+    yield line
+    line.close()

@@ -1,0 +1,507 @@
+"""Several Servers on one state: what one decides, all do."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+from tests.builders import ENROLLMENT_KEY, ISSUER
+from tests.postgres import Cable
+from tests.several.conftest import SECRET_KEY
+
+from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import PresenceState
+from lyftdata.server.settings import read_server_settings
+from lyftdata.store import audit, presence, servers, workers
+from lyftdata.store.signing_keys import all_signing_keys
+
+
+async def until(question, what):
+    """Ask until the answer is true, and return it; fail after a while."""
+    async with asyncio.timeout(10):
+        while not (answer := await question()):
+            await asyncio.sleep(0.01)
+    assert answer, what
+    return answer
+
+
+async def new_worker(server, worker_id="press-01"):
+    """Add a Worker with a key of its own at a Server; return its ID and key."""
+    headers = await server.sign_in()
+    body = {"name": worker_id, "id": worker_id, "issue_key": True}
+    answer = await server.http.post("/api/workers", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return worker_id, answer.json()["api_key"]["key"]
+
+
+async def disable(server, worker_id="press-01"):
+    """Disable a Worker at a Server."""
+    answer = await server.http.patch(
+        f"/api/workers/{worker_id}", json={"enabled": False}, headers=await server.sign_in()
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def revoke_key(server, worker_id="press-01"):
+    """Revoke the API key of a Worker at a Server."""
+    headers = await server.sign_in()
+    [key] = (await server.http.get("/api/api-keys", headers=headers)).json()["items"]
+    answer = await server.http.post(f"/api/api-keys/{key['name']}/revoke", headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def delete(server, worker_id="press-01"):
+    """Delete a Worker at a Server."""
+    answer = await server.http.delete(f"/api/workers/{worker_id}", headers=await server.sign_in())
+    assert answer.status_code == 204, answer.text
+
+
+def code_of(answer):
+    """Return the code of a refusal that its caller may read."""
+    return answer.json().get("code") or answer.json()["error"]
+
+
+async def token_of(server, worker_id, key):
+    """Return a worker token."""
+    answer = await server.token_by_key(worker_id, key)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["access_token"]
+
+
+def poll(server, token, boot_id="boot-0001"):
+    """Start a poll at a Server."""
+    return asyncio.ensure_future(
+        server.http.post(
+            "/api/worker/session",
+            json={"boot_id": boot_id, "host": {"hostname": boot_id}},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+    )
+
+
+async def connected(server, token, boot_id="boot-0001"):
+    """Connect a Worker: the first poll is answered at once; return the one that is held after it."""
+    first = await poll(server, token, boot_id)
+    assert first.status_code == 200, first.text
+    held = poll(server, token, boot_id)
+    await until(lambda: _holds(server), "the poll is held")
+    return held
+
+
+async def _holds(server):
+    return any(session.poll is not None for session in server.services.sessions)
+
+
+async def refused_at(server, worker_id, key):
+    """Return whether a Server refuses a credential by now."""
+    return (await server.token_by_key(worker_id, key)).status_code == 401
+
+
+async def test_a_worker_added_at_one_server_gets_in_at_the_other_at_once(two):
+    """Entry and key are known to every Server as soon as the operator is answered."""
+    first, second = two
+    press = await new_worker(first)
+
+    assert await _is_let_in(second, press)
+    token = await token_of(first, *press)
+    assert (await second.verify(token)).status_code == 204
+
+
+async def test_a_worker_that_enrolls_at_one_server_gets_its_token_at_the_other(two):
+    """Sooner than the word of it can be there: nobody is turned away for having been quick."""
+    first, second = two
+    for n in range(10):
+        worker_id, key = await first.enrolled(f"press-{n}")
+        second.jti_from(1_000 * (n + 1))
+        assert (await second.token_by_assertion(second.assertion(key, worker_id))).status_code == 200
+
+
+async def _is_let_in(server, press):
+    return (await server.token_by_key(*press)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("take_back", "code"),
+    [(disable, "worker_disabled"), (revoke_key, "api_key_revoked"), (delete, "worker_deleted")],
+    ids=["disable", "revoke", "delete"],
+)
+async def test_what_one_server_takes_back_ends_at_the_other(two, take_back, code):
+    """Tokens, and the session that is held there: the Worker reads why, and is refused from then on."""
+    first, second = two
+    press = await new_worker(first)
+    token = await token_of(first, *press)
+    held = await connected(second, token)
+
+    await take_back(first)
+
+    directive = (await asyncio.wait_for(held, 10)).json()["directives"][0]
+    assert (directive["kind"], directive["code"]) == ("stop", code)
+    for server in two:
+        assert (await server.verify(token)).status_code == 401
+        assert (await server.token_by_key(*press)).status_code in {400, 401}
+
+
+async def test_of_two_starts_at_two_servers_the_second_is_refused(two):
+    """A clone is found wherever it connects, and both hosts are shown."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    held = await connected(first, token, "boot-first")
+
+    answer = await poll(second, token, "boot-clone")
+
+    assert (answer.status_code, code_of(answer)) == (409, "duplicate_instance")
+    detail = second.services.refusals.unwritten()[-1].detail
+    assert "boot-first" in detail
+    assert "boot-clone" in detail
+    assert not held.done()
+    held.cancel()
+
+
+async def test_of_two_starts_at_once_exactly_one_connects(two):
+    """Asked at the same moment, the Servers agree on one."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+
+    answers = await asyncio.gather(poll(first, token, "boot-first"), poll(second, token, "boot-second"))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+
+
+async def test_a_crashed_start_is_no_clone_at_another_server(two):
+    """Its poll has closed: the next start is let in, at whichever Server it comes to."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    held = await connected(first, token, "boot-first")
+    session = first.services.sessions.find_here("press-01")
+    held.cancel()
+    # The client in this process cannot close a connection; what the Server does when one closes is done here.
+    session.broken = True
+    first.services.cluster.touched(session)
+
+    answer = await poll(second, token, "boot-second")
+
+    assert answer.status_code == 200
+    await until(lambda: _is_gone_from(first), "the first Server lets go")
+
+
+async def _is_gone_from(server):
+    return server.services.sessions.find_here("press-01") is None
+
+
+async def test_a_session_goes_on_when_its_polls_go_elsewhere(two):
+    """A load balancer may send each poll to another Server: one session, shown the same by both, held at once."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    await poll(first, token)
+    since = first.services.sessions.find("press-01").since
+    await until(lambda: _is_online(second), "the other Server hears of it")
+
+    held = poll(second, token)
+    await until(lambda: _holds(second), "the poll is held, not answered as a new one")
+    await until(lambda: _is_gone_from(first), "the first Server lets go")
+
+    for server in two:
+        assert server.services.sessions.find("press-01").since == since
+        assert server.services.sessions.online_count() == 1
+    held.cancel()
+
+
+async def _is_online(server):
+    return server.services.sessions.is_online("press-01")
+
+
+async def test_lists_show_who_is_connected_elsewhere(two):
+    """Every Server shows every Worker as it is, with its address and host; signed off it is offline at both."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    await poll(first, token)
+    await until(lambda: _is_online(second), "the other Server hears of it")
+    headers = await second.sign_in()
+
+    shown = (await second.http.get("/api/workers/press-01", headers=headers)).json()
+    assert (shown["status"], shown["host"]) == ("online", {"hostname": "boot-0001"})
+    assert shown["api_key"].startswith("press-01")
+
+    body = {"boot_id": "boot-0001", "sign_off": True}
+    await first.http.post("/api/worker/session", json=body, headers={"Authorization": f"Bearer {token}"})
+    await until(lambda: _is_offline(second, headers), "the other Server shows it offline")
+
+
+async def _is_offline(server, headers):
+    shown = await server.http.get("/api/workers/press-01", headers=headers)
+    return shown.json()["status"] == "offline"
+
+
+async def test_a_captured_assertion_is_of_no_use_at_the_other_server(two):
+    """Used at one, it is used up at all; of many tries at both at once one is let in."""
+    first, second = two
+    worker_id, key = await first.enrolled()
+    assertion = first.assertion(key, worker_id)
+    assert (await first.token_by_assertion(assertion)).status_code == 200
+
+    assert (await second.token_by_assertion(assertion)).status_code == 401
+
+    raced = first.assertion(key, worker_id)
+    answers = await asyncio.gather(*(server.token_by_assertion(raced) for server in (first, second) * 5))
+    assert sorted(answer.status_code for answer in answers) == [200, *[401] * 9]
+
+
+async def _knows(server, worker_id):
+    return server.services.directory.find_worker(worker_id) is not None
+
+
+async def test_an_enrollment_proof_is_used_once_at_whichever_server(two):
+    """The same proof at both: the same key gets the same ID from one, and the other says it was used."""
+    first, second = two
+    key = generate_identity_key()
+    proof = first.proof(key, "press")
+
+    answers = await asyncio.gather(
+        first.register(key, "press", credential=proof), second.register(key, "press", credential=proof)
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [201, 401]
+
+
+async def test_of_two_that_want_one_name_at_two_servers_one_gets_it(two):
+    """No silent takeover, even when each is asked at another Server at the same moment and the winner connects."""
+    first, second = two
+    worker_id, key = await first.enrolled("press")
+    token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
+    held = await connected(first, token)
+    second.jti_from(1_000)
+
+    answer = await second.register(generate_identity_key(), "press")
+
+    assert (answer.status_code, code_of(answer)) == (409, "name_in_use")
+    held.cancel()
+
+
+async def test_failures_at_one_server_count_at_the_other(two):
+    """Whoever guesses has one budget: used up at one Server it is used up at all, and a right key still gets in."""
+    first, second = two
+    press = await new_worker(first)
+    while (await first.token_by_key("press-01", "wrong")).status_code == 401:
+        pass
+
+    await until(lambda: _is_limited(second), "the other Server limits at once")
+    assert await _is_let_in(second, press)
+
+
+async def _is_limited(server):
+    limiter = server.services.refusals.limiter
+    bucket = limiter._buckets.get("127.0.0.1")
+    return bucket is not None and bucket.tokens < 2
+
+
+async def test_guessing_a_password_at_one_server_locks_it_at_the_other(two):
+    """Five wrong passwords in all, not five at each."""
+    first, second = two
+    for _ in range(5):
+        await first.http.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
+
+    await until(lambda: _is_locked(second), "the other Server does not look at the password")
+
+
+async def _is_locked(server):
+    answer = await server.http.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
+    return answer.status_code == 429
+
+
+async def test_servers_that_start_at_once_agree_on_one_key_and_one_admin(start_server):
+    """On an empty database one signing key is made and one first operator, whoever comes first."""
+    contexts = [start_server() for _ in range(3)]
+    started = await asyncio.gather(*(context.__aenter__() for context in contexts))
+    try:
+        keys = await started[0].services.store.read(all_signing_keys)
+        assert len(keys) == 1
+        assert len({server.services.signing_keys.signer.kid for server in started}) == 1
+        assert [server.services.signing_keys.jwks for server in started] == [
+            started[0].services.signing_keys.jwks
+        ] * 3
+        for server in started:
+            await server.sign_in()
+    finally:
+        for context in reversed(contexts):
+            await context.__aexit__(None, None, None)
+
+
+async def test_a_signing_key_made_at_one_server_is_published_by_the_other(two):
+    """Rotation is one for all: the other Server reads the new key as soon as it is told."""
+    first, second = two
+    with_next = first.services.signing_keys
+    now = with_next._clock() + timedelta(days=365)
+    with_next._clock = lambda: now
+    await with_next.refresh()
+
+    await until(lambda: _publishes(second, with_next.jwks), "the other Server publishes the next key")
+
+
+async def _publishes(server, jwks):
+    published = {key["kid"] for key in json.loads(jwks)["keys"]}
+    return set(server.services.signing_keys.verification_keys) == published
+
+
+async def test_the_audit_log_is_one(two):
+    """Events of both Servers make one chain, which each finds whole."""
+    first, _ = two
+    await asyncio.gather(
+        *(new_worker(server, f"w-{n}-{k}") for n, server in enumerate(two) for k in range(5))
+    )
+
+    for server in two:
+        report = await server.services.store.verify_audit()
+        assert report.ok, report.problem
+    events = await first.services.store.read(lambda conn: audit.events_after(conn, after=0, limit=1000))
+    assert {f"worker:w-{n}-{k}" for n in range(2) for k in range(5)} <= {e.event.subject for e in events}
+    assert [e.number for e in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_log_that_was_turned_back_is_found_by_the_next_who_writes(two, cluster, database_url):
+    """Cutting the log and putting an old head back does not pass: each Server knows what was there."""
+    first, second = two
+    database = database_url.rpartition("/")[2]
+    head = await first.services.store.read(
+        lambda conn: conn.exec_driver_sql("SELECT number, hash, mac FROM audit_head").one()
+    )
+    await new_worker(first)
+    await new_worker(second, "press-02")
+    cluster.execute(f"DELETE FROM audit_events WHERE number > {head.number}", database)
+    cluster.execute(
+        f"UPDATE audit_head SET number = {head.number}, hash = '\\x{head.hash.hex()}', mac = '\\x{head.mac.hex()}'",
+        database,
+    )
+
+    await new_worker(second, "press-03")
+
+    assert not (await first.services.store.verify_audit()).ok
+    assert not (await second.services.store.verify_audit()).ok
+
+
+async def test_a_server_that_cannot_hear_reads_before_it_answers(two, cluster):
+    """Its listening connection is cut off again and again: what it decides is right all the same."""
+    first, second = two
+    press = await new_worker(first)
+    token = await token_of(first, *press)
+    second.services.store._hearing._ended.set()
+    second.services.store._hearing._thread.join()
+
+    await disable(first)
+    await until(lambda: _is_refused(second, token), "the revocation acts")
+
+
+async def _is_refused(server, token):
+    return (await server.verify(token)).status_code == 401
+
+
+async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cable, database_url):
+    """It answers 503 and lets held polls go; mended, it knows what happened meanwhile before it answers again."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        held = await connected(second, token)
+
+        cable.cut()
+        assert (await asyncio.wait_for(held, 20)).status_code == 503
+        assert (await second.verify(token)).status_code == 503
+        assert (await second.token_by_key(*press)).status_code == 503
+        assert (await second.http.get("/readyz")).status_code == 503
+        assert (await second.http.get("/healthz")).status_code == 200
+        await disable(first)
+
+        cable.mend()
+        answers = set()
+
+        async def is_back():
+            status = (await second.verify(token)).status_code
+            answers.add(status)
+            return status != 503
+
+        await until(is_back, "the Server is back")
+        assert answers <= {503, 401}
+
+
+async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server, database_url):
+    """The others notice the silence; the Worker is offline and awaited, its session closed as ended by a crash."""
+    async with start_server() as first:
+        worker_id, key = await first.enrolled("press")
+        token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
+        crashing = start_server()
+        second = await crashing.__aenter__()
+        await poll(second, token)
+        await until(lambda: _is_known_online(first, worker_id), "the first hears of it")
+        await second.services.session_log.flush()
+        # As if its host had lost power: it says nothing any more.
+        second.services.cluster.beat = second.services.cluster.leave = _nothing
+        await first.services.store.write(
+            lambda tx: tx.conn.exec_driver_sql(
+                "UPDATE servers SET beat_at = beat_at - interval '1 minute' WHERE id = %s",
+                (second.services.store.server_id,),
+            )
+        )
+        await first.services.cluster.beat()
+
+        record = await first.services.store.read(lambda conn: presence.find(conn, worker_id))
+        assert record.state is PresenceState.AWAITED
+        assert not first.services.sessions.is_online(worker_id)
+        refused = await first.register(generate_identity_key(), "press")
+        assert (refused.status_code, code_of(refused)) == (409, "name_in_use")
+        sessions = await first.services.session_log.sessions_of(worker_id)
+        assert [session.end for session in sessions] == ["server_crashed"]
+
+        # And it comes back to the one that is left.
+        assert (await poll(first, token)).status_code == 200
+        await crashing.__aexit__(None, None, None)
+
+
+async def _nothing():
+    """Do nothing."""
+
+
+async def _is_known_online(server, worker_id):
+    return server.services.sessions.is_online(worker_id)
+
+
+async def test_a_server_that_stops_is_forgotten_and_its_workers_come_to_the_other(start_server):
+    """A rolling upgrade: nobody is refused, nobody's name is taken, and the list of Servers shows who is there."""
+    async with start_server() as first:
+        async with start_server() as second:
+            token = await token_of(first, *await new_worker(first))
+            await until(lambda: _knows(second, "press-01"), "the other knows the Worker")
+            await poll(second, token)
+            assert len(await first.services.cluster.all_servers()) == 2
+            second.services.sessions.release_all()
+
+        assert [s.id for s in await first.services.store.read(servers.all_servers)] == [
+            first.services.store.server_id
+        ]
+        assert (await poll(first, token)).status_code == 200
+
+
+def test_servers_on_one_database_must_be_told_their_key_and_their_name(tmp_path):
+    """Each would make one of its own: refused at the start, with what to set."""
+    environ = {
+        "LYFTDATA_STAGING_DIR": str(tmp_path),
+        "LYFTDATA_DATABASE_URL": "postgresql://u:hidden-password@db.example/lyftdata",
+    }
+    with pytest.raises(SettingsError) as refused:
+        read_server_settings(environ)
+
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        "LYFTDATA_SECRET_KEY",
+        "LYFTDATA_PUBLIC_URL",
+    ]
+    assert "hidden-password" not in str(refused.value)
+    read_server_settings(environ | {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_PUBLIC_URL": ISSUER})
+
+
+async def test_a_wrong_secret_key_is_told_at_the_start(two, start_server):
+    """A Server with another secret key cannot read the signing keys: it does not start, and changes nothing."""
+    with pytest.raises(LyftdataError):
+        async with start_server(LYFTDATA_SECRET_KEY="x" * 40, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY):
+            pass
+
+    first, _ = two
+    assert await first.services.store.read(lambda conn: list(workers.all_workers(conn))) == []
+    assert (await first.services.store.verify_audit()).ok
