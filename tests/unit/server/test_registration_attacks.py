@@ -22,17 +22,17 @@ async def worker_token(server, worker_id, key):
 
 async def token_bound_to(server, worker_id, key, dpop_key):
     """Return a token of a Worker that is bound to a key."""
-    headers = {}
-    for _ in range(2):  # the first answer brings the nonce
-        form = {
+
+    def form():
+        return {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": server.assertion(key, worker_id),
         }
-        nonce = headers.get("dpop-nonce")
-        proof = dpop(dpop_key, server, nonce=nonce)
-        answer = await server.http.post("/oauth2/token", data=form, headers={"DPoP": proof})
-        headers = answer.headers
+
+    first = await server.http.post("/oauth2/token", data=form(), headers={"DPoP": dpop(dpop_key, server)})
+    proof = dpop(dpop_key, server, nonce=first.headers["dpop-nonce"])
+    answer = await server.http.post("/oauth2/token", data=form(), headers={"DPoP": proof})
     return answer.json()["access_token"]
 
 
@@ -150,11 +150,12 @@ async def test_who_retires_twice_at_once_is_told_once(server):
 async def test_a_worker_that_rotates_its_key_without_end_is_told_to_wait(server):
     """Each is an event in the log, and a write that others wait for."""
     told, _ = await enrolled_by_secret(server)
-    token, statuses = told["registration_access_token"], []
+    token, answers = told["registration_access_token"], []
     for _ in range(22):
         body = metadata(told["client_id"], generate_identity_key())
-        answer = await server.http.put(told["registration_client_uri"], json=body, headers=bearer(token))
-        token = answer.json().get("registration_access_token", token)
-        statuses.append(answer.status_code)
-    assert statuses == [200] * 20 + [503] * 2
-    assert int(answer.headers["retry-after"]) > 0
+        answers.append(
+            await server.http.put(told["registration_client_uri"], json=body, headers=bearer(token))
+        )
+        token = answers[-1].json().get("registration_access_token", token)
+    assert [a.status_code for a in answers] == [200] * 20 + [503] * 2
+    assert int(answers[-1].headers["retry-after"]) > 0

@@ -52,11 +52,11 @@ def verified_worker(
         proof = services.dpop.check(
             proofs[0],
             method=method or request.method,
-            url=url or f"{services.issuer}{request.url.path}",
+            url=url or f"{services.issuer}{request.scope['path']}",
             access_token=token,
         )
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
-        services.dpop.spend(proof)
+        services.dpop.spend(proof, worker_id=verified.worker.id)
     except DpopNonceError:
         raise
     except OAuthError as error:

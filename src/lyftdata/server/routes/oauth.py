@@ -41,7 +41,7 @@ async def token(request: Request) -> Response:
         grant = services.admission.grant(
             admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
         )
-        bound_to = _check_dpop(request, services)
+        bound_to = _check_dpop(request, services, worker_id=admitted.worker.id)
     except DpopNonceError as error:
         return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
@@ -79,7 +79,7 @@ def _check_grant_type(form: Mapping[str, str]) -> None:
         raise OAuthError("unsupported_grant_type", "grant_type must be client_credentials.")
 
 
-def _check_dpop(request: Request, services: Services) -> str | None:
+def _check_dpop(request: Request, services: Services, *, worker_id: str) -> str | None:
     """Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none."""
     proofs = request.headers.getlist("dpop")
     if not proofs:
@@ -88,7 +88,7 @@ def _check_dpop(request: Request, services: Services) -> str | None:
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0], method="POST", url=url, needs_nonce=True)
-    services.dpop.spend(proof)
+    services.dpop.spend(proof, worker_id=worker_id)
     return proof.thumbprint
 
 
