@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from lyftdata.core.records import Role
 from lyftdata.core.refusals import UnknownWorkerError, WorkerDisabledError
 from lyftdata.server.actor import Actor
+from lyftdata.server.wire import client_address
 from lyftdata.store import StoreError, api_keys, refusals
 from lyftdata.store.schema import refusal_attempts
 
@@ -207,3 +208,11 @@ async def test_a_flood_does_not_tell_which_workers_there_are(server, press, monk
         refuse(server, claimed, "192.0.2.7")
 
     assert len(server.services.refusals._pending) == pending
+
+
+@pytest.mark.parametrize(
+    "host", ["fe80::1%eth0", "fe80::1%eth0 forged=1\nrefused", "fe80::1%" + "x" * 10_000]
+)
+def test_an_addresses_zone_is_not_written_down(host):
+    """What follows a percent sign is this host's own name for a line, and in a forwarded address a stranger's free text."""
+    assert client_address({"client": (host, 1)}) == "fe80::1"
