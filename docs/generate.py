@@ -196,9 +196,11 @@ enrollment key. A proof is a JWS with `"alg":"HS256"` and `"typ":"lyftdata-enrol
 (RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later), under the key
 HKDF-SHA256(enrollment key, info `lyftdata enrollment proof v1`, 32 bytes).
 
-A client that sends the raw key is given a `registration_access_token` and a `registration_client_uri` (RFC 7592): with it, or with one of its own worker
-tokens, it reads its entry, gives it another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`), or removes it. Name and
-labels cannot be changed so.
+A client that sends the raw key is given a `registration_access_token` and a `registration_client_uri` (RFC 7592): with it, it reads its entry, gives it
+another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`), or removes it. Name and labels cannot be changed so. One of its own worker
+tokens serves to read the entry; to change it only a token that is bound to the Worker's identity key (DPoP, with that key), since every service that the
+Worker talks to sees its bearer tokens. Registering the same key again gives the same ID, and no second `registration_access_token`. More than twenty
+changes in a row have to wait (503 with `Retry-After`).
 
 ### Errors
 

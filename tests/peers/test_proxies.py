@@ -279,6 +279,21 @@ def test_headers_on_the_edge_of_the_standard_do_not_reach_the_service(guarded, l
         assert not any("forged" in value for _, value in seen.headers)
 
 
+@pytest.mark.parametrize("connection", ["close, {}", "{}", "keep-alive, {}"])
+@pytest.mark.parametrize("part", ["Id", "Name", "Strategy", "Labels"])
+def test_nobody_has_the_proxy_drop_who_he_is(guarded, part, connection):
+    """A header that `Connection` names is for the next hop alone: a Worker must not get rid of its own name, or labels, so."""
+    name = f"X-Lyftdata-Worker-{part}"
+    before = len(guarded.service.seen)
+
+    guarded.ask(guarded.token(), ("Connection", connection.format(name.lower())))
+
+    for seen in guarded.service.seen[before:]:
+        assert seen.values("X-Lyftdata-Worker-Id") == ["press"]
+        if part != "Labels" or guarded.kind.passes_labels:
+            assert len(seen.values(name)) == 1
+
+
 class Forge:
     """Makes tokens that look like a good one, as the Server itself could, and as others can."""
 

@@ -136,13 +136,13 @@ class _Past:
     async def first_day(self) -> None:
         """Operators, Workers of both strategies, keys."""
         self._admin = await self._server.sign_in(password=PASSWORD)
-        changed = {"current_password": PASSWORD, "new_password": "x" + PASSWORD}
+        changed = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
         await self._post("me/password", changed)
-        await self._post("me/password", {"current_password": "x" + PASSWORD, "new_password": PASSWORD})
-        viewer = {"name": VIEWER, "role": "viewer", "password": "x" + PASSWORD}
+        await self._post("me/password", {"current_password": "xxx " + PASSWORD, "new_password": PASSWORD})
+        viewer = {"name": VIEWER, "role": "viewer", "password": "xxx " + PASSWORD}
         await self._post("operators", viewer)
-        theirs = await self._server.sign_in(VIEWER, "x" + PASSWORD)
-        changed = {"current_password": "x" + PASSWORD, "new_password": PASSWORD}
+        theirs = await self._server.sign_in(VIEWER, "xxx " + PASSWORD)
+        changed = {"current_password": "xxx " + PASSWORD, "new_password": PASSWORD}
         await self._post("me/password", changed, headers=theirs)
         await self._post("operators", {"name": "new-hire", "role": "viewer"})
         for n in range(1, PRESSES + 1):

@@ -7,6 +7,7 @@ leaves the Worker.
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from joserfc.jwk import ECKey, OKPKey
 from lyftdata.core.errors import InvalidInputError
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_COORDINATE_LENGTH = 43  # 32 bytes in base64url
+# 32 bytes in base64url, in the one spelling that they have (RFC 7515, section 2): the last character is made of four bits.
+_COORDINATE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 # Ed25519 points of small order (8 points, each encoding that decodes to one): under them signatures can be made without
 # a private key. The top bit is the sign of x, and is left out here. RFC 8032, section 5.1.7, does not refuse them.
 _SMALL_ORDER = frozenset(
@@ -146,8 +148,7 @@ def _required_members(unverified: Mapping[str, Any]) -> dict[str, str]:
     if unverified.get("alg", _ALGORITHMS[kind[1]][0]) not in _ALGORITHMS[kind[1]]:
         raise InvalidInputError("jwks", "alg does not fit the key")
     members = {name: unverified.get(name) for name in names}
-    if not all(
-        isinstance(members[name], str) and len(str(members[name])) == _COORDINATE_LENGTH for name in names[2:]
-    ):
+    texts = [members[name] for name in names[2:]]
+    if not all(isinstance(text, str) and _COORDINATE.fullmatch(text) for text in texts):
         raise InvalidInputError("jwks", "its coordinates must be 32 bytes in base64url")
     return {name: str(value) for name, value in members.items()}

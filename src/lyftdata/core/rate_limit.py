@@ -82,7 +82,7 @@ class FailureLimiter:
         return bucket
 
 
-def network_of(address: str) -> str:
+def network_of(address: str, *, ipv6_prefix: int = 64) -> str:
     """Return what an address counts as: itself, or for IPv6 its /64, since whoever has one has them all."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -91,5 +91,6 @@ def network_of(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+        left = 128 - ipv6_prefix
+        return str(ipaddress.ip_network((int(parsed) >> left << left, ipv6_prefix)))
     return str(parsed)

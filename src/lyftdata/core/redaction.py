@@ -13,6 +13,8 @@ from lyftdata.core.secret import Secret
 HIDDEN = "***"
 
 _PATTERNS = (
+    # What a Worker manages its own entry with. Before the API keys, which are found in a part of it.
+    (re.compile(r"[a-z]{0,8}_?registration_[0-9A-Za-z_-]{8,}"), f"lyftdata_registration_{HIDDEN}"),
     # API keys, whole or with a bite taken out of their beginning: public id, secret and checksum.
     (re.compile(r"[a-z]{0,8}_?([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"), rf"lyftdata_\1_{HIDDEN}"),
     # Operators' sessions.

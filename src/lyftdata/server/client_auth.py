@@ -21,6 +21,9 @@ class Presented(msgspec.Struct, frozen=True):
     secret: Secret | None = None
     assertion: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Presented({self.client_id!r}, ***)"
+
 
 def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> Presented | None:
     """

@@ -4,13 +4,17 @@ import base64
 import hmac
 from hashlib import sha256
 
-from lyftdata.core.dpop import MAX_AGE_S, DpopProof, DpopProofError, verify_dpop_proof
+from lyftdata.core.dpop import DpopProof, DpopProofError, verify_dpop_proof
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.server.clock import Clock
 from lyftdata.server.replay import SpentAssertions, Ticket
 from lyftdata.server.wire import OAuthError
 
 _NONCE_EVERY_S = 120
+# Sixty requests a second, all the while: each needs a proof of its own, which is remembered for a minute.
+_MOST_A_WORKER = 4_096
+# A proof is good for a minute from its `iat`; its record outlives that by so much as this host's clock may be set back.
+_REMEMBERED_LONGER_S = 5
 
 
 class DpopNonceError(OAuthError):
@@ -32,7 +36,7 @@ class Dpop:
     def __init__(self, *, key: bytes, clock: Clock, shared: bool = False) -> None:
         self._key = key
         self._clock = clock
-        self.spent = SpentAssertions(shared=shared)
+        self.spent = SpentAssertions(most_a_worker=_MOST_A_WORKER, shared=shared)
 
     def nonce(self) -> str:
         """Return the nonce of now: nothing to remember, nobody else can make one."""
@@ -64,25 +68,32 @@ class Dpop:
             raise DpopNonceError
         return proof
 
-    def spend(self, proof: DpopProof) -> Ticket | None:
+    def spend(self, proof: DpopProof, *, worker_id: str) -> Ticket | None:
         """
-        Use a proof up; to be asked only of callers whose credential was checked, so that strangers fill no memory.
+        Use a proof up.
+
+        Args:
+            proof: As `check` returned it.
+            worker_id: Whose credential came with it, and was checked: it counts against that Worker, which can make up as
+                many keys as it likes, and not against the key. So neither strangers nor a Worker fill the memory.
 
         Returns:
             What is to be used up at every other Server too, if there may be any.
 
         Raises:
-            OAuthError: `invalid_dpop_proof`: it was used before, or the key signs without end.
+            OAuthError: `invalid_dpop_proof`: it was used before, or the Worker signs without end.
         """
         try:
             return self.spent.spend_id(
-                proof.thumbprint,
-                proof.jti,
-                until_s=proof.expires_at.timestamp() + MAX_AGE_S,
+                worker_id,
+                f"{proof.thumbprint} {proof.jti}",
+                until_s=proof.expires_at.timestamp() + _REMEMBERED_LONGER_S,
                 now_s=self._clock().timestamp(),
             )
-        except (AssertionReplayedError, RateLimitedError) as error:
+        except AssertionReplayedError as error:
             raise OAuthError("invalid_dpop_proof", "It was used before.") from error
+        except RateLimitedError as error:
+            raise OAuthError("invalid_dpop_proof", "There are too many of this Worker's.") from error
 
     def _step(self) -> int:
         return int(self._clock().timestamp()) // _NONCE_EVERY_S

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 
-from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError, NotFoundError
+from lyftdata.core.errors import ConflictError, LyftdataError, NotFoundError
 from lyftdata.core.names import clean_text, parse_operator_name
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
@@ -15,7 +15,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.lockout import Lockout
-from lyftdata.server.passwords import Passwords, check_new_password
+from lyftdata.server.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.store import Store, WriteTx, admin_sessions, operators
 
 _log = get_logger(__name__)
@@ -196,8 +196,7 @@ class Operators:
             InvalidInputError: The new one breaks a rule.
         """
         check_new_password(new, operator=actor.operator)
-        if new.reveal() == current.reveal():
-            raise InvalidInputError("password", "must not be the one it replaces")
+        check_replaces(new, current)
         operator = await self.get(actor.operator)
         if not await self._check_password(actor.operator, current, operator, address=actor.address):
             raise LoginFailedError("The current password is wrong.")

@@ -7,6 +7,7 @@ guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast
 
 import asyncio
 import contextlib
+import unicodedata
 from collections.abc import AsyncIterator
 
 from argon2 import PasswordHasher
@@ -17,6 +18,8 @@ from lyftdata.core.secret import Secret
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024
+# Of what is left of two passwords without what they begin and end with in common: a digit counted on, an exclamation mark.
+_MUST_DIFFER_BY = 3
 # Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
 _MOST_AT_ONCE = 2
 _MOST_WAITING = 20
@@ -106,3 +109,33 @@ def check_new_password(password: Secret, *, operator: str) -> None:
         raise InvalidInputError("password", "must have printable characters only")
     if operator.lower() in password.reveal().lower() and len(password) < len(operator) + MIN_PASSWORD_LENGTH:
         raise InvalidInputError("password", "must not be made of the operator's name")
+
+
+def check_replaces(new: Secret, current: Secret) -> None:
+    """
+    Refuse a password that is the one it replaces, or as good as that: whoever knew the old one tries these first.
+
+    Args:
+        new: The new one.
+        current: The one that it replaces, as given; that it is right is asked elsewhere.
+
+    Raises:
+        InvalidInputError: They differ by white space, by case, or by one or two characters at one place.
+    """
+    one, other = (_folded(password) for password in (new, current))
+    begin = _common(one, other)
+    end = _common(one[begin:][::-1], other[begin:][::-1])
+    if max(len(one), len(other)) - begin - end < _MUST_DIFFER_BY:
+        raise InvalidInputError(
+            "password", "must not be the one it replaces, nor differ from it by a character or two"
+        )
+
+
+def _folded(password: Secret) -> str:
+    return "".join(unicodedata.normalize("NFKC", password.reveal()).casefold().split())
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -27,6 +27,14 @@ _log = get_logger(__name__)
 # What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
 _MOST_PENDING = 2_000
 _WRITTEN_AT_ONCE = 100
+# Addresses are many: who has enough of them could have thousands of new rows written each second, and push out of the
+# store within half a minute what is kept of everybody else. Whoever has one network's worth of them, which is what a
+# provider gives to anybody, takes little of that away from others.
+_WRITTEN_IN_A_ROW = 900
+_WRITTEN_PER_S = 20
+_OF_A_NETWORK_IN_A_ROW = 300
+_OF_A_NETWORK_PER_S = 5
+_A_CUSTOMERS_PREFIX = 48
 _MOST_SHARED = 10_000
 _SHARED_FOR_S = 60.0
 _MOST_KEPT_OF_A_CLAIM = 128
@@ -96,6 +104,11 @@ class RefusalLog:
         self._random_bytes = random_bytes
         self.limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
+        self._written = FailureLimiter(burst=_WRITTEN_IN_A_ROW, refill_per_s=_WRITTEN_PER_S)
+        self._written_of_a_network = FailureLimiter(
+            burst=_OF_A_NETWORK_IN_A_ROW, refill_per_s=_OF_A_NETWORK_PER_S
+        )
+        self._left_out = 0
         self._kept_of_a_worker = FailureLimiter(burst=20, refill_per_s=1 / 30)
         self._pending: list[_Pending] = []
         self._in_flight: list[_Pending] = []
@@ -149,6 +162,7 @@ class RefusalLog:
         async with self._flushing:
             self._in_flight, self._pending = self._pending, []
             self._forget_shared()
+            self._tell_left_out()
             try:
                 while self._in_flight:
                     # A few at a time: under a flood an operator's decision must find its turn in between.
@@ -190,16 +204,36 @@ class RefusalLog:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
         claimed_worker = self._fit_to_keep(refused.claimed_worker)
-        if len(self._pending) + len(self._in_flight) < _MOST_PENDING:
-            self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
-            _log.info(
-                "refused",
-                code=refused.code,
-                reference=reference,
-                address=address,
-                claimed_worker=claimed_worker,
-            )
+        # The answer is the same, and a reference that leads nowhere looks like one that leads somewhere.
+        if not self._has_room(refused, address):
+            self._left_out += 1
+            return reference
+        self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
+        _log.info(
+            "refused", code=refused.code, reference=reference, address=address, claimed_worker=claimed_worker
+        )
         return reference
+
+    def _has_room(self, refused: RefusedError, address: str) -> bool:
+        """
+        Return whether one more is written down; those who have proved their key have room of their own.
+
+        Whether there is a Worker of the name that was claimed must not be asked here: writing takes time, and a
+        stranger who has used the room for other names up would see by it which names there are.
+        """
+        now_s = self._clock().timestamp()
+        if len(self._pending) + len(self._in_flight) >= _MOST_PENDING:
+            return False
+        if refused.proved:
+            return self._written.record_failure("proved", now_s) is None
+        wide = network_of(address, ipv6_prefix=_A_CUSTOMERS_PREFIX)
+        of_a_network = self._written_of_a_network.record_failure(wide, now_s) is None
+        return of_a_network and self._written.record_failure("unproven", now_s) is None
+
+    def _tell_left_out(self) -> None:
+        count, self._left_out = self._left_out, 0
+        if count:
+            _log.warning("more is refused than is written down", left_out=count)
 
     def _limited(self, refused: RefusedError) -> RateLimitedError:
         code, claimed_worker = refused.code, refused.claimed_worker

@@ -2,7 +2,8 @@
 What a Worker does to its own entry (RFC 7592) and to its own tokens (RFC 7009).
 
 A client that enrolled with the raw secret is given a registration access token; it is kept as a digest. A Worker's own
-worker token serves as well. Neither can do more than this: read the entry, give it another key, remove it.
+worker token serves as well, to read the entry; to change it only if it is bound to the Worker's identity key. Neither
+can do more than this: read the entry, give it another key, remove it.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
@@ -23,10 +24,26 @@ from lyftdata.server.admission import check_entry
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
 from lyftdata.server.enrollment import parse_metadata
+from lyftdata.server.verification import VerifiedWorker
 from lyftdata.store import Store, WriteTx, revoked_tokens, workers
 
 _PREFIX = "lyftdata_registration_"
 _NO_TOKEN = bytes(32)
+
+
+class TooManyChangesError(LyftdataError):
+    """
+    A Worker revokes, or changes its key, without end.
+
+    Args:
+        wait_s: Seconds until the next one is carried out.
+    """
+
+    code = "too_many_changes"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("Too many changes in a row.")
+        self.wait_s = max(1, round(wait_s))
 
 
 class Registrations:
@@ -71,16 +88,26 @@ class Registrations:
         check_entry(record)
         return record
 
-    def check_is(self, worker: WorkerRecord, worker_id: str) -> WorkerRecord:
+    def check_is(self, verified: VerifiedWorker, worker_id: str, *, to_change: bool) -> WorkerRecord:
         """
         Return the entry if it is the one asked for, and one that enrolled itself.
 
+        Every service that the Worker talks to sees its bearer tokens, and its COMMAND holds one: whoever could change
+        the entry by that would have the Worker's identity for good, for a token of a quarter of an hour. So to change
+        it takes a token bound to the identity key, the possession of which the caller of this has had proved.
+
         Raises:
-            WrongTokenError: Another's, or one that an operator made and manages.
+            WrongTokenError: Another's, one that an operator made and manages, or to change it, not bound to its key.
         """
+        worker = verified.worker
         if worker.id != worker_id or worker.strategy is not Strategy.AUTO_ENROLLMENT:
             raise WrongTokenError(
                 "It is no token of a Worker that enrolled under this ID.", claimed_worker=worker.id
+            )
+        if to_change and verified.claims.bound_to != worker.thumbprint:
+            raise WrongTokenError(
+                "To change an entry it must be bound to the Worker's identity key (DPoP).",
+                claimed_worker=worker.id,
             )
         return worker
 
@@ -98,12 +125,15 @@ class Registrations:
         Raises:
             InvalidInputError: The metadata break a rule, or would change what may not be changed.
             ConflictError: `identity_key_taken`.
+            WrongTokenError: The entry has changed since the caller's credential was checked.
+            TooManyChangesError: The Worker does so without end.
         """
         key = _checked(worker, metadata)
+        self._count(worker)
         token, digest = self._make_token() if worker.registration_digest else (None, None)
 
         def op(tx: WriteTx) -> WorkerRecord:
-            current = workers.get_worker(tx.conn, worker.id)
+            current = _as_checked(tx, worker)
             holder = workers.find_by_thumbprint(tx.conn, key.thumbprint)
             if holder is not None and holder.id != worker.id:
                 raise ConflictError("identity_key_taken", "Another Worker has this key.")
@@ -122,26 +152,20 @@ class Registrations:
         return await self._store.write(op), token
 
     async def retire(self, worker: WorkerRecord, *, address: str) -> None:
-        """Remove a Worker's entry at its own wish (RFC 7592, section 2.3)."""
+        """Remove a Worker's entry at its own wish (RFC 7592, section 2.3); raises WrongTokenError as `rotate_key`."""
 
         def op(tx: WriteTx) -> None:
+            _as_checked(tx, worker)
             workers.delete_worker(tx, worker.id)
             tx.audit(self._event("worker.retired", worker, address, {"name": worker.name}))
 
         await self._store.write(op)
 
-    async def revoke_token(self, worker: WorkerRecord, claims: TokenClaims, *, address: str) -> int | None:
-        """
-        Take one token back before its end; durable when this returns.
-
-        Returns:
-            None, or the seconds to wait because the Worker revokes without end.
-        """
+    async def revoke_token(self, worker: WorkerRecord, claims: TokenClaims, *, address: str) -> None:
+        """Take one token back before its end; durable when this returns; raises TooManyChangesError."""
         if self._directory.is_token_revoked(claims.jti):
-            return None
-        wait_s = self.limiter.record_failure(worker.id, self._clock().timestamp())
-        if wait_s is not None:
-            return max(1, round(wait_s))
+            return
+        self._count(worker)
         expires_at = datetime.fromtimestamp(claims.exp, UTC)
 
         def op(tx: WriteTx) -> None:
@@ -149,7 +173,11 @@ class Registrations:
             tx.audit(self._event("token.revoked", worker, address, {"jti": claims.jti}))
 
         await self._store.write(op)
-        return None
+
+    def _count(self, worker: WorkerRecord) -> None:
+        wait_s = self.limiter.record_failure(worker.id, self._clock().timestamp())
+        if wait_s is not None:
+            raise TooManyChangesError(wait_s)
 
     def _make_token(self) -> tuple[Secret, bytes]:
         token = Secret(_PREFIX + random_id(self._random_bytes) + random_id(self._random_bytes))
@@ -164,6 +192,29 @@ class Registrations:
             address=address,
             details=details,
         )
+
+
+def _as_checked(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
+    """
+    Return the entry if what its caller's credential was checked against still stands.
+
+    Between the two another may have come: an operator who disables the Worker, perhaps at another Server, or whoever
+    else holds the same credential. What they did was first.
+    """
+    current = workers.find_worker(tx.conn, worker.id)
+    if current is None or _standing(current) != _standing(worker):
+        raise WrongTokenError("The entry has changed meanwhile.", claimed_worker=worker.id)
+    return current
+
+
+def _standing(worker: WorkerRecord) -> tuple[object, ...]:
+    return (
+        worker.epoch,
+        worker.enabled,
+        worker.superseded_by,
+        worker.thumbprint,
+        worker.registration_digest,
+    )
 
 
 def _checked(worker: WorkerRecord, metadata: Mapping[str, object]) -> PublicIdentityKey:

@@ -6,6 +6,7 @@ and a Worker that signs without end fills its own share and nobody else's.
 """
 
 import hashlib
+import math
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,17 +26,42 @@ class Ticket(msgspec.Struct, frozen=True):
     until: datetime
 
 
+class _Share:
+    """What one Worker has signed, until when each may not be used again, and when a look for ended ones is worth it."""
+
+    __slots__ = ("first_end_s", "tidy_above", "until_s")
+
+    def __init__(self) -> None:
+        self.until_s: dict[str, float] = {}
+        self.first_end_s = math.inf
+        self.tidy_above = _TIDY_ABOVE
+
+    def tidy(self, now_s: float, most: int) -> None:
+        """Drop what has ended; seldom enough that a Worker which signs much costs no more for each."""
+        if now_s < self.first_end_s or len(self.until_s) < min(self.tidy_above, most):
+            return
+        self.until_s = {jti: end_s for jti, end_s in self.until_s.items() if end_s > now_s}
+        self.first_end_s = min(self.until_s.values(), default=math.inf)
+        self.tidy_above = max(_TIDY_ABOVE, 2 * len(self.until_s))
+
+    def add(self, jti: str, until_s: float) -> None:
+        self.until_s[jti] = until_s
+        self.first_end_s = min(self.first_end_s, until_s)
+
+
 class SpentAssertions:
     """
     The `jti` of every assertion until it can no longer be used; in memory, for one Server process.
 
     Args:
+        most_a_worker: How many a Worker may have in use at once.
         shared: Whether there may be other Servers: then what is used up here gives a ticket.
     """
 
-    def __init__(self, *, shared: bool = False) -> None:
-        self._spent: dict[str, dict[str, float]] = {}
+    def __init__(self, *, most_a_worker: int = _MOST_A_WORKER, shared: bool = False) -> None:
+        self._most_a_worker = most_a_worker
         self._shared = shared
+        self._spent: dict[str, _Share] = {}
 
     def spend(
         self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = 30
@@ -53,16 +79,14 @@ class SpentAssertions:
         return self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
 
     def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
-        """Use up what one signer has signed, until then; raises as `spend`."""
-        mine = self._spent.setdefault(worker_id, {})
-        if len(mine) > _TIDY_ABOVE:
-            for ended in [ended for ended, end_s in mine.items() if end_s <= now_s]:
-                del mine[ended]
-        if jti in mine:
+        """Use up what a Worker has signed, until then; raises as `spend`."""
+        mine = self._spent.setdefault(worker_id, _Share())
+        mine.tidy(now_s, self._most_a_worker)
+        if jti in mine.until_s:
             raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)
-        if len(mine) >= _MOST_A_WORKER:
+        if len(mine.until_s) >= self._most_a_worker:
             raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
-        mine[jti] = until_s
+        mine.add(jti, until_s)
         if not self._shared:
             return None
         signed = f"{worker_id}\0{jti}".encode("utf-8", "surrogateescape")
@@ -71,9 +95,13 @@ class SpentAssertions:
     def forget_idle(self, now_s: float) -> None:
         """Drop Workers whose assertions have all died; called now and then, never on the token path."""
         for worker_id in [
-            w for w, mine in self._spent.items() if all(until <= now_s for until in mine.values())
+            w for w, mine in self._spent.items() if all(end <= now_s for end in mine.until_s.values())
         ]:
             del self._spent[worker_id]
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return sum(len(mine.until_s) for mine in self._spent.values())
 
 
 async def spend_everywhere(store: Store, ticket: Ticket | None, *, claimed_worker: str) -> None:

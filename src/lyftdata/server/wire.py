@@ -170,9 +170,9 @@ def client_address(scope: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=4_096)
 def _canonical_address(host: str) -> str:
-    """Return one spelling of an address; a mapped IPv4 address is that address."""
+    """Return one spelling of an address, without a zone; a mapped IPv4 address is that address."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return "unknown"
     mapped = getattr(address, "ipv4_mapped", None)

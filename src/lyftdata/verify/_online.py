@@ -34,6 +34,10 @@ class Question(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     form: dict[str, str] | None = None
 
+    def __repr__(self) -> str:
+        # Header and form hold the token, and the resource's key.
+        return f"Question({self.method} {self.url})"
+
 
 class OnlineCheck(Protocol):
     """How the Server is asked about a token that was checked offline before."""

@@ -135,6 +135,9 @@ class TokenReply(msgspec.Struct, frozen=True):
     access_token: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*$", max_length=16_384)]
     expires_in: float
 
+    def __repr__(self) -> str:
+        return "TokenReply(***)"
+
 
 def read_token_answer(answer: Answer) -> TokenReply:
     """

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
@@ -25,6 +26,8 @@ _log = get_logger(__name__)
 _SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN", "CREDENTIAL")
 # Where the identity key lies, and the agent's own line to systemd: not the COMMAND's business.
 _AGENTS_OWN = frozenset({"LYFTDATA_JOBS_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+# Where systemd puts what LoadCredential= names. The agent's key lies there too, if it was given so.
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 GRACE_S = 10.0
 # What even SIGKILL does not end at once waits for a disk or a network.
 _KILL_WITHIN_S = 5.0
@@ -168,8 +171,15 @@ class Child:
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the secrets of Worker and Server, and without the paths to them."""
-    hidden = {name for secret in SECRET_VARIABLES for name in (secret, f"{secret}_FILE")} | _AGENTS_OWN
+    files = {f"{secret}_FILE" for secret in SECRET_VARIABLES}
+    hidden = files.union(SECRET_VARIABLES, _AGENTS_OWN)
+    if any(_is_in(environ.get(_CREDENTIALS), environ.get(file)) for file in files):
+        hidden.add(_CREDENTIALS)
     return {name: value for name, value in environ.items() if name not in hidden and not _may_be_one(name)}
+
+
+def _is_in(directory: str | None, path: str | None) -> bool:
+    return bool(directory and path) and PurePath(os.path.normpath(str(path))).is_relative_to(str(directory))
 
 
 def _may_be_one(name: str) -> bool:

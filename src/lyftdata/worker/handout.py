@@ -70,6 +70,7 @@ class Handout:
         self._credential: Credential | None = None
         self._current: HeldToken | None = None
         self._audiences: OrderedDict[str, _Audience] = OrderedDict()
+        self._withdrawals = 0
 
     def environ(self) -> dict[str, str]:
         """Return the variables that tell the COMMAND where to look."""
@@ -98,6 +99,7 @@ class Handout:
         """Hand out nothing any more; tokens for other audiences are forgotten too."""
         self._current = None
         self._audiences.clear()
+        self._withdrawals += 1
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 (self._directory / TOKEN_FILE).unlink()
@@ -126,12 +128,16 @@ class Handout:
         self._audiences.move_to_end(audience)
         if len(self._audiences) > MAX_AUDIENCES:
             self._audiences.popitem(last=False)
+        withdrawals = self._withdrawals
         # One request an audience, however many ask at once.
         async with entry.lock:
-            if entry.token is None or entry.token.is_due(self._monotonic()):
+            if withdrawals == self._withdrawals and (
+                entry.token is None or entry.token.is_due(self._monotonic())
+            ):
                 reply = await self._credential.fetch_token(self._client, resource=audience)
                 entry.token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
-            return entry.token
+        # The Server may have said yes just before it said no: what was under way then is not handed out any more.
+        return entry.token if withdrawals == self._withdrawals else None
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -42,6 +42,16 @@ def test_only_the_required_members_are_kept():
     assert parse_public_jwk(RFC7517).canonical_jwk == parse_public_jwk(plain).canonical_jwk
 
 
+@pytest.mark.parametrize("jwk", [RFC8037, RFC7517], ids=["Ed25519", "P-256"])
+@pytest.mark.parametrize("spelling", [-1, 1, 2, "/", "+", "="])
+def test_a_key_has_one_spelling(jwk, spelling):
+    """The last character has bits that no byte is made of: with others there one key would have four thumbprints."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = spelling if isinstance(spelling, str) else alphabet[alphabet.index(jwk["x"][-1]) + spelling]
+    with pytest.raises(InvalidInputError, match="coordinates"):
+        parse_public_jwk(jwk | {"x": jwk["x"][:-1] + last})
+
+
 PRIVATE = ECKey.generate_key("P-256").as_dict(private=True)
 
 

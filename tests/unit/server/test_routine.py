@@ -4,10 +4,14 @@ import asyncio
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from lyftdata.core.records import Role
+from lyftdata.core.refusals import UnknownWorkerError, WorkerDisabledError
 from lyftdata.server.actor import Actor
-from lyftdata.store import StoreError, api_keys
+from lyftdata.server.wire import client_address
+from lyftdata.store import StoreError, api_keys, refusals
+from lyftdata.store.schema import refusal_attempts
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 
@@ -135,3 +139,80 @@ async def test_a_flood_that_cannot_be_written_is_bounded(server, monkeypatch):
     monkeypatch.undo()
 
     assert len(server.services.refusals._pending) <= 2_000
+
+
+def refuse(server, claimed, address, kind=UnknownWorkerError):
+    """Have the Server refuse somebody."""
+    return server.services.refusals.record(kind(claimed_worker=claimed), address=address)
+
+
+async def kept(server):
+    """Return how many attempts the store holds, once everything is written."""
+    await server.services.refusals.flush()
+    count = sa.select(sa.func.count()).select_from(refusal_attempts)
+    return await server.services.store.read(lambda conn: conn.execute(count).scalar_one())
+
+
+async def test_a_flood_from_everywhere_is_counted_and_not_kept_whole(server, press):
+    """Networks without end each fail a few times: what is written a second is bounded, and so is what it pushes out."""
+    for second in range(3):
+        for n in range(1_000):
+            for _ in range(3):
+                refuse(server, f"made-up-{second}-{n}", f"2001:{second:x}:{n:x}::1")
+        await server.services.refusals.flush()
+        server.clock.forward(seconds=1)
+
+    before = await kept(server)
+    assert before <= 900 + 3 * 20
+    assert server.services.metrics.refusals == 9_000
+    server.clock.forward(seconds=9)
+    for n in range(3_000):
+        refuse(server, "made-up", f"2001:9:{n:x}::1")
+    assert 0 < await kept(server) - before <= 10 * 20
+
+
+@pytest.mark.parametrize("claimed", ["press-01", "nobody"])
+async def test_a_flood_from_one_network_hides_nobody_elses_mistake(server, press, claimed):
+    """A customer's /48 holds 65,536 networks that fail twenty times each; whoever comes from elsewhere is written down."""
+    for n in range(5_000):
+        refuse(server, f"made-up-{n}", f"2001:db8:0:{n:x}::1")
+
+    answers = [refuse(server, claimed, "192.0.2.7"), refuse(server, claimed, "2001:db8:1::7")]
+
+    await server.services.refusals.flush()
+    for answer in answers:
+        found = await server.services.store.read(
+            lambda conn, answer=answer: refusals.find_reference(conn, answer.reference)
+        )
+        assert found.claimed_worker == claimed
+
+
+async def test_a_flood_of_strangers_hides_no_worker_that_proved_its_key(server, press):
+    """Those who know who they are and may not come in have room of their own."""
+    for n in range(5_000):
+        refuse(server, f"made-up-{n}", f"2001:{n:x}::1")
+
+    answer = refuse(server, "press-01", "192.0.2.7", WorkerDisabledError)
+
+    await server.services.refusals.flush()
+    assert await server.services.store.read(lambda conn: refusals.find_reference(conn, answer.reference))
+
+
+async def test_a_flood_does_not_tell_which_workers_there_are(server, press, monkeypatch):
+    """Once there is no more room, a Worker that there is costs as much as one that there is not: neither is written."""
+    for n in range(5_000):
+        refuse(server, f"made-up-{n}", f"2001:{n:x}::1")
+    pending = len(server.services.refusals._pending)
+
+    for claimed in ("press-01", "nobody"):
+        refuse(server, claimed, "192.0.2.7")
+
+    assert len(server.services.refusals._pending) == pending
+
+
+@pytest.mark.parametrize(
+    "host", ["fe80::1%eth0", "fe80::1%eth0 forged=1\nrefused", "fe80::1%" + "x" * 10_000]
+)
+def test_an_addresses_zone_is_not_written_down(host):
+    """What follows a percent sign is this host's own name for a line, and in a forwarded address a stranger's free text."""
+    assert client_address({"client": (host, 1)}) == "fe80::1"

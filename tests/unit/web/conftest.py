@@ -60,9 +60,9 @@ async def signed_in(server: Deployment, name: str, password: str) -> Browser:
 @pytest.fixture
 async def browser(server: Deployment, admin: dict[str, str]) -> Any:
     """Return the browser of an admin."""
-    body = {"current_password": PASSWORD, "new_password": "x" + PASSWORD}
+    body = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
     await server.http.post("/api/me/password", json=body, headers=admin)
-    made = await signed_in(server, "admin", "x" + PASSWORD)
+    made = await signed_in(server, "admin", "xxx " + PASSWORD)
     yield made
     await made.http.aclose()
 
@@ -70,12 +70,12 @@ async def browser(server: Deployment, admin: dict[str, str]) -> Any:
 @pytest.fixture
 async def viewer(server: Deployment, browser: Browser) -> Any:
     """Return the browser of a viewer."""
-    admin = await server.sign_in(password="x" + PASSWORD)
-    body = {"name": "vera", "role": "viewer", "password": "y" + PASSWORD}
+    admin = await server.sign_in(password="xxx " + PASSWORD)
+    body = {"name": "vera", "role": "viewer", "password": "yyy " + PASSWORD}
     await server.http.post("/api/operators", json=body, headers=admin)
-    first = await server.sign_in("vera", "y" + PASSWORD)
-    body = {"current_password": "y" + PASSWORD, "new_password": "z" + PASSWORD}
+    first = await server.sign_in("vera", "yyy " + PASSWORD)
+    body = {"current_password": "yyy " + PASSWORD, "new_password": "zzz " + PASSWORD}
     await server.http.post("/api/me/password", json=body, headers=first)
-    made = await signed_in(server, "vera", "z" + PASSWORD)
+    made = await signed_in(server, "vera", "zzz " + PASSWORD)
     yield made
     await made.http.aclose()

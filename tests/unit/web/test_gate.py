@@ -94,7 +94,7 @@ async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, pr
 @pytest.mark.parametrize("path", ["/logout", "/login"])
 async def test_a_form_must_come_from_a_page_of_ours(browser, headers, path):
     """Another site, a neighbouring host, another port, nobody who says: 403, also for signing in."""
-    form = {"csrf": browser.csrf, "username": "admin", "password": "x" + PASSWORD}
+    form = {"csrf": browser.csrf, "username": "admin", "password": "xxx " + PASSWORD}
 
     answer = await browser.http.post(path, data=form, headers=headers)
 
@@ -133,11 +133,11 @@ async def test_changing_the_first_password_opens_the_rest(server):
     await browser.learn_token()
 
     unequal = await browser.post(
-        "/account/password", current=PASSWORD, new="a" + PASSWORD, again="b" + PASSWORD
+        "/account/password", current=PASSWORD, new="aaa " + PASSWORD, again="bbb " + PASSWORD
     )
     assert (unequal.status_code, "must be typed the same twice" in unequal.text) == (422, True)
     changed = await browser.post(
-        "/account/password", current=PASSWORD, new="a" + PASSWORD, again="a" + PASSWORD
+        "/account/password", current=PASSWORD, new="aaa " + PASSWORD, again="aaa " + PASSWORD
     )
 
     assert (changed.status_code, changed.headers["location"]) == (303, "/?done=password")
@@ -184,12 +184,12 @@ async def test_the_token_of_the_command_line_opens_no_page(server, admin):
 @pytest.mark.parametrize("role", ["nobody", "deleted", "ended", "expired"])
 async def test_a_session_that_is_over_opens_nothing(server, browser, role):
     """Made up, of a deleted operator, ended elsewhere, past its twelve hours."""
-    other = await signed_in(server, "admin", "x" + PASSWORD)
+    other = await signed_in(server, "admin", "xxx " + PASSWORD)
     match role:
         case "nobody":
             other.http.cookies.set("__Host-lyftdata", "lyftdata_session_made_up", domain="lyft.example")
         case "deleted":
-            admin = await server.sign_in(password="x" + PASSWORD)
+            admin = await server.sign_in(password="xxx " + PASSWORD)
             body = {"name": "eve", "role": "admin", "password": PASSWORD}
             await server.http.post("/api/operators", json=body, headers=admin)
             other = Browser(server.from_address("192.0.2.51"))
@@ -373,7 +373,7 @@ async def test_an_origin_is_compared_and_never_read(server, origin):
 async def test_a_browser_is_answered_under_a_name_of_ours_only(server, browser, host, let_in):
     """A page that points its own name here guesses no passwords from the operator's address (DNS rebinding)."""
     own = {"Host": host, "Sec-Fetch-Site": "same-origin"}
-    body = {"username": "admin", "password": "x" + PASSWORD}
+    body = {"username": "admin", "password": "xxx " + PASSWORD}
 
     page = await browser.get("/account", headers={"Host": host})
     form = await server.http.post("/login", data=body, headers=own)

@@ -48,7 +48,7 @@ async def test_a_new_worker_with_a_key_of_its_own(server, browser):
 
 async def test_a_new_worker_with_a_key_that_there_is(server, browser):
     """It may use that key, which is not shown again."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "press-keys", "worker_ids": []} | {"worker_ids": None}
     key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
 
@@ -63,7 +63,7 @@ async def test_a_new_worker_with_a_key_that_there_is(server, browser):
 @pytest.mark.parametrize("why", ["gone", "revoked", "expired", "taken", "bad name"])
 async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, press, why):
     """The form again, with what was typed and what is wrong; no Worker without its key."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "press-keys", "worker_ids": ["press-01"], "expires_in_s": 60}
     await server.http.post("/api/api-keys", json=body, headers=admin)
     form = {"name": "press-02", "id": "press-02", "with": "existing", "key_name": "press-keys"}
@@ -301,7 +301,7 @@ async def test_a_key_that_cannot_be_issued_is_not_issued_for_all(server, browser
 
 async def test_a_refusal_is_found_by_its_reference_and_mended(server, browser, press):
     """Typed in lower case it opens; its button leads to the mend; mended, the same key works."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     body = {"name": "press-keys", "worker_ids": ["press-01"]}
     key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
@@ -328,7 +328,7 @@ async def test_a_refusal_is_found_by_its_reference_and_mended(server, browser, p
 )
 async def test_a_button_is_never_made_of_what_a_stranger_wrote(server, browser, press, claimed, button):
     """Only what could be an ID becomes a link; the rest is text."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     key = (await server.http.post("/api/api-keys", json={"name": "all-keys"}, headers=admin)).json()["key"]
     reference = (await server.token_by_key(claimed, key)).json()["reference"]
 
@@ -407,7 +407,7 @@ async def test_operators_are_added_changed_reset_and_deleted(server, browser):
 
 async def test_sessions_are_ended_by_their_own(server, browser, viewer):
     """One's own and, for admins, anybody's; a viewer not another's."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
     veras = [s["id"] for s in sessions if s["operator"] == "vera"]
     admins = next(s["id"] for s in sessions if s["operator"] == "admin")
@@ -454,7 +454,9 @@ async def test_enrollment_that_is_off_says_how_it_is_turned_on(opened):
         browser = Browser(server.http)
         await browser.sign_in("admin", PASSWORD)
         await browser.learn_token()
-        await browser.post("/account/password", current=PASSWORD, new="x" + PASSWORD, again="x" + PASSWORD)
+        await browser.post(
+            "/account/password", current=PASSWORD, new="xxx " + PASSWORD, again="xxx " + PASSWORD
+        )
         page = text_of(await browser.get("/enrollment"))
     assert "off The Server was started without LYFTDATA_AUTO_ENROLLMENT_KEY" in page
 
@@ -467,7 +469,9 @@ async def test_hostile_text_stays_text(server, browser, press, entry):
     await server.token_by_key(HOSTILE, press[1])
     async with server.from_address("192.0.2.66") as stranger:
         headers = {"Sec-Fetch-Site": "same-origin", "User-Agent": HOSTILE}
-        await stranger.post("/login", data={"username": "admin", "password": "x" + PASSWORD}, headers=headers)
+        await stranger.post(
+            "/login", data={"username": "admin", "password": "xxx " + PASSWORD}, headers=headers
+        )
 
     page = await browser.get(fill(entry.path))
 
@@ -565,7 +569,7 @@ async def test_refusals_are_shown_before_they_are_written(server, browser, press
 
 async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, browser):
     """Each keeps a part of the log in memory for as long as its reader takes."""
-    admin = await server.sign_in(password="x" + PASSWORD)
+    admin = await server.sign_in(password="xxx " + PASSWORD)
     session = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"][0]
     actor = Actor(operator="admin", role=Role.ADMIN, session_id=session["id"], address="192.0.2.1")
     running = [export(server.services, ExportForm.CSV, actor) for _ in range(2)]

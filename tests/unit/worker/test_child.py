@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.processes import until
 
-from lyftdata.worker.child import Child, CommandError
+from lyftdata.worker.child import Child, CommandError, without_secrets
 from lyftdata.worker.reaper import Reaper
 from lyftdata.worker.restart import RestartPolicy
 from lyftdata.worker.work import Work
@@ -293,3 +293,20 @@ async def test_a_signal_reaches_the_whole_group(start, tmp_path):
     await asyncio.to_thread(until, lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "both have heard")
 
     assert await child.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "inherits"),
+    [
+        ({"LYFTDATA_WORKER_API_KEY_FILE": "/run/credentials/press.service/key"}, False),
+        ({"LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": "/run/credentials/press.service/sub/../key"}, False),
+        ({"LYFTDATA_WORKER_API_KEY_FILE": "/run/credentials/press.service-2/key"}, True),
+        ({"LYFTDATA_WORKER_API_KEY_FILE": "/run/secrets/key"}, True),
+        ({}, True),
+    ],
+)
+def test_the_directory_of_the_agents_credentials_is_not_named(environ, inherits):
+    """By `CREDENTIALS_DIRECTORY` systemd tells the agent where its key lies; where it lies elsewhere, the COMMAND may have its own."""
+    directory = {"CREDENTIALS_DIRECTORY": "/run/credentials/press.service"}
+
+    assert ("CREDENTIALS_DIRECTORY" in without_secrets(directory | environ)) is inherits

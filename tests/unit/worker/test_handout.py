@@ -29,11 +29,12 @@ class Server:
     def __init__(self):
         self.asked = []
         self.refusal = None
+        self.answering = None
 
     async def fetch_token(self, _client, *, resource=None):
         """Give the next token."""
         self.asked.append(resource)
-        await asyncio.sleep(0)
+        await (self.answering.wait() if self.answering else asyncio.sleep(0))
         if self.refusal:
             raise self.refusal
         return TokenReply(f"for-{len(self.asked)}", 900)
@@ -120,6 +121,23 @@ async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
         with pytest.raises(NoTokenError):
             await handout.token(audience)
     assert server.asked == ["https://a.example"]
+
+
+@pytest.mark.parametrize("let_in_again", [False, True])
+async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(handout, server, let_in_again):
+    """The Server's answer was under way when the Worker was disabled: whoever waits for it gets nothing."""
+    server.answering = asyncio.Event()
+    asking = [asyncio.create_task(handout.token("https://a.example")) for _ in range(2)]
+    while not server.asked:
+        await asyncio.sleep(0)
+
+    handout.withdraw()
+    if let_in_again:
+        handout.publish(held("another"))
+    server.answering.set()
+
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NoTokenError] * 2
 
 
 @pytest.mark.parametrize(("passed_s", "left_s"), [(0, 900), (899.5, None), (898.9, 1), (900, None)])

@@ -55,12 +55,12 @@ async def verified_worker(
         proof = services.dpop.check(
             proofs[0],
             method=method or request.method,
-            url=url or f"{services.issuer}{request.url.path}",
+            url=url or f"{services.issuer}{request.scope['path']}",
             access_token=token,
         )
         thumbprint = proof.thumbprint
         verified = await decide(services.store, lambda: services.verifier.verify(token, bound_to=thumbprint))
-        ticket = services.dpop.spend(proof)
+        ticket = services.dpop.spend(proof, worker_id=verified.worker.id)
     except DpopNonceError:
         raise
     except OAuthError as error:

@@ -41,7 +41,11 @@ async def signed_in(
 
 
 def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
-    """Return a dependency that gives the operator if the policy table allows them this action."""
+    """
+    Return a dependency that gives the operator if the policy table allows them this action.
+
+    That a first password was not changed yet stops the pages and not this, on purpose: docs/security-model.md says why.
+    """
 
     async def gate(actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
         check_allowed(action, role=actor.role)

@@ -43,7 +43,7 @@ async def token(request: Request) -> Response:
         grant = services.admission.grant(
             admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
         )
-        bound_to, ticket = _check_dpop(request, services)
+        bound_to, ticket = _check_dpop(request, services, worker_id=admitted.worker.id)
         if services.store.is_shared:
             await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
             await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
@@ -84,7 +84,7 @@ def _check_grant_type(form: Mapping[str, str]) -> None:
         raise OAuthError("unsupported_grant_type", "grant_type must be client_credentials.")
 
 
-def _check_dpop(request: Request, services: Services) -> tuple[str | None, Ticket | None]:
+def _check_dpop(request: Request, services: Services, *, worker_id: str) -> tuple[str | None, Ticket | None]:
     """
     Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none.
 
@@ -97,7 +97,7 @@ def _check_dpop(request: Request, services: Services) -> tuple[str | None, Ticke
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0], method="POST", url=url, needs_nonce=True)
-    return proof.thumbprint, services.dpop.spend(proof)
+    return proof.thumbprint, services.dpop.spend(proof, worker_id=worker_id)
 
 
 def _note(services: Services, admitted: Admitted) -> None:

@@ -11,6 +11,7 @@ from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import NameInUseError, RefusedError
 from lyftdata.core.secret import Secret
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.registrations import TooManyChangesError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.up_to_date import decide
@@ -22,6 +23,7 @@ from lyftdata.server.wire import (
     oauth_error_response,
     read_json,
     refusal_response,
+    temporarily_unavailable,
 )
 
 
@@ -34,8 +36,9 @@ async def register(request: Request) -> Response:
         fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
         registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
         worker, created = await services.enrollment.enroll(registration, address=address)
-        # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one.
-        token = None if proof is not None else await services.registrations.issue_token(worker)
+        # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one; but
+        # whoever registers a key that is registered already has proved no more than that he knows it, and it is public.
+        token = await services.registrations.issue_token(worker) if created and proof is None else None
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -72,6 +75,8 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
                 return json_response(_information(services, worker, _registration_token(request)))
     except DpopNonceError:
         return nonce_response(services)
+    except TooManyChangesError as error:
+        return temporarily_unavailable(error.message, retry_after_s=error.wait_s)
     except (InvalidInputError, ConflictError) as error:
         return oauth_error_response(OAuthError("invalid_client_metadata", error.message))
     except OAuthError as error:
@@ -84,11 +89,13 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
 
 
 async def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
-    """Return the entry if whoever asks is that Worker: by its registration access token, or by a worker token."""
+    """Return the entry if who asks is that Worker: by its registration access token, or by a token of its own."""
     token = _registration_token(request)
     if token is not None:
         return await decide(services.store, lambda: services.registrations.check_token(worker_id, token))
-    return services.registrations.check_is((await verified_worker(request, services)).worker, worker_id)
+    return services.registrations.check_is(
+        await verified_worker(request, services), worker_id, to_change=request.method != "GET"
+    )
 
 
 def _registration_token(request: Request) -> Secret | None:

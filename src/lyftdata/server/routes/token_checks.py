@@ -10,6 +10,7 @@ from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import is_granted
 from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
+from lyftdata.server.registrations import TooManyChangesError
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.services import Services
@@ -103,11 +104,12 @@ async def revoke(request: Request) -> Response:
         return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
     verified = await _verified(services, form["token"])
     if verified is not None and verified.worker.id == admitted.worker.id:
-        wait_s = await services.registrations.revoke_token(
-            verified.worker, verified.claims, address=client_address(request.scope)
-        )
-        if wait_s is not None:
-            return temporarily_unavailable("Too many tokens are being revoked.", retry_after_s=wait_s)
+        try:
+            await services.registrations.revoke_token(
+                verified.worker, verified.claims, address=client_address(request.scope)
+            )
+        except TooManyChangesError as error:
+            return temporarily_unavailable(error.message, retry_after_s=error.wait_s)
     return Response(status_code=200, headers={"Cache-Control": "no-store"})
 
 

@@ -1,5 +1,6 @@
 """`GET /auth/verify`: whether a proxy may let a request through (nginx `auth_request`, `forward_auth`)."""
 
+import string
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -12,6 +13,9 @@ from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, client_address, refusal_response
+
+# Whatever is printable, but `#`: clients quote more or less of the rest, and proofs name it as it was sent.
+_IN_A_TARGET = string.punctuation.replace("#", "")
 
 
 async def verify(request: Request) -> Response:
@@ -37,14 +41,19 @@ def _original(request: Request, services: Services) -> tuple[str, str]:
 
     As Traefik's and Caddy's forward_auth say it by themselves, and nginx as it is told. Whoever makes these up without
     a proxy fools nobody but himself.
+
+    Host and target are what the client sent, and not every proxy looks at them: `Host: service/public?` must not make
+    the path that is asked for a mere query, nor a `#` cut it short. So each is quoted but for what it may hold, and
+    what should not be there makes an address that no proof is for.
     """
     headers = request.headers
     method = headers.get("x-forwarded-method", request.method)
     if "x-forwarded-uri" not in headers:
-        return method, f"{services.issuer}{request.url.path}"
-    scheme = headers.get("x-forwarded-proto", request.url.scheme)
-    host = headers.get("x-forwarded-host", headers.get("host", ""))
-    return method, f"{scheme}://{host}{headers['x-forwarded-uri']}"
+        return method, f"{services.issuer}{request.scope['path']}"
+    scheme = quote(headers.get("x-forwarded-proto", request.scope["scheme"]), safe="")
+    host = quote(headers.get("x-forwarded-host", headers.get("host", "")), safe=":[]")
+    target = quote(headers["x-forwarded-uri"], safe=_IN_A_TARGET, encoding="latin-1")
+    return method, f"{scheme}://{host}/{target.removeprefix('/')}"
 
 
 def identity_headers(verified: VerifiedWorker) -> dict[str, str]:

@@ -1,0 +1,50 @@
+"""No credential of ours is kept or shown where a stranger has put it, nor by the objects that carry it."""
+
+import base64
+
+import pytest
+
+from lyftdata.core.redaction import hide_credentials
+from lyftdata.core.secret import Secret
+from lyftdata.server.client_auth import Presented
+from lyftdata.verify._online import AuthVerify, Introspect
+from lyftdata.verify._server import Place
+from lyftdata.verify._tokens import TokenReply
+from lyftdata.worker import client
+
+# As the Server makes them: sixteen bytes twice, in base64url; with the characters that are no letters at every place.
+SECRETS = [
+    base64.urlsafe_b64encode(bytes(range(n, n + 16))).rstrip(b"=").decode()
+    + base64.urlsafe_b64encode(bytes([251, 255, 190, *range(n, n + 13)])).rstrip(b"=").decode()
+    for n in (3, 57, 190)
+] + ["AAAAAAAAAA-" * 4, "-_" * 22, "A" * 30 + "-" + "B" * 13]
+
+
+@pytest.mark.parametrize("kind", ["registration", "session"])
+@pytest.mark.parametrize("secret", SECRETS)
+def test_our_bearer_tokens_are_hidden_whole(kind, secret):
+    """A registration access token manages an entry for as long as that lives: no part of it stays."""
+    shown = hide_credentials(f"client_name: lyftdata_{kind}_{secret} is not printable")
+
+    assert shown == f"client_name: lyftdata_{kind}_*** is not printable"
+
+
+PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        Presented("press-01", assertion="eyJsecret"),
+        Presented("press-01", secret=Secret("eyJsecret")),
+        TokenReply("eyJsecret", 900),
+        client.TokenReply("eyJsecret", 900),
+        AuthVerify(PLACE).question("eyJsecret"),
+        Introspect(PLACE, name="service", key=Secret("eyJsecret")).question("token"),
+        Introspect(PLACE, name="service", key=Secret("key")).question("eyJsecret"),
+    ],
+    ids=lambda carrier: type(carrier).__name__,
+)
+def test_what_carries_a_credential_does_not_show_it(carrier):
+    """Neither a log line nor a traceback with variables, as error trackers send them off, holds what lets somebody in."""
+    assert "eyJsecret" not in f"{carrier!r} {carrier}"
