@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
 from lyftdata.core.secret import Secret
-from lyftdata.server import models
 from lyftdata.server.actor import Actor
+from lyftdata.server.models import operators as models
 from lyftdata.server.routes.account import operator_view
 from lyftdata.server.routes.deps import ServicesDep, allowed
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from lyftdata.core.records import State
 from lyftdata.server import queries
 from lyftdata.server.attention import find_concerns
-from lyftdata.server.models import Period
+from lyftdata.server.models.status import Period
 from lyftdata.server.views import state_of
 from lyftdata.web.charts import bar_chart, line_chart
 from lyftdata.web.page import Page
