@@ -152,11 +152,11 @@ class ApiKeys:
     def _free_name(self, tx: WriteTx, worker: WorkerRecord) -> str:
         # Nobody chose this name, so nobody must be refused for its being taken: in a large fleet of IDs that begin
         # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
-        for _ in range(_DRAWS):
-            name = _name_for(worker, self._random_bytes)
-            if not api_keys.find_by_name(tx.conn, name):
-                break
-        return name
+        drawn = (_name_for(worker, self._random_bytes) for _ in range(_DRAWS))
+        return next(
+            (name for name in drawn if not api_keys.find_by_name(tx.conn, name)),
+            _name_for(worker, self._random_bytes),
+        )
 
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
         """Write a key that was just made, with its audit event."""
