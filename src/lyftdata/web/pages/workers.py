@@ -47,7 +47,7 @@ async def show_list(page: Page) -> Response:
     sort = page.query("sort") if page.query("sort") in SORTS else "name"
     found = _sorted(page, await queries.find_workers(page.services, wanted), sort)
     pages = max(1, -(-len(found) // PER_PAGE))
-    number = min(_number(page.query("page")), pages)
+    number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     return page.render(
         "workers.html",
@@ -197,10 +197,6 @@ def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerReco
     if sort == "newest":
         return sorted(by_name, key=lambda record: record.created_at, reverse=True)
     return by_name
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text) else 1  # noqa: PLR2004
 
 
 async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
