@@ -12,12 +12,7 @@ from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
 from lyftdata.verify._verifier import Verifier
-from lyftdata.verify.errors import (
-    KeysUnavailableError,
-    OnlineCheckUnavailableError,
-    TokenRevokedError,
-    UnknownKeyError,
-)
+from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
 
 
@@ -138,15 +133,10 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
                 headers=asked.headers,
                 data=asked.form,
             )
-            return online.answered(entry, answer, asked_at_s=asked_at_s)
-        except TokenRevokedError:
-            self._memory.forget(digest)
-            raise
-        except OnlineCheckUnavailableError as error:
-            return online.not_answered(entry, error, now_s=self._monotonic())
         except UnreachableError as error:
             unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
             return online.not_answered(entry, unavailable, now_s=self._monotonic())
+        return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
 
     def _online_client(self) -> httpx2.AsyncClient:
         """Return the client that keeps connections; another event loop gets another."""

@@ -25,8 +25,9 @@ from lyftdata.verify._keys import KeyCache, PublishedKeys
 from lyftdata.verify._memory import Memory, Remembered
 from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
 from lyftdata.verify._rules import Expected, verify_token
-from lyftdata.verify._server import Place, checked_url
-from lyftdata.verify.errors import KeysUnavailableError
+from lyftdata.verify._server import Answer, Place, checked_url
+from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, TokenRevokedError
+from lyftdata.verify.identity import WorkerIdentity
 
 _log = logging.getLogger("lyftdata.verify")
 
@@ -129,6 +130,18 @@ class Verifier(Generic[TransportT]):
             unverified_token, keys=self._cache.by_kid, expected=self._expected, now_s=self._clock()
         )
         return self._memory.remember(digest, verified)
+
+    def _conclude(
+        self, online: OnlineState, answer: Answer, entry: Remembered, *, digest: bytes, asked_at_s: float
+    ) -> WorkerIdentity:
+        """Return the Worker if the Server's answer lets it in, or leaves it to the offline check."""
+        try:
+            return online.answered(entry, answer, asked_at_s=asked_at_s)
+        except TokenRevokedError:
+            self._memory.forget(digest)
+            raise
+        except OnlineCheckUnavailableError as error:
+            return online.not_answered(entry, error, now_s=self._monotonic())
 
     def _take(self, outcome: PublishedKeys | KeysUnavailableError, *, asked_at_s: float) -> None:
         """Note what a fetch came to."""
