@@ -5,16 +5,19 @@ How long the pages take with a large fleet.
 
 Puts so many Worker entries with traces, a key for each, a week of samples, refusals and audit events into a Server's
 database, starts the Server as a process, signs in, and asks for each page ten times over a kept-alive connection.
-Prints median and longest time until the last byte, and the size.
+Prints median and longest time until the last byte, and the size. Then the same for the overview that many tabs ask
+for at once, as they do when something has changed: until the last of them has it.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +39,9 @@ from lyftdata.store import WriteTx, api_keys, refusals, samples, traces, workers
 PASSWORD = "correct horse battery"  # noqa: S105 - of this run alone
 NEW_PASSWORD = "another horse battery"  # noqa: S105 - of this run alone
 ROUNDS = 10
+TABS = 20
+# Longer than anything is remembered, and than pages are counted for.
+_BETWEEN_ROUNDS_S = 2.0
 PAGES = (
     "/",
     "/?period=week",
@@ -159,6 +165,25 @@ def measure(url: str) -> None:
             print(
                 f"{path:44} {statistics.median(times):10.1f} {max(times):11.1f} {len(answer.content) / 1000:7.1f}"
             )
+        measure_tabs(url, http.cookies)
+
+
+def measure_tabs(url: str, cookies: httpx2.Cookies) -> None:
+    """Ask for the overview in many tabs at once."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(TABS) as pool:
+        tabs = [
+            stack.enter_context(httpx2.Client(base_url=url, cookies=cookies, timeout=60, trust_env=False))
+            for _ in range(TABS)
+        ]
+        times = []
+        for _ in range(ROUNDS):
+            begin = time.perf_counter()
+            answers = list(pool.map(lambda tab: tab.get("/"), tabs))
+            times.append((time.perf_counter() - begin) * 1000)
+            if any(answer.status_code != 200 for answer in answers):  # noqa: PLR2004
+                sys.exit("/: too many pages at once")
+            time.sleep(_BETWEEN_ROUNDS_S)
+    print(f"{f'/ in {TABS} tabs':44} {statistics.median(times):10.1f} {max(times):11.1f}")
 
 
 def until_ready(http: httpx2.Client) -> None:

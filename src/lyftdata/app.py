@@ -36,6 +36,7 @@ from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
 from lyftdata.web.gate import not_found
 from lyftdata.web.routes import web_routes
+from lyftdata.web.shared import SharedValues
 
 _log = get_logger(__name__)
 
@@ -81,6 +82,7 @@ def _routes(services: Services) -> Starlette:
     # A redirect would repeat a body with a key in it at an address made of the request's own headers.
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.shared = SharedValues(services)
     return app
 
 

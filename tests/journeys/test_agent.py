@@ -126,13 +126,16 @@ def test_the_commands_exit_code_is_passed_through(site, code):
     assert site.status("press-01") == "offline"
 
 
-def test_a_command_that_cannot_be_started_is_told(site):
-    """Exit 1 and the name of the program; no traceback."""
-    agent = with_key(site).start("run", "worker", "--", "no-such-program")
+@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("./notes.txt", 126)])
+def test_a_command_that_cannot_be_started_is_told_before_the_server_hears_of_it(site, program, code):
+    """A shell's exit code and one line with the program's name; the Worker was never connected."""
+    host = with_key(site)
+    (host.home / "notes.txt").write_text("no program")
+    result = host.run("run", "worker", "--", program)
 
-    assert agent.exit_code() == 1
-    assert "no-such-program" in agent.log
-    assert "Traceback" not in agent.log
+    assert result.returncode == code
+    assert [line for line in result.stderr.splitlines() if program in line] == [result.stderr.strip()]
+    assert site.status("press-01") == "never_connected"
 
 
 def test_none_of_the_workers_secrets_reach_the_command(site, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
-from tests.processes import until
+from tests.processes import Host, until
 
 
 def issued_key(operator, *arguments):
@@ -142,8 +142,6 @@ def test_both_strategies_in_tandem(site):
 )
 def test_a_wrong_mix_is_refused_at_start(tmp_path, environ, named):
     """Exit 2 and one message that names the variables; the secrets are not in it."""
-    from tests.processes import Host
-
     names = {
         "ID": "LYFTDATA_WORKER_ID",
         "KEY": "LYFTDATA_WORKER_API_KEY",
@@ -182,8 +180,6 @@ def test_an_enrolled_directory_is_not_used_by_another_worker(site):
 
 def test_a_short_secret_stops_the_server(tmp_path):
     """Fewer than 32 characters: it refuses to start, exit 2, and names the command that makes a good one."""
-    from tests.processes import Host
-
     host = Host(
         tmp_path / "s", LYFTDATA_AUTO_ENROLLMENT_KEY="x" * 31, LYFTDATA_STAGING_DIR=str(tmp_path / "d")
     )
@@ -192,6 +188,33 @@ def test_a_short_secret_stops_the_server(tmp_path):
     assert result.returncode == 2
     assert "lyftdata enrollment generate-key" in result.stderr
     assert not (tmp_path / "d").exists()
+
+
+def test_a_short_secret_stops_the_worker_before_it_goes_online(tmp_path):
+    """No Server can have it: exit 2 with the variable's name, from `run` and from `config check`, and nothing is made."""
+    host = Host(
+        tmp_path / "w",
+        LYFTDATA_WORKER_NAME="press-02",
+        LYFTDATA_AUTO_ENROLLMENT_KEY="s" * 31,
+        LYFTDATA_JOBS_DIR=str(tmp_path / "jobs"),
+        LYFTDATA_URL="http://127.0.0.1:1",
+    )
+    for arguments in (("run", "worker"), ("config", "check", "worker")):
+        result = host.run(*arguments)
+        assert result.returncode == 2
+        assert "LYFTDATA_AUTO_ENROLLMENT_KEY has fewer than 32 characters" in result.stderr
+        assert "s" * 31 not in result.stderr
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_a_short_secret_is_no_matter_to_who_is_enrolled(site):
+    """An identity that is stored is used before any enrollment key is read, whatever that has become."""
+    host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
+    agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    agent.wait_for("online")
+    agent.terminate()
+
+    host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY="used-up").wait_for("online")
 
 
 @pytest.mark.parametrize("weak", ["c3s3R0s1T5QAQr7lz1KsT00pKh3adnma", "a" * 32])
@@ -211,8 +234,6 @@ def test_the_published_example_and_weak_secrets_start_with_a_warning(open_site, 
 
 def test_generated_keys_are_taken(tmp_path, open_site):
     """What `lyftdata enrollment generate-key` prints starts a Server without a warning."""
-    from tests.processes import Host
-
     key = Host(tmp_path / "k").done("enrollment", "generate-key").strip()
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=key)
 

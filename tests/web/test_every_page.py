@@ -41,6 +41,7 @@ PAGES = {
     "refusal": "/refusals/{reference}",
     "audit": "/audit",
     "operators": "/operators",
+    "end all sessions": "/operators/vera/end-sessions",
     "reset an operator": "/operators/vera/reset",
     "delete an operator": "/operators/vera/delete",
     "account": "/account",
@@ -102,6 +103,25 @@ def test_a_phone_shows_it_without_scrolling_sideways(shown, path, width):
     page = shown(path, width=width)
 
     assert page.evaluate(STICKS_OUT, width) == []
+
+
+@pytest.mark.parametrize("width", [768, 390, 320])
+@pytest.mark.parametrize("path", PAGES.values())
+def test_no_table_scrolls_sideways(shown, path, width):
+    """Whatever can be done to a row, and what it is about, is seen at once: only what is to be pasted is wider."""
+    page = shown(path, width=width)
+
+    wider = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert page.evaluate(wider) == []
+
+
+def test_a_row_that_is_folded_is_still_a_row(shown):
+    """A screen reader on a phone finds the table, its rows by their headings, and what can be done."""
+    page = shown("/operators", width=390)
+    vera = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="vera"))
+
+    expect(vera.get_by_role("link", name="Delete…")).to_be_in_viewport()
+    expect(page.get_by_role("columnheader", name="Role")).to_have_count(1)
 
 
 def test_a_phone_too_has_no_barrier(shown):

@@ -25,6 +25,13 @@ def admin(site, open_window):
     return window
 
 
+@pytest.fixture
+def operator(site, admin):
+    """Return the command line of the same admin."""
+    site.operator.done("login", "admin", "--password-stdin", stdin=NEW_PASSWORD)
+    return site.operator
+
+
 def add_worker(window, name, **fields):
     """Fill in *New Worker*; return the page after it."""
     page = window.go("/add-worker")
@@ -300,3 +307,91 @@ def test_the_log_is_followed_live(site, admin):
     site.operator.done("workers", "add", "press-07", "--id", "press-07")
 
     expect(page.get_by_role("link", name="worker:press-07")).to_be_visible()
+
+
+def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operator):
+    """It is the page of what was made then: nothing is sent twice, nothing asked, the key is gone, and Back leads there."""
+    page = add_worker(admin, "press-01")
+    key = shown_key(page)
+    page.reload()
+    expect(page).to_have_url(f"{site.url}/workers/press-01?done=shown")
+    expect(page.get_by_role("status").first).to_contain_text("not shown again")
+    assert key not in page.content()
+
+    page = admin.go("/issue-api-key")
+    page.get_by_label("Name", exact=True).fill("press-keys")
+    page.get_by_label("Every Worker").check()
+    page.get_by_role("button", name="Issue").click()
+    key = shown_key(page)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("press-keys")
+    assert key not in page.content()
+    expect(page.get_by_text("1", exact=True).first).to_be_visible()
+
+    page = admin.go("/operators")
+    page.get_by_label("Name", exact=True).fill("ada")
+    page.get_by_role("button", name="Add", exact=True).click()
+    password = shown_key(page)
+    page.get_by_role("link", name="I have it").click()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Operators")
+    assert password not in page.content()
+
+    admin.go("/add-resource")
+    page.get_by_label("Name", exact=True).fill("broker")
+    page.get_by_label("Audience").fill("https://broker.example.com")
+    page.get_by_role("button", name=re.compile("Add|Save|Define")).click()
+    page.get_by_role("button", name="Issue a key").click()
+    key = shown_key(page)
+    page.reload()
+    expect(page).to_have_url(f"{site.url}/resources/broker?done=shown")
+    assert key not in page.content()
+    keys = operator.json("api-key", "list")
+    assert sorted(k["generation"] for k in keys) == [1, 1]
+
+
+def test_a_second_click_sends_nothing(admin, operator):
+    """Of two clicks on *Rotate* one makes a key, and it is the one that is shown."""
+    operator.done("api-key", "issue", "press-keys")
+    page = admin.go("/api-keys/press-keys/rotate")
+    posts = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    page.get_by_role("button", name="Rotate").dblclick()
+    expect(page.get_by_text("Shown once.")).to_be_visible()
+
+    assert len(posts) == 1
+
+
+def test_a_name_of_another_direction_orders_nothing_but_itself(site, admin, operator):
+    """
+    A Worker names itself in Hebrew: wherever that stands it is isolated, and what is behind it stays behind it.
+
+    Overrides of direction never get in: the name is refused, and what was claimed is shown without them.
+    """
+    name = "\u05d0\u05d1\u05d2 7"
+    host = site.worker_host("h", LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    host.start("run", "worker").wait_for("online")
+    (worker,) = operator.json("workers", "list")
+    loose = (
+        "name => { const found = []; const walk = document.createTreeWalker(document.querySelector('main'), 4);"
+        " while (walk.nextNode()) if (walk.currentNode.data.includes(name) && !walk.currentNode.parentElement.closest('bdi'))"
+        " found.push(walk.currentNode.parentElement.outerHTML); return found; }"
+    )
+    for path in ("/", "/workers", f"/workers/{worker['id']}", f"/workers/{worker['id']}/disable", "/audit"):
+        page = admin.go(path)
+        assert page.locator("bdi", has_text=name).count() > 0, path
+        assert page.evaluate(loose, name) == []
+
+    page = admin.go(f"/workers/{worker['id']}/disable")
+    # "Disable NAME?": the question mark is drawn right of the name, not within it.
+    ends = page.evaluate(
+        "(() => { const h = document.querySelector('h1'); const r = document.createRange(); r.selectNodeContents(h.lastChild);"
+        " return [h.querySelector('bdi').getBoundingClientRect().right, r.getBoundingClientRect().left]; })()"
+    )
+    assert ends[0] <= ends[1] + 1
+
+    other = site.worker_host(
+        "o", LYFTDATA_WORKER_NAME="a\u202eb", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
+    )
+    assert other.run("run", "worker").returncode == 2
+    assert len(operator.json("workers", "list")) == 1

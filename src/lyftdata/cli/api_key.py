@@ -203,7 +203,7 @@ def _print_key(answer: dict[str, Any], hand_out: Callable[[str], None], *, as_js
     key = answer["api_key"]
     scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
     end = f", until {key['expires_at']}" if key["expires_at"] else ""
-    say(f"API key {key['name']} {done}: for {scope}{end}. It is shown once:")
+    say(f"API key {key['name']} {done}: for {scope}{end}.")
     hand_out(answer["key"])
 
 

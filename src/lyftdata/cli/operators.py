@@ -158,6 +158,26 @@ def revoke_session(session_id: str, url: str | None, *, yes: bool) -> None:
     say("Session ended")
 
 
+@operators.command("revoke-sessions")
+@click.argument("name")
+@yes_option
+@url_option
+def revoke_sessions(name: str, url: str | None, *, yes: bool) -> None:
+    """
+    End every signed-in session of an operator.
+
+    \b
+    Example:
+      lyftdata operators revoke-sessions ada
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    confirm(f"End every session of {name}?", yes=yes)
+    with Api(url) as api:
+        api.delete(f"/operators/{path_part(name)}/sessions")
+    say(f"Sessions of {name} ended")
+
+
 def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
     if as_json:
         print_json({**answer["operator"], "password": answer["password"]})

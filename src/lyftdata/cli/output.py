@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -70,7 +70,7 @@ def key_output(file: Path | None) -> Iterator[Callable[[str], None]]:
         click.FileError: It is there already, or cannot be made.
     """
     if file is None:
-        yield click.echo
+        yield _show_once
         return
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -78,10 +78,20 @@ def key_output(file: Path | None) -> Iterator[Callable[[str], None]]:
         raise click.FileError(str(file), error.strerror) from error
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            yield lambda key: print(key, file=stream)
+            yield lambda key: _write_once(key, stream, file)
     except BaseException:
         file.unlink()
         raise
+
+
+def _show_once(key: str) -> None:
+    say("It is shown once:")
+    click.echo(key)
+
+
+def _write_once(key: str, stream: TextIO, file: Path) -> None:
+    print(key, file=stream)
+    say(f"It is in {file}, and shown nowhere.")
 
 
 def say(message: str) -> None:

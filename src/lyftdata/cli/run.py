@@ -115,14 +115,20 @@ def _run_server(**given: Any) -> int:
 
 
 def _run_worker(command: tuple[str, ...], **given: Any) -> int:
+    from lyftdata.cli.output import say
     from lyftdata.log import configure_logging
+    from lyftdata.worker.child import CommandError
     from lyftdata.worker.run import run_worker
     from lyftdata.worker.settings import read_worker_settings
 
     settings = read_worker_settings(os.environ, _flags(worker_table(), given))
     inherited_umask = os.umask(0o077)
     configure_logging(format=settings.log_format, level=settings.log_level)
-    return asyncio.run(run_worker(settings, command, umask=inherited_umask))
+    try:
+        return asyncio.run(run_worker(settings, command, umask=inherited_umask))
+    except CommandError as error:
+        say(f"Error: {error.message}")
+        return error.exit_code
 
 
 run.add_command(
@@ -151,8 +157,8 @@ run.add_command(
 
         With an API key: LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY. By Auto-Enrollment: LYFTDATA_WORKER_NAME and
         LYFTDATA_AUTO_ENROLLMENT_KEY. COMMAND inherits none of the Worker's secrets; its current token is in the file
-        LYFTDATA_WORKER_TOKEN_FILE, and at the socket LYFTDATA_WORKER_TOKEN_SOCKET. Exits with COMMAND's code (128+n for signal n),
-        or 3 when the Server has refused for good.
+        LYFTDATA_WORKER_TOKEN_FILE, and at the socket LYFTDATA_WORKER_TOKEN_SOCKET. Exits with COMMAND's code (128+n for signal n;
+        127 or 126 if there is no such program or it cannot be run), or 3 when the Server has refused for good.
 
         \b
         Example:

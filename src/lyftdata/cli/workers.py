@@ -91,7 +91,10 @@ def add(
             print_json({**answer["worker"], "issued_key": answer["api_key"]})
             return
         _say_what_next(answer, api.url, key_name)
-        hand_out(clean_text(answer["api_key"]["key"] if answer["api_key"] else answer["worker"]["id"]))
+        if answer["api_key"]:
+            hand_out(clean_text(answer["api_key"]["key"]))
+        else:
+            click.echo(clean_text(answer["worker"]["id"]))
 
 
 @workers.command("list")
@@ -317,7 +320,7 @@ def _say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> No
             f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
         )
     else:
-        say(f"API key {issued['name']}, for this Worker alone. It is shown once:")
+        say(f"API key {issued['name']}, for this Worker alone.")
     say("Then, on its host:")
     say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY=…")
     say("  lyftdata run worker")

@@ -17,6 +17,8 @@ from lyftdata.store import Store, WriteTx, api_keys, workers
 from lyftdata.store.changes import ApiKeyChanged
 
 _LONGEST_LIFE = timedelta(days=3650)
+_LONGEST_STEM = 38  # `-key-` and 6 characters go behind it, and a name has 50 at most
+_DRAWS = 8
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
@@ -141,9 +143,20 @@ class ApiKeys:
             tx.audit(actor.did("api_key.allowed", f"api_key:{name}", at=now, details=details))
         return api_keys.allow_workers(tx, name, worker_ids)
 
-    def make_for_worker(self, worker: WorkerRecord, actor: Actor) -> IssuedKey:
-        """Return a key for one Worker alone, named after it; the caller inserts it with the Worker."""
-        return self._make(_name_for(worker, self._random_bytes), [worker.id], None, actor)
+    def issue_in(self, tx: WriteTx, worker: WorkerRecord, actor: Actor) -> IssuedKey:
+        """Issue a key for one Worker alone, named after it, within the change that adds the Worker."""
+        issued = self._make(self._free_name(tx, worker), [worker.id], None, actor)
+        self.insert(tx, issued.record, actor)
+        return issued
+
+    def _free_name(self, tx: WriteTx, worker: WorkerRecord) -> str:
+        # Nobody chose this name, so nobody must be refused for its being taken: in a large fleet of IDs that begin
+        # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
+        drawn = (_name_for(worker, self._random_bytes) for _ in range(_DRAWS))
+        return next(
+            (name for name in drawn if not api_keys.find_by_name(tx.conn, name)),
+            _name_for(worker, self._random_bytes),
+        )
 
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
         """Write a key that was just made, with its audit event."""
@@ -210,6 +223,10 @@ def _check_can_use_keys(worker: WorkerRecord) -> None:
 
 
 def _name_for(worker: WorkerRecord, random_bytes: RandomBytes) -> str:
-    """Return a key name that fits the rule and is free: a Worker's ID may be too short, too long or hold dots."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)[:38]
+    """Return a key name that fits the rule: a Worker's ID may be too short, too long or hold dots."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)
+    if len(stem) > _LONGEST_STEM:
+        # What tells hosts of one domain or rack apart stands at either end.
+        half = _LONGEST_STEM // 2 - 1
+        stem = f"{stem[:half]}--{stem[-half:]}"
     return f"{stem}-key-{random_bytes(3).hex()}"

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from lyftdata.core.records import ApiKeyRecord
-from lyftdata.server import models, queries
-from lyftdata.server.models import Attention, Concern
+from lyftdata.server import queries
+from lyftdata.server.models.refusals import RefusalGroup
+from lyftdata.server.models.status import Attention, Concern
 from lyftdata.server.services import Services
 from lyftdata.server.views import key_status
 
@@ -50,7 +51,7 @@ async def find_concerns(services: Services) -> list[Concern]:
     ]
 
 
-def _duplicates(recent: Sequence[models.RefusalGroup]) -> list[Concern]:
+def _duplicates(recent: Sequence[RefusalGroup]) -> list[Concern]:
     found = [group for group in recent if group.code == "duplicate_instance"]
     return [
         Concern(
@@ -63,7 +64,7 @@ def _duplicates(recent: Sequence[models.RefusalGroup]) -> list[Concern]:
     ]
 
 
-def _misconfigured(services: Services, recent: Sequence[models.RefusalGroup]) -> list[Concern]:
+def _misconfigured(services: Services, recent: Sequence[RefusalGroup]) -> list[Concern]:
     """
     Tell of Workers that are refused again and again: those that there are, each; others as one for an address.
 
@@ -72,7 +73,7 @@ def _misconfigured(services: Services, recent: Sequence[models.RefusalGroup]) ->
     """
     repeated = [group for group in recent if group.code in _LOOKS_MISCONFIGURED and group.count >= _A_PATTERN]
     known = [g for g in repeated if services.directory.find_worker(g.claimed_worker) is not None]
-    strangers: dict[str, list[models.RefusalGroup]] = {}
+    strangers: dict[str, list[RefusalGroup]] = {}
     for group in repeated:
         if services.directory.find_worker(group.claimed_worker) is None:
             strangers.setdefault(group.address, []).append(group)
@@ -84,7 +85,7 @@ def _misconfigured(services: Services, recent: Sequence[models.RefusalGroup]) ->
     ]
 
 
-def _known(group: models.RefusalGroup) -> Concern:
+def _known(group: RefusalGroup) -> Concern:
     return Concern(
         kind=Attention.REFUSED,
         subject=group.last_reference,
@@ -93,7 +94,7 @@ def _known(group: models.RefusalGroup) -> Concern:
     )
 
 
-def _strangers(address: str, groups: Sequence[models.RefusalGroup]) -> Concern:
+def _strangers(address: str, groups: Sequence[RefusalGroup]) -> Concern:
     causes = sorted({group.code.replace("_", " ") for group in groups})
     return Concern(
         kind=Attention.REFUSED,

@@ -82,6 +82,7 @@ class Effects:
             if isinstance(c, WorkerChanged)
         }
         self._directory.apply(changes)
+        self._events.count_change()
         for change in changes:
             try:
                 self._carry(change, before)

@@ -28,9 +28,16 @@ class Events:
         self._listeners: dict[asyncio.Queue[Event | None], str] = {}
         self._watchers: dict[asyncio.Event, str] = {}
         self._is_closed = False
+        self.version = 0
+        """Another number after every change: of a Worker, its presence, a key, a resource."""
+
+    def count_change(self) -> None:
+        """Note that what was computed before may be no longer so."""
+        self.version += 1
 
     def publish(self, event: Event) -> None:
         """Hand an event to every listener; never waits."""
+        self.count_change()
         for queue in list(self._listeners):
             try:
                 queue.put_nowait(event)

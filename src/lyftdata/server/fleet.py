@@ -47,22 +47,19 @@ class Fleet:
         if issue_key and existing_key is not None:
             raise InvalidInputError("api_key", "cannot be an existing key and a new one at once")
         record = self._new_entry(name, worker_id, labels, actor)
-        issued = self._api_keys.make_for_worker(record, actor) if issue_key else None
 
-        def op(tx: WriteTx) -> None:
+        def op(tx: WriteTx) -> IssuedKey | None:
             workers.insert_worker(tx, record, unique_name=True)
             tx.audit(
                 actor.did(
                     "worker.created", _subject(record), at=record.created_at, details={"name": record.name}
                 )
             )
-            if issued is not None:
-                self._api_keys.insert(tx, issued.record, actor)
             if existing_key is not None:
                 self._api_keys.allow_in(tx, existing_key, [record.id], actor)
+            return self._api_keys.issue_in(tx, record, actor) if issue_key else None
 
-        await self._store.write(op)
-        return record, issued
+        return record, await self._store.write(op)
 
     async def change(
         self,

@@ -267,12 +267,14 @@ class Operators:
 
         await self._store.write(op)
 
-    async def end_all_sessions(self, *, actor: Actor) -> None:
-        """End every session of whoever asks, this one too."""
+    async def end_all_sessions(self, *, actor: Actor, of: str | None = None) -> None:
+        """End every session of an operator, by default of whoever asks, this one too; raises NotFoundError."""
+        name = actor.operator if of is None else of
 
         def op(tx: WriteTx) -> None:
-            admin_sessions.delete_sessions_of(tx, actor.operator)
-            tx.audit(actor.did("operator.sessions_ended", _subject(actor.operator), at=self._clock()))
+            _get(tx, name)
+            admin_sessions.delete_sessions_of(tx, name)
+            tx.audit(actor.did("operator.sessions_ended", _subject(name), at=self._clock()))
 
         await self._store.write(op)
 

@@ -14,8 +14,13 @@ import msgspec
 import lyftdata
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import ApiKeyRecord, RefusalAttempt, Sample, State, Strategy, WorkerRecord
-from lyftdata.server import models
 from lyftdata.server.api_keys import newest_generation
+from lyftdata.server.models.api_keys import ApiKey
+from lyftdata.server.models.audit import AuditPage, AuditReport
+from lyftdata.server.models.refusals import Refusal, RefusalGroup
+from lyftdata.server.models.resources import Resource
+from lyftdata.server.models.status import History, HistoryPoint, Period, ServerStatus
+from lyftdata.server.models.workers import Worker, WorkerPage, WorkerSession
 from lyftdata.server.services import Services
 from lyftdata.server.views import (
     api_key_view,
@@ -80,32 +85,32 @@ async def _users_of_key(services: Services, name: str) -> set[str]:
 
 async def worker_page(
     services: Services, wanted: WorkerFilter, *, limit: int, after: str | None
-) -> models.WorkerPage:
+) -> WorkerPage:
     """Return a page of Workers in order of ID; `after` is `next` of the page before."""
     found = await find_workers(services, wanted)
     following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
     items = following[:limit]
-    return models.WorkerPage(
+    return WorkerPage(
         items=await worker_views(services, items),
         next=items[-1].id if len(following) > limit else None,
         total=len(found),
     )
 
 
-async def worker_views(services: Services, records: Sequence[WorkerRecord]) -> list[models.Worker]:
+async def worker_views(services: Services, records: Sequence[WorkerRecord]) -> list[Worker]:
     """Show these Workers, with what they left behind."""
     ids = [record.id for record in records]
     stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
     return [worker_view(services, record, stored) for record in records]
 
 
-async def get_worker(services: Services, worker_id: str) -> models.Worker:
+async def get_worker(services: Services, worker_id: str) -> Worker:
     """Return one Worker; raises NotFoundError."""
     record = await services.store.read(lambda conn: workers.get_worker(conn, worker_id))
     return (await worker_views(services, [record]))[0]
 
 
-async def worker_sessions(services: Services, worker_id: str) -> list[models.WorkerSession]:
+async def worker_sessions(services: Services, worker_id: str) -> list[WorkerSession]:
     """Return the last sessions of a Worker, the latest first; raises NotFoundError."""
     await services.store.read(lambda conn: workers.get_worker(conn, worker_id))
     kept = await services.session_log.sessions_of(worker_id)
@@ -114,10 +119,10 @@ async def worker_sessions(services: Services, worker_id: str) -> list[models.Wor
     return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
 
 
-async def list_api_keys(services: Services) -> list[models.ApiKey]:
+async def list_api_keys(services: Services) -> list[ApiKey]:
     """Return every key, by name, without the keys themselves: only digests are kept."""
     groups = find_api_keys(services)
-    found: list[models.ApiKey] = []
+    found: list[ApiKey] = []
     for start in range(0, len(groups), _KEYS_AT_ONCE):
         # A fleet with a key for each Worker has ten thousand: others are served in between.
         found += await view_api_keys(services, groups[start : start + _KEYS_AT_ONCE])
@@ -140,14 +145,14 @@ def find_api_keys(
     return [list(group) for _, group in groupby(records, key=lambda record: record.name)]
 
 
-async def get_api_key(services: Services, name: str) -> models.ApiKey:
+async def get_api_key(services: Services, name: str) -> ApiKey:
     """Return one key, without the key itself; raises NotFoundError."""
     generations = await services.store.read(lambda conn: api_keys.find_by_name(conn, name))
     newest_generation(generations, name)
     return (await view_api_keys(services, [generations]))[0]
 
 
-async def view_api_keys(services: Services, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[models.ApiKey]:
+async def view_api_keys(services: Services, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[ApiKey]:
     """Show these keys."""
     ids = [record.public_id for group in groups for record in group]
     used = await services.store.read(lambda conn: api_keys.last_used(conn, ids))
@@ -155,13 +160,13 @@ async def view_api_keys(services: Services, groups: Sequence[Sequence[ApiKeyReco
     return [api_key_view(services, list(group), used, online) for group in groups]
 
 
-def list_resources(services: Services) -> list[models.Resource]:
+def list_resources(services: Services) -> list[Resource]:
     """Return every resource, by name."""
     found = sorted(services.directory.resources(), key=lambda record: record.name)
     return [resource_view(services, record) for record in found]
 
 
-def get_resource(services: Services, name: str) -> models.Resource:
+def get_resource(services: Services, name: str) -> Resource:
     """Return one resource; raises NotFoundError."""
     record = next((r for r in services.directory.resources() if r.name == name), None)
     if record is None:
@@ -176,7 +181,7 @@ async def list_refusals(
     code: str | None = None,
     q: str | None = None,
     claimed_worker: str | None = None,
-) -> list[models.RefusalGroup]:
+) -> list[RefusalGroup]:
     """
     Return refused attempts grouped by cause, claimed Worker and address, the latest first.
 
@@ -204,7 +209,7 @@ def _fits(attempt: RefusalAttempt, *, code: str | None, q: str | None, claimed_w
     )
 
 
-async def get_refusal(services: Services, reference: str) -> models.Refusal:
+async def get_refusal(services: Services, reference: str) -> Refusal:
     """Return one refused attempt with the whole reason, by the reference that the Worker logged; raises NotFoundError."""
     wanted = reference.strip().upper()
     attempt = services.refusals.find_unwritten(wanted)
@@ -222,19 +227,19 @@ async def list_audit(
     before: int | None = None,
     action: str | None = None,
     subject: str | None = None,
-) -> models.AuditPage:
+) -> AuditPage:
     """Return decisions about trust, the latest first."""
     events = await services.store.read(
         lambda conn: audit.list_events(conn, limit=limit, before=before, action=action, subject=subject)
     )
     following = events[-1].number if len(events) == limit else None
-    return models.AuditPage(items=[audit_view(event) for event in events], next=following)
+    return AuditPage(items=[audit_view(event) for event in events], next=following)
 
 
-async def verify_audit(services: Services) -> models.AuditReport:
+async def verify_audit(services: Services) -> AuditReport:
     """Check every link of the chain: no row was changed, removed, inserted or moved."""
     report = await services.store.verify_audit()
-    return models.AuditReport(
+    return AuditReport(
         ok=report.ok,
         checked=report.checked,
         head_number=report.head_number,
@@ -244,9 +249,9 @@ async def verify_audit(services: Services) -> models.AuditReport:
     )
 
 
-def server_status(services: Services) -> models.ServerStatus:
+def server_status(services: Services) -> ServerStatus:
     """Return version, issuer, counts and warnings."""
-    return models.ServerStatus(
+    return ServerStatus(
         version=lyftdata.__version__,
         issuer=services.issuer,
         started_at=services.started_at,
@@ -259,13 +264,13 @@ def server_status(services: Services) -> models.ServerStatus:
 
 _KEYS_AT_ONCE = 250
 _STEPS = {
-    models.Period.HOUR: (timedelta(hours=1), timedelta(minutes=1)),
-    models.Period.DAY: (timedelta(days=1), timedelta(minutes=10)),
-    models.Period.WEEK: (timedelta(days=7), timedelta(hours=1)),
+    Period.HOUR: (timedelta(hours=1), timedelta(minutes=1)),
+    Period.DAY: (timedelta(days=1), timedelta(minutes=10)),
+    Period.WEEK: (timedelta(days=7), timedelta(hours=1)),
 }
 
 
-async def history(services: Services, period: models.Period) -> models.History:
+async def history(services: Services, period: Period) -> History:
     """
     Return what was over the last hour (by minute), day (by ten minutes) or week (by hour).
 
@@ -277,15 +282,15 @@ async def history(services: Services, period: models.Period) -> models.History:
     since = now - length
     step_s = int(step.total_seconds())
     kept = await services.store.read(lambda conn: samples.summed_samples(conn, since=since, step_s=step_s))
-    points: dict[datetime, models.HistoryPoint] = {}
+    points: dict[datetime, HistoryPoint] = {}
     for sample in [*kept, services.samples.current()]:
         _add(points, sample, step)
-    return models.History(period=period, since=since, until=now, step_s=step_s, points=list(points.values()))
+    return History(period=period, since=since, until=now, step_s=step_s, points=list(points.values()))
 
 
-def _add(points: dict[datetime, models.HistoryPoint], sample: Sample, step: timedelta) -> None:
+def _add(points: dict[datetime, HistoryPoint], sample: Sample, step: timedelta) -> None:
     at = sample.at - (sample.at - datetime.min.replace(tzinfo=sample.at.tzinfo)) % step
-    point = points.setdefault(at, models.HistoryPoint(at=at, online=0, admitted=0, refused=0))
+    point = points.setdefault(at, HistoryPoint(at=at, online=0, admitted=0, refused=0))
     point.online = max(point.online, sample.online)
     point.admitted += sample.admitted
     point.refused += sample.refused

@@ -7,7 +7,6 @@ from lyftdata.core.records import (
     ApiKeyRecord,
     ChainedAuditEvent,
     RefusalAttempt,
-    RefusalGroup,
     ResourceRecord,
     State,
     Status,
@@ -15,9 +14,17 @@ from lyftdata.core.records import (
     WorkerSessionRecord,
     WorkerTraces,
 )
+from lyftdata.core.records import (
+    RefusalGroup as RefusalGroupRecord,
+)
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.resources import is_granted
-from lyftdata.server import models
+from lyftdata.server.models.api_keys import ApiKey, KeyStatus, PreviousKey
+from lyftdata.server.models.audit import AuditEvent
+from lyftdata.server.models.enrollment import EnrollmentKeyStatus, EnrollmentStatus
+from lyftdata.server.models.refusals import Refusal, RefusalGroup
+from lyftdata.server.models.resources import Resource
+from lyftdata.server.models.workers import Worker, WorkerSession
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import Session, find_used_key
 
@@ -36,13 +43,11 @@ def state_of(services: Services, worker: WorkerRecord) -> State:
     return State(status_of(services, worker.id).value) if worker.enabled else State.DISABLED
 
 
-def worker_view(
-    services: Services, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]
-) -> models.Worker:
+def worker_view(services: Services, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:
     """Join a Worker entry with its traces, written and not yet written, and its session."""
     traces = services.traces.pending(worker.id) or stored.get(worker.id) or WorkerTraces(worker_id=worker.id)
     session = services.sessions.find(worker.id)
-    return models.Worker(
+    return Worker(
         id=worker.id,
         name=worker.name,
         strategy=worker.strategy,
@@ -66,9 +71,9 @@ def worker_view(
     )
 
 
-def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> models.WorkerSession:
+def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> WorkerSession:
     """Show a session."""
-    return models.WorkerSession(
+    return WorkerSession(
         started_at=record.started_at,
         ended_at=record.ended_at,
         end=record.end,
@@ -88,7 +93,7 @@ def api_key_view(
     generations: list[ApiKeyRecord],
     last_used: Mapping[str, tuple[datetime, str]],
     online: Mapping[str, list[str]],
-) -> models.ApiKey:
+) -> ApiKey:
     """Show a key by its newest generation; older ones that still work are `previous`."""
     now = services.clock()
     newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
@@ -99,7 +104,7 @@ def api_key_view(
         is not None
     ]
     used_at, used_by = max(uses, default=(None, None))
-    return models.ApiKey(
+    return ApiKey(
         name=newest.name,
         public_id=newest.public_id,
         generation=newest.generation,
@@ -113,7 +118,7 @@ def api_key_view(
         last_used_at=used_at,
         last_used_by=used_by,
         previous=[
-            models.PreviousKey(public_id=record.public_id, expires_at=record.expires_at)
+            PreviousKey(public_id=record.public_id, expires_at=record.expires_at)
             for record in older
             if key_status(record, now) == "live"
         ],
@@ -121,16 +126,16 @@ def api_key_view(
     )
 
 
-def key_status(record: ApiKeyRecord, now: datetime) -> models.KeyStatus:
+def key_status(record: ApiKeyRecord, now: datetime) -> KeyStatus:
     """Return `live`, `expired` or `revoked`."""
     if record.revoked_at is not None:
         return "revoked"
     return "expired" if record.expires_at is not None and now >= record.expires_at else "live"
 
 
-def resource_view(services: Services, record: ResourceRecord) -> models.Resource:
+def resource_view(services: Services, record: ResourceRecord) -> Resource:
     """Show a resource, with how many Workers it is for."""
-    return models.Resource(
+    return Resource(
         name=record.name,
         audience=record.audience,
         scopes=record.scopes,
@@ -146,10 +151,10 @@ def resource_view(services: Services, record: ResourceRecord) -> models.Resource
     )
 
 
-def enrollment_view(services: Services) -> models.EnrollmentStatus:
+def enrollment_view(services: Services) -> EnrollmentStatus:
     """Show whether Auto-Enrollment is on, by fingerprints; the secret itself is never shown."""
     keys = [
-        models.EnrollmentKeyStatus(
+        EnrollmentKeyStatus(
             fingerprint=accepted.fingerprint,
             role=accepted.role,
             warnings=accepted.warnings,
@@ -158,13 +163,13 @@ def enrollment_view(services: Services) -> models.EnrollmentStatus:
         )
         for accepted in services.enrollment.keys
     ]
-    return models.EnrollmentStatus(enabled=bool(keys), name_policy=services.enrollment.name_policy, keys=keys)
+    return EnrollmentStatus(enabled=bool(keys), name_policy=services.enrollment.name_policy, keys=keys)
 
 
-def refusal_group_view(group: RefusalGroup) -> models.RefusalGroup:
+def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:
     """Show a group of refusals with what its cause means and how it is mended."""
     cause = cause_of(group.code)
-    return models.RefusalGroup(
+    return RefusalGroup(
         code=group.code,
         claimed_worker=group.claimed_worker,
         address=group.address,
@@ -178,10 +183,10 @@ def refusal_group_view(group: RefusalGroup) -> models.RefusalGroup:
     )
 
 
-def refusal_view(attempt: RefusalAttempt) -> models.Refusal:
+def refusal_view(attempt: RefusalAttempt) -> Refusal:
     """Show one refused attempt with the whole reason."""
     cause = cause_of(attempt.code)
-    return models.Refusal(
+    return Refusal(
         reference=attempt.reference,
         code=attempt.code,
         at=attempt.at,
@@ -194,10 +199,10 @@ def refusal_view(attempt: RefusalAttempt) -> models.Refusal:
     )
 
 
-def audit_view(chained: ChainedAuditEvent) -> models.AuditEvent:
+def audit_view(chained: ChainedAuditEvent) -> AuditEvent:
     """Show an audit event with its place in the chain."""
     event = chained.event
-    return models.AuditEvent(
+    return AuditEvent(
         number=chained.number,
         at=event.at,
         actor=event.actor,

@@ -11,7 +11,8 @@ By itself this needs no web framework. Those have a module each, which imports i
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """
 
-from lyftdata.verify._verifier import AsyncWorkerVerifier, WorkerVerifier
+from lyftdata.verify._loop import AsyncWorkerVerifier
+from lyftdata.verify._threads import WorkerVerifier
 from lyftdata.verify.errors import (
     CannotVerifyError,
     InsufficientScopeError,

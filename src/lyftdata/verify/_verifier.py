@@ -1,7 +1,7 @@
 """
-The verifiers: the pure rules, with the Server's keys kept in hand.
+What both verifiers share: the pure rules, with the Server's keys kept in hand.
 
-Both kinds decide by the same parts and differ in how they wait: threads, or an event loop.
+Both kinds decide by these parts and differ in how they wait: threads (`_threads`), or an event loop (`_loop`).
 
     verify(token)
       1  are the keys in hand fresh enough          KeyCache; one comparison if so
@@ -12,40 +12,27 @@ Both kinds decide by the same parts and differ in how they wait: threads, or an 
       5  scopes
 """
 
-import asyncio
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
-
-import httpx2
+from typing import Generic, TypeVar
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
-from lyftdata.verify._http import UnreachableError, aget_keys, arequest, client_options, get_keys, request
-from lyftdata.verify._keys import KeyCache, PublishedKeys, Step
-from lyftdata.verify._memory import Memory, Remembered, token_digest
+from lyftdata.verify._keys import KeyCache, PublishedKeys
+from lyftdata.verify._memory import Memory, Remembered
 from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
 from lyftdata.verify._rules import Expected, verify_token
-from lyftdata.verify._server import Place, checked_url
-from lyftdata.verify.errors import (
-    KeysUnavailableError,
-    OnlineCheckUnavailableError,
-    TokenRevokedError,
-    UnknownKeyError,
-)
-from lyftdata.verify.identity import WorkerIdentity, require_scopes
+from lyftdata.verify._server import Answer, Place, checked_url
+from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, TokenRevokedError
+from lyftdata.verify.identity import WorkerIdentity
 
 _log = logging.getLogger("lyftdata.verify")
 
 TransportT = TypeVar("TransportT")
 
-# A fetch that has not ended long after its time is over has died with its thread; another may start.
-_DEAD_AFTER = 4
 # Threads that may wait at once to see whether an unknown kid is a new key.
 _MOST_WAITING = 2
 
@@ -144,6 +131,18 @@ class Verifier(Generic[TransportT]):
         )
         return self._memory.remember(digest, verified)
 
+    def _conclude(
+        self, online: OnlineState, answer: Answer, entry: Remembered, *, digest: bytes, asked_at_s: float
+    ) -> WorkerIdentity:
+        """Return the Worker if the Server's answer lets it in, or leaves it to the offline check."""
+        try:
+            return online.answered(entry, answer, asked_at_s=asked_at_s)
+        except TokenRevokedError:
+            self._memory.forget(digest)
+            raise
+        except OnlineCheckUnavailableError as error:
+            return online.not_answered(entry, error, now_s=self._monotonic())
+
     def _take(self, outcome: PublishedKeys | KeysUnavailableError, *, asked_at_s: float) -> None:
         """Note what a fetch came to."""
         if isinstance(outcome, PublishedKeys):
@@ -166,314 +165,3 @@ def _online_check(
             "(`lyftdata resources issue-key NAME`).",
         )
     return Introspect(place, name=resource_name, key=Secret(resource_key))
-
-
-class WorkerVerifier(Verifier[httpx2.BaseTransport]):
-    """
-    Checks worker tokens; for threads.
-
-    Make one, keep it, and use it from as many threads as you like. Arguments: see `Verifier`.
-
-        verifier = WorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
-        worker = verifier.verify(token)
-    """
-
-    _flight: "_Flight | None" = None
-    _http: "tuple[int, httpx2.Client] | None" = None
-
-    def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
-        """
-        Check a worker token, and return the Worker that it proves.
-
-        Args:
-            unverified_token: As received, without `Bearer`.
-            scopes: What the Worker must be allowed to do.
-
-        Raises:
-            InvalidTokenError: Not a token that lets anybody in here; its kind and `code` say why.
-            InsufficientScopeError: A good token without one of the scopes.
-            CannotVerifyError: It cannot be checked now.
-        """
-        now_s = self._monotonic()
-        if now_s >= self._cache.due_at_s:
-            self._mind_keys(now_s)
-        digest = token_digest(unverified_token)
-        entry = self._recall(digest)
-        if entry is None:
-            entry = self._check(unverified_token, digest)
-        worker = entry.worker
-        if self._online is not None:
-            worker = self._online.recall(entry, now_s) or self._ask(
-                self._online, unverified_token, digest, entry
-            )
-        if scopes:
-            require_scopes(worker, scopes)
-        return worker
-
-    def close(self) -> None:
-        """Close the connections of the online check; the verifier may be used again after."""
-        http, self._http = self._http, None
-        if http is not None:
-            http[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _mind_keys(self, now_s: float) -> None:
-        step = self._cache.next_step(now_s)
-        if step is not Step.NOTHING:
-            self._fetch(wait=step is Step.FETCH_AND_WAIT)
-        self._cache.check_usable(self._monotonic())
-
-    def _check(self, unverified_token: str, digest: bytes) -> Remembered:
-        try:
-            return self._judge(unverified_token, digest)
-        except UnknownKeyError as error:
-            if not error.worth_fetching:
-                raise
-        if self._flight is not None or self._cache.may_fetch_for_kid(self._monotonic()):
-            self._fetch_for_kid()
-        try:
-            return self._judge(unverified_token, digest)
-        except UnknownKeyError:
-            self._cache.check_answers()
-            raise
-
-    def _fetch_for_kid(self) -> None:
-        # Strangers must not be able to keep every thread of a service waiting for a Server that hangs: one makes up a
-        # kid in no time. Known keys wait for nobody.
-        if not self._waiting.acquire(blocking=False):
-            raise KeysUnavailableError("The Server's keys are being fetched.")
-        try:
-            self._fetch(wait=True, for_kid=True)
-        finally:
-            self._waiting.release()
-
-    def _fetch(self, *, wait: bool, for_kid: bool = False) -> None:
-        """Start a fetch, or join the one that is under way: there is never more than one."""
-        now_s = self._monotonic()
-        with self._lock:
-            flight = self._flight
-            if flight is None or flight.is_dead(now_s, self._place.timeout_s):
-                # Asked again: another thread's fetch may have ended since this one saw that it was needed.
-                due = (
-                    self._cache.may_fetch_for_kid(now_s)
-                    if for_kid
-                    else self._cache.next_step(now_s) is not Step.NOTHING
-                )
-                if not due:
-                    return
-                flight = self._start(now_s)
-        if wait:
-            # In a thread of its own, so that not even an answer that trickles in holds a caller for longer.
-            flight.done.wait(self._place.timeout_s * 2)
-
-    def _start(self, now_s: float) -> "_Flight":
-        self._cache.begin(now_s)
-        flight = self._flight = _Flight(now_s)
-        thread = threading.Thread(target=self._fly, args=(flight,), name="lyftdata-verify-keys", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is going down
-            self._land(flight, KeysUnavailableError(f"No thread to fetch the Server's keys in: {error}"))
-        return flight
-
-    def _fly(self, flight: "_Flight") -> None:
-        try:
-            outcome: PublishedKeys | KeysUnavailableError = get_keys(self._place, transport=self._transport)
-        except KeysUnavailableError as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers wait for the end of this thread
-            outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
-        self._land(flight, outcome)
-
-    def _land(self, flight: "_Flight", outcome: PublishedKeys | KeysUnavailableError) -> None:
-        # One that was given up for dead, and ends after all, must not put old keys over newer ones.
-        if self._flight is flight:
-            self._take(outcome, asked_at_s=flight.asked_at_s)
-            self._flight = None
-        flight.done.set()
-
-    def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
-        asked_at_s = self._monotonic()
-        asked = online.check.question(token)
-        try:
-            answer = request(
-                self._online_client(),
-                asked.method,
-                asked.url,
-                within_s=self._place.timeout_s,
-                headers=asked.headers,
-                data=asked.form,
-            )
-            return online.answered(entry, answer, asked_at_s=asked_at_s)
-        except TokenRevokedError:
-            self._memory.forget(digest)
-            raise
-        except OnlineCheckUnavailableError as error:
-            return online.not_answered(entry, error, now_s=self._monotonic())
-        except UnreachableError as error:
-            unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
-            return online.not_answered(entry, unavailable, now_s=self._monotonic())
-
-    def _online_client(self) -> httpx2.Client:
-        """Return the client that keeps connections; a process that forked makes its own."""
-        with self._lock:
-            if self._http is None or self._http[0] != os.getpid():
-                options = client_options(self._place)
-                self._http = (os.getpid(), httpx2.Client(**options, transport=self._transport))
-            return self._http[1]
-
-
-class _Flight:
-    """A fetch under way, in this process."""
-
-    def __init__(self, asked_at_s: float) -> None:
-        self.asked_at_s = asked_at_s
-        self.done = threading.Event()
-        self._pid = os.getpid()
-
-    def is_dead(self, now_s: float, timeout_s: float) -> bool:
-        """Return whether nobody will ever end it: its thread stayed behind in the parent process, or is stuck."""
-        return self._pid != os.getpid() or now_s > self.asked_at_s + timeout_s * _DEAD_AFTER
-
-
-class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
-    """
-    Checks worker tokens; for an event loop.
-
-    Make one and keep it. Arguments: see `Verifier`.
-
-        verifier = AsyncWorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
-        worker = await verifier.verify(token)
-    """
-
-    _flight: "asyncio.Task[None] | None" = None
-    _http: "tuple[asyncio.AbstractEventLoop, httpx2.AsyncClient] | None" = None
-
-    async def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
-        """
-        Check a worker token, and return the Worker that it proves.
-
-        Args:
-            unverified_token: As received, without `Bearer`.
-            scopes: What the Worker must be allowed to do.
-
-        Raises:
-            InvalidTokenError: Not a token that lets anybody in here; its kind and `code` say why.
-            InsufficientScopeError: A good token without one of the scopes.
-            CannotVerifyError: It cannot be checked now.
-        """
-        now_s = self._monotonic()
-        if now_s >= self._cache.due_at_s:
-            await self._mind_keys(now_s)
-        digest = token_digest(unverified_token)
-        entry = self._recall(digest)
-        if entry is None:
-            entry = await self._check(unverified_token, digest)
-        worker = entry.worker
-        if self._online is not None:
-            worker = self._online.recall(entry, now_s) or await self._ask(
-                self._online, unverified_token, digest, entry
-            )
-        if scopes:
-            require_scopes(worker, scopes)
-        return worker
-
-    async def aclose(self) -> None:
-        """Close the connections of the online check; the verifier may be used again after."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http[1].aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def _mind_keys(self, now_s: float) -> None:
-        step = self._cache.next_step(now_s)
-        if step is not Step.NOTHING:
-            await self._fetch(wait=step is Step.FETCH_AND_WAIT)
-        self._cache.check_usable(self._monotonic())
-
-    async def _check(self, unverified_token: str, digest: bytes) -> Remembered:
-        try:
-            return self._judge(unverified_token, digest)
-        except UnknownKeyError as error:
-            if not error.worth_fetching:
-                raise
-        if self._under_way() is not None or self._cache.may_fetch_for_kid(self._monotonic()):
-            await self._fetch(wait=True)
-        try:
-            return self._judge(unverified_token, digest)
-        except UnknownKeyError:
-            self._cache.check_answers()
-            raise
-
-    def _under_way(self) -> "asyncio.Task[None] | None":
-        flight = self._flight
-        # A task of a loop that has ended will never be done.
-        if flight is None or flight.done() or flight.get_loop() is not asyncio.get_running_loop():
-            return None
-        return flight
-
-    async def _fetch(self, *, wait: bool) -> None:
-        """Start a fetch, or join the one that is under way: there is never more than one."""
-        flight = self._under_way()
-        if flight is None:
-            now_s = self._monotonic()
-            self._cache.begin(now_s)
-            flight = self._flight = asyncio.create_task(self._fly(now_s), name="lyftdata-verify-keys")
-        if wait:
-            # Not awaited itself: a caller that goes away must not end what others are waiting for.
-            await asyncio.wait([flight])
-
-    async def _fly(self, asked_at_s: float) -> None:
-        try:
-            outcome: PublishedKeys | KeysUnavailableError = await aget_keys(
-                self._place, transport=self._transport
-            )
-        except KeysUnavailableError as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must count as a failure, or be tried without end
-            outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
-        self._take(outcome, asked_at_s=asked_at_s)
-
-    async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
-        asked_at_s = self._monotonic()
-        asked = online.check.question(token)
-        try:
-            answer = await arequest(
-                self._online_client(),
-                asked.method,
-                asked.url,
-                within_s=self._place.timeout_s,
-                headers=asked.headers,
-                data=asked.form,
-            )
-            return online.answered(entry, answer, asked_at_s=asked_at_s)
-        except TokenRevokedError:
-            self._memory.forget(digest)
-            raise
-        except OnlineCheckUnavailableError as error:
-            return online.not_answered(entry, error, now_s=self._monotonic())
-        except UnreachableError as error:
-            unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
-            return online.not_answered(entry, unavailable, now_s=self._monotonic())
-
-    def _online_client(self) -> httpx2.AsyncClient:
-        """Return the client that keeps connections; another event loop gets another."""
-        loop = asyncio.get_running_loop()
-        if self._http is None or self._http[0] is not loop:
-            options = client_options(self._place)
-            self._http = (loop, httpx2.AsyncClient(**options, transport=self._transport))
-        return self._http[1]

@@ -11,8 +11,8 @@ and FastAPI: `request.state.worker`); both are None on a public path. Nothing el
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
+from lyftdata.verify._loop import AsyncWorkerVerifier
 from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes, refusal_answer
-from lyftdata.verify._verifier import AsyncWorkerVerifier
 from lyftdata.verify.errors import VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 

@@ -20,8 +20,8 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
+from lyftdata.verify._loop import AsyncWorkerVerifier
 from lyftdata.verify._requests import bearer_token, checked_scopes, refusal_headers
-from lyftdata.verify._verifier import AsyncWorkerVerifier
 from lyftdata.verify.errors import VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 

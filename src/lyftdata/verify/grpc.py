@@ -16,8 +16,9 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from lyftdata.verify._loop import AsyncWorkerVerifier
 from lyftdata.verify._requests import bearer_token, checked_scopes, refusal_headers
-from lyftdata.verify._verifier import AsyncWorkerVerifier, WorkerVerifier
+from lyftdata.verify._threads import WorkerVerifier
 from lyftdata.verify.errors import CannotVerifyError, InsufficientScopeError, VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 

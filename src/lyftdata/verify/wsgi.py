@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes, refusal_answer
-from lyftdata.verify._verifier import WorkerVerifier
+from lyftdata.verify._threads import WorkerVerifier
 from lyftdata.verify.errors import VerificationError
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """What a page's handler is given: who asks, with which form, and how to answer."""
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import ConflictError, LyftdataError
 from lyftdata.core.policy import is_allowed
 from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
@@ -16,6 +18,7 @@ from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
 
 _SEE_OTHER = 303
+_MOST_DIGITS = 6
 
 
 class Page(msgspec.Struct, kw_only=True):
@@ -40,9 +43,36 @@ class Page(msgspec.Struct, kw_only=True):
         """Return a parameter of the query, cut to what a filter may be long; empty if it is not there."""
         return self.request.query_params.get(name, "").strip()[:130]
 
+    def number(self, pages: int) -> int:
+        """Return which page of a long list is wanted, of so many."""
+        text = self.query("page")
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        return max(1, min(int(text), pages)) if is_number else 1
+
     def may(self, action: str) -> bool:
         """Return whether the policy table allows this operator an action: what they may not do is not offered."""
         return is_allowed(action, role=self.actor.role)
+
+    def seal(self, state: object) -> str:
+        """Return what a form carries to say which state it was shown with; it tells nothing of it."""
+        return hmac.digest(self.csrf.encode(), f"state {state}".encode(), sha256).hex()
+
+    def check_unchanged(self, state: object) -> None:
+        """
+        Refuse a form that was shown with another state: it was sent before, or somebody else was quicker.
+
+        What makes a new secret and ends the one before must not happen twice because a page was loaded again: the
+        secret that was shown the first time, and copied, would be worth nothing.
+
+        Raises:
+            ConflictError: `done_already`.
+        """
+        if not hmac.compare_digest(self.form.text("before").encode(), self.seal(state).encode()):
+            raise ConflictError(
+                "done_already",
+                "Nothing was done: this was done already, by this form or by somebody else.",
+                hint="What was shown then is not shown again. If nobody kept it, do it once more from here.",
+            )
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """Answer with a page."""
@@ -75,11 +105,13 @@ DONE = {
     "renamed": "Saved.",
     "deleted": "Deleted.",
     "bulk": "Done.",
+    "shown": "Done. What was shown is not shown again: if nobody kept it, make another one.",
     "resource": "Saved. Tokens given from now on follow it.",
     "revoked": "The key is revoked; whoever used it was cut off.",
     "allowed": "Allowed. A Worker that was refused for it may be started again.",
     "password": "Your password was changed. Your other sessions were ended.",
     "session": "The session was ended.",
+    "sessions": "The sessions were ended.",
     "role": "The role was changed.",
     "operator-deleted": "The operator was deleted, and their sessions ended.",
 }

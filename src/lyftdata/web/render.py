@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "heading": lambda code: _words(code)[:1].upper() + _words(code)[1:],
         "count": _count,
         "code": _code,
+        "bdi": _bdi,
     }
     return environment
 
@@ -102,6 +103,16 @@ def _code(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(parts)
     )
+
+
+def _bdi(text: str) -> Markup:
+    """
+    Return somebody else's text so that it orders nothing but itself (Unicode UAX #9; HTML, `bdi`).
+
+    Names may be Hebrew or Arabic, and the digits behind such a name would move before it. What overrides directions
+    never gets as far (`core.names`).
+    """
+    return Markup("<bdi>{}</bdi>").format(text) if text else Markup("")
 
 
 def _iso(when: datetime) -> str:

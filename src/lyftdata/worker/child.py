@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
@@ -35,10 +35,47 @@ _KILL_WITHIN_S = 5.0
 SIGNAL_EXIT_BASE = 128
 
 
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+
 class CommandError(LyftdataError):
-    """The COMMAND cannot be started."""
+    """
+    The COMMAND cannot be started.
+
+    `exit_code` is what a shell would say: 127 if there is no such program, 126 if there is and it cannot be run.
+    """
 
     code = "command_not_started"
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """
+    Make sure that there is a program to run, before anybody is told that this Worker is there.
+
+    It is looked for where `Child.start` will. What only the attempt shows (a program of another machine's, a file
+    system that runs none) is still found out then.
+
+    Raises:
+        CommandError: There is no such program, or it may not be run.
+    """
+    program = command[0]
+    is_path = os.sep in program
+    places = [Path(program)] if is_path else [Path(d, program) for d in os.get_exec_path(environ)]
+    files = [place for place in places if place.is_file()]
+    if any(os.access(place, os.X_OK) for place in files):
+        return
+    if files:
+        raise CommandError(
+            f"{program} cannot be started: {files[0]} is not executable.", exit_code=NOT_EXECUTABLE
+        )
+    if is_path and Path(program).is_dir():
+        raise CommandError(f"{program} cannot be started: it is a directory.", exit_code=NOT_EXECUTABLE)
+    where = "there is no such file" if is_path else "no such program is on the PATH"
+    raise CommandError(f"{program} cannot be started: {where}.", exit_code=NOT_FOUND)
 
 
 class Child:
@@ -87,7 +124,8 @@ class Child:
             )
         except (OSError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise CommandError(f"{command[0]} cannot be started: {reason}.") from error
+            exit_code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            raise CommandError(f"{command[0]} cannot be started: {reason}.", exit_code=exit_code) from error
         return cls(process, ended=reaper.watch(process.pid, on_stop=on_stop), reaper=reaper)
 
     @property

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from lyftdata.core.assertions import make_assertion
-from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH, EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import clean_text
@@ -14,6 +14,7 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import (
+    SECRET,
     Enroll,
     StoredIdentity,
     UseApiKey,
@@ -96,7 +97,7 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
     Return the credential that settings and directory agree on; None means that the Worker must enroll first.
 
     Raises:
-        SettingsError: They do not agree; see `core.strategy`.
+        SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used is too short.
     """
     stored = directory.load_identity()
     url = settings.url
@@ -116,7 +117,18 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
         case UseStoredIdentity(identity=identity):
             return IdentityCredential(identity, directory.load_key())
         case Enroll():
+            _check_enrollment_key(settings.enrollment_key or Secret(""))
             return None
+
+
+def _check_enrollment_key(secret: Secret) -> None:
+    """No Server takes such a secret for its own: this one was cut, or is something else, and can never be right."""
+    if len(secret) < MIN_ENROLLMENT_KEY_LENGTH:
+        problem = (
+            f"{SECRET} has fewer than {MIN_ENROLLMENT_KEY_LENGTH} characters, which no Server accepts: "
+            "copy the Server's secret again, whole."
+        )
+        raise SettingsError([problem])
 
 
 async def enroll(

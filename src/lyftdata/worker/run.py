@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from lyftdata.core.errors import SettingsError
 from lyftdata.log import get_logger
 from lyftdata.worker.agent import Agent
-from lyftdata.worker.child import Child
+from lyftdata.worker.child import Child, check_command
 from lyftdata.worker.client import ServerClient, TokenReply
 from lyftdata.worker.credentials import Credential, choose_credential
 from lyftdata.worker.handout import Handout
@@ -44,7 +44,7 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
     Raises:
         SettingsError: Settings and directory contradict each other (exit 2).
         StateError: The directory cannot be written (exit 1).
-        CommandError: The COMMAND cannot be started (exit 1).
+        CommandError: The COMMAND cannot be started (exit 127 or 126).
     """
     hide_from_other_programs()
     environ = dict(os.environ)
@@ -52,6 +52,8 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
     _warn(settings)
     directory = StateDirectory(settings.jobs_dir)
     credential = choose_credential(settings, directory)
+    if command:
+        check_command(command, environ)
     run = functools.partial(_run_agent, settings, command, directory=directory, environ=environ, umask=umask)
     if credential is not None and credential.strategy.value == "api_key":
         return await run(credential=credential)

@@ -23,8 +23,6 @@ from lyftdata.worker.terminal import Terminal, is_interactive
 
 _log = get_logger(__name__)
 
-_CANNOT_BE_RUN = 127  # as a shell says it
-
 
 class Launch(Protocol):
     """Starts one run of the COMMAND; raises CommandError."""
@@ -132,7 +130,7 @@ class Work:
             return self._begin(launch, identity)
         except CommandError as error:
             _log.error("the command cannot be started", reason=error.message)
-            self.exit_code = _CANNOT_BE_RUN
+            self.exit_code = error.exit_code
             return None
 
     async def _finish(self, child: Child, number: int) -> None:

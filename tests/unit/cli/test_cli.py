@@ -236,6 +236,16 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
     assert not other.exists()
 
 
+def test_where_a_key_went_is_said(tmp_path, capsys):
+    """Shown, or in a file: standard error says which, and standard output has the key alone or nothing."""
+    with key_output(None) as hand_out:
+        hand_out("lyftdata_x")
+    assert capsys.readouterr() == ("lyftdata_x\n", "It is shown once:\n")
+    with key_output(tmp_path / "press.key") as hand_out:
+        hand_out("lyftdata_x")
+    assert capsys.readouterr() == ("", f"It is in {tmp_path / 'press.key'}, and shown nowhere.\n")
+
+
 def test_output_that_cannot_be_written_is_told(tmp_path):
     """On a full disk: one line and exit 1, and what to do about a key that was just made."""
     command = [sys.executable, "-m", "lyftdata", "enrollment", "generate-key"]

@@ -9,7 +9,7 @@ import pytest
 from lyftdata.core.records import Role, Sample, State, Strategy
 from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.models import Period
+from lyftdata.server.models.status import Period
 from lyftdata.server.queries import WorkerFilter, find_workers
 from lyftdata.store import samples
 

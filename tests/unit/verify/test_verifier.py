@@ -408,7 +408,7 @@ def test_one_async_verifier_serves_one_loop_after_another():
 
 def test_a_fetch_that_died_with_its_process_does_not_stop_the_next(monkeypatch):
     """A process that forks during a fetch has the flight without its thread; it starts one of its own."""
-    from lyftdata.verify._verifier import _Flight
+    from lyftdata.verify._threads import _Flight
 
     world = World()
     verifier = world.verifier()

@@ -48,6 +48,11 @@ class Browser:
         """Post a form of ours."""
         return await self.http.post(path, data={"csrf": self.csrf} | fields, headers=FROM_OUR_PAGE)
 
+    async def post_shown(self, page: str, path: str, **fields: Any) -> httpx2.Response:
+        """Post a form as a page shows it, with what it carries to say which state it was shown with."""
+        before = the(r'name="before" value="([0-9a-f]{64})"', await self.get(page))
+        return await self.post(path, before=before, **fields)
+
 
 async def signed_in(server: Deployment, name: str, password: str) -> Browser:
     """Return a browser in which an operator has signed in, with a password of their own."""

@@ -92,7 +92,7 @@ async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, 
 async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser, press):
     """Waiting, refused with the cause and its reference, gone: what the page after *New Worker* asks for."""
     waiting = await browser.get("/workers/press-01/waiting")
-    assert "Waiting for press-01" in waiting.text
+    assert "Waiting for press-01" in text_of(waiting)
     assert "hx-trigger" in waiting.text
     refused = await server.token_by_key("press-01", "nonsense")
 
@@ -264,7 +264,8 @@ async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, pres
     await browser.post("/api-keys/press-keys/allow", worker="press-02")
     assert (await server.token_by_key("press-02", first)).status_code == 200
 
-    rotated = await browser.post("/api-keys/press-keys/rotate", grace="0s")
+    rotate = "/api-keys/press-keys/rotate"
+    rotated = await browser.post_shown(rotate, rotate, grace="0s")
 
     second = the(pattern, rotated)
     assert (await server.token_by_key("press-02", first)).status_code == 401
@@ -272,7 +273,7 @@ async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, pres
     assert "No Worker is connected with it now" in text_of(await browser.get("/api-keys/press-keys/revoke"))
     await browser.post("/api-keys/press-keys/revoke")
     assert (await server.token_by_key("press-02", second)).status_code == 401
-    again = await browser.post("/api-keys/press-keys/rotate", grace="0s")
+    again = await browser.post_shown(rotate, rotate, grace="0s")
     assert (again.status_code, "was revoked" in text_of(again)) == (409, True)
 
 
@@ -392,7 +393,7 @@ async def test_operators_are_added_changed_reset_and_deleted(server, browser):
     assert (await ada.sign_in("ada", password)).status_code == 303
     assert (await ada.get("/")).headers["location"] == "/account/password"
     await browser.post("/operators/ada/role", role="admin")
-    reset = await browser.post("/operators/ada/reset")
+    reset = await browser.post_shown("/operators/ada/reset", "/operators/ada/reset")
     assert (await ada.get("/")).headers["location"] == "/login"
     again = the(r'data-copy="([^"]+)"', reset)
     assert (await ada.sign_in("ada", again)).status_code == 303
@@ -583,6 +584,73 @@ async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, 
     assert server.services.exports == []
 
 
+@pytest.mark.parametrize("what", ["rotate", "reset", "resource"])
+async def test_a_form_that_is_sent_again_makes_no_second_secret(server, browser, press, what):
+    """Loaded again, it says that it was done, and the secret that was shown and copied is still the one in force."""
+    await browser.post("/operators", name="ada", role="viewer")
+    await browser.post("/add-resource", name="broker", audience="https://broker.example")
+    await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
+    page, path, fields = {
+        "rotate": ("/api-keys/press-keys/rotate", "/api-keys/press-keys/rotate", {"grace": "0s"}),
+        "reset": ("/operators/ada/reset", "/operators/ada/reset", {}),
+        "resource": ("/resources/broker", "/resources/broker/key", {}),
+    }[what]
+    before = the(r'name="before" value="([0-9a-f]{64})"', await browser.get(page))
+    secret = the(r'data-copy="([^"]+)"', await browser.post(path, before=before, **fields))
+
+    again = await browser.post(path, before=before, **fields)
+
+    assert (again.status_code, "was done already" in text_of(again)) == (409, True)
+    match what:
+        case "rotate":
+            assert (await server.token_by_key(press[0], secret)).status_code == 200
+        case "reset":
+            assert (
+                await Browser(server.from_address("192.0.2.60")).sign_in("ada", secret)
+            ).status_code == 303
+        case "resource":
+            asked = {"client_id": "broker", "client_secret": secret, "token": "x"}
+            assert (await server.http.post("/oauth2/introspect", data=asked)).json() == {"active": False}
+    once_more = the(r'name="before" value="([0-9a-f]{64})"', again)
+    assert (await browser.post(path, before=once_more, **fields)).status_code == 200
+
+
+async def test_forms_that_add_do_so_once(server, browser):
+    """Sent again, *Add Worker*, *Issue* and *Add* of an operator say that the name is taken, and show no secret."""
+    for path, form in (
+        ("/add-worker", {"name": "press-02", "with": "own"}),
+        ("/issue-api-key", {"name": "press-keys", "for": "all"}),
+        ("/operators", {"name": "ada", "role": "viewer"}),
+    ):
+        assert "Shown once" in (await browser.post(path, **form)).text
+        again = await browser.post(path, **form)
+        assert (again.status_code, "Shown once" in again.text) == (409, False), path
+    assert len(list(server.services.directory.api_keys())) == 2
+
+
+async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server, browser, viewer):
+    """More than fit a page are on the next ones; an admin ends all of one operator at once, and nobody else's."""
+    for _ in range(30):
+        await server.sign_in("vera", "z" + PASSWORD)
+    first, second = [await browser.get(f"/operators?page={number}") for number in (1, 2)]
+    ends = r'action="/account/sessions/([^"/]+)/end"'
+    assert "Page 1 of 2" in text_of(first)
+    assert len({*re.findall(ends, first.text), *re.findall(ends, second.text)}) == len(
+        await server.services.operators.sessions(None)
+    )
+    assert (await viewer.post("/operators/admin/end-sessions")).status_code == 403
+    assert "this one too" not in (await browser.get("/operators/vera/end-sessions")).text
+
+    ended = await browser.post("/operators/vera/end-sessions")
+
+    assert ended.headers["location"] == "/operators?done=sessions"
+    assert await server.services.operators.sessions("vera") == []
+    assert (await browser.get("/operators")).status_code == 200
+    mine = await browser.post("/operators/admin/end-sessions")
+    assert mine.headers["location"] == "/login"
+    assert (await browser.post("/operators/nobody/end-sessions")).status_code == 303
+
+
 async def test_a_resource_is_defined_changed_and_deleted(server, browser, press):
     """Its Workers get tokens for it from then on; its key is shown once."""
     form = {"name": "broker", "audience": "https://broker.example", "scopes": "read, write"}
@@ -594,7 +662,8 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     assert (await server.token_by_key(*press, **asked)).status_code == 200
     await browser.post("/resources/broker", **form, worker_names="other\nthe press")
     assert (await server.token_by_key(*press, **asked)).status_code == 400
-    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", await browser.post("/resources/broker/key"))
+    shown = await browser.post_shown("/resources/broker", "/resources/broker/key")
+    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", shown)
     page = await browser.get("/resources/broker")
     assert (key[20:] not in page.text, "the press" in page.text) == (True, True)
     again = await browser.post("/resources/broker", **(form | {"audience": "no url"}))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.processes import until
 
-from lyftdata.worker.child import Child, CommandError, without_secrets
+from lyftdata.worker.child import Child, CommandError, check_command, without_secrets
 from lyftdata.worker.reaper import Reaper
 from lyftdata.worker.restart import RestartPolicy
 from lyftdata.worker.work import Work
@@ -74,9 +74,40 @@ async def test_the_exit_code_is_that_of_a_shell(start, program, code):
 
 async def test_what_cannot_be_started_is_named(start):
     """No such program, or one that may not be run: a CommandError with its name."""
-    for command in (["no-such-program"], ["/etc/passwd"]):
-        with pytest.raises(CommandError, match=command[0]):
+    for command, code in ((["no-such-program"], 127), (["/etc/passwd"], 126)):
+        with pytest.raises(CommandError, match=command[0]) as told:
             start(command)
+        assert told.value.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("there", None),
+        ("{bin}/there", None),
+        ("plain", 126),
+        ("{bin}/plain", 126),
+        ("folder", 127),
+        ("{bin}/folder", 126),
+        ("missing", 127),
+        ("{bin}/missing", 127),
+        ("", 127),
+    ],
+)
+def test_a_command_is_looked_for_as_a_shell_does(tmp_path, program, code):
+    """On the PATH that the COMMAND will have, or at its path: 127 for what is not there, 126 for what cannot be run."""
+    for name, mode in (("there", 0o755), ("plain", 0o644)):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "folder").mkdir()
+    command, environ = [program.format(bin=tmp_path)], {"PATH": f"/nowhere:{tmp_path}"}
+
+    if code is None:
+        check_command(command, environ)
+    else:
+        with pytest.raises(CommandError) as told:
+            check_command(command, environ)
+        assert told.value.exit_code == code
 
 
 async def test_it_inherits_three_files_and_the_mask(start, tmp_path):

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Request
 from lyftdata.core.policy import is_allowed
 from lyftdata.core.records import OperatorRecord
 from lyftdata.core.secret import Secret
-from lyftdata.server import models
 from lyftdata.server.actor import Actor
 from lyftdata.server.hosts import check_host_of_browsers
+from lyftdata.server.models import operators as models
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.wire import client_address
 

@@ -3,13 +3,14 @@
 from fastapi import FastAPI
 
 import lyftdata
-from lyftdata.server import models, problems
+from lyftdata.server import problems
 from lyftdata.server.body_limit import BodyLimit
+from lyftdata.server.models.base import Problem
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.services import Services
 
 _PROBLEM = {
-    "model": models.Problem,
+    "model": Problem,
     "description": "What went wrong (RFC 9457).",
     "content": {"application/problem+json": {}},
 }

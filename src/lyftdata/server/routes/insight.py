@@ -10,11 +10,15 @@ from starlette.responses import StreamingResponse
 
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
-from lyftdata.server import models, queries
+from lyftdata.server import queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.attention import find_concerns
 from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
 from lyftdata.server.events import Event
+from lyftdata.server.models.audit import AuditPage, AuditReport
+from lyftdata.server.models.enrollment import EnrollmentStatus
+from lyftdata.server.models.refusals import Refusal, RefusalPage
+from lyftdata.server.models.status import Concerns, History, Period, ServerStatus
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.services import Services
 from lyftdata.server.views import enrollment_view, worker_view
@@ -29,7 +33,7 @@ _CHECK_SESSION_AFTER = timedelta(seconds=1)
 @router.get("/enrollment", tags=["enrollment"], summary="Show Auto-Enrollment")
 async def enrollment(
     _actor: Annotated[Actor, Depends(allowed("enrollment.read"))], services: ServicesDep
-) -> models.EnrollmentStatus:
+) -> EnrollmentStatus:
     """Return whether it is on, and the fingerprints of the secrets in force."""
     return enrollment_view(services)
 
@@ -41,18 +45,18 @@ async def list_refusals(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     code: Annotated[str | None, Query(max_length=64)] = None,
     q: Annotated[str | None, Query(max_length=128, description="Part of a Worker or an address.")] = None,
-) -> models.RefusalPage:
+) -> RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
     if code is not None and cause_of(code) is None:
         # A misspelt cause would read as good news: nobody was refused for it.
         raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
-    return models.RefusalPage(items=await queries.list_refusals(services, limit=limit, code=code, q=q))
+    return RefusalPage(items=await queries.list_refusals(services, limit=limit, code=code, q=q))
 
 
 @router.get("/refusals/{reference}", tags=["refusals"], summary="Show a refusal")
 async def show_refusal(
     reference: str, _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
-) -> models.Refusal:
+) -> Refusal:
     """Return one refused attempt with the whole reason, by the reference that the Worker logged."""
     return await queries.get_refusal(services, reference)
 
@@ -65,7 +69,7 @@ async def list_audit(
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
     action: Annotated[str | None, Query(max_length=64)] = None,
     subject: Annotated[str | None, Query(max_length=128)] = None,
-) -> models.AuditPage:
+) -> AuditPage:
     """Return decisions about trust, the latest first."""
     return await queries.list_audit(services, limit=limit, before=before, action=action, subject=subject)
 
@@ -73,7 +77,7 @@ async def list_audit(
 @router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
 async def verify_audit(
     _actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
-) -> models.AuditReport:
+) -> AuditReport:
     """Check every link of the chain: no row was changed, removed, inserted or moved."""
     return await queries.verify_audit(services)
 
@@ -91,7 +95,7 @@ async def export_audit(
 @router.get("/server", tags=["server"], summary="Show the Server")
 async def server_status(
     _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
-) -> models.ServerStatus:
+) -> ServerStatus:
     """Return version, issuer, counts and warnings."""
     return queries.server_status(services)
 
@@ -100,8 +104,8 @@ async def server_status(
 async def history(
     _actor: Annotated[Actor, Depends(allowed("workers.read"))],
     services: ServicesDep,
-    period: models.Period = models.Period.HOUR,
-) -> models.History:
+    period: Period = Period.HOUR,
+) -> History:
     """Return Workers connected, admissions and refusals over the last hour, day or week."""
     return await queries.history(services, period)
 
@@ -109,9 +113,9 @@ async def history(
 @router.get("/attention", tags=["server"], summary="Show what needs attention")
 async def attention(
     _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
-) -> models.Concerns:
+) -> Concerns:
     """Return misconfigured and doubled Workers, keys that end soon, and settings to change."""
-    return models.Concerns(items=await find_concerns(services))
+    return Concerns(items=await find_concerns(services))
 
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)

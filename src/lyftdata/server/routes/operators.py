@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
 from lyftdata.core.secret import Secret
-from lyftdata.server import models
 from lyftdata.server.actor import Actor
+from lyftdata.server.models import operators as models
 from lyftdata.server.routes.account import operator_view
 from lyftdata.server.routes.deps import ServicesDep, allowed
 
@@ -15,6 +15,7 @@ router = APIRouter(prefix="/operators", tags=["operators"])
 
 Reader = Annotated[Actor, Depends(allowed("operators.read"))]
 Writer = Annotated[Actor, Depends(allowed("operators.write"))]
+Ender = Annotated[Actor, Depends(allowed("sessions.revoke_any"))]
 
 
 @router.get("", summary="List operators")
@@ -54,6 +55,12 @@ async def change_operator(
 async def delete_operator(name: str, actor: Writer, services: ServicesDep) -> None:
     """Remove an operator and end their sessions."""
     await services.operators.delete(name, actor=actor)
+
+
+@router.delete("/{name}/sessions", status_code=204, summary="End an operator's sessions")
+async def end_sessions(name: str, actor: Ender, services: ServicesDep) -> None:
+    """End every session of an operator; the one that this is asked in too, if it is theirs."""
+    await services.operators.end_all_sessions(actor=actor, of=name)
 
 
 def _secret(password: SecretStr | None) -> Secret | None:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from lyftdata.server import models, queries
+from lyftdata.server import queries
 from lyftdata.server.actor import Actor
+from lyftdata.server.models import resources as models
 from lyftdata.server.resources import ResourceChange
 from lyftdata.server.routes.deps import ServicesDep, allowed
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from lyftdata.core.records import State, Strategy
-from lyftdata.server import models, queries
+from lyftdata.server import queries
 from lyftdata.server.actor import Actor
+from lyftdata.server.models import workers as models
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.routes.deps import ServicesDep, allowed
 

@@ -21,8 +21,7 @@ async def show_list(page: Page) -> Response:
     part = page.query("q").casefold()
     found = queries.find_api_keys(page.services, lambda record: part in record.name.casefold())
     pages = max(1, -(-len(found) // PER_PAGE))
-    text = page.query("page")
-    number = min(max(1, int(text)) if text.isascii() and text.isdigit() and len(text) <= 6 else 1, pages)  # noqa: PLR2004
+    number = page.number(pages)
     return page.render(
         "api_keys.html",
         keys=await queries.view_api_keys(page.services, found[(number - 1) * PER_PAGE : number * PER_PAGE]),
@@ -70,6 +69,8 @@ async def rotate(page: Page) -> Response:
     if grace not in GRACES:
         raise InvalidInputError("grace", "must be one of those offered")
     length: timedelta = parse_duration(grace)
+    key = await queries.get_api_key(page.services, page.part("name"))
+    page.check_unchanged(key.generation)
     issued = await page.services.api_keys.rotate(page.part("name"), grace=length, actor=page.actor)
     return await _made(page, issued, "rotated")
 

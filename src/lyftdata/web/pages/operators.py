@@ -1,21 +1,33 @@
 """Operators: who may sign in, as what, and their sessions."""
 
+from collections import Counter
+
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Role
 from lyftdata.core.secret import Secret
 from lyftdata.web.page import Page
+from lyftdata.web.pages.sign_in import signed_out
+
+PER_PAGE = 25
 
 
 async def show(page: Page) -> Response:
     """Show every operator, and the open sessions that one may see."""
     everybodys = page.may("sessions.revoke_any")
-    sessions = await page.services.operators.sessions(None if everybodys else page.actor.operator)
+    found = await page.services.operators.sessions(None if everybodys else page.actor.operator)
+    sessions = sorted(found, key=lambda session: session.created_at, reverse=True)
+    pages = max(1, -(-len(sessions) // PER_PAGE))
+    number = page.number(pages)
     return page.render(
         "operators.html",
         operators=await page.services.operators.list(),
-        sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
+        sessions=sessions[(number - 1) * PER_PAGE : number * PER_PAGE],
+        open_sessions=Counter(session.operator for session in sessions),
+        total=len(sessions),
+        number=number,
+        pages=pages,
         roles=list(Role),
     )
 
@@ -42,6 +54,7 @@ async def ask_reset(page: Page) -> Response:
 async def reset(page: Page) -> Response:
     """Give an operator a new password, and show it once."""
     name = page.part("name")
+    page.check_unchanged((await page.services.operators.get(name)).password_hash)
     password = await page.services.operators.reset_password(name, None, actor=page.actor)
     return _shown_once(page, name, password)
 
@@ -56,6 +69,19 @@ async def delete(page: Page) -> Response:
     """Delete an operator."""
     await page.services.operators.delete(page.part("name"), actor=page.actor)
     return page.redirect("/operators", done="operator-deleted")
+
+
+async def ask_end_sessions(page: Page) -> Response:
+    """Say whose sessions end, and ask."""
+    operator = await page.services.operators.get(page.part("name"))
+    return page.render("operator_confirm.html", action="end-sessions", operator=operator)
+
+
+async def end_sessions(page: Page) -> Response:
+    """End every session of an operator."""
+    name = page.part("name")
+    await page.services.operators.end_all_sessions(actor=page.actor, of=name)
+    return signed_out(page) if name == page.actor.operator else page.redirect("/operators", done="sessions")
 
 
 def _shown_once(page: Page, name: str, password: Secret) -> Response:

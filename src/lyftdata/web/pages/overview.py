@@ -1,39 +1,66 @@
 """The first page: how the fleet is, over time, and what needs attention."""
 
+import functools
+import heapq
 from collections import Counter
+from collections.abc import Sequence
 
+import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.records import State
 from lyftdata.server import queries
 from lyftdata.server.attention import find_concerns
-from lyftdata.server.models import Period
+from lyftdata.server.models.status import Concern, Period
+from lyftdata.server.models.workers import Worker
+from lyftdata.server.services import Services
 from lyftdata.server.views import state_of
-from lyftdata.web.charts import bar_chart, line_chart
+from lyftdata.web.charts import Chart, bar_chart, line_chart
 from lyftdata.web.page import Page
+from lyftdata.web.shared import SharedValues
 
 _SHOWN_AT_ONCE = 8
 
 
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page shows of the fleet: the same for whoever looks."""
+
+    total: int
+    counts: Sequence[tuple[State, int]]
+    connected: Chart
+    admitted: Chart
+    refused: Chart
+    concerns: Sequence[Concern]
+    latest: Sequence[Worker]
+
+
 async def show(page: Page) -> Response:
     """Show counts, plots and concerns; with few Workers, the Workers too."""
-    services = page.services
-    records = list(services.directory.workers())
-    counts = Counter(state_of(services, record) for record in records)
-    history = await queries.history(services, _period(page.query("period")))
-    latest = sorted(records, key=lambda record: record.created_at, reverse=True)[:_SHOWN_AT_ONCE]
+    services, period = page.services, _period(page.query("period"))
+    shared: SharedValues = page.request.app.state.shared
+    numbers = await shared.get(("overview", period), functools.partial(_numbers, services, period))
     return page.render(
         "overview.html",
+        numbers=numbers,
+        periods=list(Period),
+        period=period,
+        server=queries.server_status(services),
+    )
+
+
+async def _numbers(services: Services, period: Period) -> Numbers:
+    records = list(services.directory.workers())
+    counts = Counter(state_of(services, record) for record in records)
+    history = await queries.history(services, period)
+    latest = heapq.nlargest(_SHOWN_AT_ONCE, records, key=lambda record: record.created_at)
+    return Numbers(
         total=len(records),
         counts=[(state, counts[state]) for state in State if state is not State.SUPERSEDED or counts[state]],
-        periods=list(Period),
-        period=history.period,
         connected=line_chart("Workers connected", history, lambda point: point.online),
         admitted=bar_chart("Admissions", history, lambda point: point.admitted),
         refused=bar_chart("Refusals", history, lambda point: point.refused),
         concerns=await find_concerns(services),
         latest=await queries.worker_views(services, latest),
-        server=queries.server_status(services),
     )
 
 

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import all_causes
-from lyftdata.server import models, queries
+from lyftdata.server import queries
+from lyftdata.server.models.refusals import Refusal
 from lyftdata.web.page import Page
 
 _MOST = 100
@@ -62,7 +63,7 @@ async def show(page: Page) -> Response:
     return page.render("refusal.html", refusal=refusal, mends=mends)
 
 
-def find_mends(page: Page, refusal: models.Refusal) -> list[Mend]:
+def find_mends(page: Page, refusal: Refusal) -> list[Mend]:
     """Return the buttons that a refusal's cause has, as far as this operator may press them."""
     worker = page.services.directory.find_worker(refusal.claimed_worker)
     mends: list[Mend] = []
@@ -78,7 +79,7 @@ def find_mends(page: Page, refusal: models.Refusal) -> list[Mend]:
     return mends
 
 
-def _by_changing(page: Page, refusal: models.Refusal) -> list[Mend]:
+def _by_changing(page: Page, refusal: Refusal) -> list[Mend]:
     worker = page.services.directory.find_worker(refusal.claimed_worker)
     if worker is None:
         is_an_id = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", refusal.claimed_worker)

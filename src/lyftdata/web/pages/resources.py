@@ -27,7 +27,12 @@ async def add(page: Page) -> Response:
 async def show(page: Page) -> Response:
     """Show one resource, and let it be changed."""
     resource = queries.get_resource(page.services, page.part("name"))
-    return page.render("resource.html", resource=resource, issuer=page.services.issuer)
+    return page.render(
+        "resource.html",
+        resource=resource,
+        before=page.seal(_key_in_force(page, resource.name)),
+        issuer=page.services.issuer,
+    )
 
 
 async def change(page: Page) -> Response:
@@ -40,6 +45,7 @@ async def change(page: Page) -> Response:
 async def issue_key(page: Page) -> Response:
     """Make the resource's key, and show it once."""
     name = page.part("name")
+    page.check_unchanged(_key_in_force(page, name))
     key = await page.services.resources.issue_key(name, actor=page.actor)
     return page.render("resource_key.html", name=name, key=key, issuer=page.services.issuer)
 
@@ -54,6 +60,11 @@ async def delete(page: Page) -> Response:
     """Delete a resource."""
     await page.services.resources.delete(page.part("name"), actor=page.actor)
     return page.redirect("/resources", done="deleted")
+
+
+def _key_in_force(page: Page, name: str) -> str | None:
+    """Return the public part of a resource's key."""
+    return next((r.key_public_id for r in page.services.directory.resources() if r.name == name), None)
 
 
 def _change(page: Page) -> ResourceChange:

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
-from lyftdata.server import models, queries
+from lyftdata.server import queries
+from lyftdata.server.models.workers import Worker
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
 from lyftdata.web.page import Page
@@ -46,7 +47,7 @@ async def show_list(page: Page) -> Response:
     sort = page.query("sort") if page.query("sort") in SORTS else "name"
     found = _sorted(page, await queries.find_workers(page.services, wanted), sort)
     pages = max(1, -(-len(found) // PER_PAGE))
-    number = min(_number(page.query("page")), pages)
+    number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     return page.render(
         "workers.html",
@@ -198,11 +199,7 @@ def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerReco
     return by_name
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text) else 1  # noqa: PLR2004
-
-
-async def _timeline(page: Page, worker: models.Worker) -> Sequence[Event]:
+async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
     """Join the audit log with the refusals, the latest first."""
     log = await queries.list_audit(page.services, limit=_TIMELINE, subject=f"worker:{worker.id}")
     refused = await queries.list_refusals(page.services, limit=_TIMELINE, claimed_worker=worker.id)

@@ -117,5 +117,20 @@ function tabs(box) {
   show(0);
 }
 
+// A page that answers a form and shows a secret once stands in the history as what it was about: loaded again, or come
+// back to, that is asked for, and the form is not sent a second time.
+if (document.body.dataset.instead) history.replaceState(null, "", document.body.dataset.instead);
+
+// Nor is it by a second click while the first is on its way.
+const sent = new WeakSet();
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  if (sent.has(event.target)) event.preventDefault();
+  sent.add(event.target);
+});
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.forms) sent.delete(form);
+});
+
 for (const box of document.querySelectorAll("[data-tabs]")) tabs(box);
 prepare(document);

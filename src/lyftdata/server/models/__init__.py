@@ -1,0 +1,1 @@
+"""The shapes of the admin API, one file a noun, for FastAPI's validation and the OpenAPI document."""

@@ -1,0 +1,89 @@
+"""Operators, their sessions and passwords."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr
+
+from lyftdata.core.records import Role
+from lyftdata.server.models.base import Input
+
+Password = Annotated[SecretStr, Field(max_length=1024)]
+
+
+class Login(Input):
+    """Name and password of an operator."""
+
+    username: Annotated[str, Field(max_length=256)]
+    password: Password
+
+
+class PasswordChange(Input):
+    """One's own password: the one in force, and the new one."""
+
+    current_password: Password
+    new_password: Password
+
+
+class NewOperator(Input):
+    """An operator to add; without a password a random one is made."""
+
+    name: str
+    role: Role
+    password: Password | None = None
+
+
+class OperatorChange(Input):
+    """What to change of an operator; `reset_password` makes a random one."""
+
+    role: Role | None = None
+    password: Password | None = None
+    reset_password: bool = False
+
+
+class Operator(BaseModel):
+    """A person who may sign in."""
+
+    name: str
+    role: Role
+    must_change_password: bool
+    created_at: datetime
+
+
+class Operators(BaseModel):
+    """Every operator, by name."""
+
+    items: list[Operator]
+
+
+class SignedIn(BaseModel):
+    """A new session; the token is shown here and nowhere else."""
+
+    token: str
+    expires_at: datetime
+    operator: Operator
+
+
+class NewOperatorAnswer(BaseModel):
+    """An operator just made, and the password if it was made up: shown once."""
+
+    operator: Operator
+    password: str | None
+
+
+class AdminSession(BaseModel):
+    """A signed-in session of an operator."""
+
+    id: str
+    operator: str
+    created_at: datetime
+    expires_at: datetime
+    address: str
+    user_agent: str
+    current: bool
+
+
+class AdminSessions(BaseModel):
+    """Open sessions."""
+
+    items: list[AdminSession]

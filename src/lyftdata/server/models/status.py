@@ -1,0 +1,75 @@
+"""The Server about itself: now, over time, and what needs attention."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+
+class ServerStatus(BaseModel):
+    """The Server about itself."""
+
+    version: str
+    issuer: str
+    started_at: datetime
+    enrollment_enabled: bool
+    workers: int
+    online: int
+    warnings: list[str]
+
+
+class Period(StrEnum):
+    """How far back a plot goes."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+class HistoryPoint(BaseModel):
+    """One step: the most Workers connected at once, and how many attempts were let in and turned down."""
+
+    at: datetime
+    online: int
+    admitted: int
+    refused: int
+
+
+class History(BaseModel):
+    """The Server over time, the oldest step first; steps in which it did not run are left out."""
+
+    period: Period
+    since: datetime
+    until: datetime
+    step_s: int
+    points: list[HistoryPoint]
+
+
+class Attention(StrEnum):
+    """What a concern is about, and so what its `subject` is."""
+
+    DUPLICATE = "duplicate"
+    """A Worker runs twice; `subject` is a refusal's reference."""
+    REFUSED = "refused"
+    """A Worker is refused again and again; `subject` is a refusal's reference."""
+    SETTING = "setting"
+    """A setting of the Server should be changed."""
+    KEY_EXPIRES = "key_expires"
+    """An API key ends soon; `subject` is its name."""
+    SIGNING_KEY = "signing_key"
+    """The signing key is about to change."""
+
+
+class Concern(BaseModel):
+    """Something that needs an operator's attention."""
+
+    kind: Attention
+    subject: str
+    title: str
+    detail: str = ""
+
+
+class Concerns(BaseModel):
+    """What needs attention, the most pressing first."""
+
+    items: list[Concern]

@@ -1,0 +1,94 @@
+"""Workers and their sessions."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lyftdata.core.records import Status, Strategy
+from lyftdata.server.models.base import Input, Labels
+
+
+class NewWorker(Input):
+    """A Worker to add for strategy `api_key`; `api_key` names a key that there is, which it may use too."""
+
+    name: str
+    id: str | None = None
+    labels: Labels = Field(default={})
+    issue_key: bool = False
+    api_key: Annotated[str | None, Field(max_length=50)] = None
+
+
+class WorkerChange(Input):
+    """What to change of a Worker; what is left out stays."""
+
+    name: str | None = None
+    enabled: bool | None = None
+    labels: Labels | None = None
+
+
+class Worker(BaseModel):
+    """A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself."""
+
+    id: str
+    name: str
+    strategy: Strategy
+    enabled: bool
+    status: Status
+    labels: dict[str, str]
+    last_seen_at: datetime | None
+    address: str | None
+    enrolled_with: str | None
+    enrolled_from: str | None
+    api_key: str | None
+    created_at: datetime
+    created_by: str
+    superseded_by: str | None
+    thumbprint: str | None
+    connected_since: datetime | None
+    host: dict[str, str]
+    reported_labels: dict[str, str]
+
+
+class WorkerPage(BaseModel):
+    """A page of Workers; `next` goes into `after` for the page behind it."""
+
+    items: list[Worker]
+    next: str | None
+    total: int
+
+
+class WorkerSession(BaseModel):
+    """
+    One session of a Worker; `ended_at` is null while it lasts, and where the Server ended before it could see the end.
+
+    `end` is `signed_off`, `lost`, `started_again`, `server_stopped`, or the code of the refusal that ended it.
+    """
+
+    started_at: datetime
+    ended_at: datetime | None
+    end: str
+    is_open: bool
+    address: str
+    host: dict[str, str]
+
+
+class WorkerSessions(BaseModel):
+    """The last sessions of a Worker, the latest first."""
+
+    items: list[WorkerSession]
+
+
+class IssuedKey(BaseModel):
+    """A key just made: `key` is shown here and nowhere else."""
+
+    name: str
+    public_id: str
+    key: str
+
+
+class NewWorkerAnswer(BaseModel):
+    """A Worker just made, and its key if one was asked for."""
+
+    worker: Worker
+    api_key: IssuedKey | None

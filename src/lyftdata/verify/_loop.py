@@ -1,0 +1,147 @@
+"""The verifier for an event loop."""
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from lyftdata.verify._http import UnreachableError, aget_keys, arequest, client_options
+from lyftdata.verify._keys import PublishedKeys, Step
+from lyftdata.verify._memory import Remembered, token_digest
+from lyftdata.verify._online import OnlineState
+from lyftdata.verify._verifier import Verifier
+from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
+from lyftdata.verify.identity import WorkerIdentity, require_scopes
+
+
+class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
+    """
+    Checks worker tokens; for an event loop.
+
+    Make one and keep it. Arguments: see `Verifier`.
+
+        verifier = AsyncWorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
+        worker = await verifier.verify(token)
+    """
+
+    _flight: "asyncio.Task[None] | None" = None
+    _http: "tuple[asyncio.AbstractEventLoop, httpx2.AsyncClient] | None" = None
+
+    async def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
+        """
+        Check a worker token, and return the Worker that it proves.
+
+        Args:
+            unverified_token: As received, without `Bearer`.
+            scopes: What the Worker must be allowed to do.
+
+        Raises:
+            InvalidTokenError: Not a token that lets anybody in here; its kind and `code` say why.
+            InsufficientScopeError: A good token without one of the scopes.
+            CannotVerifyError: It cannot be checked now.
+        """
+        now_s = self._monotonic()
+        if now_s >= self._cache.due_at_s:
+            await self._mind_keys(now_s)
+        digest = token_digest(unverified_token)
+        entry = self._recall(digest)
+        if entry is None:
+            entry = await self._check(unverified_token, digest)
+        worker = entry.worker
+        if self._online is not None:
+            worker = self._online.recall(entry, now_s) or await self._ask(
+                self._online, unverified_token, digest, entry
+            )
+        if scopes:
+            require_scopes(worker, scopes)
+        return worker
+
+    async def aclose(self) -> None:
+        """Close the connections of the online check; the verifier may be used again after."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http[1].aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _mind_keys(self, now_s: float) -> None:
+        step = self._cache.next_step(now_s)
+        if step is not Step.NOTHING:
+            await self._fetch(wait=step is Step.FETCH_AND_WAIT)
+        self._cache.check_usable(self._monotonic())
+
+    async def _check(self, unverified_token: str, digest: bytes) -> Remembered:
+        try:
+            return self._judge(unverified_token, digest)
+        except UnknownKeyError as error:
+            if not error.worth_fetching:
+                raise
+        if self._under_way() is not None or self._cache.may_fetch_for_kid(self._monotonic()):
+            await self._fetch(wait=True)
+        try:
+            return self._judge(unverified_token, digest)
+        except UnknownKeyError:
+            self._cache.check_answers()
+            raise
+
+    def _under_way(self) -> "asyncio.Task[None] | None":
+        flight = self._flight
+        # A task of a loop that has ended will never be done.
+        if flight is None or flight.done() or flight.get_loop() is not asyncio.get_running_loop():
+            return None
+        return flight
+
+    async def _fetch(self, *, wait: bool) -> None:
+        """Start a fetch, or join the one that is under way: there is never more than one."""
+        flight = self._under_way()
+        if flight is None:
+            now_s = self._monotonic()
+            self._cache.begin(now_s)
+            flight = self._flight = asyncio.create_task(self._fly(now_s), name="lyftdata-verify-keys")
+        if wait:
+            # Not awaited itself: a caller that goes away must not end what others are waiting for.
+            await asyncio.wait([flight])
+
+    async def _fly(self, asked_at_s: float) -> None:
+        try:
+            outcome: PublishedKeys | KeysUnavailableError = await aget_keys(
+                self._place, transport=self._transport
+            )
+        except KeysUnavailableError as error:
+            outcome = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must count as a failure, or be tried without end
+            outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
+        self._take(outcome, asked_at_s=asked_at_s)
+
+    async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
+        asked_at_s = self._monotonic()
+        asked = online.check.question(token)
+        try:
+            answer = await arequest(
+                self._online_client(),
+                asked.method,
+                asked.url,
+                within_s=self._place.timeout_s,
+                headers=asked.headers,
+                data=asked.form,
+            )
+        except UnreachableError as error:
+            unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
+            return online.not_answered(entry, unavailable, now_s=self._monotonic())
+        return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
+
+    def _online_client(self) -> httpx2.AsyncClient:
+        """Return the client that keeps connections; another event loop gets another."""
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._http[0] is not loop:
+            options = client_options(self._place)
+            self._http = (loop, httpx2.AsyncClient(**options, transport=self._transport))
+        return self._http[1]
