@@ -20,6 +20,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
 from lyftdata.server.api_keys import ApiKeys
+from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.directory import Directory
 from lyftdata.server.dpop import Dpop
@@ -72,6 +73,7 @@ class Services(msgspec.Struct, kw_only=True):
     signing_keys: SigningKeys
     admission: Admission
     verifier: TokenVerifier
+    brokers: Brokers
     enrollment: Enrollment
     sessions: Sessions
     session_log: SessionLog
@@ -176,10 +178,12 @@ async def _assemble(
     operators = Operators(store=store, passwords=passwords, clock=clock, random_bytes=random_source)
     await operators.recall_sessions()
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
+    verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
+    started_at = clock()
     return Services(
         settings=settings,
         issuer=issuer,
-        started_at=clock(),
+        started_at=started_at,
         clock=clock,
         store=store,
         directory=directory,
@@ -192,7 +196,8 @@ async def _assemble(
             clock=clock,
             random_bytes=random_source,
         ),
-        verifier=TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock),
+        verifier=verifier,
+        brokers=Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at),
         enrollment=Enrollment(
             keys=enrollment_keys,
             name_policy=settings.name_policy,
@@ -311,6 +316,7 @@ async def tidy(services: Services) -> None:
     services.dpop.spent.forget_idle(now.timestamp())
     note_presence(services)
     services.directory.forget_ended_tokens(now)
+    services.brokers.forget_deleted()
 
     def prune(tx: WriteTx) -> None:
         proofs.prune(tx, now)
