@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs screenshots lock clean
+.PHONY: help run celery test check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,9 +23,12 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until Ctrl-C
 	@$(BIN)/lyftdata quickstart
 
+celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
+	@$(BIN)/python examples/celery-rabbitmq/run.py
+
 # Programs that tests drive and nobody here wrote. Where they cannot be installed, their tests say so and are skipped.
 # apache2-bin and not apache2: the program alone, without a service.
-DEBIAN := chromium postgresql nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus
+DEBIAN := chromium postgresql nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server
 # Debian starts a server as soon as its package is installed, and at each boot. Nothing shall listen on a machine because our tests
 # were run there: a policy-rc.d that says "forbidden" (101) is in force while installing, and what came new is not started at boot.
 POLICY := /usr/sbin/policy-rc.d

@@ -154,6 +154,8 @@ _WIRE = """\
 | `POST /oauth2/revoke` | RFC 7009 | a Worker takes one of its tokens back |
 | `POST /api/worker/session` | ours: a long poll | how a Worker is *connected*: presence in, directives out |
 | `GET /auth/verify` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
+| `POST /auth/rabbitmq/user`, `/vhost`, `/resource`, `/topic` | RabbitMQ's `rabbitmq_auth_backend_http` | `allow` or `deny` |
+| `POST /auth/rabbitmq/connections` | ours | which of a broker's connections must be closed |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
 
 ### A worker token
@@ -211,6 +213,18 @@ failures from one address: 429 with `Retry-After`; a right credential from there
 ### `/auth/verify`
 
 Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation shows at once.
+
+### `/auth/rabbitmq/…`
+
+The broker authenticates as a resource: HTTP Basic with the resource's name and key (else 401, whatever was asked). `user` takes `username`, the Worker
+ID, and `password`, a worker token whose `aud` is that resource. The others take what the plugin sends by POST: `username`, `vhost`, `name`,
+`permission`, `routing_key`. They are answered by what is true now of the Worker's entry, of what it has logged in with, and of the resource, whose
+scopes are read in the syntax of RabbitMQ's OAuth 2 plugin: `read:VHOST/NAME`, `write:…`, `configure:…`, for topics with
+`/ROUTING-KEY`, with `*` for whatever there is and `%2F` for a slash, and optionally with the audience and a dot before. That the token has ended since
+the login does not matter; that it was taken back does. No tag is ever given.
+
+`connections` takes `{"connections": [{"username", "vhost", "age_s"}]}`, at most 100, and answers `{"close": [0, 3]}`, the places of those that must go
+([why, and who asks](../how-to/celery-on-rabbitmq.md)).
 
 ### `/api/worker/session`
 

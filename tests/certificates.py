@@ -12,24 +12,54 @@ from cryptography.x509.oid import NameOID
 def self_signed(directory: Path) -> tuple[Path, Path]:
     """Return a certificate for localhost, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    certificate = (
+    certificate = _certificate("localhost", key, issuer="localhost", issuer_key=key, is_authority=True)
+    return _written(directory, "cert", certificate), _written_key(directory, key)
+
+
+def issued(directory: Path) -> tuple[Path, Path, Path]:
+    """Return the certificate of an authority, one for localhost by it, and the latter's key: not everybody trusts what signs itself."""
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name = "tests of lyftdata"
+    authority = _certificate(name, authority_key, issuer=name, issuer_key=authority_key, is_authority=True)
+    certificate = _certificate("localhost", key, issuer=name, issuer_key=authority_key, is_authority=False)
+    files = _written(directory, "authority", authority), _written(directory, "cert", certificate)
+    return *files, _written_key(directory, key)
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    issuer: str,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    is_authority: bool,
+) -> x509.Certificate:
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.now(UTC) - timedelta(days=1))
         .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
-    files = directory / "cert.pem", directory / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
+    if name == "localhost":
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _written(directory: Path, name: str, certificate: x509.Certificate) -> Path:
+    file = directory / f"{name}.pem"
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def _written_key(directory: Path, key: ec.EllipticCurvePrivateKey) -> Path:
+    file = directory / "key.pem"
+    file.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    return files
+    return file

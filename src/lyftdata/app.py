@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.protocol import BoundedHttpProtocol
-from lyftdata.server.routes import discovery, health, oauth, register, session, token_checks, verify
+from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
@@ -68,6 +68,11 @@ def _routes(services: Services) -> Starlette:
             Route("/oauth2/revoke", token_checks.revoke, methods=["POST"]),
             Route("/api/worker/session", session.session, methods=["POST"]),
             Route("/auth/verify", verify.verify, methods=["GET"]),
+            Route("/auth/rabbitmq/user", rabbitmq.user, methods=["POST"]),
+            Route("/auth/rabbitmq/vhost", rabbitmq.vhost, methods=["POST"]),
+            Route("/auth/rabbitmq/resource", rabbitmq.resource, methods=["POST"]),
+            Route("/auth/rabbitmq/topic", rabbitmq.topic, methods=["POST"]),
+            Route("/auth/rabbitmq/connections", rabbitmq.connections, methods=["POST"]),
             Route("/.well-known/oauth-authorization-server", discovery.authorization_server),
             Route("/.well-known/openid-configuration", discovery.openid_configuration),
             Route("/.well-known/jwks.json", discovery.jwks),

@@ -128,13 +128,19 @@ class Peer:
     """A program that was started, its log in a file; ended by us."""
 
     def __init__(
-        self, command: list[str], *, root: Path, port: int, beside: Sequence[Callable[[], None]] = ()
+        self,
+        command: list[str],
+        *,
+        root: Path,
+        port: int,
+        beside: Sequence[Callable[[], None]] = (),
+        environ: Mapping[str, str] = {},
     ) -> None:
         self.port = port
         self._beside = beside
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = root / "log"
-        given = {"PATH": os.environ["PATH"], "HOME": str(root), "TMPDIR": str(root)}
+        given = {"PATH": os.environ["PATH"], "HOME": str(root), "TMPDIR": str(root), **environ}
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -150,7 +156,7 @@ class Peer:
             until(
                 lambda: self._process.poll() is not None or listens(port),
                 f"{command[0]} listens",
-                within_s=30,
+                within_s=60,
             )
         except AssertionError:
             self.close()

@@ -257,6 +257,21 @@ class TokenRevokedError(UnprovenError):
     final = False
 
 
+# --- unproven: what a broker asks by a name alone -------------------------------------------------------
+
+
+class OperationNotGrantedError(UnprovenError):
+    """A broker asks whether a Worker may do something that the resource does not name."""
+
+    code = "operation_not_granted"
+    meaning = "At a message broker the Worker has tried what no scope of the broker's resource allows."
+    mend = (
+        "Add a scope for what the detail names (`lyftdata resources set NAME --scope SCOPE`; scopes that are not "
+        "named again are gone), or correct what the Worker does."
+    )
+    final = False
+
+
 # --- proved ---------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
 from lyftdata.server.api_keys import ApiKeys
+from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
 from lyftdata.server.directory import Directory
@@ -79,6 +80,7 @@ class Services(msgspec.Struct, kw_only=True):
     signing_keys: SigningKeys
     admission: Admission
     verifier: TokenVerifier
+    brokers: Brokers
     enrollment: Enrollment
     sessions: Sessions
     cluster: Cluster
@@ -230,10 +232,12 @@ async def _assemble(
     )
     await operators.recall_sessions()
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
+    verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
+    started_at = clock()
     return Services(
         settings=settings,
         issuer=issuer,
-        started_at=clock(),
+        started_at=started_at,
         clock=clock,
         store=store,
         directory=directory,
@@ -247,7 +251,8 @@ async def _assemble(
             random_bytes=random_source,
             shared=store.is_shared,
         ),
-        verifier=TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock),
+        verifier=verifier,
+        brokers=Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at),
         enrollment=Enrollment(
             keys=enrollment_keys,
             name_policy=settings.name_policy,
@@ -368,6 +373,7 @@ async def tidy(services: Services) -> None:
     services.dpop.spent.forget_idle(now.timestamp())
     note_presence(services)
     services.directory.forget_ended_tokens(now)
+    services.brokers.forget_deleted()
 
     def prune(tx: WriteTx) -> None:
         proofs.prune(tx, now)

@@ -103,12 +103,12 @@ def _challenge(error: str) -> str:
     )
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
     """
-    Read a request's body, bounded in size and time.
+    Read a request's body, bounded in size (16 KiB unless said otherwise) and time.
 
     Raises:
-        OAuthError: 413 when it is larger than 16 KiB, 408 when it takes longer than ten seconds.
+        OAuthError: 413 when it is larger, 408 when it takes longer than ten seconds.
     """
     chunks: list[bytes] = []
     size = 0
@@ -116,8 +116,10 @@ async def read_body(request: Request) -> bytes:
         async with asyncio.timeout(_BODY_WITHIN_S):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise OAuthError("invalid_request", "The body is larger than 16384 bytes.", status=413)
+                if size > at_most:
+                    raise OAuthError(
+                        "invalid_request", f"The body is larger than {at_most} bytes.", status=413
+                    )
                 chunks.append(chunk)
     except TimeoutError:
         raise OAuthError("invalid_request", "The body took too long to arrive.", status=408) from None

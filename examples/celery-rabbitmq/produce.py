@@ -1,0 +1,10 @@
+"""Send a task twice a second, as the Worker that this is: `lyftdata run worker -- python produce.py`."""
+
+import itertools
+import time
+
+from celeryapp import press
+
+for number in itertools.count(1):
+    press.delay(number)
+    time.sleep(0.5)

@@ -1,0 +1,81 @@
+"""
+Take jobs from a stream of Redis, as the Worker that this is.
+
+    lyftdata run worker -- python worker.py
+"""
+
+import os
+import time
+
+import httpx2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
+GUARD = os.environ.get("GUARD_URL", "http://127.0.0.1:6380")
+HOST, _, PORT = os.environ.get("REDIS_ADDRESS", "127.0.0.1:6379").rpartition(":")
+RENEW_EVERY_S = 60.0
+
+
+class Login(redis.CredentialProvider):
+    """Shows the Worker's token to the guard, and then to Redis; asked at each connection."""
+
+    def get_credentials(self) -> tuple[str, str]:
+        """Return user and password."""
+        agent = httpx2.HTTPTransport(uds=os.environ["LYFTDATA_WORKER_TOKEN_SOCKET"])
+        try:
+            with httpx2.Client(transport=agent, trust_env=False) as client:
+                answer = client.get("http://localhost/token", params={"audience": "redis"}).raise_for_status()
+            token = str(answer.json()["access_token"])
+            shown = {"Authorization": f"Bearer {token}"}
+            httpx2.post(f"{GUARD}/login", headers=shown, trust_env=False).raise_for_status()
+        except httpx2.HTTPError as error:
+            raise redis.ConnectionError(str(error)) from error
+        return f"worker:{WORKER_ID}", token
+
+
+def work(jobs: redis.Redis) -> None:
+    """Take a job: one that another Worker has left behind, or else a new one. It is done when it is acknowledged."""
+    _, taken, _ = jobs.xautoclaim("jobs", "workers", WORKER_ID, min_idle_time=3_000, count=1)
+    if not taken:
+        answer = jobs.xreadgroup("workers", WORKER_ID, {"jobs": ">"}, count=1, block=1_000)
+        taken = answer[0][1] if answer else []
+    for entry, fields in taken:
+        print(f"{WORKER_ID} begins {fields['number']}", flush=True)
+        time.sleep(float(fields.get("seconds", "0.2")))
+        print(f"{WORKER_ID} has done {fields['number']}", flush=True)
+        jobs.xack("jobs", "workers", entry)
+
+
+def main() -> None:
+    """Work until stopped; whatever breaks the connection, try again."""
+    login = Login()
+    jobs = redis.Redis(
+        host=HOST,
+        port=int(PORT),
+        credential_provider=login,
+        decode_responses=True,
+        # The loop below is what tries again, and says so.
+        retry=Retry(NoBackoff(), 0),
+    )
+    renewed_at = time.monotonic()
+    is_in = False
+    while True:
+        try:
+            work(jobs)
+            if not is_in:
+                print(f"{WORKER_ID} is in", flush=True)
+            is_in = True
+            if time.monotonic() - renewed_at > RENEW_EVERY_S:
+                # A connection lasts as long as one of its Worker's tokens: show the next one before the last has ended.
+                login.get_credentials()
+                renewed_at = time.monotonic()
+        except redis.RedisError as error:
+            print(f"{WORKER_ID} is kept out: {error}", flush=True)
+            is_in = False
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""
+What scopes allow at a RabbitMQ broker, in the syntax of its own OAuth 2 plugin, so that one resource serves either plugin.
+
+    PERMISSION:VHOST/NAME               configure, write or read queues and exchanges of that name
+    PERMISSION:VHOST/NAME/ROUTING-KEY   and, at topic exchanges, messages with that routing key
+
+Each part is a pattern: `*` stands for whatever there is, also nothing, and `%2F` for a slash. The scope may begin with
+the resource's audience and a dot, as that plugin wants it. What is no such scope allows nothing.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
+import msgspec
+
+_PERMISSIONS = frozenset({"configure", "write", "read"})
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class _Pattern(msgspec.Struct, frozen=True):
+    """The literal parts between the stars of a pattern."""
+
+    parts: tuple[str, ...]
+
+    def matches(self, text: str) -> bool:
+        """
+        Return whether a name fits.
+
+        By search and not by a regular expression: with many stars one of those can be made to take for ever, and who
+        chooses the name is the Worker.
+        """
+        first, *middle = self.parts
+        if not middle:
+            return text == first
+        last = middle.pop()
+        end = len(text) - len(last)
+        if end < len(first) or not (text.startswith(first) and text.endswith(last)):
+            return False
+        position = len(first)
+        for part in middle:
+            found = text.find(part, position, end)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True
+
+
+class _Rights(msgspec.Struct, frozen=True):
+    """What one scope allows, where; `routing_key` is None where the scope names none."""
+
+    permission: str
+    vhost: _Pattern
+    name: _Pattern
+    routing_key: _Pattern | None
+
+
+def may_open(scopes: Sequence[str], audience: str, *, vhost: str) -> bool:
+    """Return whether there is anything at all that scopes allow in a virtual host."""
+    return any(rights.vhost.matches(vhost) for rights in _all_rights(tuple(scopes), audience))
+
+
+def may_use(scopes: Sequence[str], audience: str, *, permission: str, vhost: str, name: str) -> bool:
+    """Return whether scopes allow to configure, write or read the queue or exchange of this name."""
+    return any(
+        rights.permission == permission and rights.vhost.matches(vhost) and rights.name.matches(name)
+        for rights in _all_rights(tuple(scopes), audience)
+    )
+
+
+def may_route(
+    scopes: Sequence[str], audience: str, *, permission: str, vhost: str, exchange: str, routing_key: str
+) -> bool:
+    """Return whether scopes allow to write or read messages with a routing key at a topic exchange."""
+    return any(
+        rights.permission == permission
+        and rights.vhost.matches(vhost)
+        and rights.name.matches(exchange)
+        and rights.routing_key is not None
+        and rights.routing_key.matches(routing_key)
+        for rights in _all_rights(tuple(scopes), audience)
+    )
+
+
+# Asked at each operation of each Worker: a resource's scopes are read once.
+@functools.lru_cache(maxsize=256)
+def _all_rights(scopes: tuple[str, ...], audience: str) -> tuple[_Rights, ...]:
+    read = (_rights(scope.removeprefix(f"{audience}.")) for scope in scopes)
+    return tuple(rights for rights in read if rights is not None)
+
+
+def _rights(scope: str) -> _Rights | None:
+    permission, _, place = scope.partition(":")
+    parts = place.split("/")
+    if permission not in _PERMISSIONS or len(parts) not in {2, 3}:
+        return None
+    try:
+        patterns = [_pattern(part) for part in parts]
+    except ValueError:
+        # An escape that is none: the plugin, too, lets such a pattern match nothing.
+        return None
+    vhost, name, *more = patterns
+    return _Rights(permission, vhost, name, more[0] if more else None)
+
+
+def _pattern(text: str) -> _Pattern:
+    """Read a pattern; cut at the stars before anything is decoded, so that `%2A` is a star that means itself."""
+    if _BROKEN_ESCAPE.search(text):
+        raise ValueError(text)
+    return _Pattern(tuple(unquote_plus(part, errors="strict") for part in text.split("*")))

@@ -1,0 +1,210 @@
+"""
+`/auth/rabbitmq/…`: what RabbitMQ's HTTP backend asks (rabbitmq_auth_backend_http, by POST), and which connections must go.
+
+The broker authenticates as a resource, by HTTP Basic: its plugin takes user and password from the address that it is given and
+sends them in that header. Whoever does not gets 401 and learns of no Worker. To the broker every refusal is the same
+`deny`; the cause is with the operator. What its answer may do is bounded: no tag is ever given, so no Worker is
+an administrator of the broker, whatever its name.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lyftdata.core.rabbitmq import may_open, may_route, may_use
+from lyftdata.core.records import ApiKeyRecord, ResourceRecord
+from lyftdata.core.refusals import (
+    MissingCredentialsError,
+    OperationNotGrantedError,
+    RefusedError,
+    WrongApiKeyError,
+)
+from lyftdata.core.secret import Secret
+from lyftdata.server.brokers import Connection
+from lyftdata.server.routes.oauth import refused_client
+from lyftdata.server.services import Services
+from lyftdata.server.wire import (
+    NO_STORE,
+    OAuthError,
+    basic_credentials,
+    client_address,
+    json_response,
+    oauth_error_response,
+    read_body,
+    read_form,
+)
+
+_Form = Mapping[str, str]
+_Check = Callable[[Services, ResourceRecord, _Form], None]
+
+_MOST_CONNECTIONS = 100
+# A virtual host's name may have 255 bytes.
+_MOST_BYTES = 65_536
+
+
+class _Connections(msgspec.Struct):
+    """What the body of `/auth/rabbitmq/connections` holds."""
+
+    connections: list[Connection]
+
+
+_connections_decoder = msgspec.json.Decoder(_Connections)
+
+
+async def user(request: Request) -> Response:
+    """Say whether a Worker may log in: `username` is its ID, `password` its token for this broker."""
+    return await _answer(request, _check_login)
+
+
+async def vhost(request: Request) -> Response:
+    """Say whether a Worker may open a virtual host."""
+    return await _answer(request, _check_vhost)
+
+
+async def resource(request: Request) -> Response:
+    """Say whether a Worker may configure, write or read a queue or an exchange."""
+    return await _answer(request, _check_resource)
+
+
+async def topic(request: Request) -> Response:
+    """Say whether a Worker may write or read at a topic exchange by a routing key."""
+    return await _answer(request, _check_topic)
+
+
+async def connections(request: Request) -> Response:
+    """
+    Say which of a broker's connections must be closed, by their places in the list that came: `{"close": [0, 3]}`.
+
+    A name that is no Worker's is among them: it is for whoever asks to leave out users of another kind.
+    """
+    services: Services = request.app.state.services
+    try:
+        broker = _admit_broker(request, services)
+        given = _connections_decoder.decode(await read_body(request, at_most=_MOST_BYTES)).connections
+        if len(given) > _MOST_CONNECTIONS:
+            raise OAuthError(
+                "invalid_request", f"At most {_MOST_CONNECTIONS} connections at once.", status=413
+            )
+    except msgspec.DecodeError:
+        return oauth_error_response(
+            OAuthError("invalid_request", "The body must be a JSON object with connections.")
+        )
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+    ended = services.brokers.ended_keys()
+    address = client_address(request.scope)
+    must_go = (_must_go(services, broker, connection, ended, address=address) for connection in given)
+    return json_response({"close": [place for place, goes in enumerate(must_go) if goes]})
+
+
+def _must_go(
+    services: Services,
+    broker: ResourceRecord,
+    connection: Connection,
+    ended: list[ApiKeyRecord],
+    *,
+    address: str,
+) -> bool:
+    try:
+        services.brokers.why_close(broker, connection, ended)
+        _check_vhost(services, broker, {"username": connection.username, "vhost": connection.vhost})
+    except RefusedError as refused:
+        services.refusals.record(refused, address=address, limited=False)
+        return True
+    return False
+
+
+async def _answer(request: Request, check: _Check) -> Response:
+    """Authenticate the broker, then answer `allow` or `deny`."""
+    services: Services = request.app.state.services
+    address = client_address(request.scope)
+    try:
+        broker = _admit_broker(request, services)
+        form = await read_form(request)
+    except OAuthError as error:
+        return oauth_error_response(error)
+    except RefusedError as refused:
+        return refused_client(services.refusals.record(refused, address=address))
+    try:
+        check(services, broker, form)
+    except RefusedError as refused:
+        # The broker asks for many: failures are counted, but not against its address.
+        services.refusals.record(refused, address=address, limited=False)
+        return _plain("deny")
+    return _plain("allow")
+
+
+def _plain(word: str) -> Response:
+    return Response(word, headers=NO_STORE, media_type="text/plain")
+
+
+def _admit_broker(request: Request, services: Services) -> ResourceRecord:
+    """
+    Check the key of a resource; a Worker's credential is none.
+
+    Raises:
+        RefusedError: Whoever asks is no resource; it reads the same whatever it has shown.
+        OAuthError: The Authorization header cannot be read.
+    """
+    presented = basic_credentials(request)
+    if presented is None:
+        raise MissingCredentialsError
+    name, key = presented
+    try:
+        broker = services.admission.admit_resource(name, Secret(key))
+    except RefusedError as refused:
+        refused.claimed_worker = refused.claimed_worker or name
+        raise
+    if broker is None:
+        raise WrongApiKeyError("It is no resource's.", claimed_worker=name)
+    return broker
+
+
+def _check_login(services: Services, broker: ResourceRecord, form: _Form) -> None:
+    username, password = form.get("username", ""), form.get("password", "")
+    if not password:
+        # Brokers ask so about users that another of their plugins has let in, by a certificate: those are no Workers.
+        raise MissingCredentialsError(claimed_worker=username)
+    try:
+        services.brokers.check_login(broker, username, password)
+    except RefusedError as refused:
+        refused.claimed_worker = refused.claimed_worker or username
+        raise
+
+
+def _check_vhost(services: Services, broker: ResourceRecord, form: _Form) -> None:
+    worker = services.brokers.check_worker(broker, form.get("username", ""))
+    place = form.get("vhost", "")
+    if not may_open(broker.scopes, broker.audience, vhost=place):
+        raise OperationNotGrantedError(lambda: f"To open virtual host '{place}'.", claimed_worker=worker.id)
+
+
+def _check_resource(services: Services, broker: ResourceRecord, form: _Form) -> None:
+    worker = services.brokers.check_worker(broker, form.get("username", ""))
+    permission, place, name = _named(form)
+    if not may_use(broker.scopes, broker.audience, permission=permission, vhost=place, name=name):
+        raise OperationNotGrantedError(
+            lambda: f"To {permission} {form.get('resource', '')} '{name}' in virtual host '{place}'.",
+            claimed_worker=worker.id,
+        )
+
+
+def _check_topic(services: Services, broker: ResourceRecord, form: _Form) -> None:
+    worker = services.brokers.check_worker(broker, form.get("username", ""))
+    permission, place, name = _named(form)
+    key = form.get("routing_key", "")
+    if not may_route(
+        broker.scopes, broker.audience, permission=permission, vhost=place, exchange=name, routing_key=key
+    ):
+        raise OperationNotGrantedError(
+            lambda: f"To {permission} '{key}' at exchange '{name}' in virtual host '{place}'.",
+            claimed_worker=worker.id,
+        )
+
+
+def _named(form: _Form) -> tuple[str, str, str]:
+    return form.get("permission", ""), form.get("vhost", ""), form.get("name", "")

@@ -1,0 +1,251 @@
+"""RabbitMQ from its Debian package with the files of examples/celery-rabbitmq, beside a Server that speaks TLS."""
+
+import base64
+import contextlib
+import json
+import os
+import ssl
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import amqp
+import httpx2
+from tests.certificates import issued
+from tests.peers.proxies import EXAMPLES, Peer, example, program
+from tests.processes import PASSWORD, STARTED, Host, Program, Site, free_port
+
+EXAMPLE = EXAMPLES / "celery-rabbitmq"
+# What starts the example on one machine keeps a RabbitMQ in a directory just as the tests want it.
+_spec: Any = spec_from_file_location("celery_rabbitmq_run", EXAMPLE / "run.py")
+RUN = module_from_spec(_spec)
+_spec.loader.exec_module(RUN)
+ADMINISTRATOR = "_closer"
+ADMINISTRATORS_PASSWORD = "administrator-of-the-broker"
+
+
+class TlsSite:
+    """A Server with a certificate, its operator, a resource for RabbitMQ, and Workers."""
+
+    def __init__(self, root: Path, **environ: str) -> None:
+        self.root = root
+        self.authority, cert, key = issued(root)
+        self.site = Site(root, LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key), **environ)
+        self.url = f"https://localhost:{self.site.port}"
+        self.operator = Host(
+            root / "operator-tls", LYFTDATA_URL=self.url, LYFTDATA_TLS_CA=str(self.authority)
+        )
+        self.operator.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+        scopes = [f"--scope={scope}" for scope in RUN.SCOPES]
+        self.operator.done("resources", "add", "rabbitmq", "--audience", "rabbitmq", "--all-workers", *scopes)
+        self.resource_key = self.operator.done("resources", "issue-key", "rabbitmq").strip()
+        self.keys: dict[str, str] = {}
+        self._http = httpx2.Client(
+            base_url=self.url, verify=ssl.create_default_context(cafile=self.authority)
+        )
+
+    def add_worker(self, worker_id: str) -> str:
+        """Add a Worker with a key of its own; return its ID."""
+        added = self.operator.done("workers", "add", worker_id, "--id", worker_id, "--issue-key")
+        self.keys[worker_id] = added.strip()
+        return worker_id
+
+    def token(self, worker_id: str, *, resource: str = "rabbitmq") -> str:
+        """Return a token for the broker; with an empty resource one for the Server."""
+        form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
+        answer = self._http.post("/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def start_celery(self, worker_id: str, broker: "RabbitMq") -> Program:
+        """Start Celery under the identity of a Worker, as the example does."""
+        host = Host(
+            self.root / worker_id,
+            LYFTDATA_URL=self.url,
+            LYFTDATA_TLS_CA=str(self.authority),
+            LYFTDATA_JOBS_DIR=str(self.root / worker_id / "jobs"),
+            LYFTDATA_WORKER_ID=worker_id,
+            LYFTDATA_WORKER_API_KEY=self.keys[worker_id],
+            BROKER_URL=broker.url,
+            PYTHONPATH=str(EXAMPLE),
+            PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        )
+        flags = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--concurrency=1")
+        return host.start(
+            "run", "worker", "--", "celery", "--app", "celeryapp", "worker", *flags, "--loglevel=INFO"
+        )
+
+    def close(self) -> None:
+        """End the Server, and nobody else's."""
+        self._http.close()
+        self.site.server.kill()
+        STARTED.remove(self.site.server)
+
+
+class RabbitMq:
+    """
+    A broker in a directory of its own, on free ports of loopback.
+
+    Args:
+        root: An empty directory.
+        around: The Server that it asks, or whose keys it reads.
+        oauth2: Whether it checks tokens by its OAuth 2 plugin in the place of asking.
+    """
+
+    def __init__(self, root: Path, around: TlsSite, *, oauth2: bool = False) -> None:
+        command = program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
+        self.root = root
+        self.port, self.management_port = free_port(), free_port()
+        self.url = f"amqp://127.0.0.1:{self.port}/jobs"
+        (root / "conf.d").mkdir()
+        self._write(around, oauth2=oauth2)
+        epmd_port = free_port()
+        epmd = Peer(
+            [program("epmd", "erlang-base"), "-address", "127.0.0.1", "-port", str(epmd_port)],
+            root=root,
+            port=epmd_port,
+        )
+        environ = RUN.broker_environ(root, epmd_port)
+        environ["RABBITMQ_ADVANCED_CONFIG_FILE"] = str(root / "advanced.config")
+        try:
+            self.peer = Peer([command], root=root, port=self.port, beside=[epmd.close], environ=environ)
+        except BaseException:
+            epmd.close()
+            raise
+        basic = base64.b64encode(f"{ADMINISTRATOR}:{ADMINISTRATORS_PASSWORD}".encode()).decode()
+        self._basic = {"Authorization": f"Basic {basic}"}
+
+    def _write(self, around: TlsSite, *, oauth2: bool) -> None:
+        server = f"localhost:{around.site.port}"
+        ports = {
+            "127.0.0.1:5672": f"127.0.0.1:{self.port}",
+            "management.tcp.port = 15672": f"management.tcp.port = {self.management_port}",
+        }
+        secrets = {"http://": "https://", "127.0.0.1:3000": server, ":KEY@": f":{around.resource_key}@"}
+        ca = {"/etc/ssl/certs/ca-certificates.crt": str(around.authority)}
+        main = example("celery-rabbitmq/rabbitmq.conf", ports)
+        password = {"PASSWORD": ADMINISTRATORS_PASSWORD}
+        own = example("celery-rabbitmq/lyftdata.conf", secrets | password)
+        plugins = example("celery-rabbitmq/enabled_plugins", {})
+        # What closes connections asks the Server, whichever way the broker itself goes.
+        self.secrets_file = self.root / "secrets.conf"
+        self.secrets_file.touch(0o600)
+        self.secrets_file.write_text(own)
+        if oauth2:
+            main = _without(main, "auth_")
+            own = _without(own, "auth_") + example(
+                "celery-rabbitmq/oauth2.conf", ca | {"lyftdata.example.com": server}
+            )
+            plugins = plugins.replace("rabbitmq_auth_backend_http", "rabbitmq_auth_backend_oauth2")
+        else:
+            (self.root / "advanced.config").write_text(example("celery-rabbitmq/advanced.config", ca))
+        (self.root / "rabbitmq.conf").write_text(main)
+        (self.root / "conf.d" / "lyftdata.conf").write_text(own)
+        (self.root / "enabled_plugins").write_text(plugins)
+
+    @property
+    def log(self) -> str:
+        """Return what the broker has logged so far."""
+        return self.peer.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def start_closer(self, around: TlsSite) -> Peer:
+        """Start what closes connections; it trusts the Server's certificate by the environment, like any Python program."""
+        root = self.root / f"closer-{time.monotonic_ns()}"
+        root.mkdir()
+        command = [
+            sys.executable,
+            str(EXAMPLE / "close_revoked.py"),
+            str(self.secrets_file),
+            f"http://127.0.0.1:{self.management_port}",
+        ]
+        return Peer(
+            command, root=root, port=self.management_port, environ={"SSL_CERT_FILE": str(around.authority)}
+        )
+
+    def connect(self, user: str, password: str, *, vhost: str = "jobs") -> amqp.Connection:
+        """Log in."""
+        connection = amqp.Connection(
+            f"127.0.0.1:{self.port}",
+            user,
+            password,
+            virtual_host=vhost,
+            login_method="PLAIN",
+            connect_timeout=20,
+        )
+        try:
+            connection.connect()
+        except BaseException:
+            connection.collect()
+            raise
+        return connection
+
+    def api(self, path: str, *, method: str = "GET", body: Mapping[str, object] | None = None) -> Any:
+        """Ask the management API as the broker's administrator."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.management_port}/api/{path}",
+            None if body is None else json.dumps(body).encode(),
+            {**self._basic, "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def connections_of(self, user: str) -> int:
+        """Return how many connections a user has, as the broker itself counts them."""
+        return len(self.api(f"connections/username/{quote(user, safe='')}"))
+
+    def close(self) -> None:
+        """End it."""
+        self.peer.close()
+
+
+class Consumer:
+    """A consumer of another make than Celery, which does what its host wants: it holds on, and ignores whatever it is told."""
+
+    def __init__(self, broker: RabbitMq, user: str, token: str) -> None:
+        self.connection = broker.connect(user, token)
+        self.channel = self.connection.channel()
+        self.channel.basic_qos(0, 1, a_global=False)
+        self.held: list[amqp.Message] = []
+        self.channel.basic_consume("celery", callback=self.held.append)
+
+    def receives(self, count: int, *, within_s: float = 10) -> bool:
+        """Return whether so many messages have come, one after the other, each acknowledged before the next comes."""
+        deadline = time.monotonic() + within_s
+        while len(self.held) < count and time.monotonic() < deadline:
+            self._drain()
+        return len(self.held) >= count
+
+    def acknowledge(self) -> None:
+        """Let the next message come."""
+        self.channel.basic_ack(self.held[-1].delivery_tag)
+
+    def is_cut_off(self, *, within_s: float = 20) -> bool:
+        """Return whether the broker ends the connection."""
+        deadline = time.monotonic() + within_s
+        try:
+            while time.monotonic() < deadline:
+                self._drain()
+        except (amqp.ConnectionError, ConnectionError):
+            self.close()
+            return True
+        return False
+
+    def _drain(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self.connection.drain_events(timeout=0.1)
+
+    def close(self) -> None:
+        """End the connection, if it has not ended."""
+        self.connection.collect()
+
+
+def _without(configuration: str, prefix: str) -> str:
+    lines = configuration.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(prefix))

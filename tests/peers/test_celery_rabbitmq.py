@@ -1,0 +1,488 @@
+"""
+Celery workers on RabbitMQ, each under its own identity, and what it takes to take one back.
+
+RabbitMQ is Debian's package with the very files of examples/celery-rabbitmq that a person would copy; the workers are Celery under our
+agent, and clients that do what a hostile host would.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import amqp
+import pytest
+from celery import Celery
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from joserfc.jwk import ECKey
+from tests.peers.brokers import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, EXAMPLE, Consumer, RabbitMq, TlsSite
+from tests.peers.proxies import claims_of, server_signing_key, signed
+from tests.processes import STARTED, Program, until
+
+CELERIES = ("press-01", "press-02", "press-03")
+DESK = "desk-01"
+SECONDS = 0.3
+
+
+@pytest.fixture(scope="module")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
+    """Return a Server with a Worker for each purpose."""
+    made = TlsSite(tmp_path_factory.mktemp("server"))
+    try:
+        for worker_id in (*CELERIES, DESK):
+            made.add_worker(worker_id)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+    """Return a RabbitMQ that asks the Server; nothing closes connections yet."""
+    made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), around)
+    try:
+        _declare(made, around)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def by_oauth2(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+    """Return a RabbitMQ that checks tokens by itself."""
+    made = RabbitMq(tmp_path_factory.mktemp("oauth2"), around, oauth2=True)
+    try:
+        _declare(made, around)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def closing(around: TlsSite, broker: RabbitMq) -> Iterator[None]:
+    """Let connections be closed from now on."""
+    closer = broker.start_closer(around)
+    yield
+    closer.close()
+
+
+@pytest.fixture(scope="module")
+def celeries(around: TlsSite, broker: RabbitMq, closing: None) -> Iterator[dict[str, Program]]:
+    """Return three workers that are connected."""
+    started = {worker_id: around.start_celery(worker_id, broker) for worker_id in CELERIES}
+    for worker_id, program in started.items():
+        _wait_until_ready(worker_id, program)
+    yield started
+    for program in started.values():
+        with contextlib.suppress(ProcessLookupError):
+            program.process.send_signal(signal.SIGCONT)
+        program.process.terminate()
+    for program in started.values():
+        program.exit_code()
+        STARTED.remove(program)
+
+
+def _wait_until_ready(worker_id: str, program: Program) -> None:
+    until(lambda: "ready." in program.log or not program.alive(), f"{worker_id} is ready", within_s=60)
+    assert "ready." in program.log, program.log
+
+
+@pytest.fixture
+def worker(around: TlsSite) -> str:
+    """Return the ID of a Worker of this test's own."""
+    return around.add_worker(f"w-{uuid.uuid4().hex[:8]}")
+
+
+def _declare(broker: RabbitMq, around: TlsSite) -> None:
+    """Declare what Celery declares, as a Worker: it may."""
+    with contextlib.closing(broker.connect(DESK, around.token(DESK))) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("celery", "direct", durable=True, auto_delete=False)
+        channel.queue_declare("celery", durable=True, auto_delete=False)
+        channel.queue_bind("celery", "celery", "celery")
+
+
+def _publish(broker: RabbitMq, around: TlsSite, count: int) -> None:
+    with contextlib.closing(broker.connect(DESK, around.token(DESK))) as connection:
+        channel = connection.channel()
+        for number in range(count):
+            channel.basic_publish(amqp.Message(str(number)), "celery", "celery")
+
+
+def _send_tasks(broker: RabbitMq, around: TlsSite, numbers: range) -> None:
+    """Send tasks as Celery does, with a password that is fetched when it connects."""
+    app = Celery(broker=broker.url, set_as_current=False)
+    app.conf.update(broker_user=DESK, broker_password=lambda: around.token(DESK), broker_login_method="PLAIN")
+    with app.connection_for_write() as connection:
+        for number in numbers:
+            app.send_task(
+                "press", (number, SECONDS), exchange="celery", routing_key="celery", connection=connection
+            )
+
+
+def _done(program: Program) -> set[int]:
+    return {int(number) for number in re.findall(r"has done (\d+)", program.log)}
+
+
+def _forged(around: TlsSite, token: str, **changes: int) -> str:
+    """Return a token that differs from a good one by these claims alone."""
+    key = server_signing_key(around.site.root / "server" / "staging")
+    assert isinstance(key.private, EllipticCurvePrivateKey)
+    return signed(
+        claims_of(token) | changes,
+        key=ECKey.import_key(key.private),
+        alg="ES256",
+        typ="at+jwt",
+        kid=key.kid,
+    )
+
+
+def _refused(attempt: Callable[[], object]) -> str:
+    """Return how the broker refuses, in its word."""
+    with pytest.raises((amqp.AMQPError, ConnectionError)) as caught:
+        attempt()
+    return type(caught.value).__name__
+
+
+# --- who gets in, and what it may do ----------------------------------------------------------------------
+
+
+def test_no_other_credential_logs_in(around, broker, worker):
+    """Of another Worker, of another kind, ended, or taken back: each is refused, and none is in a log."""
+    token = around.token(worker)
+    now = int(time.time())
+    fresh = _forged(around, token)
+    ended = _forged(around, token, iat=now - 901, exp=now - 1)
+    shown = {
+        "another Worker's token": (DESK, token),
+        "a stranger's name": ("stranger", token),
+        "a token for the Server": (worker, around.token(worker, resource="")),
+        "an API key": (worker, around.keys[worker]),
+        "a token that has ended": (worker, ended),
+        "the broker's own key": ("rabbitmq", around.resource_key),
+        "nothing": (worker, ""),
+    }
+
+    for what, (user, password) in shown.items():
+        assert _refused(functools.partial(broker.connect, user, password)) == "AccessRefused", what
+
+    # The forge is good: by its end alone the token was refused.
+    broker.connect(worker, fresh).close()
+    log = broker.log + around.site.server.log
+    for secret in (token, fresh, ended, around.keys[worker], around.resource_key, ADMINISTRATORS_PASSWORD):
+        assert secret not in log
+    causes = {row["code"] for row in around.operator.json("refusals", "list")}
+    assert {"wrong_token", "token_expired"} <= causes
+
+
+def test_a_worker_may_do_what_it_was_granted_and_nothing_else(around, broker, worker):
+    """Its queue and its exchange; not others, not the nameless exchange, not another virtual host, no administration."""
+    broker.api("vhosts/other", method="PUT", body={})
+    token = around.token(worker)
+    connection = broker.connect(worker, token)
+    try:
+        connection.channel().queue_declare("celery", durable=True, auto_delete=False)
+        for refused in (
+            lambda: connection.channel().queue_declare("payroll"),
+            lambda: connection.channel().queue_delete("payroll"),
+            lambda: connection.channel().basic_get("payroll"),
+            lambda: connection.channel().exchange_declare("payroll", "direct"),
+            lambda: connection.channel().queue_bind("celery", "amq.direct", "x"),
+            lambda: _publish_confirmed(connection, ""),
+            lambda: _publish_confirmed(connection, "amq.topic"),
+        ):
+            assert _refused(refused) == "AccessRefused"
+    finally:
+        connection.close()
+
+    assert _refused(lambda: broker.connect(worker, token, vhost="other")) == "NotAllowed"
+
+
+def _publish_confirmed(connection: amqp.Connection, exchange: str) -> None:
+    channel = connection.channel()
+    channel.basic_publish(amqp.Message("x"), exchange, "celery")
+    # A refusal comes by itself; a question makes sure that it has come.
+    channel.exchange_declare("celery", "direct", passive=True)
+
+
+# --- taken back -------------------------------------------------------------------------------------------
+
+
+def test_the_plugin_alone_does_not_end_a_consumer(around, broker, worker):
+    """Login, and what the channel has not asked for before, end at once; deliveries to a living consumer go on and on."""
+    token = around.token(worker)
+    consumer = Consumer(broker, worker, token)
+    _publish(broker, around, 3)
+    assert consumer.receives(1)
+
+    around.operator.done("workers", "disable", worker, "--yes")
+
+    assert _refused(lambda: broker.connect(worker, token)) == "AccessRefused"
+    for count in (2, 3):
+        consumer.acknowledge()
+        assert consumer.receives(count)
+    other = consumer.connection.channel()
+    until(
+        lambda: _is_refused(lambda: other.queue_declare("celery", durable=True, auto_delete=False)),
+        "the cache has forgotten",
+    )
+    consumer.acknowledge()
+    consumer.connection.channel()  # what was acknowledged has arrived when this is answered
+    consumer.close()
+
+
+def _is_refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except amqp.AccessRefused:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("how", ["disable", "delete", "revoke its key", "take it out of the resource"])
+def test_a_worker_that_was_taken_back_is_cut_off(around, broker, closing, worker, how):
+    """However it is done, also where the host holds on; what it held unacknowledged goes to another, and it stays out."""
+    token = around.token(worker)
+    consumer = Consumer(broker, worker, token)
+    _publish(broker, around, 1)
+    assert consumer.receives(1)
+    others = [f"--worker={worker_id}" for worker_id in around.keys if worker_id != worker]
+    command = {
+        "disable": ("workers", "disable", worker, "--yes"),
+        "delete": ("workers", "delete", worker, "--yes"),
+        "revoke its key": ("api-key", "revoke", _key_name(around, worker), "--yes"),
+        "take it out of the resource": ("resources", "set", "rabbitmq", "--not-all-workers", *others),
+    }[how]
+
+    around.operator.done(*command)
+
+    try:
+        assert consumer.is_cut_off()
+        assert _refused(lambda: broker.connect(worker, token)) == "AccessRefused"
+    finally:
+        around.operator.done("resources", "set", "rabbitmq", "--all-workers")
+    other = Consumer(broker, DESK, around.token(DESK))
+    assert other.receives(1)
+    assert other.held[0].body == consumer.held[0].body
+    other.acknowledge()
+    other.connection.close()
+
+
+def _key_name(around: TlsSite, worker: str) -> str:
+    (name,) = [key["name"] for key in around.operator.json("api-key", "list") if worker in key["worker_ids"]]
+    return str(name)
+
+
+def test_others_stay_when_one_is_cut_off(around, broker, closing, worker):
+    """And so do the broker's own users, of whom the Server knows nothing."""
+    stays = broker.connect(DESK, around.token(DESK))
+    own = broker.connect(ADMINISTRATOR, ADMINISTRATORS_PASSWORD)
+    goes = Consumer(broker, worker, around.token(worker))
+
+    around.operator.done("workers", "disable", worker, "--yes")
+
+    assert goes.is_cut_off()
+    for connection in (stays, own):
+        connection.channel().queue_declare("celery", passive=True)
+        connection.close()
+
+
+def test_an_outage_of_what_closes_is_made_good(around, broker, worker):
+    """Taken back while nothing closes connections, a Worker is cut off by the first question of the next start."""
+    consumer = Consumer(broker, worker, around.token(worker))
+    until(lambda: broker.connections_of(worker) == 1, "the broker has the connection")
+    around.operator.done("workers", "disable", worker, "--yes")
+    around.operator.done("workers", "enable", worker)
+
+    closer = broker.start_closer(around)
+    try:
+        assert consumer.is_cut_off()
+    finally:
+        closer.close()
+
+
+# --- Celery -----------------------------------------------------------------------------------------------
+
+
+def test_celery_works_under_each_workers_own_identity(around, broker, celeries):
+    """Every task is done, by whoever was there, and the broker knows each worker by its ID."""
+    _send_tasks(broker, around, range(30))
+
+    until(lambda: set.union(*map(_done, celeries.values())) >= set(range(30)), "all is done", within_s=60)
+    for worker_id, program in celeries.items():
+        assert broker.connections_of(worker_id) >= 1
+        assert _done(program), f"{worker_id} had nothing to do"
+
+
+def test_a_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, celeries):
+    """Its agent stopped, Celery goes on; cut off by the broker it begins nothing more, the others go on, and no task is lost."""
+    numbers = range(100, 124)
+    rebel = celeries["press-01"]
+    os.kill(rebel.process.pid, signal.SIGSTOP)
+    try:
+        _send_tasks(broker, around, numbers)
+        until(lambda: _begun(rebel) & set(numbers), "it has begun one")
+
+        around.operator.done("workers", "disable", "press-01", "--yes")
+
+        until(lambda: broker.connections_of("press-01") == 0, "it is cut off")
+        later = range(200, 212)
+        _send_tasks(broker, around, later)
+        wanted = {*numbers, *later}
+        until(lambda: set.union(*map(_done, celeries.values())) >= wanted, "all is done", within_s=60)
+        assert not _begun(rebel) & set(later)
+        # What it had begun and not acknowledged was done by another.
+        others = [celeries["press-02"], celeries["press-03"]]
+        assert set.union(*map(_done, others)) >= wanted - _done(rebel)
+        assert all(_done(other) & wanted for other in others)
+    finally:
+        os.kill(rebel.process.pid, signal.SIGCONT)
+        around.operator.done("workers", "enable", "press-01")
+
+
+def test_a_worker_that_is_enabled_again_is_back_by_itself(around, broker, celeries):
+    """Its agent stops Celery as it was told to, and starts it again once it may."""
+    back = celeries["press-02"]
+    around.operator.done("workers", "disable", "press-02", "--yes")
+    back.wait_for("refused")
+    until(lambda: broker.connections_of("press-02") == 0, "it is out")
+
+    around.operator.done("workers", "enable", "press-02")
+
+    until(lambda: back.log.count("ready.") >= 2, "Celery is ready", within_s=60)
+    _send_tasks(broker, around, range(300, 330))
+    until(lambda: _done(back) & set(range(300, 330)), "it works", within_s=60)
+
+
+def _begun(program: Program) -> set[int]:
+    return {int(number) for number in re.findall(r"begins (\d+)", program.log)}
+
+
+# --- the OAuth 2 plugin -----------------------------------------------------------------------------------
+
+
+def test_the_oauth2_plugin_checks_tokens_and_scopes(around, by_oauth2, worker):
+    """By the Server's keys and the resource's scopes, which are the same as for the other plugin."""
+    connection = by_oauth2.connect(worker, around.token(worker))
+    connection.channel().queue_declare("celery", durable=True, auto_delete=False)
+    assert _refused(lambda: connection.channel().queue_declare("payroll")) == "AccessRefused"
+    connection.close()
+
+    for password in (around.token(worker, resource=""), around.keys[worker], "x"):
+        assert _is_kept_out(by_oauth2, worker, password)
+
+
+def test_the_oauth2_plugin_goes_by_the_token_and_not_by_the_name(around, by_oauth2, worker):
+    """Whatever user is named, the connection is that of the token's Worker."""
+    connection = by_oauth2.connect("somebody", around.token(worker))
+
+    until(lambda: by_oauth2.connections_of(worker) == 1, "it is the Worker's")
+    connection.close()
+
+
+def test_the_oauth2_plugin_knows_of_no_revocation(around, by_oauth2, worker):
+    """A Worker that was taken back goes on, and closing its connections is in vain: it logs in again until its token ends."""
+    token = around.token(worker)
+    consumer = Consumer(by_oauth2, worker, token)
+    _publish(by_oauth2, around, 2)
+    assert consumer.receives(1)
+
+    around.operator.done("workers", "disable", worker, "--yes")
+    consumer.acknowledge()
+
+    assert consumer.receives(2)
+    closer = by_oauth2.start_closer(around)
+    try:
+        assert consumer.is_cut_off()
+    finally:
+        closer.close()
+    again = Consumer(by_oauth2, worker, token)
+    assert again.receives(1)
+    again.acknowledge()
+    again.connection.close()
+
+
+def test_the_oauth2_plugin_ends_no_consumer_with_its_token(around, by_oauth2, worker):
+    """From its end on the token does not log in; the consumer that it has opened receives on, and nothing can renew it there."""
+    short = _forged(around, around.token(worker), exp=int(time.time()) + 3)
+    consumer = Consumer(by_oauth2, worker, short)
+
+    until(lambda: _is_kept_out(by_oauth2, worker, short), "the token has ended")
+    _publish(by_oauth2, around, 1)
+
+    assert consumer.receives(1)
+    consumer.acknowledge()
+    consumer.close()
+
+
+def _is_kept_out(broker: RabbitMq, user: str, password: str) -> bool:
+    try:
+        broker.connect(user, password).close()
+    except (amqp.AMQPError, ConnectionError):
+        return True
+    return False
+
+
+# --- the example as a whole -------------------------------------------------------------------------------
+
+
+def test_one_command_starts_the_example(tmp_path: Path):
+    """Server, broker and Workers, tasks done by each of them, and nothing left after Ctrl-C."""
+    shown = tmp_path / "shown"
+    with shown.open("wb") as stream:
+        example = subprocess.Popen(
+            [sys.executable, EXAMPLE / "run.py"],
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        until(
+            lambda: (
+                example.poll() is not None
+                or all(f"{worker_id} has done" in shown.read_text() for worker_id in CELERIES)
+            ),
+            "each has done something",
+            within_s=90,
+        )
+        assert example.poll() is None, shown.read_text()
+    finally:
+        example.send_signal(signal.SIGINT)
+        code = example.wait(60)
+
+    assert code == 0, shown.read_text()
+    assert not list(tmp_path.glob("lyftdata-celery-*"))
+    until(lambda: not _processes_of(tmp_path), "every process has ended")
+
+
+def _processes_of(directory: Path) -> list[str]:
+    """Return the command lines of processes whose home is in a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"HOME={directory}" in (process / "environ").read_text(errors="replace"):
+                found.append((process / "cmdline").read_text(errors="replace"))
+    return [line for line in found if line]
+
+
+def test_the_page_shows_the_example():
+    """The how-to holds every file that a person would copy, letter for letter, and names each; its picture is there."""
+    page_file = EXAMPLE.parents[1] / "docs" / "how-to" / "celery-on-rabbitmq.md"
+    page = page_file.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    for file in sorted(file for file in EXAMPLE.iterdir() if file.is_file()):
+        assert f"`{file.relative_to(EXAMPLE.parents[1])}`" in page, file
+        if file.name not in {"close_revoked.py", "produce.py", "run.py"}:
+            assert file.read_text(encoding="utf-8") in blocks, f"{file} is not shown as it is"
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page):
+        assert (page_file.parent / picture).is_file()

@@ -1,0 +1,283 @@
+"""
+Workers on Redis, each as a user of its own, and what it takes to take one back.
+
+Redis is Debian's package with the files of examples/redis that a person would copy; the workers are the example's, under our agent, and
+clients that do what a hostile host would.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from tests.peers.proxies import EXAMPLES, Peer, example, program
+from tests.processes import STARTED, Program, Site, free_port, until
+
+EXAMPLE = EXAMPLES / "redis"
+SCOPES = ("~jobs", "+xgroup|create", "+xadd", "+xreadgroup", "+xautoclaim", "+xack")
+WORKERS = ("press-01", "press-02")
+DESK = "desk-01"
+GUARDS_PASSWORD = uuid.uuid4().hex
+
+
+class Stage:
+    """A Server, a Redis, its guard, and Workers that are not started."""
+
+    def __init__(self, root: Path) -> None:
+        command = program("redis-server", "redis-server")
+        self.root = root
+        self.site = Site(root)
+        self.operator = self.site.sign_in()
+        scopes = [f"--scope={scope}" for scope in SCOPES]
+        self.operator.done("resources", "add", "redis", "--audience", "redis", "--all-workers", *scopes)
+        self.keys: dict[str, str] = {}
+        for worker_id in (*WORKERS, DESK):
+            self.add_worker(worker_id)
+        self.port, self.guard_port = free_port(), free_port()
+        configuration = {"port 6379": f"port {self.port}", "PASSWORD": GUARDS_PASSWORD}
+        (root / "redis.conf").write_text(example("redis/redis.conf", configuration))
+        self.redis = Peer([command, str(root / "redis.conf"), "--dir", str(root)], root=root, port=self.port)
+        given = {
+            "127.0.0.1:3000": f"127.0.0.1:{self.site.port}",
+            '"KEY"': json.dumps(self.operator.done("resources", "issue-key", "redis").strip()),
+            "PASSWORD": GUARDS_PASSWORD,
+            "127.0.0.1:6379": f"127.0.0.1:{self.port}",
+            "127.0.0.1:6380": f"127.0.0.1:{self.guard_port}",
+        }
+        (root / "guard.json").touch(0o600)
+        (root / "guard.json").write_text(example("redis/guard.json", given))
+        self.guard = self.start_guard()
+
+    def start_guard(self) -> Peer:
+        """Start the guard."""
+        home = self.root / f"guard-{uuid.uuid4().hex[:8]}"
+        home.mkdir()
+        command = [sys.executable, str(EXAMPLE / "guard.py"), str(self.root / "guard.json")]
+        return Peer(command, root=home, port=self.guard_port)
+
+    def add_worker(self, worker_id: str) -> str:
+        """Add a Worker with a key of its own; return its ID."""
+        self.keys[worker_id] = self.operator.done(
+            "workers", "add", worker_id, "--id", worker_id, "--issue-key"
+        ).strip()
+        return worker_id
+
+    def token(self, worker_id: str, *, resource: str = "redis") -> str:
+        """Return a token for Redis; with an empty resource one for the Server."""
+        form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
+        answer = httpx2.post(
+            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form
+        )
+        return str(answer.json()["access_token"])
+
+    def show(self, token: str) -> int:
+        """Show a token to the guard; return its answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx2.post(f"http://127.0.0.1:{self.guard_port}/login", headers=headers).status_code
+
+    @contextlib.contextmanager
+    def client(self, user: str | None, password: str | None) -> Iterator[Any]:
+        """Return a client of Redis that does not try again."""
+        client = redis.Redis(
+            port=self.port,
+            username=user,
+            password=password,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def send(self, numbers: range) -> None:
+        """Send jobs as a Worker."""
+        token = self.token(DESK)
+        assert self.show(token) == 204
+        with self.client(f"worker:{DESK}", token) as client:
+            for number in numbers:
+                client.xadd("jobs", {"number": number, "seconds": 0.1})
+
+    def start_worker(self, worker_id: str) -> Program:
+        """Start the example's worker under the identity of a Worker."""
+        host = self.site.worker_host(
+            worker_id,
+            LYFTDATA_WORKER_ID=worker_id,
+            LYFTDATA_WORKER_API_KEY=self.keys[worker_id],
+            GUARD_URL=f"http://127.0.0.1:{self.guard_port}",
+            REDIS_ADDRESS=f"127.0.0.1:{self.port}",
+        )
+        return host.start("run", "worker", "--", sys.executable, str(EXAMPLE / "worker.py"))
+
+    def close(self) -> None:
+        """End it all, and nobody else's."""
+        self.guard.close()
+        self.redis.close()
+        self.site.server.kill()
+        STARTED.remove(self.site.server)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return a stage for the whole module, its stream and group made."""
+    made = Stage(tmp_path_factory.mktemp("redis"))
+    try:
+        token = made.token(DESK)
+        assert made.show(token) == 204
+        with made.client(f"worker:{DESK}", token) as client:
+            client.xgroup_create("jobs", "workers", id="0", mkstream=True)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def working(stage: Stage) -> Iterator[dict[str, Program]]:
+    """Return two workers that work."""
+    started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
+    for worker_id, program_ in started.items():
+        until(lambda w=worker_id, p=program_: f"{w} is in" in p.log, f"{worker_id} is in")  # type: ignore[misc]
+    yield started
+    for program_ in started.values():
+        with contextlib.suppress(ProcessLookupError):
+            program_.process.send_signal(signal.SIGCONT)
+        program_.process.terminate()
+    for program_ in started.values():
+        program_.exit_code()
+        STARTED.remove(program_)
+
+
+@pytest.fixture
+def worker(stage: Stage) -> str:
+    """Return the ID of a Worker of this test's own."""
+    return stage.add_worker(f"w-{uuid.uuid4().hex[:8]}")
+
+
+def _numbers(word: str, program_: Program) -> set[int]:
+    return {int(number) for number in re.findall(rf"{word} (\d+)", program_.log)}
+
+
+def _all_done(working: dict[str, Program], numbers: range) -> bool:
+    return set.union(*(_numbers("has done", p) for p in working.values())) >= set(numbers)
+
+
+def test_each_worker_works_as_itself(stage, working):
+    """Every job is done, by whoever was there."""
+    stage.send(range(20))
+
+    until(lambda: _all_done(working, range(20)), "all is done")
+    assert all(_numbers("has done", program_) for program_ in working.values())
+
+
+def test_no_other_credential_logs_in(stage, worker):
+    """Neither at the guard nor, without having been there, at Redis."""
+    token = stage.token(worker)
+    for shown in ("", "x", stage.token(worker, resource=""), stage.keys[worker]):
+        assert stage.show(shown) == 401
+    for user, password in (
+        (None, None),
+        (f"worker:{worker}", token),
+        ("default", ""),
+        ("default", token),
+        ("guard", "PASSWORD"),
+    ):
+        with stage.client(user, password) as client, pytest.raises(redis.RedisError) as refused:
+            client.xadd("jobs", {"number": 0})
+        assert isinstance(refused.value, redis.AuthenticationError), user
+
+    assert stage.show(token) == 204
+
+    with stage.client(f"worker:{worker}", token) as client:
+        assert client.execute_command("XACK", "jobs", "workers", "0-1") == 0
+    other = f"worker:{DESK}"
+    with stage.client(other, token) as client, pytest.raises(redis.AuthenticationError):
+        client.xack("jobs", "workers", "0-1")
+
+
+def test_a_worker_has_so_many_tokens_at_once(stage, worker):
+    """Each costs a question a second; beyond the bound none is taken, and none that was is forgotten."""
+    assert [stage.show(stage.token(worker)) for _ in range(33)] == [204] * 32 + [401]
+
+    stage.operator.done("workers", "disable", worker, "--yes")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["GET secret", "XADD other * a b", "CONFIG GET *", "ACL WHOAMI", "KEYS *", "XLEN jobs", "FLUSHALL"],
+)
+def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, worker, command):
+    """Commands and keys that no scope names are refused."""
+    token = stage.token(worker)
+    assert stage.show(token) == 204
+
+    with stage.client(f"worker:{worker}", token) as client, pytest.raises(redis.ResponseError) as refused:
+        client.execute_command(*command.split())
+    assert isinstance(refused.value, redis.exceptions.NoPermissionError)
+
+
+def test_a_worker_that_holds_on_is_cut_off(stage, worker):
+    """In the middle of waiting for a job; its token opens nothing any more, and the entry that it held is another's."""
+    token = stage.token(worker)
+    assert stage.show(token) == 204
+    with stage.client(f"worker:{worker}", token) as client:
+        client.xreadgroup("workers", worker, {"jobs": ">"}, count=1)
+
+        stage.operator.done("workers", "disable", worker, "--yes")
+
+        with pytest.raises(redis.ConnectionError):
+            while True:
+                client.xreadgroup("workers", worker, {"jobs": ">"}, count=1, block=200)
+    assert stage.show(token) == 401
+    with stage.client(f"worker:{worker}", token) as client, pytest.raises(redis.AuthenticationError):
+        client.xack("jobs", "workers", "0-1")
+
+
+def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working):
+    """Its agent stopped, its program goes on; cut off it begins nothing more, the other goes on, and no job is lost."""
+    rebel = working["press-01"]
+    os.kill(rebel.process.pid, signal.SIGSTOP)
+    stage.send(range(100, 140))
+    until(lambda: _numbers("begins", rebel) & set(range(100, 140)), "it has begun one")
+
+    stage.operator.done("workers", "disable", "press-01", "--yes")
+
+    until(lambda: "is kept out" in rebel.log, "it is cut off")
+    stage.send(range(200, 210))
+    until(lambda: _all_done(working, range(200, 210)), "what came later is done", within_s=40)
+    until(lambda: _all_done(working, range(100, 140)), "all is done", within_s=40)
+    assert not _numbers("begins", rebel) & set(range(200, 210))
+
+
+def test_a_guard_that_starts_again_knows_nobody(stage, working):
+    """Whoever was in is out, and a Worker that is good is in again by itself."""
+    before = working["press-02"].log.count("is kept out")
+    stage.guard.close()
+
+    stage.guard = stage.start_guard()
+
+    until(lambda: working["press-02"].log.count("is kept out") > before, "it was out")
+    stage.send(range(300, 305))
+    until(lambda: _all_done(working, range(300, 305)), "it works again")
+
+
+def test_the_page_shows_the_example():
+    """The how-to holds every file that a person would copy, letter for letter, and names each."""
+    page = (EXAMPLE.parents[1] / "docs" / "how-to" / "workers-on-redis.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    for file in sorted(file for file in EXAMPLE.iterdir() if file.is_file()):
+        assert f"`{file.relative_to(EXAMPLE.parents[1])}`" in page, file
+        if file.name != "guard.py":
+            assert file.read_text(encoding="utf-8") in blocks, f"{file} is not shown as it is"
