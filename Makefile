@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs screenshots lock clean
+.PHONY: help run test bench-env check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,17 @@ $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	elif cd $(NODE) && npm ci --omit=dev --no-fund --no-audit --ignore-scripts --loglevel=error >/dev/null; then touch $(CURDIR)/$@; \
 	else echo "not installed (npm ci failed): the packages of $(NODE)"; fi
 
+# What the benchmarks measure ours against, and measure with, in an environment of its own: it is much, and nothing else needs it.
+BENCH := .venv-bench
+$(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	command -v wrk >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends wrk >/dev/null; }
+	touch $@
+
+bench-env: $(BENCH)/bench.stamp $(VENV)/node.stamp  ## Install what the benchmarks need (as root: wrk too)
+
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
@@ -71,6 +82,7 @@ lock:  ## Resolve the dependencies anew (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
