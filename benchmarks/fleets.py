@@ -14,10 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_plus
 
+from benchmarks.harness import Served, serving
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from tests.processes import free_port
+
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
@@ -25,9 +33,6 @@ from lyftdata.server.clock import random_bytes, random_id
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import WriteTx, api_keys, workers
-
-from benchmarks.harness import Served, serving
-from tests.processes import free_port
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of these runs alone
 ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
@@ -70,21 +75,28 @@ class Fleet:
                 self.keys += await services.store.write(lambda tx, batch=batch: _add_by_key(tx, batch))  # type: ignore[misc]
             for begin in range(0, enrolled, _A_TRANSACTION):
                 batch = range(begin, min(enrolled, begin + _A_TRANSACTION))
-                self.identities += await services.store.write(lambda tx, batch=batch: _add_enrolled(tx, batch))  # type: ignore[misc]
+                self.identities += await services.store.write(
+                    lambda tx, batch=batch: _add_enrolled(tx, batch)
+                )  # type: ignore[misc]
 
     @contextlib.contextmanager
     def served(self) -> Iterator[Served]:
         """Run the Server on this state, as users run it."""
         command = [sys.executable, "-m", "lyftdata", "run", "server"]
         with serving(
-            command, log=self.place / "server.log", is_ready=lambda: answers(f"{self.url}/readyz"), environ=self.environ
+            command,
+            log=self.place / "server.log",
+            is_ready=lambda: answers(f"{self.url}/readyz"),
+            environ=self.environ,
         ) as served:
             yield served
 
     def post_bodies(self) -> Path:
         """Write one `client_secret_post` body a Worker; return the file."""
         file = self.place / "bodies"
-        file.write_text("".join(f"{secret_body(worker_id, key)}\n" for worker_id, key in self.keys), encoding="ascii")
+        file.write_text(
+            "".join(f"{secret_body(worker_id, key)}\n" for worker_id, key in self.keys), encoding="ascii"
+        )
         return file
 
     def assertion_bodies(self, count: int) -> Path:
@@ -158,8 +170,12 @@ def _add_enrolled(tx: WriteTx, numbers: range) -> list[tuple[str, bytes]]:
 def _signed_bodies(identities: list[tuple[str, bytes]], audience: str) -> list[str]:
     os.sched_setaffinity(0, {1})
     now = int(datetime.now(UTC).timestamp())
-    keys = {worker_id: load_der_private_key(der, password=None) for worker_id, der in dict(identities).items()}
-    head = f"grant_type=client_credentials&client_assertion_type={quote_plus(ASSERTION_TYPE)}&client_assertion="
+    keys = {
+        worker_id: load_der_private_key(der, password=None) for worker_id, der in dict(identities).items()
+    }
+    head = (
+        f"grant_type=client_credentials&client_assertion_type={quote_plus(ASSERTION_TYPE)}&client_assertion="
+    )
     return [head + _assertion(keys[worker_id], worker_id, audience, now) for worker_id, _ in identities]
 
 

@@ -141,8 +141,26 @@ def wrk(
     """
     before_s = served.cpu_s() if served else 0.0
     own = os.times()
-    command = ["taskset", "--cpu-list", ASKING_CORE, "wrk", "--threads", "1", "--connections", str(connections)]
-    command += ["--duration", f"{seconds}s", "--timeout", "30s", "--script", HERE / "load" / script, url, "--"]
+    command = [
+        "taskset",
+        "--cpu-list",
+        ASKING_CORE,
+        "wrk",
+        "--threads",
+        "1",
+        "--connections",
+        str(connections),
+    ]
+    command += [
+        "--duration",
+        f"{seconds}s",
+        "--timeout",
+        "30s",
+        "--script",
+        HERE / "load" / script,
+        url,
+        "--",
+    ]
     done = subprocess.run(
         [*map(str, command), *map(str, arguments)],
         env=os.environ | {"BENCH_REPORT": str(HERE / "load" / "report.lua")},
@@ -162,7 +180,9 @@ def wrk(
     report["load_cpu_share"] = asking_s / report["seconds"]
     if served:
         report["cpu_us_each"] = (served.cpu_s() - before_s) / report["answers"] * 1e6
-    return {name: value for name, value in report.items() if name not in {"wrong", "first_wrong", "socket_errors"}}
+    return {
+        name: value for name, value in report.items() if name not in {"wrong", "first_wrong", "socket_errors"}
+    }
 
 
 def in_turn(

@@ -7,10 +7,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from benchmarks.harness import IMAGES
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from benchmarks.harness import IMAGES
 
 OURS_COLOUR, THEIRS_COLOUR = "#2456a6", "#b8bec9"
 _DPI = 110

@@ -43,7 +43,13 @@ Measure = Callable[[], dict[str, float]]
 def oidc_provider(clients: Path, keeps: str) -> tuple[list[str | Path], str]:
     """Return the command of oidc-provider, and its address."""
     port = free_port()
-    return ["node", HERE / "peers" / "oidc_provider.mjs", str(port), clients, keeps], f"http://127.0.0.1:{port}"
+    return [
+        "node",
+        HERE / "peers" / "oidc_provider.mjs",
+        str(port),
+        clients,
+        keeps,
+    ], f"http://127.0.0.1:{port}"
 
 
 def gunicorn(app: str) -> tuple[list[str | Path], str]:

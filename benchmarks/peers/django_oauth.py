@@ -25,7 +25,12 @@ _KEY = ec.generate_private_key(ec.SECP256R1())
 def generate_token(request: Any, *_more: object) -> str:
     """Return an ES256 JWT (RFC 9068)."""
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": ISSUER, "sub": request.client.client_id, "client_id": request.client.client_id}
+    claims = {
+        "iss": ISSUER,
+        "aud": ISSUER,
+        "sub": request.client.client_id,
+        "client_id": request.client.client_id,
+    }
     claims |= {"iat": now, "exp": now + 900, "jti": secrets.token_urlsafe(16)}
     return jwt.encode(claims, _KEY, algorithm="ES256", headers={"typ": "at+jwt"})
 
