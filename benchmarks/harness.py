@@ -45,7 +45,7 @@ class Served:
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 ["taskset", "--cpu-list", SERVING_CORE, *map(str, command)],
-                env=os.environ | dict(environ or {}),
+                env=os.environ | {"PYTHONPATH": str(HERE.parent)} | dict(environ or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
