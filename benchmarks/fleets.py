@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import Table, insert
 from tests.processes import free_port
 
-from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.api_keys import NewApiKey, generate_api_key
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.server.clock import random_bytes, random_id
@@ -51,10 +51,13 @@ class Fleet:
         place: A directory of its own.
         by_key: Workers with an API key of their own, as the UI issues them.
         enrolled: Workers with an identity key.
+        one_key: Whether those by key share one, re-used as an operator may.
         environ: More settings of the Server.
     """
 
-    def __init__(self, place: Path, *, by_key: int = 0, enrolled: int = 0, **environ: str) -> None:
+    def __init__(
+        self, place: Path, *, by_key: int = 0, enrolled: int = 0, one_key: bool = False, **environ: str
+    ) -> None:
         place.mkdir(parents=True, exist_ok=True)
         self.place = place
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -69,18 +72,36 @@ class Fleet:
         """Worker ID and API key."""
         self.identities: list[tuple[str, bytes]] = []
         """Worker ID and identity key, PKCS #8 DER."""
+        self._one_key = generate_api_key(random_bytes) if one_key else None
+        self.key_name = "shared-key"
+        """What the key is called if all share one."""
         asyncio.run(self._fill(by_key, enrolled))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return host, int(port)
 
     async def _fill(self, by_key: int, enrolled: int) -> None:
         async with open_services(read_server_settings(self.environ)) as services:
             for begin in range(0, by_key, _A_TRANSACTION):
                 batch = range(begin, min(by_key, begin + _A_TRANSACTION))
-                self.keys += await services.store.write(lambda tx, batch=batch: _add_by_key(tx, batch))  # type: ignore[misc]
+                self.keys += await services.store.write(lambda tx, batch=batch: self._add_by_key(tx, batch))  # type: ignore[misc]
             for begin in range(0, enrolled, _A_TRANSACTION):
                 batch = range(begin, min(enrolled, begin + _A_TRANSACTION))
                 self.identities += await services.store.write(
                     lambda tx, batch=batch: _add_enrolled(tx, batch)
                 )  # type: ignore[misc]
+
+    def _add_by_key(self, tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
+        if self._one_key is None:
+            return _add_with_keys(tx, numbers)
+        if numbers.start == 0:
+            _insert(tx, schema.api_keys, [_key_row(self._one_key, self.key_name, for_all=True)])
+        made = [_worker(number, "w", Strategy.API_KEY) for number in numbers]
+        _insert(tx, schema.workers, [to_row(worker) for worker in made])
+        return [(worker.id, self._one_key.text.reveal()) for worker in made]
 
     @contextlib.contextmanager
     def served(self) -> Iterator[Served]:
@@ -139,26 +160,27 @@ def _worker(number: int, kind: str, strategy: Strategy, **fields: str) -> Worker
     )
 
 
-def _add_by_key(tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
+def _add_with_keys(tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
     made = [(_worker(number, "w", Strategy.API_KEY), generate_api_key(random_bytes)) for number in numbers]
-    rows = []
-    for worker, key in made:
-        record = ApiKeyRecord(
-            public_id=key.public_id,
-            name=f"key-{worker.id}",
-            digest=key.digest,
-            for_all_workers=False,
-            created_at=worker.created_at,
-            created_by=worker.created_by,
-        )
-        row = to_row(record)
-        del row["worker_ids"]
-        rows.append(row)
     _insert(tx, schema.workers, [to_row(worker) for worker, _ in made])
-    _insert(tx, schema.api_keys, rows)
+    _insert(tx, schema.api_keys, [_key_row(key, f"key-{worker.id}", for_all=False) for worker, key in made])
     scopes = [{"public_id": key.public_id, "worker_id": worker.id} for worker, key in made]
     _insert(tx, schema.api_key_workers, scopes)
     return [(worker.id, key.text.reveal()) for worker, key in made]
+
+
+def _key_row(key: NewApiKey, name: str, *, for_all: bool) -> dict[str, Any]:
+    record = ApiKeyRecord(
+        public_id=key.public_id,
+        name=name,
+        digest=key.digest,
+        for_all_workers=for_all,
+        created_at=datetime.now(UTC),
+        created_by="operator:admin",
+    )
+    row = to_row(record)
+    del row["worker_ids"]
+    return row
 
 
 def _add_enrolled(tx: WriteTx, numbers: range) -> list[tuple[str, bytes]]:

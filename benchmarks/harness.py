@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def serving(
         yield served
     finally:
         served.stop()
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _family(pid: int) -> list[int]:
