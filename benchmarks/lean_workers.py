@@ -122,6 +122,11 @@ class LeanWorker:
         finally:
             self.hang_up()
 
+    @property
+    def token(self) -> str:
+        """Return the token it holds, empty if none."""
+        return "" if self._token is None else self._token.text
+
     def hang_up(self) -> None:
         """Close the connection; the next request opens another."""
         if self._line is not None:

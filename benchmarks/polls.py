@@ -25,7 +25,6 @@ from benchmarks.lean_workers import LeanWorker, Tally, spread, until
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-NEW_PASSWORD = "another horse battery"  # noqa: S105 - of this run alone
 
 
 def sign_in(url: str) -> dict[str, str]:
