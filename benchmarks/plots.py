@@ -51,11 +51,12 @@ def lines(
     x_label: str,
     y_label: str,
     log_x: bool = False,
+    dots: bool = True,
 ) -> None:
     """Draw one line a series, named at its end."""
     drawn, axes = figure(title)
     for label, (x, y) in series.items():
-        axes.plot(x, y, marker="o", markersize=4, label=label)
+        axes.plot(x, y, marker="o" if dots else None, markersize=4, label=label)
     if log_x:
         axes.set_xscale("log")
     axes.set_ylim(bottom=0)
