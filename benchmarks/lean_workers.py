@@ -83,6 +83,7 @@ class Tally:
         self.requests: collections.Counter[int] = collections.Counter()
         self.answers: collections.Counter[str] = collections.Counter()
         self.online: set[str] = set()
+        # With status 0 where there was none.
         self.on_answer: Callable[[str, int, dict[str, Any]], None] = lambda *_told: None
 
     def per_second(self, since_s: float) -> list[int]:
@@ -118,6 +119,7 @@ class LeanWorker:
                     await self._one_round()
                 except OSError:
                     self._tally.answers["no connection"] += 1
+                    self._tally.on_answer(self.worker_id, 0, {})
                     await self._wait_out(None)
         finally:
             self.hang_up()
