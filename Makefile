@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test bench-env check format docs screenshots lock clean
+.PHONY: help run test bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,19 @@ $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	touch $@
 
 bench-env: $(BENCH)/bench.stamp $(VENV)/node.stamp  ## Install what the benchmarks need (as root: wrk too)
+
+# A command a measurement; BENCH_QUIET=1 says that nothing else runs on the machine, BENCH_ROUNDS and the like are in the scripts.
+MEASURES := tokens verify enrollments growth polls revocation restart million
+$(MEASURES:%=bench-%): bench-%: bench-env
+	$(BENCH)/bin/python -m benchmarks.$*
+
+bench: $(MEASURES:%=bench-%) bench-tables  ## Take every measurement anew; for an hour nothing else should run
+
+bench-tables: bench-env  ## Write the tables of docs/measurements.md from the results
+	$(BENCH)/bin/python -m benchmarks.tables
+
+bench-profile: bench-env  ## Show where the time of a token goes
+	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
