@@ -8,18 +8,20 @@ names say `unverified` until a signature was checked.
 
 import base64
 import binascii
-import warnings
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from joserfc import jws
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import JWS_HEADER_REGISTRY
 
 Key = ECKey | OKPKey | OctKey
 
 MAX_TOKEN_LENGTH = 4096
+_MAX_HEADER_LENGTH = 512
 _MOST_AUDIENCES = 8
 # crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or
 # fetch a URL of the sender's choice.
@@ -62,16 +64,29 @@ def verify_signature(unverified: str, *, key: Key, algorithms: Collection[str]) 
     """
     Check the signature, by one of these algorithms only.
 
+    joserfc does the arithmetic, and says what a key may be used for. What its way through a whole token adds (it reads
+    and checks every part once more, and a warning is taken off for each) takes longer than an ES256 check itself.
+
     Raises:
         JwsError: It is not right.
     """
+    signed, _, signature = unverified.rpartition(".")
+    encoded_header = signed.partition(".")[0]
+    header = _object(_decode(encoded_header))
+    name = header.get("alg")
+    if name not in algorithms or not isinstance(name, str):
+        raise JwsError("Its algorithm is not one of those accepted.")
+    # joserfc refuses these two as well: whoever writes headers that nobody reads wants something else.
+    if len(encoded_header) > _MAX_HEADER_LENGTH or not header.keys() <= JWS_HEADER_REGISTRY.keys():
+        raise JwsError("Its header is too long, or holds what is in no standard.")
+    algorithm = JWSRegistry.algorithms[name]
     try:
-        with warnings.catch_warnings():
-            # RFC 9864 deprecates the name EdDSA; older clients still use it, and we accept it knowingly.
-            warnings.simplefilter("ignore", SecurityWarning)
-            jws.deserialize_compact(unverified, key, algorithms=list(algorithms))
+        algorithm.check_key(key)
+        is_right = algorithm.verify(signed.encode("ascii"), _decode(signature), key)
     except (JoseError, ValueError, TypeError) as error:
         raise JwsError("Its signature is not right.") from error
+    if not is_right:
+        raise JwsError("Its signature is not right.")
 
 
 def sign(header: dict[str, Any], claims: dict[str, Any], *, key: Key) -> str:

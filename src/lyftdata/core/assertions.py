@@ -4,6 +4,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from joserfc.jwk import OKPKey
@@ -68,17 +69,40 @@ def make_assertion(
     return sign(header, claims, key=key.jose_key)
 
 
-def unsafe_peek_client_id(unverified: str) -> str | None:
-    """Return `sub` of an assertion that nobody has checked: good for finding the key that checks it, and nothing else."""
+class UnverifiedAssertion(msgspec.Struct, frozen=True):
+    """An assertion taken apart, of which nobody has checked anything: read once, for finding the key and for checking."""
+
+    text: str
+    header: dict[str, Any]
+    claims: dict[str, Any]
+
+    def __repr__(self) -> str:
+        # Good for one token until it ends.
+        return "UnverifiedAssertion(***)"
+
+    def unsafe_client_id(self) -> str | None:
+        """Return its `sub`: good for finding the key that checks it, and nothing else."""
+        try:
+            return text_claim(self.claims, "sub", max_length=128)
+        except JwsError:
+            return None
+
+
+def read_assertion(unverified: str) -> UnverifiedAssertion:
+    """
+    Take an assertion apart.
+
+    Raises:
+        WrongAssertionError: Too long, or no compact JWS.
+    """
     try:
-        _, claims = split_unverified(unverified)
-        return text_claim(claims, "sub", max_length=128)
-    except JwsError:
-        return None
+        return UnverifiedAssertion(unverified, *split_unverified(unverified))
+    except JwsError as error:
+        raise WrongAssertionError(str(error)) from error
 
 
 def verify_assertion(
-    unverified: str,
+    unverified: UnverifiedAssertion,
     *,
     key: PublicIdentityKey | None,
     worker_id: str,
@@ -90,7 +114,7 @@ def verify_assertion(
     Check an assertion. Whether its `jti` was used before is not asked here: the caller spends it.
 
     Args:
-        unverified: Compact JWS as received, at most 4096 characters.
+        unverified: As `read_assertion` gave it.
         key: The Worker's public identity key; None costs the same time and never passes.
         worker_id: Who the caller says it is; `iss` and `sub` must both be it.
         audiences: Accepted `aud` values, compared exactly.
@@ -98,16 +122,16 @@ def verify_assertion(
         leeway_s: Seconds by which clocks may differ.
 
     Raises:
-        WrongAssertionError: Malformed, another key, another audience, another Worker, longer than 300 s.
+        WrongAssertionError: Of another type, another key, another audience, another Worker, longer than 300 s.
         AssertionExpiredError: Its times do not contain now; the detail says by how much.
     """
     try:
-        header, claims = split_unverified(unverified)
+        header, claims = unverified.header, unverified.claims
         # An access token of ours must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
         checked = _key_or_stand_in(key, str(header.get("alg")))
-        verify_signature(unverified, key=checked.key, algorithms=checked.algorithms)
+        verify_signature(unverified.text, key=checked.key, algorithms=checked.algorithms)
         if checked is not key:
             raise JwsError("The Worker has no identity key for this algorithm.")
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)

@@ -5,13 +5,16 @@ Rotation with overlap: the next key is published a day before it signs, so that 
 it; the last one stays published until its last token has died.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -23,6 +26,7 @@ from joserfc.jwk import ECKey, OKPKey
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.records import SigningKeyRecord
 
+_ES256 = ec.ECDSA(SHA256())
 _NONCE_BYTES = 12
 
 
@@ -48,11 +52,21 @@ class SigningKey:
     ) -> None:
         self.algorithm = algorithm
         self.private = private
+        # Asked once: what kind of key this is takes as long to find out as a token takes to encode.
+        self._sign: Callable[[bytes], bytes] = (
+            functools.partial(_sign_es256, private)
+            if isinstance(private, ec.EllipticCurvePrivateKey)
+            else private.sign
+        )
         pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self.jose_key: ECKey | OKPKey = (ECKey if algorithm == "ES256" else OKPKey).import_key(pem)
         self.kid = self.jose_key.thumbprint()
         public = type(self.jose_key).import_key(self.jose_key.as_dict(private=False))
         self.verification = VerificationKey(self.kid, algorithm, public)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message, as JOSE wants it."""
+        return self._sign(message)
 
     def public_jwk(self) -> dict[str, str]:
         """Return the JWK to publish (RFC 7517, section 4)."""
@@ -61,6 +75,12 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.algorithm}, {self.kid})"
+
+
+def _sign_es256(private: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    # r and s side by side, 32 bytes each (RFC 7518, section 3.4), not ASN.1.
+    r, s = decode_dss_signature(private.sign(message, _ES256))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def generate_signing_key(algorithm: str) -> SigningKey:

@@ -12,16 +12,11 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from lyftdata.core._jose import JwsError, split_unverified, verify_signature
 from lyftdata.core.keyring import SigningKey, VerificationKey
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
-
-_ES256 = ec.ECDSA(SHA256())
 
 
 class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,7 +125,7 @@ def mint_worker_token(
         cnf=None if bound_to is None else {"jkt": bound_to},
     )
     message = _header(signer.algorithm, signer.kid) + _base64url(_encoder.encode(claims))
-    return (message + b"." + _base64url(_signature(signer, message))).decode()
+    return (message + b"." + _base64url(signer.sign(message))).decode()
 
 
 def verify_worker_token(
@@ -187,14 +182,6 @@ def _decode_claims(token: str) -> TokenClaims:
         return _decoder.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (msgspec.DecodeError, ValueError) as error:
         raise JwsError("Its claims are not those of a worker token.") from error
-
-
-def _signature(signer: SigningKey, message: bytes) -> bytes:
-    if isinstance(signer.private, ec.EllipticCurvePrivateKey):
-        # JOSE wants r and s side by side, 32 bytes each (RFC 7518, section 3.4), not ASN.1.
-        r, s = decode_dss_signature(signer.private.sign(message, _ES256))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    return signer.private.sign(message)
 
 
 @functools.lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ from datetime import datetime
 import msgspec
 
 from lyftdata.core.api_keys import parse_api_key, verify_api_key
-from lyftdata.core.assertions import verify_assertion
+from lyftdata.core.assertions import UnverifiedAssertion, verify_assertion
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     ResourceNotGrantedError,
@@ -104,7 +104,7 @@ class Admission:
         check_entry(worker)
         return Admitted(worker, format_credential("key", record.public_id, worker.epoch), record)
 
-    def admit_assertion(self, worker_id: str, unverified_assertion: str) -> Admitted:
+    def admit_assertion(self, worker_id: str, unverified_assertion: UnverifiedAssertion) -> Admitted:
         """
         Check an assertion signed by a Worker's identity key.
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lyftdata.core.assertions import unsafe_peek_client_id
+from lyftdata.core.assertions import UnverifiedAssertion, read_assertion
 from lyftdata.core.records import ResourceRecord
-from lyftdata.core.refusals import MissingCredentialsError, RefusedError
+from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongAssertionError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission import Admission, Admitted
 from lyftdata.server.wire import OAuthError
@@ -19,7 +19,7 @@ class Presented(msgspec.Struct, frozen=True):
 
     client_id: str
     secret: Secret | None = None
-    assertion: str | None = None
+    assertion: UnverifiedAssertion | None = None
 
     def __repr__(self) -> str:
         return f"Presented({self.client_id!r}, ***)"
@@ -31,6 +31,7 @@ def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> P
 
     Raises:
         OAuthError: Several ways at once, or two that name different clients.
+        WrongAssertionError: An assertion that is no compact JWS.
     """
     client_id, secret, assertion = (
         form.get("client_id"),
@@ -53,11 +54,19 @@ def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> P
 def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Presented:
     if kind != ASSERTION_TYPE:
         raise OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}.")
+    mismatch = "client_id is not that of the assertion."
+    try:
+        read = read_assertion(assertion)
+    except WrongAssertionError:
+        # It names nobody, and so not whom the form names.
+        if client_id is not None:
+            raise OAuthError("invalid_request", mismatch) from None
+        raise
     # Only to find the entry whose key then checks it; a lie here fails that check.
-    claimed = unsafe_peek_client_id(assertion) or ""
+    claimed = read.unsafe_client_id() or ""
     if client_id not in {None, claimed}:
-        raise OAuthError("invalid_request", "client_id is not that of the assertion.")
-    return Presented(claimed, assertion=assertion)
+        raise OAuthError("invalid_request", mismatch)
+    return Presented(claimed, assertion=read)
 
 
 def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
@@ -72,7 +81,9 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
     try:
         if presented.secret is not None:
             return admission.admit_api_key(presented.client_id, presented.secret)
-        return admission.admit_assertion(presented.client_id, presented.assertion or "")
+        if presented.assertion is not None:
+            return admission.admit_assertion(presented.client_id, presented.assertion)
+        raise MissingCredentialsError
     except RefusedError as refused:
         refused.claimed_worker = refused.claimed_worker or presented.client_id
         raise

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ApiKeyRecord
+from lyftdata.store import dialect
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
@@ -82,8 +83,8 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> No
         .where(api_keys.c.public_id == bindparam("key"))
         .values(last_used_at=bindparam("at"), last_used_by=bindparam("by"))
     )
-    if uses:
-        tx.conn.execute(statement, [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()])
+    rows = [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()]
+    dialect.execute_many(tx.conn, statement, rows)
 
 
 def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:

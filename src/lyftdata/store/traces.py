@@ -31,7 +31,7 @@ def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:
         return
     statement = update(worker_traces).where(worker_traces.c.worker_id == bindparam("id"))
     rows = [{"id": worker_id, "at": at} for worker_id, at in seen.items()]
-    tx.conn.execute(statement.values(last_seen_at=bindparam("at")), rows)
+    dialect.execute_many(tx.conn, statement.values(last_seen_at=bindparam("at")), rows)
 
 
 def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerTraces]:

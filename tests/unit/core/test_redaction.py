@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from lyftdata.core.assertions import UnverifiedAssertion
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.secret import Secret
 from lyftdata.server.client_auth import Presented
@@ -35,7 +36,8 @@ PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeou
 @pytest.mark.parametrize(
     "carrier",
     [
-        Presented("press-01", assertion="eyJsecret"),
+        Presented("press-01", assertion=UnverifiedAssertion("eyJsecret", {}, {})),
+        UnverifiedAssertion("eyJsecret", {}, {"jti": "eyJsecret"}),
         Presented("press-01", secret=Secret("eyJsecret")),
         TokenReply("eyJsecret", 900),
         client.TokenReply("eyJsecret", 900),

@@ -260,6 +260,7 @@ async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
         return PollEnd.HELD
 
     monkeypatch.setattr(server.services.sessions, "wait", wait)
+    monkeypatch.setattr("lyftdata.server.routes.session.random.random", lambda: 1.0)
     for _ in range(2):
         await server.http.post(
             "/api/worker/session",
@@ -268,6 +269,28 @@ async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
         )
 
     assert held == [(5.0, True)]
+
+
+async def test_workers_that_come_back_together_do_not_stay_in_step(server, press, monkeypatch):
+    """The first poll that is held ends at a random moment of the interval; those that follow last for all of it."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    held = []
+
+    async def wait(_session, *, hold_s, peer_closed):
+        held.append(hold_s)
+        return PollEnd.HELD
+
+    monkeypatch.setattr(server.services.sessions, "wait", wait)
+    monkeypatch.setattr("lyftdata.server.routes.session.random.random", iter([0.5, 0.0]).__next__)
+    for forward_s in (0, 0, 0, 15):
+        server.clock.forward(seconds=forward_s)
+        await server.http.post(
+            "/api/worker/session",
+            json={"boot_id": "boot-0001"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    assert held == [12.5, 1.0, 25.0]
 
 
 async def test_a_renamed_worker_is_told_to_renew(server, admin, press):

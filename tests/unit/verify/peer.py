@@ -11,7 +11,7 @@ from tests.builders import ISSUER, NOON, worker
 from tests.unit.core.forge import b64, join, merged, parts
 
 from lyftdata.core.keyring import SigningKey, generate_signing_key
-from lyftdata.core.tokens import _signature, mint_worker_token
+from lyftdata.core.tokens import mint_worker_token
 from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier
 
 AUDIENCE = "https://files.example"
@@ -157,7 +157,7 @@ def resigned(
     """Return a token with members changed, and rightly signed again."""
     old_header, old_claims, _ = parts(token)
     message = join(merged(old_header, header), merged(old_claims, claims), b"").rstrip(".")
-    return f"{message}.{b64(_signature(signer, message.encode()))}"
+    return f"{message}.{b64(signer.sign(message.encode()))}"
 
 
 def jwks_of(*keys: dict[str, Any]) -> bytes:

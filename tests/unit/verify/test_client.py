@@ -13,7 +13,7 @@ import requests
 from requests.adapters import BaseAdapter
 from tests.builders import ISSUER
 
-from lyftdata.core.assertions import verify_assertion
+from lyftdata.core.assertions import read_assertion, verify_assertion
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.strategy import StoredIdentity
@@ -427,7 +427,7 @@ def test_an_enrolled_worker_signs_an_assertion_for_each_token():
     for form in world.forms:
         assert form["client_assertion_type"].endswith(":jwt-bearer")
         checked = verify_assertion(
-            form["client_assertion"],
+            read_assertion(form["client_assertion"]),
             key=key.public,
             worker_id="w-5",
             audiences=[ISSUER],

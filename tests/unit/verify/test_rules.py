@@ -15,7 +15,6 @@ from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, jwks_of, 
 
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.core.tokens import _signature
 from lyftdata.verify import TokenNotOursError, VerificationError
 from lyftdata.verify._keys import fresh_for_s, read_jwks
 from lyftdata.verify._rules import Expected, verify_token
@@ -224,7 +223,7 @@ def test_the_key_says_which_algorithm(alg_of_key, alg_of_token, code):
     header = b64(f'{{"alg":"{alg_of_token}","kid":"{ED25519.kid}","typ":"at+jwt"}}'.encode())
     message = f"{header}.{mint().split('.')[1]}"
 
-    assert refusal(f"{message}.{b64(_signature(ED25519, message.encode()))}", keys=keys) == code
+    assert refusal(f"{message}.{b64(ED25519.sign(message.encode()))}", keys=keys) == code
 
 
 def test_an_unknown_key_is_worth_a_fetch_only_if_the_rest_reads_as_ours():

@@ -1,5 +1,7 @@
 """Who stands behind the token of a request: a bearer token, or one bound to a key with a proof of it (RFC 9449)."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,7 +12,7 @@ from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
 from lyftdata.server.up_to_date import decide
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, json_response
+from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
 
 
 def nonce_response(services: Services) -> Response:
@@ -28,7 +30,7 @@ def nonce_response(services: Services) -> Response:
 
 
 async def verified_worker(
-    request: Request, services: Services, *, method: str | None = None, url: str | None = None
+    request: Request, services: Services, *, proved_for: Callable[[], tuple[str, str]] | None = None
 ) -> VerifiedWorker:
     """
     Return the Worker whose token a request carries, as it is when this returns.
@@ -36,26 +38,29 @@ async def verified_worker(
     Args:
         request: Carries the token in its Authorization header.
         services: The Server's parts.
-        method: The method that a proof must be for; the request's own unless given.
-        url: The address that a proof must be for; the request's own unless given.
+        proved_for: Gives method and address that a proof must be for, if one came; the request's own unless given.
 
     Raises:
         RefusedError: No token, or one that is not good.
         DpopNonceError: Its proof holds an old nonce; `nonce_response` tells the client how to go on.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "dpop":
+    values = header_values(request, b"authorization")
+    if not values or values[0].partition(b" ")[0].lower() != b"dpop":
         bearer = bearer_token(request)
         return await decide(services.store, lambda: services.verifier.verify(bearer))
+    token = values[0].decode("latin-1").partition(" ")[2]
     proofs = request.headers.getlist("dpop")
     token = token.strip()
-    if not token or len(proofs) != 1 or len(request.headers.getlist("authorization")) != 1:
+    if not token or len(proofs) != 1 or len(values) != 1:
         raise MissingCredentialsError
+    method, url = (
+        proved_for() if proved_for else (request.method, f"{services.issuer}{request.scope['path']}")
+    )
     try:
         proof = services.dpop.check(
             proofs[0],
-            method=method or request.method,
-            url=url or f"{services.issuer}{request.scope['path']}",
+            method=method,
+            url=url,
             access_token=token,
         )
         thumbprint = proof.thumbprint

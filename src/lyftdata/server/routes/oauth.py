@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,11 +15,12 @@ from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
 from lyftdata.server.up_to_date import decide
 from lyftdata.server.wire import (
-    NO_STORE,
+    RAW_NO_STORE,
     OAuthError,
+    RawResponse,
     basic_credentials,
     client_address,
-    json_response,
+    header_values,
     oauth_error_response,
     read_form,
     refusal_response,
@@ -29,6 +31,19 @@ _ERRORS: Mapping[type[RefusedError], str] = {
     ResourceNotGrantedError: "invalid_target",
     ScopeNotGrantedError: "invalid_scope",
 }
+_HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
+
+
+class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to whoever gets a token (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str = ""
+
+
+_encoder = msgspec.json.Encoder()
 
 
 async def token(request: Request) -> Response:
@@ -52,17 +67,17 @@ async def token(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        answer = services.refusals.record(refused, address=client_address(request.scope))
-        return refused_client(answer)
+        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
     signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     _note(services, admitted)
-    body = {
-        "access_token": signed,
-        "token_type": "Bearer" if bound_to is None else "DPoP",
-        "expires_in": services.settings.worker_token_ttl_s,
-    }
-    headers = NO_STORE if bound_to is None else {**NO_STORE, "DPoP-Nonce": services.dpop.nonce()}
-    return json_response(body | ({"scope": grant.scope} if grant.scope else {}), headers=headers)
+    answer = TokenAnswer(
+        access_token=signed,
+        token_type="Bearer" if bound_to is None else "DPoP",
+        expires_in=services.settings.worker_token_ttl_s,
+        scope=grant.scope,
+    )
+    nonce = () if bound_to is None else ((b"dpop-nonce", services.dpop.nonce().encode()),)
+    return RawResponse(200, (*_HEADERS, *nonce), _encoder.encode(answer))
 
 
 def refused_client(answer: Answer) -> Response:
@@ -90,13 +105,13 @@ def _check_dpop(request: Request, services: Services, *, worker_id: str) -> tupl
 
     And what is to be used up at other Servers.
     """
-    proofs = request.headers.getlist("dpop")
+    proofs = header_values(request, b"dpop")
     if not proofs:
         return None, None
     if len(proofs) > 1:
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
-    proof = services.dpop.check(proofs[0], method="POST", url=url, needs_nonce=True)
+    proof = services.dpop.check(proofs[0].decode("latin-1"), method="POST", url=url, needs_nonce=True)
     return proof.thumbprint, services.dpop.spend(proof, worker_id=worker_id)
 
 

@@ -1,6 +1,8 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
 import asyncio
+import random
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
@@ -14,7 +16,14 @@ from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
-from lyftdata.server.sessions import Boot, Directive, PollEnd, Session, find_used_key
+from lyftdata.server.sessions import (
+    GRACE_AFTER_ANSWER_S,
+    Boot,
+    Directive,
+    PollEnd,
+    Session,
+    find_used_key,
+)
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import (
     OAuthError,
@@ -28,6 +37,7 @@ from lyftdata.server.wire import (
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128
+_JUST_CONNECTED = timedelta(seconds=GRACE_AFTER_ANSWER_S)
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -90,10 +100,15 @@ async def _hold(request: Request, services: Services, current: Session, verified
     key = find_used_key(current, services.directory.find_api_key)
     if key is not None and key.expires_at is not None:
         ends_s.append(key.expires_at.timestamp())
-    left_s = max(1.0, min(ends_s) - services.clock().timestamp())
+    now = services.clock()
+    left_s = max(1.0, min(ends_s) - now.timestamp())
+    hold_s = services.sessions.hold_s()
+    if now - current.since < _JUST_CONNECTED:
+        # A fleet that comes back together would ask in step for ever after, and pass the ceiling in each wave.
+        hold_s = max(1.0, hold_s * random.random())  # noqa: S311 - no secret: it spreads them over one interval
     outcome = await services.sessions.wait(
         current,
-        hold_s=min(services.sessions.hold_s(), left_s),
+        hold_s=min(hold_s, left_s),
         peer_closed=lambda: asyncio.create_task(_until_closed(request)),
     )
     match outcome:

@@ -12,7 +12,7 @@ from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import NO_STORE, client_address, refusal_response
+from lyftdata.server.wire import RAW_NO_STORE, RawResponse, client_address, refusal_response
 
 # Whatever is printable, but `#`: clients quote more or less of the rest, and proofs name it as it was sent.
 _IN_A_TARGET = string.punctuation.replace("#", "")
@@ -22,8 +22,7 @@ async def verify(request: Request) -> Response:
     """Answer 204 and who the Worker is, or 401."""
     services: Services = request.app.state.services
     try:
-        method, url = _original(request, services)
-        verified = await verified_worker(request, services, method=method, url=url)
+        verified = await verified_worker(request, services, proved_for=lambda: _original(request, services))
     except DpopNonceError:
         return nonce_response(services)
     except RefusedError as refused:
@@ -32,7 +31,7 @@ async def verify(request: Request) -> Response:
         return refusal_response(
             answer, error="invalid_token", status=401, proved_error="invalid_token", proved_status=401
         )
-    return Response(status_code=204, headers=identity_headers(verified))
+    return RawResponse(204, identity_headers(verified))
 
 
 def _original(request: Request, services: Services) -> tuple[str, str]:
@@ -56,17 +55,17 @@ def _original(request: Request, services: Services) -> tuple[str, str]:
     return method, f"{scheme}://{host}/{target.removeprefix('/')}"
 
 
-def identity_headers(verified: VerifiedWorker) -> dict[str, str]:
+def identity_headers(verified: VerifiedWorker) -> list[tuple[bytes, bytes]]:
     """
     Return who the Worker is, as headers.
 
     The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
     """
     worker = verified.worker
-    return {
-        **NO_STORE,
-        "X-Lyftdata-Worker-Id": worker.id,
-        "X-Lyftdata-Worker-Name": quote(worker.name, safe=" "),
-        "X-Lyftdata-Worker-Strategy": worker.strategy.value,
-        "X-Lyftdata-Worker-Labels": format_labels(worker.labels),
-    }
+    return [
+        *RAW_NO_STORE,
+        (b"x-lyftdata-worker-id", worker.id.encode()),
+        (b"x-lyftdata-worker-name", quote(worker.name, safe=" ").encode()),
+        (b"x-lyftdata-worker-strategy", worker.strategy.encode()),
+        (b"x-lyftdata-worker-labels", format_labels(worker.labels).encode()),
+    ]

@@ -1,0 +1,102 @@
+"""
+Enrollments a second: ours, durable before each answer, and oidc-provider's registration, in memory.
+
+    make bench-enrollments        (BENCH_SECONDS a round, 4; BENCH_ROUNDS, 3)
+
+64 kept-alive connections, each request another client with an ES256 key of its own. Ours checks a proof of the enrollment
+key, spends it, and writes entry and audit event in one transaction that is on the disk before the answer; the state begins
+with 10,000 entries. Both stand on one core, the load on the other.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from benchmarks.fleets import ENROLLMENT_KEY, Fleet, answers
+from benchmarks.harness import ASKING_CORE, in_turn, medians, save, serving, wrk
+from benchmarks.plots import bars
+from benchmarks.tokens import oidc_provider
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
+
+from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.secret import Secret
+from lyftdata.server.clock import random_bytes, random_id
+
+SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+WORKERS = 10_000
+_MOST_PER_S = 4_000
+OURS, OIDC = "lyftdata, durable", "oidc-provider 9, in memory"
+# It must be told that no browser will ever come.
+_FOR_OIDC = {"redirect_uris": [], "response_types": [], "token_endpoint_auth_method": "private_key_jwt"}
+
+
+def registrations(count: int, issuer: str | None) -> list[str]:
+    """Return so many lines for the load: with a proof for this Server, or for another server with the secret as it is."""
+    os.sched_setaffinity(0, {int(ASKING_CORE)})
+    key, now, born = EnrollmentKey(Secret(ENROLLMENT_KEY)), datetime.now(UTC), random_id(random_bytes)[:8]
+    lines = []
+    for number in range(count):
+        name = f"press {born} {number}"
+        public = ECKey.import_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        body = {"client_name": name, "jwks": {"keys": [public.as_dict(private=False)]}}
+        token = ENROLLMENT_KEY
+        if issuer is None:
+            body |= _FOR_OIDC
+        else:
+            jti = random_id(random_bytes)
+            token = make_proof(
+                key, audience=issuer, worker_name=name, thumbprint=public.thumbprint(), now=now, jti=jti
+            )
+        lines.append(f"{token} {json.dumps(body)}\n")
+    return lines
+
+
+def main() -> None:
+    """Measure, write the result and the plot."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        place = Path(directory)
+        fleet = Fleet(place / "ours", enrolled=WORKERS)
+        nobody = place / "nobody"
+        nobody.touch()
+        command, url = oidc_provider(nobody, "adapter")
+        ready = partial(answers, f"{url}/.well-known/openid-configuration")
+        environ = {"NODE_ENV": "production", "BENCH_INITIAL_ACCESS_TOKEN": ENROLLMENT_KEY}
+        served = stack.enter_context(fleet.served())
+        other = stack.enter_context(serving(command, log=place / "oidc.log", is_ready=ready, environ=environ))
+
+        def measure(served: object, address: str, issuer: str | None) -> dict[str, float]:
+            file = place / "registrations"
+            # Just before, since a proof lives for a minute; elsewhere, so as not to fill this process.
+            with ProcessPoolExecutor(1) as elsewhere:
+                lines = elsewhere.submit(registrations, SECONDS * _MOST_PER_S, issuer).result()
+            file.write_text("".join(lines), encoding="ascii")
+            return wrk("register.lua", address, file, seconds=SECONDS, served=served)  # type: ignore[arg-type]
+
+        measures: dict[str, Callable[[], dict[str, float]]] = {
+            OURS: partial(measure, served, f"{fleet.url}/oauth2/register", fleet.url),
+            OIDC: partial(measure, other, f"{url}/reg", None),
+        }
+        seen = in_turn(measures, rounds=ROUNDS)
+    middle = medians(seen)
+    ratio = middle[OURS]["per_s"] / middle[OIDC]["per_s"]
+    for name, found in middle.items():
+        print(f"{name:30} {found['per_s']:8,.0f}/s   p99 {found['p99_ms']:8.1f} ms")
+    print(f"ours / oidc-provider: {ratio:.2f}")
+    save(
+        "enrollments",
+        {"workers": WORKERS, "medians": middle, "rounds": seen, "ratio_to_oidc_provider": ratio},
+    )
+    bars("enrollments", {name: found["per_s"] for name, found in middle.items()},
+         title="Enrollments a second, one core", unit="enrollments/s")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""
+Thousands of Workers in one process: each on a connection of its own, by the rules of the real agent, without its weight.
+
+What the agent does is `lyftdata.worker.agent`; here are its token, its polls and its waits (the very `Backoff`), over bare
+sockets, so that ten thousand fit on a core. What is not here: a COMMAND, logs, TLS.
+"""
+
+import asyncio
+import collections
+import json
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from benchmarks.fleets import secret_body
+
+from lyftdata.worker.backoff import Backoff
+from lyftdata.worker.client import TokenReply
+from lyftdata.worker.held_token import HeldToken
+
+_SHORTEST_POLL_S = 1.0
+_POLL_SLACK_S = 15.0
+
+
+class Line(asyncio.Protocol):
+    """One kept-alive connection: a request at a time, its answer as status and body."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._data = bytearray()
+        self._answer: asyncio.Future[tuple[int, dict[bytes, bytes], bytes]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Look whether the answer is whole."""
+        self._data += data
+        head, separator, body = bytes(self._data).partition(b"\r\n\r\n")
+        if not separator or self._answer is None or self._answer.done():
+            return
+        lines = head.split(b"\r\n")
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])
+        }
+        if len(body) >= int(headers.get(b"content-length", b"0")):
+            self._data.clear()
+            self._answer.set_result((int(lines[0].split()[1]), headers, body))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Tell who waits."""
+        self._transport = None
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether another request may be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, request: bytes, *, within_s: float) -> tuple[int, dict[bytes, bytes], bytes]:
+        """Send a request; return status, headers and body. Raises OSError (TimeoutError is one)."""
+        if self._transport is None:
+            raise ConnectionResetError
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        async with asyncio.timeout(within_s):
+            return await self._answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Tally:
+    """What Workers have seen, second by second and in all."""
+
+    def __init__(self) -> None:
+        self.requests: collections.Counter[int] = collections.Counter()
+        self.answers: collections.Counter[str] = collections.Counter()
+        self.online: set[str] = set()
+        # With status 0 where there was none.
+        self.on_answer: Callable[[str, int, dict[str, Any]], None] = lambda *_told: None
+
+    def per_second(self, since_s: float) -> list[int]:
+        """Return how many requests were sent in each second from then on."""
+        last = max(self.requests, default=int(since_s))
+        return [self.requests[second] for second in range(int(since_s), last + 1)]
+
+
+class LeanWorker:
+    """One Worker of strategy API key."""
+
+    def __init__(self, worker_id: str, key: str, *, host: str, port: int, tally: Tally) -> None:
+        self.worker_id = worker_id
+        self._body = secret_body(worker_id, key).encode()
+        self._host, self._port, self._tally = host, port, tally
+        self._poll = json.dumps(
+            {
+                "boot_id": uuid.uuid4().hex,
+                "host": {"hostname": f"host-{worker_id}", "os": "Linux", "pid": "7"},
+            }
+        ).encode()
+        self._line: Line | None = None
+        self._token: HeldToken | None = None
+        self._backoff = Backoff(random=random.random)
+        self._hold_s = 25.0
+        self._last_answer_s = -_SHORTEST_POLL_S
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._one_round()
+                except OSError:
+                    self._tally.answers["no connection"] += 1
+                    self._tally.on_answer(self.worker_id, 0, {})
+                    await self._wait_out(None)
+        finally:
+            self.hang_up()
+
+    @property
+    def token(self) -> str:
+        """Return the token it holds, empty if none."""
+        return "" if self._token is None else self._token.text
+
+    def hang_up(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._line is not None:
+            self._line.close()
+
+    async def log_in(self) -> None:
+        """Get a token."""
+        status, headers, body = await self._ask(b"/oauth2/token", self._body, within_s=15.0)
+        if status != 200:  # noqa: PLR2004
+            await self._wait_out(headers.get(b"retry-after"))
+            return
+        reply = TokenReply(
+            **{k: v for k, v in json.loads(body).items() if k in {"access_token", "expires_in"}}
+        )
+        self._token = HeldToken(reply, monotonic_s=time.monotonic(), jitter=random.random())
+
+    async def _one_round(self) -> None:
+        if self._token is None or self._token.is_due(time.monotonic()):
+            await self.log_in()
+            return
+        status, headers, raw = await self._ask(
+            b"/api/worker/session", self._poll, within_s=self._hold_s + _POLL_SLACK_S, bearer=self._token.text
+        )
+        body = json.loads(raw or b"{}")
+        self._tally.on_answer(self.worker_id, status, body)
+        if status == 200:  # noqa: PLR2004
+            self._backoff.reset()
+            self._hold_s = float(body["hold_s"])
+            if body["directives"]:
+                # `stop` ends a Worker of this kind; others are none of this measurement's.
+                await asyncio.Event().wait()
+            if self.worker_id in self._tally.online:
+                await self._not_too_fast()
+            self._tally.online.add(self.worker_id)
+            return
+        if status == 401:  # noqa: PLR2004
+            self._token = None
+        await self._wait_out(headers.get(b"retry-after"))
+
+    async def _wait_out(self, retry_after: bytes | None) -> None:
+        self._tally.online.discard(self.worker_id)
+        await asyncio.sleep(self._backoff.next_s(retry_after_s=float(retry_after) if retry_after else None))
+
+    async def _not_too_fast(self) -> None:
+        if time.monotonic() - self._last_answer_s < _SHORTEST_POLL_S:
+            await asyncio.sleep(_SHORTEST_POLL_S * (0.5 + random.random()))
+        self._last_answer_s = time.monotonic()
+
+    async def _ask(
+        self, path: bytes, body: bytes, *, within_s: float, bearer: str = ""
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        if self._line is None or not self._line.is_open:
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(10):
+                _, self._line = await loop.create_connection(Line, self._host, self._port)
+        kind = b"application/json" if bearer else b"application/x-www-form-urlencoded"
+        more = b"Authorization: Bearer %b\r\n" % bearer.encode() if bearer else b""
+        head = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n"
+        self._tally.requests[int(time.monotonic())] += 1
+        answer = await self._line.ask(head % (path, kind, more, len(body)) + body, within_s=within_s)
+        self._tally.answers[f"{path.decode()} {answer[0]}"] += 1
+        if answer[1].get(b"connection", b"").lower() == b"close":
+            self._line.close()
+        return answer
+
+
+async def spread(work: Sequence[Callable[[], Awaitable[None]]], *, at_once: int) -> None:
+    """Do all of it, so many at a time."""
+    todo = iter(work)
+
+    async def one() -> None:
+        for job in todo:
+            await job()
+
+    await asyncio.gather(*(one() for _ in range(at_once)))
+
+
+async def until(is_true: Callable[[], bool], *, within_s: float, what: str) -> float:
+    """Wait until it is true; return the seconds that took."""
+    begin = time.monotonic()
+    while not is_true():
+        if time.monotonic() - begin > within_s:
+            message = f"not within {within_s} s: {what}"
+            raise TimeoutError(message)
+        await asyncio.sleep(0.02)
+    return time.monotonic() - begin

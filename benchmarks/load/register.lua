@@ -1,0 +1,39 @@
+-- One registration (RFC 7591) a request, each of another client; every answer must be 201 and name a client.
+--
+--   wrk … -s register.lua URL -- REGISTRATIONS
+--
+-- REGISTRATIONS is a file of an initial access token, a blank and a JSON body a line. When they have run out the answers
+-- are wrong, and the run says so: make enough of them.
+
+local requests, next_one = {}, 0
+local threads = {}
+
+function setup(thread)
+  table.insert(threads, thread)
+end
+
+function init(arguments)
+  for line in io.lines(arguments[1]) do
+    local token, body = line:match("^(%S+) (.*)$")
+    requests[#requests + 1] = wrk.format("POST", nil,
+      { ["Content-Type"] = "application/json", Authorization = "Bearer " .. token }, body)
+  end
+  answers, wrong, first_wrong = 0, 0, ""
+end
+
+function request()
+  next_one = next_one + 1
+  return requests[next_one] or wrk.format("POST", "/ran-out")
+end
+
+function response(status, _, body)
+  answers = answers + 1
+  if status ~= 201 or not body:find('"client_id": ?"') then
+    wrong = wrong + 1
+    if first_wrong == "" then first_wrong = status .. " " .. body:sub(1, 200) end
+  end
+end
+
+function done(summary, latency)
+  dofile(os.getenv("BENCH_REPORT"))(threads, summary, latency)
+end

@@ -1,0 +1,126 @@
+"""
+Ten thousand connected Workers on one Server process: memory each, and how soon all are told of a stop.
+
+    make bench-polls        (BENCH_WORKERS, 10000; BENCH_ROUNDS, 3)
+
+Real long polls on real connections. Memory is the growth of the Server's resident memory from the last token given out
+until all are connected, by the number of Workers; a poll's processor time, its connection included, is taken on the way.
+Two kinds of stop: the API key that all of them share is revoked (each
+is told why, with a reference that operators find), and the Server itself is stopped (each is told to come back).
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from benchmarks.fleets import PASSWORD, Fleet
+from benchmarks.harness import ASKING_CORE, allow_many_connections, save
+from benchmarks.lean_workers import LeanWorker, Tally, spread, until
+
+WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+
+
+def sign_in(url: str) -> dict[str, str]:
+    """Return the headers of an operator's session."""
+    signed_in = _post(f"{url}/api/login", {"username": "admin", "password": PASSWORD}, {})
+    return {"Authorization": f"Bearer {signed_in['token']}"}
+
+
+def _post(url: str, body: dict[str, Any], headers: dict[str, str], method: str = "POST") -> Any:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method=method
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+async def one_round(place: Path, stop: str) -> dict[str, float]:
+    """Connect everybody, stop them in one of two ways, and return what was seen."""
+    fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS, one_key=True)
+    tally, told_at = Tally(), {}
+    with fleet.served() as served:
+        host, port = fleet.address
+        crew = [
+            LeanWorker(worker_id, key, host=host, port=port, tally=tally) for worker_id, key in fleet.keys
+        ]
+        await spread([worker.log_in for worker in crew], at_once=64)
+        for worker in crew:
+            worker.hang_up()
+        await asyncio.sleep(3)
+        before_kb, before_cpu_s = served.resident_kb(), served.cpu_s()
+        tally.requests.clear()
+        begin = time.monotonic()
+        tasks = []
+        for number, worker in enumerate(crew):
+            tasks.append(asyncio.create_task(worker.run()))
+            if number % 64 == 0:
+                await asyncio.sleep(0.02)
+        connected_s = await until(lambda: len(tally.online) == WORKERS, within_s=180, what="everybody online")
+        connected_s = time.monotonic() - begin
+        # Answered once, everybody asks again, and is held.
+        await asyncio.sleep(4)
+        held_kb = served.resident_kb()
+        poll_cpu_us = (served.cpu_s() - before_cpu_s) / tally.requests.total() * 1e6
+
+        def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
+            # Whoever is between two polls just then reads it at the next: 401, or that nobody listens any more.
+            if status != 200 or body.get("directives"):  # noqa: PLR2004
+                told_at.setdefault(worker_id, time.monotonic())
+
+        tally.on_answer = note
+        begin = time.monotonic()
+        if stop == "key":
+            admin = await asyncio.to_thread(sign_in, fleet.url)
+            begin = time.monotonic()
+            asking = asyncio.create_task(
+                asyncio.to_thread(_post, f"{fleet.url}/api/api-keys/{fleet.key_name}/revoke", {}, admin)
+            )
+        else:
+            served.process.terminate()
+            asking = None
+        await until(lambda: len(told_at) == WORKERS, within_s=30, what="everybody told")
+        taken = sorted(at - begin for at in told_at.values())
+        if asking is not None:
+            await asking
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return {
+        "poll_cpu_us": poll_cpu_us,
+        "kb_each": (held_kb - before_kb) / WORKERS,
+        "connected_s": connected_s,
+        "first_told_s": taken[0],
+        "median_told_s": statistics.median(taken),
+        "all_told_s": taken[-1],
+    }
+
+
+def main() -> None:
+    """Measure and write the result."""
+    allow_many_connections()
+    os.sched_setaffinity(0, {int(ASKING_CORE)})
+    seen: dict[str, list[dict[str, float]]] = {"key": [], "server": []}
+    for number in range(ROUNDS):
+        for stop, rounds in seen.items():
+            with tempfile.TemporaryDirectory() as directory:
+                found = uvloop.run(one_round(Path(directory) / "ours", stop))
+            rounds.append(found)
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+            print(f"round {number + 1}  stop by {stop:8}  {shown}", flush=True)
+    middle = {
+        f"stop by {stop}": {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        for stop, rounds in seen.items()
+    }
+    save("polls", {"workers": WORKERS, "medians": middle, "rounds": seen})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Reading a body, whenever it comes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from uvicorn.server import ServerState
+
+from lyftdata.server import wire
+from lyftdata.server.protocol import BoundedHttpProtocol
+from lyftdata.server.wire import MAX_BODY_BYTES, OAuthError, RawResponse, read_body
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture
+async def line(monkeypatch) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Return a connection to a server that answers with the body it was sent, or with what was wrong."""
+    monkeypatch.setattr(wire, "_BODY_WITHIN_S", 0.3)
+
+    async def echo(scope, receive, send):
+        try:
+            answer = RawResponse(200, (), await read_body(Request(scope, receive)))
+        except OAuthError as error:
+            answer = RawResponse(error.status, (), error.message.encode())
+        await answer(scope, receive, send)
+
+    config = uvicorn.Config(echo, lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: BoundedHttpProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    yield reader, writer
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    listening.close()
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+async def answered(reader) -> tuple[int, bytes]:
+    """Return the status and the body of an answer."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+    return int(head.split()[1]), await reader.readexactly(int(fields[b"content-length"]))
+
+
+async def test_a_body_that_comes_with_its_head(line):
+    """The usual case: all in one piece, and the connection serves the next request as well."""
+    reader, writer = line
+    for body in (b"first", b"", b"second"):
+        writer.write(HEAD % len(body) + body)
+        assert await answered(reader) == (200, body)
+
+
+async def test_a_body_that_comes_in_pieces(line):
+    """Nothing of it is lost, whether it was waited for or not."""
+    reader, writer = line
+    for pieces in ([b"", b"late"], [b"half ", b"and half"], [b"", b"a", b"b", b"c"]):
+        writer.write(HEAD % sum(map(len, pieces)) + pieces[0])
+        for piece in pieces[1:]:
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(piece)
+        assert await answered(reader) == (200, b"".join(pieces))
+
+
+@pytest.mark.parametrize("begun", [b"", b"some"])
+async def test_a_body_that_never_ends(line, begun):
+    """It is given up, begun or not."""
+    reader, writer = line
+    writer.write(HEAD % 100 + begun)
+
+    assert (await answered(reader))[0] == 408
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)])
+async def test_a_body_has_a_bound(line, size, status):
+    """16 KiB are read, and not one byte more."""
+    reader, writer = line
+    writer.write(HEAD % size + b"x" * size)
+
+    assert (await answered(reader))[0] == status
+
+
+async def test_a_client_that_goes_away_is_not_waited_for():
+    """What it has left is no body."""
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(OAuthError, match="went away"):
+        await read_body(Request({"type": "http", "headers": []}, receive))
