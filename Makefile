@@ -75,7 +75,7 @@ bench-profile: bench-env  ## Show where the time of a token goes
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
-	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
 	$(BIN)/ruff check .

@@ -22,13 +22,6 @@ SCOPES = "read write"
 RunScript = Callable[..., Any]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module on one worker: they share its Server."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(f"peers-{item.path.stem}"))
-
-
 @pytest.fixture(scope="session")
 def run_script() -> RunScript:
     """Return a function that runs a script of `node/` with its settings, and gives what it answered."""

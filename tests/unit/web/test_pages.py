@@ -631,7 +631,7 @@ async def test_forms_that_add_do_so_once(server, browser):
 async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server, browser, viewer):
     """More than fit a page are on the next ones; an admin ends all of one operator at once, and nobody else's."""
     for _ in range(30):
-        await server.sign_in("vera", "z" + PASSWORD)
+        await server.sign_in("vera", "zzz " + PASSWORD)
     first, second = [await browser.get(f"/operators?page={number}") for number in (1, 2)]
     ends = r'action="/account/sessions/([^"/]+)/end"'
     assert "Page 1 of 2" in text_of(first)
