@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -47,6 +48,14 @@ def delete_resource(tx: WriteTx, name: str) -> ResourceRecord:
     tx.conn.execute(delete(resources).where(resources.c.name == name))
     tx.changed(ResourceChanged(name, None))
     return record
+
+
+def remove_worker(tx: WriteTx, worker_id: str) -> None:
+    """Take a Worker's ID out of every resource that names it."""
+    for record in list(all_resources(tx.conn)):
+        if worker_id in record.worker_ids:
+            left = [named for named in record.worker_ids if named != worker_id]
+            replace_resource(tx, msgspec.structs.replace(record, worker_ids=left))
 
 
 def find_resource(conn: Connection, name: str) -> ResourceRecord | None:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import WorkerRecord
-from lyftdata.store import api_keys
+from lyftdata.store import api_keys, resources
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import workers
@@ -62,7 +62,7 @@ def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
 
 def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
     """
-    Remove an entry with its traces, and its ID from the keys issued for it.
+    Remove an entry with its traces, and its ID from the keys issued for it and the resources that name it.
 
     A key issued for this Worker alone is then a key for nobody: a new Worker under the old ID must not inherit it.
 
@@ -72,6 +72,7 @@ def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
     record = get_worker(tx.conn, worker_id)
     tx.conn.execute(delete(workers).where(workers.c.id == worker_id))
     api_keys.remove_worker(tx, worker_id)
+    resources.remove_worker(tx, worker_id)
     tx.changed(WorkerChanged(worker_id, None))
     return record
 

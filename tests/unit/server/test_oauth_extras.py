@@ -53,6 +53,19 @@ async def test_a_resource_is_for_nobody_until_somebody_is_chosen(server, admin, 
     assert poll.status_code == 401
 
 
+async def test_a_new_worker_under_an_old_id_inherits_no_resource(server, admin, press):
+    """Deleted, a Worker is named by no resource any more: whoever gets its ID later starts with nothing."""
+    await define(server, admin, worker_ids=["press-01"])
+    assert (await server.token_by_key(*press, resource=AUDIENCE)).status_code == 200
+    await server.http.delete("/api/workers/press-01", headers=admin)
+    body = {"name": "another", "id": "press-01", "issue_key": True}
+    made = (await server.http.post("/api/workers", json=body, headers=admin)).json()
+
+    refused = await server.token_by_key("press-01", made["api_key"]["key"], resource=AUDIENCE)
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "resource_not_granted")
+
+
 async def test_an_unknown_resource_reads_like_one_that_is_not_for_it(server, admin, press):
     """Nobody finds out by asking which services there are."""
     await define(server, admin)
