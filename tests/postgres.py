@@ -41,6 +41,7 @@ class Cluster:
         if programs is None:
             pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
         self.programs = programs
+        self.password = _PASSWORD
         self.user = _unprivileged_user()
         self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-"))
         self.port = free_port()

@@ -166,6 +166,8 @@ class Site:
             "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         }
+        if "LYFTDATA_DATABASE_URL" in environ:
+            given |= {"LYFTDATA_SECRET_KEY": "k" * 40, "LYFTDATA_PUBLIC_URL": self.url}
         self.server_host = Host(root / "server", **(given | environ))
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         self.server = self.start_server()

@@ -10,11 +10,25 @@ from tests.processes import STARTED, Site
 OpenSite = Callable[..., Site]
 
 
+# What these promise does not depend on where the Server keeps its state: they are made with each database.
+ON_EVERY_DATABASE = {"test_source_page", "test_agent", "test_services"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make journeys that ask the Server for something with each database."""
+    if "database" in metafunc.fixturenames:
+        name = Path(metafunc.module.__file__ or "").stem
+        databases = ["sqlite", "postgresql"] if name in ON_EVERY_DATABASE else ["sqlite"]
+        metafunc.parametrize("database", databases)
+
+
 @pytest.fixture
-def open_site(tmp_path: Path) -> Iterator[OpenSite]:
+def open_site(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[OpenSite]:
     """Return a function that starts a Server with the environment that the journey wants."""
 
     def start(**environ: str) -> Site:
+        if database == "postgresql":
+            environ["LYFTDATA_DATABASE_URL"] = request.getfixturevalue("cluster").new_database()
         return Site(tmp_path, **environ)
 
     yield start

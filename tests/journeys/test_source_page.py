@@ -271,7 +271,9 @@ def test_secrets_from_files(open_site, tmp_path):
 def test_the_random_first_password_is_printed_once_and_works(open_site):
     """Without a given password one is printed at the first start only, to standard output, and never logged."""
     site = open_site(LYFTDATA_ADMIN_INIT_PASSWORD="")
-    (line,) = [line for line in site.server.log.splitlines() if "password:" in line]
+    (line,) = until(
+        lambda: [line for line in site.server.log.splitlines() if "password:" in line], "the first password"
+    )
     password = line.rpartition(" ")[2]
     site.operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
     site.server.terminate()

@@ -1,0 +1,135 @@
+"""Several Servers as they are run: real processes on one PostgreSQL, behind a balancer that nobody here wrote."""
+
+import json
+from pathlib import Path
+
+from tests.builders import ENROLLMENT_KEY
+from tests.peers.proxies import Peer, example, program
+from tests.postgres import Cluster
+from tests.processes import PASSWORD, Host, Program, free_port, until
+
+SECRET_KEY = "k" * 40
+
+
+def start_haproxy(root: Path, port: int, servers: list[int]) -> Peer:
+    """Start HAProxy with the file of examples/."""
+    haproxy = program("haproxy", "haproxy")
+    file = root / "haproxy.cfg"
+    file.write_text(example("several-servers/haproxy.cfg", _addresses(port, servers)), encoding="utf-8")
+    return Peer([haproxy, "-f", str(file)], root=root, port=port)
+
+
+def start_nginx(root: Path, port: int, servers: list[int]) -> Peer:
+    """Start nginx with the file of examples/."""
+    nginx = program("nginx", "nginx")
+    paths = f"pid {root}/pid; daemon off; error_log {root}/error.log;\n"
+    temporary = "".join(
+        f"    {kind}_temp_path {root}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    changes = _addresses(port, servers) | {"http {\n": f"http {{\n    access_log off;\n{temporary}"}
+    file = root / "nginx.conf"
+    file.write_text(paths + example("several-servers/nginx.conf", changes), encoding="utf-8")
+    return Peer([nginx, "-c", str(file), "-p", str(root)], root=root, port=port)
+
+
+def _addresses(port: int, servers: list[int]) -> dict[str, str]:
+    return {
+        "127.0.0.1:3001": f"127.0.0.1:{servers[0]}",
+        "127.0.0.1:3002": f"127.0.0.1:{servers[1]}",
+        "127.0.0.1:3080": f"127.0.0.1:{port}",
+    }
+
+
+class PgBouncer:
+    """PgBouncer in transaction mode in front of a cluster."""
+
+    def __init__(self, root: Path, cluster: Cluster) -> None:
+        pgbouncer = program("pgbouncer", "pgbouncer")
+        self._cluster = cluster
+        root.mkdir()
+        root.chmod(0o777)
+        self.port = free_port()
+        (root / "users").write_text(f'"owner" "{cluster.password}"\n', encoding="utf-8")
+        (root / "pgbouncer.ini").write_text(
+            "[databases]\n"
+            f"* = host=127.0.0.1 port={cluster.port}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = plain\nauth_file = {root}/users\n"
+            "pool_mode = transaction\nmax_client_conn = 100\ndefault_pool_size = 10\n",
+            encoding="utf-8",
+        )
+        as_whom = ["-u", cluster.user] if cluster.user else []
+        self._peer = Peer([pgbouncer, *as_whom, str(root / "pgbouncer.ini")], root=root, port=self.port)
+
+    def url(self, database_url: str) -> str:
+        """Return the URL of a database by this way."""
+        return database_url.replace(f":{self._cluster.port}/", f":{self.port}/")
+
+    def close(self) -> None:
+        """End it."""
+        self._peer.close()
+
+
+class Balanced:
+    """
+    Two Servers behind a balancer, an operator's host, and Workers' hosts.
+
+    Args:
+        root: An empty directory.
+        database_url: Where both have their state.
+        balancer: Which balancer to start.
+    """
+
+    def __init__(self, root: Path, database_url: str, balancer: str = "haproxy") -> None:
+        self.root = root
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.server_ports = [free_port(), free_port()]
+        self._database_url = database_url
+        self.servers = [self.start_server(number) for number in range(2)]
+        place = root / balancer
+        place.mkdir()
+        start = {"haproxy": start_haproxy, "nginx": start_nginx}[balancer]
+        self.balancer = start(place, self.port, self.server_ports)
+        self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
+        until(self._signs_in, "the balancer passes on")
+
+    def _signs_in(self) -> bool:
+        result = self.operator.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+        return result.returncode == 0
+
+    def start_server(self, number: int) -> Program:
+        """Start a Server and wait until it is ready."""
+        home = self.root / f"server-{number}"
+        host = Host(
+            home,
+            LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{self.server_ports[number]}",
+            LYFTDATA_STAGING_DIR=str(home / "staging"),
+            LYFTDATA_PUBLIC_URL=self.url,
+            LYFTDATA_TRUSTED_PROXIES="127.0.0.1",
+            LYFTDATA_ADMIN_INIT_PASSWORD=PASSWORD,
+            LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
+            LYFTDATA_DATABASE_URL=self._database_url,
+            LYFTDATA_SECRET_KEY=SECRET_KEY,
+        )
+        started = host.start("run", "server")
+        started.wait_for("ready")
+        return started
+
+    def worker_host(self, name: str, **environ: str) -> Host:
+        """Return a host for a Worker."""
+        home = self.root / name
+        return Host(home, LYFTDATA_URL=self.url, LYFTDATA_JOBS_DIR=str(home / "jobs"), **environ)
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of each Worker by name, as whichever Server that is asked shows it."""
+        result = self.operator.run("workers", "list", "--json")
+        if result.returncode != 0:
+            return {}
+        return {worker["name"]: worker["status"] for worker in json.loads(result.stdout)}
+
+    def close(self) -> None:
+        """End what no fixture ends."""
+        self.balancer.close()

@@ -1,0 +1,141 @@
+"""Two real Servers behind a real balancer: any Worker at any Server, and no Worker notices when one is gone."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.builders import ENROLLMENT_KEY
+from tests.peers.proxies import EXAMPLES
+from tests.postgres import Cluster
+from tests.processes import STARTED, Program, until
+from tests.several.balanced import Balanced, PgBouncer
+
+# Leaves a line each time that it is started.
+PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
+OpenBalanced = Callable[..., Balanced]
+
+
+@pytest.fixture
+def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
+    """Return a function that starts two Servers behind a balancer; all of it ends with the test."""
+    opened: list[Balanced] = []
+
+    def start(balancer: str = "haproxy", *, url: str | None = None) -> Balanced:
+        opened.append(Balanced(tmp_path / "site", url or cluster.new_database(), balancer))
+        return opened[-1]
+
+    yield start
+    for balanced in opened:
+        balanced.close()
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()
+
+
+def start_workers(site: Balanced) -> list[Program]:
+    """Start two Workers of each strategy, and wait until every Server shows them online."""
+    agents = []
+    for name in ("key-1", "key-2"):
+        site.operator.done("workers", "add", name, "--id", name)
+        key = site.operator.done("api-key", "issue", f"{name}-key", "--worker", name).strip()
+        host = site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
+        agents.append(host.start("run", "worker", "--", *PROGRAM))
+    for name in ("auto-1", "auto-2"):
+        host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+        agents.append(host.start("run", "worker", "--", *PROGRAM))
+    for agent in agents:
+        agent.wait_for("online")
+    until(lambda: everybody_is_online(site), "both Servers show all of them online")
+    return agents
+
+
+def run_count(site: Balanced, name: str) -> int:
+    """Return how often a Worker's program was started."""
+    return (site.root / name / "runs").read_text(encoding="utf-8").count("started")
+
+
+def everybody_is_online(site: Balanced) -> bool:
+    """Return whether both Servers show four Workers online; round robin asks each."""
+    return all(sorted(site.statuses().values()) == ["online"] * 4 for _ in range(2))
+
+
+@pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
+def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
+    """One Server is killed, then the other while the first is back: no agent is restarted, every program goes on."""
+    site = open_balanced(balancer)
+    agents = start_workers(site)
+
+    for number in range(2):
+        site.servers[number].kill()
+        until(lambda: everybody_is_online(site), "the other Server has them all", within_s=60)
+        site.servers[number] = site.start_server(number)
+
+    assert all(agent.alive() for agent in agents)
+    assert [run_count(site, name) for name in ("key-1", "key-2", "auto-1", "auto-2")] == [1] * 4
+    assert site.operator.json("audit", "verify")["ok"]
+
+
+def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_balanced):
+    """The operator's order goes to one Server, the Worker is at whichever: its program ends, and is back when enabled."""
+    site = open_balanced()
+    agents = start_workers(site)
+
+    for name, agent in zip(("key-1", "key-2"), agents, strict=False):
+        site.operator.done("workers", "disable", name, "--yes")
+        assert agent.wait_for("refused")["code"] == "worker_disabled"
+        site.operator.done("workers", "enable", name)
+    for agent in agents[:2]:
+        agent.wait_for("online", count=2)
+
+
+def test_a_rolling_restart_refuses_nobody(open_balanced):
+    """Each Server is stopped cleanly and started again, one after the other: nothing is refused, nobody goes offline for long."""
+    site = open_balanced()
+    agents = start_workers(site)
+
+    for number in range(2):
+        assert site.servers[number].terminate() == 0
+        site.servers[number] = site.start_server(number)
+    until(lambda: everybody_is_online(site), "all are online", within_s=60)
+
+    assert all(agent.alive() for agent in agents)
+    assert not any(agent.events("refused") for agent in agents)
+    assert site.operator.json("refusals", "list") == []
+
+
+def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tmp_path):
+    """No notification comes through it: changes are found by asking, and act all the same."""
+    bouncer = PgBouncer(tmp_path / "pgbouncer", cluster)
+    try:
+        site = open_balanced(url=bouncer.url(cluster.new_database()))
+        agents = start_workers(site)
+        site.operator.done("workers", "disable", "key-1", "--yes")
+        assert agents[0].wait_for("refused")["code"] == "worker_disabled"
+        site.servers[0].kill()
+        until(
+            lambda: sorted(site.statuses().values()) == ["offline", "online", "online", "online"],
+            "the other Server has them all",
+            within_s=60,
+        )
+        assert site.operator.json("audit", "verify")["ok"]
+    finally:
+        bouncer.close()
+
+
+def test_the_compose_file_gives_each_server_what_it_must_have():
+    """Both Servers share one database, one secret key and one name, by files; no secret stands in it."""
+    compose = yaml.safe_load((EXAMPLES / "several-servers" / "compose.yaml").read_text(encoding="utf-8"))
+    one, two = (compose["services"][name] for name in ("one", "two"))
+
+    assert one == two
+    from lyftdata.server.settings import read_server_settings
+
+    files = {
+        "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata",
+        "/run/secrets/secret-key": "k" * 40,
+    }
+    settings = read_server_settings(one["environment"], read_file=files.__getitem__)
+    assert settings.warnings == ()
+    assert settings.database_url == files["/run/secrets/database-url"]
