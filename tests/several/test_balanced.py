@@ -139,3 +139,11 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
     settings = read_server_settings(one["environment"], read_file=files.__getitem__)
     assert settings.warnings == ()
     assert settings.database_url == files["/run/secrets/database-url"]
+
+
+@pytest.mark.parametrize("file", ["haproxy.cfg", "nginx.conf"])
+def test_the_page_shows_what_these_tests_run(file):
+    """The configuration on the page is the file that was started here."""
+    page = (EXAMPLES.parent / "docs" / "how-to" / "run-several-servers.md").read_text(encoding="utf-8")
+
+    assert (EXAMPLES / "several-servers" / file).read_text(encoding="utf-8") in page

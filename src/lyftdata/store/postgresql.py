@@ -3,7 +3,7 @@ PostgreSQL: several Servers on one state.
 
 Those that write take turns, by one lock in the database: the audit chain is written in order, what is checked before a
 change still holds when it is made, and what one Server tells the others is numbered in the order of the commits. A turn
-commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0009).
+commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0011).
 
 Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
 LISTEN is heard of by nobody there, so that changes are found by asking (`store.hearing`).
