@@ -25,6 +25,7 @@ LEFT_OUT = (
     "/me/password",
     "/admin-sessions/{session_id}",
     "/operators/{name}",
+    "/operators/{name}/sessions",
     "/events",
 )
 
