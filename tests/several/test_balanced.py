@@ -100,6 +100,8 @@ def test_a_rolling_restart_refuses_nobody(open_balanced):
         site.servers[number] = site.start_server(number)
     until(lambda: everybody_is_online(site), "all are online", within_s=60)
 
+    listed = site.operator.json("servers", "list")
+    assert [server["address"] for server in listed] == [f"127.0.0.1:{port}" for port in site.server_ports]
     assert all(agent.alive() for agent in agents)
     assert not any(agent.events("refused") for agent in agents)
     assert site.operator.json("refusals", "list") == []

@@ -35,6 +35,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
     "refusals": ("lyftdata.cli.refusals:refusals", "See who was turned down, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
+    "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
     "config": ("lyftdata.cli.config:config", "Check start-up settings."),

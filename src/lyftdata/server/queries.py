@@ -19,7 +19,7 @@ from lyftdata.server.models.api_keys import ApiKey
 from lyftdata.server.models.audit import AuditPage, AuditReport
 from lyftdata.server.models.refusals import Refusal, RefusalGroup
 from lyftdata.server.models.resources import Resource
-from lyftdata.server.models.status import History, HistoryPoint, Period, ServerStatus
+from lyftdata.server.models.status import History, HistoryPoint, OneServer, Period, ServerStatus
 from lyftdata.server.models.workers import Worker, WorkerPage, WorkerSession
 from lyftdata.server.services import Services
 from lyftdata.server.views import (
@@ -247,6 +247,22 @@ async def verify_audit(services: Services) -> AuditReport:
         first_bad=report.first_bad,
         problem=report.problem,
     )
+
+
+async def list_servers(services: Services) -> list[OneServer]:
+    """Return every Server that shares this state, by when it started; this one alone, unless the state is in PostgreSQL."""
+    return [
+        OneServer(
+            id=server.id,
+            host=server.host,
+            address=server.address,
+            version=server.version,
+            started_at=server.started_at,
+            heard_of_at=server.beat_at,
+            is_this=server.id == services.store.server_id,
+        )
+        for server in await services.cluster.all_servers()
+    ]
 
 
 def server_status(services: Services) -> ServerStatus:

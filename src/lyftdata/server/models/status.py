@@ -18,6 +18,24 @@ class ServerStatus(BaseModel):
     warnings: list[str]
 
 
+class OneServer(BaseModel):
+    """One of the Servers that share this state."""
+
+    id: str
+    host: str
+    address: str
+    version: str
+    started_at: datetime
+    heard_of_at: datetime
+    is_this: bool
+
+
+class Servers(BaseModel):
+    """Every Server that shares this state, by when it started."""
+
+    items: list[OneServer]
+
+
 class Period(StrEnum):
     """How far back a plot goes."""
 

@@ -18,7 +18,7 @@ from lyftdata.server.events import Event
 from lyftdata.server.models.audit import AuditPage, AuditReport
 from lyftdata.server.models.enrollment import EnrollmentStatus
 from lyftdata.server.models.refusals import Refusal, RefusalPage
-from lyftdata.server.models.status import Concerns, History, Period, ServerStatus
+from lyftdata.server.models.status import Concerns, History, Period, Servers, ServerStatus
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.services import Services
 from lyftdata.server.views import enrollment_view, worker_view
@@ -98,6 +98,14 @@ async def server_status(
 ) -> ServerStatus:
     """Return version, issuer, counts and warnings."""
     return queries.server_status(services)
+
+
+@router.get("/servers", tags=["server"], summary="List the Servers")
+async def list_servers(
+    _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
+) -> Servers:
+    """Return every Server that shares this state; one that is silent for five seconds is given up."""
+    return Servers(items=await queries.list_servers(services))
 
 
 @router.get("/history", tags=["server"], summary="Show the Server over time")

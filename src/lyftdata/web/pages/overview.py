@@ -11,7 +11,7 @@ from starlette.responses import Response
 from lyftdata.core.records import State
 from lyftdata.server import queries
 from lyftdata.server.attention import find_concerns
-from lyftdata.server.models.status import Concern, Period
+from lyftdata.server.models.status import Concern, OneServer, Period
 from lyftdata.server.models.workers import Worker
 from lyftdata.server.services import Services
 from lyftdata.server.views import state_of
@@ -32,6 +32,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     refused: Chart
     concerns: Sequence[Concern]
     latest: Sequence[Worker]
+    servers: Sequence[OneServer]
 
 
 async def show(page: Page) -> Response:
@@ -61,6 +62,7 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         refused=bar_chart("Refusals", history, lambda point: point.refused),
         concerns=await find_concerns(services),
         latest=await queries.worker_views(services, latest),
+        servers=await queries.list_servers(services),
     )
 
 
