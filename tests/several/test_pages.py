@@ -1,0 +1,43 @@
+"""Pages behind a load balancer: each request may go to another Server."""
+
+import httpx2
+from tests.builders import ISSUER
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import Browser
+
+from lyftdata.app import create_app
+
+
+class AtRandom(httpx2.AsyncBaseTransport):
+    """A balancer: every request goes to another Server than the one before."""
+
+    def __init__(self, servers):
+        apps = [create_app(server.services) for server in servers]
+        self._transports = [httpx2.ASGITransport(app, client=("192.0.2.50", 1)) for app in apps]
+        self._count = 0
+
+    async def handle_async_request(self, request):
+        """Pass a request on."""
+        self._count += 1
+        return await self._transports[self._count % len(self._transports)].handle_async_request(request)
+
+
+async def test_an_operator_notices_nothing_of_the_balancer(two):
+    """Signed in at one, shown a form by another, which the next one takes; the overview names both Servers."""
+    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
+        browser = Browser(http)
+        assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
+        await browser.learn_token()
+        changed = await browser.post(
+            "/account/password", current=PASSWORD, new="another fine phrase", again="another fine phrase"
+        )
+        assert changed.status_code in {200, 303}, changed.text
+        await browser.learn_token()
+
+        made = await browser.post("/add-worker", name="press", id="press-01", key="none")
+        pages = [await browser.get("/workers/press-01") for _ in range(4)]
+        overview = await browser.get("/")
+
+    assert made.status_code in {200, 303}, made.text
+    assert {page.status_code for page in pages} == {200}
+    assert overview.text.count("127.0.0.1:3000</td>") == 2
