@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run celery test bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run celery test chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -76,6 +76,10 @@ bench-profile: bench-env  ## Show where the time of a token goes
 
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Kill, stop and cut off Servers and their database under load, and write docs/chaos-report.md
+	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place $(BIN)/python -m pytest tests/chaos/test_several_servers.py -q && \
+	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
 	$(BIN)/ruff check .

@@ -149,24 +149,32 @@ class Cable:
 
     def mend(self) -> None:
         """Let new connections through; those that were cut are lost."""
-        for end in self._open:
-            end.close()
-        self._open.clear()
+        self._hang_up()
         self._is_whole.set()
 
     def close(self) -> None:
         """End every connection."""
         self._listening.close()
         self._is_whole.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         for end in self._open:
+            # Closing alone says nothing to the other side while a thread still reads.
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._open.clear()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
-                far = socket.create_connection(("127.0.0.1", self._cluster.port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._cluster.port))
+                except OSError:
+                    near.close()
+                    continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()

@@ -1,22 +1,18 @@
 """`kill -9` of Server and Workers at random moments."""
 
 import functools
-import os
 import random
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
+from tests.chaos.enrolling import Enroller
 from tests.processes import STARTED, Site, until
 
 COUNT = 240
 KILLS = 14
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -35,39 +31,6 @@ def _has_reached(acknowledged: set[tuple[str, str]], target: int) -> bool:
     return len(acknowledged) >= target
 
 
-class Enroller:
-    """A process that enrolls Workers, and what it has acknowledged."""
-
-    def __init__(self, url: str, root: Path, acknowledged: set[tuple[str, str]]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.enroller", url, str(root), str(COUNT)],
-            env={"PATH": os.environ["PATH"], "HOME": str(root), "SECRET": ENROLLMENT_KEY},
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        self._acknowledged = acknowledged
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            # A line that the kill has cut was not acknowledged.
-            if line.endswith("\n"):
-                name, worker_id = line.split()
-                self._acknowledged.add((name, worker_id))
-        self.process.stdout.close()
-
-    def end(self, *, kill: bool) -> int:
-        """Wait for its end, or bring it about."""
-        if kill:
-            self.process.kill()
-        code = self.process.wait(60)
-        self._reader.join()
-        return code
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_path: Path):
@@ -78,7 +41,7 @@ def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_
     acknowledged: set[tuple[str, str]] = set()
     root = tmp_path / "workers"
     root.mkdir()
-    enroller = Enroller(site.url, root, acknowledged)
+    enroller = Enroller(site.url, root, acknowledged, COUNT)
     for _ in range(KILLS):
         target = min(COUNT, len(acknowledged) + chance.randrange(1, COUNT // KILLS + 6))
         until(functools.partial(_has_reached, acknowledged, target), "more enrollments", within_s=60)
@@ -88,7 +51,7 @@ def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_
             site.start_server()
         else:
             enroller.end(kill=True)
-            enroller = Enroller(site.url, root, acknowledged)
+            enroller = Enroller(site.url, root, acknowledged, COUNT)
     assert enroller.end(kill=False) == 0
 
     site.sign_in()

@@ -1,6 +1,7 @@
 """Several Servers as they are run: real processes on one PostgreSQL, behind a balancer that nobody here wrote."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.builders import ENROLLMENT_KEY
@@ -9,6 +10,9 @@ from tests.postgres import Cluster
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
 SECRET_KEY = "k" * 40
+NAMES = ("key-1", "key-2", "auto-1", "auto-2")
+# Leaves a line each time that it is started.
+PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
 
 
 def start_haproxy(root: Path, port: int, servers: list[int]) -> Peer:
@@ -78,16 +82,16 @@ class Balanced:
 
     Args:
         root: An empty directory.
-        database_url: Where both have their state.
+        database_urls: Where both have their state, by whichever way each reaches it.
         balancer: Which balancer to start.
     """
 
-    def __init__(self, root: Path, database_url: str, balancer: str = "haproxy") -> None:
+    def __init__(self, root: Path, database_urls: Sequence[str], balancer: str = "haproxy") -> None:
         self.root = root
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server_ports = [free_port(), free_port()]
-        self._database_url = database_url
+        self._database_urls = database_urls
         self.servers = [self.start_server(number) for number in range(2)]
         place = root / balancer
         place.mkdir()
@@ -111,7 +115,7 @@ class Balanced:
             LYFTDATA_TRUSTED_PROXIES="127.0.0.1",
             LYFTDATA_ADMIN_INIT_PASSWORD=PASSWORD,
             LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
-            LYFTDATA_DATABASE_URL=self._database_url,
+            LYFTDATA_DATABASE_URL=self._database_urls[number],
             LYFTDATA_SECRET_KEY=SECRET_KEY,
         )
         started = host.start("run", "server")
@@ -133,3 +137,33 @@ class Balanced:
     def close(self) -> None:
         """End what no fixture ends."""
         self.balancer.close()
+
+
+def start_workers(site: Balanced) -> list[Program]:
+    """Start two Workers of each strategy, and wait until every Server shows them online."""
+    agents = []
+    for name in ("key-1", "key-2"):
+        site.operator.done("workers", "add", name, "--id", name)
+        key = site.operator.done("api-key", "issue", f"{name}-key", "--worker", name).strip()
+        host = site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
+        agents.append(host.start("run", "worker", "--", *PROGRAM))
+    for name in ("auto-1", "auto-2"):
+        host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+        agents.append(host.start("run", "worker", "--", *PROGRAM))
+    for agent in agents:
+        agent.wait_for("online")
+    until(lambda: everybody_is_online(site), "both Servers show all of them online")
+    return agents
+
+
+def run_count(site: Balanced, name: str) -> int:
+    """Return how often a Worker's program was started."""
+    return (site.root / name / "runs").read_text(encoding="utf-8").count("started")
+
+
+def everybody_is_online(site: Balanced) -> bool:
+    """Return whether both Servers show four Workers online; round robin asks each."""
+    return all(
+        {n: s for n, s in site.statuses().items() if n in NAMES} == dict.fromkeys(NAMES, "online")
+        for _ in range(2)
+    )

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.builders import ENROLLMENT_KEY
 from tests.peers.proxies import EXAMPLES
 from tests.postgres import Cluster
-from tests.processes import STARTED, Program, until
-from tests.several.balanced import Balanced, PgBouncer
+from tests.processes import STARTED, until
+from tests.several.balanced import (
+    NAMES,
+    Balanced,
+    PgBouncer,
+    everybody_is_online,
+    run_count,
+    start_workers,
+)
 
-# Leaves a line each time that it is started.
-PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
 OpenBalanced = Callable[..., Balanced]
 
 
@@ -22,7 +26,7 @@ def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
     opened: list[Balanced] = []
 
     def start(balancer: str = "haproxy", *, url: str | None = None) -> Balanced:
-        opened.append(Balanced(tmp_path / "site", url or cluster.new_database(), balancer))
+        opened.append(Balanced(tmp_path / "site", [url or cluster.new_database()] * 2, balancer))
         return opened[-1]
 
     yield start
@@ -32,33 +36,6 @@ def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
         program = STARTED.pop()
         if program.alive():
             program.kill()
-
-
-def start_workers(site: Balanced) -> list[Program]:
-    """Start two Workers of each strategy, and wait until every Server shows them online."""
-    agents = []
-    for name in ("key-1", "key-2"):
-        site.operator.done("workers", "add", name, "--id", name)
-        key = site.operator.done("api-key", "issue", f"{name}-key", "--worker", name).strip()
-        host = site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
-        agents.append(host.start("run", "worker", "--", *PROGRAM))
-    for name in ("auto-1", "auto-2"):
-        host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
-        agents.append(host.start("run", "worker", "--", *PROGRAM))
-    for agent in agents:
-        agent.wait_for("online")
-    until(lambda: everybody_is_online(site), "both Servers show all of them online")
-    return agents
-
-
-def run_count(site: Balanced, name: str) -> int:
-    """Return how often a Worker's program was started."""
-    return (site.root / name / "runs").read_text(encoding="utf-8").count("started")
-
-
-def everybody_is_online(site: Balanced) -> bool:
-    """Return whether both Servers show four Workers online; round robin asks each."""
-    return all(sorted(site.statuses().values()) == ["online"] * 4 for _ in range(2))
 
 
 @pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
@@ -73,7 +50,7 @@ def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
         site.servers[number] = site.start_server(number)
 
     assert all(agent.alive() for agent in agents)
-    assert [run_count(site, name) for name in ("key-1", "key-2", "auto-1", "auto-2")] == [1] * 4
+    assert [run_count(site, name) for name in NAMES] == [1] * 4
     assert site.operator.json("audit", "verify")["ok"]
 
 
