@@ -36,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "refusals": ("lyftdata.cli.refusals:refusals", "See who was turned down, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
+    "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
     "config": ("lyftdata.cli.config:config", "Check start-up settings."),
     "completion": ("lyftdata.cli.completion:completion", "Print a shell completion script."),
