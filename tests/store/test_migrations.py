@@ -13,8 +13,8 @@ from tests.builders import NOON, event, worker
 from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 from tests.store.rows import make_filled
 
-from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, StoreError, dialect, migrate, traces, workers
+from lyftdata.core.records import ServerRecord, WorkerTraces
+from lyftdata.store import Store, StoreError, dialect, migrate, servers, traces, workers
 from lyftdata.store.schema import metadata
 
 ADDITIVE = """
@@ -106,6 +106,30 @@ async def test_a_server_of_the_version_before_starts_on_an_upgraded_database(dat
     await store.close()
     assert version(database_url) == ("9999", "0005")
     assert "favourite" in {column["name"] for column in columns(database_url)["workers"]}
+
+
+@pytest.mark.parametrize(("floor", "is_refused"), [("9999", True), ("0005", False)])
+async def test_what_would_cut_running_servers_off_waits_for_their_end(
+    request, next_version, floor, is_refused
+):
+    """While a Server of the version before is heard of, an upgrade that it would not survive is refused; stopped, it goes."""
+    url = request.getfixturevalue("cluster").new_database()
+    running = Store.open(url, audit_key=AUDIT_KEY)
+    me = ServerRecord(
+        id=running.server_id, host="a", address="a:1", version="0.1", started_at=NOON, beat_at=NOON
+    )
+    await running.write(lambda tx: servers.put(tx, me))
+
+    if is_refused:
+        with pytest.raises(StoreError, match=r"earlier version are running \(1\)"):
+            next_version(url, floor=floor)
+        await running.write(add("w-1"))
+        assert version(url) == ("0005", "0005")
+        await running.write(lambda tx: servers.remove(tx, running.server_id))
+    await running.close()
+
+    await next_version(url, floor=floor).close()
+    assert version(url) == ("9999", floor)
 
 
 @pytest.mark.parametrize("floor", ["9999", "0006", ""])

@@ -3,9 +3,11 @@ Bringing a database's schema up to date, in the process that opens it (Alembic).
 
 Each script in `migrations/versions` says which programs survive it: `oldest_program` is the oldest schema version whose
 programs can work with the database afterwards. A script that says nothing is survived by nobody older. The database holds
-the highest of them (`schema_floor`), so that Servers of the version before go on, and start, while others are upgraded.
+the highest of them (`schema_floor`), so that Servers of the version before go on, and start, while others are upgraded. Those
+that would not survive it keep it from being done for as long as they run: nobody would tell them.
 """
 
+from datetime import timedelta
 from importlib import resources
 
 from alembic import command
@@ -14,13 +16,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, select
 
-from lyftdata.store import dialect
+from lyftdata.store import dialect, servers
 from lyftdata.store.errors import StoreError
 from lyftdata.store.schema import schema_floor
+from lyftdata.store.schema import servers as servers_table
 
 LOCATION = str(resources.files("lyftdata.store") / "migrations")
 
 _FLOOR_ID = 1
+# Longer than a Server is silent while it lives.
+_HEARD_OF_FOR = timedelta(seconds=10)
 
 
 def upgrade(conn: Connection) -> bool:
@@ -30,7 +35,8 @@ def upgrade(conn: Connection) -> bool:
     A newer schema that says that this program can work with it is left as it is.
 
     Raises:
-        StoreError: The database was written by a newer version of this program, which this one cannot work with.
+        StoreError: The database was written by a newer version of this program, which this one cannot work with, or
+            Servers are running that could not work with it afterwards.
     """
     config = configuration()
     scripts = _oldest_first(config)
@@ -38,10 +44,13 @@ def upgrade(conn: Connection) -> bool:
     if current is not None and current not in {script.revision for script in scripts}:
         _check_survivable(conn, current, scripts)
         return False
+    floor = floor_of(scripts)
+    if _is_above(floor, current, scripts):
+        _check_nobody_is_cut_off(conn)
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
     # At a schema that was up to date as well: the first program of version 0005 did not write it.
-    dialect.upsert(conn, schema_floor, [{"id": _FLOOR_ID, "oldest": floor_of(scripts)}])
+    dialect.upsert(conn, schema_floor, [{"id": _FLOOR_ID, "oldest": floor}])
     return current is None
 
 
@@ -92,6 +101,23 @@ def floor_of(scripts: list[Script]) -> str:
 
 def _oldest_first(config: Config) -> list[Script]:
     return list(ScriptDirectory.from_config(config).walk_revisions())[::-1]
+
+
+def _is_above(floor: str, current: str | None, scripts: list[Script]) -> bool:
+    order = [script.revision for script in scripts]
+    return current is not None and order.index(floor) > order.index(current)
+
+
+def _check_nobody_is_cut_off(conn: Connection) -> None:
+    # SQLite's file lock has settled it already; before version 0005 there was one Server a database.
+    if not dialect.is_shared(conn.engine) or not inspect(conn).has_table(servers_table.name):
+        return
+    if running := servers.living(conn, silent_for=_HEARD_OF_FOR):
+        raise StoreError(
+            f"Servers of an earlier version are running ({len(running)}) that cannot work with the database once it is "
+            "brought up to date; nothing was changed.",
+            hint="Stop them all, then start this one. One that crashed counts as running for some seconds.",
+        )
 
 
 def _check_survivable(conn: Connection, current: str, scripts: list[Script]) -> None:
