@@ -1,11 +1,17 @@
 """The state is backed up, put back and moved under a fleet that nobody touches."""
 
 import json
+import shutil
 import stat
+from pathlib import Path
 
+import psycopg
 import pytest
 from tests.builders import ENROLLMENT_KEY
-from tests.processes import until
+from tests.processes import PASSWORD, Host, free_port, until
+
+import lyftdata
+from lyftdata.store import migrate
 
 
 @pytest.fixture
@@ -141,3 +147,71 @@ def test_without_its_secret_key_nothing_is_put_back(plain_site):
     (host.home / "new" / "secret.key").write_text(secrets_of(plain_site))
     put = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_STAGING_DIR=str(host.home / "new"))
     assert put.returncode == 0, put.stderr
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+oldest_program = "{before}"
+
+
+def upgrade():
+    op.add_column("workers", sa.Column("favourite", sa.String(length=16), nullable=True))
+"""
+
+
+def test_servers_are_upgraded_one_by_one(open_site, tmp_path, cluster):
+    """A next version joins, and both serve; one of the version before crashes and comes back; the last one is upgraded too."""
+    url = cluster.new_database()
+    shutil.copytree(Path(lyftdata.__file__).parent, tmp_path / "next" / "lyftdata")
+    versions = tmp_path / "next" / "lyftdata" / "store" / "migrations" / "versions"
+    (versions / "9999_next.py").write_text(NEXT.format(before=migrate.newest_version()))
+    port = free_port()
+    shared = {
+        "LYFTDATA_DATABASE_URL": url,
+        "LYFTDATA_SECRET_KEY": "k" * 40,
+        "LYFTDATA_PUBLIC_URL": "http://lyft.example",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+    }
+    site = open_site(**shared)
+    operator = site.sign_in()
+    key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    agent = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key).start(
+        "run", "worker"
+    )
+    agent.wait_for("online")
+
+    newer = Host(
+        tmp_path / "b",
+        PYTHONPATH=str(tmp_path / "next"),
+        LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{port}",
+        LYFTDATA_STAGING_DIR=str(tmp_path / "b" / "staging"),
+        **shared,
+    )
+    newer.start("run", "server").wait_for("ready")
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+    # Both decide, and each acts on what the other has decided.
+    other = Host(tmp_path / "operator-b", LYFTDATA_URL=f"http://127.0.0.1:{port}")
+    other.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+    other.done("workers", "disable", "press-01", "--yes")
+    assert agent.wait_for("refused")["code"] == "worker_disabled"
+    operator.done("workers", "enable", "press-01")
+    agent.wait_for("online", count=2)
+
+    site.server.kill()
+    site.start_server()
+    agent.wait_for("online", count=3)
+    assert operator.json("audit", "verify")["ok"] is True
+
+    assert site.server.terminate() == 0
+    site.start_server(PYTHONPATH=str(tmp_path / "next"))
+    agent.wait_for("online", count=4)
+    assert site.status("press-01") == "online"
+    assert other.json("audit", "verify")["ok"] is True

@@ -254,3 +254,16 @@ def test_the_target_must_be_postgresql(source, tmp_path):
     """Not another SQLite file."""
     with pytest.raises(StoreError, match="means SQLite"):
         move(source, f"sqlite:///{Path(tmp_path) / 'other.db'}")
+
+
+def test_it_may_take_as_long_as_it_takes(source, target, monkeypatch):
+    """The database ends a Server that holds up the others for seconds; a state of any size is moved all the same."""
+    limits = []
+
+    def look(_table, conn):
+        limits.append(conn.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    monkeypatch.setattr(transfer, "_count_on", look)
+    move(source, target)
+
+    assert set(limits) == {"0"}
