@@ -140,10 +140,26 @@ def damage(file):
     file.write_bytes(content)
 
 
-async def test_a_damaged_database_gives_no_backup(database, tmp_path):
+def empty_an_index(file):
+    """Take the entries out of an index: nothing fails for it, and what is looked up by name is not found."""
+    with sqlite3.connect(file) as raw:
+        [(page, size)] = raw.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'ix_workers_name'"
+        )
+    raw.close()
+    content = bytearray(file.read_bytes())
+    # The header of a page of an index: its kind, the first free block, the number of cells (SQLite's file format, 1.6).
+    at = (page - 1) * size + 3
+    assert content[at : at + 2] == b"\x00\x01"
+    content[at : at + 2] = b"\x00\x00"
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [damage, empty_an_index])
+async def test_a_damaged_database_gives_no_backup(database, tmp_path, harm):
     """A copy that nobody could restore is not left to be relied on."""
     await made_with(database, "w-1")
-    damage(database)
+    harm(database)
     (tmp_path / "backups").mkdir()
 
     with pytest.raises(StoreError, match=r"damaged|cannot be read|cannot be copied"):
@@ -293,6 +309,7 @@ def anothers(file):
         (newer, AUDIT_KEY, "newer version"),
         (anothers, AUDIT_KEY, "no database of lyftdata"),
         (damage, AUDIT_KEY, "damaged|cannot be read|cannot be copied"),
+        (empty_an_index, AUDIT_KEY, "damaged"),
         (lambda file: file.write_text("hello"), AUDIT_KEY, "cannot be"),
         (lambda file: file.write_text(""), AUDIT_KEY, "no database at"),
     ],
