@@ -95,7 +95,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     place = _place(staging_dir)
     from lyftdata.server.upkeep import restore as put_back
 
-    confirm(f"Put {file} in the place of the Server's database in {place.staging_dir}?", yes=yes)
+    confirm(f"Put {file} in the place of the Server's database {place.sqlite_file()}?", yes=yes)
     restored = put_back(place, file)
     copied = restored.copied
     emit(

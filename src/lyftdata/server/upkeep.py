@@ -40,6 +40,24 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """Return the file that holds the secret key, None if it is given otherwise."""
         return None if self.secret_key is not None else secret_key_file(self.staging_dir)
 
+    def sqlite_file(self) -> Path:
+        """
+        Return the SQLite database.
+
+        Raises:
+            SettingsError: The settings mean PostgreSQL.
+        """
+        if self.database_url is None:
+            return database_file(self.staging_dir)
+        if is_shared_database(self.database_url):
+            raise SettingsError(
+                [
+                    "LYFTDATA_DATABASE_URL: PostgreSQL is backed up and restored by its own tools (pg_dump, pg_restore); "
+                    "this command is for SQLite."
+                ]
+            )
+        return Path(make_url(self.database_url).database or "")
+
 
 def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> Place:
     """
@@ -69,7 +87,7 @@ def back_up(place: Place, to: Path) -> backup.Copied:
         SettingsError: The settings mean another database, or there is no secret key.
         StoreError: See `store.backup.back_up`.
     """
-    database = _sqlite_file(place)
+    database = place.sqlite_file()
     check_staging_dir(place.staging_dir)
     return backup.back_up(database, to, audit_key=_audit_key(place))
 
@@ -82,7 +100,7 @@ def restore(place: Place, backup_file: Path, *, clock: Clock = utc_now) -> backu
         SettingsError: The settings mean another database, or there is no secret key.
         StoreError: See `store.backup.restore`.
     """
-    database = _sqlite_file(place)
+    database = place.sqlite_file()
     prepare_staging_dir(place.staging_dir)
     return backup.restore(backup_file, database, audit_key=_audit_key(place), now=clock())
 
@@ -115,16 +133,3 @@ def move_to_postgresql(place: Place, *, source: Path | None = None) -> Transferr
 
 def _audit_key(place: Place) -> bytes:
     return audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
-
-
-def _sqlite_file(place: Place) -> Path:
-    if place.database_url is None:
-        return database_file(place.staging_dir)
-    if is_shared_database(place.database_url):
-        raise SettingsError(
-            [
-                "LYFTDATA_DATABASE_URL: PostgreSQL is backed up and restored by its own tools (pg_dump, pg_restore); "
-                "this command is for SQLite."
-            ]
-        )
-    return Path(make_url(place.database_url).database or "")

@@ -67,8 +67,7 @@ def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
         StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;
             nothing was changed then.
     """
-    if not source.is_file():
-        raise StoreError(f"There is no database at {source}.")
+    backup.check_there(source)
     engine = dialect.make_engine(target)
     try:
         if not dialect.is_shared(engine):
