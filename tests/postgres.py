@@ -187,4 +187,4 @@ class Cable:
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             if self._is_whole.is_set():
-                sink.close()
+                sink.shutdown(socket.SHUT_RDWR)

@@ -315,6 +315,7 @@ async def test_a_newer_schema_is_refused(database_url):
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     with sqlite3.connect(database_url.removeprefix("sqlite:///")) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.execute("UPDATE schema_floor SET oldest = '9999'")
     raw.close()
 
     before = Path(database_url.removeprefix("sqlite:///")).read_bytes()

@@ -44,7 +44,13 @@ from lyftdata.server.session_log import SessionLog
 from lyftdata.server.sessions import Session, Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.shared_limits import SharedLimits
-from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
+from lyftdata.server.staging import (
+    audit_key_of,
+    database_file,
+    derive_key,
+    load_secret_key,
+    prepare_staging_dir,
+)
 from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
 from lyftdata.store import (
@@ -132,8 +138,8 @@ async def open_services(
             effects.on_change(changes)
 
     # Built from its parts: a directory's name may hold what means something in a URL.
-    url = settings.database_url or URL.create("sqlite", database=str(settings.staging_dir / "lyftdata.db"))
-    audit_key = derive_key(secret_key, purpose="audit chain")
+    url = settings.database_url or URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+    audit_key = audit_key_of(secret_key)
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
     try:
         services = await _assemble(

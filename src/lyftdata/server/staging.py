@@ -13,6 +13,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.clock import RandomBytes
 
 _SECRET_KEY_FILE = "secret.key"  # noqa: S105 - a file's name
+_DATABASE_FILE = "lyftdata.db"
 
 
 def prepare_staging_dir(path: Path) -> None:
@@ -24,6 +25,19 @@ def prepare_staging_dir(path: Path) -> None:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be used: {error.strerror}."]) from error
+    check_staging_dir(path)
+
+
+def check_staging_dir(path: Path) -> None:
+    """
+    Check that the data directory is ours and nobody else can read it.
+
+    Raises:
+        SettingsError: It is not there, is another user's, is open to others, or cannot be written to.
+    """
+    try:
         status = path.stat()
     except OSError as error:
         raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be used: {error.strerror}."]) from error
@@ -38,6 +52,38 @@ def prepare_staging_dir(path: Path) -> None:
         raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be written to."])
 
 
+def database_file(path: Path) -> Path:
+    """Return where the state is in a data directory, unless it is somewhere else."""
+    return path / _DATABASE_FILE
+
+
+def secret_key_file(path: Path) -> Path:
+    """Return where the secret key is in a data directory, unless it is given."""
+    return path / _SECRET_KEY_FILE
+
+
+def find_secret_key(path: Path, *, given: Secret | None) -> bytes:
+    """
+    Return the secret key that a Server has: the one given, or the one in the data directory; none is made.
+
+    Raises:
+        SettingsError: There is none, or it cannot be read.
+    """
+    if given is not None:
+        return given.reveal().encode()
+    file = secret_key_file(path)
+    try:
+        return _read(file)
+    except FileNotFoundError as error:
+        raise SettingsError(
+            [
+                f"LYFTDATA_SECRET_KEY: not set, and there is no {file}: put the Server's secret key there, or set it."
+            ]
+        ) from error
+    except OSError as error:
+        raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
+
+
 def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomBytes) -> bytes:
     """
     Return the Server's secret key: the one given, the one in the data directory, or a new one put there.
@@ -48,9 +94,9 @@ def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomByt
     Raises:
         SettingsError: The file is there but cannot be read, or holds no key.
     """
+    file = secret_key_file(path)
     if given is not None:
         return given.reveal().encode()
-    file = path / _SECRET_KEY_FILE
     try:
         return _read(file)
     except FileNotFoundError:
@@ -65,6 +111,11 @@ def derive_key(secret_key: bytes, *, purpose: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"lyftdata {purpose} v1".encode()).derive(
         secret_key
     )
+
+
+def audit_key_of(secret_key: bytes) -> bytes:
+    """Return the key of the audit chain."""
+    return derive_key(secret_key, purpose="audit chain")
 
 
 def _read(file: Path) -> bytes:

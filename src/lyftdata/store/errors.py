@@ -7,3 +7,9 @@ class StoreError(LyftdataError):
     """The database cannot be used: unreachable, not ours, full, or newer than this program."""
 
     code = "store_failed"
+
+
+class DatabaseInUseError(StoreError):
+    """A Server has an SQLite database to itself, and it is not this one."""
+
+    code = "database_in_use"

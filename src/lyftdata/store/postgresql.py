@@ -103,6 +103,11 @@ def take_turn(conn: Connection) -> None:
     )
 
 
+def keep_turn(conn: Connection) -> None:
+    """Let the turn that was taken last for as long as it takes; for what no Server waits for."""
+    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def tell_others(conn: Connection) -> None:
     """Wake whoever listens, once this transaction is committed."""
     conn.exec_driver_sql(f"NOTIFY {CHANNEL}")

@@ -9,7 +9,7 @@ from typing import cast
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import DatabaseInUseError, StoreError
 
 READING = "lyftdata_reading"
 
@@ -44,7 +44,8 @@ def lock(file: str) -> int:
     Admission answers from memory: two Servers on one file would not hear of each other's revocations.
 
     Raises:
-        StoreError: Another Server is using it, or the file cannot be made or kept private.
+        DatabaseInUseError: Another Server is using it.
+        StoreError: The file cannot be made or kept private.
     """
     lock_file = f"{file}.lock"
     try:
@@ -55,7 +56,7 @@ def lock(file: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise StoreError(
+        raise DatabaseInUseError(
             f"Another Server is using the database {file}.",
             hint="Stop it, or give this one a LYFTDATA_STAGING_DIR of its own. "
             "Several Servers on one state need PostgreSQL.",

@@ -1,0 +1,199 @@
+"""`lyftdata admin`: the Server's state itself, on the Server's host: backup, restore, the move to PostgreSQL."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.output import emit, json_option, print_table, say
+from lyftdata.cli.run import require_server
+
+if TYPE_CHECKING:
+    from lyftdata.core.audit import ChainReport
+    from lyftdata.server.upkeep import Place
+
+_staging_option = click.option(
+    "--staging-dir", metavar="DIR", help="The Server's data directory. [LYFTDATA_STAGING_DIR]"
+)
+_KEY_MATTERS = (
+    "The secret key is not in it, on purpose: together they can sign tokens. Keep a copy of {} somewhere else; "
+    "without it this backup cannot be used."
+)
+
+
+@click.group()
+def admin() -> None:
+    """
+    Back up, restore and move a Server's state, on the Server's host and as its user.
+
+    \b
+    Example:
+      lyftdata admin backup /backup/lyftdata-monday.db
+    """
+
+
+@admin.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_staging_option
+@json_option
+def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
+    """
+    Copy the SQLite database to the new FILE (0600), while the Server runs or not; the copy is checked.
+
+    FILE is never overwritten, and is there only once it is whole. The secret key is not in it: keep secret.key of the
+    data directory somewhere else; it never changes. Exit 1 without FILE if the database is damaged, and with it if only
+    its audit log was changed.
+
+    \b
+    Example:
+      lyftdata admin backup /backup/lyftdata-monday.db
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.upkeep import back_up
+
+    copied = back_up(place, file)
+    emit(
+        {
+            "file": str(copied.file),
+            "bytes": copied.bytes,
+            "schema": copied.schema,
+            "audit": _audit(copied.audit),
+        },
+        as_json=as_json,
+        show=lambda _: click.echo(
+            f"Backed up to {file} and checked: {copied.bytes} bytes, {copied.audit.checked} audit events."
+        ),
+    )
+    say(_KEY_MATTERS.format(place.secret_key_file() or "what LYFTDATA_SECRET_KEY is set to"))
+    if copied.audit.ok:
+        return 0
+    say(
+        f"THE AUDIT LOG DOES NOT FIT THE SECRET KEY: it was changed, or the key is another. {copied.audit.problem}"
+    )
+    return 1
+
+
+@admin.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_staging_option
+@yes_option
+@json_option
+def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Put the backup FILE in the place of the database of a stopped Server; it is checked first.
+
+    What was there is kept beside it under a name with the time. The secret key of the Server that the backup is of must
+    be there: secret.key in the data directory, or LYFTDATA_SECRET_KEY. What was revoked, disabled or deleted since the
+    backup is valid again: look it up in the audit log of what was kept.
+
+    \b
+    Example:
+      lyftdata admin restore /backup/lyftdata-monday.db
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.upkeep import restore as put_back
+
+    confirm(f"Put {file} in the place of the Server's database {place.sqlite_file()}?", yes=yes)
+    restored = put_back(place, file)
+    copied = restored.copied
+    emit(
+        {
+            "file": str(copied.file),
+            "kept": None if restored.kept is None else str(restored.kept),
+            "schema": copied.schema,
+            "audit": _audit(copied.audit),
+        },
+        as_json=as_json,
+        show=lambda _: click.echo(
+            f"Restored {copied.file}: {copied.audit.checked} audit events, the last at its head "
+            f"{copied.audit.head_number}:{copied.audit.head_hash.hex()}."
+        ),
+    )
+    if restored.kept is not None:
+        say(f"What was there is kept as {restored.kept}.")
+    say("What was revoked, disabled or deleted since this backup is valid again: take it back once more.")
+
+
+@admin.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The SQLite database; lyftdata.db in the data directory unless given.",
+)
+@_staging_option
+@json_option
+def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> None:
+    """
+    Copy everything from the SQLite database of a stopped Server to an empty PostgreSQL database, and verify it.
+
+    The PostgreSQL database is named by LYFTDATA_DATABASE_URL or LYFTDATA_DATABASE_URL_FILE: the URL holds a password and
+    is never on the command line. All is done in one transaction; what was copied is read again and compared table by
+    table, and the audit log is checked. If anything differs nothing is kept. The SQLite database stays as it is.
+
+    \b
+    Example:
+      LYFTDATA_DATABASE_URL_FILE=/run/secrets/database lyftdata admin migrate
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.upkeep import move_to_postgresql
+
+    moved = move_to_postgresql(place, source=source)
+    rows = sum(content.rows for content in moved.tables.values())
+    emit(
+        {
+            "schema": moved.schema,
+            "rows": rows,
+            "tables": [
+                {"name": name, "rows": content.rows, "sha256": content.sha256}
+                for name, content in moved.tables.items()
+            ],
+            "audit": _audit(moved.audit),
+        },
+        as_json=as_json,
+        show=_show_moved,
+    )
+    say(
+        f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are right."
+    )
+    _say_what_to_set(place)
+
+
+def _place(staging_dir: str | None) -> "Place":
+    require_server()
+    from lyftdata.server.upkeep import read_place
+
+    # What is written (copies, what SQLite puts beside them) is its owner's alone.
+    os.umask(0o077)
+    return read_place(os.environ, staging_dir=staging_dir)
+
+
+def _audit(report: "ChainReport") -> dict[str, Any]:
+    return {
+        "ok": report.ok,
+        "events": report.checked,
+        "head": f"{report.head_number}:{report.head_hash.hex()}",
+        "problem": report.problem or None,
+    }
+
+
+def _show_moved(moved: dict[str, Any]) -> None:
+    rows = [(table["name"], str(table["rows"]), table["sha256"]) for table in moved["tables"]]
+    print_table(("table", "rows", "sha256"), rows, empty="No table.")
+
+
+def _say_what_to_set(place: "Place") -> None:
+    """Say how to start on the new database; the key itself is not shown, it stays in its file."""
+    file = place.secret_key_file()
+    say("Start every Server with:")
+    say("  LYFTDATA_DATABASE_URL   as it was for this command (or LYFTDATA_DATABASE_URL_FILE)")
+    if file is None:
+        say("  LYFTDATA_SECRET_KEY     as it was for this command (or LYFTDATA_SECRET_KEY_FILE)")
+    else:
+        say(f"  LYFTDATA_SECRET_KEY_FILE={file}")
+        say("                          on other hosts a copy of that file, handed over as a secret")
+    say("  LYFTDATA_PUBLIC_URL     the address by which Workers know the Server, the same as before")
+    say("The SQLite database is as it was: start no Server on it any more, or there are two states.")

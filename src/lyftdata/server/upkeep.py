@@ -1,0 +1,135 @@
+"""
+What is done to a Server's state from outside of the Server: backup, restore, the move to PostgreSQL.
+
+It is done on the Server's host, as the Server's user, with the settings that say where its state is: nobody logs in.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import make_url
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret import Secret
+from lyftdata.core.settings import read_settings
+from lyftdata.server.clock import Clock, utc_now
+from lyftdata.server.settings import TABLE, is_shared_database
+from lyftdata.server.staging import (
+    audit_key_of,
+    check_staging_dir,
+    database_file,
+    find_secret_key,
+    prepare_staging_dir,
+    secret_key_file,
+)
+from lyftdata.store import backup
+from lyftdata.store.transfer import Transferred, transfer
+
+_FIELDS = frozenset({"staging_dir", "database_url", "secret_key"})
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a Server's state is, and what it is kept with."""
+
+    staging_dir: Path
+    database_url: str | None
+    secret_key: Secret | None
+
+    def secret_key_file(self) -> Path | None:
+        """Return the file that holds the secret key, None if it is given otherwise."""
+        return None if self.secret_key is not None else secret_key_file(self.staging_dir)
+
+    def sqlite_file(self) -> Path:
+        """
+        Return the SQLite database.
+
+        Raises:
+            SettingsError: The settings mean PostgreSQL.
+        """
+        if self.database_url is None:
+            return database_file(self.staging_dir)
+        if is_shared_database(self.database_url):
+            raise SettingsError(
+                [
+                    "LYFTDATA_DATABASE_URL: PostgreSQL is backed up and restored by its own tools (pg_dump, pg_restore); "
+                    "this command is for SQLite."
+                ]
+            )
+        return Path(make_url(self.database_url).database or "")
+
+
+def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> Place:
+    """
+    Read the few settings that matter here, as the Server would; the others may be missing or contradict each other.
+
+    Args:
+        environ: Environment variables.
+        staging_dir: Wins over its variable.
+
+    Raises:
+        SettingsError: Names every fault.
+    """
+    values, _ = read_settings(
+        [setting for setting in TABLE if setting.field in _FIELDS],
+        environ=environ,
+        flags={"--staging-dir": staging_dir},
+        read_file=lambda path: Path(path).read_text(encoding="utf-8"),
+    )
+    return Place(**values)
+
+
+def back_up(place: Place, to: Path) -> backup.Copied:
+    """
+    Copy the SQLite database to a new file, while the Server may be running.
+
+    Raises:
+        SettingsError: The settings mean another database, or there is no secret key.
+        StoreError: See `store.backup.back_up`.
+    """
+    database = place.sqlite_file()
+    check_staging_dir(place.staging_dir)
+    return backup.back_up(database, to, audit_key=_audit_key(place))
+
+
+def restore(place: Place, backup_file: Path, *, clock: Clock = utc_now) -> backup.Restored:
+    """
+    Put a backup in the place of the SQLite database of a Server that does not run.
+
+    Raises:
+        SettingsError: The settings mean another database, or there is no secret key.
+        StoreError: See `store.backup.restore`.
+    """
+    database = place.sqlite_file()
+    prepare_staging_dir(place.staging_dir)
+    return backup.restore(backup_file, database, audit_key=_audit_key(place), now=clock())
+
+
+def move_to_postgresql(place: Place, *, source: Path | None = None) -> Transferred:
+    """
+    Copy the state of a Server that does not run to the PostgreSQL database that the settings name.
+
+    Args:
+        place: The settings.
+        source: The SQLite file; the data directory's unless given.
+
+    Raises:
+        SettingsError: The settings name no PostgreSQL database, or there is no secret key.
+        StoreError: See `store.transfer.transfer`.
+    """
+    if place.database_url is None or not is_shared_database(place.database_url):
+        raise SettingsError(
+            [
+                "LYFTDATA_DATABASE_URL: must be the URL of the empty PostgreSQL database to move to, "
+                "postgresql://user:password@host/database, or LYFTDATA_DATABASE_URL_FILE a file that holds it."
+            ]
+        )
+    if source is None:
+        check_staging_dir(place.staging_dir)
+    return transfer(
+        source or database_file(place.staging_dir), place.database_url, audit_key=_audit_key(place)
+    )
+
+
+def _audit_key(place: Place) -> bytes:
+    return audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))

@@ -1,0 +1,272 @@
+"""
+Copies of an SQLite database: taken while a Server uses it, and put back in the place of one.
+
+A copy is one state of the database, that of a moment; it is checked before anybody relies on it. Nothing here
+overwrites anything: a backup is a new file, and what a restored one takes the place of is kept beside it.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from lyftdata.core.audit import ChainReport
+from lyftdata.store import audit, dialect, migrate, sqlite
+from lyftdata.store.errors import DatabaseInUseError, StoreError
+
+_BESIDE = ("-wal", "-shm")
+
+
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a copy, as it was checked."""
+
+    file: Path
+    bytes: int
+    schema: str
+    audit: ChainReport
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What was put in place, and where what was there is now; None if nothing was there."""
+
+    copied: Copied
+    kept: Path | None
+
+
+def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
+    """
+    Copy a database to a new file for its owner alone (0600), while a Server may be using it.
+
+    The file has its name only once the copy is whole. An audit log that was changed is told of, and copied all the same:
+    it is evidence, and whatever else is in the database must not be without a backup for it.
+
+    Args:
+        database: The SQLite file.
+        to: The new file.
+        audit_key: Keys the audit chain.
+
+    Raises:
+        StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
+    """
+    check_there(database)
+    draft = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
+    with _new_file(to, draft):
+        copy(database, draft)
+        found = check(draft, audit_key=audit_key)
+        _sync(draft)
+        # Over the empty file that holds the name, which is ours.
+        draft.replace(to)
+        _sync(to.parent)
+    return msgspec.structs.replace(found, file=to)
+
+
+def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) -> Restored:
+    """
+    Put a backup in the place of a database that no Server is using.
+
+    Args:
+        backup: The file that `back_up` made; it stays as it is.
+        database: The SQLite file; what is there is kept under another name.
+        audit_key: Keys the audit chain.
+        now: Names what is kept; aware UTC.
+
+    Raises:
+        StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
+            or is of a newer version than this program; then everything is as it was.
+    """
+    check_there(backup)
+    with locked(database), draft_beside(database) as draft:
+        copy(backup, draft)
+        found = check(draft, audit_key=audit_key)
+        if not found.audit.ok:
+            raise StoreError(
+                f"The audit log in {backup} does not fit the secret key. {found.audit.problem}",
+                hint="Nothing was changed. The backup needs the secret key of the Server that it is of: LYFTDATA_SECRET_KEY, "
+                "or secret.key in the data directory.",
+            )
+        _sync(draft)
+        # The lock makes an empty file where there is none.
+        kept = _keep_aside(database, now) if database.stat().st_size else None
+        draft.replace(database)
+        _sync(database.parent)
+    return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept)
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """
+    Keep every Server off a database meanwhile.
+
+    Raises:
+        StoreError: One is using it.
+    """
+    was_there = database.exists()
+    try:
+        lock = sqlite.lock(str(database))
+    except DatabaseInUseError as error:
+        raise StoreError(f"A Server is using the database {database}.", hint="Stop it first.") from error
+    try:
+        yield
+    finally:
+        if not was_there and not database.stat().st_size:
+            database.unlink()
+        dialect.unlock_database(lock)
+
+
+def check_there(file: Path) -> None:
+    """
+    Make sure that there is a file with something in it.
+
+    Raises:
+        StoreError: There is not.
+    """
+    try:
+        is_there = file.is_file() and file.stat().st_size > 0
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror}.") from error
+    if not is_there:
+        raise StoreError(f"There is no database at {file}.")
+
+
+def copy(database: Path, to: Path) -> None:
+    """
+    Copy a database as it is at one moment, whoever writes to it meanwhile; `to` is a new file or an empty one.
+
+    Raises:
+        StoreError: It cannot be read, or the copy cannot be written.
+    """
+    # Read only: what nobody has open keeps even its write-ahead log as it was. (SQLite leaves an empty one where there was
+    # none. Not removed: a Server may have begun to use it.)
+    source_uri = f"{database.absolute().as_uri()}?mode=ro"
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source_uri, uri=True)) as source,
+            contextlib.closing(sqlite3.connect(to)) as target,
+        ):
+            # All pages in one step: between steps another's change would start the copy anew, under load for ever.
+            source.backup(target)
+            # One file, without a log beside it, wherever it is taken.
+            target.execute("PRAGMA journal_mode=DELETE").close()
+    except sqlite3.Error as error:
+        raise StoreError(f"The database {database} cannot be copied: {error}.") from error
+
+
+def check(database: Path, *, audit_key: bytes) -> Copied:
+    """
+    Check a copy that nobody else has: its structure, its references, its version, and its audit chain.
+
+    Raises:
+        StoreError: It is damaged, no database of ours, or of a version that this program cannot work with.
+    """
+    try:
+        _check_structure(database)
+        engine = sqlite.make_engine(URL.create("sqlite", database=str(database)))
+        try:
+            with dialect.for_reading(engine).connect() as conn:
+                migrate.check_known(conn)
+                schema = migrate.current_version(conn)
+                report = audit.verify(conn, key=audit_key)
+        finally:
+            engine.dispose()
+        with contextlib.closing(sqlite3.connect(database)) as raw:
+            # As the Server leaves its database while it works, the engine has left this one: with a log beside it.
+            raw.execute("PRAGMA journal_mode=DELETE").close()
+    except (sqlite3.Error, DBAPIError) as error:
+        problem = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreError(f"The copy cannot be read: {problem}.") from error
+    return Copied(file=database, bytes=database.stat().st_size, schema=str(schema), audit=report)
+
+
+def _check_structure(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as raw:
+        # Whose file this is, is not known yet: nothing in its schema may do more than compare.
+        raw.execute("PRAGMA trusted_schema=OFF").close()
+        faults = [str(row[0]) for row in raw.execute("PRAGMA integrity_check(3)")]
+        if faults != ["ok"]:
+            raise StoreError(f"The database is damaged: {'; '.join(faults)}.")
+        if raw.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise StoreError("The database is damaged: rows are without what they belong to.")
+
+
+@contextlib.contextmanager
+def _new_file(file: Path, draft: Path) -> Iterator[None]:
+    """Hold a name that nobody has, and make a draft beside it, both for their owner alone; on failure neither is left."""
+    try:
+        _make_private(file)
+    except FileExistsError as error:
+        raise StoreError(f"{file} is there already; nothing was written.") from error
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror}.") from error
+    try:
+        _make_private(draft)
+        yield
+    except BaseException as error:
+        _remove(draft)
+        file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"{file} cannot be written: {error.strerror}.") from error
+        raise
+
+
+@contextlib.contextmanager
+def draft_beside(database: Path) -> Iterator[Path]:
+    """
+    Give an empty file beside a database, for its owner alone; it is gone afterwards, unless it has become another.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    draft = database.with_name(f"{database.name}.draft-{secrets.token_hex(4)}")
+    try:
+        _make_private(draft)
+        yield draft
+    except OSError as error:
+        raise StoreError(f"{database.parent} cannot be written to: {error.strerror}.") from error
+    finally:
+        _remove(draft)
+
+
+def _keep_aside(database: Path, now: datetime) -> Path:
+    """
+    Give what is there a second name, its log with it, and take the log away from the first name.
+
+    The old database is not opened for that: it may be damaged, and SQLite throws away a log that does not fit. It must not
+    meet the new database either, whose pages it would overwrite.
+    """
+    aside = database.with_name(f"{database.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+    # Linked, not renamed: a crash between two renames would leave no database, and the next start would make a new one.
+    os.link(database, aside)
+    log, index = (database.with_name(database.name + part) for part in _BESIDE)
+    with contextlib.suppress(FileNotFoundError):
+        os.link(log, aside.with_name(aside.name + _BESIDE[0]))
+    _sync(database.parent)
+    log.unlink(missing_ok=True)
+    # SQLite makes it anew from the log.
+    index.unlink(missing_ok=True)
+    # Before the new database has the name: after a power cut the old log must not be beside it.
+    _sync(database.parent)
+    return aside
+
+
+def _make_private(file: Path) -> None:
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _remove(draft: Path) -> None:
+    for part in ("", "-journal", *_BESIDE):
+        draft.with_name(draft.name + part).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,213 @@
+"""
+From SQLite to PostgreSQL, with everything.
+
+1. No Server may use the SQLite file meanwhile. It is only read: what is worked on is a copy, brought up to date first.
+2. The PostgreSQL database must be empty. All that follows is one transaction there.
+3. The tables are made, and every row is copied, counted and digested as it is read.
+4. What has arrived is read again, counted and digested table by table, and the audit chain is checked link by link.
+5. Only if all of it is the same it is kept; else the database is as empty as it was.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    JSON,
+    URL,
+    Column,
+    Connection,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.exc import DBAPIError
+
+from lyftdata.core.audit import ChainReport
+from lyftdata.store import audit, backup, dialect, migrate, postgresql, sqlite
+from lyftdata.store.errors import StoreError
+from lyftdata.store.schema import metadata, schema_floor
+
+_AT_ONCE = 1_000
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is in a table: how many rows, and the digest of all of them, whatever their order."""
+
+    rows: int
+    sha256: str
+
+
+class Transferred(msgspec.Struct, frozen=True, kw_only=True):
+    """What was copied and found the same on both sides, by table."""
+
+    schema: str
+    tables: dict[str, Content]
+    audit: ChainReport
+
+
+def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
+    """
+    Copy the state of a stopped Server to PostgreSQL, and make sure that it is the same there.
+
+    Args:
+        source: The SQLite file; it stays as it is.
+        target: SQLAlchemy URL of an empty PostgreSQL database.
+        audit_key: Keys the audit chain.
+
+    Raises:
+        StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;
+            nothing was changed then.
+    """
+    backup.check_there(source)
+    engine = dialect.make_engine(target)
+    try:
+        if not dialect.is_shared(engine):
+            raise StoreError("The state is moved to PostgreSQL, and the database URL means SQLite.")
+        with (
+            backup.locked(source),
+            _up_to_date_copy(source) as (conn, schema),
+            dialect.migrating(engine) as to,
+        ):
+            postgresql.keep_turn(to)
+            _check_empty(to)
+            migrate.upgrade(to)
+            tables = {table.name: _move(table, conn, to) for table in metadata.sorted_tables}
+            report = _verify(to, tables, audit_key)
+    except DBAPIError as error:
+        raise StoreError(f"The database failed: {error.orig}.", hint="Nothing was changed.") from error
+    finally:
+        engine.dispose()
+    return Transferred(schema=schema, tables=tables, audit=report)
+
+
+@contextlib.contextmanager
+def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
+    """Give a connection to a copy of a database that has this program's schema, and which that is."""
+    with backup.draft_beside(source) as draft:
+        backup.copy(source, draft)
+        engine = sqlite.make_engine(URL.create("sqlite", database=str(draft)))
+        try:
+            with dialect.migrating(engine) as conn:
+                migrate.check_known(conn)
+                migrate.upgrade(conn)
+                schema = str(migrate.current_version(conn))
+            if schema != migrate.newest_version():
+                # This program can work with it, and knows nothing of what it holds besides.
+                raise StoreError(
+                    f"The database is of a newer version of lyftdata (schema {schema}), and must be moved by that."
+                )
+            with dialect.for_reading(engine).connect() as conn:
+                yield conn, schema
+        finally:
+            engine.dispose()
+
+
+def _check_empty(conn: Connection) -> None:
+    found = inspect(conn)
+    if found.get_table_names() or found.get_view_names():
+        raise StoreError(
+            "The PostgreSQL database is not empty.",
+            hint="Give LYFTDATA_DATABASE_URL of a new one. If this command was run before and its end was not seen: "
+            "start a Server on that database, and ask `lyftdata audit verify`.",
+        )
+
+
+def _move(table: Table, source: Connection, target: Connection) -> Content:
+    """Copy a table; return what was read."""
+    names = [_name(column) for column in table.columns]
+    statement = insert(table).values({column.name: _given(column) for column in table.columns})
+    content = _Adding()
+    for rows in _read(table, source):
+        content.add(rows)
+        # What the schema says of itself was written when it was made.
+        if table is not schema_floor:
+            target.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+    _count_on(table, target)
+    return content.total()
+
+
+def _verify(target: Connection, tables: Mapping[str, Content], audit_key: bytes) -> ChainReport:
+    for table in metadata.sorted_tables:
+        arrived = _content(table, target)
+        if arrived != tables[table.name]:
+            raise StoreError(
+                f"What has arrived in {table.name} is not what was read: {arrived.rows} of {tables[table.name].rows} rows.",
+                hint="Nothing was changed.",
+            )
+    report = audit.verify(target, key=audit_key)
+    if not report.ok:
+        raise StoreError(
+            f"The audit log does not fit the secret key. {report.problem}",
+            hint="Nothing was changed. Give the secret key of the Server whose database it is: LYFTDATA_SECRET_KEY, or "
+            "secret.key in the data directory.",
+        )
+    return report
+
+
+def _content(table: Table, conn: Connection) -> Content:
+    content = _Adding()
+    for rows in _read(table, conn):
+        content.add(rows)
+    return content.total()
+
+
+class _Adding:
+    """Adds digests of rows up, modulo 2^256: the two databases sort text differently, and the order means nothing."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._sum = 0
+
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows."""
+        self._rows += len(rows)
+        for row in rows:
+            # Times with their zone, bytes in base64, NULL apart from every text: what differs is written differently.
+            digest = sha256(msgspec.json.encode(tuple(row))).digest()
+            self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**256
+
+    def total(self) -> Content:
+        """Return what was added so far."""
+        return Content(self._rows, self._sum.to_bytes(32, "big").hex())
+
+
+def _read(table: Table, conn: Connection) -> Iterator[Sequence[Sequence[Any]]]:
+    """Give a table in batches: it may be larger than memory."""
+    query = select(*(_taken(column) for column in table.columns))
+    with conn.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        yield from rows.partitions()
+
+
+def _taken(column: Column[Any]) -> Any:
+    # JSON as the text that it is: read as a value, NULL and the word null would become the same.
+    return cast(column, Text) if isinstance(column.type, JSON) else column
+
+
+def _given(column: Column[Any]) -> Any:
+    if isinstance(column.type, JSON):
+        return cast(bindparam(_name(column), type_=Text), JSON)
+    return bindparam(_name(column), type_=column.type)
+
+
+def _name(column: Column[Any]) -> str:
+    # Not the column's own name: SQLAlchemy keeps that for values of its own making.
+    return f"given_{column.name}"
+
+
+def _count_on(table: Table, target: Connection) -> None:
+    """Let PostgreSQL number the next row behind those that were copied."""
+    numbered = table.autoincrement_column
+    if numbered is None:
+        return
+    last = select(func.max(numbered)).scalar_subquery()
+    sequence = func.pg_get_serial_sequence(table.name, numbered.name)
+    target.execute(select(func.setval(sequence, last)).where(last.is_not(None)))

@@ -1,0 +1,217 @@
+"""The state is backed up, put back and moved under a fleet that nobody touches."""
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import PASSWORD, Host, free_port, until
+
+import lyftdata
+from lyftdata.store import migrate
+
+
+@pytest.fixture
+def fleet(site):
+    """Return two running Workers, one of each strategy, both online."""
+    key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    keyed = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
+    enrolled = site.worker_host(
+        "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
+    )
+    agents = [host.start("run", "worker") for host in (keyed, enrolled)]
+    for agent in agents:
+        agent.wait_for("online")
+    return agents
+
+
+def secrets_of(site):
+    """Return what may be printed nowhere."""
+    return (site.root / "server" / "staging" / "secret.key").read_text().strip()
+
+
+def statuses(site):
+    """Return every Worker's status by name."""
+    return {worker["name"]: worker["status"] for worker in site.workers().values()}
+
+
+def test_from_sqlite_to_postgresql_under_a_fleet(site, fleet, cluster):
+    """Backed up while it runs, stopped, moved, started: the same Workers are back, the operator is still signed in."""
+    url = cluster.new_database()
+    (site.server_host.home / "database").write_text(url)
+    given = {"LYFTDATA_DATABASE_URL_FILE": "database"}
+    staging = site.root / "server" / "staging"
+    saved = json.loads(site.server_host.done("admin", "backup", "monday.db", "--json"))
+    assert stat.S_IMODE((site.server_host.home / "monday.db").stat().st_mode) == 0o600
+    assert saved["audit"]["ok"] is True
+    workers = site.workers()
+
+    too_early = site.server_host.run("admin", "migrate", **given)
+    assert too_early.returncode == 1
+    assert "A Server is using the database" in too_early.stderr
+    assert site.server.terminate() == 0
+    moved = site.server_host.run("admin", "migrate", **given)
+
+    assert moved.returncode == 0, moved.stderr
+    for secret in (secrets_of(site), "not-a-secret"):
+        assert secret not in moved.stdout + moved.stderr
+    assert f"LYFTDATA_SECRET_KEY_FILE={staging / 'secret.key'}" in moved.stderr
+    assert "workers" in moved.stdout
+    again = site.server_host.run("admin", "migrate", "--json", **given)
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
+
+    # What the command has said, and nothing else.
+    server = site.start_server(
+        **given, LYFTDATA_SECRET_KEY_FILE=str(staging / "secret.key"), LYFTDATA_PUBLIC_URL=site.url
+    )
+    for agent in fleet:
+        agent.wait_for("online", count=2)
+    assert statuses(site) == {"press-01": "online", "press-02": "online"}
+    assert set(site.workers()) == set(workers)
+    report = site.operator.json("audit", "verify")
+    assert report["ok"] is True
+    assert report["checked"] >= saved["audit"]["events"]
+    assert server.terminate() == 0
+
+
+def test_put_back_under_a_fleet(site, fleet):
+    """A restore asks, waits for the Server to be stopped, keeps what was there; a Worker deleted since is back by itself."""
+    host = site.server_host
+    copied = host.json("admin", "backup", "monday.db")
+    site.operator.done("workers", "disable", "press-01", "--yes")
+    fleet[0].wait_for("refused")
+
+    unasked = host.run("admin", "restore", "monday.db")
+    assert unasked.returncode == 2
+    assert "Nothing was done" in unasked.stderr
+    running = host.run("admin", "restore", "monday.db", "--yes")
+    assert running.returncode == 1
+    assert "A Server is using the database" in running.stderr
+    assert site.server.terminate() == 0
+    restored = host.json("admin", "restore", "monday.db", "--yes")
+
+    assert restored["audit"] == copied["audit"]
+    assert (site.root / "server" / "staging" / restored["kept"]).is_file()
+    site.start_server()
+    fleet[0].wait_for("online", count=2)
+    until(lambda: set(statuses(site).values()) == {"online"}, "both online")
+    assert site.operator.json("audit", "verify")["ok"] is True
+    # Nobody's secret key but the Server's own can read it.
+    assert site.server.terminate() == 0
+    other = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_SECRET_KEY="z" * 40)
+    assert other.returncode == 1
+    assert "does not fit the secret key" in other.stderr
+    assert "z" * 40 not in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "said"),
+    [
+        (("migrate",), {}, 2, "LYFTDATA_DATABASE_URL: must be the URL of the empty PostgreSQL database"),
+        (("migrate",), {"LYFTDATA_DATABASE_URL": "sqlite:////tmp/other.db"}, 2, "empty PostgreSQL database"),
+        (("migrate", "--database-url", "postgresql://a:hush@b/c"), {}, 2, "--database-url does not exist"),
+        (("backup", "x.db"), {"LYFTDATA_DATABASE_URL": "postgresql://a:hush@b/c"}, 2, "pg_dump"),
+        (("restore", "no.db", "--yes"), {}, 2, "does not exist"),
+        (("backup", "key.txt"), {}, 1, "is there already"),
+        (("backup", "x.db", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
+        (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": "z" * 40}, 1, "DOES NOT FIT THE SECRET KEY"),
+    ],
+)
+def test_what_cannot_be_is_said(plain_site, arguments, environ, code, said):
+    """Wrong settings exit 2, a refusal exits 1; no password is repeated, and a running Server is not disturbed."""
+    (plain_site.server_host.home / "key.txt").write_text("precious")
+
+    done = plain_site.server_host.run("admin", *arguments, **environ)
+
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (plain_site.server_host.home / "key.txt").read_text() == "precious"
+    assert plain_site.operator.json("audit", "verify")["ok"] is True
+
+
+def test_without_its_secret_key_nothing_is_put_back(plain_site):
+    """On a new host the key comes first: a database that nobody can use is not put in place."""
+    host = plain_site.server_host
+    host.done("admin", "backup", "monday.db")
+
+    lost = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_STAGING_DIR=str(host.home / "new"))
+
+    assert lost.returncode == 2
+    assert "put the Server's secret key there" in lost.stderr
+    assert list((host.home / "new").iterdir()) == []
+    (host.home / "new" / "secret.key").write_text(secrets_of(plain_site))
+    put = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_STAGING_DIR=str(host.home / "new"))
+    assert put.returncode == 0, put.stderr
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+oldest_program = "{before}"
+
+
+def upgrade():
+    op.add_column("workers", sa.Column("favourite", sa.String(length=16), nullable=True))
+"""
+
+
+def test_servers_are_upgraded_one_by_one(open_site, tmp_path, cluster):
+    """A next version joins, and both serve; one of the version before crashes and comes back; the last one is upgraded too."""
+    url = cluster.new_database()
+    shutil.copytree(Path(lyftdata.__file__).parent, tmp_path / "next" / "lyftdata")
+    versions = tmp_path / "next" / "lyftdata" / "store" / "migrations" / "versions"
+    (versions / "9999_next.py").write_text(NEXT.format(before=migrate.newest_version()))
+    port = free_port()
+    shared = {
+        "LYFTDATA_DATABASE_URL": url,
+        "LYFTDATA_SECRET_KEY": "k" * 40,
+        "LYFTDATA_PUBLIC_URL": "http://lyft.example",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+    }
+    site = open_site(**shared)
+    operator = site.sign_in()
+    key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    agent = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key).start(
+        "run", "worker"
+    )
+    agent.wait_for("online")
+
+    newer = Host(
+        tmp_path / "b",
+        PYTHONPATH=str(tmp_path / "next"),
+        LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{port}",
+        LYFTDATA_STAGING_DIR=str(tmp_path / "b" / "staging"),
+        **shared,
+    )
+    newer.start("run", "server").wait_for("ready")
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+    # Both decide, and each acts on what the other has decided.
+    other = Host(tmp_path / "operator-b", LYFTDATA_URL=f"http://127.0.0.1:{port}")
+    other.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+    other.done("workers", "disable", "press-01", "--yes")
+    assert agent.wait_for("refused")["code"] == "worker_disabled"
+    operator.done("workers", "enable", "press-01")
+    agent.wait_for("online", count=2)
+
+    site.server.kill()
+    site.start_server()
+    agent.wait_for("online", count=3)
+    assert operator.json("audit", "verify")["ok"] is True
+
+    assert site.server.terminate() == 0
+    site.start_server(PYTHONPATH=str(tmp_path / "next"))
+    agent.wait_for("online", count=4)
+    assert site.status("press-01") == "online"
+    assert other.json("audit", "verify")["ok"] is True

@@ -1,0 +1,50 @@
+"""A row for any table, made from what its columns are; for tests in which nothing may be left out."""
+
+from typing import Any
+
+from alembic import command
+from sqlalchemy import JSON, URL, Boolean, Connection, DateTime, Integer, LargeBinary, MetaData, Table, insert
+from tests.builders import NOON, event
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.store import audit, dialect, migrate
+
+_AUDIT = {"audit_events", "audit_head"}
+_NOT_STATE = {"alembic_version", "schema_floor"}
+
+
+def a_row(table: Table) -> dict[str, Any]:
+    """Return a row with something in every column; what refers to another table's row has its key."""
+    made = {LargeBinary: b"\x00\xff" * 16, Boolean: True, DateTime: NOON, Integer: 7}
+    row: dict[str, Any] = {}
+    for column in table.columns:
+        kind = next((kind for kind in made if isinstance(column.type, kind)), None)
+        value = made[kind] if kind else {"os": "línux"} if isinstance(column.type, JSON) else "w-1"
+        row[column.name] = {"strategy": "api_key", "state": "online"}.get(column.name, value)
+    return row
+
+
+def begin_audit(conn: Connection, *, events: int = 1) -> None:
+    """Write an audit log with its head."""
+    audit.begin(conn, key=AUDIT_KEY)
+    head = audit.load_head(conn, key=AUDIT_KEY)
+    for _ in range(events):
+        head = audit.append(conn, event(details={"wörd": "ü"}), head=head, key=AUDIT_KEY)
+    audit.write_head(conn, head, key=AUDIT_KEY)
+
+
+def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> list[str]:
+    """Make a database of a version with a row in every table; return the names of the tables."""
+    engine = dialect.make_engine(url)
+    with dialect.migrating(engine) as conn:
+        config = migrate.configuration()
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+        found = MetaData()
+        found.reflect(conn)
+        for table in found.sorted_tables:
+            if table.name not in _AUDIT | _NOT_STATE:
+                conn.execute(insert(table), a_row(table))
+        begin_audit(conn, events=events)
+    engine.dispose()
+    return [table.name for table in found.sorted_tables if table.name not in _NOT_STATE]

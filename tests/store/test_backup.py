@@ -1,0 +1,330 @@
+"""Copies of an SQLite database: whole, private, never over anything, and put back without loss."""
+
+import asyncio
+import shutil
+import sqlite3
+import stat
+
+import pytest
+from tests.builders import NOON, event, worker
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.store import Store, StoreError, backup, workers
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Return where the database is, in a directory of its own."""
+    (tmp_path / "staging").mkdir(mode=0o700)
+    return tmp_path / "staging" / "lyftdata.db"
+
+
+def open_store(file):
+    """Open a store."""
+    return Store.open(f"sqlite:///{file}", audit_key=AUDIT_KEY)
+
+
+async def add(store, worker_id):
+    """Add a Worker, with its audit event."""
+
+    def op(tx):
+        workers.insert_worker(tx, worker(worker_id), unique_name=True)
+        tx.audit(event(subject=f"worker:{worker_id}"))
+
+    await store.write(op)
+
+
+async def made_with(file, *worker_ids):
+    """Make a database with Workers, and close it."""
+    store = open_store(file)
+    for worker_id in worker_ids:
+        await add(store, worker_id)
+    await store.close()
+
+
+async def ids_in(file):
+    """Return the IDs of the Workers in a database; its audit log must be whole."""
+    store = open_store(file)
+    found = {found.id for found in await store.read(workers.all_workers)}
+    assert (await store.verify_audit()).ok
+    await store.close()
+    return found
+
+
+def names_in(directory):
+    """Return the names of what is in a directory, and what is in each."""
+    return {file.name: file.read_bytes() for file in directory.iterdir() if not file.name.endswith(".lock")}
+
+
+def back_up(database, to, key=AUDIT_KEY):
+    """Back a database up."""
+    return backup.back_up(database, to, audit_key=key)
+
+
+def restore(file, database, key=AUDIT_KEY):
+    """Put a backup back."""
+    return backup.restore(file, database, audit_key=key, now=NOON)
+
+
+async def test_a_backup_of_a_database_in_use_is_one_state_of_it(database, tmp_path):
+    """While Workers are added without a pause, each copy has a whole audit log with an event for each Worker, no more."""
+    store = open_store(database)
+    await add(store, "w-0")
+    stopped = asyncio.Event()
+
+    async def keep_adding():
+        count = 0
+        while not stopped.is_set():
+            count += 1
+            await add(store, f"w-{count}")
+        return count
+
+    adding = asyncio.create_task(keep_adding())
+    copies = [
+        await asyncio.to_thread(back_up, database, tmp_path / f"copy-{number}.db") for number in range(5)
+    ]
+    stopped.set()
+    added = await adding
+    await store.close()
+
+    assert all(copied.audit.ok for copied in copies)
+    lengths = [copied.audit.head_number for copied in copies]
+    assert lengths == sorted(lengths)
+    assert 0 < lengths[0] < lengths[-1] <= added + 1
+    for copied in copies:
+        assert len(await ids_in(copied.file)) == copied.audit.head_number
+
+
+async def test_a_backup_is_one_private_file(database, tmp_path):
+    """Mode 0600 whatever the umask, no log beside it, the database as it was."""
+    await made_with(database, "w-1")
+    before = database.read_bytes()
+    (tmp_path / "backups").mkdir()
+
+    copied = back_up(database, tmp_path / "backups" / "monday.db")
+
+    assert [file.name for file in (tmp_path / "backups").iterdir()] == ["monday.db"]
+    assert stat.S_IMODE(copied.file.stat().st_mode) == 0o600
+    assert copied.bytes == copied.file.stat().st_size
+    assert copied.schema == "0005"
+    assert database.read_bytes() == before
+
+
+async def test_a_backup_overwrites_nothing(database, tmp_path):
+    """A name that is taken is refused, by whatever."""
+    await made_with(database, "w-1")
+    file = tmp_path / "monday.db"
+    file.write_text("precious")
+    (tmp_path / "link.db").symlink_to(tmp_path / "nowhere.db")
+
+    for taken in (file, tmp_path / "link.db", tmp_path, database):
+        with pytest.raises(StoreError, match="is there already"):
+            back_up(database, taken)
+
+    assert file.read_text() == "precious"
+    assert not (tmp_path / "nowhere.db").exists()
+    assert await ids_in(database) == {"w-1"}
+
+
+async def test_where_nothing_can_be_written_it_is_said(database, tmp_path):
+    """A directory that is not there is an error of ours, without a file anywhere."""
+    await made_with(database, "w-1")
+    with pytest.raises(StoreError, match=r"cannot be written: No such file or directory"):
+        back_up(database, tmp_path / "no" / "monday.db")
+
+
+def damage(file):
+    """Damage every page but the first of a database, as a failing disk would."""
+    content = bytearray(file.read_bytes())
+    content[4096 + 100 :: 512] = b"\xee" * len(content[4096 + 100 :: 512])
+    file.write_bytes(content)
+
+
+def empty_an_index(file):
+    """Take the entries out of an index: nothing fails for it, and what is looked up by name is not found."""
+    with sqlite3.connect(file) as raw:
+        [(page, size)] = raw.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'ix_workers_name'"
+        )
+    raw.close()
+    content = bytearray(file.read_bytes())
+    # The header of a page of an index: its kind, the first free block, the number of cells (SQLite's file format, 1.6).
+    at = (page - 1) * size + 3
+    assert content[at : at + 2] == b"\x00\x01"
+    content[at : at + 2] = b"\x00\x00"
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [damage, empty_an_index])
+async def test_a_damaged_database_gives_no_backup(database, tmp_path, harm):
+    """A copy that nobody could restore is not left to be relied on."""
+    await made_with(database, "w-1")
+    harm(database)
+    (tmp_path / "backups").mkdir()
+
+    with pytest.raises(StoreError, match=r"damaged|cannot be read|cannot be copied"):
+        back_up(database, tmp_path / "backups" / "monday.db")
+
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+async def test_a_changed_audit_log_is_told_of_and_backed_up(database, tmp_path):
+    """It is evidence, and the rest of the state must not be without a backup for it."""
+    await made_with(database, "w-1")
+    with sqlite3.connect(database) as raw:
+        raw.execute("UPDATE audit_events SET actor = 'operator:eve'")
+    raw.close()
+
+    copied = back_up(database, tmp_path / "monday.db")
+
+    assert (copied.audit.ok, copied.audit.first_bad) == (False, 1)
+    assert copied.file.is_file()
+
+
+def test_no_database_no_backup(database, tmp_path):
+    """A wrong directory is said, and no empty database made in it."""
+    with pytest.raises(StoreError, match="no database at"):
+        back_up(database, tmp_path / "monday.db")
+    assert list(database.parent.iterdir()) == []
+    assert not (tmp_path / "monday.db").exists()
+
+
+async def test_restored_it_is_the_backup_again_and_what_was_there_is_kept(database, tmp_path):
+    """Both states can be opened afterwards; the backup stays as it is."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    saved = file.read_bytes()
+    await made_with(database, "w-2")
+
+    restored = restore(file, database)
+
+    assert restored.kept == database.with_name("lyftdata.db.before-restore-20260301T120000Z")
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    assert file.read_bytes() == saved
+    assert await ids_in(database) == {"w-1"}
+    assert await ids_in(restored.kept) == {"w-1", "w-2"}
+
+
+async def test_two_restores_in_one_second_keep_both(database, tmp_path):
+    """What is kept is never taken for another: the second is refused, with everything as it was."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    restore(file, database)
+    before = names_in(database.parent)
+
+    with pytest.raises(StoreError, match="cannot be written to: File exists"):
+        restore(file, database)
+
+    assert names_in(database.parent) == before
+
+
+async def test_into_an_empty_directory(database, tmp_path):
+    """On a new host there is nothing to keep."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    fresh = tmp_path / "fresh" / "lyftdata.db"
+    fresh.parent.mkdir()
+
+    assert restore(file, fresh).kept is None
+    assert await ids_in(fresh) == {"w-1"}
+
+
+async def test_what_a_crashed_server_has_committed_is_kept_too(database, tmp_path):
+    """The log beside the old database goes with it, and is not taken for the new one's."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    store = open_store(database)
+    await add(store, "w-late")
+    crashed = tmp_path / "crashed" / "lyftdata.db"
+    crashed.parent.mkdir()
+    for part in ("", "-wal"):
+        shutil.copy(f"{database}{part}", f"{crashed}{part}")
+    await store.close()
+
+    restored = restore(file, crashed)
+
+    assert await ids_in(crashed) == {"w-1"}
+    assert await ids_in(restored.kept) == {"w-1", "w-late"}
+
+
+async def test_a_damaged_database_is_kept_with_its_log(database, tmp_path):
+    """Whoever wants to save something from it has all there was; what is put back does not meet that log."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    database.write_bytes(b"not a database at all" * 400)
+    log = database.with_name("lyftdata.db-wal")
+    log.write_bytes(b"what was in it")
+
+    restored = restore(file, database)
+
+    assert restored.kept.read_bytes() == b"not a database at all" * 400
+    assert restored.kept.with_name(f"{restored.kept.name}-wal").read_bytes() == b"what was in it"
+    assert await ids_in(database) == {"w-1"}
+
+
+async def test_a_running_servers_database_is_not_replaced(database, tmp_path):
+    """It would go on writing to a file that nobody finds again."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    store = open_store(database)
+
+    with pytest.raises(StoreError, match="A Server is using the database"):
+        restore(file, database)
+    await add(store, "w-2")
+    await store.close()
+
+    assert await ids_in(database) == {"w-1", "w-2"}
+    assert not list(database.parent.glob("*.before-restore-*"))
+
+
+def tampered(file):
+    """Change the audit log of a backup."""
+    with sqlite3.connect(file) as raw:
+        raw.execute("UPDATE audit_events SET actor = 'operator:eve'")
+    raw.close()
+
+
+def newer(file):
+    """Make a backup one of a version that this program cannot work with."""
+    with sqlite3.connect(file) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.execute("UPDATE schema_floor SET oldest = '9999'")
+    raw.close()
+
+
+def anothers(file):
+    """Make a backup one of another program."""
+    file.unlink()
+    with sqlite3.connect(file) as raw:
+        raw.execute("CREATE TABLE theirs (id INTEGER)")
+    raw.close()
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("harm", "key", "problem"),
+    [
+        (lambda _: None, b"z" * 32, "does not fit the secret key"),
+        (tampered, AUDIT_KEY, "does not fit the secret key"),
+        (newer, AUDIT_KEY, "newer version"),
+        (anothers, AUDIT_KEY, "no database of lyftdata"),
+        (damage, AUDIT_KEY, "damaged|cannot be read|cannot be copied"),
+        (empty_an_index, AUDIT_KEY, "damaged"),
+        (lambda file: file.write_text("hello"), AUDIT_KEY, "cannot be"),
+        (lambda file: file.write_text(""), AUDIT_KEY, "no database at"),
+    ],
+)
+async def test_what_is_not_right_is_not_restored(database, tmp_path, harm, key, problem, there):
+    """Another secret key, a changed log, a newer version, something else: everything is as it was."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    harm(file)
+    if not there:
+        shutil.rmtree(database.parent)
+        database.parent.mkdir()
+    before = names_in(database.parent)
+
+    with pytest.raises(StoreError, match=problem):
+        restore(file, database, key)
+
+    assert names_in(database.parent) == before
