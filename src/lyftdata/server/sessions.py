@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -212,7 +213,11 @@ class Sessions:
         return fresh, True
 
     async def wait(
-        self, session: Session, *, hold_s: float, peer_closed: Callable[[], "asyncio.Task[None]"]
+        self,
+        session: Session,
+        *,
+        hold_s: float,
+        watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> Directive | PollEnd:
         """
         Hold a poll until there is something to say, `hold_s` seconds are over, or the peer has gone.
@@ -220,7 +225,7 @@ class Sessions:
         Args:
             session: As `attach` gave it.
             hold_s: Seconds; the caller keeps it within the token's remaining life.
-            peer_closed: Starts a task that ends when the peer closes its connection.
+            watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
         """
         self._cancel_timer(session)
         session.broken = False
@@ -234,13 +239,12 @@ class Sessions:
         if self._stopping:
             poll.set_result(PollEnd.STOPPING)
         timer = loop.call_later(hold_s, _settle, poll, PollEnd.HELD)
-        watcher = peer_closed()
-        watcher.add_done_callback(lambda _task: _settle(poll, PollEnd.PEER_CLOSED))
+        unwatch = watch_peer(partial(_settle, poll, PollEnd.PEER_CLOSED))
         try:
             return self._ended(session, poll, await poll)
         finally:
             timer.cancel()
-            watcher.cancel()
+            unwatch()
 
     def _ended(
         self, session: Session, poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd

@@ -1,8 +1,8 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
-import asyncio
 import random
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -14,6 +14,7 @@ from lyftdata.core.names import clean_text, parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import (
@@ -109,7 +110,7 @@ async def _hold(request: Request, services: Services, current: Session, verified
     outcome = await services.sessions.wait(
         current,
         hold_s=min(hold_s, left_s),
-        peer_closed=lambda: asyncio.create_task(_until_closed(request)),
+        watch_peer=partial(watch_peer, request.receive),
     )
     match outcome:
         case Directive():
@@ -118,12 +119,6 @@ async def _hold(request: Request, services: Services, current: Session, verified
             return temporarily_unavailable("The Server is stopping.", retry_after_s=1, close=True)
         case _:
             return _established(services, [])
-
-
-async def _until_closed(request: Request) -> None:
-    """Return when the peer has closed its connection; the body was read already."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _established(services: Services, directives: list[Directive]) -> Response:
