@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.builders import NOON, worker
+from tests.builders import NOON, FakeClock, worker
 
 from lyftdata.core.records import Status
 from lyftdata.core.refusals import DuplicateInstanceError
@@ -206,13 +206,64 @@ async def test_a_stopping_server_lets_every_poll_go(sessions):
 
 
 @pytest.mark.parametrize(
-    ("online", "hold_s"), [(0, 25), (5_000, 25), (10_000, 50), (20_000, 100), (1_000_000, 240)]
+    ("online", "hold_s"), [(0, 25), (3_750, 25), (7_500, 50), (15_000, 100), (1_000_000, 240)]
 )
 async def test_the_request_rate_has_a_ceiling(sessions, online, hold_s):
-    """The more Workers, the longer polls are held: 200 a second at most, until the hold itself has its limit."""
+    """The more Workers, the longer polls are held: 150 a second at most, until the hold itself has its limit."""
     sessions._by_worker = dict.fromkeys(map(str, range(online)))
     assert sessions.hold_s() == hold_s
     sessions._by_worker = {}
+
+
+async def test_the_first_back_are_held_as_long_as_the_last():
+    """After a restart polls are held for as many as were connected before, until all should be back or more are here."""
+    clock = FakeClock()
+    sessions = Sessions(now=clock)
+    sessions.expect(15_000)
+    assert sessions.hold_s() == 100
+
+    sessions._by_worker = dict.fromkeys(map(str, range(30_000)))
+    assert sessions.hold_s() == 200
+    sessions._by_worker = {}
+    clock.forward(minutes=2)
+    assert sessions.hold_s() == 25
+
+
+async def test_a_poll_is_the_first_once_at_each_server(sessions):
+    """A load balancer may send polls to each Server in turn: the one that returns is not spread again."""
+    session, _ = attach(sessions)
+    assert [sessions.begin_hold(session) for _ in range(2)] == [True, False]
+
+    sessions.let_go("w-1", is_over=False)
+    sessions.set_elsewhere("w-1", session)
+    session, _ = attach(sessions)
+    assert not sessions.begin_hold(session)
+
+
+@pytest.mark.parametrize("how", ["broken", "ended", "elsewhere_no_more", "sent_elsewhere", "started_again"])
+async def test_who_comes_back_with_others_is_spread_again(sessions, how):
+    """Whatever may have hit the whole fleet at once makes the next poll of each the first."""
+    session, _ = attach(sessions)
+    assert sessions.begin_hold(session)
+    poll, peer = await polling(sessions, session)
+    if how == "broken":
+        peer.closed.set()
+        await poll
+    elif how == "ended":
+        sessions.sign_off("w-1", "boot-0001")
+    elif how == "elsewhere_no_more":
+        sessions.let_go("w-1", is_over=False)
+        sessions.set_elsewhere("w-1", session)
+        sessions.set_elsewhere("w-1", None)
+    elif how == "sent_elsewhere":
+        sessions.send_elsewhere()
+    else:
+        peer.closed.set()
+        await poll
+    await poll
+
+    session, _ = attach(sessions, boot("boot-0002") if how == "started_again" else None)
+    assert sessions.begin_hold(session)
 
 
 # --- in a whole Server -----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
 import random
-from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
@@ -18,7 +17,6 @@ from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import (
-    GRACE_AFTER_ANSWER_S,
     Boot,
     Directive,
     PollEnd,
@@ -38,7 +36,6 @@ from lyftdata.server.wire import (
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128
-_JUST_CONNECTED = timedelta(seconds=GRACE_AFTER_ANSWER_S)
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -104,7 +101,7 @@ async def _hold(request: Request, services: Services, current: Session, verified
     now = services.clock()
     left_s = max(1.0, min(ends_s) - now.timestamp())
     hold_s = services.sessions.hold_s()
-    if now - current.since < _JUST_CONNECTED:
+    if services.sessions.begin_hold(current):
         # A fleet that comes back together would ask in step for ever after, and pass the ceiling in each wave.
         hold_s = max(1.0, hold_s * random.random())  # noqa: S311 - no secret: it spreads them over one interval
     outcome = await services.sessions.wait(
