@@ -85,9 +85,19 @@ def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) 
 
 def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:
     """Return 503: the Worker asks again after so many seconds."""
+    return RawResponse(503, *_unavailable(description, retry_after_s, close))
+
+
+# A Server that stops says the same to thousands at once.
+@functools.lru_cache(maxsize=64)
+def _unavailable(
+    description: str,
+    retry_after_s: int,
+    close: bool,  # noqa: FBT001 - one argument of a cache's key
+) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
     headers = {**NO_STORE, "Retry-After": str(retry_after_s)} | ({"Connection": "close"} if close else {})
     body = {"error": "temporarily_unavailable", "error_description": description}
-    return json_response(body, status=503, headers=headers)
+    return (_JSON, *_raw(headers)), msgspec.json.encode(body)
 
 
 def refusal_response(
