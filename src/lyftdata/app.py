@@ -117,7 +117,12 @@ def _routes(services: Services) -> Starlette:
     app.router.redirect_slashes = False
     app.state.services = services
     app.state.shared = SharedValues(services)
-    app.hot = {("POST", "/oauth2/token"): oauth.token, ("GET", "/auth/verify"): verify.verify}
+    app.hot = {
+        ("POST", "/oauth2/token"): oauth.token,
+        ("POST", "/oauth2/register"): register.register,
+        ("POST", "/api/worker/session"): session.session,
+        ("GET", "/auth/verify"): verify.verify,
+    }
     return app
 
 

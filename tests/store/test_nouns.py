@@ -189,6 +189,28 @@ async def test_a_session_is_written_over_itself_when_it_ends(store):
     assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
 
 
+async def test_those_whom_the_last_server_left_are_counted(store):
+    """However it ended: each Worker once, neither who has gone by itself nor who was cut off by an earlier end."""
+    names = [f"w-{n}" for n in range(6)]
+    await add(store, *map(worker, names))
+    assert await store.read(worker_sessions.count_cut_off) == 0
+    stopped = {"ended_at": NOON + timedelta(minutes=9), "end": "server_stopped"}
+    sessions = [
+        connected("w-0", 0, ended_at=NOON + timedelta(minutes=2), end="server_crashed"),
+        connected("w-1", 0, **stopped),
+        connected("w-2", 8, **stopped),
+        connected("w-2", 0, **(stopped | {"ended_at": NOON + timedelta(minutes=8.5)})),
+        connected("w-3", 0, **(stopped | {"end": "lost"})),
+    ]
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, sessions))
+    assert await store.read(worker_sessions.count_cut_off) == 2
+
+    left_open = [connected(name, 20) for name in ("w-3", "w-4", "w-5")]
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, left_open))
+    await store.write(lambda tx: worker_sessions.close_open(tx, end="server_crashed"))
+    assert await store.read(worker_sessions.count_cut_off) == 3
+
+
 async def test_the_last_sessions_of_each_worker_are_kept(store):
     """A Worker that comes and goes all the time pushes out its own sessions, and nobody else's."""
     await add(store, worker("w-1"), worker("w-2"))
@@ -321,9 +343,9 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
 
 async def test_of_twenty_that_spend_a_proof_one_does(store):
     """A proof is used up once, whoever races; its memory ends with it."""
-    spend = [store.write(lambda tx: proofs.spend_proof(tx, jti="j", expires_at=NOON)) for _ in range(20)]
+    spend = [store.write(lambda tx: proofs.spend_proofs(tx, [("j", NOON)])) for _ in range(20)]
 
-    assert sum(await asyncio.gather(*spend)) == 1
+    assert sum(map(len, await asyncio.gather(*spend))) == 1
     assert await store.write(lambda tx: proofs.prune(tx, NOON - timedelta(seconds=1))) == 0
     assert await store.write(lambda tx: proofs.prune(tx, NOON)) == 1
 

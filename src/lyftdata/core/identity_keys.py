@@ -6,6 +6,7 @@ leaves the Worker.
 """
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -111,6 +112,14 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
             "jwks", "holds a private key: send the public half only, and make a new key pair"
         )
     required = _required_members(unverified)
+    return _parse_canonical(msgspec.json.encode(dict(sorted(required.items()))).decode())
+
+
+# A key is parsed when a Worker asks to be enrolled, and once more when its entry is taken in: building the point takes
+# longer than all else that is done for an enrollment in the event loop.
+@functools.lru_cache(maxsize=1_024)
+def _parse_canonical(canonical: str) -> PublicIdentityKey:
+    required = msgspec.json.decode(canonical, type=dict[str, str])
     kind = ECKey if required["kty"] == "EC" else OKPKey
     try:
         key = kind.import_key(dict(required))
@@ -119,7 +128,6 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
         raise InvalidInputError("jwks", "is not a valid public key") from error
     if required["crv"] == "Ed25519":
         _check_order(required["x"])
-    canonical = msgspec.json.encode(dict(sorted(required.items()))).decode()
     digest = hashlib.sha256(canonical.encode()).digest()
     thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     return PublicIdentityKey(canonical, thumbprint, _ALGORITHMS[required["crv"]], key)

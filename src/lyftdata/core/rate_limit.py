@@ -5,6 +5,7 @@ Only failures are counted and only failures are answered differently: a right cr
 always passes, since a whole fleet may sit behind one.
 """
 
+import functools
 import ipaddress
 from collections import OrderedDict
 
@@ -82,6 +83,8 @@ class FailureLimiter:
         return bucket
 
 
+# Of the same few addresses again and again: reading one takes longer than all that is then counted.
+@functools.lru_cache(maxsize=10_000)
 def network_of(address: str, *, ipv6_prefix: int = 64) -> str:
     """Return what an address counts as: itself, or for IPv6 its /64, since whoever has one has them all."""
     try:

@@ -59,6 +59,38 @@ class Registration(msgspec.Struct, frozen=True):
     proof: VerifiedProof | None
 
 
+Outcome = tuple[WorkerRecord, bool] | RefusedError
+"""The entry and whether it was made now, or why not."""
+
+
+class _Names:
+    """The entries that some registrations may meet, as the transaction has them; what is added is written at its end."""
+
+    def __init__(self, tx: WriteTx, asked: Sequence[Registration]) -> None:
+        self.tx = tx
+        self.by_thumbprint = workers.find_by_thumbprints(tx.conn, {r.public_key.thumbprint for r in asked})
+        self.by_name = workers.find_live_by_names(tx.conn, {r.name for r in asked})
+        self._added: list[WorkerRecord] = []
+
+    def add(self, fresh: WorkerRecord) -> None:
+        """Add an entry, which holds its name from now on."""
+        self._added.append(fresh)
+        self.by_name[fresh.name] = fresh
+        self.by_thumbprint[str(fresh.thumbprint)] = fresh
+
+    def replace(self, entry: WorkerRecord) -> None:
+        """Write an entry anew; it may have been added a moment ago."""
+        self.write()
+        workers.replace_worker(self.tx, entry)
+        if entry.thumbprint in self.by_thumbprint:
+            self.by_thumbprint[entry.thumbprint] = entry
+
+    def write(self) -> None:
+        """Write what was added."""
+        added, self._added = self._added, []
+        workers.insert_fresh(self.tx, added)
+
+
 class Enrollment:
     """Checks enrollment credentials and makes Worker entries."""
 
@@ -149,38 +181,44 @@ class Enrollment:
             NameInUseError: Another Worker holds the name and may still use it.
             SupersededError: The entry of this key has lost its name to another Worker.
         """
-
-        def op(tx: WriteTx) -> tuple[WorkerRecord, bool] | RefusedError:
-            self._spend(tx, registration)
-            try:
-                return self._enroll_in(tx, registration, address)
-            except RefusedError as refused:
-                # Handed out rather than raised: the proof stays spent. Nothing else was written by then.
-                return refused
-
-        outcome = await self._store.write(op)
+        outcome = await self._store.write_together(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
             raise outcome
         entry, created = outcome
         self.last_used[registration.fingerprint] = self._clock()
         return entry, created
 
-    def _spend(self, tx: WriteTx, registration: Registration) -> None:
-        proof = registration.proof
-        if proof is not None and not proofs.spend_proof(tx, jti=proof.jti, expires_at=proof.expires_at):
-            raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.name)
+    def _enroll_all(self, tx: WriteTx, asked: Sequence[tuple[Registration, str]]) -> list[Outcome]:
+        """
+        Enroll all who have asked, in their order, as if each were alone; from the writer's thread.
 
-    def _enroll_in(self, tx: WriteTx, registration: Registration, address: str) -> tuple[WorkerRecord, bool]:
-        known = workers.find_by_thumbprint(tx.conn, registration.public_key.thumbprint)
+        What is refused is handed out rather than raised: its proof stays spent. Nothing else was written for it.
+        """
+        unspent = _spend(tx, [registration.proof for registration, _ in asked if registration.proof])
+        names = _Names(tx, [registration for registration, _ in asked])
+        outcomes: list[Outcome] = []
+        for registration, address in asked:
+            try:
+                _check_unspent(registration, unspent)
+                outcomes.append(self._enroll_one(names, registration, address))
+            except RefusedError as refused:
+                outcomes.append(refused)
+        names.write()
+        return outcomes
+
+    def _enroll_one(
+        self, names: "_Names", registration: Registration, address: str
+    ) -> tuple[WorkerRecord, bool]:
+        known = names.by_thumbprint.get(registration.public_key.thumbprint)
         if known is not None:
             if known.superseded_by is not None:
                 raise SupersededError(f"Superseded by {known.superseded_by}.", claimed_worker=known.id)
             return known, False
         fresh = self._new_entry(registration, address)
-        self._settle_name(tx, fresh)
-        workers.insert_worker(tx, fresh, unique_name=False)
+        self._settle_name(names, fresh)
+        names.add(fresh)
         self.note_left(fresh.id)
-        tx.audit(
+        names.tx.audit(
             self._event(
                 "worker.enrolled", fresh, {"name": fresh.name, "enrolled_with": registration.fingerprint}
             )
@@ -203,22 +241,20 @@ class Enrollment:
             enrolled_from=address,
         )
 
-    def _settle_name(self, tx: WriteTx, fresh: WorkerRecord) -> None:
+    def _settle_name(self, names: "_Names", fresh: WorkerRecord) -> None:
         """Same name, another key: never a silent takeover."""
-        holder = workers.find_live_by_name(tx.conn, fresh.name)
+        holder = names.by_name.get(fresh.name)
         if holder is None:
             return
         try:
             verdict = decide_same_name(
-                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(tx, holder)
+                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(names.tx, holder)
             )
         except NameInUseError as error:
             raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
         if verdict == "supersede":
-            workers.replace_worker(
-                tx, msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=holder.epoch + 1)
-            )
-            tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
+            names.replace(msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=holder.epoch + 1))
+            names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
     def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
         """
@@ -251,6 +287,21 @@ class Enrollment:
             address=worker.enrolled_from or "",
             details=details,
         )
+
+
+def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
+    """Use proofs up; return the `jti` of each that was not used before."""
+    return proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
+
+
+def _check_unspent(registration: Registration, unspent: set[str]) -> None:
+    proof = registration.proof
+    if proof is None:
+        return
+    if proof.jti not in unspent:
+        raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.name)
+    # Of two that bring the same, the first has it.
+    unspent.remove(proof.jti)
 
 
 def first_epoch(now: datetime) -> int:

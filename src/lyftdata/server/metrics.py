@@ -33,6 +33,7 @@ class Metrics:
             ["cause"],
             registry=self._registry,
         )
+        self._refused_for: dict[str, Counter] = {}
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
         )
@@ -50,7 +51,11 @@ class Metrics:
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""
         self.refusals += 1
-        self._refusals.labels(refused.code if refused.proved else "unproven").inc()
+        cause = refused.code if refused.proved else "unproven"
+        counter = self._refused_for.get(cause)
+        if counter is None:
+            counter = self._refused_for[cause] = self._refusals.labels(cause)
+        counter.inc()
 
     def render(self) -> bytes:
         """Return the exposition text."""

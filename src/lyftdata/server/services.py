@@ -188,6 +188,7 @@ async def _assemble(
     session_log = SessionLog(store=store, clock=clock)
     if not store.is_shared:
         await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
+        sessions.expect(await store.read(worker_sessions.count_cut_off))
     cluster = Cluster(
         store=store,
         sessions=sessions,

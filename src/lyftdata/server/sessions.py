@@ -17,8 +17,9 @@ polls, not when broken off: a crashed process is not a clone, since its poll has
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -34,10 +35,13 @@ GRACE_AFTER_ANSWER_S = 10.0
 GRACE_AFTER_BREAK_S = 3.0
 
 # Held polls end before common proxies cut them (nginx: 60 s), unless the fleet is so large that the request
-# rate at this Server would pass the ceiling; proxies in front of such fleets are configured for it.
+# rate at this Server would pass the ceiling; proxies in front of such fleets are configured for it. The ceiling is 200
+# requests in any second: what is left over is for tokens, and for seconds in which more polls end than in others.
 _SHORTEST_HOLD_S = 25.0
 _LONGEST_HOLD_S = 240.0
-_MOST_POLLS_PER_S = 200.0
+_MOST_POLLS_PER_S = 150.0
+# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
+_BACK_WITHIN = timedelta(minutes=2)
 
 
 class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,6 +112,10 @@ class Sessions:
         """Called with a session whose poll has broken off."""
         self._now = now
         self._stopping = False
+        self._expected = 0
+        self._expected_until = now()
+        # By Worker the start of its program that has had a poll held here; a session may move on, and come back.
+        self._has_been_held: dict[str, str] = {}
 
     def online_count(self) -> int:
         """Return how many Workers are connected, to whichever Server."""
@@ -154,6 +162,8 @@ class Sessions:
             self._elsewhere[worker_id] = session
         else:
             self._elsewhere.pop(worker_id, None)
+            if worker_id not in self._by_worker:
+                self._has_been_held.pop(worker_id, None)
         if self.is_online(worker_id) is not was_online:
             self.on_change(worker_id)
 
@@ -171,7 +181,26 @@ class Sessions:
 
     def hold_s(self) -> float:
         """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
-        return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, len(self._by_worker) / _MOST_POLLS_PER_S))
+        count = len(self._by_worker)
+        if count < self._expected and self._now() < self._expected_until:
+            count = self._expected
+        return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, count / _MOST_POLLS_PER_S))
+
+    def expect(self, count: int) -> None:
+        """Expect so many Workers in the next minutes: by those alone that are back, the first would ask far too often."""
+        self._expected = count
+        self._expected_until = self._now() + _BACK_WITHIN
+
+    def begin_hold(self, session: Session) -> bool:
+        """
+        Note that a poll of a session is held, and return whether it is the first here since its Worker came.
+
+        Those that come together (after a restart, from a Server that has failed, through a proxy that was reloaded) must
+        not stay in step. A poll that a load balancer sends to each Server in turn is the first only once at each.
+        """
+        is_first = self._has_been_held.get(session.worker_id) != session.boot.boot_id
+        self._has_been_held[session.worker_id] = session.boot.boot_id
+        return is_first
 
     def attach(
         self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
@@ -212,7 +241,11 @@ class Sessions:
         return fresh, True
 
     async def wait(
-        self, session: Session, *, hold_s: float, peer_closed: Callable[[], "asyncio.Task[None]"]
+        self,
+        session: Session,
+        *,
+        hold_s: float,
+        watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> Directive | PollEnd:
         """
         Hold a poll until there is something to say, `hold_s` seconds are over, or the peer has gone.
@@ -220,7 +253,7 @@ class Sessions:
         Args:
             session: As `attach` gave it.
             hold_s: Seconds; the caller keeps it within the token's remaining life.
-            peer_closed: Starts a task that ends when the peer closes its connection.
+            watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
         """
         self._cancel_timer(session)
         session.broken = False
@@ -234,13 +267,12 @@ class Sessions:
         if self._stopping:
             poll.set_result(PollEnd.STOPPING)
         timer = loop.call_later(hold_s, _settle, poll, PollEnd.HELD)
-        watcher = peer_closed()
-        watcher.add_done_callback(lambda _task: _settle(poll, PollEnd.PEER_CLOSED))
+        unwatch = watch_peer(partial(_settle, poll, PollEnd.PEER_CLOSED))
         try:
             return self._ended(session, poll, await poll)
         finally:
             timer.cancel()
-            watcher.cancel()
+            unwatch()
 
     def _ended(
         self, session: Session, poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd
@@ -250,6 +282,7 @@ class Sessions:
         if outcome is PollEnd.PEER_CLOSED:
             session.poll = None
             session.broken = True
+            self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
             self.on_break(session)
             return outcome
@@ -296,6 +329,7 @@ class Sessions:
 
     def send_elsewhere(self) -> None:
         """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
+        self._has_been_held.clear()
         for session in self._by_worker.values():
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
@@ -307,6 +341,7 @@ class Sessions:
         self._cancel_timer(session)
         self.on_end(session, why)
         del self._by_worker[session.worker_id]
+        self._has_been_held.pop(session.worker_id, None)
         if session.poll is not None:
             _settle(session.poll, outcome)
         self.on_change(session.worker_id)

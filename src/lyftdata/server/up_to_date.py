@@ -59,7 +59,12 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
     try:
         return decision()
     except RefusedError as refused:
-        if not store.is_shared or refused.proved:
+        if is_certain(store, refused):
             raise
     await store.catch_up(anew=True)
     return decision()
+
+
+def is_certain(store: Store, refused: RefusedError) -> bool:
+    """Return whether no word of another Server can make a refusal wrong; else it is to be decided anew, as `decide` does."""
+    return refused.proved or not store.is_shared

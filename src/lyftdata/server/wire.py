@@ -23,6 +23,7 @@ _MAX_FORM_FIELDS = 20
 _NO_CONTENT = 204
 # Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_JSON = (b"content-type", b"application/json")
 RAW_NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 
 
@@ -68,7 +69,12 @@ class RawResponse(Response):
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
     """Return a JSON answer that nobody keeps."""
-    return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json")
+    raw = RAW_NO_STORE if headers is NO_STORE else _raw(headers)
+    return RawResponse(status, (_JSON, *raw), msgspec.json.encode(value))
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) -> Response:
@@ -79,9 +85,19 @@ def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) 
 
 def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:
     """Return 503: the Worker asks again after so many seconds."""
+    return RawResponse(503, *_unavailable(description, retry_after_s, close))
+
+
+# A Server that stops says the same to thousands at once.
+@functools.lru_cache(maxsize=64)
+def _unavailable(
+    description: str,
+    retry_after_s: int,
+    close: bool,  # noqa: FBT001 - one argument of a cache's key
+) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
     headers = {**NO_STORE, "Retry-After": str(retry_after_s)} | ({"Connection": "close"} if close else {})
     body = {"error": "temporarily_unavailable", "error_description": description}
-    return json_response(body, status=503, headers=headers)
+    return (_JSON, *_raw(headers)), msgspec.json.encode(body)
 
 
 def refusal_response(

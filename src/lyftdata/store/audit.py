@@ -8,6 +8,7 @@ would have the next event close the gap for him.
 """
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -89,17 +90,22 @@ def write_head(conn: Connection, head: Head, *, key: bytes) -> None:
     dialect.upsert(conn, audit_head, [row])
 
 
-def append(conn: Connection, event: AuditEvent, *, head: Head, key: bytes) -> Head:
-    """
-    Append an event and return the head that follows.
-
-    The caller's transaction makes it durable together with what it tells of; the caller owes `write_head`.
-    """
+def link(event: AuditEvent, *, head: Head, key: bytes) -> tuple[dict[str, Any], Head]:
+    """Return the row of an event that follows on a head, and the head that follows on it; nothing is written yet."""
     number = head.number + 1
     digest = chain_hash(event, number=number, previous=head.hash, key=key)
     row = to_row(event) | {"number": number, "previous": head.hash, "hash": digest}
-    conn.execute(insert(audit_events), row)
-    return Head(number, digest, sound=head.sound)
+    return row, Head(number, digest, sound=head.sound)
+
+
+def append(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """
+    Append events, as `link` gave them.
+
+    The caller's transaction makes them durable together with what they tell of; the caller owes `write_head`.
+    """
+    if rows:
+        conn.execute(insert(audit_events), rows)
 
 
 def list_events(

@@ -17,17 +17,19 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
-from lyftdata.store import audit, dialect, migrate, outbox
+from lyftdata.store import audit, dialect, group, migrate, outbox
 from lyftdata.store.changes import Change
 from lyftdata.store.errors import StoreError
+from lyftdata.store.group import translated
 from lyftdata.store.hearing import Hearing
-from lyftdata.store.jobs import Doubt, Job
+from lyftdata.store.jobs import Doubt, Job, Together
 from lyftdata.store.transaction import WriteTx
 
 T = TypeVar("T")
@@ -110,9 +112,25 @@ class Store:
             StoreError: The database failed; nothing of the operation was kept.
             Whatever `op` raises: then nothing of it was kept either.
         """
+        return await self._queued(Job(op, asyncio.get_running_loop()))
+
+    async def write_together(self, op: Together[T], item: object) -> T:
+        """
+        Run an operation that others can be run at once with: on all items that have queued for it by then, in few statements.
+
+        It is given one item or many and returns a result for each; how many there are must make no difference to any of
+        them. If it raises, all of it is undone and it is run for each item alone.
+
+        Raises:
+            StoreError: As `write`.
+            Whatever `op` raises for this item alone.
+        """
+        alone = partial(_first, op, item)
+        return await self._queued(Job(alone, asyncio.get_running_loop(), together=op, item=item))
+
+    async def _queued(self, job: Job[T]) -> T:
         if self._closing:
             raise StoreError("The store is closed.")
-        job = Job(op, asyncio.get_running_loop())
         self._jobs.put(job)
         return await job.future
 
@@ -201,7 +219,7 @@ class Store:
             with self._reading.connect() as conn:
                 return op(conn)
         except (DBAPIError, StopIteration) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     def _write_forever(self) -> None:
         while (jobs := self._next_group()) is not None:
@@ -212,8 +230,8 @@ class Store:
         job = self._jobs.get()
         if job is None:
             return None
-        group = [job]
-        while len(group) < _MOST_IN_A_GROUP:
+        taken = [job]
+        while len(taken) < _MOST_IN_A_GROUP:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
@@ -222,28 +240,35 @@ class Store:
                 # The end, but after this group.
                 self._jobs.put(None)
                 break
-            group.append(job)
-        return group
+            taken.append(job)
+        return taken
 
     def _run_group(self, jobs: list[Job[Any]]) -> None:
         try:
             self._settle_doubt()
-            self._commit_group(jobs)
+            self._commit_as_fits(jobs)
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
             for job in jobs:
                 # What was run in this group is rolled back with it, so nobody may be told that it was done.
-                job.error = job.error or _translated(error)
+                job.error = job.error or translated(error)
                 job.changes = []
         self._hand_back(jobs)
 
-    def _commit_group(self, jobs: list[Job[Any]]) -> None:
+    def _commit_as_fits(self, jobs: list[Job[Any]]) -> None:
+        try:
+            self._commit_group(jobs, alone=len(jobs) == 1)
+        except group.EventsNotWrittenError:
+            for job in jobs:
+                job.begin_anew()
+            self._commit_group(jobs, alone=True)
+
+    def _commit_group(self, jobs: list[Job[Any]], *, alone: bool) -> None:
         doubt: Doubt | None = None
         heard = None
         try:
             with self._engine.begin() as conn:
-                before = head = self._take_turn(conn)
-                for job in jobs:
-                    head = self._run_one(conn, job, head)
+                before = self._take_turn(conn)
+                head = group.run(conn, jobs, head=before, key=self._audit_key, alone=alone)
                 heard = self._tell_others(conn, jobs)
                 if head != before:
                     audit.write_head(conn, head, key=self._audit_key)
@@ -303,33 +328,15 @@ class Store:
                 loop.call_soon_threadsafe(self._announce, changes)
         return True
 
-    def _run_one(self, conn: Connection, job: Job[Any], head: audit.Head) -> audit.Head:
-        """Run one operation in a savepoint; return where the audit chain ends then."""
-        tx = WriteTx(conn, head=head, audit_key=self._audit_key)
-        savepoint = conn.begin_nested()
-        try:
-            job.result = job.op(tx)
-            savepoint.commit()
-        except Exception as error:  # its own caller gets it; the others of the group go on
-            if not dialect.in_transaction(conn):
-                # A full disk makes SQLite end the whole transaction by itself. Going on would run the rest outside
-                # of any, and the commit would do nothing, and say nothing, for those who ran before.
-                raise
-            savepoint.rollback()
-            job.error = _translated(error)
-            return head
-        job.changes = tx.changes
-        return tx.head
-
     def _hand_back(self, jobs: list[Job[Any]]) -> None:
         """Tell the event loop of the whole group at once: first the changes, then the callers."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
-        for loop, group in by_loop.items():
+        for loop, theirs in by_loop.items():
             # A loop that was closed meanwhile has nobody left to tell; the writer goes on for the others.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._settle, group)
+                loop.call_soon_threadsafe(self._settle, theirs)
 
     def _settle(self, jobs: list[Job[Any]]) -> None:
         try:
@@ -345,24 +352,13 @@ class Store:
             self._on_change(changes)
 
 
+def _first(op: Together[T], item: object, tx: WriteTx) -> T:
+    return op(tx, [item])[0]
+
+
 def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, int]:
     """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
             audit.begin(conn, key=audit_key)
         return audit.load_head(conn, key=audit_key), outbox.position(conn)
-
-
-def _translated(error: BaseException) -> Exception:
-    """Return what a caller is to be told; a new exception for each, since each is raised in a task of its own."""
-    if isinstance(error, DBAPIError):
-        failure: Exception = StoreError(f"The database failed: {error.orig}.")
-    elif isinstance(error, StopIteration):
-        # A future refuses to carry it, and whoever waits would wait for ever (PEP 479 does the same).
-        failure = RuntimeError("an operation raised StopIteration")
-    elif isinstance(error, Exception):
-        return error
-    else:
-        failure = StoreError("The operation was broken off.")
-    failure.__cause__ = error
-    return failure

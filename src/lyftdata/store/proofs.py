@@ -1,5 +1,6 @@
 """Enrollment proofs that were used: each once, whoever races."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete
@@ -9,9 +10,14 @@ from lyftdata.store.schema import spent_proofs
 from lyftdata.store.transaction import WriteTx
 
 
-def spend_proof(tx: WriteTx, *, jti: str, expires_at: datetime) -> bool:
-    """Use a proof up; return False if it was used before."""
-    return dialect.insert_ignoring_conflict(tx.conn, spent_proofs, {"jti": jti, "expires_at": expires_at})
+def spend_proofs(tx: WriteTx, proofs: Sequence[tuple[str, datetime]]) -> set[str]:
+    """
+    Use proofs up, each a `jti` and when it may be forgotten; return those that were not used before.
+
+    One that is given twice is used by whoever is first: that is for the caller to see.
+    """
+    rows = [{"jti": jti, "expires_at": expires_at} for jti, expires_at in proofs]
+    return dialect.insert_ignoring_conflicts(tx.conn, spent_proofs, rows) if rows else set()
 
 
 def prune(tx: WriteTx, now: datetime) -> int:

@@ -1,5 +1,7 @@
 """What an operation may do inside the writer's transaction."""
 
+from typing import Any
+
 from sqlalchemy import Connection
 
 from lyftdata.core.records import AuditEvent
@@ -14,11 +16,14 @@ class WriteTx:
         self.conn = conn
         self.changes: list[Change] = []
         self.head = head
+        self.events: list[dict[str, Any]] = []
+        """Rows of the audit log that this operation owes; written at the end of the group, before the commit."""
         self._audit_key = audit_key
 
     def audit(self, event: AuditEvent) -> None:
         """Append an event to the chain; it is durable together with what it tells of."""
-        self.head = audit.append(self.conn, event, head=self.head, key=self._audit_key)
+        row, self.head = audit.link(event, head=self.head, key=self._audit_key)
+        self.events.append(row)
 
     def changed(self, change: Change) -> None:
         """Say what this operation changes; told on after the commit."""

@@ -1,10 +1,11 @@
 """When Workers were connected: the last few sessions of each."""
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, case, delete, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, select, true, update
 
-from lyftdata.core.records import WorkerSessionRecord
+from lyftdata.core.records import SessionEnd, WorkerSessionRecord
 from lyftdata.store import dialect
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import worker_sessions, worker_traces, workers
@@ -12,6 +13,7 @@ from lyftdata.store.transaction import WriteTx
 
 KEPT_OF_A_WORKER = 20
 _BATCH = 400
+_CUT_OFF_TOGETHER = timedelta(minutes=1)
 
 
 def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> None:
@@ -41,6 +43,21 @@ def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = No
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         _close(tx, worker_sessions.c.worker_id.in_(wanted[start : start + _BATCH]), end)
+
+
+def count_cut_off(conn: Connection) -> int:
+    """
+    Return how many Workers were connected when the last Server on this database ended, whether it said so or not.
+
+    What a Server that crashed has left open is to be closed before. It knew who was connected half a minute ago at least.
+    """
+    is_cut_off = worker_sessions.c.end.in_([SessionEnd.SERVER_STOPPED.value, SessionEnd.SERVER_CRASHED.value])
+    last = conn.execute(select(func.max(worker_sessions.c.ended_at)).where(is_cut_off)).scalar()
+    if last is None:
+        return 0
+    count = select(func.count(worker_sessions.c.worker_id.distinct()))
+    then = worker_sessions.c.ended_at >= last - _CUT_OFF_TOGETHER
+    return int(conn.execute(count.where(is_cut_off, then)).scalar_one())
 
 
 def _close(tx: WriteTx, which: ColumnElement[bool], end: str) -> None:

@@ -1,8 +1,9 @@
 """Worker entries."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
@@ -39,6 +40,25 @@ def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> No
             "worker_id_taken", "There is a Worker with this ID or identity key already."
         ) from error
     tx.changed(WorkerChanged(record.id, record))
+
+
+def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
+    """
+    Add entries whose IDs were just drawn, at once and whatever their names: all of them, or none.
+
+    Raises:
+        ConflictError: `worker_id_taken`.
+    """
+    if not records:
+        return
+    try:
+        tx.conn.execute(insert(workers), [to_row(record) for record in records])
+    except IntegrityError as error:
+        raise ConflictError(
+            "worker_id_taken", "There is a Worker with this ID or identity key already."
+        ) from error
+    for record in records:
+        tx.changed(WorkerChanged(record.id, record))
 
 
 def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:
@@ -101,26 +121,43 @@ def find_by_thumbprint(conn: Connection, thumbprint: str) -> WorkerRecord | None
     return _one(conn, workers.c.thumbprint == thumbprint)
 
 
+def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries with these identity keys, by thumbprint; those that are not there are left out."""
+    found = _in_batches(conn, workers.c.thumbprint, thumbprints)
+    return {str(entry.thumbprint): entry for entry in found}
+
+
 def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
     """Return the entry that holds a name and is not superseded: the latest, if the policy allowed several."""
-    query = select(workers).where(workers.c.name == name, workers.c.superseded_by.is_(None))
-    row = conn.execute(query.order_by(workers.c.created_at.desc(), workers.c.id)).first()
-    return None if row is None else _record(row)
+    return find_live_by_names(conn, [name]).get(name)
+
+
+def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries that hold these names, as `find_live_by_name`; names that nobody holds are left out."""
+    live = [entry for entry in _in_batches(conn, workers.c.name, names) if entry.superseded_by is None]
+    live.sort(key=lambda entry: entry.id)
+    live.sort(key=lambda entry: entry.created_at, reverse=True)
+    # Of several the first is the one; the later overwrite nothing.
+    return {entry.name: entry for entry in reversed(live)}
 
 
 def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerRecord]:
     """Return the entries with these IDs, by ID; those that are not there are left out."""
-    wanted = list(worker_ids)
-    found: dict[str, WorkerRecord] = {}
-    for start in range(0, len(wanted), _BATCH):
-        rows = conn.execute(select(workers).where(workers.c.id.in_(wanted[start : start + _BATCH])))
-        found |= {row.id: _record(row) for row in rows}
-    return found
+    return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
 
 
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     """Iterate over every entry."""
     return map(_record, conn.execute(select(workers)))
+
+
+def _in_batches(conn: Connection, column: Column[Any], values: Collection[str]) -> list[WorkerRecord]:
+    wanted = list(values)
+    found: list[WorkerRecord] = []
+    for start in range(0, len(wanted), _BATCH):
+        rows = conn.execute(select(workers).where(column.in_(wanted[start : start + _BATCH])))
+        found += map(_record, rows)
+    return found
 
 
 def _one(conn: Connection, condition: ColumnElement[bool]) -> WorkerRecord | None:

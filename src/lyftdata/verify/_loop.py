@@ -46,7 +46,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         if now_s >= self._cache.due_at_s:
             await self._mind_keys(now_s)
         digest = token_digest(unverified_token)
-        entry = self._recall(digest)
+        entry = self._memory.recall(digest, self._cache.by_kid, self._clock())
         if entry is None:
             entry = await self._check(unverified_token, digest)
         worker = entry.worker

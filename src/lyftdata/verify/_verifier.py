@@ -122,9 +122,6 @@ class Verifier(Generic[TransportT]):
         self._clock = clock
         self._monotonic = monotonic
 
-    def _recall(self, digest: bytes) -> Remembered | None:
-        return self._memory.recall(digest, keys=self._cache.by_kid, now_s=self._clock())
-
     def _judge(self, unverified_token: str, digest: bytes) -> Remembered:
         verified = verify_token(
             unverified_token, keys=self._cache.by_kid, expected=self._expected, now_s=self._clock()

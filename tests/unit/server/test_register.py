@@ -75,6 +75,20 @@ async def test_twenty_that_race_for_a_name_leave_one_live(server):
     assert len(live) == 1
 
 
+async def test_of_twenty_that_race_with_one_proof_one_is_answered(server):
+    """A proof that was listened in on is good once, though all who bring it are served at once; the others are refused."""
+    key = generate_identity_key()
+    proof = server.proof(key, "press")
+    bystanders = [server.register(generate_identity_key(), f"press {n}") for n in range(5)]
+    racing = [server.register(key, "press", credential=proof) for _ in range(20)]
+    answers = await asyncio.gather(*racing, *bystanders)
+
+    assert sorted(a.status_code for a in answers) == [201] * 6 + [401] * 19
+    refused = [a for a in answers if a.status_code == 401]
+    assert {await server.cause(a) for a in refused} == {"proof_replayed"}
+    assert len(await entries(server)) == 6
+
+
 async def test_every_cause_and_one_answer(server):
     """Off, wrong, expired, replayed, foreign and missing credentials read the same."""
     key = generate_identity_key()
@@ -339,11 +353,11 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
     """With a full disk a Worker is told to come back; no entry is half made, and it gets in afterwards."""
     from lyftdata.store import StoreError
 
-    async def full(_op):
+    async def full(*_op):
         raise StoreError("The database failed: disk full.")
 
     key = generate_identity_key()
-    monkeypatch.setattr(server.services.store, "write", full)
+    monkeypatch.setattr(server.services.store, "write_together", full)
     answer = await server.register(key, "press")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "reference" not in answer.json()

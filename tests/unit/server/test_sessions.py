@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from tests.builders import NOON, worker
+from tests.builders import NOON, FakeClock, worker
 
 from lyftdata.core.records import Status
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.server import sessions as module
+from lyftdata.server.peers import watch_peer
 from lyftdata.server.sessions import Boot, Directive, PollEnd, Sessions
 from lyftdata.server.views import status_of
 from lyftdata.store import StoreError
@@ -26,9 +27,14 @@ class Peer:
     def __init__(self):
         self.closed = asyncio.Event()
 
-    def watch(self):
-        """Return a task that ends when the connection is closed."""
-        return asyncio.create_task(self.closed.wait())
+    async def receive(self):
+        """Return that the connection is closed, once it is."""
+        await self.closed.wait()
+        return {"type": "http.disconnect"}
+
+    def watch(self, on_closed):
+        """Have something called when the connection is closed."""
+        return watch_peer(self.receive, on_closed)
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def attach(sessions, given=None):
 async def polling(sessions, session, hold_s=30.0):
     """Return a poll that is being held, and its peer."""
     peer = Peer()
-    poll = asyncio.create_task(sessions.wait(session, hold_s=hold_s, peer_closed=peer.watch))
+    poll = asyncio.create_task(sessions.wait(session, hold_s=hold_s, watch_peer=peer.watch))
     await asyncio.sleep(0)
     return poll, peer
 
@@ -200,13 +206,64 @@ async def test_a_stopping_server_lets_every_poll_go(sessions):
 
 
 @pytest.mark.parametrize(
-    ("online", "hold_s"), [(0, 25), (5_000, 25), (10_000, 50), (20_000, 100), (1_000_000, 240)]
+    ("online", "hold_s"), [(0, 25), (3_750, 25), (7_500, 50), (15_000, 100), (1_000_000, 240)]
 )
 async def test_the_request_rate_has_a_ceiling(sessions, online, hold_s):
-    """The more Workers, the longer polls are held: 200 a second at most, until the hold itself has its limit."""
+    """The more Workers, the longer polls are held: 150 a second at most, until the hold itself has its limit."""
     sessions._by_worker = dict.fromkeys(map(str, range(online)))
     assert sessions.hold_s() == hold_s
     sessions._by_worker = {}
+
+
+async def test_the_first_back_are_held_as_long_as_the_last():
+    """After a restart polls are held for as many as were connected before, until all should be back or more are here."""
+    clock = FakeClock()
+    sessions = Sessions(now=clock)
+    sessions.expect(15_000)
+    assert sessions.hold_s() == 100
+
+    sessions._by_worker = dict.fromkeys(map(str, range(30_000)))
+    assert sessions.hold_s() == 200
+    sessions._by_worker = {}
+    clock.forward(minutes=2)
+    assert sessions.hold_s() == 25
+
+
+async def test_a_poll_is_the_first_once_at_each_server(sessions):
+    """A load balancer may send polls to each Server in turn: the one that returns is not spread again."""
+    session, _ = attach(sessions)
+    assert [sessions.begin_hold(session) for _ in range(2)] == [True, False]
+
+    sessions.let_go("w-1", is_over=False)
+    sessions.set_elsewhere("w-1", session)
+    session, _ = attach(sessions)
+    assert not sessions.begin_hold(session)
+
+
+@pytest.mark.parametrize("how", ["broken", "ended", "elsewhere_no_more", "sent_elsewhere", "started_again"])
+async def test_who_comes_back_with_others_is_spread_again(sessions, how):
+    """Whatever may have hit the whole fleet at once makes the next poll of each the first."""
+    session, _ = attach(sessions)
+    assert sessions.begin_hold(session)
+    poll, peer = await polling(sessions, session)
+    if how == "broken":
+        peer.closed.set()
+        await poll
+    elif how == "ended":
+        sessions.sign_off("w-1", "boot-0001")
+    elif how == "elsewhere_no_more":
+        sessions.let_go("w-1", is_over=False)
+        sessions.set_elsewhere("w-1", session)
+        sessions.set_elsewhere("w-1", None)
+    elif how == "sent_elsewhere":
+        sessions.send_elsewhere()
+    else:
+        peer.closed.set()
+        await poll
+    await poll
+
+    session, _ = attach(sessions, boot("boot-0002") if how == "started_again" else None)
+    assert sessions.begin_hold(session)
 
 
 # --- in a whole Server -----------------------------------------------------------------------------------
@@ -255,8 +312,8 @@ async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
     token = (await server.token_by_key("press-01", key)).json()["access_token"]
     held = []
 
-    async def wait(_session, *, hold_s, peer_closed):
-        held.append((hold_s, peer_closed is not None))
+    async def wait(_session, *, hold_s, watch_peer):
+        held.append((hold_s, watch_peer is not None))
         return PollEnd.HELD
 
     monkeypatch.setattr(server.services.sessions, "wait", wait)
@@ -276,12 +333,12 @@ async def test_workers_that_come_back_together_do_not_stay_in_step(server, press
     token = (await server.token_by_key(*press)).json()["access_token"]
     held = []
 
-    async def wait(_session, *, hold_s, peer_closed):
+    async def wait(_session, *, hold_s, watch_peer):
         held.append(hold_s)
         return PollEnd.HELD
 
     monkeypatch.setattr(server.services.sessions, "wait", wait)
-    monkeypatch.setattr("lyftdata.server.routes.session.random.random", iter([0.5, 0.0]).__next__)
+    monkeypatch.setattr("lyftdata.server.routes.session.random.random", iter([0.5]).__next__)
     for forward_s in (0, 0, 0, 15):
         server.clock.forward(seconds=forward_s)
         await server.http.post(
@@ -290,7 +347,7 @@ async def test_workers_that_come_back_together_do_not_stay_in_step(server, press
             headers={"Authorization": f"Bearer {token}"},
         )
 
-    assert held == [12.5, 1.0, 25.0]
+    assert held == [12.5, 25.0, 25.0]
 
 
 async def test_a_renamed_worker_is_told_to_renew(server, admin, press):

@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.dpop import ALGORITHMS
-from lyftdata.core.refusals import MissingCredentialsError, WrongTokenError
+from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide
+from lyftdata.server.up_to_date import decide, is_certain
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
 
@@ -47,7 +47,13 @@ async def verified_worker(
     values = header_values(request, b"authorization")
     if not values or values[0].partition(b" ")[0].lower() != b"dpop":
         bearer = bearer_token(request)
-        return await decide(services.store, lambda: services.verifier.verify(bearer))
+        try:
+            return services.verifier.verify(bearer)
+        except RefusedError as refused:
+            if is_certain(services.store, refused):
+                raise
+        await services.store.catch_up(anew=True)
+        return services.verifier.verify(bearer)
     token = values[0].decode("latin-1").partition(" ")[2]
     proofs = request.headers.getlist("dpop")
     token = token.strip()

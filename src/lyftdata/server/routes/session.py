@@ -1,8 +1,7 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
-import asyncio
 import random
-from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -14,10 +13,10 @@ from lyftdata.core.names import clean_text, parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import (
-    GRACE_AFTER_ANSWER_S,
     Boot,
     Directive,
     PollEnd,
@@ -37,7 +36,6 @@ from lyftdata.server.wire import (
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128
-_JUST_CONNECTED = timedelta(seconds=GRACE_AFTER_ANSWER_S)
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -103,13 +101,13 @@ async def _hold(request: Request, services: Services, current: Session, verified
     now = services.clock()
     left_s = max(1.0, min(ends_s) - now.timestamp())
     hold_s = services.sessions.hold_s()
-    if now - current.since < _JUST_CONNECTED:
+    if services.sessions.begin_hold(current):
         # A fleet that comes back together would ask in step for ever after, and pass the ceiling in each wave.
         hold_s = max(1.0, hold_s * random.random())  # noqa: S311 - no secret: it spreads them over one interval
     outcome = await services.sessions.wait(
         current,
         hold_s=min(hold_s, left_s),
-        peer_closed=lambda: asyncio.create_task(_until_closed(request)),
+        watch_peer=partial(watch_peer, request.receive),
     )
     match outcome:
         case Directive():
@@ -118,12 +116,6 @@ async def _hold(request: Request, services: Services, current: Session, verified
             return temporarily_unavailable("The Server is stopping.", retry_after_s=1, close=True)
         case _:
             return _established(services, [])
-
-
-async def _until_closed(request: Request) -> None:
-    """Return when the peer has closed its connection; the body was read already."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _established(services: Services, directives: list[Directive]) -> Response:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.names import format_labels
+from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import RefusedError
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
@@ -55,17 +56,34 @@ def _original(request: Request, services: Services) -> tuple[str, str]:
     return method, f"{scheme}://{host}/{target.removeprefix('/')}"
 
 
-def identity_headers(verified: VerifiedWorker) -> list[tuple[bytes, bytes]]:
+def identity_headers(verified: VerifiedWorker) -> tuple[tuple[bytes, bytes], ...]:
     """
     Return who the Worker is, as headers.
 
     The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
     """
     worker = verified.worker
-    return [
+    known = _headers_of.get(worker.id)
+    # The very entry: one that has changed is another object.
+    if known is not None and known[0] is worker:
+        return known[1]
+    if len(_headers_of) >= _MOST_REMEMBERED:
+        _headers_of.clear()
+    headers = _identity_headers(worker)
+    _headers_of[worker.id] = worker, headers
+    return headers
+
+
+# Name and labels are put into words anew for an entry that has changed, and not for each of its Worker's requests.
+_headers_of: dict[str, tuple[WorkerRecord, tuple[tuple[bytes, bytes], ...]]] = {}
+_MOST_REMEMBERED = 10_000
+
+
+def _identity_headers(worker: WorkerRecord) -> tuple[tuple[bytes, bytes], ...]:
+    return (
         *RAW_NO_STORE,
         (b"x-lyftdata-worker-id", worker.id.encode()),
         (b"x-lyftdata-worker-name", quote(worker.name, safe=" ").encode()),
         (b"x-lyftdata-worker-strategy", worker.strategy.encode()),
         (b"x-lyftdata-worker-labels", format_labels(worker.labels).encode()),
-    ]
+    )
