@@ -15,6 +15,7 @@ import contextlib
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 _MOST_IN_A_GROUP = 256
 _READERS = 2
+_STUCK_AFTER_S = 20.0
 
 OnChange = Callable[[Sequence[Change]], None]
 
@@ -70,6 +72,7 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
+        self._writing_since_s: float | None = None
         self._doubt: Doubt | None = None
         self._verifying = asyncio.Lock()
         self._next_check: asyncio.Future[ChainReport] | None = None
@@ -154,6 +157,16 @@ class Store:
         """Hand on what other Servers have changed since the database was opened, and change from here on."""
         if self._hearing is not None:
             self._hearing.begin(asyncio.get_running_loop())
+
+    def is_stuck(self) -> bool:
+        """
+        Return whether the writer has waited for the database for longer than any wait may be.
+
+        A peer that is gone is noticed by itself, and so is a lock that another holds. A database that takes what it is sent
+        and never answers is not: others should be asked then, while reading may well go on.
+        """
+        since_s = self._writing_since_s
+        return since_s is not None and time.monotonic() - since_s > _STUCK_AFTER_S
 
     def hears(self) -> bool:
         """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
@@ -244,6 +257,7 @@ class Store:
         return taken
 
     def _run_group(self, jobs: list[Job[Any]]) -> None:
+        self._writing_since_s = time.monotonic()
         try:
             self._settle_doubt()
             self._commit_as_fits(jobs)
@@ -252,6 +266,7 @@ class Store:
                 # What was run in this group is rolled back with it, so nobody may be told that it was done.
                 job.error = job.error or translated(error)
                 job.changes = []
+        self._writing_since_s = None
         self._hand_back(jobs)
 
     def _commit_as_fits(self, jobs: list[Job[Any]]) -> None:
