@@ -29,7 +29,8 @@ def begin_audit(conn: Connection, *, events: int = 1) -> None:
     audit.begin(conn, key=AUDIT_KEY)
     head = audit.load_head(conn, key=AUDIT_KEY)
     for _ in range(events):
-        head = audit.append(conn, event(details={"wörd": "ü"}), head=head, key=AUDIT_KEY)
+        row, head = audit.link(event(details={"wörd": "ü"}), head=head, key=AUDIT_KEY)
+        audit.append(conn, [row])
     audit.write_head(conn, head, key=AUDIT_KEY)
 
 
