@@ -222,7 +222,7 @@ async def test_the_first_back_are_held_as_long_as_the_last():
     sessions.expect(15_000)
     assert sessions.hold_s() == 100
 
-    sessions._by_worker = dict.fromkeys(map(str, range(30_000)))  # type: ignore[assignment]  # only counted
+    sessions._by_worker = dict.fromkeys(map(str, range(30_000)))  # type: ignore[assignment]
     assert sessions.hold_s() == 200
     sessions._by_worker = {}
     clock.forward(minutes=2)
