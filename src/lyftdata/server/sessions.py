@@ -9,8 +9,10 @@ A Worker is *connected* while it keeps a long poll open at the Server. The state
     any --sign-off, stop directive----> (none), at once
 
 *Online* is every state but (none). The *place* (one live boot id per Worker) is held while polling and between
-polls, not when broken off: a crashed process is not a clone, since its poll has closed.
+polls, not when broken off: a crashed process is not a clone, since its poll has closed. Of one that is between its polls
+nobody can tell: another start of the Worker waits until it is known.
 
+    await sessions.until_known(worker_id, ...)  # whether another start of this Worker lives
     session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
     reply = await sessions.wait(session)        # until a directive, the hold's end, or the peer closing
 """
@@ -75,7 +77,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 class Session:
     """One connected Worker; changed only by `Sessions`, in the event loop."""
 
-    __slots__ = ("boot", "broken", "credential", "poll", "queued", "since", "timer", "worker_id")
+    __slots__ = ("boot", "broken", "credential", "known", "poll", "queued", "since", "timer", "worker_id")
 
     def __init__(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> None:
         self.worker_id = worker_id
@@ -85,11 +87,16 @@ class Session:
         self.poll: asyncio.Future[Directive | PollEnd] | None = None
         self.queued: list[Directive] = []
         self.timer: asyncio.TimerHandle | None = None
+        self.known: asyncio.Event | None = None
         self.broken = False
 
     def holds_place(self) -> bool:
         """Return whether a second boot id must be refused."""
         return not self.broken
+
+    def is_between_polls(self) -> bool:
+        """Return whether its program has been answered, and nothing was heard of it since."""
+        return self.poll is None and not self.broken
 
 
 class Sessions:
@@ -170,7 +177,7 @@ class Sessions:
     def let_go(self, worker_id: str, *, is_over: bool) -> None:
         """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
         session = self._by_worker.pop(worker_id)
-        self._cancel_timer(session)
+        self._end_grace(session)
         if is_over:
             self.on_end(session, SessionEnd.STARTED_AGAIN)
         if session.poll is not None:
@@ -202,6 +209,18 @@ class Sessions:
         self._has_been_held[session.worker_id] = session.boot.boot_id
         return is_first
 
+    async def until_known(self, worker_id: str, boot_id: str) -> None:
+        """
+        Wait until it is known whether another start of a Worker still lives: at most the grace that it has between polls.
+
+        One that lives asks again within a moment. One that was killed just after an answer would otherwise turn its own
+        next start down, for a clone.
+        """
+        session = self._by_worker.get(worker_id)
+        if session is not None and session.boot.boot_id != boot_id and session.is_between_polls():
+            session.known = session.known or asyncio.Event()
+            await session.known.wait()
+
     def attach(
         self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
     ) -> tuple[Session, bool]:
@@ -228,7 +247,7 @@ class Sessions:
         if session is not None and session.holds_place():
             raise DuplicateInstanceError(both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
-            self._cancel_timer(session)
+            self._end_grace(session)
             self.on_end(session, SessionEnd.STARTED_AGAIN)
         was_online = self.is_online(worker.id)
         fresh = Session(worker.id, boot, credential, since or self._now())
@@ -255,7 +274,7 @@ class Sessions:
             hold_s: Seconds; the caller keeps it within the token's remaining life.
             watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
         """
-        self._cancel_timer(session)
+        self._end_grace(session)
         session.broken = False
         if session.poll is not None and not session.poll.done():
             session.poll.set_result(PollEnd.REPLACED)
@@ -322,7 +341,7 @@ class Sessions:
         """Answer every held poll because this Server stops; the Workers come back to it or to another."""
         self._stopping = True
         for session in self._by_worker.values():
-            self._cancel_timer(session)
+            self._end_grace(session)
             self.on_end(session, SessionEnd.SERVER_STOPPED)
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
@@ -338,7 +357,7 @@ class Sessions:
         return iter(list(self._by_worker.values()))
 
     def _end(self, session: Session, outcome: Directive | PollEnd, why: str) -> None:
-        self._cancel_timer(session)
+        self._end_grace(session)
         self.on_end(session, why)
         del self._by_worker[session.worker_id]
         self._has_been_held.pop(session.worker_id, None)
@@ -347,7 +366,7 @@ class Sessions:
         self.on_change(session.worker_id)
 
     def _start_grace(self, session: Session, seconds: float) -> None:
-        self._cancel_timer(session)
+        self._end_grace(session)
         if not self._stopping:
             session.timer = asyncio.get_running_loop().call_later(seconds, self._expire, session)
 
@@ -355,10 +374,13 @@ class Sessions:
         if self._by_worker.get(session.worker_id) is session:
             self._end(session, PollEnd.HELD, SessionEnd.LOST)
 
-    def _cancel_timer(self, session: Session) -> None:
+    def _end_grace(self, session: Session) -> None:
         if session.timer is not None:
             session.timer.cancel()
             session.timer = None
+        if session.known is not None:
+            session.known.set()
+            session.known = None
 
 
 def _ignore(*_told: object) -> None:

@@ -7,6 +7,7 @@ never the question.
 """
 
 import hashlib
+from datetime import datetime
 
 import msgspec
 
@@ -77,17 +78,21 @@ class TokenVerifier:
         elif now.timestamp() >= claims.exp:
             del self._remembered[digest]
             raise TokenExpiredError(claimed_worker=claims.sub)
+        return self._still_good(claims, now)
+
+    def again(self, verified: VerifiedWorker) -> VerifiedWorker:
+        """Return a Worker that was verified before as it is now; raises TokenExpiredError, TokenRevokedError."""
+        claims = verified.claims
+        now = self._clock()
+        if now.timestamp() >= claims.exp:
+            raise TokenExpiredError(claimed_worker=claims.sub)
+        return self._still_good(claims, now)
+
+    def _still_good(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
         worker = check_still_good(self._directory, claims.sub, claims.cred, now=now)
         if self._directory.is_token_revoked(claims.jti):
             raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)
-
-    def again(self, verified: VerifiedWorker) -> VerifiedWorker:
-        """Return a Worker that was verified before as it is now; raises TokenRevokedError."""
-        claims = verified.claims
-        return VerifiedWorker(
-            check_still_good(self._directory, claims.sub, claims.cred, now=self._clock()), claims
-        )
 
     def _check_signature(self, unverified_token: str, digest: bytes) -> TokenClaims:
         claims = verify_worker_token(

@@ -137,6 +137,51 @@ async def test_a_crashed_process_is_no_clone(sessions):
     assert sessions.seen == [("w-1", True)]
 
 
+async def test_killed_just_after_an_answer_it_is_no_clone_either(sessions, monkeypatch):
+    """Between polls nobody can tell: the next start waits out the grace, and takes the place."""
+    monkeypatch.setattr(module, "GRACE_AFTER_ANSWER_S", 0.01)
+    session, _ = attach(sessions)
+
+    await sessions.until_known("w-1", "boot-0002")
+
+    fresh, is_new = attach(sessions, boot("boot-0002"))
+    assert is_new
+    assert fresh is not session
+
+
+async def test_a_clone_waits_until_the_first_asks_again(sessions):
+    """The first is between its polls: the second is refused as soon as the first has shown that it lives."""
+    session, _ = attach(sessions)
+    waiting = asyncio.create_task(sessions.until_known("w-1", "boot-0002"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await polling(sessions, session)
+
+    await asyncio.wait_for(waiting, 5)
+    with pytest.raises(DuplicateInstanceError):
+        attach(sessions, boot("boot-0002"))
+
+
+async def test_disabled_while_it_waits_for_its_place_it_does_not_get_it(server, admin, press):
+    """The start before it is between polls when the Worker is disabled: the token of the next one is good no longer."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=bearer)
+    waiting = asyncio.create_task(
+        server.http.post("/api/worker/session", json={"boot_id": "boot-0002"}, headers=bearer)
+    )
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+
+    answer = await asyncio.wait_for(waiting, 5)
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    assert await server.cause(answer) == "token_revoked"
+    assert not server.services.sessions.is_online("press-01")
+
+
 async def test_whoever_does_not_come_back_goes_offline(sessions, monkeypatch):
     """After the grace a Worker whose poll broke off, or that does not poll again, is offline."""
     went = asyncio.Event()

@@ -55,7 +55,7 @@ async def session(request: Request) -> Response:
     services: Services = request.app.state.services
     address = client_address(request.scope)
     try:
-        # The body first: between the question who it is and the place in the sessions nothing may be awaited,
+        # The body first: between the last question who it is and the place in the sessions nothing may be awaited,
         # or a Worker disabled in that moment would be connected all the same.
         body = await read_body(request)
         verified = await verified_worker(request, services)
@@ -64,10 +64,10 @@ async def session(request: Request) -> Response:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
         boot = _boot(poll, address=address)
+        await services.sessions.until_known(verified.worker.id, boot.boot_id)
         async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
-            if services.store.is_shared:
-                # Other Servers were asked meanwhile, and much may have happened to the Worker.
-                verified = services.verifier.again(verified)
+            # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
+            verified = services.verifier.again(verified)
             current, is_new = services.sessions.attach(
                 verified.worker, boot, verified.claims.cred, since=place.since
             )
