@@ -1,6 +1,7 @@
 """What every test shares: in CI a skipped test is an error, since a skip there hides a promise nobody checked."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from tests.postgres import Cluster
 # A machine that is busy elsewhere is no failure: no test here promises a duration.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
+
+# Whoever runs the tests in the background has them ignored, and so would every program that a test starts and signals.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -302,7 +302,10 @@ def test_tokens_for_scripts(site):
     for each, expected in ((host, worker_id), (with_key(site), "press-01")):
         token = each.done("token").strip()
         answer = httpx2.get(
-            f"{site.url}/auth/verify", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+            f"{site.url}/auth/verify",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=60,
         )
         assert answer.headers["X-Lyftdata-Worker-Id"] == expected
     site.operator.done("workers", "delete", "press-01", "--yes")

@@ -92,7 +92,7 @@ def said(out):
 def verify(site, token):
     """Return the status with which the Server takes a token."""
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx2.get(f"{site.url}/auth/verify", headers=headers, trust_env=False).status_code
+    return httpx2.get(f"{site.url}/auth/verify", headers=headers, trust_env=False, timeout=60).status_code
 
 
 def at_socket(path, target):

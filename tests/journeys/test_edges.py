@@ -78,6 +78,7 @@ def refused_from(site, headers):
         data={"grant_type": "client_credentials", "client_id": "x", "client_secret": "y"},
         headers=headers,
         trust_env=False,
+        timeout=60,
     )
     return site.operator.json("refusals", "show", answer.json()["reference"])["address"]
 
@@ -281,6 +282,11 @@ def test_two_servers_do_not_take_each_others_tokens(tmp_path, open_site):
     host = one.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     headers = {"Authorization": f"Bearer {host.done('token').strip()}"}
 
-    assert httpx2.get(f"{one.url}/auth/verify", headers=headers, trust_env=False).status_code == 204
-    assert httpx2.get(f"{other.url}/auth/verify", headers=headers, trust_env=False).status_code == 401
+    assert (
+        httpx2.get(f"{one.url}/auth/verify", headers=headers, trust_env=False, timeout=60).status_code == 204
+    )
+    assert (
+        httpx2.get(f"{other.url}/auth/verify", headers=headers, trust_env=False, timeout=60).status_code
+        == 401
+    )
     assert free_port()

@@ -101,7 +101,7 @@ def serve(tmp_path, site):
         def answers():
             assert running[-1].poll() is None, (directory / "log").read_text()
             try:
-                return httpx2.get(f"{url}/whoami").status_code == 401
+                return httpx2.get(f"{url}/whoami", timeout=60).status_code == 401
             except httpx2.TransportError:
                 return False
 
@@ -116,7 +116,7 @@ def serve(tmp_path, site):
 
 def ask(url, token, path="/whoami", method="GET"):
     """Ask a service with a token; return the answer."""
-    return httpx2.request(method, url + path, headers={"Authorization": f"Bearer {token}"})
+    return httpx2.request(method, url + path, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
 def token_of(site, environ, **wanted):
@@ -126,7 +126,7 @@ def token_of(site, environ, **wanted):
         "client_id": environ["LYFTDATA_WORKER_ID"],
         "client_secret": environ["LYFTDATA_WORKER_API_KEY"],
     }
-    return httpx2.post(f"{site.url}/oauth2/token", data=form | wanted).json()["access_token"]
+    return httpx2.post(f"{site.url}/oauth2/token", data=form | wanted, timeout=60).json()["access_token"]
 
 
 def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
@@ -153,7 +153,7 @@ def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
         if heading == "FastAPI":
             assert ask(url, token_of(site, key_environ), "/jobs", "POST").status_code == 403
         else:
-            assert httpx2.get(f"{url}/healthz").text == "fine"
+            assert httpx2.get(f"{url}/healthz", timeout=60).text == "fine"
 
     token = run_example(by_hand, tmp_path / "client", key_environ, site=site)
     check_grpc_example(site, token)
@@ -229,7 +229,7 @@ def counting_proxy(site):
     class Forward(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            answer = httpx2.get(site.url + self.path)
+            answer = httpx2.get(site.url + self.path, timeout=60)
             self.send_response(answer.status_code)
             for name in ("content-type", "cache-control"):
                 self.send_header(name, answer.headers[name])
@@ -258,7 +258,7 @@ def test_a_flood_of_strangers_costs_the_server_next_to_nothing(site, serve):
 
         forged = b64(b'{"alg":"ES256","kid":"made-up","typ":"at+jwt"}') + "." + token.split(".", 1)[1]
         headers = {"Authorization": f"Bearer {forged}"}
-        with ThreadPoolExecutor(8) as pool, httpx2.Client() as http:
+        with ThreadPoolExecutor(8) as pool, httpx2.Client(timeout=60) as http:
             answers = [pool.submit(http.get, f"{url}/whoami", headers=headers) for _ in range(500)]
             assert {answer.result().status_code for answer in answers} == {401}
 

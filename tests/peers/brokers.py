@@ -46,7 +46,7 @@ class TlsSite:
         self.resource_key = self.operator.done("resources", "issue-key", "rabbitmq").strip()
         self.keys: dict[str, str] = {}
         self._http = httpx2.Client(
-            base_url=self.url, verify=ssl.create_default_context(cafile=self.authority)
+            base_url=self.url, verify=ssl.create_default_context(cafile=self.authority), timeout=60
         )
 
     def add_worker(self, worker_id: str) -> str:

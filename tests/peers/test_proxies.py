@@ -85,6 +85,7 @@ class Fleet:
             auth=(worker_id, self.keys[worker_id]),
             data={"grant_type": "client_credentials"} | ({"resource": AUDIENCE} if for_the_service else {}),
             headers={} if dpop is None else {"DPoP": dpop},
+            timeout=60,
         )
 
     def disable(self, worker_id: str) -> None:
@@ -334,7 +335,7 @@ def test_the_forge_is_good(guarded, forge):
 
 def public_pem(fleet: Fleet) -> bytes:
     """Return the Server's public key, as anybody can have it."""
-    jwk = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json").json()["keys"][0]
+    jwk = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=60).json()["keys"][0]
     return ECKey.import_key(jwk).as_pem(private=False)
 
 
@@ -569,7 +570,7 @@ def test_keys_for_haproxy_stay_when_the_server_gives_none(fleet, tmp_path):
     """A Server that is down, empty or not itself takes no key away; the script fails, so that its timer tells."""
     server = Service()
     around = Around(tmp_path, server.port, 1)
-    key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json").json()["keys"][0]
+    key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=60).json()["keys"][0]
     new = ECKey.generate_key("P-256")
     server.answer = json.dumps({"keys": [key, {**new.as_dict(private=False), "alg": "ES256"}]}).encode()
     assert write_keys(around).returncode == 0
@@ -609,7 +610,7 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
     prometheus = Peer(command, root=tmp_path, port=port)
 
     def target() -> dict[str, Any]:
-        found = httpx2.get(f"{prometheus.url}/api/v1/targets").json()["data"]["activeTargets"]
+        found = httpx2.get(f"{prometheus.url}/api/v1/targets", timeout=60).json()["data"]["activeTargets"]
         return dict(found[0]) if found else {"health": "unknown"}
 
     try:
@@ -617,7 +618,9 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
         assert guarded.service.seen[-1].path == "/metrics"
         assert guarded.service.seen[-1].values("X-Lyftdata-Worker-Id") == [worker]
         asked = {"query": "service_works"}
-        found = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked).json()["data"]["result"]
+        found = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=60).json()["data"][
+            "result"
+        ]
         assert found[0]["value"][1] == "1"
 
         fleet.disable(worker)

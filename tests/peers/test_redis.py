@@ -77,14 +77,16 @@ class Stage:
         """Return a token for Redis; with an empty resource one for the Server."""
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         answer = httpx2.post(
-            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form
+            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=60
         )
         return str(answer.json()["access_token"])
 
     def show(self, token: str) -> int:
         """Show a token to the guard; return its answer."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.post(f"http://127.0.0.1:{self.guard_port}/login", headers=headers).status_code
+        return httpx2.post(
+            f"http://127.0.0.1:{self.guard_port}/login", headers=headers, timeout=60
+        ).status_code
 
     @contextlib.contextmanager
     def client(self, user: str | None, password: str | None) -> Iterator[Any]:

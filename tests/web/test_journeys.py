@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import expect
@@ -251,13 +252,24 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
 
     page = add_worker(admin, HOSTILE, worker_id="press-01")
     key = shown_key(page)
-    with httpx2.Client(base_url=site.url, headers={"User-Agent": HOSTILE}, trust_env=False) as stranger:
+    with httpx2.Client(
+        base_url=site.url, headers={"User-Agent": HOSTILE}, trust_env=False, timeout=60
+    ) as stranger:
         form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
         token = stranger.post("/oauth2/token", data=form).json()["access_token"]
         facts = dict.fromkeys(("hostname", "os", "python", "agent_version", "pid"), HOSTILE)
         bearer = {"Authorization": f"Bearer {token}"}
-        for boot in ("boot-0001", "boot-0002"):
-            stranger.post("/api/worker/session", json={"boot_id": boot, "host": facts}, headers=bearer)
+
+        def poll(boot: str, **said: object) -> httpx2.Response:
+            return stranger.post(
+                "/api/worker/session", json={"boot_id": boot, "host": facts, **said}, headers=bearer
+            )
+
+        poll("boot-0001")
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(poll, "boot-0001")
+            assert poll("boot-0002").status_code == 409
+            poll("boot-0001", sign_off=True)
         reference = stranger.post("/oauth2/token", data=form | {"client_id": HOSTILE}).json()["reference"]
         login = {"username": HOSTILE, "password": "x"}
         stranger.post("/login", data=login, headers={"Sec-Fetch-Site": "same-origin"})
