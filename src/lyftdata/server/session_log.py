@@ -5,9 +5,11 @@ A crash loses a second of it, and the ends of what was connected then: such a se
 """
 
 import asyncio
+from functools import partial
 
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.server.clock import Clock
+from lyftdata.server.parts import in_parts
 from lyftdata.server.sessions import Session
 from lyftdata.store import Store, worker_sessions
 
@@ -41,14 +43,13 @@ class SessionLog:
         return await self._store.read(lambda conn: worker_sessions.list_sessions(conn, worker_id))
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in one operation; what could not be written stays pending."""
+        """Write what is pending to the store, in parts; what could not be written stays pending."""
         async with self._flushing:
             pending, self._pending = self._pending, {}
             records = [record for of_worker in pending.values() for record in of_worker.values()]
-            if not records:
-                return
             try:
-                await self._store.write(lambda tx: worker_sessions.upsert_sessions(tx, records))
+                for part in in_parts(records):
+                    await self._store.write(partial(worker_sessions.upsert_sessions, sessions=part))
             except BaseException:
                 for worker_id, of_worker in self._pending.items():
                     pending[worker_id] = pending.get(worker_id, {}) | of_worker

@@ -5,12 +5,15 @@ The token path only sets a dictionary entry. A crash loses a second of traces an
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
 from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, WriteTx, api_keys, traces
+from lyftdata.server.parts import in_parts
+from lyftdata.store import Store, api_keys, traces
 
 
 class TraceLog:
@@ -68,13 +71,13 @@ class TraceLog:
         return self._keys.get(public_id) or self._keys_in_flight.get(public_id)
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in one operation; what could not be written stays pending."""
+        """Write what is pending to the store, in parts; what could not be written stays pending."""
         async with self._flushing:
             self._workers_in_flight, self._workers = self._workers, {}
             self._keys_in_flight, self._keys = self._keys, {}
             left = dict(self._left)
             try:
-                await self._write(list(self._workers_in_flight.values()), self._keys_in_flight, left)
+                await self._write(self._workers_in_flight, self._keys_in_flight, left)
             except BaseException:
                 self._workers = self._workers_in_flight | self._workers
                 self._keys = self._keys_in_flight | self._keys
@@ -85,14 +88,14 @@ class TraceLog:
                 self._workers_in_flight, self._keys_in_flight = {}, {}
 
     async def _write(
-        self, workers: list[WorkerTraces], keys: dict[str, tuple[datetime, str]], left: dict[str, datetime]
+        self,
+        workers: Mapping[str, WorkerTraces],
+        keys: Mapping[str, tuple[datetime, str]],
+        left: Mapping[str, datetime],
     ) -> None:
-        if not workers and not keys and not left:
-            return
-
-        def op(tx: WriteTx) -> None:
-            traces.upsert_traces(tx, workers)
-            traces.touch_last_seen(tx, left)
-            api_keys.touch_last_used(tx, keys)
-
-        await self._store.write(op)
+        for seen in in_parts(workers.values()):
+            await self._store.write(partial(traces.upsert_traces, traces=seen))
+        for gone in in_parts(left.items()):
+            await self._store.write(partial(traces.touch_last_seen, seen=dict(gone)))
+        for used in in_parts(keys.items()):
+            await self._store.write(partial(api_keys.touch_last_used, uses=dict(used)))

@@ -41,6 +41,26 @@ async def test_a_refusal_is_found_while_a_flush_is_under_way(server, admin, pres
             await asyncio.gather(flush, writer.held)
 
 
+async def test_a_decision_does_not_wait_for_a_busy_second(server, admin, press):
+    """A Worker is disabled while the traces of many are on their way: they come in parts, and it is next."""
+    now = server.clock()
+    for number in range(3000):
+        server.services.traces.worker_seen(
+            f"w-{number}", at=now, address="192.0.2.7", api_key_name=None, host={}
+        )
+    writer = HeldWriter(server)
+    flush = asyncio.ensure_future(server.services.traces.flush())
+    await asyncio.sleep(0)
+    disabled = asyncio.ensure_future(server.services.fleet.change("press-01", enabled=False, actor=ADMIN))
+    await asyncio.sleep(0)
+    writer.go_on.set()
+
+    await disabled
+
+    assert not flush.done()
+    await asyncio.gather(flush, writer.held)
+
+
 async def test_identity_keys_are_ready_before_anybody_asks(opened):
     """After a restart an enrolled Worker's key need not be parsed first: the time would tell its ID from others."""
     async with opened() as server:
