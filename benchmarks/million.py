@@ -6,7 +6,8 @@ A million Workers, on paper: renewals, polls, an hour's outage and the storm tha
 A simulation in steps of a tenth of a second. Each Worker follows the agent's rules: tokens renewed at two thirds of their
 life, polls held for as long as the Server says, waits that grow from half a second to between 15 and 30. The Servers are
 one queue, first in, first out, and as many cores; what a request costs there was measured (`tokens.json`, `polls.json`).
-A request that nobody waits for any more costs as much. Before anything else the model is held against the measured
+A request that nobody waits for any more costs as much. They take what has queued in turns, and whoever is more than a second
+behind in one is told to come back (`lyftdata.server.overload`). Before anything else the model is held against the measured
 return of 10,000 Workers to one Server (`restart.json`).
 """
 
@@ -20,6 +21,12 @@ from benchmarks.harness import load, save
 from benchmarks.plots import figure, keep
 from numpy.typing import NDArray
 
+from lyftdata.server.overload import (
+    COME_BACK_AFTER_S,
+    LOOK_EVERY_S,
+    NO_POLLS_AFTER_S,
+    NO_TOKENS_AFTER_S,
+)
 from lyftdata.server.sessions import _LONGEST_HOLD_S, _MOST_POLLS_PER_S, _SHORTEST_HOLD_S
 
 SEED = int(os.environ.get("BENCH_SEED", "1"))
@@ -50,6 +57,7 @@ class Costs(msgspec.Struct, frozen=True):
 
     token_s: float
     poll_s: float
+    turn_away_s: float
     kb_each: float
 
 
@@ -72,11 +80,17 @@ class Fleet:
         servers: How many cores serve.
         costs: What requests take.
         seed: Of its random numbers.
+        turns_away: Whether who is far behind is told to come back.
     """
 
-    def __init__(self, workers: int, servers: int, costs: Costs, *, seed: int = SEED) -> None:
+    def __init__(
+        self, workers: int, servers: int, costs: Costs, *, seed: int = SEED, turns_away: bool = True
+    ) -> None:
         self.random = np.random.default_rng(seed)
         self.servers, self.costs = servers, costs
+        self._turns_away = turns_away
+        # What is left of the turn that is being taken, in batches, and for how long it has taken.
+        self._turn, self._turn_s = 0, 0.0
         self.is_up = True
         self.now_s = self.work_s = self._left_s = self.outage_asked_per_s = 0.0
         self.online = np.ones(workers, dtype=bool)
@@ -87,9 +101,9 @@ class Fleet:
         self.renew_at = self.random.uniform(0, 1, workers) * self._renewal(workers)
         self.queue: collections.deque[Batch] = collections.deque()
         self.waiting: collections.deque[Batch] = collections.deque()
-        names = ("asked", "served", "rows", "online", "queued")
+        names = ("asked", "served", "rows", "online", "queued", "turned_away")
         self.history: dict[str, list[float]] = {name: [] for name in names}
-        self._asked = self._served = self._rows = 0
+        self._asked = self._served = self._rows = self._turned_away = 0
 
     def hold_s(self) -> float:
         """Return for how long the Servers hold polls now."""
@@ -109,11 +123,18 @@ class Fleet:
 
     def second(self) -> None:
         """Let a second pass, and note what was seen in it."""
-        self._asked = self._served = self._rows = 0
+        self._asked = self._served = self._rows = self._turned_away = 0
         for _ in range(round(1 / STEP_S)):
             self.step()
         queued = sum(len(batch.who) - batch.done for batch in self.queue)
-        seen = (self._asked, self._served, self._rows, np.count_nonzero(self.online), queued)
+        seen = (
+            self._asked,
+            self._served,
+            self._rows,
+            np.count_nonzero(self.online),
+            queued,
+            self._turned_away,
+        )
         for name, value in zip(self.history, seen, strict=True):
             self.history[name].append(float(value))
 
@@ -121,6 +142,7 @@ class Fleet:
         """Let every Server be gone: each poll breaks off, and each Worker asks again after its first wait."""
         self.is_up = False
         self.queue.clear()
+        self._turn = 0
         self.waiting.clear()
         self.online[:] = False
         self._fail(np.arange(len(self.online)))
@@ -158,33 +180,58 @@ class Fleet:
             who, kind = batch.who[rest], batch.kind[rest]
             self._fail(who[(self.attempt[who] == batch.attempt[rest]) & (kind != _RENEWAL)])
 
-    def _fail(self, who: Ints) -> None:
+    def _fail(self, who: Ints, *, retry_after_s: float | None = None) -> None:
         bound = np.minimum(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** np.minimum(self.failures[who], 16))
         self.failures[who] += 1
         self.attempt[who] += 1
         self.online[who] = False
-        self.next_at[who] = self.now_s + bound * self.random.uniform(0.5, 1.0, len(who))
+        wait_s = bound * self.random.uniform(0.5, 1.0, len(who))
+        if retry_after_s is not None:
+            wait_s = retry_after_s + wait_s * self.random.uniform(0, 1, len(who))
+        self.next_at[who] = self.now_s + wait_s
 
     def _serve(self) -> None:
         budget_s = self.servers * STEP_S + self._left_s
         while self.queue:
+            if not self._turn:
+                self._turn, self._turn_s = len(self.queue), 0.0
             batch = self.queue[0]
             kind = batch.kind[batch.done :]
             is_token = (kind == _TOKEN) | (kind == _RENEWAL)
-            spent = np.cumsum(np.where(is_token, self.costs.token_s, self.costs.poll_s))
-            count = int(np.searchsorted(spent, budget_s, side="right"))
-            if count:
-                budget_s -= float(spent[count - 1])
-                self.work_s += float(spent[count - 1])
-                self._answer(batch, slice(batch.done, batch.done + count))
-                batch.done += count
-            if batch.done < len(batch.who):
+            # Who is turned away changes within a batch only as far as the turn goes on meanwhile: little of it at a time.
+            is_away = self._is_turned_away(is_token)
+            costs = np.where(is_token, self.costs.token_s, self.costs.poll_s)
+            spent = np.cumsum(np.where(is_away, self.costs.turn_away_s, costs))
+            count = int(np.searchsorted(spent, min(budget_s, STEP_S * self.servers), side="right"))
+            if not count:
                 break
-            self.queue.popleft()
+            budget_s -= float(spent[count - 1])
+            self.work_s += float(spent[count - 1])
+            self._turn_s += float(spent[count - 1])
+            part = np.arange(batch.done, batch.done + count)
+            self._answer(batch, part[~is_away[:count]])
+            self._turn_away(batch, part[is_away[:count]])
+            batch.done += count
+            if batch.done == len(batch.who):
+                self.queue.popleft()
+                self._turn -= 1
         # What is left of a request's time is not lost; what is left of idle time is.
         self._left_s = budget_s if self.queue else 0.0
 
-    def _answer(self, batch: Batch, part: slice) -> None:
+    def _is_turned_away(self, is_token: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if not self._turns_away:
+            return np.zeros(len(is_token), dtype=bool)
+        behind_s = self._turn_s / self.servers - LOOK_EVERY_S
+        return np.where(is_token, behind_s >= NO_TOKENS_AFTER_S, behind_s >= NO_POLLS_AFTER_S)
+
+    def _turn_away(self, batch: Batch, part: Ints) -> None:
+        who, kind = batch.who[part], batch.kind[part]
+        self._turned_away += len(who)
+        self.renew_at[who[kind == _RENEWAL]] = self.now_s + COME_BACK_AFTER_S
+        is_waited_for = (self.attempt[who] == batch.attempt[part]) & (kind != _RENEWAL)
+        self._fail(who[is_waited_for], retry_after_s=COME_BACK_AFTER_S)
+
+    def _answer(self, batch: Batch, part: Ints) -> None:
         who, kind = batch.who[part], batch.kind[part]
         self._served += len(who)
         tokens = np.count_nonzero((kind == _TOKEN) | (kind == _RENEWAL))
@@ -272,7 +319,9 @@ def measured_costs() -> Costs:
     """Return what the measurements say."""
     token_us = load("tokens")["medians"]["lyftdata"]["cpu_us_each"]
     polls = load("polls")["medians"]["stop by server"]
-    return Costs(token_us / 1e6, polls["poll_cpu_us"] / 1e6, polls["kb_each"])
+    # To turn away is an answer without a question.
+    bare_us = load("verify")["medians"]["an empty 204 (plain ASGI)"]["cpu_us_each"]
+    return Costs(token_us / 1e6, polls["poll_cpu_us"] / 1e6, bare_us / 1e6, polls["kb_each"])
 
 
 def simulate(workers: int, costs: Costs) -> dict[str, Any]:

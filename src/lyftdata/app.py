@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
 from lyftdata.server.routes.admin import admin_app
@@ -58,6 +59,12 @@ class ListenError(LyftdataError):
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+# What takes longer than to say no, and whose callers come back by themselves: after how many seconds of a turn they have to.
+_TURNED_AWAY_AFTER_S: Mapping[Endpoint, float] = {
+    oauth.token: NO_TOKENS_AFTER_S,
+    register.register: NO_TOKENS_AFTER_S,
+    session.session: NO_POLLS_AFTER_S,
+}
 
 
 class _App(Starlette):
@@ -70,11 +77,16 @@ class _App(Starlette):
 
     hot: Mapping[tuple[str, str], Endpoint] = {}
     """What answers by method and path; every one of them is a route as well."""
+    overload: Overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self.hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is None:
             await super().__call__(scope, receive, send)
+            return
+        after_s = _TURNED_AWAY_AFTER_S.get(endpoint)
+        if after_s is not None and self.overload.turns_away(after_s):
+            await _come_back()(scope, receive, send)
             return
         scope["app"] = self
         request = Request(scope, receive, send)
@@ -120,6 +132,7 @@ def _routes(services: Services) -> Starlette:
     # A redirect would repeat a body with a key in it at an address made of the request's own headers.
     app.router.redirect_slashes = False
     app.state.services = services
+    app.overload = services.overload
     app.state.shared = SharedValues(services)
     app.hot = {
         ("POST", "/oauth2/token"): oauth.token,
@@ -128,6 +141,12 @@ def _routes(services: Services) -> Starlette:
         ("GET", "/auth/verify"): verify.verify,
     }
     return app
+
+
+def _come_back() -> Response:
+    return temporarily_unavailable(
+        "The Server is asked for more than it can answer.", retry_after_s=COME_BACK_AFTER_S
+    )
 
 
 async def _store_failed(_request: Request, error: Exception) -> Response:
@@ -256,10 +275,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             _leave_out_of_collections()
+            self._services.overload.watch()
             _say_ready(self._services)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("stopping")
+        self._services.overload.end()
         self._services.sessions.release_all()
         self._services.events.close()
         await super().shutdown(sockets)

@@ -33,6 +33,11 @@ class Metrics:
             ["cause"],
             registry=self._registry,
         )
+        self._turned_away = Counter(
+            "lyftdata_turned_away_total",
+            "Requests told to come back because more was asked than could be answered.",
+            registry=self._registry,
+        )
         self._refused_for: dict[str, Counter] = {}
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
@@ -47,6 +52,10 @@ class Metrics:
     def enrolled(self) -> None:
         """Count a Worker entry made by Auto-Enrollment."""
         self._enrollments.inc()
+
+    def turned_away(self) -> None:
+        """Count a request that was told to come back."""
+        self._turned_away.inc()
 
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.operators import Operators
+from lyftdata.server.overload import Overload
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.registrations import Registrations
@@ -96,6 +98,7 @@ class Services(msgspec.Struct, kw_only=True):
     traces: TraceLog
     events: Events
     metrics: Metrics
+    overload: Overload
     samples: SampleLog
     fleet: Fleet
     api_keys: ApiKeys
@@ -277,6 +280,7 @@ async def _assemble(
         traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
         events=Events(),
         metrics=metrics,
+        overload=Overload(monotonic=time.monotonic, count=metrics.turned_away),
         samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,

@@ -1,0 +1,67 @@
+"""
+Whether requests wait here for longer than makes sense.
+
+A Server that is asked for more than it can answer has a queue that nobody sees: each turn of its event loop takes all that
+has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for somebody who
+has given up and asked anew, and the Server does not come out of it. So whoever stands far behind in such a turn is told at
+once to come back later, which costs a part of an answer. Who wants a token is told so sooner than who has one: a connected
+Worker that is turned away is lost, and all that it took to connect it is asked for once more.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from lyftdata.log import get_logger
+
+_log = get_logger(__name__)
+
+LOOK_EVERY_S = 0.1
+NO_TOKENS_AFTER_S = 1.0
+NO_POLLS_AFTER_S = 4.0
+COME_BACK_AFTER_S = 2
+_TELL_EVERY_S = 10.0
+
+
+class Overload:
+    """
+    How long the event loop's turn has been taking.
+
+    Args:
+        monotonic: Seconds from some fixed moment.
+        count: Called for each request that is turned away.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float], count: Callable[[], None]) -> None:
+        self._monotonic = monotonic
+        self._count = count
+        self._looked_at_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._told_at_s = float("-inf")
+
+    def watch(self) -> None:
+        """Look at the clock in each turn of the running event loop; until then nobody is turned away."""
+        self._looked_at_s = self._monotonic()
+        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self.watch)
+
+    def end(self) -> None:
+        """Look no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looked_at_s = None
+
+    def turns_away(self, after_s: float) -> bool:
+        """Return whether this turn has been going on for longer than so many seconds, and count a request then."""
+        if self._looked_at_s is None:
+            return False
+        now_s = self._monotonic()
+        behind_s = now_s - self._looked_at_s - LOOK_EVERY_S
+        if behind_s < after_s:
+            return False
+        self._count()
+        if now_s - self._told_at_s >= _TELL_EVERY_S:
+            self._told_at_s = now_s
+            _log.warning(
+                "more is asked than can be answered; Workers are told to come back",
+                behind_s=round(behind_s, 1),
+            )
+        return True
