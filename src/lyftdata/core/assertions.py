@@ -4,7 +4,6 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from joserfc.jwk import OKPKey
@@ -12,12 +11,11 @@ from joserfc.jwk import OKPKey
 from lyftdata.core._clocks import too_late, too_soon
 from lyftdata.core._jose import (
     JwsError,
+    UnverifiedJws,
     audience_claim,
     int_claim,
     sign,
-    split_unverified,
     text_claim,
-    verify_signature,
 )
 from lyftdata.core.identity_keys import (
     IdentityKey,
@@ -69,21 +67,18 @@ def make_assertion(
     return sign(header, claims, key=key.jose_key)
 
 
-class UnverifiedAssertion(msgspec.Struct, frozen=True):
+class UnverifiedAssertion:
     """An assertion taken apart, of which nobody has checked anything: read once, for finding the key and for checking."""
 
-    text: str
-    header: dict[str, Any]
-    claims: dict[str, Any]
+    __slots__ = ("jws",)
 
-    def __repr__(self) -> str:
-        # Good for one token until it ends.
-        return "UnverifiedAssertion(***)"
+    def __init__(self, jws: UnverifiedJws) -> None:
+        self.jws = jws
 
     def unsafe_client_id(self) -> str | None:
         """Return its `sub`: good for finding the key that checks it, and nothing else."""
         try:
-            return text_claim(self.claims, "sub", max_length=128)
+            return text_claim(self.jws.claims, "sub", max_length=128)
         except JwsError:
             return None
 
@@ -96,7 +91,7 @@ def read_assertion(unverified: str) -> UnverifiedAssertion:
         WrongAssertionError: Too long, or no compact JWS.
     """
     try:
-        return UnverifiedAssertion(unverified, *split_unverified(unverified))
+        return UnverifiedAssertion(UnverifiedJws(unverified))
     except JwsError as error:
         raise WrongAssertionError(str(error)) from error
 
@@ -126,12 +121,12 @@ def verify_assertion(
         AssertionExpiredError: Its times do not contain now; the detail says by how much.
     """
     try:
-        header, claims = unverified.header, unverified.claims
+        header, claims = unverified.jws.header, unverified.jws.claims
         # An access token of ours must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
         checked = _key_or_stand_in(key, str(header.get("alg")))
-        verify_signature(unverified.text, key=checked.key, algorithms=checked.algorithms)
+        unverified.jws.check_signature(key=checked.key, algorithms=checked.algorithms)
         if checked is not key:
             raise JwsError("The Worker has no identity key for this algorithm.")
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lyftdata.core._jose import JwsError, int_claim, split_unverified, text_claim, verify_signature
+from lyftdata.core._jose import JwsError, UnverifiedJws, int_claim, text_claim
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import parse_public_jwk
 
@@ -57,7 +57,8 @@ def verify_dpop_proof(
     """
     try:
         # 2 and 7: one well-formed JWT, signed by the public key that it carries.
-        header, claims = split_unverified(unverified, carries_key=True)
+        proof = UnverifiedJws(unverified, carries_key=True)
+        header, claims = proof.header, proof.claims
         # 4 and 5: of this type, with an asymmetric algorithm of ours.
         if str(header.get("typ")).lower() != "dpop+jwt":
             raise JwsError("Its typ is not dpop+jwt.")
@@ -65,7 +66,7 @@ def verify_dpop_proof(
         key = parse_public_jwk(header["jwk"] if isinstance(header.get("jwk"), dict) else {})
         if algorithm not in ALGORITHMS or algorithm not in key.algorithms:
             raise JwsError("Its alg is not that of its key, or not supported.")
-        verify_signature(unverified, key=key.key, algorithms=[algorithm])
+        proof.check_signature(key=key.key, algorithms=[algorithm])
         # 8 and 9: for this request.
         if text_claim(claims, "htm") != method:
             raise JwsError("Its htm is not the method of this request.")

@@ -28,12 +28,11 @@ from joserfc.jwk import OctKey
 from lyftdata.core._clocks import too_late, too_soon
 from lyftdata.core._jose import (
     JwsError,
+    UnverifiedJws,
     audience_claim,
     int_claim,
     sign,
-    split_unverified,
     text_claim,
-    verify_signature,
 )
 from lyftdata.core.api_keys import generate_base62
 from lyftdata.core.errors import InvalidInputError
@@ -155,17 +154,17 @@ def make_proof(
     return sign({"alg": "HS256", "typ": PROOF_TYPE}, claims, key=key.proof_key)
 
 
-def looks_like_proof(unverified: str) -> bool:
-    """Return whether this wants to be a proof; anything else is taken for the secret itself."""
+def read_proof(unverified: str) -> UnverifiedJws | None:
+    """Take apart what wants to be a proof; None of anything else, which is taken for the secret itself."""
     try:
-        header, _ = split_unverified(unverified)
+        jws = UnverifiedJws(unverified)
     except JwsError:
-        return False
-    return header.get("typ") == PROOF_TYPE
+        return None
+    return jws if jws.header.get("typ") == PROOF_TYPE else None
 
 
 def verify_proof(
-    unverified: str,
+    unverified: UnverifiedJws,
     *,
     keys: Sequence[tuple[str, EnrollmentKey]],
     audience: str,
@@ -178,7 +177,7 @@ def verify_proof(
     Whether its `jti` was used before, and whether name and key are those of the request, the caller asks.
 
     Args:
-        unverified: Compact JWS as received, at most 4096 characters.
+        unverified: As `read_proof` gave it.
         keys: Fingerprint and key, the current one first, then the previous.
         audience: This Server's issuer.
         now: Aware UTC time.
@@ -189,10 +188,7 @@ def verify_proof(
         MalformedProofError: Rightly signed, but for another Server, too long-lived, or a claim is missing.
         ProofExpiredError: Its times do not contain now; the detail says by how much.
     """
-    try:
-        header, claims = split_unverified(unverified)
-    except JwsError as error:
-        raise WrongEnrollmentKeyError(str(error)) from error
+    header, claims = unverified.header, unverified.claims
     claimed = claims.get("name") if isinstance(claims.get("name"), str) else ""
     fingerprint = _find_key(unverified, keys, claimed=str(claimed))
     try:
@@ -203,11 +199,11 @@ def verify_proof(
         raise MalformedProofError(str(error), claimed_worker=str(claimed)) from error
 
 
-def _find_key(unverified: str, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
+def _find_key(unverified: UnverifiedJws, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
     matching = []
     for fingerprint, key in keys:
         try:
-            verify_signature(unverified, key=key.proof_key, algorithms=["HS256"])
+            unverified.check_signature(key=key.proof_key, algorithms=["HS256"])
         except JwsError:
             continue
         matching.append(fingerprint)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from lyftdata.core._jose import JwsError, split_unverified, verify_signature
+from lyftdata.core._jose import JwsError, UnverifiedJws
 from lyftdata.core.keyring import SigningKey, VerificationKey
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
@@ -155,15 +155,16 @@ def verify_worker_token(
         TokenExpiredError: `now >= exp`, from that very second (RFC 7519, section 4.1.4).
     """
     try:
-        header, _ = split_unverified(unverified_token)
+        unverified = UnverifiedJws(unverified_token)
+        header = unverified.header
         # An ID token or an assertion must not pass as an access token (RFC 9068, section 4).
         if str(header.get("typ")).lower() not in {"at+jwt", "application/at+jwt"}:
             raise JwsError("Its typ is not at+jwt.")
         key = keys.get(str(header.get("kid")))
         if key is None or header.get("alg") != key.algorithm:
             raise JwsError("Its kid and alg are none of this Server's keys.")
-        verify_signature(unverified_token, key=key.key, algorithms=[key.algorithm])
-        claims = _decode_claims(unverified_token)
+        unverified.check_signature(key=key.key, algorithms=[key.algorithm])
+        claims = _decode_claims(unverified.payload)
     except JwsError as error:
         raise WrongTokenError(str(error)) from error
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
@@ -176,10 +177,9 @@ def verify_worker_token(
     return claims
 
 
-def _decode_claims(token: str) -> TokenClaims:
-    payload = token.split(".")[1]
+def _decode_claims(payload: bytes) -> TokenClaims:
     try:
-        return _decoder.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return _decoder.decode(payload)
     except (msgspec.DecodeError, ValueError) as error:
         raise JwsError("Its claims are not those of a worker token.") from error
 

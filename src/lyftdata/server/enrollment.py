@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from lyftdata.core.enrollment import EnrollmentKey, VerifiedProof, looks_like_proof, verify_proof
+from lyftdata.core.enrollment import EnrollmentKey, VerifiedProof, read_proof, verify_proof
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, parse_public_jwk
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_name
@@ -130,10 +130,9 @@ class Enrollment:
         """
         keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys] or self._nobody_knows
         try:
-            if looks_like_proof(unverified_credential):
-                proof = verify_proof(
-                    unverified_credential, keys=keys, audience=self._issuer, now=self._clock()
-                )
+            unverified_proof = read_proof(unverified_credential)
+            if unverified_proof is not None:
+                proof = verify_proof(unverified_proof, keys=keys, audience=self._issuer, now=self._clock())
                 return proof.fingerprint, proof
             matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
         except Exception as error:

@@ -69,6 +69,7 @@ class Store:
         self._audit_key = audit_key
         self._on_change = on_change
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
@@ -115,7 +116,14 @@ class Store:
             StoreError: The database failed; nothing of the operation was kept.
             Whatever `op` raises: then nothing of it was kept either.
         """
-        return await self._queued(Job(op, asyncio.get_running_loop()))
+        if self._closing:
+            raise StoreError("The store is closed.")
+        loop = asyncio.get_running_loop()
+        job = Job(op, loop)
+        # What was asked for before comes before.
+        self._hand_over(loop)
+        self._jobs.put(job)
+        return await job.future
 
     async def write_together(self, op: Together[T], item: object) -> T:
         """
@@ -128,14 +136,20 @@ class Store:
             StoreError: As `write`.
             Whatever `op` raises for this item alone.
         """
-        alone = partial(_first, op, item)
-        return await self._queued(Job(alone, asyncio.get_running_loop(), together=op, item=item))
-
-    async def _queued(self, job: Job[T]) -> T:
         if self._closing:
             raise StoreError("The store is closed.")
-        self._jobs.put(job)
+        loop = asyncio.get_running_loop()
+        job = Job(partial(_first, op, item), loop, together=op, item=item)
+        # The writer would begin with the first and leave the others of this turn of the event loop for later.
+        if loop not in self._gathered:
+            self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        self._gathered[loop].append(job)
         return await job.future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        for job in self._gathered.pop(loop, ()):
+            self._jobs.put(job)
 
     async def read(self, op: Callable[[Connection], T]) -> T:
         """
@@ -215,6 +229,7 @@ class Store:
         if self._closing:
             return
         self._closing = True
+        self._hand_over(asyncio.get_running_loop())
         self._jobs.put(None)
         # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.
         await asyncio.shield(asyncio.to_thread(self._finish))

@@ -107,6 +107,10 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         "trusted_schema=OFF",
         # Deleted rows are overwritten: what was removed is gone from the file too.
         "secure_delete=ON",
+        # Enrollments touch pages all over the indexes: what is written to the log is copied to the file less often, and what
+        # is read again is kept (SQLite's own 4 and 2 MB took a tenth longer).
+        "wal_autocheckpoint=4000",
+        "cache_size=-16000",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
 

@@ -17,7 +17,6 @@ Steps, in this order, each ending in a refusal of its own:
 Only what has passed step 4 is the Server's word. RFC 9068, section 4; RFC 8725.
 """
 
-import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -25,7 +24,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from lyftdata.core._jose import JwsError, split_unverified, verify_signature
+from lyftdata.core._jose import JwsError, UnverifiedJws
 from lyftdata.verify._keys import PublishedKey
 from lyftdata.verify.errors import (
     TokenBoundError,
@@ -98,36 +97,35 @@ def verify_token(
         InvalidTokenError: One of its kinds, as listed above.
     """
     try:
-        header, unverified_claims = split_unverified(unverified_token)
+        unverified = UnverifiedJws(unverified_token)
     except JwsError as error:
         raise TokenMalformedError(str(error)) from error
-    if str(header.get("typ")).lower() not in _TYPES:
+    if str(unverified.header.get("typ")).lower() not in _TYPES:
         raise TokenMalformedError("Its typ is not at+jwt.")
-    key = keys.get(str(header.get("kid")))
+    key = keys.get(str(unverified.header.get("kid")))
     if key is None:
-        hopeful = _reads_as_ours(unverified_claims, expected=expected, now_s=now_s)
+        hopeful = _reads_as_ours(unverified.claims, expected=expected, now_s=now_s)
         raise UnknownKeyError("Its kid is none of the Server's keys.", worth_fetching=hopeful)
-    _check_signature(unverified_token, key=key, algorithm=header.get("alg"))
-    claims = _decode_claims(unverified_token)
+    _check_signature(unverified, key=key, algorithm=unverified.header.get("alg"))
+    claims = _decode_claims(unverified.payload)
     _check_claims(claims, expected=expected, now_s=now_s)
     return VerifiedToken(_identity(claims, expected.audience), claims.exp, key)
 
 
-def _check_signature(unverified_token: str, *, key: PublishedKey, algorithm: str | None) -> None:
+def _check_signature(unverified: UnverifiedJws, *, key: PublishedKey, algorithm: str | None) -> None:
     # The key says which algorithm, the token only repeats it: `none`, and HS256 under a public key taken for a
     # secret, end here (RFC 8725, sections 2.1 and 3.1).
     if algorithm not in key.algorithms:
         raise TokenSignatureError("Its alg is not that of its key.")
     try:
-        verify_signature(unverified_token, key=key.key, algorithms=[algorithm])
+        unverified.check_signature(key=key.key, algorithms=[algorithm])
     except JwsError as error:
         raise TokenSignatureError(str(error)) from error
 
 
-def _decode_claims(token: str) -> _Claims:
-    payload = token.split(".")[1]
+def _decode_claims(payload: bytes) -> _Claims:
     try:
-        return _decoder.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return _decoder.decode(payload)
     except (msgspec.DecodeError, ValueError) as error:
         # The library's text names the claim, not its value.
         raise TokenMalformedError(f"Its claims are not those of a worker token: {error}") from error

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.assertions import UnverifiedAssertion
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.secret import Secret
@@ -36,8 +37,8 @@ PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeou
 @pytest.mark.parametrize(
     "carrier",
     [
-        Presented("press-01", assertion=UnverifiedAssertion("eyJsecret", {}, {})),
-        UnverifiedAssertion("eyJsecret", {}, {"jti": "eyJsecret"}),
+        Presented("press-01", assertion=UnverifiedAssertion(UnverifiedJws("eyJhIjoiYiJ9.eyJhIjoiYiJ9.eyJh"))),
+        UnverifiedAssertion(UnverifiedJws("eyJhIjoiYiJ9.eyJhIjoiYiJ9.eyJh")),
         Presented("press-01", secret=Secret("eyJsecret")),
         TokenReply("eyJsecret", 900),
         client.TokenReply("eyJsecret", 900),
@@ -49,4 +50,4 @@ PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeou
 )
 def test_what_carries_a_credential_does_not_show_it(carrier):
     """Neither a log line nor a traceback with variables, as error trackers send them off, holds what lets somebody in."""
-    assert "eyJsecret" not in f"{carrier!r} {carrier}"
+    assert "eyJ" not in f"{carrier!r} {carrier}"

@@ -424,7 +424,7 @@ async def test_an_assertion_is_read_as_often_whoever_it_is_for(server, press, mo
     """Read once more for an unknown Worker, a large assertion would tell by the clock who is enrolled."""
     enrolled, _ = await server.enrolled()
     reads = {}
-    real = _jose.split_unverified
+    real = _jose.UnverifiedJws
     for worker_id in (enrolled, "press-01", "nobody"):
         count: list[str] = []
 
@@ -432,7 +432,7 @@ async def test_an_assertion_is_read_as_often_whoever_it_is_for(server, press, mo
             count.append(unverified)
             return real(unverified)
 
-        monkeypatch.setattr(assertions, "split_unverified", counted)
+        monkeypatch.setattr(assertions, "UnverifiedJws", counted)
         assertion = server.assertion(generate_identity_key(), worker_id)
         assert (await server.token_by_assertion(assertion)).status_code == 401
         reads[worker_id] = len(count)
