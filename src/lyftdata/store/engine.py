@@ -29,7 +29,7 @@ from lyftdata.store import audit, dialect, group, migrate, outbox
 from lyftdata.store.changes import Change
 from lyftdata.store.errors import StoreError
 from lyftdata.store.group import translated
-from lyftdata.store.hearing import Hearing
+from lyftdata.store.hearing import Heard, Hearing
 from lyftdata.store.jobs import Doubt, Job, Together
 from lyftdata.store.transaction import WriteTx
 
@@ -297,8 +297,7 @@ class Store:
             raise
         self._head = head
         if heard is not None and self._hearing is not None:
-            changes, upto, asked_at_s = heard
-            self._hearing.take_over(changes, upto=upto, asked_at_s=asked_at_s)
+            self._hearing.take_over(heard)
 
     def _take_turn(self, conn: Connection) -> audit.Head:
         """Wait until no other Server writes; return where the audit chain goes on."""
@@ -307,7 +306,7 @@ class Store:
         dialect.take_turn(conn)
         return audit.follow(conn, known=self._head, key=self._audit_key)
 
-    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> tuple[list[Change], int, float] | None:
+    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> Heard | None:
         """Write down what is changed for the other Servers, and for this one what they have changed."""
         changes = [change for job in jobs for change in job.changes]
         if self._hearing is None or not changes:
