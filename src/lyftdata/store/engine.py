@@ -53,7 +53,7 @@ class Store:
         audit_key: bytes,
         on_change: OnChange | None,
         lock: int | None,
-        position: int,
+        position: outbox.Mark,
     ) -> None:
         self._engine = engine
         self._head = head
@@ -370,7 +370,7 @@ def _first(op: Together[T], item: object, tx: WriteTx) -> T:
     return op(tx, [item])[0]
 
 
-def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, int]:
+def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, outbox.Mark]:
     """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):

@@ -33,10 +33,10 @@ _ANSWER_WITHIN_S = 2.0
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """What was read of changes, from which number on, and as of when."""
+    """What was read of changes, from which row on, and as of when."""
 
     news: outbox.News
-    before: int
+    before: outbox.Mark
     asked_at_s: float
 
 
@@ -56,7 +56,7 @@ class Hearing:
         engine: Engine,
         *,
         server_id: str,
-        position: int,
+        position: outbox.Mark,
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
@@ -163,13 +163,13 @@ class Hearing:
         if loop is None:
             return
         with self._mutex:
-            reaches_further = news.upto > self._position
+            reaches_further = news.upto.number > self._position.number
             if news.is_all and not reaches_further and self._position != heard.before:
                 return
             changes: list[Change] = []
             if reaches_further or news.is_all:
                 # Twice read, by two who asked at once, is not twice told.
-                told = [told for number, told in news.told if news.is_all or number > self._position]
+                told = [told for number, told in news.told if news.is_all or number > self._position.number]
                 changes = [*news.changes, *told]
                 self._position = news.upto
             try:

@@ -34,44 +34,52 @@ _MOST_AT_ONCE = 2_000
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """The row at which a reader stands; where the numbers have fallen, another has that number by now, of another time."""
+
+    number: int = 0
+    at: datetime | None = None
+
+
 class News(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was changed behind a number.
+    What was changed behind a row.
 
     Args:
-        upto: The number reached.
+        upto: The row reached.
         changes: What it means by now; taking over one twice does no harm.
         told: By number, what is to be taken over once.
         is_all: Whether it is everything, since what was changed one by one is not known any more.
     """
 
-    upto: int
+    upto: Mark
     changes: list[Change] = []
     told: list[tuple[int, Told]] = []
     is_all: bool = False
 
 
-def position(conn: Connection) -> int:
-    """Return the number of the last change that was told of."""
-    return int(conn.execute(select(func.max(table.c.seq))).scalar() or 0)
+def position(conn: Connection) -> Mark:
+    """Return where the last change stands that was told of."""
+    row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()
+    return Mark() if row is None else Mark(row.seq, row.at)
 
 
-def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> int:
-    """Write changes down for the other Servers; return the number of the last."""
+def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Mark:
+    """Write changes down for the other Servers; return where the last stands."""
     rows = [{"server_id": server_id, **_row(change)} for change in changes]
-    numbers = conn.execute(insert(table).returning(table.c.seq), rows).scalars()
+    written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
     dialect.tell_others(conn)
-    return int(max(numbers))
+    return max((Mark(row.seq, row.at) for row in written), key=lambda mark: mark.number)
 
 
-def read(conn: Connection, *, after: int) -> News:
+def read(conn: Connection, *, after: Mark) -> News:
     """
-    Return what was changed behind a number, with what it means by now; it reaches `after` again at the end.
+    Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
 
     As much as is good to be looked up at once: whoever wants all asks again until nothing is left.
     """
-    query = select(table.c.seq, table.c.kind, table.c.key, table.c.body)
-    found = query.where(table.c.seq >= after).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)
+    query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
+    found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)
     # The row at which the reader stands is asked for too: rows go from the oldest on, so while it is there, none behind it
     # is missing. It is missing as well where the database has gone back (to a standby that lagged behind).
     known, rows = _split(conn.execute(found).all(), after)
@@ -84,19 +92,20 @@ def read(conn: Connection, *, after: int) -> News:
             told.append((row.seq, Told(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
-    return News(upto=rows[-1].seq if rows else after, changes=_looked_up(conn, wanted), told=told)
+    upto = Mark(rows[-1].seq, rows[-1].at) if rows else after
+    return News(upto=upto, changes=_looked_up(conn, wanted), told=told)
 
 
-def _split(found: Sequence[Any], after: int) -> tuple[bool, Sequence[Any]]:
+def _split(found: Sequence[Any], after: Mark) -> tuple[bool, Sequence[Any]]:
     """Return whether the reader's own row is there, and the rows behind it."""
     if not found:
         # Nothing was ever told of, as when the reader began.
-        return after == 0, found
-    return found[0].seq == after, found[1:]
+        return after == Mark(), found
+    return Mark(found[0].seq, found[0].at) == after, found[1:]
 
 
 def _everything(conn: Connection) -> News:
-    # The number first: what is changed while the rest is read is told of once more.
+    # The mark first: what is changed while the rest is read is told of once more.
     upto = position(conn)
     whole = AllChanged(
         workers=list(workers.all_workers(conn)),
