@@ -218,7 +218,7 @@ class Hearing:
             asked_at_s = time.monotonic()
             before = self._position
             news = outbox.read(conn, after=before)
-            if news.is_all:
+            if news.is_all and before.number:
                 _log.warning("too late for single changes of other Servers; everything is read anew")
             self.take_over(Heard(news, before, asked_at_s))
             # A look that finds nothing has come to the end; one that is full has not.
