@@ -109,6 +109,8 @@ class Store:
         """
         Run an operation in the writer's transaction; durable when this returns.
 
+        What other Servers have changed before it is in memory by then.
+
         A caller that is cancelled meanwhile does not undo it.
 
         Raises:
@@ -309,8 +311,9 @@ class Store:
     def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> Heard | None:
         """Write down what is changed for the other Servers, and for this one what they have changed."""
         changes = [change for job in jobs for change in job.changes]
-        if self._hearing is None or not changes:
+        if self._hearing is None or not (changes or self._hearing.has_begun()):
             return None
+        # Where nothing is changed as well: whoever has waited for its turn goes on with what was changed in the turns before.
         return self._hearing.write_down(conn, changes)
 
     def _settle_doubt(self, *, tell: bool = True) -> bool:

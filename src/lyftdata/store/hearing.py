@@ -132,7 +132,7 @@ class Hearing:
 
     def write_down(self, conn: Connection, changes: Sequence[Change]) -> Heard:
         """
-        Tell the others what a transaction changes, and look what they have changed before; in the writer's turn.
+        Tell the others what a transaction changes, if anything, and look what they have changed before; in the writer's turn.
 
         Returns:
             What is to be taken over once it is committed.
@@ -144,7 +144,7 @@ class Hearing:
             reached = found[-1].upto if found else before
             found.append(outbox.read(conn, after=reached))
         news = outbox.News(
-            upto=outbox.record(conn, changes, server_id=self.server_id),
+            upto=outbox.record(conn, changes, server_id=self.server_id) if changes else reached,
             changes=[change for part in found for change in part.changes] + list(changes),
             told=[told for part in found for told in part.told],
             is_all=any(part.is_all for part in found),
