@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit, dialect, group, migrate, outbox
 from lyftdata.store.changes import Change
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.group import translated
 from lyftdata.store.hearing import Heard, Hearing
 from lyftdata.store.jobs import Doubt, Job, Together
@@ -101,7 +101,7 @@ class Store:
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
-                raise StoreError(f"The database cannot be used: {error.orig}.") from error
+                raise StoreError(f"The database cannot be used: {problem_of(error)}.") from error
             raise
         return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock, position=position)
 
@@ -234,7 +234,7 @@ class Store:
             with self._reading.connect() as conn:
                 return op(conn)
         except (DBAPIError, StopIteration) as error:
-            raise translated(error) from error
+            raise translated(error) from None
 
     def _write_forever(self) -> None:
         while (jobs := self._next_group()) is not None:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.log import get_logger
 from lyftdata.store import outbox, postgresql
 from lyftdata.store.changes import Change
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
@@ -107,7 +107,7 @@ class Hearing:
         except TimeoutError:
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
-            raise StoreError(f"The database failed: {error.orig}.") from error
+            raise StoreError(f"The database failed: {problem_of(error)}.") from error
 
     def _question(self) -> "asyncio.Future[None]":
         if self._asking is None or self._asking.done():
