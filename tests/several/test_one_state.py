@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -393,6 +394,20 @@ async def test_a_server_that_cannot_hear_reads_before_it_answers(two, cluster):
 
 async def _is_refused(server, token):
     return (await server.verify(token)).status_code == 401
+
+
+async def test_a_server_whose_readers_are_busy_is_ready(two):
+    """Strangers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
+    first, _ = two
+    go_on = threading.Event()
+    busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(20))) for _ in range(2)]
+    try:
+        answer = await asyncio.wait_for(first.http.get("/readyz"), 10)
+    finally:
+        go_on.set()
+        await asyncio.gather(*busy)
+
+    assert answer.status_code == 200
 
 
 async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cable, database_url):
