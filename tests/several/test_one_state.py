@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import threading
 from datetime import timedelta
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER
+from tests.deployment import ASSERTION_TYPE
 from tests.postgres import Cable
 from tests.several.conftest import SECRET_KEY
 
 from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
+from lyftdata.server.clock import utc_now
+from lyftdata.server.services import tidy
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import audit, presence, servers, workers
 from lyftdata.store.signing_keys import all_signing_keys
@@ -278,6 +282,32 @@ async def test_of_two_that_want_one_name_at_two_servers_one_gets_it(two):
     held.cancel()
 
 
+async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two, start_server):
+    """What was used up or taken back stays so at a Server that starts afterwards, with the right time."""
+    first, second = two
+    worker_id, key = await first.enrolled()
+    assertion = first.assertion(key, worker_id)
+    answer = await first.token_by_assertion(assertion)
+    token = answer.json()["access_token"]
+    taken_back = {
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": first.assertion(key, worker_id),
+    }
+    assert (await first.http.post("/oauth2/revoke", data=taken_back | {"token": token})).status_code == 200
+    another = generate_identity_key()
+    proof = first.proof(another, "press-02")
+    assert (await first.register(another, "press-02", credential=proof)).status_code == 201
+
+    second.services.clock = second.services.cluster._clock = lambda: utc_now() + timedelta(hours=1)
+    await tidy(second.services)
+
+    async with start_server() as third:
+        assert (await third.verify(token)).status_code == 401
+        assert await third.cause(await third.token_by_assertion(assertion)) == "assertion_replayed"
+        replayed = await third.register(another, "press-02", credential=proof)
+        assert await third.cause(replayed) == "proof_replayed"
+
+
 async def test_failures_at_one_server_count_at_the_other(two):
     """Whoever guesses has one budget: used up at one Server it is used up at all, and a right key still gets in."""
     first, second = two
@@ -393,6 +423,20 @@ async def test_a_server_that_cannot_hear_reads_before_it_answers(two, cluster):
 
 async def _is_refused(server, token):
     return (await server.verify(token)).status_code == 401
+
+
+async def test_a_server_whose_readers_are_busy_is_ready(two):
+    """Strangers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
+    first, _ = two
+    go_on = threading.Event()
+    busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(20))) for _ in range(2)]
+    try:
+        answer = await asyncio.wait_for(first.http.get("/readyz"), 10)
+    finally:
+        go_on.set()
+        await asyncio.gather(*busy)
+
+    assert answer.status_code == 200
 
 
 async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cable, database_url):

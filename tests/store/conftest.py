@@ -21,8 +21,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("cluster").new_database())
 
 
-# What is SQLite's alone.
+# What is one database's alone.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 def run_behind_its_back(url: str, *statements: str, **values: object) -> list[Row[Any]]:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 from tests.builders import NOON, case, event, worker
-from tests.store.conftest import AUDIT_KEY, ON_SQLITE, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind_its_back
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
@@ -263,6 +263,44 @@ async def test_errors_do_not_quote_what_was_written(store):
         )
 
     assert password_hash not in "".join(traceback.format_exception(failed.value))
+
+
+@ON_POSTGRESQL
+async def test_errors_do_not_quote_the_row_that_was_written(store):
+    """PostgreSQL tells of a row that breaks a rule with all of its values."""
+    password_hash = "$argon2id$" + "0" * 8
+    with pytest.raises(StoreError) as failed:
+        await store.write(
+            lambda tx: tx.conn.exec_driver_sql(
+                "INSERT INTO operators (name, password_hash) VALUES ('ada', %s)", (password_hash,)
+            )
+        )
+
+    assert "violates not-null constraint" in str(failed.value)
+    assert password_hash not in "".join(traceback.format_exception(failed.value))
+
+
+@ON_POSTGRESQL
+async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, cluster, told):
+    """Those who ran before are not done, and nobody takes it for a fault of this program: they may come again."""
+
+    def loses_the_connection(tx):
+        backend = tx.conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        cluster.execute(f"SELECT pg_terminate_backend({backend})")
+        tx.conn.exec_driver_sql("SELECT 1")
+
+    go_on, first = held_back(store)
+    operations = [insert("w-1"), loses_the_connection, insert("w-2"), insert("w-3")]
+    waiting = [asyncio.ensure_future(store.write(operation)) for operation in operations]
+    await asyncio.sleep(0)
+    go_on.set()
+    # It may be of the same group.
+    await asyncio.wait([first])
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [StoreError] * 4
+    assert told == []
+    await store.write(insert("w-1"))
 
 
 async def test_closing_finishes_what_is_queued(database_url):

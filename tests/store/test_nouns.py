@@ -343,11 +343,13 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
 
 async def test_of_twenty_that_spend_a_proof_one_does(store):
     """A proof is used up once, whoever races; its memory ends with it."""
-    spend = [store.write(lambda tx: proofs.spend_proofs(tx, [("j", NOON)])) for _ in range(20)]
+    # Over by the database's clock as well, whatever day it is.
+    end = NOON - timedelta(days=3650)
+    spend = [store.write(lambda tx: proofs.spend_proofs(tx, [("j", end)])) for _ in range(20)]
 
     assert sum(map(len, await asyncio.gather(*spend))) == 1
-    assert await store.write(lambda tx: proofs.prune(tx, NOON - timedelta(seconds=1))) == 0
-    assert await store.write(lambda tx: proofs.prune(tx, NOON)) == 1
+    assert await store.write(lambda tx: proofs.prune(tx, end - timedelta(seconds=1))) == 0
+    assert await store.write(lambda tx: proofs.prune(tx, end)) == 1
 
 
 async def test_operators_and_their_sessions(store):

@@ -137,6 +137,18 @@ class Admission:
         check_entry(worker)
         return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch), ticket=ticket)
 
+    def admit_again(self, admitted: Admitted) -> Admitted:
+        """
+        Return a Worker that was admitted before as it is now, after other Servers were waited for.
+
+        Raises:
+            RefusedError: It may not come in any more, or what it has proved is no longer good.
+        """
+        worker = expect(self._directory.find_worker(admitted.worker.id))
+        check_entry(worker)
+        check_still_good(self._directory, worker.id, admitted.credential, now=self._clock())
+        return msgspec.structs.replace(admitted, worker=worker)
+
     def admit_resource(self, name: str, unverified_key: Secret) -> ResourceRecord | None:
         """
         Check a resource's name and key (RFC 7662, section 2.1).

@@ -24,6 +24,7 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions import Boot, Session, Sessions, both_hosts
+from lyftdata.server.wire import OAuthError
 from lyftdata.store import (
     Store,
     StoreError,
@@ -44,6 +45,14 @@ _CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
 # A start that comes to a Server just when another Server sees the one before break off is no clone.
 _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
 _ASK_FOR_PLACE_TIMES = 6
+_MOST_STARTS_AT_ONCE = 16
+
+
+class TooManyStartsError(OAuthError):
+    """One Worker's starts come faster than its place can be settled."""
+
+    def __init__(self) -> None:
+        super().__init__("temporarily_unavailable", "Too many polls of one Worker at once.", status=503)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -70,7 +79,9 @@ class Cluster:
         )
         self._touched: set[str] = set()
         self._renewed: set[str] = set()
+        self._forgotten: set[str] = set()
         self._taking: Counter[str] = Counter()
+        self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
         self._is_deaf = False
 
@@ -155,38 +166,43 @@ class Cluster:
 
         Raises:
             DuplicateInstanceError: Another start of the Worker is connected to another Server.
+            TooManyStartsError: More of them come at once than any honest Worker has.
         """
-        here = self._sessions.find_here(worker_id)
-        if not self._store.is_shared:
+        if not self._store.is_shared or self._is_held_here(worker_id, credential):
             yield Place()
             return
-        if here is not None and not here.broken:
-            if here.credential != credential:
-                self._renewed.add(worker_id)
-            yield Place()
-            return
+        if self._taking[worker_id] >= _MOST_STARTS_AT_ONCE:
+            raise TooManyStartsError
         self._taking[worker_id] += 1
         try:
-            yield await self._take(worker_id, boot, credential)
+            # One after the other: of two that came at once the second would take the place in the database, and be refused
+            # here. And a Worker that comes without end costs one write at a time.
+            async with self._in_line.setdefault(worker_id, asyncio.Lock()):
+                if self._is_held_here(worker_id, credential):
+                    yield Place()
+                else:
+                    yield await self._take(worker_id, boot, credential)
         finally:
-            self._taking -= Counter((worker_id,))
+            self._taking[worker_id] -= 1
+            if not self._taking[worker_id]:
+                del self._taking[worker_id], self._in_line[worker_id]
             if self._sessions.find_here(worker_id) is None:
                 self._touched.add(worker_id)
+
+    def _is_held_here(self, worker_id: str, credential: str) -> bool:
+        """Return whether a start of the Worker has the place at this Server; note if it came by another credential."""
+        here = self._sessions.find_here(worker_id)
+        if here is None or here.broken:
+            return False
+        if here.credential != credential:
+            self._renewed.add(worker_id)
+        return True
 
     async def _take(self, worker_id: str, boot: Boot, credential: str) -> Place:
         before = self._sessions.find(worker_id)
         moves = before is not None and before.boot.boot_id == boot.boot_id
         since = before.since if before is not None and moves else self._clock()
-        record = PresenceRecord(
-            worker_id=worker_id,
-            server_id=self._me.id,
-            boot_id=boot.boot_id,
-            credential=credential,
-            since=since,
-            address=boot.address,
-            host=boot.host,
-            reported_labels=boot.reported_labels,
-        )
+        record = self._record(worker_id, boot, credential, since)
         holder = None
         for attempt in range(_ASK_FOR_PLACE_TIMES):
             if attempt:
@@ -199,6 +215,18 @@ class Cluster:
         assert holder is not None  # noqa: S101 - the loop runs at least once
         raise DuplicateInstanceError(both_hosts(_boot_of(holder), boot), claimed_worker=worker_id)
 
+    def _record(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> PresenceRecord:
+        return PresenceRecord(
+            worker_id=worker_id,
+            server_id=self._me.id,
+            boot_id=boot.boot_id,
+            credential=credential,
+            since=since,
+            address=boot.address,
+            host=boot.host,
+            reported_labels=boot.reported_labels,
+        )
+
     def touched(self, session: Session) -> None:
         """Note that a session at this Server has broken off or ended."""
         if self._store.is_shared:
@@ -209,20 +237,30 @@ class Cluster:
         async with self._flushing:
             touched, self._touched = self._touched, set()
             renewed, self._renewed = self._renewed, set()
-            if not touched and not renewed:
+            forgotten, self._forgotten = self._forgotten, set()
+            if not touched and not renewed and not forgotten:
                 return
             try:
-                await self._store.write(self._tell_of(touched, renewed))
+                await self._store.write(self._tell_of(touched, renewed, forgotten))
             except BaseException:
                 self._touched |= touched
                 self._renewed |= renewed
+                self._forgotten |= forgotten
                 raise
 
-    def _tell_of(self, touched: set[str], renewed: set[str]) -> Callable[[WriteTx], None]:
-        here = {w: s for w in touched | renewed if (s := self._sessions.find_here(w)) is not None}
+    def _tell_of(
+        self, touched: set[str], renewed: set[str], forgotten: set[str]
+    ) -> Callable[[WriteTx], None]:
+        every = touched | renewed | forgotten
+        here = {w: s for w in every if (s := self._sessions.find_here(w)) is not None}
         gone = [w for w in touched if w not in here and not self._taking[w]]
         broken = [w for w in touched if w in here and here[w].broken]
         others = [(w, here[w].credential, here[w].boot.address) for w in renewed if w in here]
+        back = [
+            self._record(w, here[w].boot, here[w].credential, here[w].since)
+            for w in forgotten
+            if w in here and not here[w].broken
+        ]
 
         def op(tx: WriteTx) -> None:
             presence.remove(tx, gone, server_id=self._me.id)
@@ -231,21 +269,32 @@ class Cluster:
                 presence.update_credential(
                     tx, worker_id, credential=credential, address=address, server_id=self._me.id
                 )
+            for record in back:
+                presence.take_back(tx, record)
 
         return op
 
     def heard(self, worker_id: str, record: PresenceRecord | None) -> None:
         """Take over where a Worker is connected by now."""
+        here = self._sessions.find_here(worker_id)
         if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:
             self._sessions.set_elsewhere(worker_id, None)
+            if here is not None and not here.broken and not self._is_as_here(record):
+                # Given up as silent, this Server lives all the same, and so does the session: its place is taken back, or
+                # in a while whoever comes would have it, and the Worker's name.
+                self._forgotten.add(worker_id)
             return
-        here = self._sessions.find_here(worker_id)
         if here is not None:
             # It is at another Server by now. Of the same start nothing has ended: its poll just goes there.
             self._sessions.let_go(worker_id, is_over=here.boot.boot_id != record.boot_id)
         session = Session(worker_id, _boot_of(record), record.credential, record.since)
         session.broken = record.state is PresenceState.BROKEN
         self._sessions.set_elsewhere(worker_id, session)
+
+    def _is_as_here(self, record: PresenceRecord | None) -> bool:
+        return (
+            record is not None and record.server_id == self._me.id and record.state is PresenceState.CONNECTED
+        )
 
 
 def _give_up_silent(tx: WriteTx) -> None:

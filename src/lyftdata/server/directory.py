@@ -12,7 +12,14 @@ from datetime import datetime
 
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
-from lyftdata.store.changes import ApiKeyChanged, Change, ResourceChanged, TokenRevoked, WorkerChanged
+from lyftdata.store.changes import (
+    AllChanged,
+    ApiKeyChanged,
+    Change,
+    ResourceChanged,
+    TokenRevoked,
+    WorkerChanged,
+)
 
 
 class Directory:
@@ -104,6 +111,22 @@ class Directory:
                     self._resources[name] = record
                 case TokenRevoked(jti=jti, expires_at=expires_at):
                     self._revoked_tokens[jti] = expires_at
+
+    def differences(self, whole: AllChanged) -> Iterator[Change]:
+        """Give the changes after which this is what there is, and no more of them than it takes."""
+        workers = {worker.id: worker for worker in whole.workers}
+        for worker_id in workers.keys() | self._workers.keys():
+            if self._workers.get(worker_id) != (record := workers.get(worker_id)):
+                yield WorkerChanged(worker_id, record)
+        keys = {key.public_id: key for key in whole.api_keys}
+        for public_id in keys.keys() | self._api_keys.keys():
+            if self._api_keys.get(public_id) != (key := keys.get(public_id)):
+                yield ApiKeyChanged(public_id, key)
+        resources = {resource.name: resource for resource in whole.resources}
+        for name in resources.keys() | self._resources.keys():
+            yield ResourceChanged(name, resources.get(name))
+        # One that was taken back is never given back.
+        yield from (TokenRevoked(jti, expires_at) for jti, expires_at in whole.revoked_tokens.items())
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
         before = self._workers.pop(worker_id, None)

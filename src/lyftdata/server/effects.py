@@ -29,6 +29,7 @@ from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.sessions import Directive, Session, Sessions
 from lyftdata.server.traces import TraceLog
 from lyftdata.store.changes import (
+    AllChanged,
     ApiKeyChanged,
     Change,
     PresenceChanged,
@@ -76,6 +77,7 @@ class Effects:
 
     def on_change(self, changes: Sequence[Change]) -> None:
         """Take over a commit's changes; the directory first, so that nobody acts on the old state."""
+        changes = [one for change in changes for one in self._one_by_one(change)]
         before = {
             c.worker_id: self._directory.find_worker(c.worker_id)
             for c in changes
@@ -88,6 +90,17 @@ class Effects:
                 self._carry(change, before)
             except Exception:  # noqa: BLE001 - the other changes of the commit must take effect all the same
                 _log.exception("a change took no effect on what is connected")
+
+    def _one_by_one(self, change: Change) -> list[Change]:
+        """Return a change, and in the place of everything what is not as it was."""
+        if not isinstance(change, AllChanged):
+            return [change]
+        there = {record.worker_id: record for record in change.presence}
+        return [
+            *self._directory.differences(change),
+            *(PresenceChanged(w, there.get(w)) for w in there.keys() | set(self._sessions.online_ids())),
+            SigningKeysChanged(),
+        ]
 
     def _carry(self, change: Change, before: Mapping[str, WorkerRecord | None]) -> None:
         match change:

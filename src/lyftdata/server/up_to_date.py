@@ -2,7 +2,7 @@
 Nothing is decided on what may have changed unheard.
 
 Where there are several Servers, each request waits until this one has heard of the others lately; while all is well that
-costs one comparison. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
+costs one comparison. It is asked again right before the decision: a body may take its time to arrive. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
 
 And nobody is turned away as a stranger for having come to this Server sooner than the word of it: a Worker enrolls at one
 Server and asks another for its first token a millisecond later.
@@ -37,13 +37,24 @@ class UpToDate:
         """Answer a request."""
         if not self._store.hears() and scope.get("path") not in _ALWAYS_ANSWERED:
             try:
-                await self._store.catch_up()
+                await hear(self._store)
             except StoreError as error:
                 _log.error("what other Servers have changed is not known", problem=str(error))
                 answer = temporarily_unavailable("The Server cannot read its state.", retry_after_s=2)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+async def hear(store: Store) -> None:
+    """
+    Make sure that what is in memory may be trusted, after something was waited for that a caller can draw out.
+
+    Raises:
+        StoreError: It may not.
+    """
+    if not store.hears():
+        await store.catch_up()
 
 
 async def decide(store: Store, decision: Callable[[], T]) -> T:
@@ -56,6 +67,7 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
         RefusedError: As `decision` raises it.
         StoreError: What other Servers have changed cannot be known.
     """
+    await hear(store)
     try:
         return decision()
     except RefusedError as refused:

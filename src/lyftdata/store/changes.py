@@ -54,6 +54,20 @@ class Told(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
+class AllChanged(msgspec.Struct, frozen=True):
+    """
+    Everything that is kept in memory, as it is now: what has changed since it was last looked at is not known.
+
+    What is not in here is gone. Signing keys are to be read anew as well.
+    """
+
+    workers: list[WorkerRecord]
+    api_keys: list[ApiKeyRecord]
+    resources: list[ResourceRecord]
+    revoked_tokens: dict[str, datetime]
+    presence: list[PresenceRecord]
+
+
 Change = (
     WorkerChanged
     | ApiKeyChanged
@@ -62,4 +76,5 @@ Change = (
     | SigningKeysChanged
     | PresenceChanged
     | Told
+    | AllChanged
 )

@@ -99,8 +99,10 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 
 def in_transaction(conn: Connection) -> bool:
     """Return whether the database still knows of our transaction; SQLite ends it by itself when a disk is full."""
-    # PostgreSQL ends none by itself: there, undoing the savepoint fails if the transaction cannot go on.
-    return conn.dialect.name != "sqlite" or sqlite.raw(conn).in_transaction
+    if conn.dialect.name == "sqlite":
+        return sqlite.raw(conn).in_transaction
+    # PostgreSQL ends none by itself, but for the connection's end.
+    return not conn.invalidated
 
 
 def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, Any]) -> bool:

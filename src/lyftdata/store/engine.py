@@ -27,9 +27,9 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit, dialect, group, migrate, outbox
 from lyftdata.store.changes import Change
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.group import translated
-from lyftdata.store.hearing import Hearing
+from lyftdata.store.hearing import Heard, Hearing
 from lyftdata.store.jobs import Doubt, Job, Together
 from lyftdata.store.transaction import WriteTx
 
@@ -53,7 +53,7 @@ class Store:
         audit_key: bytes,
         on_change: OnChange | None,
         lock: int | None,
-        position: int,
+        position: outbox.Mark,
     ) -> None:
         self._engine = engine
         self._head = head
@@ -102,13 +102,15 @@ class Store:
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
-                raise StoreError(f"The database cannot be used: {error.orig}.") from error
+                raise StoreError(f"The database cannot be used: {problem_of(error)}.") from error
             raise
         return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock, position=position)
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
         Run an operation in the writer's transaction; durable when this returns.
+
+        What other Servers have changed before it is in memory by then.
 
         A caller that is cancelled meanwhile does not undo it.
 
@@ -247,7 +249,7 @@ class Store:
             with self._reading.connect() as conn:
                 return op(conn)
         except (DBAPIError, StopIteration) as error:
-            raise translated(error) from error
+            raise translated(error) from None
 
     def _write_forever(self) -> None:
         while (jobs := self._next_group()) is not None:
@@ -312,8 +314,7 @@ class Store:
             raise
         self._head = head
         if heard is not None and self._hearing is not None:
-            changes, upto, asked_at_s = heard
-            self._hearing.take_over(changes, upto=upto, asked_at_s=asked_at_s)
+            self._hearing.take_over(heard)
 
     def _take_turn(self, conn: Connection) -> audit.Head:
         """Wait until no other Server writes; return where the audit chain goes on."""
@@ -322,11 +323,12 @@ class Store:
         dialect.take_turn(conn)
         return audit.follow(conn, known=self._head, key=self._audit_key)
 
-    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> tuple[list[Change], int, float] | None:
+    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> Heard | None:
         """Write down what is changed for the other Servers, and for this one what they have changed."""
         changes = [change for job in jobs for change in job.changes]
-        if self._hearing is None or not changes:
+        if self._hearing is None or not (changes or self._hearing.has_begun()):
             return None
+        # Where nothing is changed as well: whoever has waited for its turn goes on with what was changed in the turns before.
         return self._hearing.write_down(conn, changes)
 
     def _settle_doubt(self, *, tell: bool = True) -> bool:
@@ -386,7 +388,7 @@ def _first(op: Together[T], item: object, tx: WriteTx) -> T:
     return op(tx, [item])[0]
 
 
-def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, int]:
+def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, outbox.Mark]:
     """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):

@@ -1,5 +1,7 @@
 """What can go wrong with the database itself."""
 
+from sqlalchemy.exc import DBAPIError
+
 from lyftdata.core.errors import LyftdataError
 
 
@@ -7,6 +9,16 @@ class StoreError(LyftdataError):
     """The database cannot be used: unreachable, not ours, full, or newer than this program."""
 
     code = "store_failed"
+
+
+def problem_of(error: DBAPIError) -> str:
+    """
+    Return what a database says of a failure, fit for a log.
+
+    Without PostgreSQL's details: those of a row that breaks a rule are all of its values, password hashes too.
+    """
+    primary: str | None = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return primary or str(error.orig)
 
 
 class DatabaseInUseError(StoreError):

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, NestedTransaction
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.store import audit, dialect
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.jobs import Job
 from lyftdata.store.transaction import WriteTx
 
@@ -123,8 +123,9 @@ def _run_one(conn: Connection, job: Job[Any], tx: WriteTx, *, events_too: bool =
 
 def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> None:
     if not dialect.in_transaction(conn):
-        # A full disk makes SQLite end the whole transaction by itself. Going on would run the rest outside of any, and
-        # the commit would do nothing, and say nothing, for those who ran before. What ended it goes to all of them.
+        # A full disk makes SQLite end the whole transaction by itself, and so does the end of a connection. Going on
+        # would run the rest outside of any, and the commit would do nothing, and say nothing, for those who ran before.
+        # What ended it goes to all of them.
         raise error
     savepoint.rollback()
 
@@ -132,10 +133,11 @@ def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> N
 def translated(error: BaseException) -> Exception:
     """Return what a caller is to be told; a new exception for each, since each is raised in a task of its own."""
     if isinstance(error, DBAPIError):
-        failure: Exception = StoreError(f"The database failed: {error.orig}.")
-    elif isinstance(error, StopIteration):
+        # Not as its cause: a traceback would show what `problem_of` leaves out. Where it happened is kept.
+        return StoreError(f"The database failed: {problem_of(error)}.").with_traceback(error.__traceback__)
+    if isinstance(error, StopIteration):
         # A future refuses to carry it, and whoever waits would wait for ever (PEP 479 does the same).
-        failure = RuntimeError("an operation raised StopIteration")
+        failure: Exception = RuntimeError("an operation raised StopIteration")
     elif isinstance(error, Exception):
         return error
     else:

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.log import get_logger
 from lyftdata.store import outbox, postgresql
 from lyftdata.store.changes import Change
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
@@ -29,6 +30,14 @@ _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
 _TRY_AGAIN_AFTER_S = 0.25
 _ANSWER_WITHIN_S = 2.0
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What was read of changes, from which row on, and as of when."""
+
+    news: outbox.News
+    before: outbox.Mark
+    asked_at_s: float
 
 
 class Hearing:
@@ -47,7 +56,7 @@ class Hearing:
         engine: Engine,
         *,
         server_id: str,
-        position: int,
+        position: outbox.Mark,
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
@@ -98,7 +107,7 @@ class Hearing:
         except TimeoutError:
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
-            raise StoreError(f"The database failed: {error.orig}.") from error
+            raise StoreError(f"The database failed: {problem_of(error)}.") from error
 
     def _question(self) -> "asyncio.Future[None]":
         if self._asking is None or self._asking.done():
@@ -121,36 +130,50 @@ class Hearing:
         self._asking_next = None
         await asyncio.shield(self._question())
 
-    def write_down(self, conn: Connection, changes: Sequence[Change]) -> tuple[list[Change], int, float]:
+    def write_down(self, conn: Connection, changes: Sequence[Change]) -> Heard:
         """
-        Tell the others what a transaction changes, and look what they have changed before; in the writer's turn.
+        Tell the others what a transaction changes, if anything, and look what they have changed before; in the writer's turn.
 
         Returns:
-            What is to be taken over once it is committed, up to which number, and as of when.
+            What is to be taken over once it is committed.
         """
         asked_at_s = time.monotonic()
-        others: list[Change] = []
-        before, upto = -1, self._position
-        while upto > before:
-            before = upto
-            more, upto = outbox.read(conn, after=before)
-            others += more
-        return [*others, *changes], outbox.record(conn, changes, server_id=self.server_id), asked_at_s
+        before = reached = self._position
+        found: list[outbox.News] = []
+        while not found or found[-1].upto != reached:
+            reached = found[-1].upto if found else before
+            found.append(outbox.read(conn, after=reached))
+        news = outbox.News(
+            upto=outbox.record(conn, changes, server_id=self.server_id) if changes else reached,
+            changes=[change for part in found for change in part.changes] + list(changes),
+            told=[told for part in found for told in part.told],
+            is_all=any(part.is_all for part in found),
+        )
+        return Heard(news, before, asked_at_s)
 
-    def take_over(self, changes: Sequence[Change], *, upto: int, asked_at_s: float) -> None:
+    def take_over(self, heard: Heard) -> None:
         """
         Hand on what was changed up to a number, unless that was done already; from any thread.
 
-        Whatever reaches further was read later, and so is never older than what was handed on before it.
+        Whatever reaches further was read later, and so is never older than what was handed on before it. What was read
+        because the row was gone at which this Server stood counts for as long as it stands there: the numbers may have
+        fallen.
         """
-        loop = self._loop
+        loop, news = self._loop, heard.news
         if loop is None:
             return
         with self._mutex:
-            news = changes if upto > self._position else ()
-            self._position = max(self._position, upto)
+            reaches_further = news.upto.number > self._position.number
+            if news.is_all and not reaches_further and self._position != heard.before:
+                return
+            changes: list[Change] = []
+            if reaches_further or news.is_all:
+                # Twice read, by two who asked at once, is not twice told.
+                told = [told for number, told in news.told if news.is_all or number > self._position.number]
+                changes = [*news.changes, *told]
+                self._position = news.upto
             try:
-                loop.call_soon_threadsafe(self._hand_on, news, asked_at_s)
+                loop.call_soon_threadsafe(self._hand_on, changes, heard.asked_at_s)
             except RuntimeError:
                 # The loop was closed: nobody is left to be told.
                 self._ended.set()
@@ -194,10 +217,12 @@ class Hearing:
         while True:
             asked_at_s = time.monotonic()
             before = self._position
-            changes, upto = outbox.read(conn, after=before)
-            self.take_over(changes, upto=upto, asked_at_s=asked_at_s)
+            news = outbox.read(conn, after=before)
+            if news.is_all and before.number:
+                _log.warning("too late for single changes of other Servers; everything is read anew")
+            self.take_over(Heard(news, before, asked_at_s))
             # A look that finds nothing has come to the end; one that is full has not.
-            if upto == before:
+            if news.upto == before:
                 return
 
 

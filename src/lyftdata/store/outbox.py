@@ -3,16 +3,21 @@ What each Server tells the others: rows that name what has changed, numbered in 
 
 A row says which Worker or key has changed, not how: whoever reads it reads the thing itself, as it is by then. So a
 reader that is late sees the latest state at once, several changes of one thing cost one look, and nothing is kept twice.
+
+Rows are dropped after a while, the oldest first, and a reader may be later than that: stopped, or cut off from the database for
+long. It finds that the row at which it stands is gone, and reads everything.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import assert_never
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
 
+import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
 from lyftdata.store import api_keys, dialect, presence, resources, revoked_tokens, servers, workers
 from lyftdata.store.changes import (
+    AllChanged,
     ApiKeyChanged,
     Change,
     PresenceChanged,
@@ -26,44 +31,98 @@ from lyftdata.store.schema import changes as table
 from lyftdata.store.transaction import WriteTx
 
 _MOST_AT_ONCE = 2_000
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-def position(conn: Connection) -> int:
-    """Return the number of the last change that was told of."""
-    return int(conn.execute(select(func.max(table.c.seq))).scalar() or 0)
+class Mark(msgspec.Struct, frozen=True):
+    """The row at which a reader stands; where the numbers have fallen, another has that number by now, of another time."""
+
+    number: int = 0
+    at: datetime | None = None
 
 
-def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> int:
-    """Write changes down for the other Servers; return the number of the last."""
-    rows = [{"server_id": server_id, **_row(change)} for change in changes]
-    numbers = conn.execute(insert(table).returning(table.c.seq), rows).scalars()
-    dialect.tell_others(conn)
-    return int(max(numbers))
-
-
-def read(conn: Connection, *, after: int) -> tuple[list[Change], int]:
+class News(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Return what was changed behind a number, with what it means by now, and the number reached: `after` at the end.
+    What was changed behind a row.
+
+    Args:
+        upto: The row reached.
+        changes: What it means by now; taking over one twice does no harm.
+        told: By number, what is to be taken over once.
+        is_all: Whether it is everything, since what was changed one by one is not known any more.
+    """
+
+    upto: Mark
+    changes: list[Change] = []
+    told: list[tuple[int, Told]] = []
+    is_all: bool = False
+
+
+def position(conn: Connection) -> Mark:
+    """Return where the last change stands that was told of."""
+    row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()
+    return Mark() if row is None else Mark(row.seq, row.at)
+
+
+def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Mark:
+    """Write changes down for the other Servers; return where the last stands."""
+    rows = [{"server_id": server_id, **_row(change)} for change in changes]
+    written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
+    dialect.tell_others(conn)
+    return max((Mark(row.seq, row.at) for row in written), key=lambda mark: mark.number)
+
+
+def read(conn: Connection, *, after: Mark) -> News:
+    """
+    Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
 
     As much as is good to be looked up at once: whoever wants all asks again until nothing is left.
     """
-    query = select(table.c.seq, table.c.kind, table.c.key, table.c.body)
-    rows = conn.execute(query.where(table.c.seq > after).order_by(table.c.seq).limit(_MOST_AT_ONCE)).all()
+    query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
+    found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)
+    # The row at which the reader stands is asked for too: rows go from the oldest on, so while it is there, none behind it
+    # is missing. It is missing as well where the database has gone back (to a standby that lagged behind).
+    known, rows = _split(conn.execute(found).all(), after)
+    if not known:
+        return _everything(conn)
     wanted: dict[str, dict[str, None]] = {}
-    told: list[Change] = []
+    told: list[tuple[int, Told]] = []
     for row in rows:
         if row.kind == _TOLD:
-            told.append(Told(row.key, row.body))
+            told.append((row.seq, Told(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
-    return [*_looked_up(conn, wanted), *told], rows[-1].seq if rows else after
+    upto = Mark(rows[-1].seq, rows[-1].at) if rows else after
+    return News(upto=upto, changes=_looked_up(conn, wanted), told=told)
+
+
+def _split(found: Sequence[Any], after: Mark) -> tuple[bool, Sequence[Any]]:
+    """Return whether the reader's own row is there, and the rows behind it."""
+    if not found:
+        # Nothing was ever told of, as when the reader began.
+        return after == Mark(), found
+    return Mark(found[0].seq, found[0].at) == after, found[1:]
+
+
+def _everything(conn: Connection) -> News:
+    # The mark first: what is changed while the rest is read is told of once more.
+    upto = position(conn)
+    whole = AllChanged(
+        workers=list(workers.all_workers(conn)),
+        api_keys=list(api_keys.all_api_keys(conn)),
+        resources=list(resources.all_resources(conn)),
+        revoked_tokens=revoked_tokens.living(conn, _LONG_AGO),
+        presence=list(presence.everybody(conn)),
+    )
+    return News(upto=upto, changes=[whole], is_all=True)
 
 
 def prune(tx: WriteTx, *, older_than: timedelta) -> None:
-    """Drop what every Server has long read."""
-    # The last row stays, so that numbers are never seen to fall.
-    last = select(func.max(table.c.seq)).scalar_subquery()
-    tx.conn.execute(delete(table).where(table.c.at < servers.ago(older_than), table.c.seq < last))
+    """Drop what Servers have long read."""
+    # By number and not each by its time, which is that of a transaction's beginning: no row is dropped before one that is
+    # numbered lower. The last of the old rows stays: it is at that one, or behind, that a Server stands which has kept up.
+    last = select(func.max(table.c.seq)).where(table.c.at < servers.ago(older_than)).scalar_subquery()
+    tx.conn.execute(delete(table).where(table.c.seq < last))
 
 
 _TOLD = "told"
@@ -87,6 +146,9 @@ def _row(change: Change) -> dict[str, object]:
             kind, key = "signing_keys", ""
         case Told():
             kind, key, body = _TOLD, change.topic, change.body
+        case AllChanged():
+            msg = "only found by reading"
+            raise ValueError(msg)
         case _:
             assert_never(change)
     return {"kind": kind, "key": key, "body": body}

@@ -66,6 +66,9 @@ def make_engine(url: URL) -> Engine:
                 # A statement that was prepared at one connection is not known at the next behind PgBouncer.
                 "prepare_threshold": None,
             },
+            # Whatever the database's own default is: what is read in a turn must be what the turns before have committed,
+            # and a transaction that sees one state throughout would see that of before it waited.
+            isolation_level="READ COMMITTED",
             pool_size=4,
             max_overflow=2,
             # The database may have been restarted since: found before an operation fails for it.

@@ -38,12 +38,27 @@ def take_place(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) ->
     )
     if holder is not None and is_other and _holds(tx.conn, holder, dead_after):
         return holder
+    _write(tx, record)
+    return None
+
+
+def take_back(tx: WriteTx, record: PresenceRecord) -> None:
+    """
+    Write down that a Worker is connected at a Server, unless it is at another.
+
+    For a Server that was given up as silent while it lived: what was connected to it was awaited, or is by now forgotten.
+    """
+    holder = find(tx.conn, record.worker_id)
+    if holder is None or (holder.server_id == record.server_id and holder != record):
+        _write(tx, record)
+
+
+def _write(tx: WriteTx, record: PresenceRecord) -> None:
     if tx.conn.execute(select(workers.c.id).where(workers.c.id == record.worker_id)).first() is not None:
         row = to_row(record) | {"state_since": servers.now()}
         tx.conn.execute(delete(presence).where(presence.c.worker_id == record.worker_id))
         tx.conn.execute(presence.insert().values(row))
         tx.changed(PresenceChanged(record.worker_id, record))
-    return None
 
 
 def _holds(conn: Connection, holder: PresenceRecord, dead_after: timedelta) -> bool:

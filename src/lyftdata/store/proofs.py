@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import delete
 
-from lyftdata.store import dialect
+from lyftdata.store import dialect, servers
 from lyftdata.store.schema import spent_proofs
 from lyftdata.store.transaction import WriteTx
 
@@ -22,4 +22,6 @@ def spend_proofs(tx: WriteTx, proofs: Sequence[tuple[str, datetime]]) -> set[str
 
 def prune(tx: WriteTx, now: datetime) -> int:
     """Forget proofs that could no longer pass anyway; return how many."""
-    return tx.conn.execute(delete(spent_proofs).where(spent_proofs.c.expires_at <= now)).rowcount
+    return tx.conn.execute(
+        delete(spent_proofs).where(servers.is_past(tx.conn, spent_proofs.c.expires_at, now))
+    ).rowcount

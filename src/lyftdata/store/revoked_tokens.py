@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from lyftdata.store import dialect
+from lyftdata.store import dialect, servers
 from lyftdata.store.changes import TokenRevoked
 from lyftdata.store.schema import revoked_tokens
 from lyftdata.store.transaction import WriteTx
@@ -37,4 +37,4 @@ def find_revoked(conn: Connection, jtis: Collection[str]) -> dict[str, datetime]
 
 def prune(tx: WriteTx, now: datetime) -> None:
     """Drop those that have ended."""
-    tx.conn.execute(delete(revoked_tokens).where(revoked_tokens.c.expires_at <= now))
+    tx.conn.execute(delete(revoked_tokens).where(servers.is_past(tx.conn, revoked_tokens.c.expires_at, now)))

@@ -1,6 +1,6 @@
 """The Servers that use this database, and when each was last heard of."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +21,8 @@ from lyftdata.store import dialect
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import UtcDateTime, servers
 from lyftdata.store.transaction import WriteTx
+
+_CLOCKS_ARE_APART = timedelta(minutes=5)
 
 
 def put(tx: WriteTx, record: ServerRecord) -> None:
@@ -66,6 +68,18 @@ def now() -> ColumnElement[Any]:
 def ago(time: timedelta) -> ColumnElement[Any]:
     """Return the moment so long ago, by the database's clock."""
     return type_coerce(_clock() - literal(time, Interval), UtcDateTime)
+
+
+def is_past(conn: Connection, time: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:
+    """
+    Return whether a time is over for every Server, so that what was good until then may be forgotten.
+
+    One Server whose clock is ahead must not forget for the others what they would still take: where there may be several,
+    the database's clock must say so too, by some minutes, since theirs may be behind.
+    """
+    if not dialect.is_shared(conn.engine):
+        return time <= now
+    return (time <= now) & (time <= ago(_CLOCKS_ARE_APART))
 
 
 def _clock() -> ColumnElement[Any]:

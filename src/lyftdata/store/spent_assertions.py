@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import delete
 
-from lyftdata.store import dialect
+from lyftdata.store import dialect, servers
 from lyftdata.store.schema import spent_assertions
 from lyftdata.store.transaction import WriteTx
 
@@ -17,4 +17,6 @@ def spend(tx: WriteTx, digest: bytes, *, expires_at: datetime) -> bool:
 
 def prune(tx: WriteTx, now: datetime) -> None:
     """Forget those that could no longer pass anyway."""
-    tx.conn.execute(delete(spent_assertions).where(spent_assertions.c.expires_at <= now))
+    tx.conn.execute(
+        delete(spent_assertions).where(servers.is_past(tx.conn, spent_assertions.c.expires_at, now))
+    )

@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit, backup, dialect, migrate, postgresql, sqlite
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.schema import metadata, schema_floor
 
 _AT_ONCE = 1_000
@@ -83,7 +83,7 @@ def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
             tables = {table.name: _move(table, conn, to) for table in metadata.sorted_tables}
             report = _verify(to, tables, audit_key)
     except DBAPIError as error:
-        raise StoreError(f"The database failed: {error.orig}.", hint="Nothing was changed.") from error
+        raise StoreError(f"The database failed: {problem_of(error)}.", hint="Nothing was changed.") from error
     finally:
         engine.dispose()
     return Transferred(schema=schema, tables=tables, audit=report)

@@ -10,7 +10,7 @@ from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongT
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide, is_certain
+from lyftdata.server.up_to_date import decide, hear, is_certain
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
 
@@ -47,6 +47,7 @@ async def verified_worker(
     values = header_values(request, b"authorization")
     if not values or values[0].partition(b" ")[0].lower() != b"dpop":
         bearer = bearer_token(request)
+        await hear(services.store)
         try:
             return services.verifier.verify(bearer)
         except RefusedError as refused:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.refusals import RefusedError, ResourceNotGrantedError, ScopeNotGrantedError
-from lyftdata.server.admission import Admitted
+from lyftdata.server.admission import Admitted, Grant
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.refusal_log import Answer
@@ -55,13 +55,14 @@ async def token(request: Request) -> Response:
         _check_grant_type(form)
         presented = read_credential(basic, form)
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
-        grant = services.admission.grant(
-            admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
-        )
+        grant = _grant(services, admitted, form)
         bound_to, ticket = _check_dpop(request, services, worker_id=admitted.worker.id)
-        if services.store.is_shared:
+        if admitted.ticket is not None or ticket is not None:
             await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
             await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
+            # Much may have happened meanwhile: services that check offline would take the token until it ends.
+            admitted = services.admission.admit_again(admitted)
+            grant = _grant(services, admitted, form)
     except DpopNonceError as error:
         return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
@@ -88,6 +89,12 @@ def refused_client(answer: Answer) -> Response:
         status=401,
         proved_error=_ERRORS.get(type(answer.refused), "unauthorized_client"),
         proved_status=400,
+    )
+
+
+def _grant(services: Services, admitted: Admitted, form: Mapping[str, str]) -> Grant:
+    return services.admission.grant(
+        admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
     )
 
 

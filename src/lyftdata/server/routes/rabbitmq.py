@@ -25,6 +25,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.brokers import Connection
 from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.services import Services
+from lyftdata.server.up_to_date import hear
 from lyftdata.server.wire import (
     NO_STORE,
     OAuthError,
@@ -81,8 +82,9 @@ async def connections(request: Request) -> Response:
     """
     services: Services = request.app.state.services
     try:
-        broker = _admit_broker(request, services)
+        _admit_broker(request, services)
         given = _connections_decoder.decode(await read_body(request, at_most=_MOST_BYTES)).connections
+        broker = await _admit_broker_again(request, services)
         if len(given) > _MOST_CONNECTIONS:
             raise OAuthError(
                 "invalid_request", f"At most {_MOST_CONNECTIONS} connections at once.", status=413
@@ -123,8 +125,9 @@ async def _answer(request: Request, check: _Check) -> Response:
     services: Services = request.app.state.services
     address = client_address(request.scope)
     try:
-        broker = _admit_broker(request, services)
+        _admit_broker(request, services)
         form = await read_form(request)
+        broker = await _admit_broker_again(request, services)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -162,6 +165,12 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
     if broker is None:
         raise WrongApiKeyError("It is no resource's.", claimed_worker=name)
     return broker
+
+
+async def _admit_broker_again(request: Request, services: Services) -> ResourceRecord:
+    """Check the key of a resource once its body has arrived: that may have taken long. Raises as `_admit_broker`."""
+    await hear(services.store)
+    return _admit_broker(request, services)
 
 
 def _check_login(services: Services, broker: ResourceRecord, form: _Form) -> None:

@@ -1,0 +1,137 @@
+"""Servers that were stopped or cut off for so long that what the others have changed is no longer told one by one."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.postgres import Cable
+from tests.several.test_one_state import (
+    connected,
+    delete,
+    disable,
+    new_worker,
+    revoke_key,
+    token_of,
+    until,
+)
+
+from lyftdata.store import outbox
+from lyftdata.store.changes import Change, Told
+from lyftdata.store.hearing import Heard
+
+
+async def _forget_what_was_told(server):
+    """Drop what is older than now, as happens to what is older than a quarter of an hour."""
+    await server.services.store.write(lambda tx: outbox.prune(tx, older_than=timedelta(0)))
+
+
+@pytest.mark.parametrize("take_back", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
+async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
+    start_server, cable: Cable, database_url, take_back
+):
+    """Its word has been dropped meanwhile: the Server reads everything, and lets nobody in by what was."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        assert (await second.verify(token)).status_code == 204
+
+        cable.cut()
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        await take_back(first)
+        await new_worker(first, "press-02")
+        await _forget_what_was_told(first)
+        await new_worker(first, "press-03")
+        cable.mend()
+
+        async def answered():
+            status = (await second.verify(token)).status_code
+            return status if status != 503 else None
+
+        assert await until(answered, "the Server is back") == 401
+        assert (await second.token_by_key(*press)).status_code in {400, 401}
+        assert second.services.directory.find_worker("press-03") is not None
+
+
+async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
+    """Who is connected to the late Server meets the change as if it had been told."""
+    first, second = two
+    press = await new_worker(first)
+    held = await connected(second, await token_of(first, *press))
+    hearing = second.services.store._hearing
+
+    # As if it had stood at a row that is gone by now.
+    await new_worker(first, "press-02")
+    hearing._on_change, told = _nothing, hearing._on_change
+    await disable(first)
+    await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
+    await new_worker(first, "press-03")
+    await _forget_what_was_told(first)
+    await until(lambda: _has_come_to(second, first), "the second has read the last")
+    hearing._on_change = told
+    hearing._position = outbox.Mark(1)
+
+    directive = (await asyncio.wait_for(held, 20)).json()["directives"][0]
+    assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
+
+
+def _nothing(_changes):
+    """Tell nobody."""
+
+
+async def _trusts_nothing(server, token):
+    return (await server.verify(token)).status_code == 503
+
+
+async def _has_come_to(server, other):
+    last = await other.services.store.read(outbox.position)
+    return server.services.store._hearing._position == last
+
+
+@pytest.mark.parametrize("is_reached_again", [False, True])
+async def test_numbers_that_have_fallen_are_noticed(two, cluster, database_url, is_reached_again):
+    """A standby that took over without the last of what was told, whether or not its numbers have come as far again."""
+    first, second = two
+    press = await new_worker(first)
+    token = await token_of(first, *press)
+    assert (await second.verify(token)).status_code == 204
+    await until(lambda: _has_come_to(second, first), "the second has read the last")
+
+    reached = second.services.store._hearing._position.number
+    number = reached if is_reached_again else 1
+    cluster.execute(
+        "TRUNCATE changes RESTART IDENTITY;"
+        f"INSERT INTO changes (seq, server_id, kind, key) VALUES ({number}, '', 'worker', 'press-01');"
+        f"SELECT setval('changes_seq_seq', {number});"
+        "UPDATE workers SET enabled = false, epoch = epoch + 1",
+        database=database_url.rpartition("/")[2],
+    )
+
+    await until(lambda: _is_refused(second, token), "the second knows")
+
+
+async def _is_refused(server, token):
+    return (await server.verify(token)).status_code == 401
+
+
+async def test_what_is_read_twice_is_told_once(two):
+    """Two who ask at the same moment read the same failures: an operator has not mistyped twice as often for it."""
+    first, second = two
+    hearing = second.services.store._hearing
+    hearing._ended.set()
+    await asyncio.to_thread(hearing._thread.join)
+    told: list[Change] = []
+    hearing._on_change = told.extend
+    before = hearing._position
+
+    def read(conn):
+        return Heard(outbox.read(conn, after=before), before, 0.0)
+
+    await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 1})))
+    early = await second.services.store.read(read)
+    await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 2})))
+    late = await second.services.store.read(read)
+    for heard in (early, late):
+        hearing.take_over(heard)
+    await asyncio.sleep(0)
+
+    assert [change.body for change in told if isinstance(change, Told)] == [{"n": 1}, {"n": 2}]

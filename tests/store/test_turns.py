@@ -1,0 +1,54 @@
+"""Stores on one PostgreSQL take turns, however its owner has set it up."""
+
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.builders import NOON, event
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.store import Store, postgresql, spent_assertions
+
+_TURN = sql.SQL("SELECT pg_advisory_lock({})").format(sql.Literal(postgresql._TURN))
+_WAITING = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+)
+
+
+@pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
+async def test_who_waited_for_its_turn_sees_what_the_turns_before_have_done(cluster, default):
+    """Whatever isolation the database gives by itself: an assertion is used up once, and the audit log is one chain."""
+    url = cluster.new_database()
+    name = url.rpartition("/")[2]
+    cluster.execute(
+        sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = {}").format(
+            sql.Identifier(name), sql.Literal(default)
+        )
+    )
+
+    def use_up(tx):
+        tx.audit(event())
+        return spent_assertions.spend(tx, b"d" * 32, expires_at=NOON + timedelta(minutes=1))
+
+    stores = [Store.open(url, audit_key=AUDIT_KEY) for _ in range(3)]
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as turn:
+        await turn.execute(_TURN)
+        writing = [asyncio.ensure_future(store.write(use_up)) for store in stores]
+        async with asyncio.timeout(20):
+            while await _waiting(turn) < len(stores):
+                await asyncio.sleep(0.01)
+    outcomes = await asyncio.gather(*writing, return_exceptions=True)
+    report = await stores[0].verify_audit()
+    for store in stores:
+        await store.close()
+
+    assert sorted(map(str, outcomes)) == ["False", "False", "True"]
+    assert (report.ok, report.checked) == (True, 3)
+
+
+async def _waiting(conn):
+    cursor = await conn.execute(_WAITING)
+    return (await cursor.fetchone())[0]
