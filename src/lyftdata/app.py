@@ -264,12 +264,17 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        """Let held polls go at once; uvicorn looks only now and then whether it is to stop."""
+        self.handle_exit(number, None)
+        self._let_go()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -278,10 +283,13 @@ class _Server(uvicorn.Server):
             self._services.overload.watch()
             _say_ready(self._services)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _log.info("stopping")
+    def _let_go(self) -> None:
         self._services.overload.end()
         self._services.sessions.release_all()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("stopping")
+        self._let_go()
         self._services.events.close()
         await super().shutdown(sockets)
 

@@ -338,7 +338,9 @@ class Sessions:
             session.queued.append(directive)
 
     def release_all(self) -> None:
-        """Answer every held poll because this Server stops; the Workers come back to it or to another."""
+        """Answer every held poll because this Server stops; the Workers come back to it or to another. Once is enough."""
+        if self._stopping:
+            return
         self._stopping = True
         for session in self._by_worker.values():
             self._end_grace(session)
