@@ -2,7 +2,9 @@
 From an operator's "disable" until it has effect: at this Server, at another, and for the program that a Worker runs.
 
     make bench-revocation        (BENCH_WORKERS, 200; BENCH_AGENTS, 10; BENCH_ROUNDS, 10)
-    BENCH_DATABASE_URL=postgresql://… make bench-revocation     and with a second Server on the same database
+
+Two Servers on one PostgreSQL database (Debian's, a cluster of its own that writes through to the disk), or one on SQLite where
+there is no PostgreSQL; the programs' Workers are at a Server on SQLite.
 
 Each time counts from before the operator's request is sent. *Verify*: until `/auth/verify`, asked without pause with the
 Worker's token, first says no. *Told*: until the Worker's held poll is answered with the directive. *Program*: a real agent
@@ -25,13 +27,31 @@ import uvloop
 from benchmarks.fleets import PASSWORD, Fleet, answers
 from benchmarks.harness import ASKING_CORE, save, serving
 from benchmarks.lean_workers import LeanWorker, Tally, spread, until
+from tests.postgres import Cluster, find_programs
 from tests.processes import Host, free_port
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "200"))
 AGENTS = int(os.environ.get("BENCH_AGENTS", "10"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "10"))
-DATABASE_URL = os.environ.get("BENCH_DATABASE_URL", "")
 _SECRET_KEY = "ab" * 32
+
+
+@contextlib.contextmanager
+def database() -> Iterator[dict[str, str]]:
+    """Give the settings of Servers that share a database; none where there is no PostgreSQL."""
+    if find_programs() is None:
+        yield {}
+        return
+    cluster = Cluster(fsync="on")
+    try:
+        yield {
+            "LYFTDATA_DATABASE_URL": cluster.new_database(),
+            "LYFTDATA_SECRET_KEY": _SECRET_KEY,
+            # What both are called; here each is asked at its own address.
+            "LYFTDATA_PUBLIC_URL": "http://servers.example",
+        }
+    finally:
+        cluster.close()
 
 
 @contextlib.contextmanager
@@ -40,7 +60,7 @@ def servers(fleet: Fleet) -> Iterator[list[str]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(fleet.served())
         urls = [fleet.url]
-        if DATABASE_URL:
+        if "LYFTDATA_DATABASE_URL" in fleet.environ:
             url = f"http://127.0.0.1:{free_port()}"
             environ = fleet.environ | {
                 "LYFTDATA_BIND_ADDRESS": url.removeprefix("http://"),
@@ -163,13 +183,8 @@ def summary(times_ms: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure and write the result."""
     os.sched_setaffinity(0, {int(ASKING_CORE)})
-    shared = (
-        {"LYFTDATA_DATABASE_URL": DATABASE_URL, "LYFTDATA_SECRET_KEY": _SECRET_KEY} if DATABASE_URL else {}
-    )
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, database() as shared:
         fleet = Fleet(Path(directory) / "ours", by_key=WORKERS, **shared)
-        if DATABASE_URL:
-            fleet.environ["LYFTDATA_PUBLIC_URL"] = fleet.url
         with servers(fleet) as urls:
             times = uvloop.run(at_servers(fleet, urls))
         crew = Fleet(Path(directory) / "agents", by_key=AGENTS)
