@@ -156,7 +156,9 @@ def execute_many(conn: Connection, statement: Update, rows: Sequence[Mapping[str
 
 def _plain(value: str | datetime) -> str:
     """Return a value as SQLAlchemy keeps it in SQLite: a time in UTC, without its zone."""
-    return value if isinstance(value, str) else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    if isinstance(value, str):
+        return value
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> ColumnElement[int]:

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from lyftdata.server import protocol
-from lyftdata.server.protocol import MAX_HEAD_BYTES, MOST_PIPELINED, BoundedHttpProtocol
+from lyftdata.server.protocol import MAX_HEAD_BYTES, MOST_PIPELINED, BoundedHttpProtocol, _OneWrite
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.2
@@ -155,3 +155,68 @@ async def test_answers_that_nobody_reads_are_not_kept_for_ever(line, monkeypatch
         async with asyncio.timeout(10):
             while await line.send(GET):
                 await asyncio.sleep(0)
+
+
+class Pipe(asyncio.Transport):
+    """Notes what is sent, and how it ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent: list[bytes] = []
+
+    def write(self, data):
+        """Note it."""
+        self.sent.append(bytes(data))
+
+    def close(self):
+        """Note it."""
+        self.sent.append(b"closed")
+
+    def abort(self):
+        """Note it."""
+        self.sent.append(b"aborted")
+
+    def is_closing(self):
+        """Return whether it has ended."""
+        return bool({b"closed", b"aborted"} & set(self.sent))
+
+
+@pytest.fixture
+async def pipe():
+    """Return what is sent, and what is written to."""
+    real = Pipe()
+    return real, _OneWrite(real, asyncio.get_running_loop())
+
+
+async def test_head_and_body_are_sent_at_once(pipe):
+    """One call of the system and one packet; what is written later is not waited for."""
+    real, written_to = pipe
+    written_to.write(b"head")
+    written_to.write(b"body")
+    await asyncio.sleep(0)
+    written_to.write(b"more")
+    await asyncio.sleep(0)
+
+    assert real.sent == [b"headbody", b"more"]
+
+
+async def test_what_was_written_is_sent_before_the_end(pipe):
+    """An answer with which a connection ends arrives; it is sent once."""
+    real, written_to = pipe
+    written_to.write(b"last words")
+    written_to.close()
+    written_to.write(b"too late")
+    await asyncio.sleep(0)
+
+    assert real.sent == [b"last words", b"closed"]
+    assert written_to.is_closing()
+
+
+async def test_broken_off_nothing_more_is_sent(pipe):
+    """What has not left is dropped with the connection."""
+    real, written_to = pipe
+    written_to.write(b"unsent")
+    written_to.abort()
+    await asyncio.sleep(0)
+
+    assert real.sent == [b"aborted"]
