@@ -135,3 +135,28 @@ async def test_what_is_read_twice_is_told_once(two):
     await asyncio.sleep(0)
 
     assert [change.body for change in told if isinstance(change, Told)] == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
+    start_server, cable: Cable, database_url
+):
+    """What stands between took what it was sent, and never answers: the Server does not wait for that for ever."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        await disable(first)
+        await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
+
+        cable.cut()
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        cable.let_through_but_for_those()
+
+        async def is_back():
+            hears = second.services.store.hears()
+            return hears and (await second.verify(token)).status_code == 401
+
+        async with asyncio.timeout(60):
+            while not await is_back():
+                await asyncio.sleep(0.05)
+        # Those who write and read hang still, and say so by /readyz; ended with the line, they do not hold up the end.
+        cable.close()

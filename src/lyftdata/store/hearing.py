@@ -30,6 +30,7 @@ _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
 _TRY_AGAIN_AFTER_S = 0.25
 _ANSWER_WITHIN_S = 2.0
+_LISTENS_WITHIN_S = 5.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -60,8 +61,9 @@ class Hearing:
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
-        self._reading = postgresql.for_reading(engine)
-        self._listening = postgresql.for_listening(engine)
+        self._asking_line = postgresql.line_for_asking(engine)
+        self._listening_line = postgresql.line_for_listening(engine)
+        self._listened_at_s = time.monotonic()
         self._position = position
         self._on_change = on_change
         self._mutex = threading.Lock()
@@ -84,8 +86,12 @@ class Hearing:
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
+        self._asking_line.hang_up()
+        self._listening_line.hang_up()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._asking is None or self._asking.done():
+            self._asking_line.close()
 
     def hears(self) -> bool:
         """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
@@ -101,10 +107,15 @@ class Hearing:
         Raises:
             StoreError: The database did not answer.
         """
+        if time.monotonic() - self._listened_at_s > _LISTENS_WITHIN_S:
+            self._listened_at_s = time.monotonic()
+            self._listening_line.hang_up()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await asyncio.shield(self._next_question() if anew else self._question())
         except TimeoutError:
+            # Whoever asks next asks anew, and does not wait for what never comes.
+            self._asking_line.hang_up()
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
             raise StoreError(f"The database failed: {problem_of(error)}.") from error
@@ -190,27 +201,37 @@ class Hearing:
         is_told = False
         while not self._ended.is_set():
             try:
-                with self._listening.connect() as conn:
+                with self._listening_line.use() as conn:
                     is_told = False
                     self._listen(conn)
             except (DBAPIError, StoreError) as error:
-                if not is_told:
+                if not is_told and not self._ended.is_set():
                     _log.warning("changes of other Servers are not heard of", problem=str(error))
                 is_told = True
             except Exception:  # noqa: BLE001 - whatever it was: a Server that hears nothing trusts nothing, and tries again
                 _log.exception("changes of other Servers are not heard of")
             self._ended.wait(_TRY_AGAIN_AFTER_S)
+        self._listening_line.close()
 
     def _listen(self, conn: Connection) -> None:
-        # A connection that has failed once must not go back to others.
-        conn.detach()
         postgresql.listen(conn)
         while not self._ended.is_set():
             self._ask(conn)
+            self._listened_at_s = time.monotonic()
             postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
 
     def _ask_once(self) -> None:
-        with self._reading.connect() as conn:
+        was_open = self._asking_line.is_open
+        try:
+            self._ask_by_line()
+        except DBAPIError:
+            # The connection may have ended since the last question; a new one tells whether the database answers.
+            if not was_open:
+                raise
+            self._ask_by_line()
+
+    def _ask_by_line(self) -> None:
+        with self._asking_line.use() as conn:
             self._ask(conn)
 
     def _ask(self, conn: Connection) -> None:
