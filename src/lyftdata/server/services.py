@@ -163,6 +163,7 @@ async def open_services(
             clock=clock,
         )
         services.sessions.on_change = effects.presence_changed
+        await services.cluster.learn()
         store.hear()
         await services.cluster.join()
         async with _kept_going(services):
