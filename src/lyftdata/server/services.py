@@ -140,7 +140,8 @@ async def open_services(
             effects.on_change(changes)
 
     # Built from its parts: a directory's name may hold what means something in a URL.
-    url = settings.database_url or URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+    file = URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+    url = file if settings.database_url is None else settings.database_url.reveal()
     audit_key = audit_key_of(secret_key)
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
     try:
