@@ -25,6 +25,9 @@ from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
+# One that goes on while the host sleeps (Linux): woken after an hour, what was heard before is an hour old.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 # A revocation at one Server is to act at all within a second: what was heard is trusted for a part of that.
 _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
@@ -63,7 +66,7 @@ class Hearing:
         self.server_id = server_id
         self._asking_line = postgresql.line_for_asking(engine)
         self._listening_line = postgresql.line_for_listening(engine)
-        self._listened_at_s = time.monotonic()
+        self._listened_at_s = _now_s()
         self._position = position
         self._on_change = on_change
         self._mutex = threading.Lock()
@@ -95,7 +98,7 @@ class Hearing:
 
     def hears(self) -> bool:
         """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
-        return time.monotonic() - self._heard_at_s < _TRUSTED_FOR_S
+        return _now_s() - self._heard_at_s < _TRUSTED_FOR_S
 
     async def catch_up(self, *, anew: bool = False) -> None:
         """
@@ -107,8 +110,8 @@ class Hearing:
         Raises:
             StoreError: The database did not answer.
         """
-        if time.monotonic() - self._listened_at_s > _LISTENS_WITHIN_S:
-            self._listened_at_s = time.monotonic()
+        if _now_s() - self._listened_at_s > _LISTENS_WITHIN_S:
+            self._listened_at_s = _now_s()
             self._listening_line.hang_up()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -148,7 +151,7 @@ class Hearing:
         Returns:
             What is to be taken over once it is committed.
         """
-        asked_at_s = time.monotonic()
+        asked_at_s = _now_s()
         before = reached = self._position
         found: list[outbox.News] = []
         while not found or found[-1].upto != reached:
@@ -217,7 +220,7 @@ class Hearing:
         postgresql.listen(conn)
         while not self._ended.is_set():
             self._ask(conn)
-            self._listened_at_s = time.monotonic()
+            self._listened_at_s = _now_s()
             postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
 
     def _ask_once(self) -> None:
@@ -236,7 +239,7 @@ class Hearing:
 
     def _ask(self, conn: Connection) -> None:
         while True:
-            asked_at_s = time.monotonic()
+            asked_at_s = _now_s()
             before = self._position
             news = outbox.read(conn, after=before)
             if news.is_all and before.number:
@@ -245,6 +248,11 @@ class Hearing:
             # A look that finds nothing has come to the end; one that is full has not.
             if news.upto == before:
                 return
+
+
+def _now_s() -> float:
+    """Return seconds on a clock that nobody sets."""
+    return time.clock_gettime(_CLOCK)
 
 
 def _look_at(asking: "asyncio.Future[None]") -> None:
