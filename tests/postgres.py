@@ -149,7 +149,12 @@ class Cable:
 
     def mend(self) -> None:
         """Let new connections through; those that were cut are lost."""
+        # In this order: one that is made meanwhile is whole, and lost with the others, not left without an answer.
+        self._is_whole.set()
         self._hang_up()
+
+    def let_through_but_for_those(self) -> None:
+        """Let new connections through; those that were cut stay, and what is sent by them is never answered."""
         self._is_whole.set()
 
     def close(self) -> None:
@@ -159,12 +164,12 @@ class Cable:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        for end in self._open:
+        while self._open:
+            end = self._open.pop()
             # Closing alone says nothing to the other side while a thread still reads.
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._open.clear()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

@@ -117,7 +117,8 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
     }
     settings = read_server_settings(one["environment"], read_file=files.__getitem__)
     assert settings.warnings == ()
-    assert settings.database_url == files["/run/secrets/database-url"]
+    assert settings.database_url is not None
+    assert settings.database_url.reveal() == files["/run/secrets/database-url"]
 
 
 @pytest.mark.parametrize("file", ["haproxy.cfg", "nginx.conf"])

@@ -1,6 +1,7 @@
 """Servers that were stopped or cut off for so long that what the others have changed is no longer told one by one."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from tests.several.test_one_state import (
     until,
 )
 
-from lyftdata.store import outbox
+from lyftdata.store import hearing, outbox
 from lyftdata.store.changes import Change, Told
 from lyftdata.store.hearing import Heard
 
@@ -57,18 +58,18 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
     first, second = two
     press = await new_worker(first)
     held = await connected(second, await token_of(first, *press))
-    hearing = second.services.store._hearing
+    its_hearing = second.services.store._hearing
 
     # As if it had stood at a row that is gone by now.
     await new_worker(first, "press-02")
-    hearing._on_change, told = _nothing, hearing._on_change
+    its_hearing._on_change, told = _nothing, its_hearing._on_change
     await disable(first)
     await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
     await new_worker(first, "press-03")
     await _forget_what_was_told(first)
     await until(lambda: _has_come_to(second, first), "the second has read the last")
-    hearing._on_change = told
-    hearing._position = outbox.Mark(1)
+    its_hearing._on_change = told
+    its_hearing._position = outbox.Mark(1)
 
     directive = (await asyncio.wait_for(held, 20)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
@@ -116,12 +117,12 @@ async def _is_refused(server, token):
 async def test_what_is_read_twice_is_told_once(two):
     """Two who ask at the same moment read the same failures: an operator has not mistyped twice as often for it."""
     first, second = two
-    hearing = second.services.store._hearing
-    hearing._ended.set()
-    await asyncio.to_thread(hearing._thread.join)
+    its_hearing = second.services.store._hearing
+    its_hearing._ended.set()
+    await asyncio.to_thread(its_hearing._thread.join)
     told: list[Change] = []
-    hearing._on_change = told.extend
-    before = hearing._position
+    its_hearing._on_change = told.extend
+    before = its_hearing._position
 
     def read(conn):
         return Heard(outbox.read(conn, after=before), before, 0.0)
@@ -131,7 +132,49 @@ async def test_what_is_read_twice_is_told_once(two):
     await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 2})))
     late = await second.services.store.read(read)
     for heard in (early, late):
-        hearing.take_over(heard)
+        its_hearing.take_over(heard)
     await asyncio.sleep(0)
 
     assert [change.body for change in told if isinstance(change, Told)] == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
+    start_server, cable: Cable, database_url
+):
+    """What stands between took what it was sent, and never answers: the Server does not wait for that for ever."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        await disable(first)
+        await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
+
+        cable.cut()
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        cable.let_through_but_for_those()
+
+        async def is_back():
+            hears = second.services.store.hears()
+            return hears and (await second.verify(token)).status_code == 401
+
+        async with asyncio.timeout(60):
+            while not await is_back():
+                await asyncio.sleep(0.05)
+        # Those who write and read hang still, and say so by /readyz; ended with the line, they do not hold up the end.
+        cable.close()
+
+
+async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
+    """The clock by which it is trusted goes on while the host sleeps, where the system has one that does."""
+    _, second = two
+    assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == hearing._CLOCK
+    await until(lambda: _hears(second), "it hears")
+    read = time.clock_gettime
+
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == hearing._CLOCK))
+
+    assert not second.services.store.hears()
+    await until(lambda: _hears(second), "it asks, and hears again")
+
+
+async def _hears(server):
+    return server.services.store.hears()

@@ -1,6 +1,7 @@
 """Which start of a Worker is connected where: what the database says of it, and what each Server does."""
 
 import asyncio
+import threading
 
 from tests.several.test_one_state import (
     code_of,
@@ -126,3 +127,36 @@ async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monk
     assert most == 1
     assert {answer.status_code for answer in answers} <= {200, 409, 503}
     assert [answer.status_code for answer in answers].count(200) == 1
+
+
+async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, monkeypatch):
+    """It has read who is connected, and hears of the end before it has taken that over: the end is what counts."""
+    loop = asyncio.get_running_loop()
+    read = presence.everybody
+    async with start_server() as first:
+        token = await token_of(first, *await new_worker(first))
+        assert (await poll(first, token)).status_code == 200
+
+        async def leave():
+            body = {"boot_id": "boot-0001", "sign_off": True}
+            headers = {"Authorization": f"Bearer {token}"}
+            await first.http.post("/api/worker/session", json=body, headers=headers)
+            await first.services.cluster.flush()
+
+        def leaves_behind_its_back(conn):
+            found = list(read(conn))
+            asyncio.run_coroutine_threadsafe(leave(), loop).result(20)
+            # Time for the word of it to be there first, if anybody listens for it by now.
+            threading.Event().wait(1)
+            return found
+
+        monkeypatch.setattr(presence, "everybody", leaves_behind_its_back)
+        async with start_server() as second:
+            monkeypatch.setattr(presence, "everybody", read)
+            await until(lambda: _is_offline(second), "the second has heard of it")
+            await second.services.store.catch_up(anew=True)
+            assert not second.services.sessions.is_online("press-01")
+
+
+async def _is_offline(server):
+    return not await _is_online(server, "press-01")

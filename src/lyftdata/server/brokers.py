@@ -12,7 +12,7 @@ else, and asks by it: so the Server remembers with what each Worker has logged i
      was lost, or an order that was not carried out, is made good by the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -58,6 +58,15 @@ class _Logins(msgspec.Struct):
     tokens: dict[str, datetime] = {}
 
 
+class Login(msgspec.Struct, frozen=True):
+    """What a Worker has logged in with at a resource: the credential behind its token (`cred`), and the token (`jti`)."""
+
+    resource: str
+    worker_id: str
+    credential: str
+    token: str
+
+
 class Brokers:
     """
     Decides for brokers.
@@ -74,6 +83,8 @@ class Brokers:
         self._clock = clock
         self._started_at = started_at
         self._logins: dict[tuple[str, str], _Logins] = {}
+        self.tell: Callable[[Login], None] | None = None
+        """Called with each login here, if there may be other Servers: they are asked about its connection too."""
 
     def check_login(self, resource: ResourceRecord, username: str, unverified_token: str) -> VerifiedWorker:
         """
@@ -93,7 +104,10 @@ class Brokers:
             raise WrongTokenError(f"It is {claims.sub}'s, not of the user named.", claimed_worker=username)
         if not is_granted(resource, verified.worker):
             raise ResourceNotGrantedError(f"Resource '{resource.name}'.", claimed_worker=claims.sub)
-        self._note(resource, claims.sub, credential=claims.cred, token=claims.jti)
+        login = Login(resource.name, claims.sub, claims.cred, claims.jti)
+        self.remember(login)
+        if self.tell is not None:
+            self.tell(login)
         return verified
 
     def check_worker(self, resource: ResourceRecord, username: str) -> WorkerRecord:
@@ -148,9 +162,22 @@ class Brokers:
         for jti, seen_at in logins.tokens.items():
             if seen_at >= accepted_at - _UNDER_WAY and self._directory.is_token_revoked(jti):
                 raise TokenRevokedError("The Worker took this token back.", claimed_worker=worker.id)
-        if accepted_at < self._started_at and any(_may_be_behind(key, worker, accepted_at) for key in ended):
-            # From before this Server's start: what it logged in with is forgotten.
+        if self._is_unknown(logins, accepted_at) and any(
+            _may_be_behind(key, worker, accepted_at) for key in ended
+        ):
             raise TokenRevokedError("A key that it may have used has ended since.", claimed_worker=worker.id)
+
+    def _is_unknown(self, logins: _Logins, accepted_at: datetime) -> bool:
+        """Return whether a connection may be of a login that is not remembered here."""
+        if accepted_at < self._started_at:
+            return True
+        # Another Server took it, and went before it had told.
+        last = max(logins.credentials.values(), default=None)
+        return self.tell is not None and (last is None or last < accepted_at - _UNDER_WAY)
+
+    def has_missed_some(self) -> None:
+        """Go by the keys that may be behind a connection from before now: not all logins at other Servers were heard of."""
+        self._started_at = self._clock()
 
     def ended_keys(self) -> list[ApiKeyRecord]:
         """Return the API keys that are good no more, to be asked for once for many connections."""
@@ -173,11 +200,12 @@ class Brokers:
             for credential, seen_at in used.items()
         ]
 
-    def _note(self, resource: ResourceRecord, worker_id: str, *, credential: str, token: str) -> None:
-        logins = self._logins.setdefault((resource.name, worker_id), _Logins({}, {}))
+    def remember(self, login: Login) -> None:
+        """Note that a Worker has just logged in, here or at another Server."""
+        logins = self._logins.setdefault((login.resource, login.worker_id), _Logins({}, {}))
         now = self._clock()
-        _put_last(logins.credentials, credential, now, most=_MOST_CREDENTIALS)
-        _put_last(logins.tokens, token, now, most=_MOST_TOKENS)
+        _put_last(logins.credentials, login.credential, now, most=_MOST_CREDENTIALS)
+        _put_last(logins.tokens, login.token, now, most=_MOST_TOKENS)
 
 
 def _put_last(seen: dict[str, datetime], key: str, at: datetime, *, most: int) -> None:

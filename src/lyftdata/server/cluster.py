@@ -85,8 +85,18 @@ class Cluster:
         self._flushing = asyncio.Lock()
         self._is_deaf = False
 
+    async def learn(self) -> None:
+        """
+        Learn who is connected where.
+
+        Before anything is heard: what is changed from here on is told of, and must not be followed by what was.
+        """
+        if self._store.is_shared:
+            for record in await self._store.read(lambda conn: list(presence.everybody(conn))):
+                self.heard(record.worker_id, record)
+
     async def join(self) -> None:
-        """Say that this Server lives, give up those that no longer do, and learn who is connected where."""
+        """Say that this Server lives, and give up those that no longer do."""
         if not self._store.is_shared:
             return
 
@@ -95,8 +105,6 @@ class Cluster:
             _give_up_silent(tx)
 
         await self._store.write(op)
-        for record in await self._store.read(lambda conn: list(presence.everybody(conn))):
-            self.heard(record.worker_id, record)
 
     async def beat(self) -> None:
         """Say that this Server lives, and give up those that no longer do; once a second."""

@@ -48,7 +48,9 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
 
     presence: Callable[[str, PresenceRecord | None], None]
     signing_keys: Callable[[], None]
-    told: Callable[[str, Mapping[str, Any]], None]
+    told: Sequence[Callable[[str, Mapping[str, Any]], None]]
+    missed: Callable[[], None]
+    """Called where what was told was not heard."""
 
 
 class Effects:
@@ -95,6 +97,7 @@ class Effects:
         """Return a change, and in the place of everything what is not as it was."""
         if not isinstance(change, AllChanged):
             return [change]
+        self._elsewhere.missed()
         there = {record.worker_id: record for record in change.presence}
         return [
             *self._directory.differences(change),
@@ -115,7 +118,8 @@ class Effects:
             case SigningKeysChanged():
                 self._elsewhere.signing_keys()
             case Told(topic=topic, body=body):
-                self._elsewhere.told(topic, body)
+                for told in self._elsewhere.told:
+                    told(topic, body)
             case _:
                 # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
                 pass

@@ -46,6 +46,7 @@ from lyftdata.server.session_log import SessionLog
 from lyftdata.server.sessions import Session, Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.shared_limits import SharedLimits
+from lyftdata.server.shared_logins import SharedLogins
 from lyftdata.server.staging import (
     audit_key_of,
     database_file,
@@ -93,6 +94,7 @@ class Services(msgspec.Struct, kw_only=True):
     sessions: Sessions
     cluster: Cluster
     limits: SharedLimits
+    logins: SharedLogins
     session_log: SessionLog
     refusals: RefusalLog
     traces: TraceLog
@@ -141,7 +143,8 @@ async def open_services(
             effects.on_change(changes)
 
     # Built from its parts: a directory's name may hold what means something in a URL.
-    url = settings.database_url or URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+    file = URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+    url = file if settings.database_url is None else settings.database_url.reveal()
     audit_key = audit_key_of(secret_key)
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
     try:
@@ -158,11 +161,13 @@ async def open_services(
             elsewhere=Elsewhere(
                 presence=services.cluster.heard,
                 signing_keys=lambda: _beside(beside, services.signing_keys.read()),
-                told=services.limits.heard,
+                told=(services.limits.heard, services.logins.heard),
+                missed=services.brokers.has_missed_some,
             ),
             clock=clock,
         )
         services.sessions.on_change = effects.presence_changed
+        await services.cluster.learn()
         store.hear()
         await services.cluster.join()
         async with _kept_going(services):
@@ -244,6 +249,7 @@ async def _assemble(
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
     started_at = clock()
+    brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
     return Services(
         settings=settings,
         issuer=issuer,
@@ -262,7 +268,7 @@ async def _assemble(
             shared=store.is_shared,
         ),
         verifier=verifier,
-        brokers=Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at),
+        brokers=brokers,
         enrollment=Enrollment(
             keys=enrollment_keys,
             name_policy=settings.name_policy,
@@ -275,6 +281,7 @@ async def _assemble(
         sessions=sessions,
         cluster=cluster,
         limits=limits,
+        logins=SharedLogins(store=store, brokers=brokers),
         session_log=session_log,
         refusals=refusals,
         traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
@@ -375,6 +382,7 @@ async def tell(services: Services) -> None:
     """Tell other Servers of sessions that have ended, and of failures."""
     await services.cluster.flush()
     await services.limits.flush()
+    await services.logins.flush()
 
 
 async def tidy(services: Services) -> None:

@@ -73,7 +73,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_key: Secret | None
     enrollment_key_previous: Secret | None
     name_policy: NamePolicy
-    database_url: str | None
+    database_url: Secret | None
     public_url: str | None
     admin_init_password: Secret | None
     secret_key: Secret | None
@@ -157,18 +157,18 @@ def parse_admin_password(text: str) -> Secret:
 _POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
-def parse_database_url(text: str) -> str:
-    """Read where the state is kept."""
+def parse_database_url(text: str) -> Secret:
+    """Read where the state is kept; it holds a password."""
     if not text.startswith(("sqlite:///", *_POSTGRESQL)):
         raise InvalidInputError(
             "database_url", "must be sqlite:////absolute/path or postgresql://user:password@host/database"
         )
-    return text
+    return Secret(text)
 
 
-def is_shared_database(url: str | None) -> bool:
+def is_shared_database(url: Secret | None) -> bool:
     """Return whether several Servers may have their state there."""
-    return url is not None and url.startswith(_POSTGRESQL)
+    return url is not None and url.reveal().startswith(_POSTGRESQL)
 
 
 def _name_policy(text: str) -> NamePolicy:

@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a Server's state is, and what it is kept with."""
 
     staging_dir: Path
-    database_url: str | None
+    database_url: Secret | None
     secret_key: Secret | None
 
     def secret_key_file(self) -> Path | None:
@@ -56,7 +56,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
                     "this command is for SQLite."
                 ]
             )
-        return Path(make_url(self.database_url).database or "")
+        return Path(make_url(self.database_url.reveal()).database or "")
 
 
 def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> Place:
@@ -127,7 +127,7 @@ def move_to_postgresql(place: Place, *, source: Path | None = None) -> Transferr
     if source is None:
         check_staging_dir(place.staging_dir)
     return transfer(
-        source or database_file(place.staging_dir), place.database_url, audit_key=_audit_key(place)
+        source or database_file(place.staging_dir), place.database_url.reveal(), audit_key=_audit_key(place)
     )
 
 

@@ -393,4 +393,6 @@ def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, outbox.Mark]
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
             audit.begin(conn, key=audit_key)
+        if dialect.is_shared(engine):
+            outbox.begin(conn)
         return audit.load_head(conn, key=audit_key), outbox.position(conn)

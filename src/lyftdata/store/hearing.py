@@ -25,11 +25,15 @@ from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
+# One that goes on while the host sleeps (Linux): woken after an hour, what was heard before is an hour old.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 # A revocation at one Server is to act at all within a second: what was heard is trusted for a part of that.
 _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
 _TRY_AGAIN_AFTER_S = 0.25
 _ANSWER_WITHIN_S = 2.0
+_LISTENS_WITHIN_S = 5.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -60,8 +64,9 @@ class Hearing:
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
-        self._reading = postgresql.for_reading(engine)
-        self._listening = postgresql.for_listening(engine)
+        self._asking_line = postgresql.line_for_asking(engine)
+        self._listening_line = postgresql.line_for_listening(engine)
+        self._listened_at_s = _now_s()
         self._position = position
         self._on_change = on_change
         self._mutex = threading.Lock()
@@ -84,12 +89,16 @@ class Hearing:
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
+        self._asking_line.hang_up()
+        self._listening_line.hang_up()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._asking is None or self._asking.done():
+            self._asking_line.close()
 
     def hears(self) -> bool:
         """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
-        return time.monotonic() - self._heard_at_s < _TRUSTED_FOR_S
+        return _now_s() - self._heard_at_s < _TRUSTED_FOR_S
 
     async def catch_up(self, *, anew: bool = False) -> None:
         """
@@ -101,10 +110,15 @@ class Hearing:
         Raises:
             StoreError: The database did not answer.
         """
+        if _now_s() - self._listened_at_s > _LISTENS_WITHIN_S:
+            self._listened_at_s = _now_s()
+            self._listening_line.hang_up()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await asyncio.shield(self._next_question() if anew else self._question())
         except TimeoutError:
+            # Whoever asks next asks anew, and does not wait for what never comes.
+            self._asking_line.hang_up()
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
             raise StoreError(f"The database failed: {problem_of(error)}.") from error
@@ -137,7 +151,7 @@ class Hearing:
         Returns:
             What is to be taken over once it is committed.
         """
-        asked_at_s = time.monotonic()
+        asked_at_s = _now_s()
         before = reached = self._position
         found: list[outbox.News] = []
         while not found or found[-1].upto != reached:
@@ -190,32 +204,42 @@ class Hearing:
         is_told = False
         while not self._ended.is_set():
             try:
-                with self._listening.connect() as conn:
+                with self._listening_line.use() as conn:
                     is_told = False
                     self._listen(conn)
             except (DBAPIError, StoreError) as error:
-                if not is_told:
+                if not is_told and not self._ended.is_set():
                     _log.warning("changes of other Servers are not heard of", problem=str(error))
                 is_told = True
             except Exception:  # noqa: BLE001 - whatever it was: a Server that hears nothing trusts nothing, and tries again
                 _log.exception("changes of other Servers are not heard of")
             self._ended.wait(_TRY_AGAIN_AFTER_S)
+        self._listening_line.close()
 
     def _listen(self, conn: Connection) -> None:
-        # A connection that has failed once must not go back to others.
-        conn.detach()
         postgresql.listen(conn)
         while not self._ended.is_set():
             self._ask(conn)
+            self._listened_at_s = _now_s()
             postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
 
     def _ask_once(self) -> None:
-        with self._reading.connect() as conn:
+        was_open = self._asking_line.is_open
+        try:
+            self._ask_by_line()
+        except DBAPIError:
+            # The connection may have ended since the last question; a new one tells whether the database answers.
+            if not was_open:
+                raise
+            self._ask_by_line()
+
+    def _ask_by_line(self) -> None:
+        with self._asking_line.use() as conn:
             self._ask(conn)
 
     def _ask(self, conn: Connection) -> None:
         while True:
-            asked_at_s = time.monotonic()
+            asked_at_s = _now_s()
             before = self._position
             news = outbox.read(conn, after=before)
             if news.is_all and before.number:
@@ -224,6 +248,11 @@ class Hearing:
             # A look that finds nothing has come to the end; one that is full has not.
             if news.upto == before:
                 return
+
+
+def _now_s() -> float:
+    """Return seconds on a clock that nobody sets."""
+    return time.clock_gettime(_CLOCK)
 
 
 def _look_at(asking: "asyncio.Future[None]") -> None:

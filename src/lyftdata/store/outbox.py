@@ -58,6 +58,12 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     is_all: bool = False
 
 
+def begin(conn: Connection) -> None:
+    """Write a first row, which changes nothing, where there is none: whoever reads stands at one."""
+    if position(conn) == Mark():
+        record(conn, [Told("begun", {})], server_id="")
+
+
 def position(conn: Connection) -> Mark:
     """Return where the last change stands that was told of."""
     row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()

@@ -11,10 +11,11 @@ LISTEN is heard of by nobody there, so that changes are found by asking (`store.
 
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import URL
 
 from lyftdata.store.errors import StoreError
+from lyftdata.store.line import Line
 
 if TYPE_CHECKING:
     import psycopg
@@ -57,15 +58,7 @@ def make_engine(url: URL) -> Engine:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
-            connect_args={
-                # libpq's defaults, which the URL may set otherwise: what it holds goes over these.
-                "connect_timeout": _CONNECT_WITHIN_S,
-                "application_name": "lyftdata",
-                **_NOTICE_A_DEAD_PEER,
-                **url.query,
-                # A statement that was prepared at one connection is not known at the next behind PgBouncer.
-                "prepare_threshold": None,
-            },
+            connect_args=_connect_args(url),
             # Whatever the database's own default is: what is read in a turn must be what the turns before have committed,
             # and a transaction that sees one state throughout would see that of before it waited.
             isolation_level="READ COMMITTED",
@@ -82,14 +75,42 @@ def make_engine(url: URL) -> Engine:
         ) from error
 
 
+def _connect_args(url: URL) -> dict[str, Any]:
+    return {
+        # libpq's defaults, which the URL may set otherwise: what it holds goes over these.
+        "connect_timeout": _CONNECT_WITHIN_S,
+        "application_name": "lyftdata",
+        **_NOTICE_A_DEAD_PEER,
+        **url.query,
+        # A statement that was prepared at one connection is not known at the next behind PgBouncer.
+        "prepare_threshold": None,
+    }
+
+
+def _of_its_own(engine: Engine, **options: Any) -> Engine:
+    """Return an engine for the same database without a pool."""
+    return create_engine(
+        engine.url,
+        connect_args=_connect_args(engine.url),
+        poolclass=NullPool,
+        hide_parameters=True,
+        execution_options=options,
+    )
+
+
+def line_for_asking(engine: Engine) -> Line:
+    """Return a line to the same database for transactions as those of `for_reading`."""
+    return Line(_of_its_own(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True))
+
+
+def line_for_listening(engine: Engine) -> Line:
+    """Return a line to the same database outside of transactions, which hears notifications as they come."""
+    return Line(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
+
+
 def for_reading(engine: Engine) -> Engine:
     """Return the same engine for transactions that change nothing, and see one state of the database throughout."""
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-def for_listening(engine: Engine) -> Engine:
-    """Return the same engine for connections outside of transactions, which hear notifications as they come."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def take_turn(conn: Connection) -> None:
@@ -117,7 +138,7 @@ def tell_others(conn: Connection) -> None:
 
 
 def listen(conn: Connection) -> None:
-    """Be told of what others change, at a connection of `for_listening`."""
+    """Be told of what others change, at a connection of `line_for_listening`."""
     conn.exec_driver_sql(f"LISTEN {CHANNEL}")
 
 

@@ -15,6 +15,7 @@ from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.main import _SECRET_FLAGS, cli, run
 from lyftdata.cli.output import key_output, relative
 from lyftdata.core.secret import Secret
+from lyftdata.server.settings import TABLE
 
 
 def every_command():
@@ -140,6 +141,27 @@ def test_config_check_reports_all_faults_at_once(tmp_path):
     assert good.returncode == 0
     assert "***" in good.stdout
     assert "very-secret" not in good.stdout + good.stderr
+
+
+def test_config_check_shows_no_secret_of_the_servers(tmp_path):
+    """Whatever is marked as a secret is one: the database's URL holds a password."""
+    given = {
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": "very-secret-1-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": "very-secret-2-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_DATABASE_URL": "postgresql://lyftdata:very-secret@db.example.com/lyftdata",
+        "LYFTDATA_ADMIN_INIT_PASSWORD": "very-secret password",
+        "LYFTDATA_SECRET_KEY": "very-secret-3-Zt8qYw3nV5rKc1xLm7Pb",
+    }
+    assert given.keys() == {setting.name for setting in TABLE if setting.secret}
+
+    public_url = "https://lyft.example"
+    for form in ((), ("--json",)):
+        shown = Host(tmp_path).run(
+            "config", "check", "server", *form, LYFTDATA_PUBLIC_URL=public_url, **given
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.count("***") == len(given)
+        assert "very-secret" not in shown.stdout + shown.stderr
 
 
 def test_generated_keys_stand_alone_on_standard_output(tmp_path):

@@ -1,0 +1,50 @@
+"""
+Logins at brokers, told to the other Servers: a broker asks one Server at the login, and another whether it still stands.
+
+Told a few times a second. What is lost with a Server that crashes is missed by `Brokers.why_close`, which then goes by the
+keys that may be behind a connection.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from lyftdata.server.brokers import Brokers, Login
+from lyftdata.store import Store
+from lyftdata.store.changes import Told
+
+_LOGINS = "logins"
+_MOST_AT_ONCE = 200
+_MOST_PENDING = 10_000
+
+
+class SharedLogins:
+    """Tells what Workers have logged in with here, and takes over what other Servers tell."""
+
+    def __init__(self, *, store: Store, brokers: Brokers) -> None:
+        self._store = store
+        self._brokers = brokers
+        # Each once: a Worker that logs in without end has no more to tell.
+        self._pending: dict[Login, None] = {}
+        if store.is_shared:
+            brokers.tell = self._note
+
+    def _note(self, login: Login) -> None:
+        if len(self._pending) < _MOST_PENDING:
+            self._pending[login] = None
+
+    async def flush(self) -> None:
+        """Tell the others; what cannot be told stays pending."""
+        while self._pending:
+            part = list(islice(self._pending, _MOST_AT_ONCE))
+            logins = [[login.resource, login.worker_id, login.credential, login.token] for login in part]
+            told = Told(_LOGINS, {"by": self._store.server_id, "logins": logins})
+            await self._store.write(lambda tx, told=told: tx.changed(told))  # type: ignore[misc]
+            for login in part:
+                self._pending.pop(login, None)
+
+    def heard(self, topic: str, body: Mapping[str, Any]) -> None:
+        """Take over what another Server has told."""
+        if topic == _LOGINS and body.get("by") != self._store.server_id:
+            for resource, worker_id, credential, token in body["logins"]:
+                self._brokers.remember(Login(resource, worker_id, credential, token))
