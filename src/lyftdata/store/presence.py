@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, Result, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
 
 from lyftdata.core.records import PresenceRecord, PresenceState
 from lyftdata.store import servers
@@ -108,6 +108,12 @@ def give_up_awaited(tx: WriteTx, *, after: timedelta) -> None:
         presence.c.state_since <= servers.ago(after)
     )
     _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
+
+
+def count_awaited(conn: Connection) -> int:
+    """Return how many Workers were connected to a Server that is gone, and are at no other yet."""
+    query = select(func.count()).where(presence.c.state == PresenceState.AWAITED.value)
+    return int(conn.execute(query).scalar_one())
 
 
 def servers_named(conn: Connection) -> set[str]:
