@@ -24,7 +24,7 @@ import httpx2
 import uvloop
 from benchmarks.fleets import PASSWORD, Fleet, answers
 from benchmarks.harness import ASKING_CORE, save, serving
-from benchmarks.lean_workers import LeanWorker, Tally, spread, until
+from tests.lean_workers import LeanWorker, Tally, spread, until
 from tests.processes import Host, free_port
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "200"))
