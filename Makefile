@@ -77,8 +77,8 @@ bench-profile: bench-env  ## Show where the time of a token goes
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Kill, stop and cut off Servers and their database under load, and write docs/chaos-report.md
-	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place $(BIN)/python -m pytest tests/chaos/test_several_servers.py -q && \
+chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Kill, stop, cut off and flood Servers and their database under load, and write docs/chaos-report.md
+	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos/test_several_servers.py tests/chaos/test_floods.py -q && \
 	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs

@@ -1,10 +1,8 @@
 """A Server of ours with a fleet: entries, keys and identity keys in its database, credentials in files for the load."""
 
 import asyncio
-import base64
 import contextlib
 import itertools
-import json
 import os
 import sys
 import urllib.request
@@ -12,26 +10,29 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote_plus
 
 from benchmarks.harness import Served, serving
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_der_private_key,
 )
-from sqlalchemy import Table, insert
+from tests.fleets import (
+    add_enrolled,
+    add_with_keys,
+    assertion_body,
+    insert_rows,
+    key_row,
+    secret_body,
+    worker_record,
+)
 from tests.processes import free_port
 
-from lyftdata.core.api_keys import NewApiKey, generate_api_key
-from lyftdata.core.identity_keys import IdentityKey
-from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
-from lyftdata.server.clock import random_bytes, random_id
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.records import Strategy
+from lyftdata.server.clock import random_bytes
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import WriteTx, schema
@@ -39,7 +40,6 @@ from lyftdata.store.rows import to_row
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of these runs alone
 ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _A_TRANSACTION = 2_000
 
 
@@ -96,11 +96,11 @@ class Fleet:
 
     def _add_by_key(self, tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
         if self._one_key is None:
-            return _add_with_keys(tx, numbers)
+            return add_with_keys(tx, numbers)
         if numbers.start == 0:
-            _insert(tx, schema.api_keys, [_key_row(self._one_key, self.key_name, for_all=True)])
-        made = [_worker(number, "w", Strategy.API_KEY) for number in numbers]
-        _insert(tx, schema.workers, [to_row(worker) for worker in made])
+            insert_rows(tx, schema.api_keys, [key_row(self._one_key, self.key_name, for_all=True)])
+        made = [worker_record(number, "w", Strategy.API_KEY) for number in numbers]
+        insert_rows(tx, schema.workers, [to_row(worker) for worker in made])
         return [(worker.id, self._one_key.text.reveal()) for worker in made]
 
     @contextlib.contextmanager
@@ -142,64 +142,11 @@ def answers(url: str) -> bool:
         return False
 
 
-def secret_body(client_id: str, secret: str, **more: str) -> str:
-    """Return the form of a token request (RFC 6749, section 4.4.2)."""
-    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret, **more}
-    return "&".join(f"{name}={quote_plus(value)}" for name, value in form.items())
-
-
-def _worker(number: int, kind: str, strategy: Strategy, **fields: str) -> WorkerRecord:
-    return WorkerRecord(
-        id=f"{kind}-{number:06}",
-        name=f"{kind} {number:06}",
-        strategy=strategy,
-        labels={"zone": f"eu-{number % 7}", "line": str(number % 100)},
-        created_at=datetime.now(UTC),
-        created_by="operator:admin",
-        **fields,
-    )
-
-
-def _add_with_keys(tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
-    made = [(_worker(number, "w", Strategy.API_KEY), generate_api_key(random_bytes)) for number in numbers]
-    _insert(tx, schema.workers, [to_row(worker) for worker, _ in made])
-    _insert(tx, schema.api_keys, [_key_row(key, f"key-{worker.id}", for_all=False) for worker, key in made])
-    scopes = [{"public_id": key.public_id, "worker_id": worker.id} for worker, key in made]
-    _insert(tx, schema.api_key_workers, scopes)
-    return [(worker.id, key.text.reveal()) for worker, key in made]
-
-
-def _key_row(key: NewApiKey, name: str, *, for_all: bool) -> dict[str, Any]:
-    record = ApiKeyRecord(
-        public_id=key.public_id,
-        name=name,
-        digest=key.digest,
-        for_all_workers=for_all,
-        created_at=datetime.now(UTC),
-        created_by="operator:admin",
-    )
-    row = to_row(record)
-    del row["worker_ids"]
-    return row
-
-
 def _add_enrolled(tx: WriteTx, numbers: range) -> list[tuple[str, bytes]]:
-    made = []
-    for number in numbers:
-        private = ec.generate_private_key(ec.SECP256R1())
-        public = IdentityKey(private).public
-        fields = {"public_jwk": public.canonical_jwk, "thumbprint": public.thumbprint}
-        made.append((_worker(number, "e", Strategy.AUTO_ENROLLMENT, **fields), private))
-    _insert(tx, schema.workers, [to_row(worker) for worker, _ in made])
     return [
-        (worker.id, private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
-        for worker, private in made
+        (worker_id, private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+        for worker_id, private in add_enrolled(tx, numbers)
     ]
-
-
-def _insert(tx: WriteTx, table: Table, rows: list[dict[str, Any]]) -> None:
-    # Not one by one as operators make them, with an audit event each: a hundred thousand would take minutes.
-    tx.conn.execute(insert(table), rows)
 
 
 def _signed_bodies(identities: list[tuple[str, bytes]], audience: str) -> list[str]:
@@ -208,20 +155,9 @@ def _signed_bodies(identities: list[tuple[str, bytes]], audience: str) -> list[s
     keys = {
         worker_id: load_der_private_key(der, password=None) for worker_id, der in dict(identities).items()
     }
-    head = (
-        f"grant_type=client_credentials&client_assertion_type={quote_plus(ASSERTION_TYPE)}&client_assertion="
-    )
-    return [head + _assertion(keys[worker_id], worker_id, audience, now) for worker_id, _ in identities]
+    return [_signed_body(keys[worker_id], worker_id, audience, now) for worker_id, _ in identities]
 
 
-def _assertion(key: object, worker_id: str, audience: str, now: int) -> str:
+def _signed_body(key: object, worker_id: str, audience: str, now: int) -> str:
     assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - narrows a type
-    claims = {"iss": worker_id, "sub": worker_id, "aud": audience, "jti": random_id(random_bytes)}
-    parts = ({"alg": "ES256", "typ": "JWT"}, claims | {"iat": now, "exp": now + 240})
-    message = b".".join(_base64url(json.dumps(part).encode()) for part in parts)
-    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
-    return (message + b"." + _base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))).decode()
-
-
-def _base64url(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+    return assertion_body(key, worker_id, audience, now=now)

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -94,12 +93,6 @@ def serving(
         yield served
     finally:
         served.stop()
-
-
-def allow_many_connections() -> None:
-    """Raise this process's limit of open files to what the system allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _family(pid: int) -> list[int]:

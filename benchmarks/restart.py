@@ -19,9 +19,9 @@ from typing import Any
 
 import uvloop
 from benchmarks.fleets import Fleet
-from benchmarks.harness import ASKING_CORE, allow_many_connections, save
-from benchmarks.lean_workers import LeanWorker, Tally, spread, until
+from benchmarks.harness import ASKING_CORE, save
 from benchmarks.plots import lines
+from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread, until
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))

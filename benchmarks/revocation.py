@@ -26,7 +26,7 @@ import httpx2
 import uvloop
 from benchmarks.fleets import PASSWORD, Fleet, answers
 from benchmarks.harness import ASKING_CORE, save, serving
-from benchmarks.lean_workers import LeanWorker, Tally, spread, until
+from tests.lean_workers import LeanWorker, Tally, spread, until
 from tests.postgres import Cluster, find_programs
 from tests.processes import Host, free_port
 

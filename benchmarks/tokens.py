@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.fleets import Fleet, answers, secret_body
+from benchmarks.fleets import Fleet, answers
 from benchmarks.harness import HERE, Served, in_turn, medians, save, serving, wrk
 from benchmarks.plots import bars
+from tests.fleets import secret_body
 from tests.processes import free_port
 
 SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))

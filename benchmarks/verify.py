@@ -20,10 +20,11 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.fleets import Fleet, secret_body
+from benchmarks.fleets import Fleet
 from benchmarks.harness import HERE, SERVING_CORE, in_turn, medians, save, serving, wrk
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from tests.fleets import secret_body
 from tests.processes import free_port
 
 from lyftdata.verify import WorkerVerifier

@@ -6,11 +6,13 @@ Several Servers on one state: each says that it lives and which Workers are conn
 
 A Worker takes its *place* in the database before its first poll at a Server is held, so that of two starts of one Worker
 at two Servers one is refused, as at a single Server. A load balancer may send each poll elsewhere: the session then moves,
-and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but nobody takes its name.
+and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but nobody takes its name. Each
+Server that lives expects its share of them, or of all when it starts, and holds polls for as long as that many need.
 """
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
@@ -84,6 +86,7 @@ class Cluster:
         self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
         self._is_deaf = False
+        self._some_awaited_until = clock() + AWAITED_FOR
 
     async def learn(self) -> None:
         """
@@ -100,24 +103,35 @@ class Cluster:
         if not self._store.is_shared:
             return
 
-        def op(tx: WriteTx) -> None:
+        def op(tx: WriteTx) -> int:
             servers.put(tx, self._me)
             _give_up_silent(tx)
+            return _places(tx)
 
-        await self._store.write(op)
+        places = await self._store.write(op)
+        # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
+        # just now has not been given up yet.
+        everybody = await self._store.read(presence.count)
+        self._sessions.expect(math.ceil(everybody / places))
 
     async def beat(self) -> None:
         """Say that this Server lives, and give up those that no longer do; once a second."""
         if not self._store.is_shared:
             return
 
-        def op(tx: WriteTx) -> None:
+        may_await = self._clock() < self._some_awaited_until
+
+        def op(tx: WriteTx) -> int:
             if not servers.beat(tx, self._me.id):
                 # We were silent for too long, and given up: our Workers have gone to others, or come back to us.
                 servers.put(tx, self._me)
-            _give_up_silent(tx)
+            if not _give_up_silent(tx) and not may_await:
+                return 0
+            return math.ceil(presence.count_awaited(tx.conn) / _places(tx))
 
-        await self._store.write(op)
+        share = await self._store.write(op)
+        if share:
+            self._sessions.expect(self._sessions.count_here() + share)
 
     async def keep_up(self) -> None:
         """
@@ -285,6 +299,8 @@ class Cluster:
     def heard(self, worker_id: str, record: PresenceRecord | None) -> None:
         """Take over where a Worker is connected by now."""
         here = self._sessions.find_here(worker_id)
+        if record is not None and record.state is PresenceState.AWAITED:
+            self._some_awaited_until = self._clock() + AWAITED_FOR
         if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:
             self._sessions.set_elsewhere(worker_id, None)
             if here is not None and not here.broken and not self._is_as_here(record):
@@ -305,16 +321,32 @@ class Cluster:
         )
 
 
-def _give_up_silent(tx: WriteTx) -> None:
-    """Forget Servers that are gone, whether they said so or not; who was connected there is awaited."""
+def _places(tx: WriteTx) -> int:
+    """
+    Return among how many Servers the Workers are shared.
+
+    One that was killed and started again is there twice until its former self is given up, at one address of one host.
+    """
+    return len({(server.host, server.address) for server in servers.all_servers(tx.conn)})
+
+
+def _give_up_silent(tx: WriteTx) -> bool:
+    """
+    Forget Servers that are gone, whether they said so or not; who was connected there is awaited.
+
+    Returns whether there were any such Workers.
+    """
+    has_lost = False
     for server_id in servers.silent(tx.conn, silent_for=DEAD_AFTER):
         servers.remove(tx, server_id)
         _log.warning("a Server was given up", server=server_id)
     known = servers.living(tx.conn, silent_for=DEAD_AFTER)
     for server_id in presence.servers_named(tx.conn) - known:
         lost = presence.await_those_of(tx, server_id)
+        has_lost = has_lost or bool(lost)
         worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED, worker_ids=lost)
     presence.give_up_awaited(tx, after=AWAITED_FOR)
+    return has_lost
 
 
 def _boot_of(record: PresenceRecord) -> Boot:

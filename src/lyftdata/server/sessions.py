@@ -194,8 +194,13 @@ class Sessions:
         return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, count / _MOST_POLLS_PER_S))
 
     def expect(self, count: int) -> None:
-        """Expect so many Workers in the next minutes: by those alone that are back, the first would ask far too often."""
-        self._expected = count
+        """
+        Expect so many Workers in all here in the next minutes, if not more are expected already.
+
+        By those alone that are back, the first would ask far too often.
+        """
+        is_over = self._now() >= self._expected_until
+        self._expected = count if is_over else max(count, self._expected)
         self._expected_until = self._now() + _BACK_WITHIN
 
     def begin_hold(self, session: Session) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, Result, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
 
 from lyftdata.core.records import PresenceRecord, PresenceState
 from lyftdata.store import servers
@@ -110,6 +110,12 @@ def give_up_awaited(tx: WriteTx, *, after: timedelta) -> None:
     _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
 
 
+def count_awaited(conn: Connection) -> int:
+    """Return how many Workers were connected to a Server that is gone, and are at no other yet."""
+    query = select(func.count()).where(presence.c.state == PresenceState.AWAITED.value)
+    return int(conn.execute(query).scalar_one())
+
+
 def servers_named(conn: Connection) -> set[str]:
     """Return the IDs of the Servers at which Workers are said to be connected."""
     query = select(presence.c.server_id).where(presence.c.state != PresenceState.AWAITED.value)
@@ -129,6 +135,11 @@ def find_many(conn: Connection, worker_ids: Collection[str]) -> dict[str, Presen
         rows = conn.execute(select(presence).where(presence.c.worker_id.in_(wanted[start : start + _BATCH])))
         found |= {row.worker_id: from_row(PresenceRecord, row) for row in rows}
     return found
+
+
+def count(conn: Connection) -> int:
+    """Return how many are connected or awaited."""
+    return int(conn.execute(select(func.count()).select_from(presence)).scalar_one())
 
 
 def everybody(conn: Connection) -> Iterator[PresenceRecord]:

@@ -274,6 +274,20 @@ async def test_the_first_back_are_held_as_long_as_the_last():
     assert sessions.hold_s() == 25
 
 
+async def test_whoever_expects_fewer_does_not_make_it_fewer():
+    """Other Workers are awaited while the fleet comes back: the larger number stays until its time is over."""
+    clock = FakeClock()
+    sessions = Sessions(now=clock)
+    sessions.expect(15_000)
+    clock.forward(seconds=90)
+    sessions.expect(7_500)
+    assert sessions.hold_s() == 100
+
+    clock.forward(minutes=2)
+    sessions.expect(7_500)
+    assert sessions.hold_s() == 50
+
+
 async def test_a_poll_is_the_first_once_at_each_server(sessions):
     """A load balancer may send polls to each Server in turn: the one that returns is not spread again."""
     session, _ = attach(sessions)

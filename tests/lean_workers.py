@@ -9,12 +9,14 @@ import asyncio
 import collections
 import json
 import random
+import resource
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from benchmarks.fleets import secret_body
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.fleets import assertion_body, secret_body
 
 from lyftdata.worker.backoff import Backoff
 from lyftdata.worker.client import TokenReply
@@ -50,7 +52,7 @@ class Line(asyncio.Protocol):
             self._data.clear()
             self._answer.set_result((int(lines[0].split()[1]), headers, body))
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell who waits."""
         self._transport = None
         if self._answer is not None and not self._answer.done():
@@ -76,6 +78,14 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
 
+def post(path: bytes, body: bytes, *, bearer: str = "") -> bytes:
+    """Return a request: JSON with a bearer's token, a form without one."""
+    kind = b"application/json" if bearer else b"application/x-www-form-urlencoded"
+    more = b"Authorization: Bearer %b\r\n" % bearer.encode() if bearer else b""
+    head = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (path, kind, more, len(body)) + body
+
+
 class Tally:
     """What Workers have seen, second by second and in all."""
 
@@ -93,12 +103,32 @@ class Tally:
 
 
 class LeanWorker:
-    """One Worker of strategy API key."""
+    """
+    One Worker.
 
-    def __init__(self, worker_id: str, key: str, *, host: str, port: int, tally: Tally) -> None:
+    Args:
+        worker_id: Its ID.
+        credential: Its API key, or its identity key.
+        host: Where the Server listens.
+        port: Where the Server listens.
+        tally: Where it notes what it sees.
+        address: From which address it calls; whichever the system chooses unless given.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        credential: str | ec.EllipticCurvePrivateKey,
+        *,
+        host: str,
+        port: int,
+        tally: Tally,
+        address: str | None = None,
+    ) -> None:
         self.worker_id = worker_id
-        self._body = secret_body(worker_id, key).encode()
+        self._credential = credential
         self._host, self._port, self._tally = host, port, tally
+        self._from = None if address is None else (address, 0)
         self._poll = json.dumps(
             {
                 "boot_id": uuid.uuid4().hex,
@@ -136,14 +166,20 @@ class LeanWorker:
 
     async def log_in(self) -> None:
         """Get a token."""
-        status, headers, body = await self._ask(b"/oauth2/token", self._body, within_s=15.0)
-        if status != 200:  # noqa: PLR2004
+        status, headers, body = await self._ask(b"/oauth2/token", self._token_body(), within_s=15.0)
+        if status != 200:
             await self._wait_out(headers.get(b"retry-after"))
             return
         reply = TokenReply(
             **{k: v for k, v in json.loads(body).items() if k in {"access_token", "expires_in"}}
         )
         self._token = HeldToken(reply, monotonic_s=time.monotonic(), jitter=random.random())
+
+    def _token_body(self) -> bytes:
+        if isinstance(self._credential, str):
+            return secret_body(self.worker_id, self._credential).encode()
+        audience = f"http://{self._host}:{self._port}"
+        return assertion_body(self._credential, self.worker_id, audience, now=int(time.time())).encode()
 
     async def _one_round(self) -> None:
         if self._token is None or self._token.is_due(time.monotonic()):
@@ -154,7 +190,7 @@ class LeanWorker:
         )
         body = json.loads(raw or b"{}")
         self._tally.on_answer(self.worker_id, status, body)
-        if status == 200:  # noqa: PLR2004
+        if status == 200:
             self._backoff.reset()
             self._hold_s = float(body["hold_s"])
             if body["directives"]:
@@ -164,7 +200,7 @@ class LeanWorker:
                 await self._not_too_fast()
             self._tally.online.add(self.worker_id)
             return
-        if status == 401:  # noqa: PLR2004
+        if status == 401:
             self._token = None
         await self._wait_out(headers.get(b"retry-after"))
 
@@ -183,16 +219,21 @@ class LeanWorker:
         if self._line is None or not self._line.is_open:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(10):
-                _, self._line = await loop.create_connection(Line, self._host, self._port)
-        kind = b"application/json" if bearer else b"application/x-www-form-urlencoded"
-        more = b"Authorization: Bearer %b\r\n" % bearer.encode() if bearer else b""
-        head = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n"
+                _, self._line = await loop.create_connection(
+                    Line, self._host, self._port, local_addr=self._from
+                )
         self._tally.requests[int(time.monotonic())] += 1
-        answer = await self._line.ask(head % (path, kind, more, len(body)) + body, within_s=within_s)
+        answer = await self._line.ask(post(path, body, bearer=bearer), within_s=within_s)
         self._tally.answers[f"{path.decode()} {answer[0]}"] += 1
         if answer[1].get(b"connection", b"").lower() == b"close":
             self._line.close()
         return answer
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def spread(work: Sequence[Callable[[], Awaitable[None]]], *, at_once: int) -> None:

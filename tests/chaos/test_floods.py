@@ -1,0 +1,140 @@
+"""Everybody at once: a flood of wrong credentials, and a whole fleet that comes back after a power cut."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.chaos import report
+from tests.chaos.crowd import Flood, light_workers, running, site_with_a_fleet
+from tests.chaos.test_several_servers import memory_of
+from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread, until
+from tests.processes import STARTED, Site
+
+from lyftdata.server.staging import database_file
+
+# `make chaos` asks for a fleet of a size that would take too long each time.
+RETURNING = int(os.environ.get("LYFTDATA_CHAOS_WORKERS", "1500"))
+HONEST = 1_000
+FLOODERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+LASTS_S = 8.0
+MOST_SENT = 40_000
+# So much more the Server may hold after a flood: about five times what it was seen to.
+MOST_GROWTH = 100 * 1024 * 1024
+# The refusals written down in a row, and in each second: see `server/refusal_log.py`.
+MOST_KEPT_IN_A_ROW = 2_000
+MOST_KEPT_PER_S = 50
+TOKEN, POLL = "/oauth2/token", "/api/worker/session"
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """End every program that a test has started."""
+    allow_many_connections()
+    yield
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path: Path):
+    """
+    Held polls stay held and every right credential gets its token, also from the addresses that flood.
+
+    What is kept of the refusals is bounded, in the store and in memory, and afterwards all is as before.
+    """
+    site, credentials = await site_with_a_fleet(tmp_path, HONEST)
+    tally, renewals = Tally(), Tally()
+    async with running(light_workers(site, credentials, tally)):
+        await until(lambda: len(tally.online) == HONEST, within_s=90, what="everybody is online")
+        tally.answers.clear()
+        before = memory_of(site.server.process.pid)
+        begun = time.monotonic()
+
+        flood = Flood(site, credentials, addresses=FLOODERS, most=MOST_SENT)
+        flooding = asyncio.create_task(flood.run(callers=32))
+        asking = light_workers(site, credentials, renewals, addresses=("127.0.0.1", *FLOODERS))
+        await spread([lambda worker=worker: _until_it_has_a_token(worker) for worker in asking], at_once=8)  # type: ignore[misc]
+        await until(lambda: time.monotonic() - begun > LASTS_S, within_s=60, what="the flood lasts")
+        flood.is_over = True
+        await flooding
+        lasted_s = time.monotonic() - begun
+
+        grown = memory_of(site.server.process.pid) - before
+        await until(lambda: len(tally.online) == HONEST, within_s=90, what="everybody is still online")
+        online = await asyncio.to_thread(_count_online, site)
+        report.record(
+            fault="a flood of wrong credentials",
+            load=f"{HONEST} connected Workers, {flood.answers.total()} wrong requests",
+            lasted_s=round(lasted_s, 1),
+            acknowledged=renewals.answers[f"{TOKEN} 200"],
+            lost=HONEST - online,
+            programs_ended=0,
+            recovered_s=0.0,
+        )
+    assert set(flood.answers) <= {401, 429, 503}
+    assert flood.answers[429] > flood.answers[401] > 0, "the flood was limited"
+    # 503 says "come back" to whoever asks while the machine is too busy, whatever it brings.
+    assert set(tally.answers) <= {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
+    assert set(renewals.answers) <= {f"{TOKEN} 200", f"{TOKEN} 503"}
+    assert renewals.answers[f"{TOKEN} 200"] == HONEST
+    assert online == HONEST
+    assert grown < MOST_GROWTH
+    assert 0 < _count_kept(site) < min(flood.answers.total(), MOST_KEPT_IN_A_ROW + MOST_KEPT_PER_S * lasted_s)
+    assert "Traceback" not in site.server.log
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Path):
+    """The Server is killed and started again: nobody is refused meanwhile, and all of them are online once more."""
+    site, credentials = await site_with_a_fleet(tmp_path, RETURNING)
+    tally = Tally()
+    async with running(light_workers(site, credentials, tally)):
+        await until(lambda: len(tally.online) == RETURNING, within_s=180, what="everybody is online")
+        begun = time.monotonic()
+        tally.answers.clear()
+        await asyncio.to_thread(site.server.kill)
+        await until(lambda: not tally.online, within_s=90, what="everybody has noticed")
+        await asyncio.to_thread(site.start_server)
+        started = time.monotonic()
+        await until(lambda: len(tally.online) == RETURNING, within_s=180, what="everybody is back")
+        back = time.monotonic()
+        online = await asyncio.to_thread(_count_online, site)
+        report.record(
+            fault="a whole fleet comes back",
+            load=f"{RETURNING} connected Workers, one Server killed",
+            lasted_s=round(started - begun, 1),
+            acknowledged=RETURNING,
+            lost=RETURNING - online,
+            programs_ended=0,
+            recovered_s=round(back - started, 1),
+        )
+    answers = {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
+    assert set(tally.answers) <= {"no connection", *answers}
+    assert online == RETURNING
+    assert site.operator.json("audit", "verify")["ok"]
+    assert "Traceback" not in site.server.log
+
+
+async def _until_it_has_a_token(worker: LeanWorker) -> None:
+    while not worker.token:
+        await worker.log_in()
+    worker.hang_up()
+
+
+def _count_online(site: Site) -> int:
+    return sum(worker["status"] == "online" for worker in site.workers().values())
+
+
+def _count_kept(site: Site) -> int:
+    database = database_file(site.root / "server" / "staging")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM refusal_attempts").fetchone()[0])

@@ -1,0 +1,120 @@
+"""Which Workers each Server expects back, by how long it holds polls: 10 s a Worker here."""
+
+import pytest
+from tests.builders import worker
+from tests.several.test_one_state import until
+
+from lyftdata.core.records import PresenceRecord, ServerRecord
+from lyftdata.server import sessions as module
+from lyftdata.server.clock import utc_now
+from lyftdata.store import presence, servers, workers
+
+FORMER = "former"
+AT_1 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3001"}
+AT_2 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3002"}
+AT_3 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3003"}
+
+
+@pytest.fixture(autouse=True)
+def _longer_by_ten_seconds_for_each_worker(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_POLLS_PER_S", 0.1)
+
+
+async def _connect(server, count, *, server_id):
+    """Write down that so many Workers are connected at a Server."""
+
+    def op(tx):
+        for number in range(count):
+            workers.insert_worker(tx, worker(f"w-{number}"), unique_name=True)
+            record = PresenceRecord(
+                worker_id=f"w-{number}",
+                server_id=server_id,
+                boot_id="boot-0001",
+                credential="key.abc.1",
+                since=utc_now(),
+                address="192.0.2.1",
+                host={},
+                reported_labels={},
+            )
+            presence.take_back(tx, record)
+
+    await server.services.store.write(op)
+
+
+async def _remove(server, server_id):
+    """Forget a Server, as if it had been silent for too long."""
+    await server.services.store.write(lambda tx: servers.remove(tx, server_id))
+
+
+def _holds_for(server, hold_s):
+    """Return the question whether a Server holds polls for so long by now."""
+
+    async def asked():
+        return server.services.sessions.hold_s() == hold_s
+
+    return asked
+
+
+async def test_whoever_starts_expects_its_share_of_all(start_server):
+    """Everybody's Server is gone: the first to start may have to take all of them, the next one half."""
+    async with start_server(**AT_1) as seed:
+        await _connect(seed, 12, server_id=FORMER)
+
+    async with start_server(**AT_1) as first:
+        assert first.services.sessions.hold_s() == 120
+        async with start_server(**AT_2) as second:
+            assert second.services.sessions.hold_s() == 60
+
+
+async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_server):
+    """Started again within the seconds until it is given up, it expects all who were connected to it."""
+    async with start_server(**AT_1) as seed:
+        me = seed.services.cluster._me
+        await _connect(seed, 12, server_id=FORMER)
+    async with start_server(**AT_2) as writer:
+        former = ServerRecord(
+            id=FORMER,
+            host=me.host,
+            address=me.address,
+            version=me.version,
+            started_at=utc_now(),
+            beat_at=utc_now(),
+        )
+        await writer.services.store.write(lambda tx: servers.put(tx, former))
+
+    async with start_server(**AT_1) as again:
+        assert again.services.sessions.hold_s() == 120
+
+
+async def test_who_was_at_a_server_that_was_given_up_is_expected_by_the_rest_in_shares(start_server):
+    """Both that live hold polls for half of them more, whichever of them gave it up."""
+    async with (
+        start_server(**AT_1) as first,
+        start_server(**AT_2) as second,
+        start_server(**AT_3) as third,
+    ):
+        third.services.cluster.leave = third.services.cluster.beat = _nothing
+        await _connect(third, 12, server_id=third.services.store.server_id)
+        assert [_hold_of(server) for server in (first, second)] == [25, 25]
+
+        await _remove(first, third.services.store.server_id)
+        for server in (first, second):
+            await until(_holds_for(server, 60), "half of them are expected")
+
+
+async def test_who_was_at_a_server_that_leaves_is_expected_by_the_rest(start_server):
+    """As much as if it had been killed, only at once."""
+    async with start_server(**AT_1) as first:
+        async with start_server(**AT_2) as second:
+            await _connect(second, 12, server_id=second.services.store.server_id)
+            assert _hold_of(first) == 25
+
+        await until(_holds_for(first, 120), "all of them are expected")
+
+
+def _hold_of(server):
+    return server.services.sessions.hold_s()
+
+
+async def _nothing():
+    """Stand in for what a Server that was killed no longer does."""
