@@ -28,7 +28,7 @@ celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and 
 
 # Programs that tests drive and nobody here wrote. Where they cannot be installed, their tests say so and are skipped.
 # apache2-bin and not apache2: the program alone, without a service.
-DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server
+DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2
 # Debian starts a server as soon as its package is installed, and at each boot. Nothing shall listen on a machine because our tests
 # were run there: a policy-rc.d that says "forbidden" (101) is in force while installing, and what came new is not started at boot.
 POLICY := /usr/sbin/policy-rc.d
@@ -77,8 +77,8 @@ bench-profile: bench-env  ## Show where the time of a token goes
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Kill, stop, cut off and flood Servers and their database under load, and write docs/chaos-report.md
-	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos/test_several_servers.py tests/chaos/test_floods.py -q && \
+chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/chaos-report.md
+	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
 	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs

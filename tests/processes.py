@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ class Host:
 
     Args:
         home: An empty directory.
+        prefix: What its programs are started by, such as `ip netns exec NAME`; must become them.
         environ: What is set on this host.
     """
 
-    def __init__(self, home: Path, **environ: str) -> None:
+    def __init__(self, home: Path, *, prefix: Sequence[str] = (), **environ: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
+        self.prefix = tuple(prefix)
         self.environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -59,12 +61,12 @@ class Host:
         """Start `lyftdata ARGUMENTS` and go on."""
         self._count += 1
         log = self.home / f"{self._count}-{arguments[1] if len(arguments) > 1 else arguments[0]}.log"
-        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home)
+        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home, prefix=self.prefix)
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `lyftdata ARGUMENTS` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "lyftdata", *arguments],
+            [*self.prefix, sys.executable, "-m", "lyftdata", *arguments],
             env={**self.environ, **environ},
             cwd=self.home,
             input=stdin,
@@ -89,13 +91,19 @@ class Program:
     """A running `lyftdata`, its log in a file; ended with the test."""
 
     def __init__(
-        self, arguments: tuple[str, ...], environ: Mapping[str, str], log: Path, *, cwd: Path
+        self,
+        arguments: tuple[str, ...],
+        environ: Mapping[str, str],
+        log: Path,
+        *,
+        cwd: Path,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.log_file = log
         self.arguments = arguments
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lyftdata", *arguments],
+                [*prefix, sys.executable, "-m", "lyftdata", *arguments],
                 env=dict(environ),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -120,12 +128,13 @@ class Program:
                     found.append(entry)
         return found
 
-    def wait_for(self, name: str, *, count: int = 1) -> dict[str, Any]:
+    def wait_for(self, name: str, *, count: int = 1, within_s: float = WITHIN_S) -> dict[str, Any]:
         """Wait until an event was logged that often; return the last of them."""
         try:
             until(
                 lambda: len(self.events(name)) >= count or self.process.poll() is not None,
                 f"{name} in the log",
+                within_s=within_s,
             )
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log}") from None

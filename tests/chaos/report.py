@@ -14,10 +14,14 @@ Written by `make chaos`: real Servers and Workers (`tests/chaos/`), a real Postg
 while the fault lasted and before and after it; *lost* those of them that are not in the state afterwards. *Programs ended* counts the programs of
 connected Workers that did not live through it. *Recovered* is the time from the fault's end until every Worker is shown online by both Servers, with nobody
 touching its host. Times are of one run on a machine with two cores.
+"""
+_TABLE = """
+## {group}
 
 | fault | load | lasted (s) | acknowledged | lost | programs ended | recovered (s) |
 |---|---|---|---|---|---|---|
 """
+_GROUP = "Servers and their database"
 
 
 def record(**measured: Any) -> None:
@@ -31,8 +35,12 @@ def record(**measured: Any) -> None:
 def main(place: str) -> None:
     """Write the page from what was recorded."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(place).glob("*.json"))]
-    rows = ["| " + " | ".join(str(each[column]) for column in _COLUMNS) + " |" for each in found]
-    PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+    groups: dict[str, list[str]] = {}
+    for each in found:
+        row = "| " + " | ".join(str(each[column]) for column in _COLUMNS) + " |\n"
+        groups.setdefault(each.get("group", _GROUP), []).append(row)
+    tables = [_TABLE.format(group=group) + "".join(rows) for group, rows in groups.items()]
+    PAGE.write_text(_HEAD + "".join(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

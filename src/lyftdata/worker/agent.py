@@ -49,7 +49,6 @@ EXIT_REFUSED = 3
 
 _LONGEST_HOLD_S = 600.0
 _SHORTEST_POLL_S = 1.0
-_CLOCK_TOLERANCE_S = 30
 _SIGN_OFF_WITHIN_S = 3.0
 
 
@@ -309,10 +308,8 @@ class Agent:
             "reason": clean_text(refused.message, 200),
             "mend": clean_text(refused.hint, 200),
         }
-        if refused.clock_off_s is not None and abs(refused.clock_off_s) > _CLOCK_TOLERANCE_S:
-            facts["clock"] = (
-                f"this host's clock is {refused.clock_off_s:+d} s off the Server's, which may be the cause"
-            )
+        if refused.clock_off:
+            facts["clock"] = f"this host's is {refused.clock_off}, which may be the cause"
         if not refused.told_code:
             facts["mend"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
         return {key: value for key, value in facts.items() if value}

@@ -6,10 +6,8 @@ new token) or `RefusedByServerError` (final or not). Redirects are never followe
 address it was meant for, or nowhere. Answers are bounded in size and time.
 """
 
-import email.utils
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import httpx2
@@ -18,6 +16,7 @@ import msgspec
 import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.origins import is_loopback
+from lyftdata.worker.server_clock import ServerClock, may_follow_the_server
 from lyftdata.worker.settings import WorkerSettings
 
 T = TypeVar("T")
@@ -64,10 +63,11 @@ class RefusedByServerError(LyftdataError):
         told_code: The cause, if the Worker had proved its key.
         final: Whether asking again is pointless.
         retry_after_s: Seconds the Server asked to wait, or None.
-        clock_off_s: By how many seconds this host's clock is ahead of the Server's, if that could be seen.
     """
 
     code = "refused_by_server"
+    clock_off = ""
+    """How far this host's clock is off, where that may be the cause."""
 
     def __init__(
         self,
@@ -78,14 +78,12 @@ class RefusedByServerError(LyftdataError):
         final: bool = True,
         mend: str = "",
         retry_after_s: float | None = None,
-        clock_off_s: int | None = None,
     ) -> None:
         super().__init__(reason, hint=mend)
         self.reference = reference
         self.told_code = told_code
         self.final = final
         self.retry_after_s = retry_after_s
-        self.clock_off_s = clock_off_s
 
 
 class AudienceRefusedError(LyftdataError):
@@ -147,11 +145,17 @@ class ServerClient:
     Args:
         settings: The Worker's settings.
         transport: Put in the place of the network by tests.
+        clock: Whose time is signed by; told by every answer.
     """
 
     def __init__(
-        self, settings: WorkerSettings, *, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        settings: WorkerSettings,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        clock: ServerClock | None = None,
     ) -> None:
+        self.server_clock = clock or ServerClock(may_follow=may_follow_the_server(settings))
         self._http = httpx2.AsyncClient(
             base_url=settings.url,
             timeout=_TIMEOUT,
@@ -227,6 +231,7 @@ class ServerClient:
     async def _request(self, method: str, path: str, **options: Any) -> _Answer:
         try:
             async with self._http.stream(method, path, **options) as response:
+                self.server_clock.note(response.headers)
                 body = await _bounded(response)
                 return _Answer(response.status_code, response.headers, body)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError) as error:
@@ -274,7 +279,6 @@ def _refusal(answer: _Answer) -> LyftdataError:
         final=final if isinstance(final, bool) else True,
         mend=_text(answer, "mend"),
         retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
-        clock_off_s=_clock_off_s(answer.headers.get("date")),
     )
 
 
@@ -301,14 +305,6 @@ def _unusable(answer: _Answer) -> ServerUnreachableError:
 def _retry_after_s(value: str | None) -> float | None:
     """Read `Retry-After` in seconds (RFC 9110, section 10.2.3); a date or nonsense counts as not said."""
     return float(value) if value and value.isascii() and value.isdigit() and len(value) <= 6 else None  # noqa: PLR2004
-
-
-def _clock_off_s(date: str | None) -> int | None:
-    try:
-        server_time = email.utils.parsedate_to_datetime(date or "")
-    except ValueError:
-        return None
-    return round((datetime.now(UTC) - server_time.astimezone(UTC)).total_seconds())
 
 
 def goes_through_proxies(settings: WorkerSettings) -> bool:

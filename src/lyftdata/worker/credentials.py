@@ -2,12 +2,13 @@
 
 import base64
 import secrets
-from datetime import UTC, datetime
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH, EnrollmentKey, make_proof
-from lyftdata.core.errors import SettingsError
+from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import clean_text
 from lyftdata.core.origins import same_origin
@@ -22,9 +23,12 @@ from lyftdata.core.strategy import (
     WorkerInputs,
     choose_strategy,
 )
-from lyftdata.worker.client import ServerClient, TokenReply
+from lyftdata.worker.client import RefusedByServerError, ServerClient, TokenReply
+from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.state import StateDirectory
+
+T = TypeVar("T")
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -77,15 +81,19 @@ class IdentityCredential:
 
     async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
         """Ask for a token with an assertion made for this one request."""
-        assertion = make_assertion(
-            self._key, worker_id=self.worker_id, audience=self._issuer, now=datetime.now(UTC), jti=new_jti()
-        )
-        form = {
-            "grant_type": "client_credentials",
-            "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": assertion,
-        }
-        return await client.token(form | _for(resource))
+
+        async def ask(now: datetime) -> TokenReply:
+            assertion = make_assertion(
+                self._key, worker_id=self.worker_id, audience=self._issuer, now=now, jti=new_jti()
+            )
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": _ASSERTION_TYPE,
+                "client_assertion": assertion,
+            }
+            return await client.token(form | _for(resource))
+
+        return await signed_for_now(client.server_clock, ask)
 
 
 def _for(resource: str | None) -> dict[str, str]:
@@ -148,24 +156,52 @@ async def enroll(
     key = directory.load_or_make_key()
     issuer = await client.metadata_issuer()
     _check_issuer(issuer, settings)
-    proof = make_proof(
-        EnrollmentKey(secret),
-        audience=issuer,
-        worker_name=name,
-        thumbprint=key.public.thumbprint,
-        now=datetime.now(UTC),
-        jti=new_jti(),
-    )
     metadata = {
         "client_name": name,
         "jwks": {"keys": [key.public.as_dict()]},
         "token_endpoint_auth_method": "private_key_jwt",
         "labels": settings.labels,
     }
-    worker_id = await client.register(credential=proof, metadata=metadata)
+
+    async def ask(now: datetime) -> str:
+        proof = make_proof(
+            EnrollmentKey(secret),
+            audience=issuer,
+            worker_name=name,
+            thumbprint=key.public.thumbprint,
+            now=now,
+            jti=new_jti(),
+        )
+        return await client.register(credential=proof, metadata=metadata)
+
+    worker_id = await signed_for_now(client.server_clock, ask)
     identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
     directory.save_identity(identity)
     return IdentityCredential(identity, key)
+
+
+async def signed_for_now(clock: ServerClock, ask: Callable[[datetime], Awaitable[T]]) -> T:
+    """
+    Ask with what is signed for a moment; where that may be why it was refused, once more by the other clock.
+
+    Raises:
+        RefusedByServerError: Not for good where the Server's time must not be signed by: a clock that is being set right
+            lets this very Worker in, and an unproven caller is not told whether that was the cause.
+    """
+    try:
+        return await ask(clock.now())
+    except RefusedByServerError as refused:
+        if refused.told_code or not clock.differs():
+            raise
+        if not clock.can_be_followed():
+            refused.final, refused.clock_off = False, clock.in_words()
+            raise
+    clock.take_the_other()
+    try:
+        return await ask(clock.now())
+    except LyftdataError:
+        clock.take_the_other()
+        raise
 
 
 def new_jti() -> str:

@@ -173,16 +173,6 @@ async def test_a_refusal_from_a_limited_address_passes():
     assert caught.value.retry_after_s == 7
 
 
-async def test_a_clock_that_is_off_is_noticed_by_the_servers_date():
-    """The refusal says by how much this host's clock differs from the Server's `Date`."""
-    client, _ = answering(401, REFUSED, headers={"Date": "Wed, 21 Oct 2015 07:28:00 GMT"})
-
-    with pytest.raises(RefusedByServerError) as refused:
-        await client.token({})
-    assert refused.value.clock_off_s is not None
-    assert refused.value.clock_off_s > 10**8
-
-
 async def test_a_session_that_takes_no_token():
     """401 at the session means: get another token; the token endpoint says why if it will not."""
     client, _ = answering(401, REFUSED)
