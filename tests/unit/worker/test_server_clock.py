@@ -38,7 +38,7 @@ class Host:
     def answer(self, request):
         """Give a token if the assertion is of now, refuse it otherwise; say what time it is."""
         form = dict(httpx2.QueryParams(request.content.decode()))
-        claims = read_assertion(form["client_assertion"]).claims
+        claims = read_assertion(form["client_assertion"]).jws.claims
         self.signed.append(claims)
         right = NOON.timestamp() + self.passed_s
         date = datetime.fromtimestamp(right + self.server_off_s, UTC)
