@@ -13,30 +13,26 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from tests.processes import free_port
+from tests.processes import free_port, until
 
 _PASSWORD = "not-a-secret"
 _UNPRIVILEGED = ("postgres", "nobody")
 
 
 def find_programs() -> Path | None:
-    """Return where initdb and pg_ctl are, or None."""
+    """Return where initdb, pg_ctl and pg_basebackup are, or None."""
     on_path = shutil.which("initdb")
     if on_path is not None:
-        return Path(on_path).parent
+        # A link to it may stand there alone.
+        return Path(on_path).resolve().parent
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[4]))
     return found[-1].parent if found else None
 
 
-class Cluster:
-    """
-    A PostgreSQL server on a free port of this machine.
+class _Postgres:
+    """A PostgreSQL server on a free port of this machine, whose data directory is made by whoever inherits."""
 
-    Args:
-        settings: Its own settings, by name.
-    """
-
-    def __init__(self, **settings: str) -> None:
+    def __init__(self) -> None:
         programs = find_programs()
         if programs is None:
             pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
@@ -47,24 +43,6 @@ class Cluster:
         self.port = free_port()
         self._count = 0
         self._give_away(self.root)
-        password_file = self.root / "password"
-        password_file.write_text(_PASSWORD)
-        self._give_away(password_file)
-        self._run(
-            "initdb", "--pgdata", self.data, "--username", "owner", "--pwfile", str(password_file),
-            "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
-        )  # fmt: skip
-        given = {
-            "port": str(self.port),
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self.root),
-            # A test machine that loses power has nothing to lose.
-            "fsync": "off",
-            **settings,
-        }
-        with (self.root / "data" / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in given.items())
-        self.start()
 
     @property
     def data(self) -> str:
@@ -78,6 +56,10 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         """Stop it; `immediate` is as a crash would."""
         self._run("pg_ctl", "stop", "--pgdata", self.data, "--wait", "--mode", mode)
+
+    def is_running(self) -> bool:
+        """Return whether it runs."""
+        return (self.root / "data" / "postmaster.pid").exists()
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
@@ -95,10 +77,29 @@ class Cluster:
         with psycopg.connect(self.url(database), autocommit=True) as conn:
             conn.execute(statement if isinstance(statement, sql.Composed) else sql.SQL(statement))
 
+    def ask(self, question: str) -> object:
+        """Return the one value that a question has for its answer."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as conn:
+            row = conn.execute(sql.SQL(question)).fetchone()
+        return row[0] if row else None
+
     def close(self) -> None:
         """End it and remove all of it."""
-        self.stop()
+        if self.is_running():
+            self.stop()
         shutil.rmtree(self.root)
+
+    def _configure(self, **settings: str) -> None:
+        given = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.root),
+            # A test machine that loses power has nothing to lose.
+            "fsync": "off",
+            **settings,
+        }
+        with (self.root / "data" / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in given.items())
 
     def _run(self, program: str, *arguments: str) -> None:
         result = subprocess.run(
@@ -120,6 +121,50 @@ class Cluster:
             os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
 
 
+class Cluster(_Postgres):
+    """
+    A PostgreSQL server with a data directory of its own.
+
+    Args:
+        settings: Its own settings, by name.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__()
+        password_file = self.root / "password"
+        password_file.write_text(_PASSWORD)
+        self._give_away(password_file)
+        self._run(
+            "initdb", "--pgdata", self.data, "--username", "owner", "--pwfile", str(password_file),
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
+        )  # fmt: skip
+        self._configure(**settings)
+        self.start()
+
+
+class Standby(_Postgres):
+    """A copy of a cluster that follows it, without which the cluster commits nothing; takes its place once promoted."""
+
+    def __init__(self, primary: Cluster) -> None:
+        super().__init__()
+        self._run(
+            "pg_basebackup", "--pgdata", self.data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync",
+            "--dbname", primary.url("postgres") + "?application_name=standby",
+        )  # fmt: skip
+        self._configure()
+        self.start()
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.execute("SELECT pg_reload_conf()")
+        until(
+            lambda: primary.ask("SELECT sync_state FROM pg_stat_replication") == "sync",
+            "the standby follows in step",
+        )
+
+    def promote(self) -> None:
+        """Let it be the primary from now on."""
+        self._run("pg_ctl", "promote", "--pgdata", self.data, "--wait")
+
+
 def _unprivileged_user() -> str | None:
     """Return as whom it runs, None for whoever runs the tests; PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
@@ -137,7 +182,8 @@ class Cable:
         self._is_whole.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def url(self, database_url: str) -> str:
         """Return the URL of a database by this line."""
@@ -159,6 +205,10 @@ class Cable:
 
     def close(self) -> None:
         """End every connection."""
+        # Closing alone wakes nobody who waits for a connection; the one who does hangs up on what came last.
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listening.close()
         self._is_whole.set()
         self._hang_up()

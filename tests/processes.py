@@ -210,3 +210,12 @@ class Site:
     def cause(self, reference: str) -> str:
         """Return the code of a refusal by its reference."""
         return str(self.operator.json("refusals", "show", reference)["code"])
+
+
+def end_started() -> None:
+    """End every program that was started, those too that were stopped."""
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.process.send_signal(signal.SIGCONT)
+            program.kill()

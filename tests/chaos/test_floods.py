@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.chaos import report
 from tests.chaos.crowd import Flood, light_workers, running, site_with_a_fleet
-from tests.chaos.test_several_servers import memory_of
+from tests.chaos.field import memory_of
 from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread, until
 from tests.processes import STARTED, Site
 

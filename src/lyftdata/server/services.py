@@ -58,6 +58,7 @@ from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
 from lyftdata.store import (
     Store,
+    StoreError,
     WriteTx,
     api_keys,
     proofs,
@@ -366,8 +367,16 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         note_presence(services)
         await services.operators.aclose()
-        await flush(services)
-        await services.cluster.leave()
+        await _at_the_end("traces and refusals", flush(services))
+        await _at_the_end("that this Server stops", services.cluster.leave())
+
+
+async def _at_the_end(what: str, writing: Awaitable[None]) -> None:
+    """Write once more; a database that is gone must not keep a Server from ending in order."""
+    try:
+        await writing
+    except StoreError as error:
+        _log.error("could not be written at the end", what=what, problem=str(error))
 
 
 async def flush(services: Services) -> None:

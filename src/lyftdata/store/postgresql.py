@@ -76,15 +76,11 @@ def make_engine(url: URL) -> Engine:
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
-    return {
-        # libpq's defaults, which the URL may set otherwise: what it holds goes over these.
-        "connect_timeout": _CONNECT_WITHIN_S,
-        "application_name": "lyftdata",
-        **_NOTICE_A_DEAD_PEER,
-        **url.query,
-        # A statement that was prepared at one connection is not known at the next behind PgBouncer.
-        "prepare_threshold": None,
-    }
+    ours = {"connect_timeout": _CONNECT_WITHIN_S, "application_name": "lyftdata", **_NOTICE_A_DEAD_PEER}
+    # What is given here goes over the URL: of what that sets itself nothing may be.
+    given: dict[str, Any] = {name: value for name, value in ours.items() if name not in url.query}
+    # A statement that was prepared at one connection is not known at the next behind PgBouncer.
+    return {**given, "prepare_threshold": None}
 
 
 def _of_its_own(engine: Engine, **options: Any) -> Engine:
