@@ -2,12 +2,12 @@
 
 import asyncio
 import collections
+import contextlib
 import itertools
 import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def light_workers(
     ]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running(crew: Sequence[LeanWorker]) -> AsyncIterator[None]:
     """Let Workers run until the end of the block."""
     await spread([worker.log_in for worker in crew], at_once=_AT_ONCE)

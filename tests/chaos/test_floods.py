@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ RETURNING = int(os.environ.get("LYFTDATA_CHAOS_WORKERS", "1500"))
 HONEST = 1_000
 FLOODERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 LASTS_S = 8.0
-MOST_SENT = 40_000
-# So much more the Server may hold after a flood: about five times what it was seen to.
-MOST_GROWTH = 100 * 1024 * 1024
+MOST_SENT = 80_000
+# So much more the Server may hold after a flood; it was seen to grow by less than a tenth of that.
+MOST_GROWTH = 60 * 1024 * 1024
 # The refusals written down in a row, and in each second: see `server/refusal_log.py`.
 MOST_KEPT_IN_A_ROW = 2_000
 MOST_KEPT_PER_S = 50
@@ -61,7 +62,7 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
         flood = Flood(site, credentials, addresses=FLOODERS, most=MOST_SENT)
         flooding = asyncio.create_task(flood.run(callers=32))
         asking = light_workers(site, credentials, renewals, addresses=("127.0.0.1", *FLOODERS))
-        await spread([lambda worker=worker: _until_it_has_a_token(worker) for worker in asking], at_once=8)  # type: ignore[misc]
+        await spread([partial(_get_token, worker, renewals) for worker in asking], at_once=8)
         await until(lambda: time.monotonic() - begun > LASTS_S, within_s=60, what="the flood lasts")
         flood.is_over = True
         await flooding
@@ -80,10 +81,10 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
             recovered_s=0.0,
         )
     assert set(flood.answers) <= {401, 429, 503}
-    assert flood.answers[429] > flood.answers[401] > 0, "the flood was limited"
+    assert flood.answers[401] > 0
+    assert flood.answers[429] > 0, "the addresses that flood were limited"
     # 503 says "come back" to whoever asks while the machine is too busy, whatever it brings.
     assert set(tally.answers) <= {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
-    assert set(renewals.answers) <= {f"{TOKEN} 200", f"{TOKEN} 503"}
     assert renewals.answers[f"{TOKEN} 200"] == HONEST
     assert online == HONEST
     assert grown < MOST_GROWTH
@@ -124,9 +125,10 @@ async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Pa
     assert "Traceback" not in site.server.log
 
 
-async def _until_it_has_a_token(worker: LeanWorker) -> None:
+async def _get_token(worker: LeanWorker, seen: Tally) -> None:
     while not worker.token:
         await worker.log_in()
+        assert set(seen.answers) <= {f"{TOKEN} 200", f"{TOKEN} 503"}, "a right credential was refused"
     worker.hang_up()
 
 

@@ -30,6 +30,7 @@ from lyftdata.core.names import clean_text
 from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.tokens import parse_credential
+from lyftdata.server.poll_ends import PollEnds
 
 # A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
 GRACE_AFTER_ANSWER_S = 10.0
@@ -119,6 +120,7 @@ class Sessions:
         """Called with a session whose poll has broken off."""
         self._now = now
         self._stopping = False
+        self._ends = PollEnds()
         self._expected = 0
         self._expected_until = now()
         # By Worker the start of its program that has had a poll held here; a session may move on, and come back.
@@ -272,11 +274,11 @@ class Sessions:
         watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> Directive | PollEnd:
         """
-        Hold a poll until there is something to say, `hold_s` seconds are over, or the peer has gone.
+        Hold a poll until there is something to say, `hold_s` seconds are over or nearly, or the peer has gone.
 
         Args:
             session: As `attach` gave it.
-            hold_s: Seconds; the caller keeps it within the token's remaining life.
+            hold_s: Seconds; the caller keeps it within the token's remaining life. Less if too many polls end just then.
             watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
         """
         self._end_grace(session)
@@ -290,13 +292,15 @@ class Sessions:
         session.poll = poll
         if self._stopping:
             poll.set_result(PollEnd.STOPPING)
-        timer = loop.call_later(hold_s, _settle, poll, PollEnd.HELD)
+        second, ends_after_s = self._ends.take(loop.time(), hold_s)
+        timer = loop.call_later(ends_after_s, _settle, poll, PollEnd.HELD)
         unwatch = watch_peer(partial(_settle, poll, PollEnd.PEER_CLOSED))
         try:
             return self._ended(session, poll, await poll)
         finally:
             timer.cancel()
             unwatch()
+            self._ends.give_back(second)
 
     def _ended(
         self, session: Session, poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd
