@@ -25,6 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
@@ -189,7 +190,7 @@ def listen(address: BindAddress) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server(
+        listening = socket.create_server(
             (address.host, address.port),
             family=family,
             backlog=_BACKLOG,
@@ -201,6 +202,10 @@ def listen(address: BindAddress) -> socket.socket:
             f"The Server cannot listen on {address}: {(error.strerror or str(error)).lower()}.",
             hint="Stop what is using it, or choose another LYFTDATA_BIND_ADDRESS.",
         ) from error
+    # Connections that it accepts have them, too.
+    for option in keepalive_options():
+        listening.setsockopt(*option)
+    return listening
 
 
 def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
