@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lyftdata.core.errors import LyftdataError
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.handshakes import with_bounded_handshakes
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
 from lyftdata.server.routes.admin import admin_app
@@ -159,12 +160,12 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
     try:
         import uvloop
     except ImportError:
-        return None
-    return uvloop.Loop
+        return with_bounded_handshakes(asyncio.SelectorEventLoop)
+    return with_bounded_handshakes(uvloop.Loop)
 
 
 async def _serve(settings: ServerSettings) -> int:
