@@ -22,7 +22,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(question: Callable[[], Any], what: str, *, within_s: float = WITHIN_S) -> Any:
+def until(
+    question: Callable[[], Any], what: str, *, within_s: float = WITHIN_S, every_s: float = 0.02
+) -> Any:
     """Ask until the answer is true, and return it; fail after a while."""
     deadline = time.monotonic() + within_s
     while True:
@@ -32,7 +34,7 @@ def until(question: Callable[[], Any], what: str, *, within_s: float = WITHIN_S)
         if time.monotonic() > deadline:
             message = f"not within {within_s} s: {what}"
             raise AssertionError(message)
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 class Host:
@@ -42,13 +44,16 @@ class Host:
     Args:
         home: An empty directory.
         prefix: What its programs are started by, such as `ip netns exec NAME`; must become them.
+        module: What is run; `lyftdata` unless a test needs it changed.
         environ: What is set on this host.
     """
 
-    def __init__(self, home: Path, *, prefix: Sequence[str] = (), **environ: str) -> None:
+    def __init__(
+        self, home: Path, *, prefix: Sequence[str] = (), module: str = "lyftdata", **environ: str
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        self.prefix = tuple(prefix)
+        self.python = (*prefix, sys.executable, "-m", module)
         self.environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -61,12 +66,12 @@ class Host:
         """Start `lyftdata ARGUMENTS` and go on."""
         self._count += 1
         log = self.home / f"{self._count}-{arguments[1] if len(arguments) > 1 else arguments[0]}.log"
-        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home, prefix=self.prefix)
+        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home, python=self.python)
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `lyftdata ARGUMENTS` to its end."""
         return subprocess.run(
-            [*self.prefix, sys.executable, "-m", "lyftdata", *arguments],
+            [*self.python, *arguments],
             env={**self.environ, **environ},
             cwd=self.home,
             input=stdin,
@@ -97,13 +102,13 @@ class Program:
         log: Path,
         *,
         cwd: Path,
-        prefix: tuple[str, ...] = (),
+        python: tuple[str, ...],
     ) -> None:
         self.log_file = log
         self.arguments = arguments
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "lyftdata", *arguments],
+                [*python, *arguments],
                 env=dict(environ),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,

@@ -26,7 +26,9 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.handshakes import with_bounded_handshakes
 from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
@@ -182,12 +184,12 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
     try:
         import uvloop
     except ImportError:
-        return None
-    return uvloop.Loop
+        return with_bounded_handshakes(asyncio.SelectorEventLoop)
+    return with_bounded_handshakes(uvloop.Loop)
 
 
 async def _serve(settings: ServerSettings) -> int:
@@ -213,7 +215,7 @@ def listen(address: BindAddress) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server(
+        listening = socket.create_server(
             (address.host, address.port),
             family=family,
             backlog=_BACKLOG,
@@ -225,6 +227,10 @@ def listen(address: BindAddress) -> socket.socket:
             f"The Server cannot listen on {address}: {(error.strerror or str(error)).lower()}.",
             hint="Stop what is using it, or choose another LYFTDATA_BIND_ADDRESS.",
         ) from error
+    # Connections that it accepts have them, too.
+    for option in keepalive_options():
+        listening.setsockopt(*option)
+    return listening
 
 
 def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:

@@ -52,7 +52,12 @@ def statuses(operator: Host) -> dict[str, str]:
 def wait_until_all_are(operator: Host, members: list[Member], status: str = "online") -> None:
     """Wait until the Server shows them so."""
     wanted = dict.fromkeys((member.name for member in members), status)
-    until(lambda: wanted.items() <= statuses(operator).items(), f"all are {status}", within_s=WITHIN_S)
+    until(
+        lambda: wanted.items() <= statuses(operator).items(),
+        f"all are {status}",
+        within_s=WITHIN_S,
+        every_s=0.3,
+    )
 
 
 def nobody_was_touched(members: list[Member]) -> bool:

@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 MAX_HEAD_BYTES = 32_768
 HEAD_WITHIN_S = 15.0
 REST_WITHIN_S = 15.0
+# A body is waited for by its reader, for ten seconds; these are the rest of the 15.
+UNFINISHED_WITHIN_S = 5.0
 # Hardly any client sends a request before the last one was answered; whoever sends more than these wants something else.
 MOST_PIPELINED = 8
 UNREAD_WITHIN_S = 60.0
@@ -66,7 +68,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     Refuses a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
 
     What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
-    its sender still sends is read for 15 seconds more, and then the connection is closed. So it is when more than
+    its sender still sends is read for 15 seconds more, and then the connection is closed; for five, if it was answered before it had
+    come whole. So it is when more than
     eight requests wait on it, or when answers are not read for a minute.
     """
 
@@ -100,6 +103,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop that clock: the peer reads on."""
         self._stop_unread_timer()
         super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Wait less long for the rest of what is answered already than for a next request."""
+        super().on_response_complete()
+        if _is_answered(self.cycle) and self.cycle.more_body and not self._in_head and not self._refused:
+            self._stop_timer()
+            self._timer = self.loop.call_later(UNFINISHED_WITHIN_S, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Count what the parser has taken and not given out: it keeps a header or a trailer until that is complete."""
@@ -158,6 +168,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request only that was let through."""
         self._held_bytes = 0
+        if _is_answered(self.cycle):
+            # The rest of it has come in time.
+            self._stop_timer()
         if not self._refused:
             super().on_message_complete()
 

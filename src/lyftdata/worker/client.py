@@ -7,6 +7,7 @@ address it was meant for, or nowhere. Answers are bounded in size and time.
 """
 
 import ssl
+import urllib.request
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +17,7 @@ import msgspec
 import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.origins import is_loopback
+from lyftdata.keepalive import keepalive_options
 from lyftdata.worker.server_clock import ServerClock, may_follow_the_server
 from lyftdata.worker.settings import WorkerSettings
 
@@ -156,13 +158,14 @@ class ServerClient:
         clock: ServerClock | None = None,
     ) -> None:
         self.server_clock = clock or ServerClock(may_follow=may_follow_the_server(settings))
+        tls = tls_context(settings)
         self._http = httpx2.AsyncClient(
             base_url=settings.url,
             timeout=_TIMEOUT,
             follow_redirects=False,
             headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
-            verify=tls_context(settings),
-            transport=transport,
+            verify=tls,
+            transport=transport or _direct_transport(settings, tls),
             trust_env=goes_through_proxies(settings),
         )
 
@@ -315,6 +318,16 @@ def goes_through_proxies(settings: WorkerSettings) -> bool:
     Server. Over TLS it only carries.
     """
     return settings.url.startswith("https:") and not is_loopback(settings.url)
+
+
+def _direct_transport(
+    settings: WorkerSettings,
+    tls: ssl.SSLContext | bool,  # noqa: FBT001 - as the library has it
+) -> httpx2.AsyncBaseTransport | None:
+    """Return one that notices a Server that is gone; None where a proxy is in between, of which the library finds out."""
+    if goes_through_proxies(settings) and urllib.request.getproxies():
+        return None
+    return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, socket_options=keepalive_options())
 
 
 def tls_context(settings: WorkerSettings) -> ssl.SSLContext | bool:

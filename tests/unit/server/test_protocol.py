@@ -125,6 +125,32 @@ async def test_the_next_request_of_a_connection_stops_the_clock(line):
     assert (await line.answer()).startswith(b"HTTP/1.1 200")
 
 
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na="
+
+
+@pytest.mark.parametrize("line", [False], indirect=True)
+async def test_half_a_request_that_was_answered_is_not_waited_for(line, monkeypatch):
+    """An answer that needs no body (401, 404) does not make a connection one that waits for its next request."""
+    monkeypatch.setattr(protocol, "UNFINISHED_WITHIN_S", SHORT_S)
+    await line.send(HALF)
+
+    assert (await line.answer()).startswith(b"HTTP/1.1 200")
+    assert await line.closed() == b"ok"
+
+
+@pytest.mark.parametrize("line", [False], indirect=True)
+async def test_half_a_request_whose_rest_comes_in_time_ends_nothing(line, monkeypatch):
+    """The connection serves the next request."""
+    monkeypatch.setattr(protocol, "REST_WITHIN_S", 30)
+    await line.send(HALF)
+    assert (await line.answer()).startswith(b"HTTP/1.1 200")
+
+    await line.send(b"1234567")
+    await line.send(HALF + b"1234567")
+
+    assert (await line.answer()).startswith(b"okHTTP/1.1 200")
+
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

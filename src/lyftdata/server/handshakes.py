@@ -1,0 +1,21 @@
+"""How long somebody may take to agree on TLS: uvicorn has no word for it, and event loops wait for a minute."""
+
+import asyncio
+from typing import Any
+
+HANDSHAKE_WITHIN_S = 15.0
+
+
+def with_bounded_handshakes(loop: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
+    """Return an event loop whose TLS servers close a connection that has not said hello, or goodbye, in time."""
+
+    class BoundedLoop(loop):  # type: ignore[misc, valid-type]
+        async def create_server(self, *args: Any, **options: Any) -> Any:
+            if options.get("ssl") is not None:
+                options |= {
+                    "ssl_handshake_timeout": HANDSHAKE_WITHIN_S,
+                    "ssl_shutdown_timeout": HANDSHAKE_WITHIN_S,
+                }
+            return await super().create_server(*args, **options)
+
+    return BoundedLoop

@@ -1,0 +1,127 @@
+"""
+Machines with cables of their own: network namespaces, a router between them, and what can go wrong with that.
+
+    server (10.77.0.2) ---- router ---- worker 1 (10.77.1.2)
+                              +-------- worker 2 (10.77.2.2) ...
+
+All of it is inside of namespaces: nothing here listens on, or changes, the machine's own network.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_COUNT = itertools.count()
+SERVER = "10.77.0.2"
+OTHER_SERVER = "10.77.0.3"
+NAMES = Path("/etc/netns")
+"""Where `ip netns exec` finds the files that a namespace has in the place of the machine's own in /etc."""
+
+
+def ip(*arguments: str) -> None:
+    """Run `ip` and insist on it."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def need_namespaces() -> None:
+    """Skip the test where no namespace can be made."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if shutil.which("ip") is None:
+        pytest.skip("no `ip` on this machine (Debian: apt-get install iproute2)")
+
+
+class Machine:
+    """A network namespace, by name."""
+
+    def __init__(self) -> None:
+        self.name = f"lyftdata-{os.getpid()}-{next(_COUNT)}"
+        made = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+        self.prefix = ("ip", "netns", "exec", self.name)
+        self.ip("link", "set", "lo", "up")
+
+    def ip(self, *arguments: str) -> None:
+        """Run `ip` in it."""
+        ip("-n", self.name, *arguments)
+
+    def run(self, *command: str) -> str:
+        """Run a command in it; return what it printed."""
+        return subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True).stdout
+
+    def remove(self) -> None:
+        """Remove it with what is in it; what still runs there keeps it until its end."""
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
+        shutil.rmtree(NAMES / self.name, ignore_errors=True)
+
+
+class Network:
+    """
+    A router, the Server's machine, and one for each Worker; close it with `close()`.
+
+    Args:
+        workers: How many Workers' machines there are.
+    """
+
+    def __init__(self, workers: int) -> None:
+        need_namespaces()
+        self._machines: list[Machine] = []
+        try:
+            self.router = self._machine()
+            self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            self.server = self._machine()
+            self._join(self.server, 0)
+            self.server.ip("addr", "add", f"{OTHER_SERVER}/24", "dev", "eth0")
+            self.workers = [self._machine() for _ in range(workers)]
+            for number, machine in enumerate(self.workers, 1):
+                self._join(machine, number)
+        except BaseException:
+            self.close()
+            raise
+
+    def _machine(self) -> Machine:
+        machine = Machine()
+        self._machines.append(machine)
+        return machine
+
+    def _join(self, machine: Machine, number: int) -> None:
+        """Lay a cable from a machine to the router."""
+        ip(
+            *("-n", self.router.name, "link", "add", f"to{number}", "type", "veth"),
+            *("peer", "name", "eth0", "netns", machine.name),
+        )
+        self.router.ip("addr", "add", f"10.77.{number}.1/24", "dev", f"to{number}")
+        self.router.ip("link", "set", f"to{number}", "up")
+        machine.ip("addr", "add", f"10.77.{number}.2/24", "dev", "eth0")
+        self.plug_in(machine, number)
+
+    def plug_in(self, machine: Machine, number: int) -> None:
+        """Put the cable in: the link comes up, and with it the way out."""
+        machine.ip("link", "set", "eth0", "up")
+        machine.ip("route", "replace", "default", "via", f"10.77.{number}.1")
+
+    def pull_out(self, number: int) -> None:
+        """Pull a Worker's cable out; its machine sees that."""
+        self.workers[number - 1].ip("link", "set", "eth0", "down")
+
+    def drop(self, address: str) -> None:
+        """Let nothing through from or to an address, and tell nobody: neither end can see why it hears nothing."""
+        self.router.ip("rule", "add", "from", address, "prio", "100", "blackhole")
+        self.router.ip("rule", "add", "to", address, "prio", "101", "blackhole")
+
+    def let_through(self, address: str) -> None:
+        """Let it through again."""
+        self.router.ip("rule", "del", "from", address, "prio", "100")
+        self.router.ip("rule", "del", "to", address, "prio", "101")
+
+    def close(self) -> None:
+        """Remove all of it."""
+        for machine in self._machines:
+            with contextlib.suppress(OSError):
+                machine.remove()

@@ -1,0 +1,23 @@
+"""Connections that notice when nobody is there any more."""
+
+import socket
+
+from lyftdata.app import listen
+from lyftdata.keepalive import GONE_AFTER_S, IDLE_S, keepalive_options
+from lyftdata.server.settings import BindAddress
+
+
+def test_accepted_connections_ask_whether_the_other_end_is_there():
+    """What the Server accepts has what its listening socket was given: a question after 15 s, the end after 30."""
+    with listen(BindAddress("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listening.accept()[0] as accepted:
+            found = {
+                (level, option): accepted.getsockopt(level, option)
+                for level, option, _ in keepalive_options()
+            }
+
+    assert found == {(level, option): value for level, option, value in keepalive_options()}
+    assert found[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
+    assert found[socket.IPPROTO_TCP, socket.TCP_KEEPIDLE] == IDLE_S == 15
+    assert found[socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT] == GONE_AFTER_S * 1000 == 30_000
