@@ -10,8 +10,8 @@ import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.chaos import report
 from tests.chaos.enrolling import Enroller
+from tests.chaos.field import memory_of
 from tests.chaos.fleet import Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
-from tests.chaos.test_several_servers import memory_of
 from tests.processes import Site, until
 
 OF_EACH = 80
