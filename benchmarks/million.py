@@ -111,7 +111,7 @@ class Fleet:
         return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, here / _MOST_POLLS_PER_S))
 
     def _renewal(self, count: int) -> Floats:
-        return _TOKEN_TTL_S * 2 / 3 * self.random.uniform(0.9, 1.1, count)
+        return _TOKEN_TTL_S * 2 / 3 * self.random.uniform(0.75, 1.25, count)
 
     def step(self) -> None:
         """Let a tenth of a second pass."""

