@@ -32,14 +32,14 @@ def find_programs() -> Path | None:
 class _Postgres:
     """A PostgreSQL server on a free port of this machine, whose data directory is made by whoever inherits."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
         programs = find_programs()
         if programs is None:
             pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
         self.programs = programs
         self.password = _PASSWORD
         self.user = _unprivileged_user()
-        self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-"))
+        self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-", dir=place))
         self.port = free_port()
         self._count = 0
         self._give_away(self.root)
@@ -60,6 +60,13 @@ class _Postgres:
     def is_running(self) -> bool:
         """Return whether it runs."""
         return (self.root / "data" / "postmaster.pid").exists()
+
+    def answers(self) -> bool:
+        """Return whether it answers a question."""
+        try:
+            return self.ask("SELECT 1") == 1
+        except psycopg.OperationalError:
+            return False
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
@@ -126,17 +133,19 @@ class Cluster(_Postgres):
     A PostgreSQL server with a data directory of its own.
 
     Args:
+        place: Where its directory is made.
         settings: Its own settings, by name.
     """
 
-    def __init__(self, **settings: str) -> None:
-        super().__init__()
+    def __init__(self, place: Path | None = None, **settings: str) -> None:
+        super().__init__(place)
         password_file = self.root / "password"
         password_file.write_text(_PASSWORD)
         self._give_away(password_file)
         self._run(
             "initdb", "--pgdata", self.data, "--username", "owner", "--pwfile", str(password_file),
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
+            "--wal-segsize", "1",
         )  # fmt: skip
         self._configure(**settings)
         self.start()
