@@ -12,7 +12,6 @@ from lyftdata.store import presence, servers, workers
 FORMER = "former"
 AT_1 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3001"}
 AT_2 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3002"}
-AT_3 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3003"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +40,16 @@ async def _connect(server, count, *, server_id):
     await server.services.store.write(op)
 
 
-async def _remove(server, server_id):
-    """Forget a Server, as if it had been silent for too long."""
-    await server.services.store.write(lambda tx: servers.remove(tx, server_id))
+def _record_of(server_id, *, address, like):
+    """Return a Server at the host of another, which says that it lives just now and never again."""
+    return ServerRecord(
+        id=server_id,
+        host=like.services.cluster._me.host,
+        address=address,
+        version=like.services.cluster._me.version,
+        started_at=utc_now(),
+        beat_at=utc_now(),
+    )
 
 
 def _holds_for(server, hold_s):
@@ -69,17 +75,9 @@ async def test_whoever_starts_expects_its_share_of_all(start_server):
 async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_server):
     """Started again within the seconds until it is given up, it expects all who were connected to it."""
     async with start_server(**AT_1) as seed:
-        me = seed.services.cluster._me
+        former = _record_of(FORMER, address=seed.services.cluster._me.address, like=seed)
         await _connect(seed, 12, server_id=FORMER)
     async with start_server(**AT_2) as writer:
-        former = ServerRecord(
-            id=FORMER,
-            host=me.host,
-            address=me.address,
-            version=me.version,
-            started_at=utc_now(),
-            beat_at=utc_now(),
-        )
         await writer.services.store.write(lambda tx: servers.put(tx, former))
 
     async with start_server(**AT_1) as again:
@@ -88,16 +86,13 @@ async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_serve
 
 async def test_who_was_at_a_server_that_was_given_up_is_expected_by_the_rest_in_shares(start_server):
     """Both that live hold polls for half of them more, whichever of them gave it up."""
-    async with (
-        start_server(**AT_1) as first,
-        start_server(**AT_2) as second,
-        start_server(**AT_3) as third,
-    ):
-        third.services.cluster.leave = third.services.cluster.beat = _nothing
-        await _connect(third, 12, server_id=third.services.store.server_id)
+    async with start_server(**AT_1) as first, start_server(**AT_2) as second:
+        third = _record_of("third", address="127.0.0.1:3003", like=first)
+        await first.services.store.write(lambda tx: servers.put(tx, third))
+        await _connect(first, 12, server_id=third.id)
         assert [_hold_of(server) for server in (first, second)] == [25, 25]
 
-        await _remove(first, third.services.store.server_id)
+        await first.services.store.write(lambda tx: servers.remove(tx, third.id))
         for server in (first, second):
             await until(_holds_for(server, 60), "half of them are expected")
 
@@ -114,7 +109,3 @@ async def test_who_was_at_a_server_that_leaves_is_expected_by_the_rest(start_ser
 
 def _hold_of(server):
     return server.services.sessions.hold_s()
-
-
-async def _nothing():
-    """Stand in for what a Server that was killed no longer does."""
