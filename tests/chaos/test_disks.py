@@ -155,6 +155,7 @@ def test_an_enrolled_worker_starts_on_a_read_only_disk(place: Place):
         recovered_s=0.0,
     )
 
-    # Once for each of its two starts.
-    assert member.run_count == 2
+    until(
+        lambda: member.run_count == 2, "its program runs, once for each of its two starts", within_s=WITHIN_S
+    )
     assert len(place.operator.json("workers", "list")) == 1
