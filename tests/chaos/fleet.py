@@ -1,11 +1,12 @@
 """Workers of both strategies whose programs leave a line each time that they are started."""
 
 import json
+from pathlib import Path
 
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import Host, Program, until
 
-RUNS = ("sh", "-c", "echo started >> runs; exec sleep 1000")
+RUNS = ("sh", "-c", 'printf %s "$LYFTDATA_WORKER_TOKEN_FILE" > where; echo started >> runs; exec sleep 1000')
 WITHIN_S = 90.0
 """For what happens within a few seconds on a machine that has nothing else to do."""
 
@@ -29,6 +30,11 @@ class Member:
         file = self.host.home / "runs"
         return file.read_text(encoding="utf-8").count("started") if file.exists() else 0
 
+    @property
+    def token(self) -> str:
+        """Return what its program reads from the token file."""
+        return Path((self.host.home / "where").read_text(encoding="utf-8")).read_text(encoding="utf-8")
+
 
 def keyed(operator: Host, name: str) -> dict[str, str]:
     """Add a Worker with a key of its own; return what its host is given."""
@@ -50,7 +56,7 @@ def statuses(operator: Host) -> dict[str, str]:
 
 
 def wait_until_all_are(operator: Host, members: list[Member], status: str = "online") -> None:
-    """Wait until the Server shows them so."""
+    """Wait until the Server shows them so, and the programs of those that are online run."""
     wanted = dict.fromkeys((member.name for member in members), status)
     until(
         lambda: wanted.items() <= statuses(operator).items(),
@@ -58,6 +64,9 @@ def wait_until_all_are(operator: Host, members: list[Member], status: str = "onl
         within_s=WITHIN_S,
         every_s=0.3,
     )
+    if status == "online":
+        # The Server knows a moment before the Worker does.
+        until(lambda: all(member.run_count for member in members), "their programs run", within_s=WITHIN_S)
 
 
 def nobody_was_touched(members: list[Member]) -> bool:

@@ -14,6 +14,9 @@ Written by `make chaos`: real Servers and Workers (`tests/chaos/`), a real Postg
 while the fault lasted and before and after it; *lost* those of them that are not in the state afterwards. *Programs ended* counts the programs of
 connected Workers that did not live through it. *Recovered* is the time from the fault's end until every Worker is shown online by both Servers, with nobody
 touching its host. Times are of one run on a machine with two cores.
+
+Faults of the network are made in network namespaces, those of hosts by small disks of their own and by libfaketime. Delay is made by a relay: the kernel's own
+(`netem`) is not in every kernel.
 """
 _TABLE = """
 ## {group}

@@ -84,7 +84,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         network.let_through(f"10.77.{number}.2")
     wait_until_all_are(place.operator, place.members)
     _row(
-        "packets are dropped and the Server s machine starts anew",
+        "packets are dropped and the Server's machine starts anew",
         cut,
         begun=begun,
         mended=mended,

@@ -37,7 +37,7 @@ from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
 from lyftdata.worker.notify import Notifier
 from lyftdata.worker.settings import WorkerSettings
-from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.state import StateDirectory, StateError
 from lyftdata.worker.work import Work
 
 _log = get_logger(__name__)
@@ -154,6 +154,8 @@ class Agent:
                 await self._wait_out(error)
             except RefusedByServerError as refused:
                 await self._refused(refused)
+            except StateError as error:
+                await self._wait_for_the_disk(error)
             else:
                 self._backoff.reset()
                 _log.info("enrolled", worker_id=credential.worker_id, name=self._settings.worker_name)
@@ -287,6 +289,13 @@ class Agent:
             _log.warning("offline", reason=clean_text(error.message, 200))
         _log.info("retrying", reason=clean_text(error.message, 200), wait_s=round(wait_s, 1))
         self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
+        await self._pause(wait_s)
+
+    async def _wait_for_the_disk(self, error: StateError) -> None:
+        """No identity that is not on the disk is used; asking again with the same key gives the same ID."""
+        wait_s = self._backoff.next_s()
+        _log.error("cannot enroll yet", reason=error.message, mend=error.hint, wait_s=round(wait_s, 1))
+        self._notifier.tell(STATUS=f"Cannot enroll yet: {error.message}")
         await self._pause(wait_s)
 
     async def _refused(self, refused: RefusedByServerError) -> None:

@@ -5,6 +5,7 @@ What the COMMAND is given of the Worker's identity: the current token, and token
     handout.identify(credential)
     handout.publish(token)              # the file is whole at every moment, with the old token or with the new one
     await handout.token("https://..")   # what the token socket answers
+    await handout.keep_file()           # beside all of this: writes the file later, where it could not be written
     handout.withdraw()                  # the Worker is not let in: there is nothing to hand out
 """
 
@@ -29,6 +30,7 @@ TOKEN_FILE_VARIABLE = "LYFTDATA_WORKER_TOKEN_FILE"  # noqa: S105 - names of vari
 TOKEN_SOCKET_VARIABLE = "LYFTDATA_WORKER_TOKEN_SOCKET"  # noqa: S105
 
 MAX_AUDIENCES = 16
+_WRITE_AGAIN_S = 2.0
 # Two thirds of its life, without jitter: one program's audiences are no fleet.
 _NO_JITTER = 0.5
 
@@ -71,6 +73,7 @@ class Handout:
         self._current: HeldToken | None = None
         self._audiences: OrderedDict[str, _Audience] = OrderedDict()
         self._withdrawals = 0
+        self._is_unwritten = asyncio.Event()
 
     def environ(self) -> dict[str, str]:
         """Return the variables that tell the COMMAND where to look."""
@@ -88,16 +91,35 @@ class Handout:
     def publish(self, token: HeldToken) -> None:
         """Hand out this token from now on."""
         self._current = token
-        if self._directory is not None:
-            try:
-                _write_whole(self._directory / TOKEN_FILE, token.text)
-            except OSError as error:
-                # The work goes on with the old file, and the socket hands out the new token.
+        self._write()
+
+    async def keep_file(self) -> None:
+        """Try again, until it is written, what could not be written: on a full disk there may be room in a moment."""
+        while True:
+            await self._is_unwritten.wait()
+            await asyncio.sleep(_WRITE_AGAIN_S)
+            if self._is_unwritten.is_set():
+                self._write()
+
+    def _write(self) -> None:
+        if self._directory is None or self._current is None:
+            return
+        try:
+            _write_whole(self._directory / TOKEN_FILE, self._current.text)
+        except OSError as error:
+            # The work goes on with the old file, which is whole, and the socket hands out the new token.
+            if not self._is_unwritten.is_set():
                 _log.error("the token file cannot be written", reason=error.strerror)
+            self._is_unwritten.set()
+            return
+        if self._is_unwritten.is_set():
+            _log.info("the token file is written again")
+        self._is_unwritten.clear()
 
     def withdraw(self) -> None:
         """Hand out nothing any more; tokens for other audiences are forgotten too."""
         self._current = None
+        self._is_unwritten.clear()
         self._audiences.clear()
         self._withdrawals += 1
         if self._directory is not None:
@@ -146,7 +168,12 @@ def _write_whole(path: Path, text: str) -> None:
     # Not synced to the disk on purpose: after a power cut nobody needs it.
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(text)
-    draft.replace(path)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(text)
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise

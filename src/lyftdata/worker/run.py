@@ -5,7 +5,8 @@ import contextlib
 import functools
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.log import get_logger
@@ -98,7 +99,8 @@ async def _run_agent(
             settings, client=client, directory=directory, work=work, handout=handout, notifier=notifier
         )
         stack.enter_context(signals_passed_on(agent, work))
-        await stack.enter_async_context(_beside(notifier))
+        # Keeps systemd's watchdog quiet as long as the event loop turns.
+        await stack.enter_async_context(_beside(notifier.keep_watchdog()))
         return await agent.run(credential)
 
 
@@ -112,7 +114,7 @@ async def _handing_out(
         return
     with runtime_directory(environ, jobs_dir=settings.jobs_dir) as path:
         handout = Handout(client, directory=path)
-        async with TokenSocket(handout).serving(path / TOKEN_SOCKET):
+        async with TokenSocket(handout).serving(path / TOKEN_SOCKET), _beside(handout.keep_file()):
             yield handout
 
 
@@ -127,14 +129,14 @@ def _terminal(command: Sequence[str]) -> Iterator[Terminal | None]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(notifier: Notifier) -> AsyncIterator[None]:
-    """Keep systemd's watchdog quiet as long as the event loop turns."""
-    watchdog = asyncio.create_task(notifier.keep_watchdog())
+async def _beside(keeping: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Keep something up meanwhile."""
+    task = asyncio.create_task(keeping)
     try:
         yield
     finally:
-        watchdog.cancel()
-        await asyncio.gather(watchdog, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) -> TokenReply:

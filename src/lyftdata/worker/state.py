@@ -11,6 +11,7 @@ written beside its place, synced and renamed, so that it is there whole or not a
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -107,12 +108,12 @@ class StateDirectory:
 
         Raises:
             SettingsError: Another one is using it, or it is open to others.
-            StateError: It cannot be made.
+            StateError: It cannot be made, or is read-only and holds no identity yet.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_private()
-            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_lock()
         except OSError as error:
             raise self._failed(error) from error
         try:
@@ -129,6 +130,19 @@ class StateDirectory:
             yield
         finally:
             os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        """Open what is locked; on a disk that has become read-only too, since whoever is enrolled needs to write nothing."""
+        try:
+            return os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+        try:
+            return os.open(self.path / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # An image that was made elsewhere.
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _check_private(self) -> None:
         status = self.path.stat()

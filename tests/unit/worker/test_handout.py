@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from lyftdata.worker import handout as module
 from lyftdata.worker.client import AudienceRefusedError, TokenReply
 from lyftdata.worker.handout import MAX_AUDIENCES, Handout, NoTokenError
 from lyftdata.worker.held_token import HeldToken
@@ -109,6 +110,28 @@ def test_a_file_that_cannot_be_written_does_not_end_the_work(handout, tmp_path):
 
     assert (tmp_path / "token").read_text() == "current"
     assert asyncio.run(handout.token(None))[0] == "next"
+
+
+async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_path, monkeypatch):
+    """As soon as there is room, with the token of that moment; nothing is written for a Worker that is not let in any more."""
+    monkeypatch.setattr(module, "_WRITE_AGAIN_S", 0.01)
+    keeping = asyncio.create_task(handout.keep_file())
+    (tmp_path / ".token.new").mkdir()
+    handout.publish(held("next"))
+    handout.publish(held("last"))
+
+    (tmp_path / ".token.new").rmdir()
+    async with asyncio.timeout(10):
+        while (tmp_path / "token").read_text() != "last":
+            await asyncio.sleep(0.01)
+
+    (tmp_path / ".token.new").mkdir()
+    handout.publish(held("never"))
+    handout.withdraw()
+    (tmp_path / ".token.new").rmdir()
+    await asyncio.sleep(0.1)
+    keeping.cancel()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
