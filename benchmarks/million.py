@@ -271,9 +271,11 @@ def steady(workers: int, servers: int, costs: Costs) -> dict[str, float]:
     }
 
 
-def storm(workers: int, servers: int, costs: Costs, *, outage_s: float, watch_s: int) -> Fleet:
+def storm(
+    workers: int, servers: int, costs: Costs, *, outage_s: float, watch_s: int, turns_away: bool = True
+) -> Fleet:
     """Let every Server be gone for so long, and watch what happens when all are back."""
-    fleet = Fleet(workers, servers, costs)
+    fleet = Fleet(workers, servers, costs, turns_away=turns_away)
     fleet.lose_everything()
     # Long before its end the waits have reached their longest; only the last minutes are gone through step by step.
     for _ in range(int(min(outage_s, _LAST_OF_OUTAGE_S))):
@@ -336,8 +338,11 @@ def simulate(workers: int, costs: Costs) -> dict[str, Any]:
     back = {}
     for servers in (servers for servers in SERVERS if servers >= needed):
         fleet = storm(workers, servers, costs, outage_s=OUTAGE_S, watch_s=300)
+        alone = storm(workers, servers, costs, outage_s=OUTAGE_S, watch_s=300, turns_away=False)
         back[servers] = {
             "all_back_s": back_after_s(fleet),
+            "all_back_s_if_nobody_is_turned_away": back_after_s(alone),
+            "turned_away": sum(fleet.history["turned_away"]),
             "half_back_s": back_after_s(fleet, 0.5),
             "most_rows_per_s": max(fleet.history["rows"]),
             "asked_per_s_in_the_outage": fleet.outage_asked_per_s,

@@ -145,14 +145,16 @@ def million(found: dict[str, Any]) -> str:
             )
         )
         for servers, storm in numbers["storm"].items():
-            taken = storm["all_back_s"]
+            taken, alone = storm["all_back_s"], storm["all_back_s_if_nobody_is_turned_away"]
             back.append(
                 (
                     f"{int(workers):,}",
                     servers,
                     f"{taken:.0f}" if taken else "not within 300",
+                    f"{storm['turned_away']:,.0f}",
                     f"{storm['longest_queue']:,.0f}",
                     f"{storm['most_rows_per_s']:,.0f}",
+                    f"{alone:.0f}" if alone else "not within 300",
                 )
             )
     return (
@@ -162,7 +164,18 @@ def million(found: dict[str, Any]) -> str:
         + "\nIn calm:\n\n"
         + table(("Workers", "Servers (1, 2, 4, …)", "busy", "requests/s", "rows/s", "memory GB"), calm)
         + "\nAfter an hour without any:\n\n"
-        + table(("Workers", "Servers", "all back s", "longest queue", "most rows/s"), back)
+        + table(
+            (
+                "Workers",
+                "Servers",
+                "all back s",
+                "turned away",
+                "longest queue",
+                "most rows/s",
+                "all back s, if nobody were",
+            ),
+            back,
+        )
     )
 
 
