@@ -17,12 +17,17 @@ class Member:
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
         self.host = host
-        self.agent = self.start()
+        self.agents: list[Program] = []
+        self.start()
 
-    def start(self) -> Program:
+    @property
+    def agent(self) -> Program:
+        """Return its agent, as it was started last."""
+        return self.agents[-1]
+
+    def start(self) -> None:
         """Start its agent; what was started before has ended."""
-        self.agent = self.host.start("run", "worker", "--", *RUNS)
-        return self.agent
+        self.agents.append(self.host.start("run", "worker", "--", *RUNS))
 
     @property
     def run_count(self) -> int:
@@ -66,9 +71,30 @@ def wait_until_all_are(operator: Host, members: list[Member], status: str = "onl
     )
     if status == "online":
         # The Server knows a moment before the Worker does.
-        until(lambda: all(member.run_count for member in members), "their programs run", within_s=WITHIN_S)
+        until(
+            lambda: all(member.run_count >= len(member.agents) for member in members),
+            "their programs run",
+            within_s=WITHIN_S,
+        )
 
 
-def nobody_was_touched(members: list[Member]) -> bool:
-    """Return whether each program was started once and never ended, and each agent still runs."""
-    return all(member.run_count == 1 and member.agent.alive() for member in members)
+def measured(operator: Host, members: list[Member]) -> dict[str, int]:
+    """Return what Workers were told of themselves and is true no more, and whose programs did not live through it."""
+    acknowledged = {
+        str(entry["worker_id"])
+        for member in members
+        for agent in member.agents
+        for entry in agent.events("enrolled")
+    }
+    there = {worker["id"] for worker in operator.json("workers", "list")}
+    return {
+        "acknowledged": len(acknowledged),
+        "lost": len(acknowledged - there),
+        "programs_ended": sum(member.run_count != len(member.agents) for member in members),
+    }
+
+
+def nobody_was_touched(operator: Host, members: list[Member]) -> bool:
+    """Return whether each is the Worker that it was told to be, each program runs as it was started, and each agent."""
+    found = measured(operator, members)
+    return found["lost"] == found["programs_ended"] == 0 and all(member.agent.alive() for member in members)

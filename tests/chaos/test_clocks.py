@@ -10,7 +10,7 @@ import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.certificates import issued
 from tests.chaos import report
-from tests.chaos.fleet import Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
+from tests.chaos.fleet import Member, enrolling, keyed, measured, nobody_was_touched, wait_until_all_are
 from tests.processes import Host, Site, until
 
 
@@ -105,13 +105,11 @@ def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
         fault="clocks of Workers are hours off and jump",
         load="2 Workers of each strategy, 5 h ahead and behind, then 7 and 9; TLS",
         lasted_s=round(time.monotonic() - begun, 1),
-        acknowledged=2,
-        lost=0,
-        programs_ended=sum(member.run_count != 1 for member in place.members),
+        **measured(place.operator, place.members),
         recovered_s=round(recovered - begun, 1),
     )
 
-    assert nobody_was_touched(place.members)
+    assert nobody_was_touched(place.operator, place.members)
     for member in place.members:
         until(lambda m=member: m.agent.events("this host's clock is off"), "it is said", within_s=60)  # type: ignore[misc]
         [said] = member.agent.events("this host's clock is off")

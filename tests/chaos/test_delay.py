@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.chaos import report
-from tests.chaos.fleet import WITHIN_S, Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
+from tests.chaos.fleet import (
+    WITHIN_S,
+    Member,
+    enrolling,
+    keyed,
+    measured,
+    nobody_was_touched,
+    wait_until_all_are,
+)
 from tests.chaos.slow_line import SlowLine
 from tests.processes import Site, until
 
@@ -47,14 +55,12 @@ def test_workers_far_away_stay_connected(tmp_path: Path):
             fault="everything takes 0.6 s in each direction",
             load="2 connected Workers",
             lasted_s=round(time.monotonic() - begun, 1),
-            acknowledged=1,
-            lost=0,
-            programs_ended=sum(member.run_count != 1 for member in members),
+            **measured(operator, members),
             recovered_s=round(online - begun, 1),
         )
 
         assert {name: len(found) for name, found in sessions.items()} == {"key": 1, "auto": 1}
-        assert nobody_was_touched(members)
+        assert nobody_was_touched(operator, members)
         assert not any(member.agent.events("offline") for member in members)
     finally:
         line.close()

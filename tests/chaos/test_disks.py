@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.chaos import report
-from tests.chaos.fleet import WITHIN_S, Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
+from tests.chaos.fleet import (
+    WITHIN_S,
+    Member,
+    enrolling,
+    keyed,
+    measured,
+    nobody_was_touched,
+    wait_until_all_are,
+)
 from tests.processes import Program, Site, until
 from tests.small_disks import SmallDisk
 
@@ -111,13 +119,11 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
         fault="disks of Workers are full",
         load="2 connected Workers, 1 that starts, 1 that enrolls",
         lasted_s=round(mended - begun, 1),
-        acknowledged=2,
-        lost=0,
-        programs_ended=sum(member.run_count != 1 for member in members),
+        **measured(place.operator, members),
         recovered_s=round(time.monotonic() - mended, 1),
     )
 
-    assert nobody_was_touched(members)
+    assert nobody_was_touched(place.operator, members)
     for member in members:
         assert "Traceback" not in member.agent.log
 
@@ -149,9 +155,7 @@ def test_an_enrolled_worker_starts_on_a_read_only_disk(place: Place):
         fault="a disk of a Worker is read-only at its start",
         load="1 enrolled Worker",
         lasted_s=round(online - begun, 1),
-        acknowledged=1,
-        lost=0,
-        programs_ended=0,
+        **measured(place.operator, [member]),
         recovered_s=0.0,
     )
 

@@ -111,4 +111,4 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
     assert len(acknowledged) == COUNT
     assert there == acknowledged
     assert more_memory < MOST_MORE_MEMORY
-    assert nobody_was_touched(members)
+    assert nobody_was_touched(operator, members)

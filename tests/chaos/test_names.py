@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.chaos import report
 from tests.chaos.far_apart import FarApart
-from tests.chaos.fleet import WITHIN_S, nobody_was_touched, wait_until_all_are
+from tests.chaos.fleet import WITHIN_S, measured, nobody_was_touched, wait_until_all_are
 from tests.networks import NAMES, OTHER_SERVER, SERVER, Machine, Network
 
 NAME = "lyftdata.test"
@@ -70,10 +70,8 @@ def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, netwo
         fault="the Server's name is gone and comes back with another address",
         load="2 connected Workers",
         lasted_s=round(mended - begun, 1),
-        acknowledged=0,
-        lost=0,
-        programs_ended=sum(member.run_count != 1 for member in members),
+        **measured(place.operator, members),
         recovered_s=round(time.monotonic() - mended, 1),
     )
 
-    assert nobody_was_touched(members)
+    assert nobody_was_touched(place.operator, members)

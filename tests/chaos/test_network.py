@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.chaos import report
 from tests.chaos.far_apart import FarApart
-from tests.chaos.fleet import WITHIN_S, Member, nobody_was_touched, wait_until_all_are
+from tests.chaos.fleet import WITHIN_S, Member, measured, nobody_was_touched, wait_until_all_are
 from tests.networks import SERVER, Network
-from tests.processes import until
+from tests.processes import Host, until
 
 GROUP = "The network"
 
@@ -26,15 +26,15 @@ def _addresses(place: FarApart) -> dict[str, str]:
     return {worker["name"]: worker["address"] for worker in place.operator.json("workers", "list")}
 
 
-def _row(fault: str, members: list[Member], *, begun: float, mended: float, online: float) -> None:
+def _row(
+    operator: Host, fault: str, members: list[Member], *, begun: float, mended: float, online: float
+) -> None:
     report.record(
         group=GROUP,
         fault=fault,
         load=f"{len(members)} connected Worker{'s' if len(members) > 1 else ''}, polls held for 4 min",
         lasted_s=round(mended - begun, 1),
-        acknowledged=0,
-        lost=0,
-        programs_ended=sum(member.run_count != 1 for member in members),
+        **measured(operator, members),
         recovered_s=round(online - mended, 1),
     )
 
@@ -65,7 +65,14 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
     network.plug_in(network.workers[3], 4)
     plugged_in = time.monotonic()
     wait_until_all_are(place.operator, [pulled])
-    _row("a cable is pulled out", [pulled], begun=begun, mended=plugged_in, online=time.monotonic())
+    _row(
+        place.operator,
+        "a cable is pulled out",
+        [pulled],
+        begun=begun,
+        mended=plugged_in,
+        online=time.monotonic(),
+    )
 
     wait_until_all_are(place.operator, cut, "offline")
     print("the Server knew after", round(time.monotonic() - begun, 1), "s")
@@ -74,7 +81,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
     print("the Workers knew after", round(time.monotonic() - begun, 1), "s")
     until(lambda: _addresses(place)["moved-key"] == "10.77.3.9", "the new address", within_s=WITHIN_S)
     wait_until_all_are(place.operator, [moved])
-    _row("an address changes", [moved], begun=begun, mended=begun, online=time.monotonic())
+    _row(place.operator, "an address changes", [moved], begun=begun, mended=begun, online=time.monotonic())
 
     # Those that are cut off hear nothing of this either: when they are back, the other end knows nothing of them.
     place.server.kill()
@@ -84,6 +91,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         network.let_through(f"10.77.{number}.2")
     wait_until_all_are(place.operator, place.members)
     _row(
+        place.operator,
         "packets are dropped and the Server's machine starts anew",
         cut,
         begun=begun,
@@ -91,4 +99,4 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         online=time.monotonic(),
     )
 
-    assert nobody_was_touched(place.members)
+    assert nobody_was_touched(place.operator, place.members)
