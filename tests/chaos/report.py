@@ -11,7 +11,8 @@ _COLUMNS = ("fault", "load", "lasted_s", "acknowledged", "lost", "programs_ended
 _HEAD = """# What faults did
 
 Written by `make chaos`: real Servers and Workers (`tests/chaos/`), a real PostgreSQL, HAProxy in front. *Acknowledged* are enrollments that a Worker was told of,
-while the fault lasted and before and after it; *lost* those of them that are not in the state afterwards. *Programs ended* counts the programs of
+while the fault lasted and before and after it (beside a flood: tokens; of a whole fleet that comes back: its Workers); *lost* those of them that are not in
+the state afterwards. *Programs ended* counts the programs of
 connected Workers that did not live through it. *Recovered* is the time from the fault's end until every Worker is shown online by both Servers, with nobody
 touching its host. Times are of one run on a machine with two cores.
 

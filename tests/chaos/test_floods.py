@@ -72,13 +72,14 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
         await until(lambda: len(tally.online) == HONEST, within_s=90, what="everybody is still online")
         online = await asyncio.to_thread(_count_online, site)
         report.record(
+            group="Everybody at once",
             fault="a flood of wrong credentials",
             load=f"{HONEST} connected Workers, {flood.answers.total()} wrong requests",
             lasted_s=round(lasted_s, 1),
             acknowledged=renewals.answers[f"{TOKEN} 200"],
             lost=HONEST - online,
-            programs_ended=0,
-            recovered_s=0.0,
+            programs_ended="–",
+            recovered_s="–",
         )
     assert set(flood.answers) <= {401, 429, 503}
     assert flood.answers[401] > 0
@@ -110,12 +111,13 @@ async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Pa
         back = time.monotonic()
         online = await asyncio.to_thread(_count_online, site)
         report.record(
+            group="Everybody at once",
             fault="a whole fleet comes back",
             load=f"{RETURNING} connected Workers, one Server killed",
             lasted_s=round(started - begun, 1),
             acknowledged=RETURNING,
             lost=RETURNING - online,
-            programs_ended=0,
+            programs_ended="–",
             recovered_s=round(back - started, 1),
         )
     answers = {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}

@@ -68,12 +68,12 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
             lasted_s=round(ended - begun, 1),
             acknowledged=len(acknowledged),
             lost=len(acknowledged - entries),
-            programs_ended=0 if nobody_was_touched([member]) else 1,
+            programs_ended=0 if nobody_was_touched(operator, [member]) else 1,
             recovered_s=round(time.monotonic() - ended, 1),
         )
         assert entries == acknowledged
         assert len(entries) == COUNT
-        assert nobody_was_touched([member])
+        assert nobody_was_touched(operator, [member])
         assert operator.json("audit", "verify")["ok"]
         assert "Traceback" not in site.server.log
         assert site.server.terminate() == 0
