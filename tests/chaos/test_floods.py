@@ -78,8 +78,8 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
             lasted_s=round(lasted_s, 1),
             acknowledged=renewals.answers[f"{TOKEN} 200"],
             lost=HONEST - online,
-            programs_ended="–",
-            recovered_s="–",
+            programs_ended="none run",
+            recovered_s="at once",
         )
     assert set(flood.answers) <= {401, 429, 503}
     assert flood.answers[401] > 0
@@ -117,7 +117,7 @@ async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Pa
             lasted_s=round(started - begun, 1),
             acknowledged=RETURNING,
             lost=RETURNING - online,
-            programs_ended="–",
+            programs_ended="none run",
             recovered_s=round(back - started, 1),
         )
     answers = {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
