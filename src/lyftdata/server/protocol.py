@@ -26,7 +26,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: c
 
 class _OneWrite:
     """
-    A transport that sends at once what is written before the event loop goes on.
+    A transport that sends at once what is written until the answer is complete, or the event loop goes on.
 
     uvicorn writes the head of an answer and its body apart: two calls of the system, and two packets for the peer.
     """
@@ -41,12 +41,12 @@ class _OneWrite:
     def write(self, data: bytes) -> None:
         """Send this, together with what follows it in this step."""
         if not self._written:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._written.append(data)
 
     def close(self) -> None:
         """Close the connection, once everything was sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -54,7 +54,8 @@ class _OneWrite:
         self._written.clear()
         self._transport.abort()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was written."""
         if self._written and not self._transport.is_closing():
             self._transport.write(b"".join(self._written))
         self._written.clear()
@@ -105,7 +106,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Wait less long for the rest of what is answered already than for a next request."""
+        """Send the answer; wait less long for the rest of what is answered already than for a next request."""
+        # Now, and not after the answers of all others that are told something in this turn.
+        cast("_OneWrite", self.transport).flush()
         super().on_response_complete()
         if _is_answered(self.cycle) and self.cycle.more_body and not self._in_head and not self._refused:
             self._stop_timer()
