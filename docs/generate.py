@@ -158,6 +158,8 @@ _WIRE = """\
 | `POST /auth/rabbitmq/connections` | ours | which of a broker's connections must be closed |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
 
+Parameters are a form in the body, each at most once; one without a value counts as omitted, and one in the URL is refused.
+
 ### A worker token
 
 ```console

@@ -43,6 +43,20 @@ def test_versions_on_the_page_are_those_that_ran():
         assert f"| `{name}` | {version} |" in page
 
 
+def test_curl_sends_empty_parameters(peers):
+    """A script whose variables are not set sends `client_id=&client_secret=`: they count as omitted."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("no curl on this machine (Debian: apt-get install curl)")
+    form = "grant_type=client_credentials&client_id=&client_secret="
+    command = [curl, "-sS", "--config", "-", "-d", form, f"{peers.url}/oauth2/token"]
+    config = f'user = "press-01:{peers.key}"'
+
+    done = subprocess.run(command, input=config, capture_output=True, text=True, timeout=30, check=True)
+
+    assert "access_token" in json.loads(done.stdout)
+
+
 def test_curl_is_a_worker(peers):
     """Let in with a token, known to the service, and out once the token was taken back."""
     curl = shutil.which("curl")

@@ -15,7 +15,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A credential as it came: a client ID with a secret, or an assertion; nothing is proved yet."""
+    """A credential as it came: a client ID with a secret or an assertion, or with neither; nothing is proved yet."""
 
     client_id: str
     secret: Secret | None = None
@@ -27,7 +27,11 @@ class Presented(msgspec.Struct, frozen=True):
 
 def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> Presented | None:
     """
-    Find the one way in which a client authenticates, None if it uses none.
+    Find the one way in which a client authenticates, None if it does not even say who it is.
+
+    Args:
+        basic: What the Authorization header holds, if there is one.
+        form: The parameters; none of them is empty.
 
     Raises:
         OAuthError: Several ways at once, or two that name different clients.
@@ -48,7 +52,7 @@ def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> P
         return Presented(client_id, secret=Secret(secret))
     if assertion is not None:
         return _assertion(client_id, form.get("client_assertion_type"), assertion)
-    return None
+    return None if client_id is None else Presented(client_id)
 
 
 def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Presented:

@@ -20,6 +20,18 @@ from lyftdata.server.refusal_log import Answer
 MAX_BODY_BYTES = 16_384
 _BODY_WITHIN_S = 10.0
 _MAX_FORM_FIELDS = 20
+_TARGETS = frozenset({"resource", "audience"})
+_NOT_IN_URL = _TARGETS | {
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion_type",
+    "client_assertion",
+    "scope",
+    "token",
+    "username",
+    "password",
+}
 _NO_CONTENT = 204
 # Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -201,25 +213,51 @@ def _add(body: bytearray, message: Message, at_most: int) -> bytearray:
 
 async def read_form(request: Request) -> dict[str, str]:
     """
-    Read `application/x-www-form-urlencoded` parameters; none may come twice (RFC 6749, section 3.2).
+    Read `application/x-www-form-urlencoded` parameters (RFC 6749, section 3.2).
+
+    A parameter without a value is left out, as if it had not been sent. None may come twice.
 
     Raises:
-        OAuthError: Not a form, not UTF-8, too many fields, or a parameter that comes twice.
+        OAuthError: Not a form, not UTF-8, too many fields, a parameter that comes twice or stands in the URL.
     """
+    _check_query(request.scope["query_string"])
     kinds = header_values(request, b"content-type")
     if not kinds or kinds[0].partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "The body must be application/x-www-form-urlencoded.")
-    body = await read_body(request)
+    pairs = _parse_form(await read_body(request))
+    _check_repeated([name for name, _ in pairs])
+    return {name: value for name, value in pairs if value}
+
+
+def _parse_form(body: bytes) -> list[tuple[str, str]]:
     try:
-        pairs = parse_qsl(
+        return parse_qsl(
             body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS, errors="strict"
         )
     except ValueError:
         raise OAuthError("invalid_request", "The form cannot be read.") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise OAuthError("invalid_request", "A parameter comes twice.")
-    return form
+
+
+def _check_repeated(names: Sequence[str]) -> None:
+    """Refuse a parameter that comes twice, also where one of the two has no value."""
+    if len(set(names)) == len(names):
+        return
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated <= _TARGETS:
+        # RFC 8707 allows several, and has this code for a server that does not.
+        raise OAuthError("invalid_target", "A token is for one resource: name one only.")
+    raise OAuthError("invalid_request", "A parameter comes twice.")
+
+
+def _check_query(query: bytes) -> None:
+    """
+    Refuse parameters of ours in the URL (RFC 6749, section 2.3.1): there they would have no effect.
+
+    A credential there is in the logs of every proxy by now, and a token without the `resource` named there would be
+    for this Server.
+    """
+    if query and any(name in _NOT_IN_URL for name, _ in parse_qsl(query.decode("latin-1"))):
+        raise OAuthError("invalid_request", "Parameters belong in the body, not in the URL.")
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -282,6 +320,8 @@ def basic_credentials(request: Request) -> tuple[str, str] | None:
     """
     Return client ID and secret of `client_secret_basic` (RFC 6749, section 2.3.1), or None without the header.
 
+    Base64 without its padding is accepted: some clients leave it out, and what it says is the same.
+
     Raises:
         OAuthError: The header is there, but cannot be read.
     """
@@ -292,10 +332,15 @@ def basic_credentials(request: Request) -> tuple[str, str] | None:
     if len(values) > 1 or scheme.lower() != "basic":
         raise OAuthError("invalid_request", "Use one Authorization header, of scheme Basic.")
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+        decoded = base64.b64decode(_padded(encoded.strip()), validate=True).decode("utf-8")
     except ValueError:
         raise OAuthError("invalid_request", "The Authorization header cannot be read.") from None
     client_id, separator, secret = decoded.partition(":")
     if not separator:
         raise OAuthError("invalid_request", "The Authorization header cannot be read.")
     return unquote_plus(client_id), unquote_plus(secret)
+
+
+def _padded(encoded: str) -> str:
+    bare = encoded.rstrip("=")
+    return bare + "=" * (-len(bare) % 4)

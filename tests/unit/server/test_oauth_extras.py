@@ -333,6 +333,19 @@ async def test_a_resources_key_is_no_workers(server, admin, press):
         assert (await server.token_by_key(name, key)).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["introspect", "revoke"])
+async def test_empty_parameters_are_omitted_ones(server, press, path):
+    """A hint or a second way to authenticate that is sent without a value is not there; an empty token is missing."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    empty = dict.fromkeys(("token_type_hint", "client_id", "client_secret", "client_assertion"), "")
+
+    answer = await server.http.post(f"/oauth2/{path}", data=empty | {"token": token}, auth=press)
+    missing = await server.http.post(f"/oauth2/{path}", data=empty | {"token": ""}, auth=press)
+
+    assert answer.status_code == 200
+    assert (missing.status_code, missing.json()["error_description"]) == (400, "token is missing.")
+
+
 # --- revocation ------------------------------------------------------------------------------------------
 
 

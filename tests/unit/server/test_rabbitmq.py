@@ -124,6 +124,21 @@ async def test_nothing_is_asked_in_a_url(server, broker, endpoint):
     assert answer.status_code in {404, 405}
 
 
+async def test_empty_parameters_are_omitted_ones(server, press, broker):
+    """A login without a password, an exchange without a name: the same answer whether the parameter was sent or not."""
+    assert await broker.ask("user", username="press-01", password="") == "deny"
+    await broker.login("press-01", await token_of(server, press))
+    for endpoint, form in (
+        ("vhost", {"username": "press-01"}),
+        ("resource", OPERATION | {"username": "press-01"}),
+    ):
+        for name in ("vhost", "name", "permission"):
+            omitted = {key: value for key, value in form.items() if key != name}
+            assert await broker.ask(endpoint, **omitted, **{name: ""}) == await broker.ask(
+                endpoint, **omitted
+            )
+
+
 async def test_a_taken_back_key_asks_no_more(server, admin, press, broker):
     """A new key of the resource ends the one before, and a deleted resource has none."""
     answer = await server.http.post("/api/resources/rabbitmq/key", headers=admin)

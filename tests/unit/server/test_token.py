@@ -1,5 +1,6 @@
 """`POST /oauth2/token`: who gets a token, and what everybody else reads."""
 
+import base64
 from datetime import timedelta
 from typing import Any
 
@@ -293,6 +294,111 @@ async def test_bodies_and_headers_that_cannot_be_read(server, content, headers, 
 
     assert answer.status_code == status
     assert answer.json()["error"] == "invalid_request"
+
+
+ALL_EMPTY = "client_id=&client_secret=&client_assertion=&client_assertion_type=&resource=&audience=&scope=&unknown=&bare"
+
+
+async def ask_raw(server, content, path="token", **headers):
+    """Post a form as it stands."""
+    given = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+    return await server.http.post(f"/oauth2/{path}", content=content, headers=given)
+
+
+def basic(worker_id, key):
+    """Return an Authorization header of scheme Basic."""
+    return "Basic " + base64.b64encode(f"{worker_id}:{key}".encode()).decode()
+
+
+async def test_a_parameter_without_a_value_is_an_omitted_one(server, press):
+    """RFC 6749, section 3.2: whichever way a client authenticates, every other parameter may be sent empty."""
+    worker_id, key = await server.enrolled()
+    ways = {
+        "basic": ("", {"Authorization": basic(*press)}),
+        "post": (f"&client_id={press[0]}&client_secret={press[1]}", {}),
+        "assertion": (
+            f"&client_assertion_type={ASSERTION_TYPE}&client_assertion={server.assertion(key, worker_id)}",
+            {},
+        ),
+    }
+    for content, headers in ways.values():
+        names = {part.partition("=")[0] for part in content.split("&")}
+        empty = "&".join(part for part in ALL_EMPTY.split("&") if part.partition("=")[0] not in names)
+        answer = await ask_raw(server, f"grant_type=client_credentials{content}&{empty}", **headers)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "answered"),
+    [
+        ("grant_type=&client_id=x&client_secret=y", (400, "invalid_request")),
+        ("grant_type", (400, "invalid_request")),
+        ("grant_type=client_credentials&client_id=press-01&client_secret=", (401, "invalid_client")),
+        ("grant_type=client_credentials&client_id=&client_secret=x", (401, "invalid_client")),
+        ("grant_type=client_credentials&client_assertion=&client_assertion_type=x", (401, "invalid_client")),
+    ],
+)
+async def test_what_is_needed_and_empty_is_missing(server, press, content, answered):
+    """An empty value stands for nothing: the answer is that for a request without the parameter."""
+    answer = await ask_raw(server, content)
+
+    assert (answer.status_code, answer.json()["error"]) == answered
+
+
+async def test_the_operator_reads_who_came_without_a_secret(server, admin, press):
+    """A Worker whose secret is empty is missing its credential, and the refusal names the Worker."""
+    answer = await ask_raw(server, "grant_type=client_credentials&client_id=press-01&client_secret=")
+    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+
+    assert (told["code"], told["claimed_worker"]) == ("missing_credentials", "press-01")
+
+
+@pytest.mark.parametrize(
+    ("repeated", "error"),
+    [
+        ("client_id=&client_id=", "invalid_request"),
+        ("scope=&scope=read", "invalid_request"),
+        ("unknown=1&unknown=2", "invalid_request"),
+        ("grant_type=", "invalid_request"),
+        ("resource=urn:a&resource=urn:b", "invalid_target"),
+        ("resource=urn:a&resource=urn:a", "invalid_target"),
+        ("resource=&resource=urn:a", "invalid_target"),
+        ("audience=urn:a&audience=urn:b", "invalid_target"),
+        ("resource=urn:a&resource=urn:b&scope=a&scope=b", "invalid_request"),
+    ],
+)
+async def test_a_parameter_comes_once(server, press, repeated, error):
+    """Also where one of the two is empty; for several resources RFC 8707 has a code of its own."""
+    content = f"grant_type=client_credentials&{repeated}"
+    answer = await ask_raw(server, content, Authorization=basic(*press))
+
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize("path", ["token", "introspect", "revoke"])
+@pytest.mark.parametrize("query", ["resource=urn:a", "client_secret=x", "token=x", "x=1&scope=read"])
+async def test_parameters_are_not_taken_from_the_url(server, press, path, query):
+    """They would have no effect, and what is secret in them is in logs: the client is told."""
+    content = "grant_type=client_credentials&token=x"
+    answer = await ask_raw(server, content, f"{path}?{query}", Authorization=basic(*press))
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert "URL" in answer.json()["error_description"]
+    assert (
+        await ask_raw(server, content, f"{path}?x=1&scope=", Authorization=basic(*press))
+    ).status_code == 200
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+async def test_basic_without_padding(server, admin, length):
+    """Each of the three lengths of padding may be missing, or be there in part."""
+    worker_id = "w" * length
+    body = {"name": worker_id, "id": worker_id, "issue_key": True}
+    key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+    padded = basic(worker_id, key)
+    for shown in {padded, padded.rstrip("="), padded.removesuffix("=")}:
+        answer = await ask_raw(server, "grant_type=client_credentials", Authorization=shown)
+        assert answer.status_code == 200, shown
 
 
 @pytest.mark.parametrize("odd", [[], {}, 5, None, True, [["x"]]])
