@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import statistics
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from tests.processes import Host, free_port
 WORKERS = int(os.environ.get("BENCH_WORKERS", "200"))
 AGENTS = int(os.environ.get("BENCH_AGENTS", "10"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "10"))
-_SECRET_KEY = "ab" * 32
+_SECRET_KEY = secrets.token_hex(32)
 
 
 @contextlib.contextmanager

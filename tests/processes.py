@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.builders import SECRET_KEY
+
 PASSWORD = "correct horse battery"
 WITHIN_S = 60.0
 
@@ -181,7 +183,7 @@ class Site:
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         }
         if "LYFTDATA_DATABASE_URL" in environ:
-            given |= {"LYFTDATA_SECRET_KEY": "k" * 40, "LYFTDATA_PUBLIC_URL": self.url}
+            given |= {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_PUBLIC_URL": self.url}
         self.server_host = Host(root / "server", **(given | environ))
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         self.server = self.start_server()

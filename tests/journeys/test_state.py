@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.builders import ENROLLMENT_KEY
+from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY
 from tests.processes import PASSWORD, Host, free_port, until
 
 import lyftdata
@@ -102,10 +102,10 @@ def test_put_back_under_a_fleet(site, fleet):
     assert site.operator.json("audit", "verify")["ok"] is True
     # Nobody's secret key but the Server's own can read it.
     assert site.server.terminate() == 0
-    other = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_SECRET_KEY="z" * 40)
+    other = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_SECRET_KEY=OTHER_SECRET_KEY)
     assert other.returncode == 1
     assert "does not fit the secret key" in other.stderr
-    assert "z" * 40 not in other.stderr
+    assert OTHER_SECRET_KEY not in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_put_back_under_a_fleet(site, fleet):
         (("restore", "no.db", "--yes"), {}, 2, "does not exist"),
         (("backup", "key.txt"), {}, 1, "is there already"),
         (("backup", "x.db", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
-        (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": "z" * 40}, 1, "DOES NOT FIT THE SECRET KEY"),
+        (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "DOES NOT FIT THE SECRET KEY"),
     ],
 )
 def test_what_cannot_be_is_said(plain_site, arguments, environ, code, said):
@@ -174,7 +174,7 @@ def test_servers_are_upgraded_one_by_one(open_site, tmp_path, cluster):
     port = free_port()
     shared = {
         "LYFTDATA_DATABASE_URL": url,
-        "LYFTDATA_SECRET_KEY": "k" * 40,
+        "LYFTDATA_SECRET_KEY": SECRET_KEY,
         "LYFTDATA_PUBLIC_URL": "http://lyft.example",
         "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
     }

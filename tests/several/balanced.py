@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.builders import ENROLLMENT_KEY
+from tests.builders import ENROLLMENT_KEY, SECRET_KEY
 from tests.peers.proxies import Peer, example, program
 from tests.postgres import Cluster
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
-SECRET_KEY = "k" * 40
 NAMES = ("key-1", "key-2", "auto-1", "auto-2")
 # Leaves a line each time that it is started.
 PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")

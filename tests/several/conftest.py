@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+from tests.builders import ENROLLMENT_KEY, ISSUER, SECRET_KEY, FakeClock
 from tests.deployment import CHEAP, PASSWORD, Deployment
 from tests.postgres import Cable, Cluster
 
@@ -17,7 +17,6 @@ from lyftdata.server.passwords import Passwords
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 
-SECRET_KEY = "k" * 40
 StartServer = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.builders import SECRET_KEY
 from tests.peers.proxies import EXAMPLES
 from tests.postgres import Cluster
 from tests.processes import STARTED, until
@@ -113,7 +114,7 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
 
     files = {
         "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata",
-        "/run/secrets/secret-key": "k" * 40,
+        "/run/secrets/secret-key": SECRET_KEY,
     }
     settings = read_server_settings(one["environment"], read_file=files.__getitem__)
     assert settings.warnings == ()

@@ -6,10 +6,9 @@ import threading
 from datetime import timedelta
 
 import pytest
-from tests.builders import ENROLLMENT_KEY, ISSUER
+from tests.builders import ENROLLMENT_KEY, ISSUER, OTHER_SECRET_KEY, SECRET_KEY
 from tests.deployment import ASSERTION_TYPE
 from tests.postgres import Cable
-from tests.several.conftest import SECRET_KEY
 
 from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
@@ -543,7 +542,9 @@ def test_servers_on_one_database_must_be_told_their_key_and_their_name(tmp_path)
 async def test_a_wrong_secret_key_is_told_at_the_start(two, start_server):
     """A Server with another secret key cannot read the signing keys: it does not start, and changes nothing."""
     with pytest.raises(LyftdataError):
-        async with start_server(LYFTDATA_SECRET_KEY="x" * 40, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY):
+        async with start_server(
+            LYFTDATA_SECRET_KEY=OTHER_SECRET_KEY, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
+        ):
             pass
 
     first, _ = two
