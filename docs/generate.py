@@ -176,9 +176,16 @@ The token is a JWT of type `at+jwt` with `iss`, `sub` and `client_id` (the Worke
 
 ### A token for another service
 
-With `resource=AUDIENCE` (RFC 8707) the token is for the service that an operator has defined as a *resource* (`lyftdata resources add`), with
-`scope` as far as that resource has it: what is asked for of it, or all. For anything else: `invalid_target`, `invalid_scope`. Such a token opens
-nothing here.
+With `resource=AUDIENCE` (RFC 8707) the token is for the service that an operator has defined as a *resource* (`lyftdata resources add`), with the
+scopes in `scope`, or all scopes of that resource if `scope` is omitted. A resource that does not exist or is not granted to this Worker is
+`invalid_target`, a scope that the resource does not have is `invalid_scope`. Such a token is not accepted by this Server. `audience` is another name of
+`resource`; sent together they must be equal.
+
+A client that cannot send either may send `scope` alone: the token is for the one resource granted to this Worker that has every scope asked for. If none
+has, the answer is `invalid_scope`; if several have, it is `invalid_target`.
+
+Parameters that would change what a token means and are not supported (`authorization_details`, `claims`, `actor_token`, `requested_token_type`,
+`req_cnf` and others) are refused; other unknown parameters are ignored ([the list, and why](../decisions/0019-what-a-token-request-may-ask-for.md)).
 
 ### A token that is bound to a key (DPoP, RFC 9449)
 

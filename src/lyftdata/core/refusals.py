@@ -332,11 +332,38 @@ class ResourceNotGrantedError(ProvedError):
 
 
 class ScopeNotGrantedError(ProvedError):
-    """The Worker is who it says, and asked for more than the resource has."""
+    """The Worker is who it says, and asked for more than the service it named has."""
 
     code = "scope_not_granted"
-    meaning = "The Worker asked for a scope that the service's resource does not have."
+    meaning = "The Worker asked for a scope that the service it named does not have."
     mend = "Add the scope to the resource (`lyftdata resources set NAME --scope SCOPE`), or correct what the Worker asks for."
+    final = False
+
+
+class ScopeUnknownError(ProvedError):
+    """The Worker named no service, and its scopes are of none that it may have tokens for."""
+
+    code = "scope_unknown"
+    meaning = "The Worker named no service, and no resource for which it may have tokens has all the scopes it asked for."
+    mend = (
+        "Add the scopes to a resource or choose the Worker in it (`lyftdata resources set NAME`), or correct what the "
+        "Worker asks for: it can name the service by its audience, in `resource`."
+    )
+    final = False
+
+
+class ScopeAmbiguousError(ProvedError):
+    """The Worker named no service, and its scopes are of several that it may have tokens for."""
+
+    code = "scope_ambiguous"
+    meaning = (
+        "The Worker named no service, and several resources for which it may have tokens have all the scopes it "
+        "asked for."
+    )
+    mend = (
+        "Let the Worker name the service by its audience, in `resource`; for a client that can send only scopes, give "
+        "the resource a scope that no other has (`lyftdata resources set NAME --scope SCOPE`)."
+    )
     final = False
 
 

@@ -6,7 +6,7 @@ enrolled itself, so selecting by them does not reach enrolled Workers unless tha
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from lyftdata.core.errors import InvalidInputError
@@ -88,6 +88,11 @@ def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None
     if not wanted:
         return list(resource.scopes)
     return sorted(set(wanted)) if set(wanted) <= set(resource.scopes) else None
+
+
+def with_scopes(resources: Iterable[ResourceRecord], requested: Sequence[str]) -> list[ResourceRecord]:
+    """Return the resources that have every one of these scopes."""
+    return [resource for resource in resources if all(scope in resource.scopes for scope in requested)]
 
 
 def _has_label(worker: WorkerRecord, selector: str) -> bool:

@@ -15,6 +15,7 @@ Nothing here waits: no database, no slow hash. Whoever calls records the refusal
 """
 
 import hmac
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,7 +25,9 @@ from lyftdata.core.assertions import UnverifiedAssertion, verify_assertion
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     ResourceNotGrantedError,
+    ScopeAmbiguousError,
     ScopeNotGrantedError,
+    ScopeUnknownError,
     SupersededError,
     TokenRevokedError,
     UnknownWorkerError,
@@ -32,13 +35,15 @@ from lyftdata.core.refusals import (
     WrongApiKeyError,
     WrongStrategyError,
 )
-from lyftdata.core.resources import granted_scopes, is_granted
+from lyftdata.core.resources import granted_scopes, is_granted, with_scopes
 from lyftdata.core.secret import Secret
 from lyftdata.core.tokens import Credential, format_credential, mint_worker_token, parse_credential
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.replay import SpentAssertions, Ticket
+
+_MAX_NAMED = 8
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -174,16 +179,20 @@ class Admission:
 
         Args:
             worker: Who has just proved who it is.
-            resource: The parameter `resource`; empty means this Server.
+            resource: The audience asked for. If empty, the scopes decide; without scopes the token is for this Server.
             scope: The parameter `scope`.
 
         Raises:
             ResourceNotGrantedError: No such resource, or not for this Worker; the two read the same.
             ScopeNotGrantedError: It has no such scope.
+            ScopeUnknownError: No resource was named, and none for this Worker has these scopes.
+            ScopeAmbiguousError: No resource was named, and several for this Worker have these scopes.
         """
-        if resource.rstrip("/") in {"", self._issuer}:
+        if not resource:
+            return self._grant_by_scope(worker, scope) if scope else Grant(self._issuer, "")
+        if resource.rstrip("/") == self._issuer:
             if scope:
-                raise ScopeNotGrantedError(claimed_worker=worker.id)
+                raise ScopeNotGrantedError("This Server has no scopes.", claimed_worker=worker.id)
             return Grant(self._issuer, "")
         record = self._directory.find_resource(audience=resource)
         if record is None or not is_granted(record, worker):
@@ -195,6 +204,17 @@ class Admission:
         if scopes is None:
             raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
         return Grant(record.audience, " ".join(scopes))
+
+    def _grant_by_scope(self, worker: WorkerRecord, scope: str) -> Grant:
+        """Choose the one resource of this Worker that has all of these scopes, for clients that cannot name one."""
+        asked_for = sorted(set(scope.split()))
+        having = with_scopes(self._directory.resources(), asked_for)
+        granted = [resource for resource in having if is_granted(resource, worker)]
+        if not granted:
+            raise ScopeUnknownError(_scope_detail(scope, having, "are not for it"), claimed_worker=worker.id)
+        if len(granted) > 1:
+            raise ScopeAmbiguousError(_scope_detail(scope, granted, "have it"), claimed_worker=worker.id)
+        return Grant(granted[0].audience, " ".join(asked_for))
 
     def mint(self, admitted: Admitted, grant: Grant, *, bound_to: str | None = None) -> str:
         """Sign a worker token (RFC 9068) for a Worker that was just admitted, bound to its DPoP key if it has shown one."""
@@ -210,6 +230,12 @@ class Admission:
             scope=grant.scope,
             bound_to=bound_to,
         )
+
+
+def _scope_detail(scope: str, resources: Sequence[ResourceRecord], verb: str) -> str:
+    """Say which scopes were asked for, and which resources that concerns; both may be many."""
+    named = ", ".join(sorted(f"'{resource.name}'" for resource in resources)[:_MAX_NAMED])
+    return f"Asked for: {scope[:256]}" + (f". Resources that {verb}: {named}" if named else "")
 
 
 def expect(worker: WorkerRecord | None) -> WorkerRecord:

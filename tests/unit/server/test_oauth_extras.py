@@ -100,9 +100,166 @@ async def test_a_worker_gets_what_the_resource_has_and_no_more(server, admin, pr
         assert claims_of(answer.json()["access_token"])["scope"] == given
 
 
-async def test_a_scope_without_a_resource_is_refused(server, press):
-    """This Server itself has no scopes to give."""
-    assert (await server.token_by_key(*press, scope="read")).json()["error"] == "invalid_scope"
+# --- clients that cannot name a resource, or name it by another parameter --------------------------------
+
+
+async def two_resources(server, admin, **other):
+    """Define `broker` for the Worker, and `other` with scopes of its own and one that both have."""
+    await define(server, admin, worker_ids=["press-01"], scopes=["read", "write", "both"])
+    await define(server, admin, "other", OTHER, **({"scopes": ["list", "drop", "both"]} | other))
+
+
+@pytest.mark.parametrize(
+    ("scope", "audience", "granted"),
+    [
+        ("read", AUDIENCE, "read"),
+        ("write read read", AUDIENCE, "read write"),
+        ("both read", AUDIENCE, "both read"),
+        ("list", OTHER, "list"),
+        ("drop both", OTHER, "both drop"),
+    ],
+)
+async def test_a_scope_picks_the_one_resource_that_has_it(server, admin, press, scope, audience, granted):
+    """A client that can send only `scope` gets a token for the one resource that has every scope it names."""
+    await two_resources(server, admin, worker_ids=["press-01"])
+
+    given = (await server.token_by_key(*press, scope=scope)).json()
+
+    claims = claims_of(given["access_token"])
+    assert (claims["aud"], claims["scope"], given["scope"]) == (audience, granted, granted)
+
+
+@pytest.mark.parametrize(
+    ("scope", "error", "code"),
+    [
+        ("both", "invalid_target", "scope_ambiguous"),
+        ("read list", "invalid_scope", "scope_unknown"),
+        ("read nothing", "invalid_scope", "scope_unknown"),
+        ("openid", "invalid_scope", "scope_unknown"),
+        ("READ", "invalid_scope", "scope_unknown"),
+    ],
+)
+async def test_a_scope_that_picks_none_or_several_is_refused(server, admin, press, scope, error, code):
+    """No token is given for a guess: nothing has all of the scopes, or more than one resource has."""
+    await two_resources(server, admin, worker_ids=["press-01"])
+
+    answer = await server.token_by_key(*press, scope=scope)
+
+    told = answer.json()
+    assert (answer.status_code, told["error"], told["code"], told["final"]) == (400, error, code, False)
+    assert "named no service" in told["error_description"]
+
+
+async def test_only_granted_resources_count(server, admin, press):
+    """A resource that is not for this Worker neither makes a scope ambiguous nor shows in the answer."""
+    await two_resources(server, admin)
+    assert (
+        claims_of((await server.token_by_key(*press, scope="both")).json()["access_token"])["aud"] == AUDIENCE
+    )
+
+    ungranted = (await server.token_by_key(*press, scope="list")).json()
+    unknown = (await server.token_by_key(*press, scope="nothing")).json()
+
+    assert ungranted | {"reference": ""} == unknown | {"reference": ""}
+    told = (await server.http.get(f"/api/refusals/{ungranted['reference']}", headers=admin)).json()
+    assert "'other'" in told["detail"]
+
+
+async def test_a_scope_alone_gives_no_token_for_this_server(server, press):
+    """Neither unnamed nor named does this Server have scopes to give."""
+    assert (await server.token_by_key(*press, scope="read")).json()["code"] == "scope_unknown"
+    named = await server.token_by_key(*press, scope="read", resource=ISSUER)
+    assert (named.json()["error"], named.json()["code"]) == ("invalid_scope", "scope_not_granted")
+
+
+async def test_spaces_are_not_every_scope(server, admin, press):
+    """A scope of spaces is malformed; taken for an omitted one it would give all scopes."""
+    await define(server, admin, worker_ids=["press-01"])
+    for form in ({}, {"resource": AUDIENCE}):
+        answer = await server.token_by_key(*press, scope="  ", **form)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+
+
+@pytest.mark.parametrize(
+    ("form", "aud"),
+    [
+        ({"audience": AUDIENCE}, AUDIENCE),
+        ({"audience": AUDIENCE, "resource": AUDIENCE, "scope": "read"}, AUDIENCE),
+        ({"audience": AUDIENCE, "resource": ""}, AUDIENCE),
+        ({"audience": ISSUER}, ISSUER),
+        ({"audience": ISSUER + "/"}, ISSUER),
+    ],
+)
+async def test_audience_is_another_name_of_resource(server, admin, press, form, aud):
+    """Clients of Auth0 and Okta send it; alone, or with a `resource` that says the same."""
+    await define(server, admin, worker_ids=["press-01"])
+    answer = await server.token_by_key(*press, **form)
+    assert claims_of(answer.json()["access_token"])["aud"] == aud
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"audience": OTHER},
+        {"audience": "broker"},
+        {"audience": AUDIENCE + "/"},
+        {"audience": AUDIENCE, "resource": OTHER},
+        {"audience": AUDIENCE, "resource": ISSUER},
+    ],
+)
+async def test_an_audience_that_is_not_granted_is_refused(server, admin, press, form):
+    """Unknown, spelled differently, or not the one that `resource` names: no token, rather than one for this Server."""
+    await define(server, admin, worker_ids=["press-01"])
+    answer = await server.token_by_key(*press, **form)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("aud", "invalid_target"),
+        ("audiences", "invalid_target"),
+        ("resources", "invalid_target"),
+        ("scopes", "invalid_scope"),
+        ("authorization_details", "invalid_authorization_details"),
+        *(
+            (name, "invalid_request")
+            for name in (
+                "claims",
+                "request",
+                "request_uri",
+                "subject_token",
+                "subject_token_type",
+                "actor_token",
+                "actor_token_type",
+                "requested_subject",
+                "requested_actor",
+                "assertion",
+                "username",
+                "password",
+                "login_hint",
+                "id_token_hint",
+                "requested_token_type",
+                "token_format",
+                "req_cnf",
+                "dpop_jkt",
+            )
+        ),
+    ],
+)
+async def test_what_would_change_a_token_is_refused_and_never_dropped(server, press, name, error):
+    """A token without what the client asked for would be good for something else; sent empty, it asks for nothing."""
+    answer = await server.token_by_key(*press, **{name: "x"})
+
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert f" {name} " in answer.json()["error_description"]
+    assert (await server.token_by_key(*press, **{name: ""})).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["state", "nonce", "redirect_uri", "code_verifier", "x_tenant", "display"])
+async def test_other_unknown_parameters_are_ignored(server, press, name):
+    """RFC 6749, section 3.2, says so, and the token is the same without them."""
+    assert (await server.token_by_key(*press, **{name: "x"})).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,20 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.refusals import RefusedError, ResourceNotGrantedError, ScopeNotGrantedError
+from lyftdata.core.refusals import (
+    RefusedError,
+    ResourceNotGrantedError,
+    ScopeAmbiguousError,
+    ScopeNotGrantedError,
+    ScopeUnknownError,
+)
 from lyftdata.server.admission import Admitted, Grant
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.refusal_log import Answer
 from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
+from lyftdata.server.token_request import TokenRequest, read_token_request
 from lyftdata.server.up_to_date import decide
 from lyftdata.server.wire import (
     RAW_NO_STORE,
@@ -30,6 +37,8 @@ from lyftdata.server.wire import (
 _ERRORS: Mapping[type[RefusedError], str] = {
     ResourceNotGrantedError: "invalid_target",
     ScopeNotGrantedError: "invalid_scope",
+    ScopeUnknownError: "invalid_scope",
+    ScopeAmbiguousError: "invalid_target",
 }
 _HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
 
@@ -52,17 +61,17 @@ async def token(request: Request) -> Response:
     try:
         basic = basic_credentials(request)
         form = await read_form(request)
-        _check_grant_type(form)
+        asked_for = read_token_request(form)
         presented = read_credential(basic, form)
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
-        grant = _grant(services, admitted, form)
+        grant = _grant(services, admitted, asked_for)
         bound_to, ticket = _check_dpop(request, services, worker_id=admitted.worker.id)
         if admitted.ticket is not None or ticket is not None:
             await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
             await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
             # Much may have happened meanwhile: services that check offline would take the token until it ends.
             admitted = services.admission.admit_again(admitted)
-            grant = _grant(services, admitted, form)
+            grant = _grant(services, admitted, asked_for)
     except DpopNonceError as error:
         return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
@@ -92,18 +101,8 @@ def refused_client(answer: Answer) -> Response:
     )
 
 
-def _grant(services: Services, admitted: Admitted, form: Mapping[str, str]) -> Grant:
-    return services.admission.grant(
-        admitted.worker, resource=form.get("resource", ""), scope=form.get("scope", "")
-    )
-
-
-def _check_grant_type(form: Mapping[str, str]) -> None:
-    grant_type = form.get("grant_type")
-    if not grant_type:
-        raise OAuthError("invalid_request", "grant_type is missing.")
-    if grant_type != "client_credentials":
-        raise OAuthError("unsupported_grant_type", "grant_type must be client_credentials.")
+def _grant(services: Services, admitted: Admitted, asked_for: TokenRequest) -> Grant:
+    return services.admission.grant(admitted.worker, resource=asked_for.resource, scope=asked_for.scope)
 
 
 def _check_dpop(request: Request, services: Services, *, worker_id: str) -> tuple[str | None, Ticket | None]:
