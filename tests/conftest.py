@@ -12,9 +12,11 @@ from tests.postgres import Cluster
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
-# Whoever runs the tests in the background has them ignored, and so would every program that a test starts and signals.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# A background job starts with SIGINT and SIGQUIT ignored, `nohup` ignores SIGHUP, and every program that a test starts and
+# signals would inherit that. Python itself ignores the other two, and restores them for its children.
+for _number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
