@@ -168,7 +168,7 @@ $ curl -u "$LYFTDATA_WORKER_ID:$LYFTDATA_WORKER_API_KEY" -d grant_type=client_cr
 ```
 
 `client_secret_basic` and `client_secret_post` take the Worker ID and an API key; `private_key_jwt` takes an assertion signed by the
-identity key of an auto-enrolled Worker (`ES256`, `Ed25519`, or its older name `EdDSA`; `aud` is the issuer or the token endpoint; at
+identity key of an auto-enrolled Worker (`ES256`, or `EdDSA`, which RFC 9864 calls `Ed25519`; `aud` is the issuer or the token endpoint; at
 most 5 minutes from its `iat`; each `jti` once).
 
 The token is a JWT of type `at+jwt` with `iss`, `sub` and `client_id` (the Worker ID), `aud`, `jti`, `iat`, `exp`, `worker_name`,

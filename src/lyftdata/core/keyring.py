@@ -28,6 +28,7 @@ from lyftdata.core.records import SigningKeyRecord
 
 _ES256 = ec.ECDSA(SHA256())
 _NONCE_BYTES = 12
+SIGNING_ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 
 
 class KeyDecryptionError(LyftdataError):
@@ -84,10 +85,14 @@ def _sign_es256(private: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
 
 
 def generate_signing_key(algorithm: str) -> SigningKey:
-    """Make a key for `ES256` or `Ed25519`; its `kid` is its RFC 7638 thumbprint."""
+    """
+    Make a key for one of `SIGNING_ALGORITHMS`; its `kid` is its RFC 7638 thumbprint.
+
+    `EdDSA` and `Ed25519` (RFC 9864) name the same signature, made with the same kind of key.
+    """
     if algorithm == "ES256":
         return SigningKey(algorithm, ec.generate_private_key(ec.SECP256R1()))
-    if algorithm == "Ed25519":
+    if algorithm in {"EdDSA", "Ed25519"}:
         return SigningKey(algorithm, ed25519.Ed25519PrivateKey.generate())
     msg = f"no signing algorithm of ours: {algorithm}"
     raise ValueError(msg)

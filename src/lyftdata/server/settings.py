@@ -15,6 +15,7 @@ import msgspec
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
@@ -176,7 +177,8 @@ def _name_policy(text: str) -> NamePolicy:
 
 
 def _algorithm(text: str) -> str:
-    return {"es256": "ES256", "ed25519": "Ed25519"}[one_of("es256", "ed25519")(text)]
+    names = {name.lower(): name for name in SIGNING_ALGORITHMS}
+    return names[one_of(*names)(text)]
 
 
 def _path(text: str) -> Path:
@@ -324,7 +326,8 @@ TABLE: tuple[Setting, ...] = (
         default="ES256",
         default_doc="`ES256`",
         flag="--signing-algorithm",
-        doc="Signs worker tokens: `ES256` or `Ed25519`. A change takes effect with the next key rotation.",
+        doc="Signs worker tokens: `ES256`, or `EdDSA` with an Ed25519 key; `Ed25519` is the same signature under the "
+        "name of RFC 9864, which most libraries do not accept yet. A change takes effect with the next key rotation.",
     ),
     *LOG_SETTINGS,
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.builders import NOON
 
 from lyftdata.core.keyring import (
+    SIGNING_ALGORITHMS,
     KeyDecryptionError,
     RotationPolicy,
     active_key,
@@ -36,7 +37,7 @@ def record(kid="k1", *, signs_from=NOON, retires_at=None, sealed=b""):
     )
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
+@pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
 def test_a_key_survives_its_encryption(algorithm):
     """What was sealed opens with the same key and no other, and not under another name."""
     key = generate_signing_key(algorithm)

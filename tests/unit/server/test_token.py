@@ -56,7 +56,7 @@ async def test_private_key_jwt(server):
     assert (await server.verify(answer.json()["access_token"])).headers["x-lyftdata-worker-id"] == worker_id
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "Ed25519"])
 async def test_either_algorithm_signs(opened, algorithm):
     """The operator chooses what signs; the JWKS and discovery say which, and the Server takes its own tokens."""
     async with opened(LYFTDATA_SIGNING_ALGORITHM=algorithm) as server:
