@@ -1,6 +1,5 @@
 """`lyftdata api-key`: API keys."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
+    KeyOutput,
     emit,
     json_option,
     key_output,
@@ -77,9 +77,9 @@ def issue(
         "worker_ids": list(worker_ids) or None,
         "expires_in_s": _seconds(expires, "--expires"),
     }
-    with Api(url) as api, key_output(output) as hand_out:
+    with Api(url) as api, key_output(output) as key_out:
         answer = api.post("/api-keys", body)
-        _print_key(answer, hand_out, as_json=as_json, done="issued")
+        _print_key(answer, key_out, as_json=as_json, done="issued")
 
 
 @api_key.command("list")
@@ -191,20 +191,20 @@ def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: 
         f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}.",
         yes=yes,
     )
-    with Api(url) as api, key_output(output) as hand_out:
+    with Api(url) as api, key_output(output) as key_out:
         answer = api.post(f"/api-keys/{path_part(name)}/rotate", {"grace_s": grace_s})
-        _print_key(answer, hand_out, as_json=as_json, done="rotated")
+        _print_key(answer, key_out, as_json=as_json, done="rotated")
 
 
-def _print_key(answer: dict[str, Any], hand_out: Callable[[str], None], *, as_json: bool, done: str) -> None:
+def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, done: str) -> None:
     if as_json:
-        print_json({**answer["api_key"], "key": answer["key"]})
+        print_json({**answer["api_key"], "key": key_out.for_json(answer["key"])})
         return
     key = answer["api_key"]
     scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
     end = f", until {key['expires_at']}" if key["expires_at"] else ""
     say(f"API key {key['name']} {done}: for {scope}{end}.")
-    hand_out(answer["key"])
+    key_out.hand_out(answer["key"])
 
 
 def _seconds(text: str | None, option: str) -> int | None:

@@ -7,13 +7,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server
 """
 
 import importlib
-import os
 import sys
 from typing import NoReturn
 
 import click
 
 from lyftdata import __version__
+from lyftdata.cli.standard_streams import (
+    OutputError,
+    discard_output,
+    fill_missing_streams,
+    missing_streams,
+    report_output_errors,
+)
 from lyftdata.core.errors import LyftdataError, SettingsError
 
 EXIT_FAILED = 1
@@ -85,14 +91,24 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if _prints_nothing_that_matters(arguments):
+        fill_missing_streams()
+    report_output_errors()
+    sys.exit(run(arguments))
+
+
+def _prints_nothing_that_matters(arguments: list[str]) -> bool:
+    """Return whether a command may go without its output: the Worker agent has its log, and no key to show."""
+    return arguments[:2] == ["run", "worker"]
 
 
 def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a kind of end
     """Run one command; return the exit code. Errors of ours become a message, never a traceback."""
     refuse_secrets_in_arguments(arguments)
-    if sys.stdout is None or sys.stderr is None:
-        # A key that is made and cannot be shown would be lost.
+    missing = missing_streams()
+    if missing:
+        _refuse_without(missing)
         return EXIT_USAGE
     try:
         result = cli.main(arguments, prog_name="lyftdata", standalone_mode=False)
@@ -118,18 +134,36 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
         # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
         sys.stderr.close()
         return EXIT_FAILED
-    except OSError as error:
-        # Standard output is on a full disk, for example.
+    except OutputError as error:
         click.echo(
             f"Error: the output could not be written: {error.strerror}. "
             "If this command made a key or a password, it was lost: revoke or reset it.",
             err=True,
         )
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - else Python complains once more at its end
+        discard_output()
+        return EXIT_FAILED
+    except OSError as error:
+        click.echo(f"Error: {_clean(_describe(error))}", err=True)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _refuse_without(missing: list[str]) -> None:
+    """Say on the stream that is there why nothing was done."""
+    stream = sys.stderr or sys.stdout
+    if stream is not None:
+        stream.write(
+            f"Error: {' and '.join(missing)} is closed, and a key or password that this command makes would be lost. "
+            "Redirect it to a file, or to /dev/null.\n"
+        )
+
+
+def _describe(error: OSError) -> str:
+    """Return an error of the operating system as a sentence: the file it is about, if any, and what is wrong."""
+    problem = error.strerror or str(error) or type(error).__name__
+    return f"{problem}." if error.filename is None else f"{error.filename}: {problem}."
 
 
 def _clean(text: str) -> str:

@@ -37,7 +37,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     """Print a table: with rich on a terminal, aligned and uncut when piped; hostile text is cleaned either way."""
     cleaned = [[clean_text(cell, 256) for cell in row] for row in rows]
     if not cleaned:
-        click.echo(empty, err=True)
+        say(empty)
     elif sys.stdout.isatty():
         _print_rich(columns, cleaned)
     else:
@@ -55,14 +55,42 @@ output_option = click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the key to a new file (0600) in the place of standard output.",
+    help="Write the key to a new file (0600) instead of standard output.",
 )
 
 
+class KeyOutput:
+    """Where a key that was just made goes: alone on standard output, or into a new file for its owner alone."""
+
+    def __init__(self, file: Path | None, stream: TextIO | None) -> None:
+        self._file = file
+        self._stream = stream
+
+    def hand_out(self, key: str) -> None:
+        """Show the key, or write it to the file; say which."""
+        if self._stream is None:
+            say("It is shown once:")
+            click.echo(key)
+        else:
+            self._write(self._stream, key)
+
+    def for_json(self, key: str) -> str | None:
+        """Return the key as JSON shows it; None once it was written to the file instead."""
+        if self._stream is None:
+            return key
+        self._write(self._stream, key)
+        return None
+
+    def _write(self, stream: TextIO, key: str) -> None:
+        print(key, file=stream, flush=True)
+        os.fsync(stream.fileno())
+        say(f"It is in {self._file}, and shown nowhere.")
+
+
 @contextlib.contextmanager
-def key_output(file: Path | None) -> Iterator[Callable[[str], None]]:
+def key_output(file: Path | None) -> Iterator[KeyOutput]:
     """
-    Return how a key is handed out: printed alone on standard output, or written to a new file for its owner alone.
+    Open where a key goes.
 
     The file is made before the key: where it cannot be written no key is lost.
 
@@ -70,33 +98,30 @@ def key_output(file: Path | None) -> Iterator[Callable[[str], None]]:
         click.FileError: It is there already, or cannot be made.
     """
     if file is None:
-        yield _show_once
+        yield KeyOutput(None, None)
         return
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise click.FileError(str(file), error.strerror) from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            yield lambda key: _write_once(key, stream, file)
-    except BaseException:
-        file.unlink()
-        raise
-
-
-def _show_once(key: str) -> None:
-    say("It is shown once:")
-    click.echo(key)
-
-
-def _write_once(key: str, stream: TextIO, file: Path) -> None:
-    print(key, file=stream)
-    say(f"It is in {file}, and shown nowhere.")
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        try:
+            yield KeyOutput(file, stream)
+        except BaseException:
+            # Once the key is in it, the file has the only copy, whatever fails after that.
+            if os.fstat(descriptor).st_size == 0:
+                file.unlink()
+            raise
 
 
 def say(message: str) -> None:
-    """Say something to the person, on standard error: standard output is for what was asked for."""
-    click.echo(message, err=True)
+    """
+    Say something to the person, on standard error: standard output is for what was asked for.
+
+    A standard error that takes no more must not fail a command that has done what it was asked for.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(message, err=True)
 
 
 def when(text: str | None) -> str:

@@ -10,6 +10,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
+    KeyOutput,
     emit,
     json_option,
     key_output,
@@ -85,16 +86,20 @@ def add(
     }
     if output is not None and not issue_key:
         raise click.UsageError("--output is for the key that --issue-key makes.")
-    with Api(url) as api, key_output(output) as hand_out:
+    with Api(url) as api, key_output(output) as key_out:
         answer = api.post("/workers", body)
         if as_json:
-            print_json({**answer["worker"], "issued_key": answer["api_key"]})
+            print_json({**answer["worker"], "issued_key": _issued_key(answer["api_key"], key_out)})
             return
         _say_what_next(answer, api.url, key_name)
         if answer["api_key"]:
-            hand_out(clean_text(answer["api_key"]["key"]))
+            key_out.hand_out(clean_text(answer["api_key"]["key"]))
         else:
             click.echo(clean_text(answer["worker"]["id"]))
+
+
+def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, Any] | None:
+    return issued and {**issued, "key": key_out.for_json(issued["key"])}
 
 
 @workers.command("list")

@@ -1,5 +1,6 @@
 """The command line by itself: help, usage, secrets in arguments, completion, output."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -243,10 +244,10 @@ def test_what_is_no_id_asks_for_nothing(odd, capsys):
 def test_a_key_is_written_for_its_owner_alone(tmp_path):
     """A new file of mode 0600, never over one that is there; nothing is left when the key could not be made."""
     file = tmp_path / "press.key"
-    with key_output(file) as hand_out:
-        hand_out("lyftdata_x")
+    with key_output(file) as key_out:
+        key_out.hand_out("lyftdata_x")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("lyftdata_x\n", 0o600)
-    with pytest.raises(click.FileError), key_output(file) as hand_out:
+    with pytest.raises(click.FileError), key_output(file):
         pytest.fail("written over")
     other = tmp_path / "other.key"
 
@@ -260,11 +261,11 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
 
 def test_where_a_key_went_is_said(tmp_path, capsys):
     """Shown, or in a file: standard error says which, and standard output has the key alone or nothing."""
-    with key_output(None) as hand_out:
-        hand_out("lyftdata_x")
+    with key_output(None) as key_out:
+        key_out.hand_out("lyftdata_x")
     assert capsys.readouterr() == ("lyftdata_x\n", "It is shown once:\n")
-    with key_output(tmp_path / "press.key") as hand_out:
-        hand_out("lyftdata_x")
+    with key_output(tmp_path / "press.key") as key_out:
+        key_out.hand_out("lyftdata_x")
     assert capsys.readouterr() == ("", f"It is in {tmp_path / 'press.key'}, and shown nowhere.\n")
 
 
@@ -276,3 +277,76 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
     assert done.returncode == 1
     assert "could not be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_other_errors_of_the_system_are_not_reported_as_failed_output(tmp_path):
+    """A settings file's or directory's own error is told, with its name."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "credentials.json").mkdir()
+    done = Host(tmp_path / "h", LYFTDATA_CONFIG_DIR=str(locked)).run("workers", "list")
+    assert done.returncode == 1
+    assert "credentials.json" in done.stderr
+    assert "output" not in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "open_"), [(1, 2), (2, 1)])
+def test_a_closed_standard_stream_is_reported_on_the_other(tmp_path, closed, open_):
+    """A command that could lose a key does nothing, and says why where it still can."""
+    files = {1: tmp_path / "out", 2: tmp_path / "err"}
+    redirect = f"exec {closed}>&- {open_}>{files[open_]}"
+    shell = f'{redirect}; exec "$0" -m lyftdata enrollment generate-key'
+    done = subprocess.run(["sh", "-c", shell, sys.executable], check=False)
+    assert done.returncode == 2
+    name = {1: "standard output", 2: "standard error"}[closed]
+    assert files[open_].read_text() == (
+        f"Error: {name} is closed, and a key or password that this command makes would be lost. "
+        "Redirect it to a file, or to /dev/null.\n"
+    )
+
+
+def test_a_worker_agent_needs_no_standard_streams(tmp_path):
+    """Started with all three closed it goes on to its settings, and its COMMAND's files never get their numbers."""
+    script = (
+        "import os\n"
+        "from lyftdata.cli.standard_streams import fill_missing_streams, missing_streams\n"
+        "fill_missing_streams()\n"
+        "assert not missing_streams()\n"
+        f"file = os.open({str(tmp_path / 'opened')!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "assert file > 2\n"
+        "print('into the void', flush=True)\n"
+        "os.write(file, b'done')\n"
+    )
+    subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, script], check=True)
+    assert (tmp_path / "opened").read_text() == "done"
+    shell = 'exec "$0" -m lyftdata run worker <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LYFTDATA_URL": "http://192.0.2.1:1"},
+        check=False,
+    )
+    assert done.returncode == 2
+
+
+def test_a_key_is_in_its_file_when_standard_error_has_gone(tmp_path, monkeypatch):
+    """The file is written first; what cannot be said about it does not take it away."""
+    with Path("/dev/full").open("w", buffering=1) as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", full)
+        with key_output(tmp_path / "press.key") as key_out:
+            key_out.hand_out("lyftdata_x")
+        with contextlib.suppress(OSError):
+            full.close()
+    assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
+    with pytest.raises(OSError, match="later"), key_output(tmp_path / "other.key") as key_out:
+        key_out.hand_out("lyftdata_y")
+        raise OSError("later")
+    assert (tmp_path / "other.key").read_text() == "lyftdata_y\n"
+
+
+def test_json_and_a_key_file_show_the_key_once(tmp_path):
+    """With --output the key is in the file alone; JSON has null in its place."""
+    with key_output(tmp_path / "press.key") as key_out:
+        assert key_out.for_json("lyftdata_x") is None
+    assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
+    with key_output(None) as key_out:
+        assert key_out.for_json("lyftdata_x") == "lyftdata_x"
