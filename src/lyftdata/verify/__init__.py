@@ -11,6 +11,7 @@ By itself this needs no web framework. Those have a module each, which imports i
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """
 
+from lyftdata.verify._gate import AsyncTokenVerifier, TokenVerifier
 from lyftdata.verify._loop import AsyncWorkerVerifier
 from lyftdata.verify._threads import WorkerVerifier
 from lyftdata.verify.errors import (
@@ -22,14 +23,21 @@ from lyftdata.verify.errors import (
     OnlineCheckUnavailableError,
     TokenBoundError,
     TokenExpiredError,
+    TokenMalformedError,
     TokenNotOursError,
     TokenNotYetValidError,
     TokenRevokedError,
+    TokenSignatureError,
+    UnknownKeyError,
     VerificationError,
+    VerifierFailedError,
+    WrongAudienceError,
+    WrongIssuerError,
 )
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
 
 __all__ = [
+    "AsyncTokenVerifier",
     "AsyncWorkerVerifier",
     "CannotVerifyError",
     "InsufficientScopeError",
@@ -39,11 +47,18 @@ __all__ = [
     "OnlineCheckUnavailableError",
     "TokenBoundError",
     "TokenExpiredError",
+    "TokenMalformedError",
     "TokenNotOursError",
     "TokenNotYetValidError",
     "TokenRevokedError",
+    "TokenSignatureError",
+    "TokenVerifier",
+    "UnknownKeyError",
     "VerificationError",
+    "VerifierFailedError",
     "WorkerIdentity",
     "WorkerVerifier",
+    "WrongAudienceError",
+    "WrongIssuerError",
     "require_scopes",
 ]

@@ -8,12 +8,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 
 import lyftdata
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.origins import is_loopback
 from lyftdata.verify._keys import PublishedKeys
 from lyftdata.verify._server import Answer, Place, fetch_keys
@@ -28,6 +29,26 @@ ErrorT = TypeVar("ErrorT", bound=LyftdataError)
 
 class UnreachableError(Exception):
     """No usable answer; the text names the address and the error, never what was sent."""
+
+
+def checked_ca(tls_ca: str | Path | None) -> Path | None:
+    """
+    Return a file of certificates to trust.
+
+    Raises:
+        InvalidInputError: It cannot be read, or holds no certificate. Found when a verifier is made: later, every
+            request would be answered as if the Server were down.
+    """
+    if tls_ca is None:
+        return None
+    try:
+        # As a path, so that an empty string is not taken for the system's certificates.
+        ssl.create_default_context(cafile=Path(tls_ca))
+    except ssl.SSLError as error:
+        raise InvalidInputError("tls_ca", f"tls_ca: {tls_ca} holds no certificates (PEM).") from error
+    except OSError as error:
+        raise InvalidInputError("tls_ca", f"tls_ca: {tls_ca} cannot be read: {error.strerror}.") from error
+    return Path(tls_ca)
 
 
 def client_options(place: Place) -> dict[str, Any]:

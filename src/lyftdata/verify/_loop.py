@@ -11,6 +11,7 @@ from lyftdata.verify._http import UnreachableError, aget_keys, arequest, client_
 from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
+from lyftdata.verify._rules import read_form
 from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -44,18 +45,23 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         """
         now_s = self._monotonic()
         if now_s >= self._cache.due_at_s:
+            # First of all: nonsense is not worth a request to the Server, and during an outage it is still nonsense.
+            read_form(unverified_token)
             await self._mind_keys(now_s)
+            now_s = self._monotonic()  # that may have waited, and the Server's last yes is older now
         digest = token_digest(unverified_token)
         entry = self._memory.recall(digest, self._cache.by_kid, self._clock())
         if entry is None:
             entry = await self._check(unverified_token, digest)
         worker = entry.worker
         if self._online is not None:
-            worker = self._online.recall(entry, now_s) or await self._ask(
-                self._online, unverified_token, digest, entry
+            recalled = self._online.recall(entry, now_s)
+            worker = (
+                await self._ask(self._online, unverified_token, digest, entry)
+                if recalled is None
+                else recalled
             )
-        if scopes:
-            require_scopes(worker, scopes)
+        require_scopes(worker, scopes)
         return worker
 
     async def aclose(self) -> None:

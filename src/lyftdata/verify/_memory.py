@@ -35,13 +35,15 @@ class Remembered:
         self.confirmed_at_s = 0.0
 
 
-def token_digest(unverified_token: str) -> bytes:
+def token_digest(unverified_token: object) -> bytes:
     """
     Return what a token is remembered by.
 
     Raises:
-        TokenMalformedError: Longer than any token, or not ASCII.
+        TokenMalformedError: Not a string, longer than any token, or not ASCII.
     """
+    if not isinstance(unverified_token, str):
+        raise TokenMalformedError(f"It is of type {type(unverified_token).__name__}, not str.")
     if len(unverified_token) > MAX_TOKEN_LENGTH:
         # Asked before anything is computed: the work must not grow with what a stranger sends.
         raise TokenMalformedError(f"It is longer than {MAX_TOKEN_LENGTH} characters.")

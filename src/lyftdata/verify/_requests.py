@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.verify.errors import MissingTokenError, VerificationError
@@ -12,7 +13,9 @@ _log = logging.getLogger("lyftdata.verify")
 
 # RFC 6749, section 3.3.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+_METHOD = re.compile(r"/[^/*\s]+/[^/*\s]+")
 _STEPS = frozenset({"", ".", ".."})
+_POLICY_VIOLATION, _INTERNAL_ERROR = 1008, 1011
 
 
 def bearer_token(authorization: Sequence[str]) -> str:
@@ -33,16 +36,36 @@ def bearer_token(authorization: Sequence[str]) -> str:
     return token
 
 
-def checked_scopes(scopes: Collection[str]) -> frozenset[str]:
+def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """
     Return scopes that a service asks for.
 
     Raises:
         InvalidInputError: One that no token can hold; a plain string, which would be taken for its letters.
     """
-    if isinstance(scopes, str) or not all(_SCOPE.fullmatch(scope) for scope in scopes):
-        raise InvalidInputError("scopes", "scopes must be a list of names without spaces and quotes.")
-    return frozenset(scopes)
+    message = "scopes must be a list of names without spaces and quotes."
+    return _checked("scopes", scopes, _SCOPE.fullmatch, message)
+
+
+def checked_methods(methods: Iterable[str]) -> frozenset[str]:
+    """
+    Return gRPC methods that anybody may call.
+
+    Raises:
+        InvalidInputError: One that cannot be a method's full name; a plain string, which would be taken for its letters.
+    """
+    message = "public_methods must be like ['/grpc.health.v1.Health/Check']."
+    return _checked("public_methods", methods, _METHOD.fullmatch, message)
+
+
+def _checked(
+    field: str, values: Iterable[str], is_valid: Callable[[str], object], message: str
+) -> frozenset[str]:
+    # Read once: the check would exhaust an iterator, and an empty set of scopes lets every Worker through.
+    names = frozenset(() if isinstance(values, str) else values)
+    if isinstance(values, str) or not all(map(is_valid, names)):
+        raise InvalidInputError(field, message)
+    return names
 
 
 class PublicPaths:
@@ -53,13 +76,11 @@ class PublicPaths:
         InvalidInputError: A path that does not start with a slash, or a star elsewhere than at its end.
     """
 
-    def __init__(self, paths: Collection[str]) -> None:
-        if isinstance(paths, str) or not all(
-            path.startswith("/") and "*" not in path.removesuffix("/*") for path in paths
-        ):
-            raise InvalidInputError("public_paths", "public_paths must be like ['/healthz', '/static/*'].")
-        self._exact = frozenset(path for path in paths if not path.endswith("/*"))
-        self._under = tuple(path[:-1] for path in paths if path.endswith("/*"))
+    def __init__(self, paths: Iterable[str]) -> None:
+        message = "public_paths must be like ['/healthz', '/static/*']."
+        names = _checked("public_paths", paths, _is_public_path, message)
+        self._exact = frozenset(path for path in names if not path.endswith("/*"))
+        self._under = tuple(path[:-1] for path in names if path.endswith("/*"))
 
     def __contains__(self, path: str) -> bool:
         if path in self._exact:
@@ -67,6 +88,15 @@ class PublicPaths:
         # `/static/../admin` is under `/static/` here, and may be `/admin` to the application.
         steps = path.replace("\\", "/").split("/")[1:-1]
         return path.startswith(self._under) and not _STEPS & {*steps, path.rpartition("/")[2] or "-"}
+
+
+def _is_public_path(path: str) -> bool:
+    return path.startswith("/") and "*" not in path.removesuffix("/*")
+
+
+def websocket_close_code(error: VerificationError) -> int:
+    """Return the code by which a websocket is closed that is not let through (RFC 6455, section 7.4.1)."""
+    return _INTERNAL_ERROR if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else _POLICY_VIOLATION
 
 
 def refusal_answer(error: VerificationError, realm: str) -> tuple[int, list[tuple[str, str]], bytes]:

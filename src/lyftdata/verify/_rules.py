@@ -96,10 +96,7 @@ def verify_token(
     Raises:
         InvalidTokenError: One of its kinds, as listed above.
     """
-    try:
-        unverified = UnverifiedJws(unverified_token)
-    except JwsError as error:
-        raise TokenMalformedError(str(error)) from error
+    unverified = read_form(unverified_token)
     if str(unverified.header.get("typ")).lower() not in _TYPES:
         raise TokenMalformedError("Its typ is not at+jwt.")
     key = keys.get(str(unverified.header.get("kid")))
@@ -110,6 +107,25 @@ def verify_token(
     claims = _decode_claims(unverified.payload)
     _check_claims(claims, expected=expected, now_s=now_s)
     return VerifiedToken(_identity(claims, expected.audience), claims.exp, key)
+
+
+def read_form(unverified_token: object) -> UnverifiedJws:
+    """
+    Take a token apart; nothing of what it says is verified.
+
+    Raises:
+        TokenMalformedError: Not a compact JWS.
+    """
+    if not isinstance(unverified_token, str):
+        raise TokenMalformedError(f"It is of type {type(unverified_token).__name__}, not str.")
+    if not unverified_token:
+        raise TokenMalformedError("It is empty.")
+    if unverified_token[:7].lower() == "bearer ":
+        raise TokenMalformedError("It starts with the scheme: pass what follows `Bearer `.")
+    try:
+        return UnverifiedJws(unverified_token)
+    except JwsError as error:
+        raise TokenMalformedError(str(error)) from error
 
 
 def _check_signature(unverified: UnverifiedJws, *, key: PublishedKey, algorithm: str | None) -> None:

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
+from lyftdata.verify._http import checked_ca
 from lyftdata.verify._keys import KeyCache, PublishedKeys
 from lyftdata.verify._memory import Memory, Remembered
 from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
@@ -106,7 +107,7 @@ class Verifier(Generic[TransportT]):
                 "server_url" if server_url else "issuer", server_url or issuer, allow_http=allow_http
             ),
             timeout_s=timeout_s,
-            tls_ca=Path(tls_ca) if tls_ca is not None else None,
+            tls_ca=checked_ca(tls_ca),
         )
         self._expected = Expected(issuer=self._place.issuer, audience=audience, leeway_s=leeway_s)
         self._cache = KeyCache(outage_grace_s=outage_grace_s, kid_retry_s=kid_retry_s)

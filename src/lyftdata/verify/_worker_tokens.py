@@ -14,7 +14,7 @@ import httpx2
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret import Secret
-from lyftdata.verify._http import UnreachableError, arequest, client_options, request
+from lyftdata.verify._http import UnreachableError, arequest, checked_ca, client_options, request
 from lyftdata.verify._server import Answer, Place, checked_url
 from lyftdata.verify._tokens import (
     ApiKeyCredential,
@@ -65,8 +65,7 @@ class WorkerTokens:
         chance: Callable[[], float] = random.random,
     ) -> None:
         url = checked_url("server_url", server_url, allow_http=allow_http)
-        ca = Path(tls_ca) if tls_ca is not None else None
-        self._place = Place(issuer=url, server_url=url, timeout_s=timeout_s, tls_ca=ca)
+        self._place = Place(issuer=url, server_url=url, timeout_s=timeout_s, tls_ca=checked_ca(tls_ca))
         self._credential = credential
         wanted = {"resource": resource, "scope": scope}
         self._wanted = {name: value for name, value in wanted.items() if value is not None}

@@ -11,8 +11,8 @@ and FastAPI: `request.state.worker`); both are None on a public path. Nothing el
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
-from lyftdata.verify._loop import AsyncWorkerVerifier
-from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes, refusal_answer
+from lyftdata.verify._gate import AsyncTokenVerifier, AsyncWorkerGate
+from lyftdata.verify._requests import PublicPaths, refusal_answer, websocket_close_code
 from lyftdata.verify.errors import VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 
@@ -23,7 +23,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WORKER = "lyftdata.worker"
-_POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 
 class WorkerAuthMiddleware:
@@ -32,33 +31,36 @@ class WorkerAuthMiddleware:
 
     Args:
         app: The application.
-        verifier: Checks the tokens.
-        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with the
-            whole path of the request, decoded, before any routing.
+        verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
+        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with what
+            the application routes by: the decoded path below the prefix where it is mounted (`root_path`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
+
+    Raises:
+        TypeError: The verifier is one for threads, or not a verifier.
+        InvalidInputError: A scope or a public path that cannot be one.
     """
 
     def __init__(
         self,
         app: App,
         *,
-        verifier: AsyncWorkerVerifier,
+        verifier: AsyncTokenVerifier,
         public_paths: Collection[str] = (),
         scopes: Collection[str] = (),
         realm: str = "lyftdata",
     ) -> None:
         self._app = app
-        self._verifier = verifier
+        self._gate = AsyncWorkerGate(verifier, scopes=scopes)
         self._public = PublicPaths(public_paths)
-        self._scopes = checked_scopes(scopes)
         self._realm = realm
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, carry one websocket, or pass the lifespan on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] in {"http", "websocket"} and scope["path"] in self._public:
+        elif scope["type"] in {"http", "websocket"} and _path(scope) in self._public:
             await self._app(_with_worker(scope, None), receive, send)
         else:
             # Kinds of connection that are not known yet are not public either.
@@ -66,18 +68,24 @@ class WorkerAuthMiddleware:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            worker = await self._verifier.verify(_token(scope), scopes=self._scopes)
+            worker = await self._gate.admit(_authorization(scope))
         except VerificationError as error:
             await _refuse(error, self._realm, scope, receive, send)
         else:
             await self._app(_with_worker(scope, worker), receive, send)
 
 
-def _token(scope: Scope) -> str:
+def _path(scope: Scope) -> str:
+    """Return the path below the prefix at which the application is mounted: what it routes by."""
+    path: str = scope["path"]
+    below = path.removeprefix(scope.get("root_path", ""))
+    # `/apiary` is not below `/api`; and servers that leave the prefix out of the path have nothing to remove.
+    return below if below.startswith("/") or not below else path
+
+
+def _authorization(scope: Scope) -> list[str]:
     headers = scope.get("headers", ())
-    return bearer_token(
-        [value.decode("latin-1") for name, value in headers if name.lower() == b"authorization"]
-    )
+    return [value.decode("latin-1") for name, value in headers if name.lower() == b"authorization"]
 
 
 def _with_worker(scope: Scope, worker: WorkerIdentity | None) -> Scope:
@@ -92,7 +100,8 @@ async def _refuse(error: VerificationError, realm: str, scope: Scope, receive: R
         await receive()  # websocket.connect
         if "websocket.http.response" not in scope.get("extensions", {}):
             # Servers answer 403 to that: a websocket that is closed before it is opened has no other answer.
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.public})
+            code = websocket_close_code(error)
+            await send({"type": "websocket.close", "code": code, "reason": error.public})
             return
         prefix = "websocket.http"
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]

@@ -12,6 +12,7 @@ VerificationError
 │       ├── TokenMalformedError, UnknownKeyError, TokenSignatureError
 │       └── WrongIssuerError, WrongAudienceError
 ├── InsufficientScopeError           403  insufficient_scope
+├── VerifierFailedError              500  the verifier broke its contract (adapters only)
 └── CannotVerifyError                503  cannot be checked now: says nothing about the token
     ├── KeysUnavailableError              the Server's keys cannot be had
     └── OnlineCheckUnavailableError       the Server cannot be asked
@@ -27,6 +28,7 @@ from lyftdata.core.errors import LyftdataError
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
+_SERVER_ERROR = 500
 _UNAVAILABLE = 503
 
 
@@ -51,7 +53,7 @@ class VerificationError(LyftdataError):
 
     def www_authenticate(self, realm: str = "lyftdata") -> str:
         """Return the value of `WWW-Authenticate` (RFC 6750, section 3), or "" where the answer carries none."""
-        if self.status == _UNAVAILABLE:
+        if self.status >= _SERVER_ERROR:
             return ""
         parameters = {"realm": realm}
         if self.oauth_error:
@@ -179,6 +181,18 @@ class InsufficientScopeError(VerificationError):
 
     def _more_parameters(self) -> dict[str, str]:
         return {"scope": " ".join(self.needed)}
+
+
+class VerifierFailedError(VerificationError):
+    """
+    A verifier of the user's own returned something else than a `WorkerIdentity`, or raised an unexpected exception.
+
+    Raised by the adapters; a fault of the service, so its sender learns nothing else.
+    """
+
+    code = "verifier_failed"
+    public = "Worker tokens cannot be checked here."
+    status = _SERVER_ERROR
 
 
 class CannotVerifyError(VerificationError):

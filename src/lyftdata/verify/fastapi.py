@@ -14,14 +14,14 @@ Needs `fastapi`, which `lyftdata` does not install by itself.
 
 from collections.abc import Collection
 
-from fastapi import HTTPException, WebSocketException, status
+from fastapi import HTTPException, WebSocketException
 from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
-from lyftdata.verify._loop import AsyncWorkerVerifier
-from lyftdata.verify._requests import bearer_token, checked_scopes, refusal_headers
+from lyftdata.verify._gate import AsyncTokenVerifier, AsyncWorkerGate
+from lyftdata.verify._requests import refusal_headers, websocket_close_code
 from lyftdata.verify.errors import VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 
@@ -31,15 +31,19 @@ class RequireWorker(SecurityBase):
     A dependency that gives the Worker of a request, or refuses it.
 
     Args:
-        verifier: Checks the tokens.
+        verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
         scheme_name: Of the security scheme in OpenAPI.
+
+    Raises:
+        TypeError: The verifier is one for threads, or not a verifier.
+        InvalidInputError: A scope that no token can hold.
     """
 
     def __init__(
         self,
-        verifier: AsyncWorkerVerifier,
+        verifier: AsyncTokenVerifier,
         *,
         scopes: Collection[str] = (),
         realm: str = "lyftdata",
@@ -49,8 +53,7 @@ class RequireWorker(SecurityBase):
             bearerFormat="JWT", description="A worker token (RFC 9068), got from the Server at /oauth2/token."
         )
         self.scheme_name = scheme_name
-        self._verifier = verifier
-        self._scopes = checked_scopes(scopes)
+        self._gate = AsyncWorkerGate(verifier, scopes=scopes)
         self._realm = realm
 
     async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> WorkerIdentity:
@@ -58,14 +61,15 @@ class RequireWorker(SecurityBase):
         Return the Worker.
 
         Raises:
-            HTTPException: 401, 403 or 503, with `WWW-Authenticate` as RFC 6750 has it.
-            WebSocketException: The same for a websocket, as 1008.
+            HTTPException: 401 or 403, with `WWW-Authenticate` as RFC 6750 has it; 500 or 503.
+            WebSocketException: The same for a websocket, as 1008 or 1011.
         """
         try:
-            token = bearer_token(connection.headers.getlist("authorization"))
-            return await self._verifier.verify(token, scopes=self._scopes.union(security_scopes.scopes))
+            return await self._gate.admit(
+                connection.headers.getlist("authorization"), more_scopes=security_scopes.scopes
+            )
         except VerificationError as error:
             headers = refusal_headers(error, self._realm)
             if connection.scope["type"] == "websocket":
-                raise WebSocketException(status.WS_1008_POLICY_VIOLATION, error.public) from error
+                raise WebSocketException(websocket_close_code(error), error.public) from error
             raise HTTPException(error.status, error.public, headers) from error

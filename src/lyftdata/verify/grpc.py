@@ -5,8 +5,8 @@ gRPC server interceptors: every call comes from a Worker, or is not made.
     server = grpc.aio.server(interceptors=[AsyncWorkerAuthInterceptor(AsyncWorkerVerifier(issuer, audience=…))])
 
 The token is in the metadata `authorization: Bearer …`. A method finds its caller with `current_worker()`. A call is
-checked once, when it begins. Refused is UNAUTHENTICATED, a scope that lacks PERMISSION_DENIED, and "cannot check now"
-UNAVAILABLE. Needs `grpcio`, which `lyftdata` does not install by itself.
+checked once, when it begins. A refused token is UNAUTHENTICATED, a missing scope PERMISSION_DENIED, "cannot check now"
+UNAVAILABLE, a verifier that fails INTERNAL. Needs `grpcio`, which `lyftdata` does not install by itself.
 """
 
 import contextvars
@@ -16,10 +16,14 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
-from lyftdata.verify._loop import AsyncWorkerVerifier
-from lyftdata.verify._requests import bearer_token, checked_scopes, refusal_headers
-from lyftdata.verify._threads import WorkerVerifier
-from lyftdata.verify.errors import CannotVerifyError, InsufficientScopeError, VerificationError
+from lyftdata.verify._gate import AsyncTokenVerifier, AsyncWorkerGate, TokenVerifier, WorkerGate
+from lyftdata.verify._requests import checked_methods, refusal_headers
+from lyftdata.verify.errors import (
+    CannotVerifyError,
+    InsufficientScopeError,
+    VerificationError,
+    VerifierFailedError,
+)
 from lyftdata.verify.identity import WorkerIdentity
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # subscripted in the stubs only
@@ -48,21 +52,24 @@ class WorkerAuthInterceptor(grpc.ServerInterceptor):
     Lets Workers call the methods of a server that uses threads.
 
     Args:
-        verifier: Checks the tokens.
+        verifier: Checks the tokens: a `WorkerVerifier`, or a class of your own with its `verify`.
         public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
         scopes: What every Worker must be allowed to do.
+
+    Raises:
+        TypeError: The verifier is one for an event loop, or not a verifier.
+        InvalidInputError: A scope or a public method that cannot be one.
     """
 
     def __init__(
         self,
-        verifier: WorkerVerifier,
+        verifier: TokenVerifier,
         *,
         public_methods: Collection[str] = (),
         scopes: Collection[str] = (),
     ) -> None:
-        self._verifier = verifier
-        self._public = frozenset(public_methods)
-        self._scopes = checked_scopes(scopes)
+        self._gate = WorkerGate(verifier, scopes=scopes)
+        self._public = checked_methods(public_methods)
 
     def intercept_service(
         self,
@@ -96,8 +103,7 @@ class WorkerAuthInterceptor(grpc.ServerInterceptor):
     def _context(self, context: grpc.ServicerContext) -> contextvars.Context:
         """Return a context in which the call's Worker is the current one."""
         try:
-            token = _token(context.invocation_metadata())
-            worker = self._verifier.verify(token, scopes=self._scopes)
+            worker = self._gate.admit(_authorization(context.invocation_metadata()))
         except VerificationError as error:
             context.set_trailing_metadata(_trailers(error))
             context.abort(_status(error), error.public)
@@ -111,21 +117,24 @@ class AsyncWorkerAuthInterceptor(grpc.aio.ServerInterceptor):
     Lets Workers call the methods of a server on an event loop; its methods must be coroutines or async generators.
 
     Args:
-        verifier: Checks the tokens.
+        verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
         public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
         scopes: What every Worker must be allowed to do.
+
+    Raises:
+        TypeError: The verifier is one for threads, or not a verifier.
+        InvalidInputError: A scope or a public method that cannot be one.
     """
 
     def __init__(
         self,
-        verifier: AsyncWorkerVerifier,
+        verifier: AsyncTokenVerifier,
         *,
         public_methods: Collection[str] = (),
         scopes: Collection[str] = (),
     ) -> None:
-        self._verifier = verifier
-        self._public = frozenset(public_methods)
-        self._scopes = checked_scopes(scopes)
+        self._gate = AsyncWorkerGate(verifier, scopes=scopes)
+        self._public = checked_methods(public_methods)
 
     async def intercept_service(
         self,
@@ -137,8 +146,7 @@ class AsyncWorkerAuthInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler_call_details.method in self._public:
             return handler
         try:
-            token = _token(handler_call_details.invocation_metadata)
-            worker = await self._verifier.verify(token, scopes=self._scopes)
+            worker = await self._gate.admit(_authorization(handler_call_details.invocation_metadata))
         except VerificationError as error:
             return _same_kind(handler, _refusing(error, streaming=handler.response_streaming))
         # Each call is a task of its own, in which the method runs after this: the Worker is that task's alone.
@@ -157,9 +165,9 @@ def _refusing(error: VerificationError, *, streaming: bool) -> Callable[..., Any
     return refuse_stream if streaming else refuse
 
 
-def _token(metadata: Any) -> str:
+def _authorization(metadata: Any) -> list[str]:
     found = [value for key, value in metadata or () if key.lower() == "authorization"]
-    return bearer_token([value if isinstance(value, str) else value.decode("latin-1") for value in found])
+    return [value if isinstance(value, str) else value.decode("latin-1") for value in found]
 
 
 def _trailers(error: VerificationError) -> tuple[tuple[str, str], ...]:
@@ -167,6 +175,8 @@ def _trailers(error: VerificationError) -> tuple[tuple[str, str], ...]:
 
 
 def _status(error: VerificationError) -> grpc.StatusCode:
+    if isinstance(error, VerifierFailedError):
+        return grpc.StatusCode.INTERNAL
     if isinstance(error, CannotVerifyError):
         return grpc.StatusCode.UNAVAILABLE
     if isinstance(error, InsufficientScopeError):

@@ -41,7 +41,10 @@ def require_scopes(worker: WorkerIdentity, needed: Iterable[str]) -> None:
 
     Raises:
         InsufficientScopeError: It lacks one.
+        TypeError: A plain string, which would be taken for its letters, or for nothing if it is empty.
     """
+    if isinstance(needed, str):
+        raise TypeError("scopes must be a list of names, not one string.")
     wanted = frozenset(needed)
     missing = wanted - worker.scopes
     if missing:

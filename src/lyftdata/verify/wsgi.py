@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes, refusal_answer
-from lyftdata.verify._threads import WorkerVerifier
+from lyftdata.verify._gate import TokenVerifier, WorkerGate
+from lyftdata.verify._requests import PublicPaths, refusal_answer
 from lyftdata.verify.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -27,26 +27,29 @@ class WorkerAuthMiddleware:
 
     Args:
         app: The application.
-        verifier: Checks the tokens.
-        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with the
-            whole path of the request, decoded, before any routing.
+        verifier: Checks the tokens: a `WorkerVerifier`, or a class of your own with its `verify`.
+        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with what
+            the application routes by: the decoded path below the prefix where it is mounted (`SCRIPT_NAME`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
+
+    Raises:
+        TypeError: The verifier is one for an event loop, or not a verifier.
+        InvalidInputError: A scope or a public path that cannot be one.
     """
 
     def __init__(
         self,
         app: "WSGIApplication",
         *,
-        verifier: WorkerVerifier,
+        verifier: TokenVerifier,
         public_paths: Collection[str] = (),
         scopes: Collection[str] = (),
         realm: str = "lyftdata",
     ) -> None:
         self._app = app
-        self._verifier = verifier
+        self._gate = WorkerGate(verifier, scopes=scopes)
         self._public = PublicPaths(public_paths)
-        self._scopes = checked_scopes(scopes)
         self._realm = realm
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -57,8 +60,7 @@ class WorkerAuthMiddleware:
         given = environ.get("HTTP_AUTHORIZATION")
         try:
             # Of two headers WSGI servers make one, with a comma between: no token has one.
-            token = bearer_token([] if given is None else [given])
-            environ[WORKER] = self._verifier.verify(token, scopes=self._scopes)
+            environ[WORKER] = self._gate.admit([] if given is None else [given])
         except VerificationError as error:
             status, headers, body = refusal_answer(error, self._realm)
             start_response(f"{status} {HTTPStatus(status).phrase}", headers)
@@ -67,6 +69,8 @@ class WorkerAuthMiddleware:
 
 
 def _path(environ: "WSGIEnvironment") -> str:
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    # Without SCRIPT_NAME, as the application's own routing does. Some servers take SCRIPT_NAME from a request header:
+    # together with it `/jobs` could be made to look like something below `/static/`.
+    path = environ.get("PATH_INFO", "")
     # PEP 3333 carries the path's bytes as Latin-1.
     return str(path).encode("latin-1", "replace").decode("utf-8", "replace")

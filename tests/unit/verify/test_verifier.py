@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -21,6 +23,7 @@ from tests.unit.verify.peer import (
     settle,
 )
 
+import lyftdata.verify
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import generate_signing_key
 from lyftdata.verify import (
@@ -29,11 +32,14 @@ from lyftdata.verify import (
     KeysUnavailableError,
     OnlineCheckUnavailableError,
     TokenExpiredError,
+    TokenMalformedError,
     TokenRevokedError,
+    UnknownKeyError,
     VerificationError,
     WorkerVerifier,
+    errors,
 )
-from lyftdata.verify.errors import UnknownKeyError
+from lyftdata.verify.client import WorkerTokens
 
 
 class Subject:
@@ -207,6 +213,34 @@ async def test_without_keys_nothing_can_be_said(subject_in):
     world.server.up = True
     world.clock.forward(30)
     assert await subject.code(mint()) is None
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "NoneType"),
+        (b"a.b.c", "bytes"),
+        ("", "empty"),
+        ("Bearer abc", "scheme"),
+        (f"bearer {mint()}", "scheme"),
+        ("abc", "compact JWS"),
+    ],
+)
+async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subject_in, given, said, is_up):
+    """A mistake of the caller's does not read as an outage of the Server, and costs it nothing."""
+    world = World()
+    world.server.up = is_up
+    subject = subject_in(world)
+
+    with pytest.raises(TokenMalformedError) as refused:
+        await subject.verify(given)
+
+    assert said in refused.value.message
+    assert world.server.asked.total() == 0
+    if is_up:
+        await subject.verify(mint())
+        assert await subject.code(given) == "token_malformed"
 
 
 async def test_a_flood_of_made_up_kids_costs_one_fetch_in_ten_seconds(subject_in):
@@ -566,6 +600,26 @@ async def test_the_servers_yes_may_be_believed_for_a_while(subject_in, after_s, 
     assert await subject.code(token) == code
 
 
+async def test_a_yes_grows_older_while_keys_are_fetched(subject_in):
+    """`online_cache_s` counts until the Worker is let in, and not until the request came."""
+    world = World(online=True, online_cache_s=33)
+    world.server.cache_control = "max-age=30"
+    subject = subject_in(world)
+    token = mint()
+    await subject.verify(token)
+
+    def slow(request):
+        if request.url.path == "/.well-known/jwks.json":
+            world.clock.forward(4)
+        return world.server(request)
+
+    subject.verifier._transport = httpx2.MockTransport(slow)
+    world.server.revoked.add(token)
+    world.clock.forward(31)
+
+    assert await subject.code(token) == "token_revoked"
+
+
 async def test_when_the_server_cannot_be_asked_nobody_gets_in(subject_in):
     """Refusing is the default, and says "cannot check now", not "revoked"."""
     world = World(online=True)
@@ -734,6 +788,24 @@ def test_an_argument_that_makes_no_sense_is_named(wrong):
         WorkerVerifier(ISSUER, **({"audience": AUDIENCE} | wrong))
 
 
+@pytest.mark.parametrize("make", [WorkerVerifier, AsyncWorkerVerifier, "tokens"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_file_of_certificates_is_read_when_a_verifier_is_made(tmp_path, make, content):
+    """Later, every request would be answered as if the Server were down."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    for given in [file, str(file), *(["", tmp_path] if content is None else [])]:
+        with pytest.raises(InvalidInputError, match="tls_ca") as refused:
+            if make == "tokens":
+                WorkerTokens.with_api_key(ISSUER, worker_id="w-17", api_key="x", tls_ca=given)
+            else:
+                make(ISSUER, audience=AUDIENCE, tls_ca=given)
+        assert refused.value.field == "tls_ca"
+
+
 @pytest.mark.parametrize("seconds", [-1, 61])
 def test_how_long_a_yes_is_believed_has_bounds(seconds):
     """A yes is believed for a minute at most."""
@@ -777,6 +849,21 @@ def test_a_realm_cannot_break_the_header():
     assert (
         TokenExpiredError().www_authenticate('a"b\\c\r\nX: y').startswith('Bearer realm="a\\"b\\\\cX: y", ')
     )
+
+
+def test_every_refusal_is_in_the_how_to_and_can_be_imported():
+    """The classes that the how-to lists are those of `lyftdata.verify.errors`, and `lyftdata.verify` has each."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "check-workers-in-a-service.md"
+    listed = set(re.findall(r"^\| `\w+` \| `(\w+Error)` \|", page.read_text(encoding="utf-8"), re.MULTILINE))
+    own = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    refusals = {name: kind for name, kind in own.items() if issubclass(kind, VerificationError)}
+    parents = {parent for kind in refusals.values() for parent in kind.__bases__}
+    leaves = {name for name, kind in refusals.items() if kind not in parents}
+
+    assert listed == leaves
+    assert listed <= set(lyftdata.verify.__all__)
+    for name in listed:
+        assert getattr(lyftdata.verify, name) is getattr(errors, name)
 
 
 def test_every_refusal_has_a_code_of_its_own():
