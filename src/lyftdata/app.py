@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.handshakes import with_bounded_handshakes
@@ -35,6 +34,7 @@ from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register,
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
+from lyftdata.server.tls_files import check_tls_files, load_certificate
 from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
@@ -193,8 +193,9 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
 
 
 async def _serve(settings: ServerSettings) -> int:
-    # Listening comes first: a Server that cannot must not have touched its state.
+    # The address and the certificate come first: a Server that cannot start must not have touched its state.
     with listen(settings.bind_address) as listening:
+        check_tls_files(settings.tls_cert, settings.tls_key)
         bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
         settings = msgspec.structs.replace(settings, bind_address=bound)
         async with open_services(settings) as services:
@@ -321,13 +322,6 @@ def _say_ready(services: Services) -> None:
         workers=services.directory.worker_count(),
         auto_enrollment="on" if services.enrollment.keys else "off",
     )
-    if services.first_password is not None:
-        # To standard output, not to the log: printed once, at the very first start, for a person to read.
-        sys.stdout.write(
-            f"First sign-in: lyftdata login admin   password: {services.first_password.reveal()}\n"
-            "It is not shown again. Change it with: lyftdata password\n"
-        )
-        sys.stdout.flush()
 
 
 @contextlib.asynccontextmanager
@@ -353,9 +347,9 @@ async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> N
             continue
         try:
             # Tried elsewhere first: a certificate without its key, half a renewal, would break the context in use.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-            server.config.ssl.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as error:
+            check_tls_files(cert, key)
+            load_certificate(server.config.ssl, cert, key)
+        except (OSError, SettingsError) as error:
             # Keep the one in force and look again.
             if now != told:
                 _log.warning("certificate not reloaded", problem=str(error))

@@ -60,8 +60,11 @@ def _read(side: str) -> Any:
     """Read one side's settings, and for a Worker ask which strategy they come to."""
     if side == "server":
         from lyftdata.server.settings import read_server_settings
+        from lyftdata.server.tls_files import check_tls_files
 
-        return read_server_settings(os.environ)
+        server = read_server_settings(os.environ)
+        check_tls_files(server.tls_cert, server.tls_key)
+        return server
     from lyftdata.worker.credentials import choose_credential
     from lyftdata.worker.settings import read_worker_settings
     from lyftdata.worker.state import StateDirectory

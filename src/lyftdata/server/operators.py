@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -82,31 +82,37 @@ class Operators:
         for session in await self.sessions(None):
             self._lockout.remember(session.operator, session.address)
 
-    async def ensure_first(self, given: Secret | None) -> Secret | None:
+    async def ensure_first(self, given: Secret | None, *, announce: Callable[[Secret], None]) -> None:
         """
         Make `admin` if there is no operator yet.
 
-        Returns:
-            The random password to print once, or None if one was given or operators exist already.
+        Args:
+            given: The password, or None for a random one.
+            announce: Prints a random one. Called within the transaction, from the writer's thread: if it raises, no
+                operator is made and the next start tries again. Printed and not stored can happen (the commit fails);
+                stored and not printed cannot.
+
+        Raises:
+            Whatever `announce` raises.
         """
         if await self._store.read(lambda conn: operators.count_operators(conn) > 0):
-            return None
+            return
         password = given or Secret(random_id(self._random_bytes))
         record = await self._record("admin", Role.ADMIN, password, must_change=True)
         event = AuditEvent(
             at=record.created_at, actor="server", action="operator.created", subject="operator:admin"
         )
 
-        def op(tx: WriteTx) -> bool:
+        def op(tx: WriteTx) -> None:
             # Of several Servers that start at once on an empty database, one makes it.
             if operators.count_operators(tx.conn) > 0:
-                return False
+                return
             operators.insert_operator(tx, record)
             tx.audit(event)
-            return True
+            if given is None:
+                announce(password)
 
-        is_made = await self._store.write(op)
-        return password if is_made and given is None else None
+        await self._store.write(op)
 
     async def sign_in(self, name: str, password: Secret, *, address: str, user_agent: str) -> SignedIn:
         """

@@ -31,6 +31,7 @@ from lyftdata.server.dpop import Dpop
 from lyftdata.server.effects import Effects, Elsewhere
 from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
+from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.lockout import Lockout
@@ -114,8 +115,6 @@ class Services(msgspec.Struct, kw_only=True):
     exports: list[str]
     """Names of the operators whose exports of the audit log are running, one each."""
     warnings: list[str]
-    first_password: Secret | None
-    """The random first password of `admin`, to be printed once; None at every later start."""
 
 
 @contextlib.asynccontextmanager
@@ -125,12 +124,14 @@ async def open_services(
     clock: Clock = utc_now,
     random_source: RandomBytes = random_bytes,
     passwords: Passwords | None = None,
+    announce_password: Callable[[Secret], None] = print_first_password,
 ) -> AsyncIterator[Services]:
     """
     Open the store, load what admission needs, make what is missing, and keep it all going until the end.
 
     Raises:
         SettingsError: The data directory or the secret key cannot be used.
+        PasswordNotPrintedError: At the first start, the random password of `admin` could not be printed.
         StoreError: The database cannot be used.
         KeyDecryptionError: The secret key is not the one the signing keys were encrypted with.
     """
@@ -152,6 +153,7 @@ async def open_services(
         services = await _assemble(
             settings, store, secret_key, clock, random_source, passwords or Passwords()
         )
+        await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         effects = Effects(
             directory=services.directory,
             sessions=services.sessions,
@@ -299,7 +301,6 @@ async def _assemble(
         pages=FailureLimiter(burst=200, refill_per_s=10),
         exports=[],
         warnings=warnings_of(settings, issuer, enrollment_keys) + audit_warnings(store),
-        first_password=await operators.ensure_first(settings.admin_init_password),
     )
 
 

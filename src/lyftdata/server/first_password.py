@@ -1,0 +1,52 @@
+"""
+Prints the random first password of `admin`, once.
+
+It is printed before it is stored: where the output fails nothing is stored, and the next start makes and prints another.
+"""
+
+import os
+import sys
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.secret import Secret
+
+
+class PasswordNotPrintedError(LyftdataError):
+    """Standard output took no password, so none was set."""
+
+    code = "password_not_printed"
+
+
+def print_first_password(password: Secret) -> None:
+    """
+    Print the first password to standard output, not to the log: it is for a person to read.
+
+    Raises:
+        PasswordNotPrintedError: Not all of it could be written.
+    """
+    print_once(
+        f"First sign-in: lyftdata login admin   password: {password.reveal()}\n"
+        "It is not shown again. Change it with: lyftdata password\n"
+    )
+
+
+def print_once(text: str) -> None:
+    """
+    Write text with a password in it to standard output, past Python's buffer.
+
+    What stays in that buffer would be lost when the process ends, after the caller was told that it was printed.
+
+    Raises:
+        PasswordNotPrintedError: Not all of it could be written.
+    """
+    left = text.encode()
+    try:
+        sys.stdout.flush()
+        output = sys.stdout.fileno()
+        while left:
+            left = left[os.write(output, left) :]
+    except OSError as error:
+        raise PasswordNotPrintedError(
+            f"The password could not be printed ({(error.strerror or str(error)).lower()}), so it was not set.",
+            hint="Run this again with a standard output that can be written.",
+        ) from error

@@ -1,0 +1,90 @@
+"""
+The certificate and the private key that the Server is given as files: loading them, and what is wrong with them.
+
+OpenSSL asks for the passphrase of an encrypted key on the terminal, which would stop every answer of a running
+Server. Loading here never asks: an encrypted key is an error.
+"""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+
+from lyftdata.core.errors import SettingsError
+
+
+class EncryptedKeyError(OSError):
+    """The private key needs a passphrase."""
+
+
+def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """
+    Load a certificate chain and its key into a context, without ever asking for a passphrase.
+
+    Raises:
+        OSError: A file cannot be read, or (as ssl.SSLError) its content cannot be used.
+        EncryptedKeyError: The key is encrypted.
+    """
+    context.load_cert_chain(cert, key, password=_refuse_passphrase)
+
+
+def check_tls_files(cert: Path | None, key: Path | None) -> None:
+    """
+    Check that the two files can be used together; nothing is checked where TLS is off.
+
+    Raises:
+        SettingsError: Names the variable, the file and the fault.
+    """
+    if cert is None or key is None:
+        return
+    problems = [
+        f"{name}: {file} cannot be read: {problem}."
+        for name, file in (("LYFTDATA_TLS_CERT", cert), ("LYFTDATA_TLS_KEY", key))
+        if (problem := _unreadable(file))
+    ]
+    if problems:
+        raise SettingsError(problems)
+    try:
+        load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
+    except EncryptedKeyError as error:
+        raise SettingsError(
+            [
+                f"LYFTDATA_TLS_KEY: {key} is encrypted, and the Server asks for no passphrase. "
+                "Give it the decrypted key, in a file that only the Server's user can read."
+            ]
+        ) from error
+    except OSError as error:
+        raise SettingsError([_explain(error, cert, key)]) from error
+
+
+def _refuse_passphrase() -> str:
+    raise EncryptedKeyError
+
+
+def _unreadable(file: Path) -> str | None:
+    try:
+        file.read_bytes()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
+
+
+def _explain(error: OSError, cert: Path, key: Path) -> str:
+    """Say which of the two files is at fault; OpenSSL's own words for it are the same for most faults."""
+    if not _parses(cert, load_pem_x509_certificates):
+        return f"LYFTDATA_TLS_CERT: {cert} is not a PEM certificate file."
+    if not _parses(key, lambda content: load_pem_private_key(content, password=None)):
+        return f"LYFTDATA_TLS_KEY: {key} is not a PEM private key file."
+    if "KEY_VALUES_MISMATCH" in str(error) or "KEY_TYPE_MISMATCH" in str(error):
+        return f"LYFTDATA_TLS_KEY: {key} is not the key of the first certificate in {cert}."
+    return f"LYFTDATA_TLS_CERT: {cert} and {key} cannot be used: {error.strerror or error}."
+
+
+def _parses(file: Path, parse: Callable[[bytes], object]) -> bool:
+    try:
+        parse(file.read_bytes())
+    except (ValueError, TypeError, OSError):
+        return False
+    return True

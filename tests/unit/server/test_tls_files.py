@@ -1,0 +1,103 @@
+"""What is wrong with certificate and key is said by variable and file, before anything else is done."""
+
+import ssl
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import load_pem_x509_certificate
+from tests.certificates import self_signed
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.server.tls_files import EncryptedKeyError, check_tls_files, load_certificate
+
+
+def problems_of(cert, key):
+    """Return what is said of two files."""
+    try:
+        check_tls_files(cert, key)
+    except SettingsError as error:
+        return error.problems
+    return []
+
+
+def encrypt(key):
+    """Encrypt a private key file under a passphrase."""
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"a passphrase"),
+        )
+    )
+
+
+def test_good_files_pass(tmp_path):
+    """A certificate with its key is accepted, and so is a Server without TLS."""
+    assert problems_of(*self_signed(tmp_path)) == []
+    assert problems_of(None, None) == []
+
+
+def test_both_files_are_named_when_both_are_missing(tmp_path):
+    """All faults are said at once."""
+    said = problems_of(tmp_path / "cert", tmp_path / "key")
+
+    assert [line.split(":")[0] for line in said] == ["LYFTDATA_TLS_CERT", "LYFTDATA_TLS_KEY"]
+    assert all("cannot be read: no such file or directory" in line for line in said)
+
+
+def test_a_directory_is_not_a_certificate(tmp_path):
+    """A path that is a directory is said to be one."""
+    _, key = self_signed(tmp_path)
+
+    assert problems_of(tmp_path, key) == [f"LYFTDATA_TLS_CERT: {tmp_path} cannot be read: is a directory."]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_what_is_not_pem_is_named(tmp_path, content):
+    """An empty, foreign or damaged file is named with its variable, whichever of the two it is."""
+    cert, key = self_signed(tmp_path)
+    other = tmp_path / "other"
+    other.write_bytes(content)
+
+    assert problems_of(other, key) == [f"LYFTDATA_TLS_CERT: {other} is not a PEM certificate file."]
+    assert problems_of(cert, other) == [f"LYFTDATA_TLS_KEY: {other} is not a PEM private key file."]
+
+
+def test_der_is_not_pem(tmp_path):
+    """A certificate in DER is the same certificate, and not what is asked for."""
+    cert, key = self_signed(tmp_path)
+    cert.write_bytes(load_pem_x509_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER))
+
+    assert problems_of(cert, key) == [f"LYFTDATA_TLS_CERT: {cert} is not a PEM certificate file."]
+
+
+def test_the_key_of_another_certificate(tmp_path):
+    """A key that is good by itself but not the certificate's is said to be that."""
+    cert, key = self_signed(tmp_path)
+    key.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+    assert problems_of(cert, key) == [
+        f"LYFTDATA_TLS_KEY: {key} is not the key of the first certificate in {cert}."
+    ]
+
+
+def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch):
+    """OpenSSL's prompt would stop every answer; a key that needs a passphrase is refused instead."""
+    cert, key = self_signed(tmp_path)
+    encrypt(key)
+
+    (said,) = problems_of(cert, key)
+
+    assert said.startswith(f"LYFTDATA_TLS_KEY: {key} is encrypted")
+    with pytest.raises(EncryptedKeyError):
+        load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
