@@ -179,11 +179,12 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         given = {
             "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.port}",
+            "LYFTDATA_PUBLIC_URL": self.url,
             "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         }
         if "LYFTDATA_DATABASE_URL" in environ:
-            given |= {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_PUBLIC_URL": self.url}
+            given["LYFTDATA_SECRET_KEY"] = SECRET_KEY
         self.server_host = Host(root / "server", **(given | environ))
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         self.server = self.start_server()

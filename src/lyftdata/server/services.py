@@ -77,6 +77,8 @@ _FLUSH_EVERY_S = 1.0
 _TIDY_EVERY_S = 30.0
 _TELL_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
+# What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
+_LOCALHOST = frozenset({"127.0.0.1", "::1"})
 
 
 class Services(msgspec.Struct, kw_only=True):
@@ -305,13 +307,20 @@ async def _assemble(
 
 
 def issuer_of(settings: ServerSettings) -> str:
-    """Return the Server's issuer: the public URL, or one made from the bind address."""
+    """
+    Return the Server's issuer: the public URL, or one made from the bind address.
+
+    On this machine alone it is `localhost`, which is also where Workers and the command line look by default: a verifier is
+    given the address that a person has seen, and compares it with the issuer exactly.
+    """
     if settings.public_url is not None:
         return settings.public_url
     bind = settings.bind_address
     scheme = "https" if settings.tls_cert is not None else "http"
     if bind.is_wildcard():
         bind = msgspec.structs.replace(bind, host=socket.gethostname())
+    elif bind.host in _LOCALHOST:
+        bind = msgspec.structs.replace(bind, host="localhost")
     return f"{scheme}://{bind}"
 
 

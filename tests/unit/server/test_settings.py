@@ -89,8 +89,9 @@ def test_secrets_do_not_show_in_the_settings():
 @pytest.mark.parametrize(
     ("environ", "issuer"),
     [
-        ({}, "http://127.0.0.1:3000"),
-        ({"LYFTDATA_BIND_ADDRESS": "[::1]:4000"}, "http://[::1]:4000"),
+        ({}, "http://localhost:3000"),
+        ({"LYFTDATA_BIND_ADDRESS": "[::1]:4000"}, "http://localhost:4000"),
+        ({"LYFTDATA_BIND_ADDRESS": "127.0.0.2:4000"}, "http://127.0.0.2:4000"),
         ({"LYFTDATA_PUBLIC_URL": "https://lyft.example/"}, "https://lyft.example"),
         (
             {"LYFTDATA_TLS_CERT": "/c", "LYFTDATA_TLS_KEY": "/k", "LYFTDATA_BIND_ADDRESS": "a.b:443"},
@@ -99,7 +100,7 @@ def test_secrets_do_not_show_in_the_settings():
     ],
 )
 def test_the_issuer(environ, issuer):
-    """The public URL, or what the bind address gives."""
+    """The public URL, or what the bind address gives; on loopback the default address of Workers and the command line."""
     assert issuer_of(read_server_settings(environ)) == issuer
 
 
