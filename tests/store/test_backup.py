@@ -9,7 +9,7 @@ import pytest
 from tests.builders import NOON, event, worker
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, StoreError, backup, workers
+from lyftdata.store import Store, StoreError, backup, migrate, workers
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_a_backup_is_one_private_file(database, tmp_path):
     assert [file.name for file in (tmp_path / "backups").iterdir()] == ["monday.db"]
     assert stat.S_IMODE(copied.file.stat().st_mode) == 0o600
     assert copied.bytes == copied.file.stat().st_size
-    assert copied.schema == "0005"
+    assert copied.schema == migrate.newest_version()
     assert database.read_bytes() == before
 
 

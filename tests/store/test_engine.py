@@ -24,7 +24,7 @@ from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, StoreError, audit, dialect, engine, traces, workers
+from lyftdata.store import Store, StoreError, audit, dialect, traces, workers, writer_health
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.schema import metadata
 from lyftdata.store.schema import workers as workers_table
@@ -205,15 +205,15 @@ async def test_reading_does_not_wait_for_the_writer(store):
 
 async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
     """A database that never answers a change would otherwise look well to whoever only reads; mended, it is well."""
-    monkeypatch.setattr(engine, "_STUCK_AFTER_S", 0.01)
-    assert not store.is_stuck()
+    monkeypatch.setattr(writer_health, "STUCK_AFTER_S", 0.01)
+    assert store.writer_health.is_writing()
     go_on, writing = held_back(store)
-    while not store.is_stuck():
+    while store.writer_health.is_writing():
         await asyncio.sleep(0.005)
     go_on.set()
     await writing
 
-    assert not store.is_stuck()
+    assert store.writer_health.is_writing()
 
 
 async def test_a_reader_changes_nothing(store):

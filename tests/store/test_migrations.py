@@ -17,6 +17,9 @@ from lyftdata.core.records import ServerRecord, WorkerTraces
 from lyftdata.store import Store, StoreError, dialect, migrate, servers, traces, workers
 from lyftdata.store.schema import metadata
 
+OURS = migrate.newest_version()
+FLOOR = migrate.floor_of(list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())[::-1])
+
 ADDITIVE = """
 import sqlalchemy as sa
 from alembic import op
@@ -37,13 +40,12 @@ def upgrade():
 @pytest.fixture
 def next_version(tmp_path, monkeypatch):
     """Return a function that opens a store as the next version of the program would, whose script says its floor."""
-    ours = migrate.newest_version()
 
     def open_store(url, *, floor):
         theirs = tmp_path / "migrations"
         if not theirs.exists():
             shutil.copytree(migrate.LOCATION, theirs)
-        (theirs / "versions" / "9999_next.py").write_text(ADDITIVE.format(before=ours, floor=floor))
+        (theirs / "versions" / "9999_next.py").write_text(ADDITIVE.format(before=OURS, floor=floor))
         with monkeypatch.context() as patched:
             patched.setattr(migrate, "LOCATION", str(theirs))
             return Store.open(url, audit_key=AUDIT_KEY)
@@ -80,14 +82,14 @@ async def test_a_running_server_goes_on_while_the_next_version_upgrades(request,
     running = Store.open(url, audit_key=AUDIT_KEY)
     await running.write(add("w-1"))
 
-    upgraded = next_version(url, floor="0005")
+    upgraded = next_version(url, floor=OURS)
     await running.write(add("w-2"))
     await upgraded.write(add("w-3"))
     await running.write(
         lambda tx: traces.upsert_traces(tx, [WorkerTraces(worker_id="w-3", last_seen_at=NOON)])
     )
 
-    assert version(url) == ("9999", "0005")
+    assert version(url) == ("9999", OURS)
     assert await ids(running) == await ids(upgraded) == {"w-1", "w-2", "w-3"}
     assert (await running.verify_audit()).ok
     await running.close()
@@ -96,7 +98,7 @@ async def test_a_running_server_goes_on_while_the_next_version_upgrades(request,
 
 async def test_a_server_of_the_version_before_starts_on_an_upgraded_database(database_url, next_version):
     """What it finds newer it leaves as it is, down to the floor."""
-    await next_version(database_url, floor="0005").close()
+    await next_version(database_url, floor=OURS).close()
 
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.write(add("w-1"))
@@ -104,11 +106,11 @@ async def test_a_server_of_the_version_before_starts_on_an_upgraded_database(dat
     assert await ids(store) == {"w-1"}
     assert (await store.verify_audit()).ok
     await store.close()
-    assert version(database_url) == ("9999", "0005")
+    assert version(database_url) == ("9999", OURS)
     assert "favourite" in {column["name"] for column in columns(database_url)["workers"]}
 
 
-@pytest.mark.parametrize(("floor", "is_refused"), [("9999", True), ("0005", False)])
+@pytest.mark.parametrize(("floor", "is_refused"), [("9999", True), (OURS, False)])
 async def test_what_would_cut_running_servers_off_waits_for_their_end(
     request, next_version, floor, is_refused
 ):
@@ -124,7 +126,7 @@ async def test_what_would_cut_running_servers_off_waits_for_their_end(
         with pytest.raises(StoreError, match=r"earlier version are running \(1\)"):
             next_version(url, floor=floor)
         await running.write(add("w-1"))
-        assert version(url) == ("0005", "0005")
+        assert version(url) == (OURS, FLOOR)
         await running.write(lambda tx: servers.remove(tx, running.server_id))
     await running.close()
 
@@ -132,7 +134,7 @@ async def test_what_would_cut_running_servers_off_waits_for_their_end(
     assert version(url) == ("9999", floor)
 
 
-@pytest.mark.parametrize("floor", ["9999", "0006", ""])
+@pytest.mark.parametrize("floor", ["9999", "9998", ""])
 async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, next_version, floor):
     """A floor above this program's version, or one that it does not know, keeps it from starting."""
     await next_version(database_url, floor="9999").close()
@@ -146,7 +148,7 @@ async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, ne
 @pytest.mark.parametrize("lost", ["DELETE FROM schema_floor", "DROP TABLE schema_floor"])
 async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next_version, lost):
     """Nothing said is no leave."""
-    await next_version(database_url, floor="0005").close()
+    await next_version(database_url, floor=OURS).close()
     run_behind_its_back(database_url, lost)
 
     with pytest.raises(StoreError, match="newer version"):
@@ -154,13 +156,13 @@ async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next
 
 
 async def test_a_database_of_this_version_gets_the_floor_it_never_had(database_url):
-    """The first programs of version 0005 wrote none: the next start does."""
+    """Where none is written down, the next start writes it."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     run_behind_its_back(database_url, "DELETE FROM schema_floor")
 
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
 
-    assert version(database_url) == (migrate.newest_version(), "0005")
+    assert version(database_url) == (OURS, FLOOR)
 
 
 def test_what_one_script_cuts_off_no_later_one_brings_back(next_version, tmp_path):
@@ -169,7 +171,7 @@ def test_what_one_script_cuts_off_no_later_one_brings_back(next_version, tmp_pat
     scripts = list(ScriptDirectory(str(tmp_path / "migrations")).walk_revisions())[::-1]
 
     assert scripts[-1].revision == "9999"
-    assert migrate.floor_of(scripts) == "0005"
+    assert migrate.floor_of(scripts) == FLOOR
     del scripts[-1].module.oldest_program
     assert migrate.floor_of(scripts) == "9999"
 

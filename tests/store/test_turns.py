@@ -9,13 +9,10 @@ from psycopg import sql
 from tests.builders import NOON, event
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, postgresql, spent_assertions
+from lyftdata.store import Store, spent_assertions
 
-_TURN = sql.SQL("SELECT pg_advisory_lock({})").format(sql.Literal(postgresql._TURN))
-_WAITING = (
-    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
-    "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
-)
+_TURN = "LOCK TABLE writer_lock IN SHARE UPDATE EXCLUSIVE MODE"
+_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'writer_lock'::regclass AND NOT granted"
 
 
 @pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
@@ -34,7 +31,7 @@ async def test_who_waited_for_its_turn_sees_what_the_turns_before_have_done(clus
         return spent_assertions.spend(tx, b"d" * 32, expires_at=NOON + timedelta(minutes=1))
 
     stores = [Store.open(url, audit_key=AUDIT_KEY) for _ in range(3)]
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as turn:
+    async with await psycopg.AsyncConnection.connect(url) as turn:
         await turn.execute(_TURN)
         writing = [asyncio.ensure_future(store.write(use_up)) for store in stores]
         async with asyncio.timeout(20):

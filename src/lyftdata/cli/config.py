@@ -32,7 +32,7 @@ def check(side: str, *, as_json: bool) -> int:
     """
     Read the settings from this environment and say every fault at once; secrets are shown as ***.
 
-    Exit 0 if they can be used, 2 if not.
+    A Server's PostgreSQL database is asked what it lets other roles do. Exit 0 if the settings can be used, 2 if not.
 
     \b
     Example:
@@ -48,11 +48,12 @@ def check(side: str, *, as_json: bool) -> int:
             for problem in error.problems:
                 say(f"Error: {problem}")
         return EXIT_USAGE
+    warnings = [*settings.warnings, *(_database_warnings(settings) if side == "server" else ())]
     shown = {setting.name: _shown(getattr(settings, setting.field)) for setting in table}
     if as_json:
-        print_json({"ok": True, "problems": [], "warnings": list(settings.warnings), "settings": shown})
+        print_json({"ok": True, "problems": [], "warnings": warnings, "settings": shown})
     else:
-        _print(table, shown, settings.warnings)
+        _print(table, shown, warnings)
     return 0
 
 
@@ -72,6 +73,15 @@ def _read(side: str) -> Any:
     settings = read_worker_settings(os.environ)
     choose_credential(settings, StateDirectory(settings.jobs_dir))
     return settings
+
+
+def _database_warnings(settings: Any) -> list[str]:
+    """Ask the PostgreSQL database what it lets other roles do; a file has its mode."""
+    if settings.database_url is None:
+        return []
+    from lyftdata.store import exposure
+
+    return exposure.ask(settings.database_url.reveal())
 
 
 def _shown(value: Any) -> Any:

@@ -57,11 +57,13 @@ from lyftdata.server.staging import (
 )
 from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
+from lyftdata.server.writer_watch import WriterWatch
 from lyftdata.store import (
     Store,
     StoreError,
     WriteTx,
     api_keys,
+    exposure,
     proofs,
     resources,
     revoked_tokens,
@@ -75,6 +77,7 @@ _log = get_logger(__name__)
 
 _FLUSH_EVERY_S = 1.0
 _TIDY_EVERY_S = 30.0
+_WATCH_EVERY_S = 1.0
 _TELL_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
 # What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
@@ -302,7 +305,11 @@ async def _assemble(
         operators=operators,
         pages=FailureLimiter(burst=200, refill_per_s=10),
         exports=[],
-        warnings=warnings_of(settings, issuer, enrollment_keys) + audit_warnings(store),
+        warnings=[
+            *warnings_of(settings, issuer, enrollment_keys),
+            *audit_warnings(store),
+            *await store.read(exposure.find),
+        ],
     )
 
 
@@ -361,6 +368,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
+        asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
     ]
     if services.store.is_shared:
         tasks += [

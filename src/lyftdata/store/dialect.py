@@ -90,7 +90,10 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             sqlite.raw(conn).execute("PRAGMA foreign_keys=OFF").close()
         with conn.begin():
             # Of several Servers that start at once one brings the schema up to date, and the others find it so.
-            take_turn(conn)
+            if is_shared(engine):
+                postgresql.make_writer_lock(conn)
+                postgresql.take_turn(conn)
+                postgresql.allow_long_statements(conn)
             yield conn
             if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise StoreError(
@@ -174,9 +177,3 @@ def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> Colum
     if conn.dialect.name == "sqlite":
         return cast_to(func.strftime("%s", time, type_=String()), BigInteger)
     return cast_to(func.floor(func.extract("epoch", time)), BigInteger)
-
-
-def tell_others(conn: Connection) -> None:
-    """Wake the other Servers that listen, once this transaction is committed."""
-    if conn.dialect.name == "postgresql":
-        postgresql.tell_others(conn)

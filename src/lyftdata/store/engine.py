@@ -15,7 +15,6 @@ import contextlib
 import queue
 import secrets
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,19 +24,19 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
-from lyftdata.store import audit, dialect, group, migrate, outbox
+from lyftdata.store import audit, dialect, group, lock_holders, migrate, outbox
 from lyftdata.store.changes import Change
-from lyftdata.store.errors import StoreError, problem_of
+from lyftdata.store.errors import StoreError, is_lock_timeout, problem_of
 from lyftdata.store.group import translated
-from lyftdata.store.hearing import Heard, Hearing
+from lyftdata.store.hearing import Heard, Hearing, channel_of
 from lyftdata.store.jobs import Doubt, Job, Together
 from lyftdata.store.transaction import WriteTx
+from lyftdata.store.writer_health import WriterHealth
 
 T = TypeVar("T")
 
 _MOST_IN_A_GROUP = 256
 _READERS = 2
-_STUCK_AFTER_S = 20.0
 
 OnChange = Callable[[Sequence[Change]], None]
 
@@ -60,7 +59,13 @@ class Store:
         self.server_id = secrets.token_hex(8)
         """What this Server is called among those on the same database; another at each start."""
         self._hearing = (
-            Hearing(engine, server_id=self.server_id, position=position, on_change=self._announce)
+            Hearing(
+                engine,
+                server_id=self.server_id,
+                channel=channel_of(audit_key),
+                position=position,
+                on_change=self._announce,
+            )
             if dialect.is_shared(engine)
             else None
         )
@@ -73,7 +78,7 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
-        self._writing_since_s: float | None = None
+        self.writer_health = WriterHealth()
         self._doubt: Doubt | None = None
         self._verifying = asyncio.Lock()
         self._next_check: asyncio.Future[ChainReport] | None = None
@@ -99,10 +104,11 @@ class Store:
             lock = dialect.lock_database(engine)
             head, position = _prepare(engine, audit_key)
         except BaseException as error:
+            held_by = _held_by(engine, error)
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
-                raise StoreError(f"The database cannot be used: {problem_of(error)}.") from error
+                raise StoreError(f"The database cannot be used: {problem_of(error)}.{held_by}") from error
             raise
         return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock, position=position)
 
@@ -173,16 +179,6 @@ class Store:
         """Hand on what other Servers have changed since the database was opened, and change from here on."""
         if self._hearing is not None:
             self._hearing.begin(asyncio.get_running_loop())
-
-    def is_stuck(self) -> bool:
-        """
-        Return whether the writer has waited for the database for longer than any wait may be.
-
-        A peer that is gone is noticed by itself, and so is a lock that another holds. A database that takes what it is sent
-        and never answers is not: others should be asked then, while reading may well go on.
-        """
-        since_s = self._writing_since_s
-        return since_s is not None and time.monotonic() - since_s > _STUCK_AFTER_S
 
     def hears(self) -> bool:
         """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
@@ -274,16 +270,17 @@ class Store:
         return taken
 
     def _run_group(self, jobs: list[Job[Any]]) -> None:
-        self._writing_since_s = time.monotonic()
+        self.writer_health.begin()
         try:
             self._settle_doubt()
             self._commit_as_fits(jobs)
+            self.writer_health.succeed()
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
+            self.writer_health.fail(str(translated(error)))
             for job in jobs:
                 # What was run in this group is rolled back with it, so nobody may be told that it was done.
                 job.error = job.error or translated(error)
                 job.changes = []
-        self._writing_since_s = None
         self._hand_back(jobs)
 
     def _commit_as_fits(self, jobs: list[Job[Any]]) -> None:
@@ -386,6 +383,16 @@ class Store:
 
 def _first(op: Together[T], item: object, tx: WriteTx) -> T:
     return op(tx, [item])[0]
+
+
+def _held_by(engine: Engine, error: BaseException) -> str:
+    """Return a sentence on who holds the lock that was waited for in vain, or nothing."""
+    if not isinstance(error, DBAPIError) or not is_lock_timeout(error):
+        return ""
+    with contextlib.suppress(DBAPIError), dialect.for_reading(engine).connect() as conn:
+        if holders := lock_holders.find(conn):
+            return f" The lock is held by: {lock_holders.describe(holders)}."
+    return ""
 
 
 def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, outbox.Mark]:

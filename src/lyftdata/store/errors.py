@@ -21,6 +21,12 @@ def problem_of(error: DBAPIError) -> str:
     return primary or str(error.orig)
 
 
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Return whether a database failed because another session or program held a lock for too long."""
+    # PostgreSQL's lock_not_available, and what SQLite says.
+    return getattr(error.orig, "sqlstate", None) == "55P03" or "database is locked" in str(error.orig)
+
+
 class DatabaseInUseError(StoreError):
     """A Server has an SQLite database to itself, and it is not this one."""
 

@@ -10,6 +10,7 @@ once by another connection, before anything is decided. If that fails as well, n
 """
 
 import asyncio
+import hmac
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +32,19 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # A revocation at one Server is to act at all within a second: what was heard is trusted for a part of that.
 _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
+REST_AFTER_ASKING_S = 0.01
 _TRY_AGAIN_AFTER_S = 0.25
 _ANSWER_WITHIN_S = 2.0
 _LISTENS_WITHIN_S = 5.0
+
+
+def channel_of(key: bytes) -> str:
+    """
+    Return the name of the channel on which Servers that have the same key notify each other.
+
+    Any role may notify any channel of the database: one whose name is not known is left alone.
+    """
+    return f"lyftdata_{hmac.digest(key, b'notification channel', 'sha256')[:16].hex()}"
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -51,6 +62,7 @@ class Hearing:
     Args:
         engine: The database.
         server_id: Who listens.
+        channel: On which the Servers notify each other.
         position: The last change that is in what was loaded.
         on_change: Called in the event loop with what was changed.
     """
@@ -60,10 +72,12 @@ class Hearing:
         engine: Engine,
         *,
         server_id: str,
+        channel: str,
         position: outbox.Mark,
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
+        self._channel = channel
         self._asking_line = postgresql.line_for_asking(engine)
         self._listening_line = postgresql.line_for_listening(engine)
         self._listened_at_s = _now_s()
@@ -157,8 +171,11 @@ class Hearing:
         while not found or found[-1].upto != reached:
             reached = found[-1].upto if found else before
             found.append(outbox.read(conn, after=reached))
+        if changes:
+            reached = outbox.record(conn, changes, server_id=self.server_id)
+            postgresql.notify(conn, self._channel)
         news = outbox.News(
-            upto=outbox.record(conn, changes, server_id=self.server_id) if changes else reached,
+            upto=reached,
             changes=[change for part in found for change in part.changes] + list(changes),
             told=[told for part in found for told in part.told],
             is_all=any(part.is_all for part in found),
@@ -217,10 +234,12 @@ class Hearing:
         self._listening_line.close()
 
     def _listen(self, conn: Connection) -> None:
-        postgresql.listen(conn)
+        postgresql.listen(conn, self._channel)
         while not self._ended.is_set():
             self._ask(conn)
             self._listened_at_s = _now_s()
+            # A flood of notifications makes no flood of questions.
+            self._ended.wait(REST_AFTER_ASKING_S)
             postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
 
     def _ask_once(self) -> None:

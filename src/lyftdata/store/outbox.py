@@ -15,7 +15,7 @@ from typing import Any, assert_never
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
-from lyftdata.store import api_keys, dialect, presence, resources, revoked_tokens, servers, workers
+from lyftdata.store import api_keys, presence, resources, revoked_tokens, servers, workers
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
@@ -74,7 +74,6 @@ def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Ma
     """Write changes down for the other Servers; return where the last stands."""
     rows = [{"server_id": server_id, **_row(change)} for change in changes]
     written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
-    dialect.tell_others(conn)
     return max((Mark(row.seq, row.at) for row in written), key=lambda mark: mark.number)
 
 

@@ -1,9 +1,13 @@
 """
 PostgreSQL: several Servers on one state.
 
-Those that write take turns, by one lock in the database: the audit chain is written in order, what is checked before a
+Those that write take turns, by the lock on one table: the audit chain is written in order, what is checked before a
 change still holds when it is made, and what one Server tells the others is numbered in the order of the commits. A turn
 commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0011).
+
+Other roles can connect to many a database. What any of them can do must not stop the Servers or mislead them
+(docs/decisions/0018): the lock needs a right on the table, and notifications only say "look now", on a channel that
+strangers do not know.
 
 Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
 LISTEN is heard of by nobody there, so that changes are found by asking (`store.hearing`).
@@ -13,23 +17,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from lyftdata.store.errors import StoreError
 from lyftdata.store.line import Line
+from lyftdata.store.schema import writer_lock
 
 if TYPE_CHECKING:
     import psycopg
 
-CHANNEL = "lyftdata"
-
-# Any number that is always the same; transactions that hold it stand in nobody's way who does not ask for it.
-_TURN = 0x6C79667464617461
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg"}
 _CONNECT_WITHIN_S = 5
 # A Server that was stopped or cut off in the middle of its turn must not hold up the others for ever: the database ends
 # its transaction. Whoever waits for longer than that gives up, and its callers are told to come back.
 _TURN_LASTS_S = 5
-_WAIT_FOR_TURN_S = 15
+WAIT_FOR_TURN_S = 15
+_STATEMENT_LASTS_S = 30
+# PostgreSQL keeps notifications of all databases in one queue until the slowest listener has read them, and when that is
+# full, every commit that notifies fails. Any role can fill it.
+MAX_NOTIFY_QUEUE_USAGE = 0.5
 # A peer that is gone without a word is given up after some five seconds, not after the two hours of most systems.
 _NOTICE_A_DEAD_PEER = {
     "keepalives": 1,
@@ -109,38 +115,87 @@ def for_reading(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
+def make_writer_lock(conn: Connection) -> None:
+    """
+    Make the table whose lock the Servers take in turn, unless it exists; at the beginning of a transaction.
+
+    Two that make it at once: the second waits for the first to commit and finds it made.
+
+    Raises:
+        DBAPIError: It cannot be made.
+    """
+    conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'")
+    if _has_writer_lock(conn):
+        return
+    savepoint = conn.begin_nested()
+    try:
+        writer_lock.create(conn, checkfirst=False)
+        savepoint.commit()
+    except DBAPIError:
+        if conn.invalidated:
+            raise
+        savepoint.rollback()
+        if not _has_writer_lock(conn):
+            raise
+
+
+def _has_writer_lock(conn: Connection) -> bool:
+    # Not by a query of our own for a table of that name: another role's may be in another schema.
+    found = conn.exec_driver_sql(f"SELECT to_regclass('{writer_lock.name}')").scalar()
+    return found is not None
+
+
 def take_turn(conn: Connection) -> None:
     """
     Wait until no other Server writes, in a transaction that has just begun; until its end this one may.
+
+    Unlike an advisory lock, which any role that can connect can hold, a lock that conflicts with this one needs UPDATE,
+    DELETE or TRUNCATE on the table. Reading it, as pg_dump does, and inserting do not conflict.
 
     Raises:
         DBAPIError: It took too long.
     """
     conn.exec_driver_sql(
-        f"SET LOCAL lock_timeout = '{_WAIT_FOR_TURN_S}s'; "
+        f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'; "
         f"SET LOCAL idle_in_transaction_session_timeout = '{_TURN_LASTS_S}s'; "
-        f"SELECT pg_advisory_xact_lock({_TURN})"
+        f"SET LOCAL statement_timeout = '{_STATEMENT_LASTS_S}s'; "
+        f"LOCK TABLE {writer_lock.name} IN SHARE UPDATE EXCLUSIVE MODE"
     )
 
 
 def keep_turn(conn: Connection) -> None:
     """Let the turn that was taken last for as long as it takes; for what no Server waits for."""
-    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
 
 
-def tell_others(conn: Connection) -> None:
-    """Wake whoever listens, once this transaction is committed."""
-    conn.exec_driver_sql(f"NOTIFY {CHANNEL}")
+def allow_long_statements(conn: Connection) -> None:
+    """Let a statement of the turn that was taken last for as long as it takes: a table may be rewritten."""
+    conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
-def listen(conn: Connection) -> None:
+def notify(conn: Connection, channel: str) -> None:
+    """
+    Wake the Servers that listen, once this transaction is committed; they ask by themselves as well, a little later.
+
+    So nothing is lost where the queue of notifications is filling up, and none is sent then: were it full, the commit would
+    fail.
+    """
+    conn.exec_driver_sql(
+        "SELECT pg_notify(%(channel)s, '') WHERE pg_notification_queue_usage() < %(limit)s",
+        {"channel": channel, "limit": MAX_NOTIFY_QUEUE_USAGE},
+    )
+
+
+def listen(conn: Connection, channel: str) -> None:
     """Be told of what others change, at a connection of `line_for_listening`."""
-    conn.exec_driver_sql(f"LISTEN {CHANNEL}")
+    conn.exec_driver_sql(f"LISTEN {channel}")
 
 
 def wait_until_told(conn: Connection, *, at_most_s: float) -> None:
     """
     Return once somebody has told of a change, or after so many seconds.
+
+    What a notification says besides is not looked at.
 
     Raises:
         StoreError: The connection is gone.

@@ -247,6 +247,13 @@ spent_assertions = Table(
     Index(None, "expires_at"),
 )
 
+# No rows: on PostgreSQL the Server that writes holds a lock on the whole table, which takes a right on it.
+writer_lock = Table(
+    "writer_lock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+)
+
 # One row: the oldest program that can work with a database of this version, while Servers are upgraded one by one.
 schema_floor = Table(
     "schema_floor",

@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit, backup, dialect, migrate, postgresql, sqlite
 from lyftdata.store.errors import StoreError, problem_of
-from lyftdata.store.schema import metadata, schema_floor
+from lyftdata.store.schema import metadata, schema_floor, writer_lock
 
 _AT_ONCE = 1_000
 
@@ -113,7 +113,9 @@ def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
 
 def _check_empty(conn: Connection) -> None:
     found = inspect(conn)
-    if found.get_table_names() or found.get_view_names():
+    # Made by this very transaction, to keep Servers off meanwhile.
+    tables = set(found.get_table_names()) - {writer_lock.name}
+    if tables or found.get_view_names():
         raise StoreError(
             "The PostgreSQL database is not empty.",
             hint="Give LYFTDATA_DATABASE_URL of a new one. If this command was run before and its end was not seen: "

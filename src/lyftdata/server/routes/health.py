@@ -16,7 +16,7 @@ async def healthz(_request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Say whether the Server can do its work: the store answers and takes changes, and what other Servers have changed is known."""
     services: Services = request.app.state.services
-    if services.store.is_stuck():
+    if not services.store.writer_health.is_writing():
         return PlainTextResponse("the store does not take changes\n", status_code=503)
     try:
         if services.store.is_shared:

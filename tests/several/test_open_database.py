@@ -1,0 +1,36 @@
+"""Operators are told what their database lets other roles do, before the start and at each start."""
+
+import json
+
+from tests.processes import Host
+
+OPEN = "every role of this PostgreSQL server may connect"
+
+
+def environ(url):
+    """Return what a Server on a database must be given."""
+    return {
+        "LYFTDATA_DATABASE_URL": url,
+        "LYFTDATA_SECRET_KEY": "k" * 40,
+        "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+    }
+
+
+async def test_a_start_warns_of_a_database_that_is_open(start_server):
+    """What the log and the pages show as warnings has it."""
+    async with start_server() as server:
+        assert [warning for warning in server.services.warnings if OPEN in warning]
+
+
+def test_config_check_asks_the_database(tmp_path, database_url):
+    """The settings can be used, and what is open is a warning; in JSON too, and where the database does not answer."""
+    host = Host(tmp_path)
+    checked = host.run("config", "check", "server", **environ(database_url))
+    as_json = host.run("config", "check", "server", "--json", **environ(database_url))
+    down = host.run("config", "check", "server", **environ("postgresql://owner:pass-word@127.0.0.1:1/x"))
+
+    assert (checked.returncode, as_json.returncode, down.returncode) == (0, 0, 0)
+    assert f"Warning: LYFTDATA_DATABASE_URL: {OPEN}" in checked.stderr
+    assert any(OPEN in warning for warning in json.loads(as_json.stdout)["warnings"])
+    assert "it could not be checked what other roles may do" in down.stderr
+    assert "pass-word" not in down.stdout + down.stderr

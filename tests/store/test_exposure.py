@@ -1,0 +1,108 @@
+"""What a database lets other roles do is found, and what a page says to do about it closes it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.store import Store, exposure
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "run-several-servers.md"
+
+
+@pytest.fixture
+def database_url(cluster):
+    """Return the URL of a database as `createdb` makes it."""
+    return cluster.new_database()
+
+
+@pytest.fixture
+def database(database_url):
+    """Return the name of the database."""
+    return database_url.rpartition("/")[2]
+
+
+@pytest.fixture
+def closed(cluster, database_url, database):
+    """Return the URL of the database once the statements of the page were run in it."""
+    statements = re.findall(r"^ *(REVOKE .*?);", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(statements) >= 2
+    for statement in statements:
+        cluster.execute(statement.replace("DATABASE lyftdata ", f"DATABASE {database} "), database)
+    return database_url
+
+
+def test_a_database_as_it_is_made_is_open_to_every_role(database_url, database):
+    """PostgreSQL lets every role connect unless told otherwise; the sentence says what to run."""
+    [problem] = exposure.ask(database_url)
+
+    assert problem.startswith("LYFTDATA_DATABASE_URL: every role")
+    assert problem.endswith(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+
+
+async def test_nothing_is_open_after_what_the_page_says(closed):
+    """A Server starts on a database that was closed as the page says, and nothing is left to warn of."""
+    store = Store.open(closed, audit_key=AUDIT_KEY)
+
+    assert await store.read(exposure.find) == exposure.ask(closed) == []
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("opened", "problem"),
+    [
+        ("GRANT CONNECT ON DATABASE {database} TO PUBLIC", "may connect"),
+        ("GRANT CREATE ON SCHEMA public TO PUBLIC", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+        ("GRANT SELECT ON presence TO PUBLIC", "rights on the tables presence"),
+        ("GRANT TRIGGER ON ALL TABLES IN SCHEMA public TO PUBLIC", r"admin_sessions, .* and \d+ more"),
+    ],
+)
+async def test_each_opening_is_found(closed, cluster, database, opened, problem):
+    """One grant to PUBLIC after the tables were made: one sentence."""
+    await Store.open(closed, audit_key=AUDIT_KEY).close()
+    cluster.execute(opened.format(database=database), database)
+
+    [found] = exposure.ask(closed)
+    assert re.search(problem, found)
+
+
+async def test_tables_of_a_role_that_is_not_ours_are_told_of(closed, cluster, database):
+    """Where a stranger could make tables first, they are his, and he can change who is let in."""
+    await Store.open(closed, audit_key=AUDIT_KEY).close()
+    ours, theirs = f"server_{database}", f"early_{database}"
+    for statement in (
+        "CREATE ROLE {ours} LOGIN PASSWORD 'x'",
+        "CREATE ROLE {theirs}",
+        "GRANT CONNECT ON DATABASE {database} TO {ours}",
+        "ALTER TABLE workers OWNER TO {theirs}",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ours}",
+    ):
+        names = {"ours": ours, "theirs": theirs, "database": database}
+        given = {key: sql.Identifier(name) for key, name in names.items()}
+        cluster.execute(sql.SQL(statement).format(**given), database)
+    url = closed.replace("owner:not-a-secret", f"{ours}:x")
+
+    problems = exposure.ask(url)
+    assert any(f"the tables workers belong to the role {theirs}" in problem for problem in problems)
+    cluster.execute(sql.SQL("GRANT {}, owner TO {}").format(*map(sql.Identifier, (theirs, ours))))
+    assert exposure.ask(url) == []
+
+
+def test_a_database_that_does_not_answer_is_told_of(cluster):
+    """Unreachable or refused: one line, without the password."""
+    for url in (
+        "postgresql://owner:pass-word@127.0.0.1:1/none",
+        cluster.url("none").replace("not-a-secret", "pass-word"),
+    ):
+        [problem] = exposure.ask(url)
+        assert "could not be checked" in problem
+        assert "pass-word" not in problem
+        assert "\n" not in problem
+
+
+def test_a_file_is_open_to_nobody(tmp_path):
+    """SQLite has no roles; nothing is asked, and no file is made."""
+    assert exposure.ask(f"sqlite:///{tmp_path}/none.db") == []
+    assert list(tmp_path.iterdir()) == []

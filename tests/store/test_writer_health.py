@@ -1,0 +1,67 @@
+"""When a Server says that it cannot write."""
+
+import pytest
+
+from lyftdata.store.writer_health import STUCK_AFTER_S, WriterHealth
+
+
+class Seconds:
+    """A clock that is set by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def seconds():
+    """Return the clock."""
+    return Seconds()
+
+
+@pytest.fixture
+def health(seconds):
+    """Return the health of a writer that has written nothing yet."""
+    return WriterHealth(seconds)
+
+
+def test_two_failed_groups_in_a_row_and_one_that_works(health):
+    """One failed group may be chance, two are not; one that is committed ends it."""
+    seen = [health.is_writing()]
+    for problem in ("lock timeout", "lock timeout", None):
+        health.begin()
+        if problem is None:
+            health.succeed()
+        else:
+            health.fail(problem)
+        seen.append(health.is_writing())
+
+    assert seen == [True, True, False, True]
+    assert health.problem is None
+
+
+def test_failures_that_are_not_in_a_row_do_not_add_up(health):
+    """A committed group between two failed ones starts the count again."""
+    for end in (lambda: health.fail("x"), health.succeed, lambda: health.fail("x")):
+        health.begin()
+        end()
+
+    assert health.is_writing()
+    assert health.problem == "x"
+
+
+def test_a_group_that_waits_for_long_counts_until_one_is_committed(health, seconds):
+    """A stuck writer is reported while it waits, and stays reported while the next group waits in turn."""
+    health.begin()
+    seconds.now_s += STUCK_AFTER_S
+    at_the_bound = health.is_writing()
+    seconds.now_s += 1
+    beyond = health.is_writing()
+    health.fail("lock timeout")
+    health.begin()
+
+    assert (at_the_bound, beyond, health.is_writing()) == (True, False, False)
+    health.succeed()
+    assert health.is_writing()
+    assert health.waited_s() == 0
