@@ -207,8 +207,17 @@ enrollment key. A proof is a JWS with `"alg":"HS256"` and `"typ":"lyftdata-enrol
 (RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later), under the key
 HKDF-SHA256(enrollment key, info `lyftdata enrollment proof v1`, 32 bytes).
 
+A member that breaks a rule is named with the rule: 400 with `invalid_client_metadata`, `invalid_redirect_uri` or `unapproved_software_statement`.
+A client is always registered for `private_key_jwt` and `client_credentials`. A member that would have an effect on security and is not supported
+(`redirect_uris`, `response_types`, `scope`, `jwks_uri`, `client_secret`, `software_statement`, `authorization_details_types`,
+`tls_client_certificate_bound_access_tokens`, `tls_client_auth_…`, `introspection_…_response_…`, `require_signed_request_object`,
+`require_pushed_authorization_requests`) is refused; null, false and empty values count as omitted; other members are ignored. With
+`"dpop_bound_access_tokens": true` the Worker gets only tokens that are bound to a key, and a token request without a DPoP proof is refused (RFC 9449,
+section 5.2).
+
 A client that sends the raw key is given a `registration_access_token` and a `registration_client_uri` (RFC 7592): with it, it reads its entry, gives it
-another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`), or removes it. Name and labels cannot be changed so. One of its own worker
+another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`; `dpop_bound_access_tokens` changes that, and stays as it is if omitted), or
+removes it. Name and labels cannot be changed so. One of its own worker
 tokens serves to read the entry; to change it only a token that is bound to the Worker's identity key (DPoP, with that key), since every service that the
 Worker talks to sees its bearer tokens. Registering the same key again gives the same ID, and no second `registration_access_token`. More than twenty
 changes in a row have to wait (503 with `Retry-After`).

@@ -9,10 +9,12 @@ REGISTERED = {
     "client_id",
     "client_id_issued_at",
     "client_name",
+    "dpop_bound_access_tokens",
     "grant_types",
     "jwks",
     "registration_access_token",
     "registration_client_uri",
+    "response_types",
     "token_endpoint_auth_method",
 }
 

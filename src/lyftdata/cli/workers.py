@@ -373,6 +373,7 @@ def _show_one(worker: dict[str, Any]) -> None:
         ("Enrolled with", worker["enrolled_with"] or "-"),
         ("Enrolled from", worker["enrolled_from"] or "-"),
         ("Identity key", worker["thumbprint"] or "-"),
+        ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
         ("Superseded by", worker["superseded_by"] or "-"),
         ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
     ]

@@ -39,6 +39,11 @@ class RefusedError(LyftdataError):
         self.claimed_worker = claimed_worker
 
     @property
+    def explanation(self) -> str:
+        """Return what a caller that has proved its key reads of it."""
+        return self.meaning
+
+    @property
     def detail(self) -> str:
         """Return what exactly was seen, in words."""
         return self._detail if isinstance(self._detail, str) else self._detail()
@@ -314,11 +319,43 @@ class DuplicateInstanceError(ProvedError):
 
 
 class InvalidRegistrationError(ProvedError):
-    """The enrollment key is right, but name, labels or public key break a rule."""
+    """
+    The enrollment key is right, but a member of the client metadata breaks a rule.
+
+    Args:
+        explanation: The member and the rule, in ASCII without quotes and backslashes; the caller reads it.
+        error: The error code of RFC 7591, section 3.2.2.
+        claimed_worker: What the caller called itself.
+    """
 
     code = "invalid_registration"
-    meaning = "The enrollment key is right, but the name, the labels or the public key break a rule."
-    mend = "Correct what the detail names."
+    meaning = "The enrollment key is right, but a member of the client metadata breaks a rule."
+    mend = "Correct the member that is named."
+
+    def __init__(
+        self, explanation: str, *, error: str = "invalid_client_metadata", claimed_worker: str = ""
+    ) -> None:
+        super().__init__(explanation, claimed_worker=claimed_worker)
+        self.error = error
+
+    @property
+    def explanation(self) -> str:
+        """Return the member and the rule."""
+        return self.detail
+
+
+class DpopProofMissingError(ProvedError):
+    """The Worker has registered for bound tokens only, and shows no proof (RFC 9449, section 5.2)."""
+
+    code = "dpop_proof_missing"
+    meaning = (
+        "The Worker has registered for bound tokens only (dpop_bound_access_tokens) and sent no DPoP proof."
+    )
+    mend = (
+        "Let the client send a DPoP proof with each token request, or let it register without "
+        "dpop_bound_access_tokens."
+    )
+    final = False
 
 
 class ResourceNotGrantedError(ProvedError):

@@ -15,12 +15,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
 from lyftdata.core.enrollment import EnrollmentKey, VerifiedProof, read_proof, verify_proof
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.identity_keys import PublicIdentityKey, parse_public_jwk
-from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_name
+from lyftdata.core.identity_keys import PublicIdentityKey
+from lyftdata.core.names import generate_worker_id, parse_worker_name
 from lyftdata.core.policy import NamePolicy, decide_same_name
-from lyftdata.core.records import AuditEvent, Labels, Strategy, WorkerRecord
+from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     EnrollmentDisabledError,
     InvalidRegistrationError,
@@ -52,9 +53,7 @@ class AcceptedKey(msgspec.Struct, frozen=True):
 class Registration(msgspec.Struct, frozen=True):
     """A registration whose every part was checked."""
 
-    name: str
-    labels: Labels
-    public_key: PublicIdentityKey
+    metadata: ClientMetadata
     fingerprint: str
     proof: VerifiedProof | None
 
@@ -68,8 +67,10 @@ class _Names:
 
     def __init__(self, tx: WriteTx, asked: Sequence[Registration]) -> None:
         self.tx = tx
-        self.by_thumbprint = workers.find_by_thumbprints(tx.conn, {r.public_key.thumbprint for r in asked})
-        self.by_name = workers.find_live_by_names(tx.conn, {r.name for r in asked})
+        self.by_thumbprint = workers.find_by_thumbprints(
+            tx.conn, {r.metadata.public_key.thumbprint for r in asked}
+        )
+        self.by_name = workers.find_live_by_names(tx.conn, {r.metadata.name for r in asked})
         self._added: list[WorkerRecord] = []
 
     def add(self, fresh: WorkerRecord) -> None:
@@ -152,21 +153,21 @@ class Enrollment:
         Check the client metadata (RFC 7591, section 2) of a caller that has proved the enrollment key.
 
         Raises:
-            InvalidRegistrationError: Name, labels or public key break a rule.
+            InvalidRegistrationError: A member breaks a rule, or asks for what this Server does not provide.
             ProofNotForKeyError: The proof was made for another name or key.
         """
         try:
-            name, labels, public_key = parse_metadata(metadata)
-        except InvalidInputError as error:
+            checked = parse_client_metadata(metadata)
+        except ClientMetadataError as error:
             claimed = str(metadata.get("client_name", ""))
             raise InvalidRegistrationError(
-                f"{error.field}: {error.message}", claimed_worker=claimed
+                error.message, error=error.error, claimed_worker=claimed
             ) from error
-        if proof is not None and not _is_for(proof, name=name, public_key=public_key):
+        if proof is not None and not _is_for(proof, name=checked.name, public_key=checked.public_key):
             raise ProofNotForKeyError(
-                f"The proof is for the name '{proof.worker_name}'.", claimed_worker=name
+                f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
-        return Registration(name, labels, public_key, fingerprint, proof)
+        return Registration(checked, fingerprint, proof)
 
     async def enroll(self, registration: Registration, *, address: str) -> tuple[WorkerRecord, bool]:
         """
@@ -208,10 +209,11 @@ class Enrollment:
     def _enroll_one(
         self, names: "_Names", registration: Registration, address: str
     ) -> tuple[WorkerRecord, bool]:
-        known = names.by_thumbprint.get(registration.public_key.thumbprint)
+        known = names.by_thumbprint.get(registration.metadata.public_key.thumbprint)
         if known is not None:
             if known.superseded_by is not None:
                 raise SupersededError(f"Superseded by {known.superseded_by}.", claimed_worker=known.id)
+            _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
         self._settle_name(names, fresh)
@@ -228,16 +230,17 @@ class Enrollment:
         now = self._clock()
         return WorkerRecord(
             id=generate_worker_id(self._random_bytes),
-            name=registration.name,
+            name=registration.metadata.name,
             strategy=Strategy.AUTO_ENROLLMENT,
-            labels=registration.labels,
+            labels=registration.metadata.labels or {},
             epoch=first_epoch(now),
             created_at=now,
             created_by=f"enrollment:{registration.fingerprint}",
-            public_jwk=registration.public_key.canonical_jwk,
-            thumbprint=registration.public_key.thumbprint,
+            public_jwk=registration.metadata.public_key.canonical_jwk,
+            thumbprint=registration.metadata.public_key.thumbprint,
             enrolled_with=registration.fingerprint,
             enrolled_from=address,
+            dpop_bound=bool(registration.metadata.dpop_bound),
         )
 
     def _settle_name(self, names: "_Names", fresh: WorkerRecord) -> None:
@@ -298,9 +301,22 @@ def _check_unspent(registration: Registration, unspent: set[str]) -> None:
     if proof is None:
         return
     if proof.jti not in unspent:
-        raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.name)
+        raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.metadata.name)
     # Of two that bring the same, the first has it.
     unspent.remove(proof.jti)
+
+
+def _check_same_binding(metadata: ClientMetadata, known: WorkerRecord) -> None:
+    """
+    Refuse to forget that only bound tokens are wanted; raises InvalidRegistrationError.
+
+    Nor is it set: the public key of an entry is known to others who know the enrollment key.
+    """
+    if metadata.dpop_bound and not known.dpop_bound:
+        raise InvalidRegistrationError(
+            "dpop_bound_access_tokens: this key is registered without it; only the Worker itself can change that (PUT).",
+            claimed_worker=known.id,
+        )
 
 
 def first_epoch(now: datetime) -> int:
@@ -313,57 +329,9 @@ def first_epoch(now: datetime) -> int:
     return int(now.timestamp() * 1000)
 
 
-def parse_metadata(metadata: Mapping[str, object]) -> tuple[str, Labels, PublicIdentityKey]:
-    """
-    Read client metadata (RFC 7591, section 2): name, labels and the one public key.
-
-    Raises:
-        InvalidInputError: One breaks a rule, or what we would have to ignore was asked for.
-    """
-    name = parse_worker_name(_text(metadata, "client_name"))
-    labels = parse_labels(_labels(metadata))
-    public_key = parse_public_jwk(_only_key(metadata))
-    _check_metadata(metadata)
-    return name, labels, public_key
-
-
 def _is_for(proof: VerifiedProof, *, name: str, public_key: PublicIdentityKey) -> bool:
     same_key = hmac.compare_digest(proof.thumbprint.encode(), public_key.thumbprint.encode())
     try:
         return same_key and parse_worker_name(proof.worker_name) == name
     except InvalidInputError:
         return False
-
-
-def _text(metadata: Mapping[str, object], field: str) -> str:
-    value = metadata.get(field)
-    if not isinstance(value, str):
-        raise InvalidInputError(field, "must be given, as a string")
-    return value
-
-
-def _labels(metadata: Mapping[str, object]) -> dict[str, str]:
-    value = metadata.get("labels") or {}
-    if not isinstance(value, dict) or not all(
-        isinstance(item, str) for pair in value.items() for item in pair
-    ):
-        raise InvalidInputError("labels", "must be an object of strings")
-    return value
-
-
-def _only_key(metadata: Mapping[str, object]) -> Mapping[str, object]:
-    jwks = metadata.get("jwks")
-    keys = jwks.get("keys") if isinstance(jwks, dict) else None
-    if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], dict):
-        raise InvalidInputError("jwks", "must be a JWK Set with exactly one public key")
-    return keys[0]
-
-
-def _check_metadata(metadata: Mapping[str, object]) -> None:
-    """Refuse what we would otherwise have to ignore silently: another way to authenticate, another grant."""
-    method = metadata.get("token_endpoint_auth_method", "private_key_jwt")
-    if method != "private_key_jwt":
-        raise InvalidInputError("token_endpoint_auth_method", "must be private_key_jwt")
-    grants = metadata.get("grant_types", ["client_credentials"])
-    if grants != ["client_credentials"]:
-        raise InvalidInputError("grant_types", "must be client_credentials alone")

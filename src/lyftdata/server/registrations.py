@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError
-from lyftdata.core.identity_keys import PublicIdentityKey
+from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
+from lyftdata.core.errors import ConflictError, LyftdataError
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
 from lyftdata.core.refusals import WrongTokenError
@@ -23,7 +23,6 @@ from lyftdata.core.tokens import TokenClaims
 from lyftdata.server.admission import check_entry
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
-from lyftdata.server.enrollment import parse_metadata
 from lyftdata.server.verification import VerifiedWorker
 from lyftdata.store import Store, WriteTx, revoked_tokens, workers
 
@@ -115,7 +114,7 @@ class Registrations:
         self, worker: WorkerRecord, metadata: Mapping[str, object], *, address: str
     ) -> tuple[WorkerRecord, Secret | None]:
         """
-        Give a Worker's entry another identity key (RFC 7592, section 2.2).
+        Give a Worker's entry another identity key, and say whether only bound tokens are wanted (RFC 7592, section 2.2).
 
         Its name and labels stay as they are: they may be others' to decide by now.
 
@@ -123,12 +122,14 @@ class Registrations:
             The entry, and a new registration access token if it had one.
 
         Raises:
-            InvalidInputError: The metadata break a rule, or would change what may not be changed.
+            ClientMetadataError: The metadata break a rule, or would change what may not be changed.
             ConflictError: `identity_key_taken`.
             WrongTokenError: The entry has changed since the caller's credential was checked.
             TooManyChangesError: The Worker does so without end.
         """
-        key = _checked(worker, metadata)
+        checked = _checked(worker, metadata)
+        key = checked.public_key
+        dpop_bound = worker.dpop_bound if checked.dpop_bound is None else checked.dpop_bound
         self._count(worker)
         token, digest = self._make_token() if worker.registration_digest else (None, None)
 
@@ -142,8 +143,12 @@ class Registrations:
                 public_jwk=key.canonical_jwk,
                 thumbprint=key.thumbprint,
                 registration_digest=digest,
+                dpop_bound=dpop_bound,
             )
             workers.replace_worker(tx, changed)
+            if changed.dpop_bound != current.dpop_bound:
+                details = {"dpop_bound": "yes" if dpop_bound else "no"}
+                tx.audit(self._event("worker.binding_changed", worker, address, details))
             if changed.thumbprint != current.thumbprint:
                 details = {"from": str(current.thumbprint), "to": key.thumbprint}
                 tx.audit(self._event("worker.key_rotated", worker, address, details))
@@ -217,16 +222,16 @@ def _standing(worker: WorkerRecord) -> tuple[object, ...]:
     )
 
 
-def _checked(worker: WorkerRecord, metadata: Mapping[str, object]) -> PublicIdentityKey:
-    """Return the new key, if nothing else would change."""
-    if metadata.get("client_id") != worker.id:
-        raise InvalidInputError("client_id", "must be the Worker's own ID")
-    name, labels, key = parse_metadata(metadata)
-    if name != worker.name:
-        raise InvalidInputError("client_name", "cannot be changed by the Worker itself")
-    if "labels" in metadata and labels != worker.labels:
-        raise InvalidInputError("labels", "cannot be changed by the Worker itself")
-    return key
+def _checked(worker: WorkerRecord, unverified: Mapping[str, object]) -> ClientMetadata:
+    """Return what the Worker says of itself, if nothing would change that it may not change."""
+    if unverified.get("client_id") != worker.id:
+        raise ClientMetadataError("client_id", "must be the Worker's own ID")
+    metadata = parse_client_metadata(unverified)
+    if metadata.name != worker.name:
+        raise ClientMetadataError("client_name", "cannot be changed by the Worker itself")
+    if metadata.labels is not None and metadata.labels != worker.labels:
+        raise ClientMetadataError("labels", "cannot be changed by the Worker itself")
+    return metadata
 
 
 def _digest(token: Secret) -> bytes:

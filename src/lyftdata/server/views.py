@@ -65,6 +65,7 @@ def worker_view(services: Services, worker: WorkerRecord, stored: Mapping[str, W
         created_by=worker.created_by,
         superseded_by=worker.superseded_by,
         thumbprint=worker.thumbprint,
+        dpop_bound=worker.dpop_bound,
         connected_since=session.since if session is not None else None,
         host=session.boot.host if session is not None else traces.host,
         reported_labels=session.boot.reported_labels if session is not None else {},

@@ -141,7 +141,7 @@ def refusal_response(
         return json_response(body, status=status, headers={**NO_STORE, "WWW-Authenticate": _challenge(error)})
     told = {
         "error": proved_error,
-        "error_description": refused.meaning,
+        "error_description": refused.explanation,
         "reference": answer.reference,
         "code": refused.code,
         "final": refused.final,

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     func,
 )
 from sqlalchemy.engine import Dialect
@@ -78,6 +79,7 @@ workers = Table(
     Column("enrolled_from", String(64)),
     Column("superseded_by", String(64)),
     Column("registration_digest", LargeBinary(32)),
+    Column("dpop_bound", Boolean, nullable=False, server_default=false()),
     Index(None, "name"),
 )
 

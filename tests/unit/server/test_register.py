@@ -154,36 +154,6 @@ async def test_how_far_a_clock_is_off_is_told_to_the_operator_alone(server):
     assert "2h" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {"client_name": ""},
-        {"client_name": "a\nb"},
-        {"client_name": None},
-        {"jwks": None},
-        {"jwks": {"keys": []}},
-        {"jwks": {"keys": [{"kty": "EC"}]}},
-        {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}},
-        {"labels": {"bad key": "x"}},
-        {"labels": {"a": 5}},
-        {"labels": ["a"]},
-        {"labels": {f"k{n}": "" for n in range(33)}},
-        {"token_endpoint_auth_method": "client_secret_basic"},
-        {"grant_types": ["authorization_code"]},
-    ],
-)
-async def test_a_right_secret_with_wrong_metadata_learns_what_is_wrong(server, metadata):
-    """The caller has proved the secret: it is told which part breaks which rule, and nothing is half done."""
-    answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY, **metadata)
-
-    assert answer.status_code == 400
-    assert (answer.json()["error"], answer.json()["code"]) == (
-        "invalid_client_metadata",
-        "invalid_registration",
-    )
-    assert await entries(server) == {}
-
-
 async def test_a_private_key_sent_by_mistake_is_refused(server):
     """It is not stored, and the whole request fails so that its sender notices."""
     key = generate_identity_key()

@@ -45,6 +45,7 @@ class Worker(BaseModel):
     created_by: str
     superseded_by: str | None
     thumbprint: str | None
+    dpop_bound: bool
     connected_since: datetime | None
     host: dict[str, str]
     reported_labels: dict[str, str]

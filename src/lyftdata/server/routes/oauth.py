@@ -6,7 +6,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
+    DpopProofMissingError,
     RefusedError,
     ResourceNotGrantedError,
     ScopeAmbiguousError,
@@ -33,12 +35,13 @@ from lyftdata.server.wire import (
     refusal_response,
 )
 
-# RFC 8707, section 2, and RFC 6749, section 5.2: what a Worker that has proved its key reads of these.
+# RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.
 _ERRORS: Mapping[type[RefusedError], str] = {
     ResourceNotGrantedError: "invalid_target",
     ScopeNotGrantedError: "invalid_scope",
     ScopeUnknownError: "invalid_scope",
     ScopeAmbiguousError: "invalid_target",
+    DpopProofMissingError: "invalid_dpop_proof",
 }
 _HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
 
@@ -65,7 +68,7 @@ async def token(request: Request) -> Response:
         presented = read_credential(basic, form)
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         grant = _grant(services, admitted, asked_for)
-        bound_to, ticket = _check_dpop(request, services, worker_id=admitted.worker.id)
+        bound_to, ticket = _check_dpop(request, services, admitted.worker)
         if admitted.ticket is not None or ticket is not None:
             await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
             await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
@@ -105,7 +108,9 @@ def _grant(services: Services, admitted: Admitted, asked_for: TokenRequest) -> G
     return services.admission.grant(admitted.worker, resource=asked_for.resource, scope=asked_for.scope)
 
 
-def _check_dpop(request: Request, services: Services, *, worker_id: str) -> tuple[str | None, Ticket | None]:
+def _check_dpop(
+    request: Request, services: Services, worker: WorkerRecord
+) -> tuple[str | None, Ticket | None]:
     """
     Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none.
 
@@ -113,12 +118,14 @@ def _check_dpop(request: Request, services: Services, *, worker_id: str) -> tupl
     """
     proofs = header_values(request, b"dpop")
     if not proofs:
+        if worker.dpop_bound:
+            raise DpopProofMissingError(claimed_worker=worker.id)
         return None, None
     if len(proofs) > 1:
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0].decode("latin-1"), method="POST", url=url, needs_nonce=True)
-    return proof.thumbprint, services.dpop.spend(proof, worker_id=worker_id)
+    return proof.thumbprint, services.dpop.spend(proof, worker_id=worker.id)
 
 
 def _note(services: Services, admitted: Admitted) -> None:

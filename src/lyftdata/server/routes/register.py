@@ -6,9 +6,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.client_metadata import ClientMetadataError
+from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import NameInUseError, RefusedError
+from lyftdata.core.refusals import InvalidRegistrationError, NameInUseError, RefusedError
 from lyftdata.core.secret import Secret
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.registrations import TooManyChangesError
@@ -47,7 +48,9 @@ async def register(request: Request) -> Response:
             answer,
             error="invalid_token",
             status=401,
-            proved_error="invalid_client_metadata",
+            proved_error=refused.error
+            if isinstance(refused, InvalidRegistrationError)
+            else "invalid_client_metadata",
             proved_status=409 if isinstance(refused, NameInUseError) else 400,
         )
     if created:
@@ -77,8 +80,10 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
         return nonce_response(services)
     except TooManyChangesError as error:
         return temporarily_unavailable(error.message, retry_after_s=error.wait_s)
-    except (InvalidInputError, ConflictError) as error:
-        return oauth_error_response(OAuthError("invalid_client_metadata", error.message))
+    except ClientMetadataError as error:
+        return oauth_error_response(OAuthError(error.error, error.message))
+    except ConflictError as error:
+        return oauth_error_response(OAuthError("invalid_client_metadata", f"jwks: {error.message}"))
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -114,6 +119,8 @@ def _information(services: Services, worker: WorkerRecord, token: Secret | None)
         "jwks": {"keys": [msgspec.json.decode(worker.public_jwk or "{}")]},
         "token_endpoint_auth_method": "private_key_jwt",
         "grant_types": ["client_credentials"],
+        "response_types": [],
+        "dpop_bound_access_tokens": worker.dpop_bound,
         "labels": worker.labels,
     }
     if token is not None:
