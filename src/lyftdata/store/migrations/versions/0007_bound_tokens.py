@@ -7,11 +7,11 @@ A program of an earlier version would give them tokens without one: it must not 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
-oldest_program = "0006"
+oldest_program = "0007"
 
 
 def upgrade() -> None:
