@@ -22,7 +22,15 @@ import pytest
 from celery import Celery
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from joserfc.jwk import ECKey
-from tests.peers.brokers import ADMINISTRATOR, ADMINISTRATORS_PASSWORD, EXAMPLE, Consumer, RabbitMq, TlsSite
+from tests.peers.brokers import (
+    ADMINISTRATOR,
+    ADMINISTRATORS_PASSWORD,
+    EXAMPLE,
+    RUN,
+    Consumer,
+    RabbitMq,
+    TlsSite,
+)
 from tests.peers.proxies import claims_of, server_signing_key, signed
 from tests.processes import STARTED, Program, until
 
@@ -180,6 +188,34 @@ def test_no_other_credential_logs_in(around, broker, worker):
         assert secret not in log
     causes = {row["code"] for row in around.operator.json("refusals", "list")}
     assert {"wrong_token", "token_expired"} <= causes
+
+
+def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
+    """A token that says as much as it may is still one with which the broker lets its Worker in."""
+    around.operator.done("workers", "rename", worker, "\U0001f600" * 64)
+    labels = [f"k{n:02}={'v' * 22}" for n in range(32)]
+    around.operator.done("workers", "label", worker, *labels)
+    scopes = [f"--scope={'s' * 58}{n:02}" for n in range(13)]
+    granted = [f"--scope={scope}" for scope in RUN.SCOPES]
+    around.operator.done("resources", "set", "rabbitmq", *granted, *scopes)
+    try:
+        token = around.token(worker)
+        # Other clients say more of themselves than this one does when they log in.
+        connection = amqp.Connection(
+            f"127.0.0.1:{broker.port}",
+            worker,
+            token,
+            virtual_host="jobs",
+            login_method="PLAIN",
+            client_properties={"platform": "x" * 600},
+        )
+
+        connection.connect()
+
+        assert len(token) > 3_300
+        connection.close()
+    finally:
+        around.operator.done("resources", "set", "rabbitmq", *granted)
 
 
 def test_a_worker_may_do_what_it_was_granted_and_nothing_else(around, broker, worker):

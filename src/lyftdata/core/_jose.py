@@ -18,9 +18,10 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.jws import JWSRegistry
 from joserfc.registry import JWS_HEADER_REGISTRY
 
+from lyftdata.core.token_size import MAX_TOKEN_LENGTH
+
 Key = ECKey | OKPKey | OctKey
 
-MAX_TOKEN_LENGTH = 4096
 _MAX_HEADER_LENGTH = 512
 _MOST_AUDIENCES = 8
 # crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or

@@ -8,8 +8,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Labels
+from lyftdata.core.token_size import MAX_LABELS_BYTES
 
 MAX_LABELS = 32
 _MAX_WORKER_NAME = 64
@@ -87,7 +90,11 @@ def parse_operator_name(text: str) -> str:
 
 
 def parse_labels(labels: Mapping[str, str]) -> Labels:
-    """Check labels: at most 32; keys of 1 to 63 letters, digits and `._/-`; values of up to 63 printable ASCII."""
+    """
+    Check labels: keys of 1 to 63 letters, digits and `._/-`; values of up to 63 printable ASCII characters.
+
+    At most 32, and together at most 1,024 bytes as JSON: every token of the Worker carries them.
+    """
     if len(labels) > MAX_LABELS:
         raise InvalidInputError("labels", f"must be at most {MAX_LABELS}")
     for key, value in labels.items():
@@ -101,6 +108,12 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
                 "labels",
                 f"values must be at most {_MAX_LABEL_PART} printable ASCII characters without ',' and '='",
             )
+    size = len(msgspec.json.encode(labels))
+    if size > MAX_LABELS_BYTES:
+        raise InvalidInputError(
+            "labels",
+            f"must be at most {MAX_LABELS_BYTES} bytes together, as JSON, to fit into a worker token; these are {size}",
+        )
     return dict(labels)
 
 

@@ -404,6 +404,16 @@ class ScopeAmbiguousError(ProvedError):
     final = False
 
 
+class TokenTooLongError(ProvedError):
+    """The Worker may have a token, but one that says all it must would be refused everywhere."""
+
+    code = "token_too_long"
+    meaning = "A token with this Worker's name, labels and scopes would be longer than any check accepts."
+    mend = "Give the Worker fewer or shorter labels (`lyftdata workers label`), or the resource fewer scopes (`lyftdata resources set`)."
+    # Not final: fewer labels let the Worker in.
+    final = False
+
+
 # --- told by directive to a connected Worker ------------------------------------------------------------
 
 

@@ -9,11 +9,16 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import ResourceRecord, Strategy, WorkerRecord
+from lyftdata.core.token_size import MAX_RESOURCE_LENGTH
 
 MAX_SCOPES = 32
 MAX_SELECTORS = 1_000
+MAX_SELECTORS_BYTES = 49_152
+"""What chooses Workers, together, as JSON: one request of the admin API, and one form of the pages, carries all of it."""
 _MAX_AUDIENCE = 256
 _MAX_SCOPE = 64
 
@@ -60,6 +65,40 @@ def parse_scopes(texts: Sequence[str]) -> list[str]:
                 "scopes", f"must be 1 to {_MAX_SCOPE} printable ASCII characters without spaces"
             )
     return sorted(set(texts))
+
+
+def check_fits_token(audience: str, scopes: Sequence[str]) -> None:
+    """
+    Refuse an audience and scopes that are too long together: a token for the resource carries all of them.
+
+    Raises:
+        InvalidInputError: More than 900 characters.
+    """
+    length = len(audience) + len(" ".join(scopes))
+    if length > MAX_RESOURCE_LENGTH:
+        raise InvalidInputError(
+            "scopes",
+            f"must have at most {MAX_RESOURCE_LENGTH} characters together with the audience, to fit into a worker token; "
+            f"these have {length}",
+        )
+
+
+def check_selectors_fit(
+    worker_ids: Sequence[str], worker_names: Sequence[str], labels: Sequence[str]
+) -> None:
+    """
+    Refuse so much to choose Workers by that no request could carry it again.
+
+    Raises:
+        InvalidInputError: More than 48 KiB.
+    """
+    size = len(msgspec.json.encode([worker_ids, worker_names, labels]))
+    if size > MAX_SELECTORS_BYTES:
+        raise InvalidInputError(
+            "worker_ids",
+            f"must be at most {MAX_SELECTORS_BYTES} bytes together with names and labels, as JSON; these are {size}: "
+            "choose many Workers by a label",
+        )
 
 
 def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:

@@ -16,7 +16,8 @@ import msgspec
 from lyftdata.core._jose import JwsError, UnverifiedJws
 from lyftdata.core.keyring import SigningKey, VerificationKey
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import TokenExpiredError, WrongTokenError
+from lyftdata.core.refusals import TokenExpiredError, TokenTooLongError, WrongTokenError
+from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 
 
 class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,6 +56,9 @@ class Credential(msgspec.Struct, frozen=True):
     value: str
     epoch: int
 
+
+# More than a request's head may hold.
+_MAX_READ_FOR_SUBJECT = 32_768
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(TokenClaims)
@@ -107,6 +111,10 @@ def mint_worker_token(
         jti: Unpredictable, new each time.
         scope: What it may do there, space-separated.
         bound_to: RFC 7638 thumbprint of the key it is bound to, if any.
+
+    Raises:
+        TokenTooLongError: Every check would refuse it. The limits of `token_size` prevent that for what was stored under
+            them, but not for what an older or newer version has stored.
     """
     issued = int(now.timestamp())
     claims = TokenClaims(
@@ -125,7 +133,13 @@ def mint_worker_token(
         cnf=None if bound_to is None else {"jkt": bound_to},
     )
     message = _header(signer.algorithm, signer.kid) + _base64url(_encoder.encode(claims))
-    return (message + b"." + _base64url(signer.sign(message))).decode()
+    token = (message + b"." + _base64url(signer.sign(message))).decode()
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise TokenTooLongError(
+            f"It would have {len(token)} characters; {MAX_TOKEN_LENGTH} are accepted.",
+            claimed_worker=worker.id,
+        )
+    return token
 
 
 def verify_worker_token(
@@ -166,7 +180,7 @@ def verify_worker_token(
         unverified.check_signature(key=key.key, algorithms=[key.algorithm])
         claims = _decode_claims(unverified.payload)
     except JwsError as error:
-        raise WrongTokenError(str(error)) from error
+        raise WrongTokenError(str(error), claimed_worker=_unsafe_subject(unverified_token)) from error
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if claims.iss != issuer or (audience is not None and audience not in audiences):
         raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)
@@ -175,6 +189,20 @@ def verify_worker_token(
     if now.timestamp() >= claims.exp:
         raise TokenExpiredError(claimed_worker=claims.sub)
     return claims
+
+
+def _unsafe_subject(unverified_token: str) -> str:
+    """
+    Return whose token a refused one says it is, or "": for the operator who looks the refusal up, and nothing else.
+
+    A token that is too long says it too: that is when an operator needs it most.
+    """
+    payload = unverified_token[:_MAX_READ_FOR_SUBJECT].split(".")[1:2]
+    try:
+        subject = msgspec.json.decode(base64.urlsafe_b64decode(f"{payload[0]}==")).get("sub")
+    except (IndexError, ValueError, AttributeError, RecursionError):
+        return ""
+    return subject if isinstance(subject, str) else ""
 
 
 def _decode_claims(payload: bytes) -> TokenClaims:

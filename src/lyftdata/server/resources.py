@@ -12,7 +12,14 @@ from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.records import ResourceRecord
-from lyftdata.core.resources import MAX_SELECTORS, parse_audience, parse_resource_name, parse_scopes
+from lyftdata.core.resources import (
+    MAX_SELECTORS,
+    check_fits_token,
+    check_selectors_fit,
+    parse_audience,
+    parse_resource_name,
+    parse_scopes,
+)
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
@@ -124,9 +131,12 @@ class Resources:
             "worker_names": _parsed(change.worker_names, "worker_names", parse_worker_name),
             "labels": _parsed(change.labels, "labels", _label_selector),
         }
-        return msgspec.structs.replace(
+        changed = msgspec.structs.replace(
             before, **{name: value for name, value in given.items() if value is not None}
         )
+        check_fits_token(changed.audience, changed.scopes)
+        check_selectors_fit(changed.worker_ids, changed.worker_names, changed.labels)
+        return changed
 
 
 def _parsed(texts: Sequence[str] | None, field: str, parse: Callable[[str], str]) -> list[str] | None:

@@ -19,6 +19,7 @@ from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
+from lyftdata.core.token_size import MAX_ISSUER_LENGTH
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
 
@@ -95,6 +96,9 @@ def parse_bind_address(text: str) -> BindAddress:
     if not separator or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004
         raise InvalidInputError("bind_address", "must be HOST:PORT, for example 127.0.0.1:3000")
     host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - `:3000` says so
+    # Without LYFTDATA_PUBLIC_URL the issuer is made of it.
+    if len(f"https://[{host}]:{port}") > MAX_ISSUER_LENGTH:
+        raise InvalidInputError("bind_address", "has a host name that is too long")
     return BindAddress(host, int(port))
 
 
@@ -111,6 +115,8 @@ _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 
 def parse_public_url(text: str) -> str:
     """Read the issuer: an absolute http(s) URL without query or fragment (RFC 8414, section 2)."""
+    if len(text) > MAX_ISSUER_LENGTH:
+        raise InvalidInputError("public_url", f"must have at most {MAX_ISSUER_LENGTH} characters")
     if not _PLAIN_URL.fullmatch(text):
         raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
     parts = urllib.parse.urlsplit(text)

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from lyftdata.core._jose import MAX_TOKEN_LENGTH
+from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 from lyftdata.verify._keys import PublishedKey
 from lyftdata.verify._rules import VerifiedToken
 from lyftdata.verify.errors import TokenExpiredError, TokenMalformedError

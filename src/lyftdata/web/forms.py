@@ -8,10 +8,13 @@ from starlette.requests import Request
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
+from lyftdata.core.resources import MAX_SELECTORS_BYTES
 from lyftdata.core.secret import Secret
-from lyftdata.server.wire import OAuthError, read_body
+from lyftdata.server.wire import MAX_BODY_BYTES, OAuthError, read_body
 
 _MAX_FIELDS = 500
+# The largest thing that can be stored, each byte of it percent-encoded, and 16 KiB for the rest of the form.
+MAX_FORM_BYTES = 3 * MAX_SELECTORS_BYTES + MAX_BODY_BYTES
 
 
 class Form:
@@ -61,9 +64,13 @@ class Form:
 EMPTY = Form({})
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, *, at_most: int = MAX_BODY_BYTES) -> Form:
     """
     Read `application/x-www-form-urlencoded` fields.
+
+    Args:
+        request: The request.
+        at_most: Bytes; 16 KiB from those who have not signed in.
 
     Raises:
         InvalidInputError: Not such a form, too large, or not UTF-8.
@@ -72,7 +79,7 @@ async def read_form(request: Request) -> Form:
     if kind != "application/x-www-form-urlencoded":
         raise InvalidInputError("form", "must be sent as application/x-www-form-urlencoded")
     try:
-        body = await read_body(request)
+        body = await read_body(request, at_most=at_most)
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"
         )

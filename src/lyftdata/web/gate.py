@@ -33,7 +33,7 @@ from lyftdata.server.problems import problem, status_of_error
 from lyftdata.server.services import Services
 from lyftdata.server.wire import client_address
 from lyftdata.web.cookies import csrf_token, read_session
-from lyftdata.web.forms import EMPTY, read_form
+from lyftdata.web.forms import EMPTY, MAX_FORM_BYTES, read_form
 from lyftdata.web.page import Handler, Page
 from lyftdata.web.render import render
 
@@ -96,7 +96,7 @@ async def _page(request: Request, services: Services, action: str) -> Page:
     csrf = csrf_token(token)
     form = EMPTY
     if request.method == "POST":
-        form = await read_form(request)
+        form = await read_form(request, at_most=MAX_FORM_BYTES)
         if not hmac.compare_digest(form.text("csrf").encode(), csrf.encode()):
             raise CrossSiteError("This form is from another session.", hint="Load the page again.")
     check_allowed(action, role=actor.role)

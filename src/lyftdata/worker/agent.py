@@ -97,6 +97,7 @@ class Agent:
         self._facts = host_facts()
         self._token: HeldToken | None = None
         self._online = False
+        self._rejected_in_a_row = 0
         self._hold_s = 25.0
         self._last_answer_s = -_SHORTEST_POLL_S
         self._stop = asyncio.Event()
@@ -166,8 +167,8 @@ class Agent:
         try:
             token = await self._valid_token(credential)
             reply = await self._unless_stopped(self._poll(token, credential))
-        except TokenRejectedError:
-            await self._token_rejected()
+        except TokenRejectedError as rejected:
+            await self._token_rejected(rejected)
         except ServerUnreachableError as error:
             await self._wait_out(error)
         except RefusedByServerError as refused:
@@ -218,6 +219,7 @@ class Agent:
 
     async def _connected(self, reply: PollReply, credential: Credential) -> None:
         self._backoff.reset()
+        self._rejected_in_a_row = 0
         self._hold_s = min(max(reply.hold_s, 1.0), _LONGEST_HOLD_S)
         for directive in reply.directives:
             await self._obey(directive)
@@ -272,14 +274,23 @@ class Agent:
 
     # --- when it does not go well -----------------------------------------------------------------------
 
-    async def _token_rejected(self) -> None:
-        """Get another token at once the first time; if that one is not taken either, with growing waits."""
-        fresh = self._token is None
+    async def _token_rejected(self, rejected: TokenRejectedError) -> None:
+        """
+        Get another token: almost at once the first time, with growing waits while new tokens are rejected too.
+
+        The Server may be right to reject an old token, and the next token shows that. It gives no reason to a caller
+        whose token it rejects, so a new token that is rejected as well is reported here, with the reference.
+        """
         self._token = None
-        if fresh:
-            await self._pause(self._backoff.next_s())
-        else:
-            await self._pause(self._backoff.next_s() * 0.1)
+        self._rejected_in_a_row += 1
+        wait_s = self._backoff.next_s()
+        if self._rejected_in_a_row == 1:
+            await self._pause(wait_s * 0.1)
+            return
+        self._online = False
+        _log.error("token_rejected", **_about_rejection(rejected), wait_s=round(wait_s, 1))
+        self._notifier.tell(STATUS="The Server does not accept the tokens that it gives this Worker.")
+        await self._pause(wait_s)
 
     async def _wait_out(self, error: ServerUnreachableError) -> None:
         """An outage: the COMMAND goes on, the agent asks again, for ever."""
@@ -362,3 +373,17 @@ class Agent:
                 await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
             _log.debug("could not sign off")
+
+
+def _about_rejection(rejected: TokenRejectedError) -> dict[str, str]:
+    if not rejected.reference:
+        return {
+            "reason": "A new token was answered with 401 by something other than the Server.",
+            "remedy": "check LYFTDATA_URL, and what is between this host and the Server",
+        }
+    reference = clean_text(rejected.reference, 32)
+    return {
+        "reason": "The Server does not accept a token that it has just given.",
+        "reference": reference,
+        "remedy": f"ask an operator to run: lyftdata refusals show {reference}",
+    }

@@ -50,9 +50,18 @@ class ServerUnreachableError(LyftdataError):
 
 
 class TokenRejectedError(LyftdataError):
-    """The Server does not take this token any more: get a new one; the token endpoint says why if it will not."""
+    """
+    The session does not accept this token: get a new one; the token endpoint says why if it will not give any.
+
+    Args:
+        reference: By which an operator finds the whole reason; empty if the answer was not the Server's.
+    """
 
     code = "token_rejected"
+
+    def __init__(self, *, reference: str = "") -> None:
+        super().__init__("The Server does not accept this token.")
+        self.reference = reference
 
 
 class RefusedByServerError(LyftdataError):
@@ -222,7 +231,7 @@ class ServerClient:
             "POST", "/api/worker/session", json=body, headers=headers, timeout=timeout
         )
         if answer.status == _UNAUTHORIZED:
-            raise TokenRejectedError("The Server does not take this token any more.")
+            raise TokenRejectedError(reference=_text(answer, "reference")[:32])
         if answer.status != httpx2.codes.OK:
             raise _refusal(answer)
         return _convert(answer, PollReply)

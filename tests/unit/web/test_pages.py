@@ -670,3 +670,29 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     assert (again.status_code, "must be an absolute URI" in text_of(again)) == (422, True)
     assert (await browser.post("/resources/broker/delete")).headers["location"] == "/resources?done=deleted"
     assert (await browser.get("/resources/broker")).status_code == 404
+
+
+async def test_what_chooses_most_workers_can_be_saved_again(server, browser):
+    """A resource that was defined by the API with as many selectors as there may be is changed by its form."""
+    headers = await server.sign_in(password="xxx " + PASSWORD)
+    names = ["\U0001f600" * 60 + f"{number:04}" for number in range(150)]
+    ids = [f"{number:04}".ljust(64, "x") for number in range(160)]
+    body = {"name": "wide", "audience": "https://wide.example", "worker_names": names, "worker_ids": ids}
+    assert (await server.http.post("/api/resources", json=body, headers=headers)).status_code == 201
+
+    form = {
+        "audience": "https://wider.example",
+        "worker_ids": " ".join(ids),
+        "worker_names": "\r\n".join(names),
+    }
+    saved = await browser.post("/resources/wide", **form)
+
+    assert saved.status_code == 303, saved.text
+    (stored,) = (await server.http.get("/api/resources", headers=headers)).json()["items"]
+    assert (stored["audience"], stored["worker_names"]) == ("https://wider.example", sorted(names))
+    more = body | {"worker_ids": [f"{number:04}".ljust(64, "x") for number in range(200)]}
+    refused = await server.http.patch(
+        "/api/resources/wide", json={"worker_ids": more["worker_ids"]}, headers=headers
+    )
+    assert refused.status_code == 422
+    assert "choose many Workers by a label" in refused.json()["detail"]

@@ -4,6 +4,7 @@ import asyncio
 import functools
 
 import pytest
+import structlog
 
 from lyftdata.core.records import Strategy
 from lyftdata.worker import agent as module
@@ -219,13 +220,35 @@ async def test_the_server_may_ask_for_patience(run):
 
 async def test_a_rejected_token_is_replaced_at_once_and_not_in_a_circle(run):
     """The first rejection costs hardly a wait; a Server that takes no token at all is not hammered."""
-    rejected = TokenRejectedError("no")
+    rejected = TokenRejectedError(reference="7K2M9QXD")
     server = ScriptedServer(ESTABLISHED, rejected, ESTABLISHED, *[rejected] * 6)
     _, slept = await run(server)
 
     assert slept[0] < 0.2
-    assert slept[1:] == sorted(slept[1:])
-    assert sum(slept) > 1
+    assert slept[1] < 0.2
+    assert slept[2:] == [1.5, 3.0, 6.0, 12.0, 22.5]
+
+
+@pytest.mark.parametrize(
+    ("reference", "remedy"),
+    [
+        ("7K2M9QXD", "ask an operator to run: lyftdata refusals show 7K2M9QXD"),
+        ("", "check LYFTDATA_URL, and what is between this host and the Server"),
+    ],
+)
+async def test_a_new_token_that_is_rejected_is_reported(run, monkeypatch, reference, remedy):
+    """The log says that new tokens are rejected, and where to find out why."""
+    capture = structlog.testing.LogCapture()
+    monkeypatch.setattr(module, "_log", structlog.wrap_logger(None, processors=[capture]))
+    rejected = TokenRejectedError(reference=reference)
+
+    await run(ScriptedServer(ESTABLISHED, *[rejected] * 3))
+
+    reports = [entry for entry in capture.entries if entry["event"] == "token_rejected"]
+    assert len(reports) == 2
+    assert reports[0]["log_level"] == "error"
+    assert reports[0]["remedy"] == remedy
+    assert reports[0].get("reference", "") == reference
 
 
 async def test_a_final_refusal_ends_with_3(run):
@@ -249,7 +272,9 @@ async def test_a_refusal_may_ask_for_patience(run):
     """The wait after a refusal is at least the one asked for."""
     limited = RefusedByServerError("Too many.", reference="r", final=False, retry_after_s=7)
 
-    _, slept = await run(ScriptedServer(ESTABLISHED, TokenRejectedError("dead"), tokens=[None, limited]))
+    _, slept = await run(
+        ScriptedServer(ESTABLISHED, TokenRejectedError(reference="7K2M9QXD"), tokens=[None, limited])
+    )
 
     assert max(slept) >= 7
 

@@ -75,13 +75,13 @@ async def token(request: Request) -> Response:
             # Much may have happened meanwhile: services that check offline would take the token until it ends.
             admitted = services.admission.admit_again(admitted)
             grant = _grant(services, admitted, asked_for)
+        signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     except DpopNonceError as error:
         return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
         return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
-    signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     _note(services, admitted)
     answer = TokenAnswer(
         access_token=signed,

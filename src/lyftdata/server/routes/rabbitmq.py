@@ -41,8 +41,8 @@ _Form = Mapping[str, str]
 _Check = Callable[[Services, ResourceRecord, _Form], None]
 
 _MOST_CONNECTIONS = 100
-# A virtual host's name may have 255 bytes.
-_MOST_BYTES = 65_536
+# A user's and a virtual host's name may have 255 bytes each, and JSON may write each byte as six.
+_MOST_BYTES = 400_000
 
 
 class _Connections(msgspec.Struct):
