@@ -90,6 +90,24 @@ class _Postgres:
             row = conn.execute(sql.SQL(question)).fetchone()
         return row[0] if row else None
 
+    def let_everybody_in(self) -> None:
+        """Ask nobody for a password, as somebody would who only looks like the database."""
+        (self.root / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        self.execute("SELECT pg_reload_conf()")
+
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        """Take TLS connections too, under a certificate."""
+        for file in (certificate, key):
+            copy = self.root / file.name
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(0o600)
+            self._give_away(copy)
+        self._configure(
+            ssl="on", ssl_cert_file=str(self.root / certificate.name), ssl_key_file=str(self.root / key.name)
+        )
+        self.execute("SELECT pg_reload_conf()")
+        until(lambda: self.ask("SHOW ssl") == "on", "PostgreSQL takes TLS connections")
+
     def close(self) -> None:
         """End it and remove all of it."""
         if self.is_running():

@@ -1,8 +1,12 @@
 """Two real Servers behind a real balancer: any Worker at any Server, and no Worker notices when one is gone."""
 
+import re
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 from tests.builders import SECRET_KEY
@@ -113,7 +117,7 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
     from lyftdata.server.settings import read_server_settings
 
     files = {
-        "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata",
+        "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata?sslmode=verify-full",
         "/run/secrets/secret-key": SECRET_KEY,
     }
     settings = read_server_settings(one["environment"], read_file=files.__getitem__)
@@ -128,3 +132,31 @@ def test_the_page_shows_what_these_tests_run(file):
     page = (EXAMPLES.parent / "docs" / "how-to" / "run-several-servers.md").read_text(encoding="utf-8")
 
     assert (EXAMPLES / "several-servers" / file).read_text(encoding="utf-8") in page
+
+
+def test_the_certificate_that_the_compose_file_has_made_is_checked(tmp_path):
+    """The command in its first lines makes a certificate under which PostgreSQL is reached by `verify-full`, and no other is."""
+    text = (EXAMPLES / "several-servers" / "compose.yaml").read_text(encoding="utf-8")
+    [command] = re.findall(r"^# +(openssl (?:.*\\\n#)*.*)$", text, flags=re.MULTILINE)
+    [query] = re.findall(r"database/lyftdata(\?[^']*)'", text)
+    for place in ("right", "other"):
+        (tmp_path / place / "secrets").mkdir(parents=True)
+        arguments = shlex.split(command.replace("\\\n#", ""))
+        subprocess.run(arguments, cwd=tmp_path / place, check=True, capture_output=True)
+    made, others = tmp_path / "right" / "secrets", tmp_path / "other" / "secrets" / "database-cert"
+    database = Cluster()
+    try:
+        database.serve_tls(made / "database-cert", made / "database-key")
+        url = database.url("postgres").replace("127.0.0.1", "database")
+
+        def connected(certificate):
+            asked = query.replace("/run/secrets/database-cert", str(certificate))
+            with psycopg.connect(f"{url}{asked}&hostaddr=127.0.0.1") as conn:
+                return conn.pgconn.ssl_in_use
+
+        assert "sslmode=verify-full" in query
+        assert connected(made / "database-cert")
+        with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+            connected(others)
+    finally:
+        database.close()

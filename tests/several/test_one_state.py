@@ -526,7 +526,7 @@ def test_servers_on_one_database_must_be_told_their_key_and_their_name(tmp_path)
     """Each would make one of its own: refused at the start, with what to set."""
     environ = {
         "LYFTDATA_STAGING_DIR": str(tmp_path),
-        "LYFTDATA_DATABASE_URL": "postgresql://u:hidden-password@db.example/lyftdata",
+        "LYFTDATA_DATABASE_URL": "postgresql://u:hidden-password@db.example/lyftdata?sslmode=verify-full",
     }
     with pytest.raises(SettingsError) as refused:
         read_server_settings(environ)

@@ -9,7 +9,12 @@ from tests.store.conftest import AUDIT_KEY
 
 from lyftdata.store import Store, exposure
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "run-several-servers.md"
+ROOT = Path(__file__).parents[2]
+WHERE_IT_IS_CLOSED = (
+    "docs/how-to/run-several-servers.md",
+    "docs/operations.md",
+    "examples/several-servers/database.sql",
+)
 
 
 @pytest.fixture
@@ -24,10 +29,11 @@ def database(database_url):
     return database_url.rpartition("/")[2]
 
 
-@pytest.fixture
-def closed(cluster, database_url, database):
-    """Return the URL of the database once the statements of the page were run in it."""
-    statements = re.findall(r"^ *(REVOKE .*?);", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+@pytest.fixture(params=WHERE_IT_IS_CLOSED[:1])
+def closed(cluster, database_url, database, request):
+    """Return the URL of the database once the statements of a page or an example were run in it."""
+    text = (ROOT / request.param).read_text(encoding="utf-8")
+    statements = re.findall(r"REVOKE [A-Z ]+ ON \w+ \w+ FROM PUBLIC", text)
     assert len(statements) >= 2
     for statement in statements:
         cluster.execute(statement.replace("DATABASE lyftdata ", f"DATABASE {database} "), database)
@@ -42,6 +48,7 @@ def test_a_database_as_it_is_made_is_open_to_every_role(database_url, database):
     assert problem.endswith(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
 
 
+@pytest.mark.parametrize("closed", WHERE_IT_IS_CLOSED, indirect=True)
 async def test_nothing_is_open_after_what_the_page_says(closed):
     """A Server starts on a database that was closed as the page says, and nothing is left to warn of."""
     store = Store.open(closed, audit_key=AUDIT_KEY)

@@ -16,6 +16,7 @@ from lyftdata.core.durations import parse_duration
 from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
+from lyftdata.core.names import clean_text
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
@@ -76,6 +77,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_key_previous: Secret | None
     name_policy: NamePolicy
     database_url: Secret | None
+    allow_unverified_database: bool
     public_url: str | None
     admin_init_password: Secret | None
     secret_key: Secret | None
@@ -178,6 +180,39 @@ def is_shared_database(url: Secret | None) -> bool:
     return url is not None and url.reveal().startswith(_POSTGRESQL)
 
 
+ALLOW_UNVERIFIED_HINT = "If nobody can get in between, LYFTDATA_ALLOW_UNVERIFIED_DATABASE=yes allows it."
+
+
+def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> str | None:
+    """
+    Return what is wrong if a connection to PostgreSQL could end at somebody else, or if that cannot be told; else None.
+
+    Args:
+        url: LYFTDATA_DATABASE_URL.
+        environ: Environment variables, from which PostgreSQL's library takes what the URL does not say.
+    """
+    if url is None or not is_shared_database(url):
+        return None
+    # SQLAlchemy is loaded for those alone who use it.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from lyftdata.store.postgresql_tls import unverified_hosts
+
+    try:
+        hosts = unverified_hosts(make_url(url.reveal()), environ)
+    except (ArgumentError, ValueError):
+        # What cannot be read may hold a password: it is not repeated.
+        return "LYFTDATA_DATABASE_URL: cannot be read as a URL of PostgreSQL."
+    if not hosts:
+        return None
+    return (
+        f"LYFTDATA_DATABASE_URL: the connection to {clean_text(', '.join(hosts), 200)} does not check whom it reaches; "
+        "whoever can get in between can decide who is let in. Add sslmode=verify-full "
+        "(and sslrootcert=FILE for a CA of your own) or channel_binding=require."
+    )
+
+
 def _name_policy(text: str) -> NamePolicy:
     return NamePolicy(one_of(*(policy.value for policy in NamePolicy))(text))
 
@@ -246,8 +281,19 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="an SQLite file in the data directory",
         secret=True,
-        doc="Where the state is kept: `postgresql://user:password@host/database` for several Servers on one state "
+        doc="Where the state is kept: `postgresql://user:password@host/database?sslmode=verify-full` for several Servers on one state "
         "(with LYFTDATA_SECRET_KEY and LYFTDATA_PUBLIC_URL, the same at each), else `sqlite:////absolute/path`.",
+    ),
+    Setting(
+        name="LYFTDATA_ALLOW_UNVERIFIED_DATABASE",
+        field="allow_unverified_database",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        flag="--allow-unverified-database",
+        is_switch=True,
+        doc="Allows a connection to PostgreSQL on another host that does not check whom it reaches (neither `sslmode=verify-full` "
+        "nor `channel_binding=require` in the URL), for networks in which nobody else can get in between.",
     ),
     Setting(
         name="LYFTDATA_PUBLIC_URL",
@@ -359,8 +405,13 @@ def read_server_settings(
     values, warnings = read_settings(
         TABLE, environ=environ, flags=flags or {}, read_file=read_file, known_elsewhere=WORKER_ONLY
     )
+    unverified = find_unverified_database(values["database_url"], environ)
+    if unverified and values["allow_unverified_database"]:
+        warnings.append(unverified)
     settings = ServerSettings(**values, warnings=tuple(warnings))
     problems = _contradictions(settings)
+    if unverified and not settings.allow_unverified_database:
+        problems.append(f"{unverified} {ALLOW_UNVERIFIED_HINT}")
     if problems:
         raise SettingsError(problems)
     return settings

@@ -14,7 +14,12 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.server.clock import Clock, utc_now
-from lyftdata.server.settings import TABLE, is_shared_database
+from lyftdata.server.settings import (
+    ALLOW_UNVERIFIED_HINT,
+    TABLE,
+    find_unverified_database,
+    is_shared_database,
+)
 from lyftdata.server.staging import (
     audit_key_of,
     check_staging_dir,
@@ -26,7 +31,7 @@ from lyftdata.server.staging import (
 from lyftdata.store import backup
 from lyftdata.store.transfer import Transferred, transfer
 
-_FIELDS = frozenset({"staging_dir", "database_url", "secret_key"})
+_FIELDS = frozenset({"staging_dir", "database_url", "allow_unverified_database", "secret_key"})
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +39,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     staging_dir: Path
     database_url: Secret | None
+    allow_unverified_database: bool
     secret_key: Secret | None
 
     def secret_key_file(self) -> Path | None:
@@ -76,7 +82,11 @@ def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) ->
         flags={"--staging-dir": staging_dir},
         read_file=lambda path: Path(path).read_text(encoding="utf-8"),
     )
-    return Place(**values)
+    place = Place(**values)
+    unverified = find_unverified_database(place.database_url, environ)
+    if unverified and not place.allow_unverified_database:
+        raise SettingsError([f"{unverified} {ALLOW_UNVERIFIED_HINT}"])
+    return place
 
 
 def back_up(place: Place, to: Path) -> backup.Copied:

@@ -149,7 +149,7 @@ def test_config_check_shows_no_secret_of_the_servers(tmp_path):
     given = {
         "LYFTDATA_AUTO_ENROLLMENT_KEY": "very-secret-1-Zt8qYw3nV5rKc1xLm7Pb",
         "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": "very-secret-2-Zt8qYw3nV5rKc1xLm7Pb",
-        "LYFTDATA_DATABASE_URL": "postgresql://lyftdata:very-secret@db.example.com/lyftdata",
+        "LYFTDATA_DATABASE_URL": "postgresql://lyftdata:very-secret@127.0.0.1:1/lyftdata",
         "LYFTDATA_ADMIN_INIT_PASSWORD": "very-secret password",
         "LYFTDATA_SECRET_KEY": "very-secret-3-Zt8qYw3nV5rKc1xLm7Pb",
     }

@@ -10,6 +10,7 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.server.services import issuer_of
 from lyftdata.server.settings import BindAddress, parse_bind_address, read_server_settings
 from lyftdata.server.staging import derive_key, load_secret_key, prepare_staging_dir
+from lyftdata.server.upkeep import read_place
 
 
 def problems(**environ):
@@ -157,3 +158,48 @@ def test_the_secret_key_is_made_once_and_kept(tmp_path):
 def test_one_key_a_purpose():
     """Keys derived for two purposes differ."""
     assert derive_key(b"k" * 32, purpose="a") != derive_key(b"k" * 32, purpose="b")
+
+
+SHARED = {"LYFTDATA_SECRET_KEY": "k" * 40, "LYFTDATA_PUBLIC_URL": "https://lyft.example"}
+
+
+@pytest.mark.parametrize("query", ["", "?sslmode=require", "?sslmode=verify-ca"])
+def test_a_database_elsewhere_must_prove_who_it_is(query):
+    """PostgreSQL on another host is refused unless the connection checks it, or the operator says that it need not."""
+    url = f"postgresql://lyftdata:hidden-pw@db.example.com/lyftdata{query}"
+    (problem,) = problems(LYFTDATA_DATABASE_URL=url, **SHARED)
+    for said in ("LYFTDATA_DATABASE_URL", "db.example.com", "sslmode=verify-full", "channel_binding=require"):
+        assert said in problem
+    assert "LYFTDATA_ALLOW_UNVERIFIED_DATABASE=yes" in problem
+    assert "hidden-pw" not in problem
+
+    given = {"LYFTDATA_DATABASE_URL": url, "LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes"}
+    (warning,) = read_server_settings(SHARED | given).warnings
+    assert "db.example.com" in warning
+    assert "hidden-pw" not in warning
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hidden-pw@a:1,b:2/x",
+        "postgresql://u:hidden-pw@h:port/x",
+        "postgresql://u:hidden-pw@[::1/x",
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_a_fault(url):
+    """Not found out only by the start; the password is not repeated."""
+    (problem,) = problems(LYFTDATA_DATABASE_URL=url, **SHARED)
+
+    assert problem.startswith("LYFTDATA_DATABASE_URL: cannot be read")
+    assert "hidden-pw" not in problem
+
+
+def test_a_tool_on_the_host_asks_the_same_of_the_database():
+    """What moves the state, or works on it beside the Server, connects to no other database than a Server would."""
+    environ = {"LYFTDATA_DATABASE_URL": "postgresql://u:hidden-pw@db.example.com/lyftdata"}
+    with pytest.raises(SettingsError, match="sslmode=verify-full"):
+        read_place(environ)
+
+    assert read_place(environ | {"LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes"}).database_url is not None
+    assert read_place({"LYFTDATA_DATABASE_URL": "postgresql:///lyftdata"}).database_url is not None

@@ -1,0 +1,3 @@
+-- Keeps every other role of this PostgreSQL server out of the Servers' database.
+REVOKE ALL ON DATABASE lyftdata FROM PUBLIC;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;

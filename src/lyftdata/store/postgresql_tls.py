@@ -1,0 +1,77 @@
+"""
+Whether a connection to PostgreSQL is sure to reach the right database; asked of the URL, before anything is sent.
+
+Whoever stands between a Server and its database could answer in its place: with Workers, keys and operators of his own.
+libpq's default, `sslmode=prefer`, does not even insist on encryption; `require` and `verify-ca` take certificates that
+others can have too. `channel_binding=require` is as good as `verify-full`: the database must prove that it knows the
+password's verifier, for this very TLS connection, so a stranger in between cannot hand the proof on.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+# What libpq takes from its environment where the URL does not say (libpq, "Environment Variables").
+_ENVIRONMENT = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "service": "PGSERVICE",
+    "sslmode": "PGSSLMODE",
+    "channel_binding": "PGCHANNELBINDING",
+}
+
+
+def unverified_hosts(url: URL, environ: Mapping[str, str]) -> list[str]:
+    """
+    Return the other hosts to which a connection might be made without certainty that it is the database.
+
+    Unix sockets and loopback addresses are this machine's own.
+
+    Args:
+        url: Of PostgreSQL; may name several hosts.
+        environ: What libpq sees.
+
+    Raises:
+        ArgumentError, ValueError: The URL cannot be read.
+    """
+    given = _parameters(url)
+    if given.get("sslmode") == "verify-full" or given.get("channel_binding") == "require":
+        return []
+    inherited = {
+        name: environ[variable] for name, variable in _ENVIRONMENT.items() if environ.get(variable)
+    } | given
+    if "service" in inherited:
+        # Its file may name any host, and wins over the environment.
+        return [f"the service {inherited['service']}"]
+    if inherited.get("sslmode") == "verify-full" or inherited.get("channel_binding") == "require":
+        return []
+    # The address is what is connected to; the name is then only what a certificate is held against.
+    targets = _parts(inherited.get("hostaddr")) or _parts(inherited.get("host")) or [""]
+    hosts = _parts(inherited.get("host")) or targets
+    if len(hosts) == len(targets):
+        # An address may be left out for some of the hosts.
+        targets = [target or host for target, host in zip(targets, hosts, strict=True)]
+    return [target for target in targets if not _is_this_machine(target)]
+
+
+def _parameters(url: URL) -> dict[str, Any]:
+    """Return what SQLAlchemy gives to the driver; a parameter that comes twice is a tuple, which libpq refuses."""
+    dialect = url.set(drivername="postgresql+psycopg").get_dialect()()
+    _, parameters = dialect.create_connect_args(url)
+    return dict(parameters)
+
+
+def _parts(hosts: object) -> list[str]:
+    return [part.strip() for part in str(hosts).split(",")] if hosts else []
+
+
+def _is_this_machine(target: str) -> bool:
+    # Nothing, a directory or an abstract name: a Unix socket.
+    if not target or target.startswith(("/", "@")) or target.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(target).is_loopback
+    except ValueError:
+        return False
