@@ -1,27 +1,31 @@
 """
-uvicorn's HTTP protocol with the bounds it leaves to a proxy: size and time of what is not a body.
+uvicorn's HTTP protocol with what it leaves to a proxy: bounds on size and time, and one reading of every request.
 
 A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers or trailers,
-connections that never finish saying what they want, requests without end on one connection, or answers that are
-never read. The size and time of a body are its reader's to bound.
+connections that never finish a request, requests without end on one connection, or answers that are never read. The
+size and time of a body are bounded by its reader. And it may stand behind one, so both must agree on where each request
+ends: request_head.py has the rules of the head, this module those of the connection.
 """
 
 import asyncio
+import functools
+import http
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-MAX_HEAD_BYTES = 32_768
+from lyftdata.server.request_head import MAX_HEAD_BYTES, HeadRejectedError, check_head
+
 HEAD_WITHIN_S = 15.0
 REST_WITHIN_S = 15.0
 # A body is waited for by its reader, for ten seconds; these are the rest of the 15.
 UNFINISHED_WITHIN_S = 5.0
-# Hardly any client sends a request before the last one was answered; whoever sends more than these wants something else.
+# Hardly any client sends a request before the last one was answered; one that sends more than these wants something else.
 MOST_PIPELINED = 8
 UNREAD_WITHIN_S = 60.0
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_TOO_LARGE = f"What is not a body is larger than {MAX_HEAD_BYTES} bytes."
 
 
 class _OneWrite:
@@ -54,6 +58,10 @@ class _OneWrite:
         self._written.clear()
         self._transport.abort()
 
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed, or will be once everything was sent."""
+        return self._transport.is_closing()
+
     def flush(self) -> None:
         """Send what was written."""
         if self._written and not self._transport.is_closing():
@@ -66,12 +74,14 @@ class _OneWrite:
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """
-    Refuses a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
+    Rejects a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
 
     What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
-    its sender still sends is read for 15 seconds more, and then the connection is closed; for five, if it was answered before it had
-    come whole. So it is when more than
-    eight requests wait on it, or when answers are not read for a minute.
+    its sender still sends is read for 15 seconds more, and then the connection is closed; for five, if it was answered
+    before it had come whole. So it is when more than eight requests wait on it, or when answers are not read for a minute.
+
+    An offer to upgrade is ignored (RFC 9110, section 7.8). After a request that could not be read, or that is the last
+    of its connection, nothing more is read from it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +89,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._held_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._upgrade_offered = False
+        self._reads_no_more = False
+        self._last_answer = b""
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -95,7 +107,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Start a clock: whoever asks and does not read keeps an answer, and who waits to send it, in memory."""
+        """Start a clock: a peer that asks and does not read keeps an answer, and its task, in memory."""
         super().pause_writing()
         self._stop_unread_timer()
         self._unread_timer = self.loop.call_later(UNREAD_WITHIN_S, self.transport.abort)
@@ -109,85 +121,141 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Send the answer; wait less long for the rest of what is answered already than for a next request."""
         # Now, and not after the answers of all others that are told something in this turn.
         cast("_OneWrite", self.transport).flush()
+        was_last = self._reads_no_more and not self.pipeline
         super().on_response_complete()
-        if _is_answered(self.cycle) and self.cycle.more_body and not self._in_head and not self._refused:
+        if was_last:
+            self._close(self._last_answer)
+        elif (
+            _is_answered(self.cycle)
+            and self.cycle.more_body
+            and not self._in_head
+            and not self._reads_no_more
+        ):
             self._stop_timer()
             self._timer = self.loop.call_later(UNFINISHED_WITHIN_S, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Count what the parser has taken and not given out: it keeps a header or a trailer until that is complete."""
-        if self._refused:
+        # A TLS connection that was closed is read on until all was sent to it: no request from it may be carried out.
+        if self._reads_no_more or self.transport.is_closing():
             return
+        self._unset_keepalive_if_required()
         self._held_bytes += len(data)
-        super().data_received(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._reject(400, "Invalid HTTP request received.")
+            return
         if self._held_bytes > MAX_HEAD_BYTES:
-            self._refuse(_TOO_LARGE)
+            self._reject(431, _TOO_LARGE)
         elif self._timer is None and _is_answered(self.cycle):
-            # uvicorn has just cancelled its keep-alive timer because something came. Unless that was a request,
+            # uvicorn's keep-alive timer was just cancelled because something came. Unless that was a request,
             # nothing would ever close this connection.
             self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.close)
 
+    def _parse(self, data: bytes) -> None:
+        """
+        Give data to the parser, again and again where it stops at an offer to upgrade.
+
+        It ends such a request with its head, and would take the body for the next request. That is not this Server's to
+        choose (httptools leaves no say in it), so the head is given to a new parser once more, without the offer, and
+        that one reads on from there.
+        """
+        rest: bytes | memoryview = data
+        while not self._reads_no_more:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stopped:
+                if self._upgrade_offered:
+                    self._parse_head_without_offer()
+                rest = memoryview(rest)[stopped.args[0] :]
+            else:
+                return
+
+    def _parse_head_without_offer(self) -> None:
+        self._upgrade_offered = False
+        line = b"%s %s HTTP/%s" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
+
     def on_message_begin(self) -> None:
-        """Start counting anew with each request of the connection."""
+        """Start counting again with each request of the connection, unless the one before was the last."""
+        if _ends_connection(self.cycle):
+            self._reads_no_more = True
         super().on_message_begin()
-        if not self._refused:
+        if not self._reads_no_more:
             self._start_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
         Take headers of the head only.
 
-        What follows a chunked body (trailers, RFC 9112, section 7.1.2) would be appended to the very list that the
-        application reads: unbounded, and a credential that came after the checks. None of our clients sends any.
+        What follows a chunked body (trailers) is dropped, as RFC 9112, section 7.1.2, allows: it would be appended to the
+        very list that the application reads, a credential that came after the checks among them.
         """
         if self._in_head:
-            super().on_header(name, value)
-        else:
-            self._refuse(_TOO_LARGE)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Let the request through if its head is within the bound, and not too many wait before it."""
-        if self._refused:
-            # It stands in the same piece of data behind one that was refused.
+        """Let the request through if its head is as it must be, and not too many wait before it."""
+        if self._reads_no_more:
+            # It stands in the same piece of data behind one that was rejected.
+            return
+        try:
+            self.url, self.expect_100_continue = check_head(
+                method=self.parser.get_method(),
+                version=self.parser.get_http_version(),
+                target=self.url,
+                headers=self.headers,
+            )
+        except HeadRejectedError as rejected:
+            self._reject(rejected.status, rejected.detail)
+            return
+        if self.parser.should_upgrade():
+            self._upgrade_offered = True
             return
         self._in_head = False
         self._held_bytes = 0
         self._stop_timer()
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
-            self._refuse(_TOO_LARGE)
-            return
         if len(self.pipeline) >= MOST_PIPELINED:
-            # Without an answer: it would be read as the answer to the first that waits.
-            self._refuse(b"")
+            self._stop_reading()
             return
         super().on_headers_complete()
+        if self.expect_100_continue:
+            # Whether the body follows an answer that came without a 100 is the client's choice (RFC 9110, section 10.1.1),
+            # and bytes of a next request would be read as that body.
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a body only of a request that was let through."""
         self._held_bytes = 0
-        if not self._refused:
+        if not self._reads_no_more:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request only that was let through."""
+        if self._reads_no_more or self._upgrade_offered:
+            return
         self._held_bytes = 0
+        self._in_head = True
         if _is_answered(self.cycle):
             # The rest of it has come in time.
             self._stop_timer()
-        if not self._refused:
-            super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer nonsense, once."""
-        self._stop_timer()
-        if not self._refused:
-            super().send_400_response(msg)
+        super().on_message_complete()
 
     def _start_head(self) -> None:
         self._in_head = True
         self._held_bytes = 0
         self._stop_timer()
-        self._timer = self.loop.call_later(HEAD_WITHIN_S, self._refuse, _TOO_SLOW)
+        self._timer = self.loop.call_later(
+            HEAD_WITHIN_S, self._reject, 408, "The request took too long to arrive."
+        )
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -199,15 +267,59 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread_timer.cancel()
             self._unread_timer = None
 
-    def _refuse(self, answer: bytes) -> None:
-        self._refused = True
+    def _reject(self, status: int, detail: str) -> None:
+        """Answer what cannot be taken for a request, read nothing more, and close."""
+        if self._reads_no_more:
+            return
+        self._stop_reading()
+        answer = _rejection(status, detail, tuple(self.server_state.default_headers))
+        if self._in_head:
+            if self.pipeline or _is_pending(self.cycle):
+                # The requests before it are answered first: theirs would be taken for the answer to this, or the reverse.
+                self._last_answer = answer
+            else:
+                self._close(answer)
+        elif self.pipeline:
+            # It waits itself, and will never be whole.
+            self.pipeline.popleft()
+            self._last_answer = answer
+        else:
+            # A second answer to one request would be taken for the answer to the next.
+            self._close(b"" if self.cycle.response_started else answer)
+
+    def _stop_reading(self) -> None:
+        """Take nothing more from the peer; close once all that it may still be waiting for is answered, or soon."""
+        self._reads_no_more = True
         self._stop_timer()
-        self.pipeline.clear()
+        self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.abort)
+
+    def _close(self, answer: bytes) -> None:
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
-            # Closing waits until the peer has read what is on its way, which it may never do.
-            self.loop.call_later(REST_WITHIN_S, self.transport.abort)
+
+
+@functools.lru_cache(maxsize=16)
+def _rejection(status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return an answer that is the last of its connection."""
+    fields = [
+        b"HTTP/1.1 %d %s" % (status, http.HTTPStatus(status).phrase.encode()),
+        *(b"%s: %s" % field for field in headers),
+        b"content-type: text/plain; charset=utf-8",
+        b"content-length: %d" % len(detail),
+        b"connection: close",
+    ]
+    return b"\r\n".join([*fields, b"", detail.encode()])
+
+
+def _is_pending(cycle: RequestResponseCycle | None) -> bool:
+    """Return whether the last request is still to be answered; before the first there is none."""
+    return cycle is not None and not cycle.response_complete
+
+
+def _ends_connection(cycle: RequestResponseCycle | None) -> bool:
+    """Return whether the connection is closed once the last request is answered."""
+    return cycle is not None and not cycle.keep_alive
 
 
 def _is_answered(cycle: RequestResponseCycle | None) -> bool:
