@@ -29,7 +29,7 @@ celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and 
 # Programs that tests drive and nobody here wrote. Where they cannot be installed, their tests say so and are skipped.
 # apache2-bin and not apache2: the program alone, without a service.
 DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
-	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless
+	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect
 # Debian starts a server as soon as its package is installed, and at each boot. Nothing shall listen on a machine because our tests
 # were run there: a policy-rc.d that says "forbidden" (101) is in force while installing, and what came new is not started at boot.
 POLICY := /usr/sbin/policy-rc.d

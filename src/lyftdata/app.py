@@ -30,7 +30,17 @@ from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.handshakes import with_bounded_handshakes
 from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
-from lyftdata.server.routes import discovery, health, oauth, rabbitmq, register, session, token_checks, verify
+from lyftdata.server.routes import (
+    authorize,
+    discovery,
+    health,
+    oauth,
+    rabbitmq,
+    register,
+    session,
+    token_checks,
+    verify,
+)
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
@@ -108,6 +118,7 @@ def create_app(services: Services) -> ASGIApp:
 def _routes(services: Services) -> Starlette:
     app = _App(
         routes=[
+            Route("/oauth2/authorize", authorize.authorize, methods=["GET", "POST"]),
             Route("/oauth2/token", oauth.token, methods=["POST"]),
             Route("/oauth2/register", register.register, methods=["POST"]),
             Route("/oauth2/register/{worker_id}", register.manage, methods=["GET", "PUT", "DELETE"]),

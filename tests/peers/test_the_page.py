@@ -37,7 +37,8 @@ def test_versions_on_the_page_are_those_that_ran():
     page = PAGE.read_text(encoding="utf-8")
     npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
     pypi = {
-        name: metadata.version(name) for name in ("authlib", "pyjwt", "requests-oauthlib", "schemathesis")
+        name: metadata.version(name)
+        for name in ("authlib", "mcp", "pyjwt", "requests-oauthlib", "schemathesis")
     }
     for name, version in (npm | pypi).items():
         assert f"| `{name}` | {version} |" in page

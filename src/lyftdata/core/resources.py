@@ -25,6 +25,7 @@ _MAX_SCOPE = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,49}")
 # RFC 6749, section 3.3: printable ASCII without the space, the quote and the backslash.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+_ROOT_URL = re.compile(r"(https?://[^/?#]+)(/?)", re.IGNORECASE)
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[\x21\x24\x26-\x3B\x3D\x3F-\x5B\x5D\x5F\x61-\x7A\x7E%]+", re.IGNORECASE)
 
 
@@ -127,6 +128,16 @@ def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None
     if not wanted:
         return list(resource.scopes)
     return sorted(set(wanted)) if set(wanted) <= set(resource.scopes) else None
+
+
+def other_spelling(audience: str) -> str | None:
+    """
+    Return a URL without a path with, or without, its final slash: the two are the same URL (RFC 3986, section 6.2.3).
+
+    Programs that parse URLs write the slash, operators leave it out. None where there is one spelling only.
+    """
+    found = _ROOT_URL.fullmatch(audience)
+    return None if found is None else found[1] + ("" if found[2] else "/")
 
 
 def with_scopes(resources: Iterable[ResourceRecord], requested: Sequence[str]) -> list[ResourceRecord]:

@@ -35,7 +35,7 @@ from lyftdata.core.refusals import (
     WrongApiKeyError,
     WrongStrategyError,
 )
-from lyftdata.core.resources import granted_scopes, is_granted, with_scopes
+from lyftdata.core.resources import granted_scopes, is_granted, other_spelling, with_scopes
 from lyftdata.core.secret import Secret
 from lyftdata.core.tokens import Credential, format_credential, mint_worker_token, parse_credential
 from lyftdata.server.clock import Clock, RandomBytes, random_id
@@ -194,7 +194,7 @@ class Admission:
             if scope:
                 raise ScopeNotGrantedError("This Server has no scopes.", claimed_worker=worker.id)
             return Grant(self._issuer, "")
-        record = self._directory.find_resource(audience=resource)
+        record = self._find_resource(resource)
         if record is None or not is_granted(record, worker):
             detail = (
                 "There is no such resource." if record is None else f"Resource '{record.name}' is not for it."
@@ -204,6 +204,14 @@ class Admission:
         if scopes is None:
             raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
         return Grant(record.audience, " ".join(scopes))
+
+    def _find_resource(self, audience: str) -> ResourceRecord | None:
+        """Find the resource that a Worker names; its token's `aud` is the spelling of the operator."""
+        found = self._directory.find_resource(audience=audience)
+        other = other_spelling(audience)
+        if found is not None or other is None:
+            return found
+        return self._directory.find_resource(audience=other)
 
     def _grant_by_scope(self, worker: WorkerRecord, scope: str) -> Grant:
         """Choose the one resource of this Worker that has all of these scopes, for clients that cannot name one."""

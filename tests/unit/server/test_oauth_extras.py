@@ -186,6 +186,7 @@ async def test_spaces_are_not_every_scope(server, admin, press):
         ({"audience": AUDIENCE}, AUDIENCE),
         ({"audience": AUDIENCE, "resource": AUDIENCE, "scope": "read"}, AUDIENCE),
         ({"audience": AUDIENCE, "resource": ""}, AUDIENCE),
+        ({"audience": AUDIENCE + "/"}, AUDIENCE),
         ({"audience": ISSUER}, ISSUER),
         ({"audience": ISSUER + "/"}, ISSUER),
     ],
@@ -197,12 +198,26 @@ async def test_audience_is_another_name_of_resource(server, admin, press, form, 
     assert claims_of(answer.json()["access_token"])["aud"] == aud
 
 
+async def test_a_url_without_a_path_has_two_spellings(server, admin, press):
+    """With and without the final slash it names one resource, and two where an operator has defined both."""
+    await define(server, admin, audience=AUDIENCE + "/", worker_ids=["press-01"])
+    asked = [AUDIENCE, AUDIENCE + "/"]
+    one = [(await server.token_by_key(*press, resource=name)).json()["access_token"] for name in asked]
+    await define(server, admin, "second", AUDIENCE, worker_ids=["press-01"])
+    two = [(await server.token_by_key(*press, resource=name)).json()["access_token"] for name in asked]
+
+    assert [claims_of(token)["aud"] for token in one] == [AUDIENCE + "/"] * 2
+    assert [claims_of(token)["aud"] for token in two] == asked
+
+
 @pytest.mark.parametrize(
     "form",
     [
         {"audience": OTHER},
         {"audience": "broker"},
-        {"audience": AUDIENCE + "/"},
+        {"audience": AUDIENCE + "/x"},
+        {"audience": AUDIENCE + "//"},
+        {"audience": AUDIENCE.upper()},
         {"audience": AUDIENCE, "resource": OTHER},
         {"audience": AUDIENCE, "resource": ISSUER},
     ],

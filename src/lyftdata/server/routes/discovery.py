@@ -15,13 +15,20 @@ _METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 def metadata(issuer: str) -> dict[str, object]:
-    """Return the authorization server metadata (RFC 8414, section 2)."""
+    """
+    Return the authorization server metadata (RFC 8414, section 2).
+
+    Many clients read it with OpenID Connect's rules, by which there must be an authorization endpoint and at least one
+    response type, also where they ask for nothing but `client_credentials`. So there is an endpoint that refuses every
+    request, and the response type is the one with which it would give nothing out (OAuth 2.0 Multiple Response Types, 4).
+    """
     return {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth2/authorize",
         "token_endpoint": f"{issuer}/oauth2/token",
         "registration_endpoint": f"{issuer}/oauth2/register",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
-        "response_types_supported": [],
+        "response_types_supported": ["none"],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": _METHODS,
         "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
@@ -44,9 +51,14 @@ async def authorization_server(request: Request) -> Response:
 async def openid_configuration(request: Request) -> Response:
     """Answer `/.well-known/openid-configuration`, for clients that look nowhere else; there are no ID tokens."""
     services: Services = request.app.state.services
+    signing = {key.algorithm for key in services.signing_keys.verification_keys.values()}
     extra = {
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [services.signing_keys.signer.algorithm],
+        # Checkers take from here what may sign an access token. RS256 must be among them (OpenID Connect Discovery,
+        # section 3); no published key could have made such a signature.
+        "id_token_signing_alg_values_supported": sorted(signing | {"RS256"}),
+        # Its default is true.
+        "request_uri_parameter_supported": False,
     }
     return json_response(metadata(services.issuer) | extra, headers=_KEEP)
 
