@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run celery test chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist celery test chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,12 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 
 run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until Ctrl-C
 	@$(BIN)/lyftdata quickstart
+
+# pip reads `./FILE --hash=…` from the current directory: the lists are used in dist/.
+dist: $(VENV)/run.stamp  ## Build the wheel, and lists of all that a Worker and a Server install, pinned by hash
+	rm -rf dist && $(BIN)/hatchling build -t wheel -d dist >/dev/null
+	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
+	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
 
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
@@ -101,6 +107,7 @@ screenshots: $(VENV)/dev.stamp  ## Take the pictures of every page anew (needs c
 
 lock:  ## Resolve the dependencies anew (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -c requirements/run.txt -o requirements/worker.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt

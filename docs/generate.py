@@ -163,7 +163,7 @@ Parameters are a form in the body, each at most once; one without a value counts
 ### A worker token
 
 ```console
-$ curl -u "$LYFTDATA_WORKER_ID:$LYFTDATA_WORKER_API_KEY" -d grant_type=client_credentials http://localhost:3000/oauth2/token
+$ printf 'user = "%s:%s"' press-01 "$(cat press-01.key)" | curl -K - -d grant_type=client_credentials http://localhost:3000/oauth2/token
 {"access_token":"eyJ…","token_type":"Bearer","expires_in":900}
 ```
 

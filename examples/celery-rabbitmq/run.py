@@ -133,10 +133,11 @@ class Example:
     def start_server(self) -> str:
         """Start the Server, sign in, define the broker; return the password of `admin`."""
         password = secrets.token_urlsafe(16)
+        first_password = write_secret(self.place / "first-password", password)
         given = {
             "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.server_port}",
             "LYFTDATA_STAGING_DIR": str(self.place / "server" / "staging"),
-            "LYFTDATA_ADMIN_INIT_PASSWORD": password,
+            "LYFTDATA_ADMIN_INIT_PASSWORD_FILE": str(first_password),
         }
         self.start("server", [BIN / "lyftdata", "run", "server"], given, shown=False)
         until(lambda: answers(f"{self.url}/readyz"), "the Server is ready")

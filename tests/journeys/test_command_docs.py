@@ -74,7 +74,8 @@ def test_the_container_of_the_page_runs(host):
 def test_the_unit_of_the_page_is_one(tmp_path):
     """Nothing is wrong with it, says systemd itself."""
     unit = tmp_path / "press.service"
-    unit.write_text(block("ini"))
+    # Where the page has it installed there is nothing here.
+    unit.write_text(block("ini").replace("/opt/lyftdata/bin/lyftdata", "/bin/true"))
 
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)],

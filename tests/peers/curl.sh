@@ -3,19 +3,27 @@
 set -eu
 
 # --- configuration: the pages show this part --- [configuration]
+# Everyone on the machine can read a program's arguments: secrets come on standard input, as curl's configuration.
+user() { printf 'user = "%s:%s"\n' "$1" "$2"; }
+bearer() { printf 'header = "Authorization: Bearer %s"\n' "$1"; }
+token() { printf 'data = "token=%s"\n' "$1"; }
+
 # A token for this Server, and one for a service.
-token=$(curl -sS --fail-with-body -u "$ID:$KEY" -d grant_type=client_credentials "$URL/oauth2/token" |
+token=$(user "$ID" "$KEY" |
+  curl -sS --fail-with-body -K - -d grant_type=client_credentials "$URL/oauth2/token" |
   sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-for_service=$(curl -sS --fail-with-body -u "$ID:$KEY" -d grant_type=client_credentials \
-  --data-urlencode "resource=$AUDIENCE" -d scope=read "$URL/oauth2/token" |
+for_service=$(user "$ID" "$KEY" |
+  curl -sS --fail-with-body -K - -d grant_type=client_credentials \
+    --data-urlencode "resource=$AUDIENCE" -d scope=read "$URL/oauth2/token" |
   sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
 # What a proxy asks, and what the service asks.
-curl -sS -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $token" "$URL/auth/verify"
-curl -sS --fail-with-body -u "$RESOURCE:$RESOURCE_KEY" -d "token=$for_service" "$URL/oauth2/introspect"
+bearer "$token" | curl -sS -o /dev/null -w '%{http_code}\n' -K - "$URL/auth/verify"
+{ user "$RESOURCE" "$RESOURCE_KEY"; token "$for_service"; } |
+  curl -sS --fail-with-body -K - "$URL/oauth2/introspect"
 echo
 
 # The Worker takes its token back.
-curl -sS --fail-with-body -u "$ID:$KEY" -d "token=$token" "$URL/oauth2/revoke"
-curl -sS -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $token" "$URL/auth/verify"
+{ user "$ID" "$KEY"; token "$token"; } | curl -sS --fail-with-body -K - "$URL/oauth2/revoke"
+bearer "$token" | curl -sS -o /dev/null -w '%{http_code}\n' -K - "$URL/auth/verify"
 # --- [/configuration]

@@ -48,13 +48,23 @@ def test_without_the_server_installed_it_says_how_to_install_it():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert "pip install 'lyftdata[server]'" in done.stderr
+    assert "(argon2, fastapi, sqlalchemy missing)" in done.stderr
+    assert "`pip install --require-hashes -r server.txt`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_worker_host_needs_no_server():
     """The agent, the command line and the token command import without the Server's libraries."""
-    absent = ("sqlalchemy", "fastapi", "starlette", "uvicorn", "alembic", "argon2", "prometheus_client")
+    absent = (
+        "sqlalchemy",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "alembic",
+        "argon2",
+        "prometheus_client",
+        "zxcvbn",
+    )
     program = (
         f"import sys\nfor name in {absent!r}: sys.modules[name] = None\n"
         "import lyftdata.worker.agent, lyftdata.cli.workers, lyftdata.cli.api, lyftdata.cli.token\nprint('fine')"

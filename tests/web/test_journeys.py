@@ -98,8 +98,12 @@ def test_new_worker_until_it_is_online(site, admin):
     expect(page.get_by_text("It came, and was refused")).to_be_visible()
 
     host = site.worker_host("press-01")
-    given = dict(re.findall(r"export (\w+)='?([^'\n]+)'?", script))
-    assert set(given) == {"LYFTDATA_URL", "LYFTDATA_WORKER_ID", "LYFTDATA_WORKER_API_KEY"}
+    given = dict(re.findall(r"export (\w+)=['\"]?([^'\"\n]+)['\"]?", script))
+    assert set(given) == {"LYFTDATA_URL", "LYFTDATA_WORKER_ID", "LYFTDATA_WORKER_API_KEY_FILE"}
+    (host.home / "press-01.key").write_text(key)
+    given["LYFTDATA_WORKER_API_KEY_FILE"] = given["LYFTDATA_WORKER_API_KEY_FILE"].replace(
+        "$PWD", str(host.home)
+    )
     agent = host.start("run", "worker", **given)
 
     expect(page.get_by_text("press-01 is online.")).to_be_visible()

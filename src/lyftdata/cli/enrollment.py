@@ -1,10 +1,21 @@
 """`lyftdata enrollment`: Auto-Enrollment."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from lyftdata.cli.output import emit, json_option, print_table, say, url_option, when
+from lyftdata.cli.output import (
+    emit,
+    json_option,
+    key_output,
+    output_option,
+    print_json,
+    print_table,
+    say,
+    url_option,
+    when,
+)
 
 
 @click.group()
@@ -14,7 +25,8 @@ def enrollment() -> None:
 
     \b
     Example:
-      export LYFTDATA_AUTO_ENROLLMENT_KEY="$(lyftdata enrollment generate-key)"
+      lyftdata enrollment generate-key --output enrollment.key
+      export LYFTDATA_AUTO_ENROLLMENT_KEY_FILE="$PWD/enrollment.key"
     """
 
 
@@ -37,21 +49,31 @@ def status(url: str | None, *, as_json: bool) -> None:
 
 
 @enrollment.command("generate-key")
+@output_option
 @json_option
-def generate_key(*, as_json: bool) -> None:
+def generate_key(output: Path | None, *, as_json: bool) -> None:
     """
     Make an enrollment key and print it; no Server is asked, and none knows it until you set it there.
 
+    It serves as a secret key (LYFTDATA_SECRET_KEY) too; make one for each purpose.
+
     \b
     Example:
-      lyftdata enrollment generate-key > enrollment-key.txt
+      lyftdata enrollment generate-key --output enrollment.key
     """
     import secrets
 
     from lyftdata.core.enrollment import generate_enrollment_key
 
     key = generate_enrollment_key(secrets.token_bytes).reveal()
-    emit({"key": key}, as_json=as_json, show=lambda _: click.echo(key))
+    if output is None:
+        emit({"key": key}, as_json=as_json, show=lambda _: click.echo(key))
+        return
+    with key_output(output) as key_out:
+        if as_json:
+            print_json({"key": key_out.for_json(key)})
+        else:
+            key_out.hand_out(key)
 
 
 def _show(found: dict[str, Any]) -> None:

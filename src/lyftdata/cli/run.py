@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lyftdata.core.installation import INSTALL_SERVER
 from lyftdata.core.settings import Setting
 
 _SERVER_LIBRARIES = (
@@ -18,6 +19,7 @@ _SERVER_LIBRARIES = (
     "prometheus_client",
     "sqlalchemy",
     "uvicorn",
+    "zxcvbn",
 )
 
 
@@ -86,8 +88,7 @@ def require_server() -> None:
     missing = [name for name in _SERVER_LIBRARIES if not _is_installed(name)]
     if missing:
         raise click.ClickException(
-            f"The Server is not installed here ({', '.join(missing)} missing). "
-            "Install it with: pip install 'lyftdata[server]'"
+            f"The Server is not installed here ({', '.join(missing)} missing). {INSTALL_SERVER}"
         )
 
 

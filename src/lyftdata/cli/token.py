@@ -25,7 +25,7 @@ def token(*, audience: str | None, as_json: bool) -> int:
 
     \b
     Example:
-      curl -H "Authorization: Bearer $(lyftdata token)" https://service.example.com/
+      lyftdata token | sed 's/^/Authorization: Bearer /' | curl -H @- https://service.example.com/
     """
     from lyftdata.core.names import clean_text
     from lyftdata.worker.client import RefusedByServerError

@@ -326,8 +326,8 @@ def _say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> No
         )
     else:
         say(f"API key {issued['name']}, for this Worker alone.")
-    say("Then, on its host:")
-    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY=…")
+    say("Then, on its host, with the key in a file (0600):")
+    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
     say("  lyftdata run worker")
 
 

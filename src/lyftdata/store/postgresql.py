@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from lyftdata.core.installation import INSTALL_SERVER
 from lyftdata.store.errors import StoreError
 from lyftdata.store.line import Line
 from lyftdata.store.schema import writer_lock
@@ -76,9 +77,7 @@ def make_engine(url: URL) -> Engine:
             hide_parameters=True,
         )
     except ImportError as error:
-        raise StoreError(
-            "The driver for PostgreSQL is not installed.", hint="pip install 'lyftdata[server]'"
-        ) from error
+        raise StoreError("The driver for PostgreSQL is not installed.", hint=INSTALL_SERVER) from error
 
 
 def _connect_args(url: URL) -> dict[str, Any]:

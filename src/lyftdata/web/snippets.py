@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lyftdata import __version__
+
 Variables = Mapping[str, str]
+
+_IMAGE = f"lyftdata-worker:{__version__}"
+_BUILD = f"docker build --target worker --tag {_IMAGE} ."
+# Ends what a shell reads as it stands. No value holds a line like this: all of them are single lines of a known form.
+_END = "END"
 
 
 class Snippet(msgspec.Struct, frozen=True):
@@ -26,32 +33,46 @@ def snippets(given: Variables, *, secret: str, name: str) -> list[Snippet]:
     """
     Return the ways to start a Worker.
 
+    Each keeps the secret in a file of its own: environments are shown by `docker inspect`, inherited, and kept in
+    configuration that ends up in a repository. Nothing is installed by them: what runs is what was installed or
+    built before, in the version of this Server.
+
     Args:
         given: The Worker's variables with their values, the secret among them.
         secret: Which of them is the secret.
         name: What files and services are called: letters, digits, dots and dashes.
     """
-    loopback = " Put the Server's address as a container sees it in the place of this machine's own."
+    loopback = " Replace the Server's address by one that leads to it from inside a container."
     note = loopback if is_loopback_url(given["LYFTDATA_URL"]) else ""
+    plain = {key: value for key, value in given.items() if key != secret}
+    value = given[secret]
     return [
-        Snippet("shell", "Shell", "Paste into a shell on the Worker's host.", _shell(given)),
+        Snippet(
+            "shell",
+            "Shell",
+            f"Paste into a shell on the Worker's host, where lyftdata {__version__} is installed.",
+            _shell(plain, secret, value, name),
+        ),
         Snippet(
             "systemd",
             "systemd",
-            "Paste into a root shell on the Worker's host: a service with its environment file, which root alone reads.",
-            _systemd(given, name),
+            f"Paste into a root shell on the Worker's host, where lyftdata {__version__} is installed in /opt/lyftdata: "
+            "a service, and a file with the secret, which root alone reads.",
+            _systemd(plain, secret, value, name),
         ),
         Snippet(
             "compose",
             "Docker Compose",
-            f"Save as compose.yaml, with the secret in {name}.secret (mode 0600) beside it.{note}",
-            _compose(given, secret, name),
+            f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and paste this into a "
+            f"shell in an empty directory.{note}",
+            _compose(plain, secret, value, name),
         ),
         Snippet(
             "kubernetes",
             "Kubernetes",
-            f"Save as worker.yaml and run: kubectl apply -f worker.yaml{note}",
-            _kubernetes(given, secret, name),
+            f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and push it to your "
+            f"registry. Replace registry.example.com by its address, and paste this into a shell.{note}",
+            _kubernetes(plain, secret, value, name),
         ),
     ]
 
@@ -61,82 +82,125 @@ def is_loopback_url(url: str) -> bool:
     return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
-def _shell(given: Variables) -> str:
-    lines = [f"export {key}={shlex.quote(value)}" for key, value in given.items()]
-    return "\n".join([*lines, "lyftdata run worker"])
+def _shell(plain: Variables, secret: str, value: str, name: str) -> str:
+    exports = "\n".join(f"export {key}={shlex.quote(text)}" for key, text in plain.items())
+    return f"""\
+(umask 077; cat > {name}.key) <<'{_END}'
+{value}
+{_END}
+export {secret}_FILE="$PWD/{name}.key"
+{exports}
+lyftdata run worker"""
 
 
-def _systemd(given: Variables, name: str) -> str:
-    environment = "\n".join(f'{key}="{_escaped(value)}"' for key, value in given.items())
+def _systemd(plain: Variables, secret: str, value: str, name: str) -> str:
     return f"""\
 install -d -m 700 /etc/lyftdata
-(umask 077; cat > /etc/lyftdata/{name}.env) <<'END'
-{environment}
-END
-cat > /etc/systemd/system/lyftdata-{name}.service <<'END'
+(umask 077; cat > /etc/lyftdata/{name}.key) <<'{_END}'
+{value}
+{_END}
+cat > /etc/systemd/system/lyftdata-{name}.service <<'{_END}'
+{worker_unit(plain, secret=secret, name=name)}
+{_END}
+systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service"""
+
+
+def worker_unit(plain: Variables, *, secret: str, name: str, command: str = "") -> str:
+    """
+    Return a systemd unit for a Worker.
+
+    Args:
+        plain: Its variables, without the secret.
+        secret: The variable of the secret, which is read from /etc/lyftdata/NAME.key.
+        name: What the service is called.
+        command: The COMMAND that it runs, as it is written in a unit; empty for none.
+    """
+    environment = "\n".join(f'Environment="{key}={_unit_text(text)}"' for key, text in plain.items())
+    run = f" --restart on-failure -- {command}" if command else ""
+    return f"""\
 [Unit]
 Description=lyftdata Worker {name}
 Wants=network-online.target
 After=network-online.target
 
 [Service]
-EnvironmentFile=/etc/lyftdata/{name}.env
-Environment=LYFTDATA_JOBS_DIR=%S/lyftdata-{name}
-ExecStart=/usr/bin/env lyftdata run worker
+Type=notify
+ExecStart=/opt/lyftdata/bin/lyftdata run worker{run}
+{environment}
+LoadCredential=key:/etc/lyftdata/{name}.key
+Environment={secret}_FILE=%d/key
 DynamicUser=yes
 StateDirectory=lyftdata-{name}
 StateDirectoryMode=0700
+Environment=LYFTDATA_JOBS_DIR=%S/lyftdata-{name}
+RuntimeDirectory=lyftdata-{name}
+RuntimeDirectoryMode=0700
+# The unit is started when the Worker is online, however long the Server takes.
+TimeoutStartSec=infinity
+# More than LYFTDATA_STOP_GRACE.
+TimeoutStopSec=30s
+WatchdogSec=60s
+Restart=on-failure
 # 3: the Server has refused for good, and asking again would not help.
 RestartPreventExitStatus=3
-Restart=on-failure
+# DynamicUser=yes makes the file system read-only and /tmp its own, too.
+CapabilityBoundingSet=
+LockPersonality=yes
+PrivateDevices=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+SystemCallArchitectures=native
 
 [Install]
-WantedBy=multi-user.target
-END
-systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service"""
+WantedBy=multi-user.target"""
 
 
-def _compose(given: Variables, secret: str, name: str) -> str:
-    environment = "\n".join(
-        f"      {key}: {_yaml(value.replace('$', '$$'))}" for key, value in given.items() if key != secret
-    )
+def _compose(plain: Variables, secret: str, value: str, name: str) -> str:
+    environment = "\n".join(f"      {key}: {_yaml(text.replace('$', '$$'))}" for key, text in plain.items())
+    # Docker mounts the file with owner and mode as they are, and the Worker in its container is another user: the
+    # directory keeps other users of the host out.
     return f"""\
-# {name}.secret holds:
-#   {given[secret]}
+install -d -m 700 ~/.config/lyftdata
+(umask 022; cat > ~/.config/lyftdata/{name}.key) <<'{_END}'
+{value}
+{_END}
+cat > compose.yaml <<'{_END}'
 services:
   worker:
-    # An image of yours with lyftdata in it serves as well.
-    image: python:3.12-slim
-    command: sh -c "pip install --quiet lyftdata && exec lyftdata run worker"
+    image: {_IMAGE}
+    pull_policy: never
     restart: on-failure
     environment:
 {environment}
       {secret}_FILE: /run/secrets/worker
-      LYFTDATA_JOBS_DIR: /var/lib/lyftdata
+      LYFTDATA_JOBS_DIR: /var/lib/lyftdata/worker
     secrets: [worker]
     volumes: ["worker:/var/lib/lyftdata"]
+    read_only: true
+    tmpfs: [/tmp]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
 secrets:
   worker:
-    file: ./{name}.secret
+    file: ${{HOME}}/.config/lyftdata/{name}.key
 volumes:
-  worker:"""
+  worker:
+{_END}
+docker compose up --detach"""
 
 
-def _kubernetes(given: Variables, secret: str, name: str) -> str:
+def _kubernetes(plain: Variables, secret: str, value: str, name: str) -> str:
     resource = _resource_name(name)
     environment = "\n".join(
-        f"            - {{name: {key}, value: {_yaml(value)}}}"
-        for key, value in given.items()
-        if key != secret
+        f"            - {{name: {key}, value: {_yaml(text)}}}" for key, text in plain.items()
     )
     return f"""\
-apiVersion: v1
-kind: Secret
-metadata:
-  name: lyftdata-{resource}
-stringData:
-  secret: {_yaml(given[secret])}
----
+kubectl create secret generic lyftdata-{resource} --from-file=secret=/dev/stdin <<'{_END}'
+{value}
+{_END}
+kubectl apply -f - <<'{_END}'
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
@@ -148,26 +212,41 @@ spec:
   template:
     metadata: {{labels: {{app: lyftdata-{resource}}}}}
     spec:
+      automountServiceAccountToken: false
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 10001
+        # Lets the Worker write to its volume. Always, the default, would open the Worker's own directory at each mount.
+        fsGroup: 10001
+        fsGroupChangePolicy: OnRootMismatch
+        seccompProfile: {{type: RuntimeDefault}}
       containers:
         - name: worker
-          # An image of yours with lyftdata in it serves as well.
-          image: python:3.12-slim
-          command: [sh, -c, "pip install --quiet lyftdata && exec lyftdata run worker"]
+          # Your own image; pin it by digest (@sha256:...) once it is pushed.
+          image: registry.example.com/{_IMAGE}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {{drop: [ALL]}}
           env:
 {environment}
             - {{name: {secret}_FILE, value: /run/secrets/lyftdata/secret}}
-            - {{name: LYFTDATA_JOBS_DIR, value: /var/lib/lyftdata/jobs}}
+            - {{name: LYFTDATA_JOBS_DIR, value: /var/lib/lyftdata/worker}}
           volumeMounts:
             - {{name: secret, mountPath: /run/secrets/lyftdata, readOnly: true}}
             - {{name: state, mountPath: /var/lib/lyftdata}}
+            - {{name: tmp, mountPath: /tmp}}
       volumes:
         - name: secret
-          secret: {{secretName: lyftdata-{resource}, defaultMode: 0400}}
+          secret: {{secretName: lyftdata-{resource}, defaultMode: 0440}}
+        - name: tmp
+          emptyDir: {{medium: Memory}}
   volumeClaimTemplates:
     - metadata: {{name: state}}
       spec:
         accessModes: [ReadWriteOnce]
-        resources: {{requests: {{storage: 16Mi}}}}"""
+        resources: {{requests: {{storage: 16Mi}}}}
+{_END}"""
 
 
 def _resource_name(name: str) -> str:
@@ -176,9 +255,9 @@ def _resource_name(name: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _escaped(value: str) -> str:
-    """Return text for between the double quotes of systemd's environment files."""
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+def _unit_text(value: str) -> str:
+    """Return text for between double quotes in a unit (systemd.syntax(7)); `%` begins a specifier there."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _yaml(value: str) -> str:

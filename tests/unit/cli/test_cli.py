@@ -175,6 +175,17 @@ def test_generated_keys_stand_alone_on_standard_output(tmp_path):
     assert first.count("\n") == 1
 
 
+def test_a_generated_key_goes_to_a_private_file(tmp_path):
+    """`--output` writes a new file that its owner alone can read, and replaces none."""
+    host = Host(tmp_path)
+    assert host.done("enrollment", "generate-key", "--output", "enrollment.key") == ""
+    file = tmp_path / "enrollment.key"
+
+    assert len(file.read_text().strip()) == 43
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert host.run("enrollment", "generate-key", "--output", "enrollment.key").returncode == 1
+
+
 def test_completion_completes_in_bash():
     """bash, given our script, completes a command and a subcommand."""
     program = f"""

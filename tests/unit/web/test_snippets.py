@@ -1,12 +1,18 @@
 """What is pasted on a host says what it should to the program that reads it."""
 
+import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from lyftdata.web.snippets import snippets
+from lyftdata import __version__
+from lyftdata.web.snippets import snippets, worker_unit
+
+ROOT = Path(__file__).parents[3]
 
 ODD = "a b$HOME`id`\"'\\$(id)#: {x}"
 GIVEN = {
@@ -16,71 +22,142 @@ GIVEN = {
 }
 
 
-def text(key, given=GIVEN):
-    """Return one of the texts."""
-    made = snippets(given, secret="LYFTDATA_WORKER_API_KEY", name="press-01")
-    return next(snippet.text for snippet in made if snippet.key == key)
+def made(given=GIVEN, name="press-01"):
+    """Return the snippets by key."""
+    return {snippet.key: snippet for snippet in snippets(given, secret="LYFTDATA_WORKER_API_KEY", name=name)}
 
 
-def test_the_shell_reads_every_value_as_it_is():
-    """Quotes, dollars and backquotes are characters, not commands."""
-    script = text("shell").removesuffix("lyftdata run worker") + 'printf %s "$LYFTDATA_WORKER_API_KEY"'
-    for shell in ("bash", "sh"):
-        done = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
-        assert (done.stdout, done.stderr) == (ODD, "")
+def paste(script, home, **tools):
+    """Run a text in an empty directory of a home directory, with programs of these names that keep what they are given."""
+    programs = home / "bin"
+    programs.mkdir()
+    for tool, text in {"systemctl": "", "docker": "", "kubectl": "", "lyftdata": "", **tools}.items():
+        file = programs / tool
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+    (home / "here").mkdir()
+    environ = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home)}
+    for shell in ("sh", "bash"):
+        subprocess.run([shell, "-euc", script], env=environ, cwd=home / "here", check=True)
 
 
-def test_the_systemd_text_writes_its_files(tmp_path):
-    """The environment file is for root alone and never in an argument; the unit names it."""
-    script = text("systemd").replace("/etc/", f"{tmp_path}/").replace("systemctl", "true")
-    (tmp_path / "systemd" / "system").mkdir(parents=True)
-    subprocess.run(["bash", "-euc", script], check=True)
+def mode(path):
+    """Return a file's mode."""
+    return path.stat().st_mode & 0o777
 
-    environment = tmp_path / "lyftdata" / "press-01.env"
-    assert environment.stat().st_mode & 0o777 == 0o600
-    assert environment.parent.stat().st_mode & 0o777 == 0o700
-    (line,) = [line for line in environment.read_text().splitlines() if "API_KEY" in line]
-    # systemd.exec(5): within double quotes a backslash takes the special meaning of the next character away.
-    assert line == 'LYFTDATA_WORKER_API_KEY="a b\\$HOME\\`id\\`\\"\'\\\\\\$(id)#: {x}"'
-    unit = (tmp_path / "systemd" / "system" / "lyftdata-press-01.service").read_text()
-    assert "EnvironmentFile=" in unit
+
+def between(script, begin):
+    """Return a here-document: what follows a line up to END."""
+    return script.split(f"{begin} <<'END'\n")[1].split("\nEND")[0]
+
+
+def test_the_shell_text_keeps_the_secret_in_a_private_file(tmp_path):
+    """Quotes, dollars and backquotes are characters; the file is its owner's alone; the variables name it."""
+    shown = 'printf "%s" "$LYFTDATA_WORKER_API_KEY_FILE $LYFTDATA_WORKER_ID" > shown'
+    paste(made()["shell"].text, tmp_path, lyftdata=shown)
+
+    file = tmp_path / "here" / "press-01.key"
+    assert file.read_text() == f"{ODD}\n"
+    assert mode(file) == 0o600
+    assert (tmp_path / "here" / "shown").read_text() == f"{file} press-01"
+
+
+def test_the_systemd_text_writes_a_unit_and_a_file_for_root_alone(tmp_path):
+    """The secret comes to the unit as a credential: neither the unit nor its environment holds it."""
+    given = GIVEN | {"LYFTDATA_WORKER_NAME": 'say "50%" \\'}
+    (tmp_path / "etc" / "systemd" / "system").mkdir(parents=True)
+    paste(made(given)["systemd"].text.replace("/etc/", f"{tmp_path}/etc/"), tmp_path)
+
+    secret = tmp_path / "etc" / "lyftdata" / "press-01.key"
+    assert secret.read_text() == f"{ODD}\n"
+    assert (mode(secret), mode(secret.parent)) == (0o600, 0o700)
+    unit = (tmp_path / "etc" / "systemd" / "system" / "lyftdata-press-01.service").read_text()
+    assert f"LoadCredential=key:{secret}\n" in unit
+    assert "Environment=LYFTDATA_WORKER_API_KEY_FILE=%d/key\n" in unit
+    # systemd.syntax(7): C escapes between double quotes; a percent sign begins a specifier.
+    assert 'Environment="LYFTDATA_WORKER_NAME=say \\"50%%\\" \\\\"\n' in unit
     assert ODD not in unit
 
 
-def test_compose_reads_the_variables_and_a_file_with_the_secret():
-    """The secret is in a file of its own, not in the environment that `docker inspect` shows."""
-    service = yaml.safe_load(text("compose"))["services"]["worker"]
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_unit(tmp_path):
+    """Systemd itself finds nothing wrong with it but that the program is not installed where this runs."""
+    unit = between(made()["systemd"].text, "cat > /etc/systemd/system/lyftdata-press-01.service")
+    file = tmp_path / "lyftdata-press-01.service"
+    file.write_text(unit.replace("/opt/lyftdata/bin/lyftdata", "/bin/true") + "\n")
 
+    done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_on_the_page_is_the_unit_of_the_program():
+    """The how-to shows what the UI gives, with a program to run."""
+    page = (ROOT / "docs" / "how-to" / "run-a-program-under-an-identity.md").read_text()
+    plain = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_WORKER_ID": "press-01"}
+    unit = worker_unit(
+        plain, secret="LYFTDATA_WORKER_API_KEY", name="press", command="sh /opt/press/press.sh"
+    )
+
+    assert f"```ini\n# /etc/systemd/system/lyftdata-press.service\n{unit}\n```" in page
+
+
+def test_compose_reads_the_variables_and_a_file_with_the_secret(tmp_path):
+    """The secret is in a file in a private directory; what is in the project's directory may be committed."""
+    paste(made()["compose"].text, tmp_path)
+
+    secret = tmp_path / ".config" / "lyftdata" / "press-01.key"
+    assert secret.read_text() == f"{ODD}\n"
+    # Docker mounts it with this mode, and the Worker in its container is another user.
+    assert (mode(secret), mode(secret.parent)) == (0o644, 0o700)
+    text = (tmp_path / "here" / "compose.yaml").read_text()
+    assert ODD not in text
+    compose = yaml.safe_load(text)
+    service = compose["services"]["worker"]
+    assert service["image"] == f"lyftdata-worker:{__version__}"
+    assert service["pull_policy"] == "never"
     assert service["environment"] == {
         "LYFTDATA_URL": "https://lyft.example",
         "LYFTDATA_WORKER_ID": "press-01",
         "LYFTDATA_WORKER_API_KEY_FILE": "/run/secrets/worker",
-        "LYFTDATA_JOBS_DIR": "/var/lib/lyftdata",
+        # A new volume is not private; what the Worker makes in it is.
+        "LYFTDATA_JOBS_DIR": "/var/lib/lyftdata/worker",
     }
     assert service["secrets"] == ["worker"]
+    assert compose["secrets"]["worker"]["file"].replace("${HOME}", str(tmp_path)) == str(secret)
+    assert service["volumes"] == ["worker:/var/lib/lyftdata"]
 
 
 def test_compose_expands_nothing_of_a_value():
     """A dollar in a value is a dollar."""
-    given = GIVEN | {"LYFTDATA_URL": "https://lyft.example/$HOME"}
-    service = yaml.safe_load(text("compose", given))["services"]["worker"]
+    text = made(GIVEN | {"LYFTDATA_URL": "https://lyft.example/$HOME"})["compose"].text
+    service = yaml.safe_load(between(text, "cat > compose.yaml"))["services"]["worker"]
     assert service["environment"]["LYFTDATA_URL"] == "https://lyft.example/$$HOME"
 
 
-def test_kubernetes_reads_a_secret_and_a_workload_that_mounts_it():
-    """The secret is an object of its own, mounted read-only; the Worker's directory outlives the pod."""
-    secret, workload = yaml.safe_load_all(text("kubernetes"))
+def test_kubernetes_is_given_a_secret_and_a_workload_that_mounts_it(tmp_path):
+    """The secret goes to kubectl on its standard input, so that no file holds it; the Worker's directory outlives the pod."""
+    paste(made()["kubernetes"].text, tmp_path, kubectl='cat > "$1-${2#-}"; echo "$@" > "$1-arguments"')
+    here = tmp_path / "here"
 
-    assert secret["stringData"] == {"secret": ODD}
+    assert (here / "create-secret").read_text() == f"{ODD}\n"
+    assert (here / "create-arguments").read_text() == (
+        "create secret generic lyftdata-press-01 --from-file=secret=/dev/stdin\n"
+    )
+    assert (here / "apply-arguments").read_text() == "apply -f -\n"
+    text = (here / "apply-f").read_text()
+    assert ODD not in text
+    workload = yaml.safe_load(text)
     pod = workload["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    assert container["image"] == f"registry.example.com/lyftdata-worker:{__version__}"
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
     assert environment["LYFTDATA_WORKER_API_KEY_FILE"] == "/run/secrets/lyftdata/secret"
     assert environment["LYFTDATA_WORKER_ID"] == "press-01"
-    assert ODD not in str(workload)
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert environment["LYFTDATA_JOBS_DIR"].startswith(mounts["state"] + "/")
-    assert pod["volumes"][0]["secret"]["secretName"] == secret["metadata"]["name"]
+    assert pod["volumes"][0]["secret"]["secretName"] == "lyftdata-press-01"
+    # Without it each mount would open the Worker's directory to the group, and the next start would refuse it.
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
 
 
 @pytest.mark.parametrize(
@@ -89,9 +166,9 @@ def test_kubernetes_reads_a_secret_and_a_workload_that_mounts_it():
 )
 def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
     """RFC 1123 labels: lower case letters, digits, dashes, at most 63."""
-    made = snippets(GIVEN, secret="LYFTDATA_WORKER_API_KEY", name=worker_id)
-    secret, _ = yaml.safe_load_all(made[-1].text)
-    name = secret["metadata"]["name"]
+    text = made(name=worker_id)["kubernetes"].text
+    name = yaml.safe_load(between(text, "kubectl apply -f -"))["metadata"]["name"]
+    assert f"create secret generic {name} " in text
     assert re.fullmatch(f"lyftdata-{resource}([0-9a-f]{{8}})?", name)
     assert len(name) <= 63
 
@@ -99,7 +176,7 @@ def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
 def test_two_workers_are_never_one_resource():
     """`Press.01` and `press-01` would be the same name, and the one's secret written over the other's."""
     names = {
-        snippets(GIVEN, secret="LYFTDATA_WORKER_API_KEY", name=name)[-1].text.split("name: ")[1].split()[0]
+        made(name=name)["kubernetes"].text.split()[4]
         for name in ("press-01", "Press-01", "press.01", "PRESS.01", "a" * 40 + "-x", "a" * 40 + "-y")
     }
     assert len(names) == 6

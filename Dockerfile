@@ -1,0 +1,50 @@
+# Images of the Server and of the Worker, made from this checkout; lyftdata is on no public package index.
+#
+#     docker build --target server --tag lyftdata-server:0.1.0 .
+#     docker build --target worker --tag lyftdata-worker:0.1.0 .
+#
+# Every package is pinned by hash in requirements/. Pin the base image in the same way, by the digest of one that you
+# have checked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
+#
+# What is copied here, .dockerignore names; only /opt/lyftdata of it reaches the images.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY requirements/build.txt requirements/run.txt requirements/worker.txt requirements/
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md ./
+COPY src src
+RUN /opt/build/bin/hatchling build -t wheel -d /dist
+
+FROM build AS server-environment
+RUN python -m venv /opt/lyftdata \
+    && /opt/lyftdata/bin/pip install --require-hashes -r requirements/run.txt \
+    && /opt/lyftdata/bin/pip install --no-deps --no-index /dist/*.whl
+
+FROM build AS worker-environment
+RUN python -m venv /opt/lyftdata \
+    && /opt/lyftdata/bin/pip install --require-hashes -r requirements/worker.txt \
+    && /opt/lyftdata/bin/pip install --no-deps --no-index /dist/*.whl
+
+# One user for both, by number: Kubernetes can then see that it is not root. A new volume at /var/lib/lyftdata takes
+# over owner and mode of this directory.
+FROM ${PYTHON_IMAGE} AS base
+RUN groupadd --gid 10001 lyftdata \
+    && useradd --uid 10001 --gid 10001 --home-dir /var/lib/lyftdata --shell /usr/sbin/nologin lyftdata \
+    && install -d -o 10001 -g 10001 -m 700 /var/lib/lyftdata
+ENV PATH=/opt/lyftdata/bin:$PATH
+USER 10001:10001
+
+FROM base AS server
+COPY --from=server-environment /opt/lyftdata /opt/lyftdata
+ENV LYFTDATA_STAGING_DIR=/var/lib/lyftdata/server
+CMD ["lyftdata", "run", "server"]
+
+# The last one, so that it is what is built where no target is named: it holds no Server.
+FROM base AS worker
+COPY --from=worker-environment /opt/lyftdata /opt/lyftdata
+ENV LYFTDATA_JOBS_DIR=/var/lib/lyftdata/worker
+CMD ["lyftdata", "run", "worker"]
