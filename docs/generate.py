@@ -153,7 +153,8 @@ _WIRE = """\
 | `POST /oauth2/introspect` | RFC 7662 | what a token is worth right now: to the resource it is for, or to its Worker |
 | `POST /oauth2/revoke` | RFC 7009 | a Worker takes one of its tokens back |
 | `POST /api/worker/session` | ours: a long poll | how a Worker is *connected*: presence in, directives out |
-| `GET /auth/verify` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
+| `GET /auth/verify`, `GET /auth/verify/{resource}` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
+| `/auth/ext_authz/{resource}/…`, any method | Envoy `ext_authz` | 200 and who the Worker is, or 401 |
 | `POST /auth/rabbitmq/user`, `/vhost`, `/resource`, `/topic` | RabbitMQ's `rabbitmq_auth_backend_http` | `allow` or `deny` |
 | `POST /auth/rabbitmq/connections` | ours | which of a broker's connections must be closed |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
@@ -191,8 +192,8 @@ Parameters that would change what a token means and are not supported (`authoriz
 
 A token request with a `DPoP` header gets a token of `token_type` `DPoP`, bound by `cnf.jkt` to the key of the proof. The proof must carry a nonce: the
 first answer is `use_dpop_nonce` with one in `DPoP-Nonce`. Shown at `/auth/verify` and at the session, such a token needs `Authorization: DPoP …`
-and a proof for that very request (`ath`, `htm`, `htu`; at most 60 seconds old; each once). Behind a proxy that request is what
-`X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri` say.
+and a proof for that very request (`ath`, `htm`, `htu`; at most 60 seconds old; each once). Behind a proxy that request is the one that the proxy
+[asks about](#authverify).
 
 ### Introspection and revocation
 
@@ -230,7 +231,19 @@ failures from one address: 429 with `Retry-After`; a right credential from there
 
 ### `/auth/verify`
 
-Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation shows at once.
+Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation shows at once. The token is one
+for the Server (no `resource`).
+
+A proxy that asks about another request asks `/auth/verify/{resource}`: a resource whose audience is the public URL of the service that the proxy stands for. A token
+that is bound to a key needs a proof for a request to that URL: scheme, host and port from the audience, method and path from `X-Forwarded-Method` and
+`X-Forwarded-Uri`, which the proxy must send exactly once. The path must be at or below the audience's. `X-Forwarded-Host`, `X-Forwarded-Proto` and `Host` are not read. At `/auth/verify` no
+proof for a proxied request is taken. If there is no such resource, nothing is let through. All of this is refused as `unnamed_service`
+([why](../decisions/0015-a-proxy-names-its-service.md), [how to set proxies up](../how-to/check-workers-at-a-proxy.md)).
+
+### `/auth/ext_authz/{resource}/…`
+
+The same for Envoy, which keeps the method, appends path and query of the request, and takes 200 alone for yes. Method and path are those of the question itself; no
+`X-Forwarded-` header is read for them.
 
 ### `/auth/rabbitmq/…`
 

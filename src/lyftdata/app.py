@@ -33,6 +33,7 @@ from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.routes import (
     authorize,
     discovery,
+    ext_authz,
     health,
     oauth,
     rabbitmq,
@@ -92,7 +93,7 @@ class _App(Starlette):
     overload: Overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        endpoint = self._find_hot(scope) if scope["type"] == "http" else None
         if endpoint is None:
             await super().__call__(scope, receive, send)
             return
@@ -107,6 +108,16 @@ class _App(Starlette):
         except StoreError as error:
             response = await _store_failed(request, error)
         await response(scope, receive, send)
+
+    def _find_hot(self, scope: Scope) -> Endpoint | None:
+        method, path = scope["method"], scope["path"]
+        found = self.hot.get((method, path))
+        if found is not None:
+            return found
+        if method == "GET" and path.startswith(verify.PREFIX):
+            return verify.verify_for_service
+        # Envoy asks with the method of the request that it asks about, and that may be any.
+        return ext_authz.ext_authz if path.startswith(ext_authz.PREFIX) else None
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -126,6 +137,7 @@ def _routes(services: Services) -> Starlette:
             Route("/oauth2/revoke", token_checks.revoke, methods=["POST"]),
             Route("/api/worker/session", session.session, methods=["POST"]),
             Route("/auth/verify", verify.verify, methods=["GET"]),
+            Route(verify.PREFIX + "{resource}", verify.verify_for_service, methods=["GET"]),
             Route("/auth/rabbitmq/user", rabbitmq.user, methods=["POST"]),
             Route("/auth/rabbitmq/vhost", rabbitmq.vhost, methods=["POST"]),
             Route("/auth/rabbitmq/resource", rabbitmq.resource, methods=["POST"]),

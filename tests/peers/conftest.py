@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
+from tests.peers.guarded import Fleet, Guarded
+from tests.peers.proxies import PEERS
+from tests.peers.proxy_kinds import KINDS
 from tests.processes import STARTED, Site
 
 NODE = Path(__file__).parent / "node"
@@ -105,3 +108,24 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     made = Peers(tmp_path_factory.mktemp("peers"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Return a Server and its Workers."""
+    made = Fleet(tmp_path_factory.mktemp("fleet"))
+    yield made
+    # Whatever a test that failed has left, too.
+    while PEERS:
+        PEERS.pop().close()
+    made.stop()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def guarded(
+    request: pytest.FixtureRequest, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """Return a service behind each of the proxies."""
+    opened = Guarded(KINDS[request.param], fleet, tmp_path_factory.mktemp(request.param))
+    yield opened
+    opened.close()

@@ -1,4 +1,4 @@
-"""Proxies that nobody here wrote, started from their Debian packages with the files of examples/, and what stands around them."""
+"""Programs that nobody here wrote, a service for them to protect, and tokens for them to be shown."""
 
 import base64
 import hmac
@@ -9,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +20,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import Key
 from sqlalchemy import create_engine
-from tests.certificates import self_signed
-from tests.processes import free_port, until
+from tests.processes import until
 
 from lyftdata.core.keyring import SigningKey, active_key, decrypt_signing_key
 from lyftdata.server.clock import utc_now
@@ -92,7 +90,7 @@ class Service:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the library's names
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any  # noqa: N815 - the library's names
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Say nothing."""
@@ -107,21 +105,6 @@ class Service:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-@dataclass
-class Around:
-    """Where a proxy is put: which Server it asks, which service it protects, and what else it must know."""
-
-    root: Path
-    server_port: int
-    service_port: int
-    resource_key: str = ""
-    port: int = field(default_factory=free_port)
-
-    @property
-    def server_url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
 class Peer:
@@ -190,6 +173,14 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def python_program(name: str, package: str) -> str:
+    """Return where a program is that a Python package brings, or skip."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on this machine (pip install {package})")
+    return found
+
+
 def example(path: str, changes: Mapping[str, str]) -> str:
     """Return a file of examples/ with the addresses changed that its reader is to change, each of which must be there."""
     text = (EXAMPLES / path).read_text(encoding="utf-8")
@@ -197,147 +188,6 @@ def example(path: str, changes: Mapping[str, str]) -> str:
         assert old in text, f"{path} holds no {old}"
         text = text.replace(old, new)
     return text
-
-
-def start_nginx(around: Around) -> Peer:
-    """Start nginx as Debian's nginx.conf would: with the example as a file of conf.d."""
-    root = around.root
-    changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
-    }
-    (root / "lyftdata.conf").write_text(example("nginx/lyftdata.conf", changes))
-    places = "".join(
-        f"{kind}_temp_path {root}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    (root / "nginx.conf").write_text(
-        f"{user}daemon off;\nworker_processes 1;\npid {root}/pid;\nerror_log stderr;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{places}include {root}/lyftdata.conf;\n}}\n"
-    )
-    command = [program("nginx", "nginx"), "-p", str(root), "-e", "stderr", "-c", str(root / "nginx.conf")]
-    return Peer(command, root=root, port=around.port)
-
-
-def start_caddy(around: Around) -> Peer:
-    """Start Caddy, without the API by which it could be changed while it runs."""
-    changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        ":8080": f":{around.port}",
-    }
-    (around.root / "Caddyfile").write_text("{\n\tadmin off\n}\n" + example("caddy/Caddyfile", changes))
-    return Peer([program("caddy", "caddy"), "run"], root=around.root, port=around.port)
-
-
-def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run the script that writes the Server's public keys for HAProxy."""
-    return subprocess.run(
-        [
-            sys.executable,
-            str(EXAMPLES / "haproxy" / "write-keys.py"),
-            around.server_url,
-            str(around.root),
-            *command,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def start_haproxy(around: Around) -> Peer:
-    """Start HAProxy with the keys that the Server publishes now."""
-    path = program("haproxy", "haproxy")
-    written = write_keys(around)
-    assert written.returncode == 0, written.stderr
-    changes = {
-        "http://127.0.0.1:3000": around.server_url,
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
-        "/etc/haproxy/lyftdata/": f"{around.root}/",
-    }
-    (around.root / "haproxy.cfg").write_text(example("haproxy/haproxy.cfg", changes))
-    return Peer([path, "-db", "-f", str(around.root / "haproxy.cfg")], root=around.root, port=around.port)
-
-
-def start_apache(around: Around) -> Peer:
-    """Start Apache httpd with the modules that the example names."""
-    path = program("apache2", "apache2-bin")
-    if not (_MODULES / "mod_auth_openidc.so").exists():
-        pytest.skip(
-            "no mod_auth_openidc on this machine (Debian: apt-get install libapache2-mod-auth-openidc)"
-        )
-    root = around.root
-    (root / "key.conf").write_text(f"OIDCOAuthClientSecret {around.resource_key}\n")
-    # httpd's processes are of another user, whom pytest's directories keep out, and read the certificate anew for each question.
-    public = tempfile.TemporaryDirectory()
-    Path(public.name).chmod(0o755)
-    cert, key = self_signed(Path(public.name))
-    tls_port = free_port()
-    changes = {
-        "lyftdata.example.com": f"localhost:{tls_port}",
-        "/etc/ssl/certs/ca-certificates.crt": str(cert),
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
-        "/etc/apache2/lyftdata-key.conf": str(root / "key.conf"),
-    }
-    (root / "lyftdata.conf").write_text(example("apache/lyftdata.conf", changes))
-    modules = [
-        "mpm_event",
-        "authn_core",
-        "authz_core",
-        "authz_user",
-        "auth_openidc",
-        "headers",
-        "proxy",
-        "proxy_http",
-        "socache_shmcb",
-    ]
-    loaded = "".join(f"LoadModule {name}_module {_MODULES}/mod_{name}.so\n" for name in modules)
-    user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
-    (root / "apache2.conf").write_text(
-        f"ServerRoot {root}\nServerName localhost\nPidFile {root}/pid\nDefaultRuntimeDir {root}\nErrorLog /dev/stderr\n"
-        f"{loaded}{user}Include {root}/lyftdata.conf\n"
-    )
-    # The Server speaks plain HTTP here, and the module asks over TLS only: something in front of the Server ends it.
-    (root / "tls.pem").write_bytes(cert.read_bytes() + key.read_bytes())
-    (root / "tls.cfg").write_text(
-        "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
-        f"listen tls\n bind 127.0.0.1:{tls_port} ssl crt {root}/tls.pem\n server server 127.0.0.1:{around.server_port}\n"
-    )
-    (root / "tls").mkdir()
-    ends_tls = Peer(
-        [program("haproxy", "haproxy"), "-db", "-f", str(root / "tls.cfg")], root=root / "tls", port=tls_port
-    )
-    command = [path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")]
-    return Peer(command, root=root, port=around.port, beside=(ends_tls.close, public.cleanup))
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A proxy of some make, and what its way of checking promises."""
-
-    start: Callable[[Around], Peer]
-    asks_the_server: bool
-    """Whether the Server is asked about each request, so that revocation shows at once."""
-    for_the_service: bool = False
-    """Whether tokens are for the service (`resource`), and not for the Server."""
-    passes_labels: bool = True
-    when_down: int = 200
-    """What a Worker with a good token reads while the Server is down."""
-
-
-KINDS = {
-    "nginx": Kind(start_nginx, asks_the_server=True, when_down=500),
-    "caddy": Kind(start_caddy, asks_the_server=True, when_down=502),
-    "haproxy": Kind(start_haproxy, asks_the_server=False, for_the_service=True, passes_labels=False),
-    "apache": Kind(
-        start_apache, asks_the_server=True, for_the_service=True, passes_labels=False, when_down=401
-    ),
-}
 
 
 def server_signing_key(staging_dir: Path) -> SigningKey:

@@ -55,7 +55,9 @@ def _selectors(command: Any) -> Any:
 
 @resources.command()
 @click.argument("name")
-@click.option("--audience", required=True, help="What the service is called in a token (aud): its URL.")
+@click.option(
+    "--audience", required=True, help="What the service is called in a token (aud): its public URL."
+)
 @_selectors
 @json_option
 @url_option
@@ -81,7 +83,7 @@ def add(name: str, audience: str, url: str | None, *, as_json: bool, **chosen: A
 
 @resources.command("set")
 @click.argument("name")
-@click.option("--audience", help="What the service is called in a token (aud): its URL.")
+@click.option("--audience", help="What the service is called in a token (aud): its public URL.")
 @_selectors
 @json_option
 @url_option

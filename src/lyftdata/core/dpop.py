@@ -7,6 +7,7 @@ token. The proof carries the public key; the token carries its thumbprint (`cnf.
 
 import base64
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ ALGORITHMS = ("ES256", "Ed25519", "EdDSA")
 MAX_AGE_S = 60
 _LEEWAY_S = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_PERCENT_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 
 
 class DpopProofError(Exception):
@@ -90,13 +93,24 @@ def verify_dpop_proof(
 
 
 def _without_query(url: str) -> tuple[str, str, int | None, str]:
-    """Return what of a URL counts, in the form in which two spellings of one are equal (RFC 3986, section 6.2.3)."""
+    """
+    Return what of a URL counts, in the form in which two spellings of one are equal (RFC 3986, sections 6.2.2 and 6.2.3).
+
+    Proxies change the spelling: Traefik passes `/%7ea%2fb` on as `/~a%2Fb`. Dot segments are left as they are: resolved here
+    and not by the program that serves the request, they would make a proof for one path good for another.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError as error:
         raise JwsError("Its htu is no URL.") from error
-    return parts.scheme.lower(), (parts.hostname or "").lower(), port, parts.path or "/"
+    path = _PERCENT_ENCODED.sub(_one_spelling, parts.path or "/")
+    return parts.scheme.lower(), (parts.hostname or "").lower(), port, path
+
+
+def _one_spelling(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[0][1:], 16))
+    return character if _UNRESERVED.fullmatch(character) else encoded[0].upper()
 
 
 def _digest(access_token: str) -> str:

@@ -262,6 +262,21 @@ class TokenRevokedError(UnprovenError):
     final = False
 
 
+class UnnamedServiceError(UnprovenError):
+    """A proxy asked about a request to a service that no operator has named."""
+
+    code = "unnamed_service"
+    meaning = (
+        "A proxy asked about a request to a service that no operator has named: its question names no resource, "
+        "or the request is not below that resource's audience."
+    )
+    mend = (
+        "Add the service as a resource whose audience is its public URL (`lyftdata resources add NAME --audience "
+        "https://service.example.com`), and have its proxy ask /auth/verify/NAME."
+    )
+    final = False
+
+
 # --- unproven: what a broker asks by a name alone -------------------------------------------------------
 
 

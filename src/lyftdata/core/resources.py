@@ -6,8 +6,9 @@ enrolled itself, so selecting by them does not reach enrolled Workers unless tha
 """
 
 import re
+import string
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
@@ -26,6 +27,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,49}")
 # RFC 6749, section 3.3: printable ASCII without the space, the quote and the backslash.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 _ROOT_URL = re.compile(r"(https?://[^/?#]+)(/?)", re.IGNORECASE)
+# Printable ASCII except `#`. Clients percent-encode more or less of it, and a proof names the URL as it was sent.
+_KEPT_IN_TARGET = string.punctuation.replace("#", "")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[\x21\x24\x26-\x3B\x3D\x3F-\x5B\x5D\x5F\x61-\x7A\x7E%]+", re.IGNORECASE)
 
 
@@ -100,6 +103,36 @@ def check_selectors_fit(
             f"must be at most {MAX_SELECTORS_BYTES} bytes together with names and labels, as JSON; these are {size}: "
             "choose many Workers by a label",
         )
+
+
+def service_url(resource: ResourceRecord, target: str) -> str | None:
+    """
+    Return the URL of a request to a resource's service, or None if the request is not to that service.
+
+    Scheme, host and port are those of the audience, never the client's: a client chooses its own Host header, and a proof
+    of possession is only good for the host that it names. The audience's path is where the service begins.
+
+    Args:
+        resource: The service that a proxy stands for. An audience that is not an http or https URL names no host.
+        target: Path and query as the client sent them, decoded as Latin-1; not trusted.
+    """
+    service = urlsplit(resource.audience)
+    if service.scheme.lower() not in {"http", "https"} or not service.hostname:
+        return None
+    # What must not be in a target is percent-encoded: `#` cuts nothing off, and the result is a URL that no proof names.
+    path = quote("/" + target.removeprefix("/"), safe=_KEPT_IN_TARGET, encoding="latin-1")
+    if not _is_below(path.partition("?")[0], service.path.rstrip("/")):
+        return None
+    return f"{service.scheme}://{_host(service)}{path}"
+
+
+def _host(url: SplitResult) -> str:
+    """Return host and port of a URL without user and password."""
+    return url.netloc.rpartition("@")[2]
+
+
+def _is_below(path: str, base: str) -> bool:
+    return path == base or path.startswith(f"{base}/")
 
 
 def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:

@@ -66,6 +66,10 @@ class Directory:
         """Return the resource with this audience, or None."""
         return next((r for r in self._resources.values() if r.audience == audience), None)
 
+    def find_resource_by_name(self, name: str) -> ResourceRecord | None:
+        """Return the resource with this name, or None."""
+        return self._resources.get(name)
+
     def find_resource_by_key(self, public_id: str) -> ResourceRecord | None:
         """Return the resource whose key has this public id, or None."""
         return next((r for r in self._resources.values() if r.key_public_id == public_id), None)

@@ -703,23 +703,6 @@ async def test_a_private_key_in_a_proof_is_refused(server, press):
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
 
-async def test_the_proof_is_for_the_request_that_a_proxy_asks_about(server, press):
-    """`X-Forwarded-*` of Traefik and Caddy say which that was."""
-    key = generate_identity_key()
-    token = await bound(server, press, key)
-    proof = dpop(key, server, method="PUT", url="https://api.example/things", token=token)
-    forwarded = {
-        "X-Forwarded-Method": "PUT",
-        "X-Forwarded-Proto": "https",
-        "X-Forwarded-Host": "api.example",
-        "X-Forwarded-Uri": "/things?x=1",
-    }
-    headers = {"Authorization": f"DPoP {token}", "DPoP": proof} | forwarded
-    assert (await server.http.get("/auth/verify", headers=headers)).status_code == 204
-    again = dpop(key, server, method="PUT", url="https://api.example/others", token=token)
-    assert (await server.http.get("/auth/verify", headers=headers | {"DPoP": again})).status_code == 401
-
-
 # --- RFC 7592 --------------------------------------------------------------------------------------------
 
 

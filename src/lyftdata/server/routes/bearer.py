@@ -30,7 +30,7 @@ def nonce_response(services: Services) -> Response:
 
 
 async def verified_worker(
-    request: Request, services: Services, *, proved_for: Callable[[], tuple[str, str]] | None = None
+    request: Request, services: Services, *, proved_for: Callable[[str], tuple[str, str]] | None = None
 ) -> VerifiedWorker:
     """
     Return the Worker whose token a request carries, as it is when this returns.
@@ -38,7 +38,8 @@ async def verified_worker(
     Args:
         request: Carries the token in its Authorization header.
         services: The Server's parts.
-        proved_for: Gives method and address that a proof must be for, if one came; the request's own unless given.
+        proved_for: Gives method and URL that a proof must be for, if one came, or raises RefusedError; takes the ID of the
+            Worker that the token names. The request's own unless given.
 
     Raises:
         RefusedError: No token, or one that is not good.
@@ -60,25 +61,27 @@ async def verified_worker(
     token = token.strip()
     if not token or len(proofs) != 1 or len(values) != 1:
         raise MissingCredentialsError
-    method, url = (
-        proved_for() if proved_for else (request.method, f"{services.issuer}{request.scope['path']}")
-    )
+    found = await decide(services.store, lambda: services.verifier.verify_for_anybody(token))
+    worker_id = found.worker.id
+    method, url = request.method, f"{services.issuer}{request.scope['path']}"
+    if proved_for is not None:
+        method, url = await decide(services.store, lambda: proved_for(worker_id))
     try:
-        proof = services.dpop.check(
-            proofs[0],
-            method=method,
-            url=url,
-            access_token=token,
+        proof = services.dpop.check(proofs[0], method=method, url=url, access_token=token)
+        verified = await decide(
+            services.store, lambda: services.verifier.verify(token, bound_to=proof.thumbprint)
         )
-        thumbprint = proof.thumbprint
-        verified = await decide(services.store, lambda: services.verifier.verify(token, bound_to=thumbprint))
-        ticket = services.dpop.spend(proof, worker_id=verified.worker.id)
+        ticket = services.dpop.spend(proof, worker_id=worker_id)
     except DpopNonceError:
         raise
     except OAuthError as error:
-        raise WrongTokenError(f"Its proof of possession: {error.message}") from error
+        # Without the query, in which clients send secrets.
+        asked = f"{method} {url.partition('?')[0]}"
+        raise WrongTokenError(
+            f"Its proof of possession, for {asked}: {error.message}", claimed_worker=worker_id
+        ) from error
     if ticket is not None:
-        await spend_everywhere(services.store, ticket, claimed_worker=verified.worker.id)
+        await spend_everywhere(services.store, ticket, claimed_worker=worker_id)
         # Much may have happened meanwhile, and whoever is disabled by now must not be let in for having been awaited.
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
     return verified

@@ -1,29 +1,124 @@
-"""`GET /auth/verify`: whether a proxy may let a request through (nginx `auth_request`, `forward_auth`)."""
+"""
+Whether a proxy may let a request through: `GET /auth/verify` (nginx `auth_request`, Caddy and Traefik `forward_auth`).
 
-import string
-from urllib.parse import quote
+`GET /auth/verify/{resource}` is the same question from a proxy that says for which service it stands. Only there a token
+that is bound to a key (DPoP) is taken, because a proof of possession names a host, and the host must be one that an operator
+has named. What a proxy passes on as the host is often the client's own Host header: with it, a service that was sent a proof
+could use it at another service (docs/decisions/0015).
+"""
 
+from collections.abc import Callable
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.names import format_labels
-from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import RefusedError
+from lyftdata.core.records import ResourceRecord
+from lyftdata.core.refusals import RefusedError, UnnamedServiceError
+from lyftdata.core.resources import service_url
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
+from lyftdata.server.routes.identity_headers import identity_headers
 from lyftdata.server.services import Services
-from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import RAW_NO_STORE, RawResponse, client_address, refusal_response
+from lyftdata.server.up_to_date import decide
+from lyftdata.server.wire import RawResponse, client_address, header_values, refusal_response
 
-# Whatever is printable, but `#`: clients quote more or less of the rest, and proofs name it as it was sent.
-_IN_A_TARGET = string.punctuation.replace("#", "")
+PREFIX = "/auth/verify/"
+
+
+class ProxyQuestion(msgspec.Struct, frozen=True):
+    """
+    A question of a proxy that says for which service it stands.
+
+    Attributes:
+        resource_name: The resource, by the proxy's configuration. If there is none of this name, nothing is let through: a
+            name misspelled there, or deleted here, shows at the first request and not when the first proof comes.
+        method: Of the request that is asked about; None if the proxy does not say.
+        target: Its path and query as the client sent them, decoded as Latin-1; None if the proxy does not say.
+    """
+
+    resource_name: str
+    method: str | None
+    target: str | None
+
+    def resource(self, services: Services, *, worker_id: str) -> ResourceRecord:
+        """Return the resource; raises UnnamedServiceError if there is none."""
+        resource = services.directory.find_resource_by_name(self.resource_name)
+        if resource is None:
+            raise UnnamedServiceError(
+                f"There is no resource '{self.resource_name}'.", claimed_worker=worker_id
+            )
+        return resource
+
+    def proved_request(self, services: Services, *, worker_id: str) -> tuple[str, str]:
+        """Return method and URL that a proof must be for; raises UnnamedServiceError if the request is not to the service."""
+        resource = self.resource(services, worker_id=worker_id)
+        if self.method is None or self.target is None:
+            raise UnnamedServiceError(
+                "The proxy did not send X-Forwarded-Method and X-Forwarded-Uri, each exactly once.",
+                claimed_worker=worker_id,
+            )
+        url = service_url(resource, self.target)
+        if url is None:
+            # Without the query, in which clients send secrets.
+            path = self.target.partition("?")[0]
+            raise UnnamedServiceError(
+                f"The audience of the resource '{resource.name}' is {resource.audience}; the request was for {path}.",
+                claimed_worker=worker_id,
+            )
+        return self.method, url
 
 
 async def verify(request: Request) -> Response:
-    """Answer 204 and who the Worker is, or 401."""
+    """Answer 204 and who the Worker is, or 401. A proof of possession must be for this request, not for one behind a proxy."""
     services: Services = request.app.state.services
+    return await _answered(
+        request, services, status=204, proved_for=lambda worker_id: _own_request(request, services, worker_id)
+    )
+
+
+async def verify_for_service(request: Request) -> Response:
+    """Answer as `verify`, to a proxy that names the resource that it stands for."""
+    question = ProxyQuestion(
+        resource_name=request.scope["path"].removeprefix(PREFIX),
+        method=_only_value(request, b"x-forwarded-method"),
+        target=_only_value(request, b"x-forwarded-uri"),
+    )
+    return await answer_proxy(request, question, status=204)
+
+
+async def answer_proxy(request: Request, question: ProxyQuestion, *, status: int) -> Response:
+    """
+    Answer a proxy's question: who the Worker is, or 401.
+
+    Args:
+        request: Carries the client's token, and its proof of possession if it has one.
+        question: For which service, and which request, the proxy asks.
+        status: Of the answer that lets the request through.
+    """
+    services: Services = request.app.state.services
+    return await _answered(
+        request,
+        services,
+        status=status,
+        proved_for=lambda worker_id: question.proved_request(services, worker_id=worker_id),
+        check=lambda worker_id: question.resource(services, worker_id=worker_id),
+    )
+
+
+async def _answered(
+    request: Request,
+    services: Services,
+    *,
+    status: int,
+    proved_for: Callable[[str], tuple[str, str]],
+    check: Callable[[str], object] | None = None,
+) -> Response:
     try:
-        verified = await verified_worker(request, services, proved_for=lambda: _original(request, services))
+        verified = await verified_worker(request, services, proved_for=proved_for)
+        if check is not None:
+            worker_id = verified.worker.id
+            await decide(services.store, lambda: check(worker_id))
     except DpopNonceError:
         return nonce_response(services)
     except RefusedError as refused:
@@ -32,58 +127,21 @@ async def verify(request: Request) -> Response:
         return refusal_response(
             answer, error="invalid_token", status=401, proved_error="invalid_token", proved_status=401
         )
-    return RawResponse(204, identity_headers(verified))
+    return RawResponse(status, identity_headers(verified))
 
 
-def _original(request: Request, services: Services) -> tuple[str, str]:
-    """
-    Return the method and the URL of the request that a proxy asks about: a proof of possession is for that one.
-
-    As Traefik's and Caddy's forward_auth say it by themselves, and nginx as it is told. Whoever makes these up without
-    a proxy fools nobody but himself.
-
-    Host and target are what the client sent, and not every proxy looks at them: `Host: service/public?` must not make
-    the path that is asked for a mere query, nor a `#` cut it short. So each is quoted but for what it may hold, and
-    what should not be there makes an address that no proof is for.
-    """
-    headers = request.headers
-    method = headers.get("x-forwarded-method", request.method)
-    if "x-forwarded-uri" not in headers:
-        return method, f"{services.issuer}{request.scope['path']}"
-    scheme = quote(headers.get("x-forwarded-proto", request.scope["scheme"]), safe="")
-    host = quote(headers.get("x-forwarded-host", headers.get("host", "")), safe=":[]")
-    target = quote(headers["x-forwarded-uri"], safe=_IN_A_TARGET, encoding="latin-1")
-    return method, f"{scheme}://{host}/{target.removeprefix('/')}"
+def _own_request(request: Request, services: Services, worker_id: str) -> tuple[str, str]:
+    """Return method and URL of a request that is not a proxy's question about another."""
+    if "x-forwarded-uri" in request.headers:
+        host = request.headers.get("x-forwarded-host", "")
+        raise UnnamedServiceError(
+            f"The proxy asked {request.scope['path']}, without a resource; it says that the request was for '{host}'.",
+            claimed_worker=worker_id,
+        )
+    return request.method, f"{services.issuer}{request.scope['path']}"
 
 
-def identity_headers(verified: VerifiedWorker) -> tuple[tuple[bytes, bytes], ...]:
-    """
-    Return who the Worker is, as headers.
-
-    The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
-    """
-    worker = verified.worker
-    known = _headers_of.get(worker.id)
-    # The very entry: one that has changed is another object.
-    if known is not None and known[0] is worker:
-        return known[1]
-    if len(_headers_of) >= _MOST_REMEMBERED:
-        _headers_of.clear()
-    headers = _identity_headers(worker)
-    _headers_of[worker.id] = worker, headers
-    return headers
-
-
-# Name and labels are put into words anew for an entry that has changed, and not for each of its Worker's requests.
-_headers_of: dict[str, tuple[WorkerRecord, tuple[tuple[bytes, bytes], ...]]] = {}
-_MOST_REMEMBERED = 10_000
-
-
-def _identity_headers(worker: WorkerRecord) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        *RAW_NO_STORE,
-        (b"x-lyftdata-worker-id", worker.id.encode()),
-        (b"x-lyftdata-worker-name", quote(worker.name, safe=" ").encode()),
-        (b"x-lyftdata-worker-strategy", worker.strategy.encode()),
-        (b"x-lyftdata-worker-labels", format_labels(worker.labels).encode()),
-    )
+def _only_value(request: Request, name: bytes) -> str | None:
+    """Return a header's value. Of two, one may be the client's: which, is a guess."""
+    values = header_values(request, name)
+    return values[0].decode("latin-1") if len(values) == 1 else None

@@ -1,0 +1,156 @@
+"""
+Services in four styles, each of which answers with everything it has read: CGI, PHP, WSGI and Node.
+
+All but Node make one variable of several headers. RFC 3875, section 4.1.18, turns a hyphen into an underscore, which another header may
+have had to begin with; PHP's server a dot, too; and lighttpd every character that is neither a letter nor a digit.
+"""
+
+import json
+import os
+import re
+import shutil
+import socketserver
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import pytest
+from tests.peers.proxies import Peer, program
+from tests.processes import free_port
+
+_CGI = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nenv\n"
+_PHP = "<?php header('Content-Type: application/json'); echo json_encode(['server' => $_SERVER, 'all' => getallheaders()]);"
+_NODE = """
+const http = require('node:http')
+http.createServer((request, response) => {
+  request.resume().on('end', () => {
+    response.setHeader('Content-Type', 'application/json')
+    response.end(JSON.stringify({ headers: request.headers, raw: request.rawHeaders }))
+  })
+}).listen(Number(process.argv[1]), '127.0.0.1')
+"""
+
+
+class Backend:
+    """
+    A service that answers with everything it has read.
+
+    Attributes:
+        port: Where it listens.
+        read: Finds an identity header in an answer by its last part (`Id`): as the program would read it.
+    """
+
+    def __init__(self, port: int, read: Callable[[str, str], str], close: Callable[[], None]) -> None:
+        self.port = port
+        self.read = read
+        self.close = close
+
+
+class _QuietServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a test that ends a proxy leaves connections half open."""
+
+
+def start_cgi(root: Path) -> Backend:
+    """Start a shell script behind a CGI gateway (RFC 3875) that names variables as lighttpd does."""
+    script = root / "echo.cgi"
+    script.write_text(_CGI)
+
+    class Gateway(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            method = self.rfile.readline().decode("latin-1").partition(" ")[0]
+            given = {"PATH": os.environ["PATH"], "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": method}
+            while line := self.rfile.readline().decode("latin-1").rstrip("\r\n"):
+                header, _, value = line.partition(":")
+                name = "HTTP_" + re.sub("[^A-Za-z0-9]", "_", header).upper()
+                # What collides is joined, as the RFC has it for a header that comes twice.
+                given[name] = ", ".join([*([given[name]] if name in given else []), value.strip()])
+            done = subprocess.run(["/bin/sh", script], env=given, capture_output=True, check=True)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + done.stdout)
+
+    server = _QuietServer(("127.0.0.1", 0), Gateway)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    def read(answer: str, part: str) -> str:
+        return "".join(re.findall(rf"^HTTP_X_LYFTDATA_WORKER_{part.upper()}=(.*)$", answer, re.MULTILINE))
+
+    return Backend(server.server_address[1], read, close)
+
+
+def start_php(root: Path) -> Backend:
+    """Start PHP's own server: it takes an underscore, and a dot, for the hyphen."""
+    script = root / "echo.php"
+    script.write_text(_PHP)
+    port = free_port()
+    peer = Peer(
+        [program("php", "php-cgi"), "-d", "display_errors=0", "-S", f"127.0.0.1:{port}", str(script)],
+        root=root,
+        port=port,
+    )
+
+    def read(answer: str, part: str) -> str:
+        return str(json.loads(answer)["server"].get(f"HTTP_X_LYFTDATA_WORKER_{part.upper()}", ""))
+
+    return Backend(port, read, peer.close)
+
+
+class _QuietWsgi(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def start_wsgi(_root: Path) -> Backend:
+    """Start the WSGI server of Python's own library, which joins what collides."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [
+            json.dumps({name: value for name, value in environ.items() if isinstance(value, str)}).encode()
+        ]
+
+    server = WSGIServer(("127.0.0.1", 0), _QuietWsgi)
+    server.set_app(application)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return Backend(
+        server.server_port,
+        lambda answer, part: str(json.loads(answer).get(f"HTTP_X_LYFTDATA_WORKER_{part.upper()}", "")),
+        close,
+    )
+
+
+def start_node(root: Path) -> Backend:
+    """Start a server of Node's own library."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js on this machine (Debian: apt-get install nodejs)")
+    port = free_port()
+    peer = Peer([node, "-e", _NODE, str(port)], root=root, port=port)
+    return Backend(
+        port,
+        lambda answer, part: str(json.loads(answer)["headers"].get(f"x-lyftdata-worker-{part.lower()}", "")),
+        peer.close,
+    )
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "cgi": start_cgi,
+    "php": start_php,
+    "wsgi": start_wsgi,
+    "node": start_node,
+}

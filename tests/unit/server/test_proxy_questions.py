@@ -1,0 +1,340 @@
+"""What a proxy asks about a token that is bound to a key: the proof counts for the service that the proxy names, and for no other."""
+
+import pytest
+from tests.unit.server.test_oauth_extras import bound, define, dpop
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+API, OTHER = "https://api.example", "https://other.example"
+
+
+@pytest.fixture
+def key():
+    """Return a key to which a token is bound."""
+    return generate_identity_key()
+
+
+@pytest.fixture
+async def token(server, press, key):
+    """Return a token that is bound to the key."""
+    return await bound(server, press, key)
+
+
+@pytest.fixture
+async def named(server, admin):
+    """Name two services."""
+    await define(server, admin, name="api", audience=API)
+    await define(server, admin, name="other", audience=OTHER)
+
+
+def forwarded(**changes):
+    """Return what Caddy and Traefik say of the request that they ask about; without what is changed to None."""
+    said = {"Method": "GET", "Proto": "https", "Host": "api.example", "Uri": "/things"} | changes
+    return {f"X-Forwarded-{name}": value for name, value in said.items() if value is not None}
+
+
+class Asking:
+    """Asks a Server as proxies do."""
+
+    def __init__(self, server, token, key):
+        self.server, self.token, self.key = server, token, key
+
+    def proof(self, url, method="GET"):
+        """Make a proof for a request."""
+        return dpop(self.key, self.server, method=method, url=url, token=self.token)
+
+    async def verify(self, proof, path="/auth/verify/api", headers=None):
+        """Ask as nginx, Caddy and Traefik do."""
+        shown = {"Authorization": f"DPoP {self.token}", "DPoP": proof}
+        return await self.server.http.get(path, headers=shown | (forwarded() if headers is None else headers))
+
+    async def ext_authz(self, proof, target, method="GET", headers=None):
+        """Ask as Envoy does."""
+        shown = {"Authorization": f"DPoP {self.token}", "DPoP": proof} | (headers or {})
+        return await self.server.http.request(method, f"/auth/ext_authz{target}", headers=shown)
+
+    async def refusal(self, answer):
+        """Return code and detail that an operator finds under the reference of an answer; strangers read neither."""
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        assert "code" not in answer.json()
+        headers = await self.server.sign_in()
+        path = f"/api/refusals/{answer.json()['reference']}"
+        shown = (await self.server.http.get(path, headers=headers)).json()
+        return shown["code"], shown["detail"]
+
+
+@pytest.fixture
+def asking(server, token, key):
+    """Return what asks."""
+    return Asking(server, token, key)
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_proof_is_good_at_the_named_service(asking):
+    """A proxy that names its service lets a bound token through, with a proof for that very request, once."""
+    proof = asking.proof(f"{API}/things", "PUT")
+    headers = forwarded(Method="PUT", Uri="/things?x=1")
+
+    assert (await asking.verify(proof, headers=headers | {"X-Forwarded-Method": "GET"})).status_code == 401
+    answer = await asking.verify(proof, headers=headers)
+    assert (answer.status_code, answer.headers["X-Lyftdata-Worker-Id"]) == (204, "press-01")
+    assert (await asking.verify(proof, headers=headers)).status_code == 401
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Host": "other.example"},
+        {"Host": "other.example", "Proto": "http"},
+        {"Host": "api.example/things?"},
+        {"Host": None, "Proto": None},
+    ],
+)
+async def test_a_client_does_not_choose_the_host(asking, said):
+    """What a proxy passes on as host and scheme, the client's own words as a rule, changes no decision in either direction."""
+    headers = forwarded(**said)
+
+    refused = await asking.verify(asking.proof(f"{OTHER}/things"), headers=headers)
+    assert (await asking.refusal(refused))[0] == "wrong_token"
+    assert (await asking.verify(asking.proof(f"{API}/things"), headers=headers)).status_code == 204
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("host", ["api.example", "other.example", "nobody.example"])
+async def test_a_proxy_that_names_no_service_takes_no_proof(asking, host):
+    """Without a resource in the question no proof opens anything, for a named host either: another's proxy fails closed."""
+    proof = asking.proof(f"https://{host}/things")
+
+    answer = await asking.verify(proof, "/auth/verify", forwarded(Host=host))
+
+    code, detail = await asking.refusal(answer)
+    assert code == "unnamed_service"
+    assert f"'{host}'" in detail
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_proxy_that_names_no_service_goes_on_with_bearer_tokens(server, press):
+    """Tokens that are not bound to a key are checked as ever."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"} | forwarded()
+    for path in ("/auth/verify", "/auth/verify/api"):
+        assert (await server.http.get(path, headers=headers)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "path", ["/auth/verify/api", "/auth/verify/", "/auth/verify/api/", "/auth/ext_authz/api/things"]
+)
+@pytest.mark.parametrize("is_bound", [True, False])
+async def test_a_service_that_nobody_has_named_is_closed(server, press, asking, path, is_bound):
+    """A proxy that names a resource that does not exist lets nobody through, and the operator reads which."""
+    plain = (await server.token_by_key(*press)).json()["access_token"]
+    proof = asking.proof(f"{API}/things")
+    shown = (
+        {"Authorization": f"DPoP {asking.token}", "DPoP": proof}
+        if is_bound
+        else {"Authorization": f"Bearer {plain}"}
+    )
+
+    answer = await server.http.get(path, headers=shown | forwarded())
+
+    code, detail = await asking.refusal(answer)
+    assert code == "unnamed_service"
+    assert detail.startswith("There is no resource '")
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, asking):
+    """Deleting the resource closes the proxies that stand for it, at once."""
+    assert (await asking.verify(asking.proof(f"{API}/things"))).status_code == 204
+
+    await server.http.delete("/api/resources/api", headers=admin)
+
+    assert (await asking.verify(asking.proof(f"{API}/things"))).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("audience", "target", "url"),
+    [
+        ("https://api.example", "/things", "https://api.example/things"),
+        ("https://api.example/", "/things", "https://api.example:443/things"),
+        ("https://API.example", "", "https://api.example"),
+        ("https://api.example:8443", "/things", "https://api.example:8443/things"),
+        ("http://api.example", "/things", "http://api.example/things"),
+        ("https://api.example/v1", "/v1/things", "https://api.example/v1/things"),
+        ("https://api.example/v1", "/v1", "https://api.example/v1"),
+        ("https://api.example/v1/", "/v1?x=1", "https://api.example/v1"),
+        ("https://api.example?x=1", "/things", "https://api.example/things"),
+        ("https://someone@api.example", "/things", "https://api.example/things"),
+        ("https://api.example", "/a[1]", "https://api.example/a[1]"),
+        ("https://api.example", "/a%2Fb", "https://api.example/a%2Fb"),
+        ("https://api.example", "/~a%2Fb", "https://api.example/%7ea%2fb"),
+        ("https://api.example", "/%7Ea%2fb", "https://api.example/~a%2Fb"),
+        ("https://api.example", "/a;v=1/~me", "https://api.example/a;v=1/~me"),
+        ("https://api.example", "//a", "https://api.example//a"),
+        ("https://api.example", "/a?x=/b#c", "https://api.example/a"),
+    ],
+)
+async def test_the_audience_is_the_public_url_of_the_service(server, admin, asking, audience, target, url):
+    """Scheme, host, port and where the path begins are the audience's; the rest is as the client wrote it."""
+    await define(server, admin, name="api", audience=audience)
+
+    assert (await asking.verify(asking.proof(url), headers=forwarded(Uri=target))).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("audience", "target", "url"),
+    [
+        ("https://api.example", "/things", "http://api.example/things"),
+        ("https://api.example", "/things", "https://api.example:8443/things"),
+        ("https://api.example:8443", "/things", "https://api.example/things"),
+        ("http://api.example", "/things", "https://api.example/things"),
+        ("https://api.example", "/things", "https://www.api.example/things"),
+        ("https://api.example", "/other", "https://api.example/things"),
+        ("https://api.example", "/things", "https://api.example/things/"),
+        ("https://api.example", "/a%2Fb", "https://api.example/a/b"),
+        ("https://api.example", "/admin", "https://api.example/public/../admin"),
+        ("https://api.example", "/public/%2e%2e/admin", "https://api.example/admin"),
+        ("https://api.example", "/public#/../admin", "https://api.example/public"),
+        ("https://api.example", ":443@api.example/public", "https://api.example/public"),
+        ("https://api.example", "@api.example/public", "https://api.example/public"),
+        ("https://api.example", "/pub\tlic", "https://api.example/public"),
+        ("https://api.example", "https://api.example/things", "https://api.example/things"),
+        ("https://api.example/v1", "/v1/things", "https://api.example/things"),
+    ],
+)
+async def test_a_proof_for_another_address_is_refused(server, admin, asking, audience, target, url):
+    """Another scheme, host, port or path, and targets that two programs read differently: `wrong_token`."""
+    await define(server, admin, name="api", audience=audience)
+
+    answer = await asking.verify(asking.proof(url), headers=forwarded(Uri=f"{target}?key=secret"))
+
+    code, detail = await asking.refusal(answer)
+    assert code == "wrong_token"
+    assert "Its htu is not the address of this request." in detail
+    assert "secret" not in detail
+
+
+@pytest.mark.parametrize(
+    ("audience", "target"),
+    [
+        ("https://api.example/v1", "/v2/things"),
+        ("https://api.example/v1", "/v10"),
+        ("https://api.example/v1", "/"),
+        ("https://api.example/v1/", "/%761/things"),
+        ("urn:example:api", "/things"),
+        ("broker", "/things"),
+        ("ftp://api.example", "/things"),
+    ],
+)
+async def test_a_request_outside_of_the_audience_is_refused(server, admin, asking, audience, target):
+    """Two services on one host are told apart by the path of their audience, and an audience that is not a URL names no host."""
+    await define(server, admin, name="api", audience=audience)
+
+    answer = await asking.verify(
+        asking.proof(f"https://api.example{target}"), headers=forwarded(Uri=f"{target}?key=secret")
+    )
+
+    code, detail = await asking.refusal(answer)
+    assert code == "unnamed_service"
+    assert audience in detail
+    assert target in detail
+    assert "secret" not in detail
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("name", ["Method", "Uri"])
+@pytest.mark.parametrize("values", [[], ["GET", "GET"], ["/things", "/things"]])
+async def test_a_proxy_says_once_which_request_it_asks_about(server, asking, name, values):
+    """Without method or target, or with two of one of which one may be the client's, no proof is taken."""
+    pairs = [*forwarded(**{name: None}).items(), *((f"X-Forwarded-{name}", value) for value in values)]
+    proof = asking.proof(f"{API}/things")
+
+    answer = await server.http.get(
+        "/auth/verify/api", headers=[("Authorization", f"DPoP {asking.token}"), ("DPoP", proof), *pairs]
+    )
+
+    assert (await asking.refusal(answer))[0] == "unnamed_service"
+
+
+async def test_a_client_without_a_proxy_is_asked_about_itself(server, asking):
+    """At `/auth/verify` itself a proof for `/auth/verify` counts, by the issuer's own name."""
+    proof = asking.proof(f"{server.services.issuer}/auth/verify")
+    assert (await asking.verify(proof, "/auth/verify", {"X-Forwarded-Method": "PUT"})).status_code == 204
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_token_that_is_not_good_is_refused_for_that(server, asking):
+    """Whoever has no token of this Server reads nothing of services, and the operator reads what is wrong with the token."""
+    proof = asking.proof("https://nobody.example/things")
+    headers = {"Authorization": "DPoP nonsense", "DPoP": proof} | forwarded()
+    for path in (
+        "/auth/verify",
+        "/auth/verify/api",
+        "/auth/verify/nothing",
+        "/auth/ext_authz/nothing/things",
+    ):
+        assert (await asking.refusal(await server.http.get(path, headers=headers)))[0] == "wrong_token"
+
+
+# --- Envoy -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
+async def test_envoy_asks_with_the_method_and_the_path_of_the_request(asking, method):
+    """Whatever the method and the path, 200 and who the Worker is; the proof is for that very request."""
+    proof = asking.proof(f"{API}/a%2Fb/c", method)
+
+    assert (await asking.ext_authz(proof, "/api/a/b/c", method)).status_code == 401
+    assert (await asking.ext_authz(proof, "/other/a%2Fb/c", method)).status_code == 401
+    answer = await asking.ext_authz(proof, "/api/a%2Fb/c?x=1", method)
+
+    assert (answer.status_code, answer.headers["X-Lyftdata-Worker-Id"]) == (200, "press-01")
+    assert answer.content == b""
+
+
+@pytest.mark.usefixtures("named")
+async def test_headers_of_a_client_do_not_change_what_envoy_asks(asking):
+    """Nothing that a client can send says for which service, method or path the question is."""
+    lies = forwarded(Method="GET", Host="other.example", Uri="/other") | {
+        "X-Original-URL": "/other",
+        "X-HTTP-Method-Override": "GET",
+        "X-Envoy-Original-Path": "/other",
+    }
+    refused = await asking.ext_authz(asking.proof(f"{OTHER}/other"), "/api/things", "PUT", lies)
+    assert refused.status_code == 401
+    proof = asking.proof(f"{API}/things", "PUT")
+    assert (await asking.ext_authz(proof, "/api/things", "PUT", lies)).status_code == 200
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("target", ["/api", "/api/", "/api?x=1", "/api/?x=1"])
+async def test_envoy_asks_about_the_root(asking, target):
+    """A request for `/` is one for the root of the service, with and without a slash."""
+    assert (await asking.ext_authz(asking.proof(f"{API}/"), target)).status_code == 200
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("target", ["/%2e%2e/other/things", "/..%2fother/things", "//other/things", ""])
+async def test_a_path_does_not_choose_the_service(asking, target):
+    """What a client appends to the prefix stays below it."""
+    assert (await asking.ext_authz(asking.proof(f"{OTHER}/things"), f"/api{target}")).status_code == 401
+
+
+@pytest.mark.usefixtures("named")
+async def test_another_spelling_of_envoys_prefix_is_not_found(server, press):
+    """The prefix stands in a configuration and is compared as it is."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await server.http.get("/auth/ext_authz/api/x", headers=headers)).status_code == 200
+    assert (await server.http.get("/auth/ext%5Fauthz/api/x", headers=headers)).status_code == 404
+
+
+@pytest.mark.usefixtures("named")
+async def test_envoy_reads_200_for_nothing_else(server):
+    """Without a token, and with one that is not good, the answer is 401 with a challenge."""
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}):
+        answer = await server.http.post("/auth/ext_authz/api/things", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
