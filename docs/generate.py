@@ -147,6 +147,7 @@ _WIRE = """\
 | `GET /.well-known/oauth-authorization-server` | RFC 8414 | where everything is |
 | `GET /.well-known/openid-configuration` | OpenID Connect Discovery | the same, for clients that look nowhere else |
 | `GET /.well-known/jwks.json` | RFC 7517 | the keys that sign worker tokens, the next one among them |
+| `GET`, `POST /oauth2/authorize` | RFC 6749 §3.1 | refuses every request; metadata must name an authorization endpoint |
 | `POST /oauth2/token` | RFC 6749 §4.4, RFC 7523, RFC 9068 | a worker token for a Worker's credential |
 | `POST /oauth2/register` | RFC 7591 | Auto-Enrollment |
 | `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, gives it another key, removes it |

@@ -42,6 +42,7 @@ def test_versions_on_the_page_are_those_that_ran():
     }
     for name, version in (npm | pypi).items():
         assert f"| `{name}` | {version} |" in page
+    assert f"| `confluent-kafka` (librdkafka) | {metadata.version('confluent-kafka')} |" in page
 
 
 def test_curl_sends_empty_parameters(peers):
