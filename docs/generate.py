@@ -160,6 +160,9 @@ _WIRE = """\
 | `POST /auth/rabbitmq/connections` | ours | which of a broker's connections must be closed |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
 
+The documents under `/.well-known/` may be kept for five minutes and asked for again by their `ETag`. A page of any site may read
+them (CORS), and nothing else here.
+
 Parameters are a form in the body, each at most once; one without a value counts as omitted, and one in the URL is refused.
 
 ### A worker token

@@ -30,6 +30,7 @@ from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.handshakes import with_bounded_handshakes
 from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
+from lyftdata.server.published import PUBLISHED_METHODS
 from lyftdata.server.routes import (
     authorize,
     discovery,
@@ -143,9 +144,9 @@ def _routes(services: Services) -> Starlette:
             Route("/auth/rabbitmq/resource", rabbitmq.resource, methods=["POST"]),
             Route("/auth/rabbitmq/topic", rabbitmq.topic, methods=["POST"]),
             Route("/auth/rabbitmq/connections", rabbitmq.connections, methods=["POST"]),
-            Route("/.well-known/oauth-authorization-server", discovery.authorization_server),
-            Route("/.well-known/openid-configuration", discovery.openid_configuration),
-            Route("/.well-known/jwks.json", discovery.jwks),
+            _public("/.well-known/oauth-authorization-server", discovery.authorization_server),
+            _public("/.well-known/openid-configuration", discovery.openid_configuration),
+            _public("/.well-known/jwks.json", discovery.jwks),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
@@ -166,6 +167,10 @@ def _routes(services: Services) -> Starlette:
         ("GET", "/auth/verify"): verify.verify,
     }
     return app
+
+
+def _public(path: str, endpoint: Endpoint) -> Route:
+    return Route(path, endpoint, methods=PUBLISHED_METHODS)
 
 
 def _come_back() -> Response:

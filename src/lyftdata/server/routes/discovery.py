@@ -1,15 +1,12 @@
 """What a client needs to know to be a Worker: RFC 8414 metadata, OpenID Connect discovery, the JWK Set."""
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.dpop import ALGORITHMS
+from lyftdata.server.published import published
 from lyftdata.server.services import Services
-from lyftdata.server.wire import json_response
-
-# Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
-_KEEP = {"Cache-Control": "public, max-age=300"}
-
 
 _METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
@@ -45,7 +42,7 @@ def metadata(issuer: str) -> dict[str, object]:
 async def authorization_server(request: Request) -> Response:
     """Answer `/.well-known/oauth-authorization-server`."""
     services: Services = request.app.state.services
-    return json_response(metadata(services.issuer), headers=_KEEP)
+    return _published_json(request, metadata(services.issuer))
 
 
 async def openid_configuration(request: Request) -> Response:
@@ -60,10 +57,14 @@ async def openid_configuration(request: Request) -> Response:
         # Its default is true.
         "request_uri_parameter_supported": False,
     }
-    return json_response(metadata(services.issuer) | extra, headers=_KEEP)
+    return _published_json(request, metadata(services.issuer) | extra)
 
 
 async def jwks(request: Request) -> Response:
     """Answer `/.well-known/jwks.json`: every key that may have signed a living token, and the next one."""
     services: Services = request.app.state.services
-    return Response(services.signing_keys.jwks, headers=_KEEP, media_type="application/jwk-set+json")
+    return published(request, services.signing_keys.jwks, media_type="application/jwk-set+json")
+
+
+def _published_json(request: Request, members: dict[str, object]) -> Response:
+    return published(request, msgspec.json.encode(members), media_type="application/json")

@@ -1,0 +1,62 @@
+"""
+Documents that are for everybody: cached, asked for again by their tag, and readable for pages of any origin.
+
+They hold nothing secret and say the same to all, so a page of another site may read them (CORS): an OAuth client in a
+browser must find the Server's metadata. Nothing else here may be read from other sites.
+"""
+
+import hashlib
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+# Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
+_MAX_AGE_S = 300
+_PREFLIGHT_MAX_AGE_S = 86_400
+
+PUBLISHED_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def published(request: Request, body: bytes, *, media_type: str) -> Response:
+    """
+    Return a public document, or 304 to a client that has it already (RFC 9110, section 13.1.2).
+
+    Args:
+        request: By one of `PUBLISHED_METHODS`.
+        body: The document.
+        media_type: Its type.
+    """
+    if request.method == "OPTIONS":
+        return _preflight()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {
+        "Cache-Control": f"public, max-age={_MAX_AGE_S}",
+        "ETag": tag,
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "ETag",
+    }
+    if _has(request.headers.getlist("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+def _preflight() -> Response:
+    """
+    Answer what a browser asks before a request with headers of its own (Fetch, CORS preflight).
+
+    Any header may be sent, since none is read. `*` stands for all of them but Authorization, which has no business here.
+    """
+    headers = {
+        "Allow": ", ".join(PUBLISHED_METHODS),
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Allow-Headers": "*",
+        "Access-Control-Max-Age": str(_PREFLIGHT_MAX_AGE_S),
+    }
+    return Response(status_code=204, headers=headers)
+
+
+def _has(if_none_match: list[str], tag: str) -> bool:
+    """Return whether one of the tags is this; a weak one counts, since no byte differs."""
+    given = {part.strip().removeprefix("W/") for value in if_none_match for part in value.split(",")}
+    return tag in given or "*" in given
