@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 from argon2 import PasswordHasher
+from starlette.types import ASGIApp
 from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
 
 from lyftdata.app import create_app
@@ -30,6 +31,7 @@ class Deployment:
         self.clock = clock
         self.http = http
         self._jti = 0
+        self._app: ASGIApp | None = None
 
     def jti_from(self, number: int) -> None:
         """Go on with other identifiers than those that were used before a restart."""
@@ -37,7 +39,9 @@ class Deployment:
 
     def from_address(self, address: str) -> httpx2.AsyncClient:
         """Return a client that calls from another address."""
-        transport = httpx2.ASGITransport(create_app(self.services), client=(address, 1))
+        if self._app is None:
+            self._app = create_app(self.services)
+        transport = httpx2.ASGITransport(self._app, client=(address, 1))
         return httpx2.AsyncClient(transport=transport, base_url=ISSUER)
 
     async def sign_in(self, name: str = "admin", password: str = PASSWORD) -> dict[str, str]:

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.forwarded import ForwardedAddresses
 from lyftdata.server.handshakes import with_bounded_handshakes
 from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
@@ -264,7 +265,7 @@ def listen(address: BindAddress) -> socket.socket:
 
 def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(services),
+        ForwardedAddresses(create_app(services), trusted_proxies=settings.trusted_proxies),
         http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
@@ -274,8 +275,7 @@ def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
         headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin")],
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )

@@ -11,7 +11,13 @@ OpenSite = Callable[..., Site]
 
 
 # What these promise does not depend on where the Server keeps its state: they are made with each database.
-ON_EVERY_DATABASE = {"test_source_page", "test_agent", "test_services", "test_blocked_writes"}
+ON_EVERY_DATABASE = {
+    "test_source_page",
+    "test_agent",
+    "test_services",
+    "test_recovery",
+    "test_blocked_writes",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

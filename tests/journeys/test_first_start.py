@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 from tests.certificates import self_signed
-from tests.processes import Host, free_port, until
+from tests.processes import Host, end_started, free_port, until
 
 
 @pytest.fixture
 def host(tmp_path):
     """Return the host of a Server that has never run, without a first password given."""
-    return Host(
+    yield Host(
         tmp_path / "server",
         LYFTDATA_STAGING_DIR=str(tmp_path / "server" / "staging"),
         LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{free_port()}",
     )
+    end_started()
 
 
 def printed_password(program):

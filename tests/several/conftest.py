@@ -45,6 +45,7 @@ def start_server(database_url: str, tmp_path: Path) -> StartServer:
             {
                 "LYFTDATA_STAGING_DIR": str(tmp_path / f"staging-{next(count)}"),
                 "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_TRUSTED_PROXIES": "192.0.2.250",
                 "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
                 "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
                 "LYFTDATA_DATABASE_URL": url,

@@ -25,6 +25,7 @@ def opened(tmp_path: Path) -> Open:
             {
                 "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
                 "LYFTDATA_PUBLIC_URL": ISSUER,
+                "LYFTDATA_TRUSTED_PROXIES": "192.0.2.250",
                 "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
                 "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
             }

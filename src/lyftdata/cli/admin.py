@@ -1,5 +1,6 @@
-"""`lyftdata admin`: the Server's state itself, on the Server's host: backup, restore, the move to PostgreSQL."""
+"""`lyftdata admin`: the Server's state itself, on the Server's host: backup, restore, migrate, operators locked out."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lyftdata.cli.confirm import confirm, yes_option
-from lyftdata.cli.output import emit, json_option, print_table, say
+from lyftdata.cli.login import read_password
+from lyftdata.cli.output import emit, json_option, print_json, print_table, say
 from lyftdata.cli.run import require_server
+from lyftdata.core.secret import Secret
 
 if TYPE_CHECKING:
     from lyftdata.core.audit import ChainReport
+    from lyftdata.core.records import OperatorRecord
     from lyftdata.server.upkeep import Place
 
 _staging_option = click.option(
@@ -26,7 +30,7 @@ _KEY_MATTERS = (
 @click.group()
 def admin() -> None:
     """
-    Back up, restore and move a Server's state, on the Server's host and as its user.
+    Back up, restore and move a Server's state, and let operators in again, on the Server's host and as its user.
 
     \b
     Example:
@@ -160,6 +164,79 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
         f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are right."
     )
     _say_what_to_set(place)
+
+
+@admin.command()
+@click.argument("name")
+@click.option(
+    "--from",
+    "address",
+    metavar="ADDRESS",
+    help="IP address the operator signs in from; its network is known from now on, so that guesses from elsewhere lock "
+    "nobody out there.",
+)
+@_staging_option
+def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
+    """
+    Forget the failed sign-ins that make operator NAME wait, while the Server runs or not; it counts at once.
+
+    If guesses go on, they soon make NAME wait again: give --from as well. If everyone has the address of a proxy, name it
+    in LYFTDATA_TRUSTED_PROXIES.
+
+    \b
+    Example:
+      lyftdata admin unlock ada --from 203.0.113.7
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.operator_recovery import unlock as unlock_operator
+
+    unlock_operator(place, name, address=address)
+    say(f"Operator {name} is unlocked.")
+
+
+@admin.command("reset-password")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the new password from standard input.")
+@_staging_option
+@yes_option
+@json_option
+def reset_password(
+    name: str, staging_dir: str | None, *, password_stdin: bool, yes: bool, as_json: bool
+) -> None:
+    """
+    Give operator NAME a new first password, printed once, while the Server runs or not; it counts at once.
+
+    Their sessions and device marks end, and failed sign-ins are forgotten. If the password cannot be printed, the old one
+    stays in force.
+
+    \b
+    Example:
+      lyftdata admin reset-password admin --yes
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.operator_recovery import reset_password as reset
+
+    given = read_password("New password", from_stdin=True) if password_stdin else None
+    confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
+    reset(place, name, given, announce=_print_operator if as_json else _print_password)
+    if not as_json:
+        say(f"Password of {name} reset.")
+    elif given is not None:
+        print_json({"name": name})
+
+
+def _print_password(record: "OperatorRecord", password: Secret) -> None:
+    from lyftdata.server.first_password import print_once
+
+    say(f"The new first password of {record.name} is shown once:")
+    print_once(f"{password.reveal()}\n")
+
+
+def _print_operator(record: "OperatorRecord", password: Secret) -> None:
+    from lyftdata.server.first_password import print_once
+
+    shown = {"name": record.name, "role": record.role.value, "must_change_password": True}
+    print_once(json.dumps({**shown, "password": password.reveal()}, indent=2) + "\n")
 
 
 def _place(staging_dir: str | None) -> "Place":

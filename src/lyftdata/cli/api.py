@@ -71,6 +71,10 @@ class Api:
         """Post JSON and return JSON, or None for an empty answer."""
         return self._send("POST", path, json=body, signed_in=signed_in)
 
+    def post_for_header(self, path: str, body: Any, *, header: str) -> str:
+        """Post JSON and return a header of the answer."""
+        return str(self._request("POST", path, json=body).headers.get(header, ""))
+
     def patch(self, path: str, body: Any) -> Any:
         """Patch with JSON and return JSON."""
         return self._send("PATCH", path, json=body)
@@ -103,7 +107,7 @@ class Api:
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
 
-    def _send(self, method: str, path: str, *, signed_in: bool = True, **options: Any) -> Any:
+    def _request(self, method: str, path: str, *, signed_in: bool = True, **options: Any) -> httpx2.Response:
         headers = self._authorization() if signed_in else {}
         try:
             response = self._http.request(method, f"/api{path}", headers=headers, **options)
@@ -111,6 +115,10 @@ class Api:
             self._unreachable(error)
         if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
             self._fail(response)
+        return response
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        response = self._request(method, path, **options)
         if not response.content:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Where the command line keeps sessions: one file of mode 0600, a token a Server."""
+"""Where the command line keeps sessions and device marks: one file of mode 0600."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from lyftdata.core.secret import Secret
 
 class Credentials:
     """
-    Session tokens by Server URL.
+    Session tokens by Server URL, and device marks by URL and operator (`URL device NAME`; a URL holds no space).
 
     Args:
         directory: Made with mode 0700 when the first token is stored.
@@ -47,6 +47,15 @@ class Credentials:
         if tokens.pop(url, None) is not None:
             self._write(tokens)
 
+    def find_device(self, url: str, operator: str) -> Secret | None:
+        """Return the device mark of an operator at a Server, or None."""
+        mark = self._read().get(_device(url, operator))
+        return None if mark is None else Secret(mark)
+
+    def store_device(self, url: str, operator: str, mark: Secret) -> None:
+        """Keep the device mark of an operator at a Server; it outlives the session."""
+        self._write({**self._read(), _device(url, operator): mark.reveal()})
+
     def _read(self) -> dict[str, str]:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
@@ -70,3 +79,7 @@ class Credentials:
             with contextlib.suppress(OSError):
                 draft.unlink()
             raise LyftdataError(f"{self._file} cannot be written: {error.strerror}.") from error
+
+
+def _device(url: str, operator: str) -> str:
+    return f"{url} device {operator}"

@@ -1,11 +1,15 @@
 """Signing in and out, and one's own password."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from lyftdata.cli.output import say, url_option
 from lyftdata.core.secret import Secret
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
 
 
 @click.command()
@@ -25,8 +29,10 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
 
     password = read_password("Password", from_stdin=password_stdin)
     with Api(url) as api:
-        answer = api.post("/login", {"username": user, "password": password.reveal()}, signed_in=False)
+        body = {"username": user, "password": password.reveal(), **_kept_device(api, user)}
+        answer = api.post("/login", body, signed_in=False)
         api.credentials.store(api.url, Secret(answer["token"]))
+        api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
     click.echo("Login successful")
     if answer["operator"]["must_change_password"]:
         say("This is a first password. Change it with: lyftdata password")
@@ -72,8 +78,22 @@ def password(url: str | None, *, password_stdin: bool) -> None:
     current = read_password("Current password", from_stdin=password_stdin)
     new = read_password("New password (12 characters or more)", from_stdin=password_stdin, twice=True)
     with Api(url) as api:
-        api.post("/me/password", {"current_password": current.reveal(), "new_password": new.reveal()})
+        user = api.get("/whoami")["name"]
+        body = {
+            "current_password": current.reveal(),
+            "new_password": new.reveal(),
+            **_kept_device(api, user),
+        }
+        # The new password ends the marks of all devices; this one gets another.
+        mark = api.post_for_header("/me/password", body, header="Lyftdata-Device")
+        api.credentials.store_device(api.url, user, Secret(mark))
     click.echo("Password changed")
+
+
+def _kept_device(api: "Api", user: str) -> dict[str, str]:
+    """Return the device mark to send along, so that failed sign-ins of others do not make this one wait."""
+    mark = api.credentials.find_device(api.url, user)
+    return {} if mark is None else {"device": mark.reveal()}
 
 
 def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> Secret:

@@ -43,7 +43,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
-    "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state."),
+    "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state; unlock operators."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
     "config": ("lyftdata.cli.config:config", "Check start-up settings."),
     "completion": ("lyftdata.cli.completion:completion", "Print a shell completion script."),

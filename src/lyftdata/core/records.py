@@ -213,13 +213,18 @@ class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A person who may sign in; the password is kept as an Argon2id hash."""
+    """
+    A person who may sign in; the password is kept as an Argon2id hash.
+
+    `unlocks` grows each time the operator is unlocked: Servers forget the failed sign-ins before that.
+    """
 
     name: str
     role: Role
     password_hash: str
     must_change_password: bool = False
     created_at: datetime
+    unlocks: int = 0
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,12 @@ _PATTERNS = (
     (re.compile(r"[a-z]{0,8}_?registration_[0-9A-Za-z_-]{8,}"), f"lyftdata_registration_{HIDDEN}"),
     # API keys, whole or with a bite taken out of their beginning: public id, secret and checksum.
     (re.compile(r"[a-z]{0,8}_?([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"), rf"lyftdata_\1_{HIDDEN}"),
-    # Operators' sessions.
+    # Operators' sessions, and the marks of their devices.
     (re.compile(r"[a-z]{0,8}_?session_[0-9A-Za-z_-]{8,}"), f"lyftdata_session_{HIDDEN}"),
+    (
+        re.compile(r"[a-z]{0,8}_?device_[0-9A-Za-z_-]{8,}\.[0-9]+\.[0-9A-Za-z_-]+"),
+        f"lyftdata_device_{HIDDEN}",
+    ),
     # Anything in compact JWS form: worker tokens, assertions, proofs (RFC 7515, section 3.1).
     (re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*"), HIDDEN),
 )

@@ -1,17 +1,24 @@
 """
 Slows down guessing of operators' passwords, without letting a stranger lock an operator out.
 
-Three counts of failures, each with a wait that doubles from a minute up to a quarter of an hour:
+Failures are counted four times, each count with a wait that doubles from a minute up to a quarter of an hour:
 
-    name and network   after 5: somebody guesses one operator's password from one place
-    network            after 30: somebody guesses names from one place
-    name               after 50: somebody guesses one operator's password from many places
+    device             after 5: guesses from a device that carries this operator's device mark
+    name and network   after 5: guesses at one operator's password from one network
+    network            after 30: guesses at many names from one network
+    name               after 50: guesses at one operator's password from many networks
 
-A network is an IPv4 address or an IPv6 /64. One from which the operator has signed in before answers only for its
-own failures with that name: what others do elsewhere, or beside it, does not keep the operator out. A count is
-forgotten an hour after its last failure.
+A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wait depends on where it comes from:
 
-    attempt = lockout.begin(name, address, exists=..., now=...)
+    a marked device        its own count, whatever others do elsewhere or in the same network
+    a known network        the count of name and network: the operator has signed in from there lately
+    anywhere else          the counts of name and network, network, and name
+
+An attempt that may be one of several is looked at if any of them lets it: a thief who uses up the five failures of a
+stolen mark is then a stranger, and does not lock out the operator in a known network. A failure is counted everywhere.
+A count is forgotten an hour after its last failure.
+
+    attempt = lockout.begin(Claim(name, address, ...), now=...)
     if attempt.wait_s: ...                     # the password is not looked at
     lockout.failed(attempt, now=...)           # or succeeded(attempt)
     lockout.end(attempt)                       # in any case
@@ -19,18 +26,20 @@ forgotten an hour after its last failure.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 import msgspec
 
 from lyftdata.core.rate_limit import network_of
 
-_MOST_REMEMBERED = 10_000
+_MAX_COUNTS = 10_000
+_MAX_UNPUBLISHED = 200
 _FIRST_WAIT = timedelta(minutes=1)
-_LONGEST_WAIT = timedelta(minutes=15)
+_MAX_WAIT = timedelta(minutes=15)
 _FORGOTTEN_AFTER = timedelta(hours=1)
 _WAIT_FOR_OTHERS_S = 1
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -46,29 +55,34 @@ class _Count:
 
 
 class _Counts(Generic[K]):
-    """Counts of one kind; above the bound the one not heard of for longest goes."""
+    """Counts of one kind; beyond the bound the one used longest ago is evicted."""
 
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
         self._counts: OrderedDict[K, _Count] = OrderedDict()
 
-    def wait_s(self, key: K, now: datetime) -> int:
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def wait_s(self, key: K, now: datetime, *, forgiven_at: datetime = _LONG_AGO) -> int:
+        """Return for how long the next attempt must wait; failures up to `forgiven_at` do not matter."""
         count = self._live(key, now)
         if count is None:
             return 0
+        failures = 0 if count.last_at <= forgiven_at else count.failures
         locked_s = -int((now - count.locked_until).total_seconds() // 1)
-        if locked_s > 0:
+        if locked_s > 0 and count.last_at > forgiven_at:
             return locked_s
-        # Attempts whose password is just being looked at count as if they failed: otherwise as many as are sent
-        # at once would all be looked at before the first is counted.
-        left = max(1, self._allowed - count.failures)
+        # Attempts whose password is being checked count as if they failed: otherwise as many as are sent at once
+        # would all be checked before the first is counted.
+        left = max(1, self._allowed - failures)
         return _WAIT_FOR_OTHERS_S if count.in_flight >= left else 0
 
     def begin(self, key: K, now: datetime) -> None:
         count = self._live(key, now) or self._counts.setdefault(key, _Count(now))
         count.in_flight += 1
         self._counts.move_to_end(key)
-        if len(self._counts) > _MOST_REMEMBERED:
+        if len(self._counts) > _MAX_COUNTS:
             self._counts.popitem(last=False)
 
     def end(self, key: K) -> None:
@@ -86,13 +100,20 @@ class _Counts(Generic[K]):
             return False
         # Each further failure after the wait doubles it; the exponent is bounded so that it cannot overflow.
         doublings = min(count.failures - self._allowed, 10)
-        count.locked_until = now + min(_FIRST_WAIT * 2**doublings, _LONGEST_WAIT)
+        count.locked_until = now + min(_FIRST_WAIT * 2**doublings, _MAX_WAIT)
         return True
 
     def forgive(self, key: K) -> None:
         count = self._counts.get(key)
         if count is not None:
             count.failures = 0
+
+    def forget(self, is_meant: Callable[[K], bool]) -> None:
+        """Forget the failures and waits of every key that is meant; attempts in flight still count."""
+        for key, count in self._counts.items():
+            if is_meant(key):
+                count.failures = 0
+                count.locked_until = count.last_at
 
     def _live(self, key: K, now: datetime) -> _Count | None:
         count = self._counts.get(key)
@@ -101,18 +122,34 @@ class _Counts(Generic[K]):
         return count
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One attempt to sign in.
+    Who wants to sign in, and what is known about where the attempt comes from.
 
-    `wait_s` is for how many seconds this name may not sign in from this address; 0 if it may. `is_known` says whether
-    it has signed in from this network before.
+    Args:
+        name: The operator's name as given.
+        address: IP address.
+        exists: Whether there is such an operator.
+        is_known_network: Whether this operator has signed in from this network lately.
+        device: The ID of a checked device mark of this operator, or None.
+        unlocks: How often this operator was unlocked.
     """
+
+    name: str
+    address: str
+    exists: bool
+    is_known_network: bool = False
+    device: str | None = None
+    unlocks: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to sign in; `wait_s` is for how many seconds it may not be looked at, 0 if it may now."""
 
     name: str
     network: str
     exists: bool
-    is_known: bool = False
+    device: str | None = None
     wait_s: int = 0
 
 
@@ -125,92 +162,98 @@ class Lockout:
     Counts failed sign-ins in memory; pure, with the time passed in.
 
     Args:
+        per_device: Failures of one marked device.
         per_pair: Failures of one name from one network.
         per_network: Failures from one network.
         per_name: Failures of one name.
         hide: What a name is kept as. People type passwords where the name belongs: where counts leave this process,
             names do not.
-        tell: Called with what other Servers are to count as well.
+        is_shared: Whether other Servers are to be told what is counted here.
+        unlocks: How often each operator was unlocked before this process began.
     """
 
     def __init__(
         self,
         *,
+        per_device: int = 5,
         per_pair: int = 5,
         per_network: int = 30,
         per_name: int = 50,
         hide: Callable[[str], str] = _same,
-        tell: Callable[[dict[str, str | bool]], None] | None = None,
+        is_shared: bool = False,
+        unlocks: Mapping[str, int] | None = None,
     ) -> None:
         self._hide = hide
-        self._tell = tell
-        # Counts of operators that exist are kept apart: whoever makes up names cannot push those out.
+        # Counts of operators that exist are kept apart: made-up names cannot evict those.
         self._pairs = {exists: _Counts[tuple[str, str]](per_pair) for exists in (True, False)}
         self._names = {exists: _Counts[str](per_name) for exists in (True, False)}
         self._networks = _Counts[str](per_network)
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._devices = _Counts[tuple[str, str]](per_device)
+        self._unlocks = {hide(name): count for name, count in (unlocks or {}).items()}
+        self._forgiven_at: dict[str, datetime] = {}
+        self._unpublished: list[dict[str, str | bool | None]] | None = [] if is_shared else None
 
-    def begin(self, name: str, address: str, *, exists: bool, now: datetime) -> Attempt:
-        """
-        Ask whether a password may be looked at; if so, the attempt counts until `end`.
-
-        Args:
-            name: The operator's name as given.
-            address: IP address.
-            exists: Whether there is such an operator.
-            now: Aware UTC time.
-        """
-        name = self._hide(name)
-        pair = (name, network_of(address))
-        attempt = Attempt(*pair, exists, is_known=pair in self._known)
-        wait_s = self._pairs[exists].wait_s(pair, now)
-        if not attempt.is_known:
-            wait_s = max(
-                wait_s, self._names[exists].wait_s(name, now), self._networks.wait_s(attempt.network, now)
-            )
+    def begin(self, claim: Claim, *, now: datetime) -> Attempt:
+        """Ask whether a password may be looked at; if so, the attempt counts until `end`."""
+        attempt = Attempt(
+            self._hide(claim.name), network_of(claim.address), claim.exists, device=claim.device
+        )
+        if claim.exists:
+            self._apply_unlock(attempt.name, claim.unlocks, now)
+        wait_s = self._wait_s(attempt, now, is_known_network=claim.is_known_network)
         if wait_s:
             return msgspec.structs.replace(attempt, wait_s=wait_s)
         self._begin(attempt, now)
         return attempt
 
+    def _wait_s(self, attempt: Attempt, now: datetime, *, is_known_network: bool) -> int:
+        """Return the shortest wait of all that the attempt may count as."""
+        name, network = attempt.name, attempt.network
+        here = self._pairs[attempt.exists].wait_s((name, network), now)
+        by_name = self._names[attempt.exists].wait_s(name, now)
+        by_network = self._networks.wait_s(network, now, forgiven_at=self._forgiven_at.get(name, _LONG_AGO))
+        waits = [max(here, by_name, by_network)]
+        if is_known_network:
+            waits.append(here)
+        if attempt.device is not None:
+            waits.append(self._devices.wait_s((name, attempt.device), now))
+        return min(waits)
+
+    def _apply_unlock(self, name: str, unlocks: int, now: datetime) -> None:
+        """
+        Forget what was counted against a name when it was unlocked since the last attempt.
+
+        Told by a counter and not by a time: clocks of several hosts differ, and one that is ahead would forgive
+        everything for as long as it is.
+        """
+        if self._unlocks.get(name, 0) == unlocks:
+            return
+        self._unlocks[name] = unlocks
+        # A network's count may be an attacker's: it is not forgotten, but up to now it does not matter for this name.
+        self._forgiven_at[name] = now
+        self._names[True].forget(lambda key: key == name)
+        self._pairs[True].forget(lambda key: key[0] == name)
+        self._devices.forget(lambda key: key[0] == name)
+
     def _begin(self, attempt: Attempt, now: datetime) -> None:
         self._pairs[attempt.exists].begin((attempt.name, attempt.network), now)
         self._names[attempt.exists].begin(attempt.name, now)
         self._networks.begin(attempt.network, now)
+        if attempt.device is not None:
+            self._devices.begin((attempt.name, attempt.device), now)
 
     def end(self, attempt: Attempt) -> None:
-        """Let the attempt go: the answer is known, or the password was not looked at after all."""
+        """Release the attempt: the answer is known, or the password was not looked at after all."""
         self._pairs[attempt.exists].end((attempt.name, attempt.network))
         self._names[attempt.exists].end(attempt.name)
         self._networks.end(attempt.network)
+        if attempt.device is not None:
+            self._devices.end((attempt.name, attempt.device))
 
     def failed(self, attempt: Attempt, *, now: datetime) -> bool:
-        """Count a failure; return whether it just locked something."""
-        self._told("failed", attempt)
+        """Count a failure; return whether it locked something."""
+        self._publish("failed", attempt)
         return self._count(attempt, now)
-
-    def heard(self, event: Mapping[str, object], *, now: datetime) -> None:
-        """Count what another Server has told; what a newer version tells is not ours to understand."""
-        match event:
-            case {"outcome": outcome, "name": str(name), "network": str(network), "exists": bool(exists)}:
-                attempt = Attempt(name, network, exists)
-                if outcome == "failed":
-                    self._begin(attempt, now)
-                    self._count(attempt, now)
-                    self.end(attempt)
-                elif outcome == "succeeded":
-                    self._forgive(attempt)
-
-    def _told(self, outcome: str, attempt: Attempt) -> None:
-        if self._tell is not None:
-            self._tell(
-                {
-                    "outcome": outcome,
-                    "name": attempt.name,
-                    "network": attempt.network,
-                    "exists": attempt.exists,
-                }
-            )
 
     def _count(self, attempt: Attempt, now: datetime) -> bool:
         locked = [
@@ -218,23 +261,50 @@ class Lockout:
             self._names[attempt.exists].failed(attempt.name, now),
             self._networks.failed(attempt.network, now),
         ]
+        if attempt.device is not None:
+            locked.append(self._devices.failed((attempt.name, attempt.device), now))
         return any(locked)
 
     def succeeded(self, attempt: Attempt) -> None:
-        """Remember the pair, and forget its failures; those of name and network may be an attacker's."""
-        self._told("succeeded", attempt)
+        """Forget the failures of the device, or else of name and network; the others may be an attacker's."""
+        self._publish("succeeded", attempt)
         self._forgive(attempt)
 
     def _forgive(self, attempt: Attempt) -> None:
-        self._pairs[True].forgive((attempt.name, attempt.network))
-        self._remember((attempt.name, attempt.network))
+        if attempt.device is not None:
+            # Somebody in the same network may be guessing: a sign-in from a marked device gives them no new guesses.
+            self._devices.forgive((attempt.name, attempt.device))
+        else:
+            self._pairs[True].forgive((attempt.name, attempt.network))
 
-    def remember(self, name: str, address: str) -> None:
-        """Take over from before a restart that an operator has signed in from an address."""
-        self._remember((self._hide(name), network_of(address)))
+    def take_unpublished(self) -> list[dict[str, str | bool | None]]:
+        """Return what other Servers are to count as well since the last call."""
+        if not self._unpublished:
+            return []
+        taken, self._unpublished = self._unpublished, []
+        return taken
 
-    def _remember(self, pair: tuple[str, str]) -> None:
-        self._known[pair] = None
-        self._known.move_to_end(pair)
-        if len(self._known) > _MOST_REMEMBERED:
-            self._known.popitem(last=False)
+    def receive(self, event: Mapping[str, object], *, now: datetime) -> None:
+        """Count what another Server has published; what a newer version publishes besides is ignored."""
+        match event:
+            case {"outcome": outcome, "name": str(name), "network": str(network), "exists": bool(exists)}:
+                device = event.get("device")
+                attempt = Attempt(name, network, exists, device=device if isinstance(device, str) else None)
+                if outcome == "failed":
+                    self._begin(attempt, now)
+                    self._count(attempt, now)
+                    self.end(attempt)
+                elif outcome == "succeeded":
+                    self._forgive(attempt)
+
+    def _publish(self, outcome: str, attempt: Attempt) -> None:
+        if self._unpublished is not None and len(self._unpublished) < _MAX_UNPUBLISHED:
+            self._unpublished.append(
+                {
+                    "outcome": outcome,
+                    "name": attempt.name,
+                    "network": attempt.network,
+                    "exists": attempt.exists,
+                    "device": attempt.device,
+                }
+            )

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -9,18 +10,21 @@ import msgspec
 
 from lyftdata.core.errors import ConflictError, LyftdataError, NotFoundError
 from lyftdata.core.names import clean_text, parse_operator_name
+from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.lockout import Lockout
+from lyftdata.server.device_marks import DeviceMarks
+from lyftdata.server.lockout import Claim, Lockout
 from lyftdata.server.passwords import Passwords, check_new_password, check_replaces
-from lyftdata.store import Store, WriteTx, admin_sessions, operators
+from lyftdata.store import Store, WriteTx, admin_sessions, known_networks, operators
 
 _log = get_logger(__name__)
 
 SESSION_LIFE = timedelta(hours=12)
+NETWORK_KEY_PURPOSE = "known networks"
 
 
 class LoginFailedError(LyftdataError):
@@ -51,15 +55,27 @@ class NotSignedInError(LyftdataError):
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """A new session: the bearer token to hand out once, and its record."""
+    """A new session: the bearer token and the device mark to hand out once, and its record."""
 
     token: Secret
+    device_mark: Secret
     session: AdminSessionRecord
     operator: OperatorRecord
 
 
 class Operators:
-    """Signs operators in and out and manages their accounts."""
+    """
+    Signs operators in and out and manages their accounts.
+
+    Args:
+        store: Where they are kept.
+        passwords: Hashes and checks passwords.
+        lockout: Counts failed sign-ins.
+        device_marks: Makes what a browser or a command line keeps after a sign-in.
+        network_key: 32 bytes that key the hashes of known networks.
+        clock: Aware UTC time.
+        random_bytes: Makes tokens and IDs.
+    """
 
     def __init__(
         self,
@@ -67,6 +83,8 @@ class Operators:
         store: Store,
         passwords: Passwords,
         lockout: Lockout,
+        device_marks: DeviceMarks,
+        network_key: bytes,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -75,12 +93,9 @@ class Operators:
         self._clock = clock
         self._random_bytes = random_bytes
         self._lockout = lockout
+        self._device_marks = device_marks
+        self._network_key = network_key
         self._beside: set[asyncio.Task[None]] = set()
-
-    async def recall_sessions(self) -> None:
-        """Learn from the open sessions from where operators sign in: a restart must not make them strangers."""
-        for session in await self.sessions(None):
-            self._lockout.remember(session.operator, session.address)
 
     async def ensure_first(self, given: Secret | None, *, announce: Callable[[Secret], None]) -> None:
         """
@@ -114,9 +129,18 @@ class Operators:
 
         await self._store.write(op)
 
-    async def sign_in(self, name: str, password: Secret, *, address: str, user_agent: str) -> SignedIn:
+    async def sign_in(
+        self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
+    ) -> SignedIn:
         """
         Check name and password and open a session of twelve hours.
+
+        Args:
+            name: As given.
+            password: As given.
+            address: IP address of the caller.
+            user_agent: What the caller says it is.
+            unverified_mark: The device mark that the caller has kept, if any; it only decides which failures count.
 
         Raises:
             LoginLockedError: Too many failures; the password was not looked at.
@@ -124,11 +148,32 @@ class Operators:
         """
         # Cut before it becomes a dictionary key: what a stranger sends must not decide how much is kept.
         name = clean_text(name, 64)
-        operator = await self._store.read(lambda conn: operators.find_operator(conn, name))
-        right = await self._check_password(name, password, operator, address=address)
+        operator, claim = await self._look_up(name, address)
+        device = self._device_marks.find_device(unverified_mark, operator)
+        right = await self._check_password(password, operator, msgspec.structs.replace(claim, device=device))
         if not right or operator is None:
             raise LoginFailedError("Name or password is wrong.")
-        return await self._open_session(operator, address=address, user_agent=user_agent)
+        return await self._open_session(operator, address=address, user_agent=user_agent, device=device)
+
+    async def _look_up(self, name: str, address: str) -> tuple[OperatorRecord | None, Claim]:
+        """Return the operator of a name, and what the lockout is to know of an attempt from an address."""
+        now = self._clock()
+        network = network_digest(self._network_key, name, address)
+        # Both are asked for whether or not there is such an operator: the time must not tell.
+        operator, is_known = await self._store.read(
+            lambda conn: (
+                operators.find_operator(conn, name),
+                known_networks.is_known_network(conn, name, network, now=now),
+            )
+        )
+        claim = Claim(
+            name=name,
+            address=address,
+            exists=operator is not None,
+            is_known_network=is_known,
+            unlocks=0 if operator is None else operator.unlocks,
+        )
+        return operator, claim
 
     async def identify(self, unverified_token: str, *, address: str) -> Actor:
         """
@@ -193,9 +238,14 @@ class Operators:
         await self._store.write(op)
         return chosen
 
-    async def change_own_password(self, current: Secret, new: Secret, *, actor: Actor) -> None:
+    async def change_own_password(
+        self, current: Secret, new: Secret, *, actor: Actor, unverified_mark: str = ""
+    ) -> Secret:
         """
-        Change the password of whoever asks, and end their other sessions.
+        Change the password of the operator who asks, and end their other sessions and every device mark.
+
+        Returns:
+            A new device mark for the device that asks.
 
         Raises:
             LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
@@ -203,13 +253,19 @@ class Operators:
         """
         check_new_password(new, operator=actor.operator)
         check_replaces(new, current)
-        operator = await self.get(actor.operator)
-        if not await self._check_password(actor.operator, current, operator, address=actor.address):
+        operator, claim = await self._look_up(actor.operator, actor.address)
+        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
+        claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
+        if operator is None or not await self._check_password(current, operator, claim):
             raise LoginFailedError("The current password is wrong.")
-        await self._set_password(operator, new, must_change=False, keep_session=actor.session_id, actor=actor)
+        changed = await self._set_password(
+            operator, new, must_change=False, keep_session=actor.session_id, actor=actor
+        )
+        device = self._device_marks.find_device(unverified_mark, operator)
+        return self._device_marks.issue(changed, device=device)
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
-        """Give an operator a new password (random unless given) and end all their sessions."""
+        """Give an operator a new password (random unless given), end all their sessions and marks, and unlock them."""
         operator = await self.get(name)
         if password is not None:
             check_new_password(password, operator=name)
@@ -293,20 +349,19 @@ class Operators:
             created_at=self._clock(),
         )
 
-    async def _check_password(
-        self, name: str, password: Secret, operator: OperatorRecord | None, *, address: str
-    ) -> bool:
-        """Look at a password if it may be looked at, and count what comes of it; raises LoginLockedError."""
-        attempt = self._lockout.begin(name, address, exists=operator is not None, now=self._clock())
+    async def _check_password(self, password: Secret, operator: OperatorRecord | None, claim: Claim) -> bool:
+        """Check a password if it may be looked at, and count the outcome; raises LoginLockedError."""
+        attempt = self._lockout.begin(claim, now=self._clock())
         if attempt.wait_s:
             raise LoginLockedError(attempt.wait_s)
         try:
             password_hash = None if operator is None else operator.password_hash
-            right = await self._passwords.matches(password, password_hash, is_known=attempt.is_known)
+            is_known = claim.is_known_network or claim.device is not None
+            right = await self._passwords.matches(password, password_hash, is_known=is_known)
             if right:
                 self._lockout.succeeded(attempt)
             elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
-                self._tell_locked_out(operator.name, address)
+                self._tell_locked_out(operator.name, claim.address)
             return right
         finally:
             self._lockout.end(attempt)
@@ -338,7 +393,9 @@ class Operators:
         """Wait for what is written beside the answers."""
         await asyncio.gather(*self._beside, return_exceptions=True)
 
-    async def _open_session(self, operator: OperatorRecord, *, address: str, user_agent: str) -> SignedIn:
+    async def _open_session(
+        self, operator: OperatorRecord, *, address: str, user_agent: str, device: str | None
+    ) -> SignedIn:
         now = self._clock()
         token = Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
         session = AdminSessionRecord(
@@ -351,6 +408,7 @@ class Operators:
             user_agent=clean_text(user_agent, 200),
         )
         actor = Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
+        network = network_digest(self._network_key, operator.name, address)
 
         def op(tx: WriteTx) -> None:
             # The password may have been reset while it was being checked: then this session must not open.
@@ -358,10 +416,11 @@ class Operators:
                 raise LoginFailedError("Name or password is wrong.")
             admin_sessions.delete_ended(tx, now)
             admin_sessions.insert_session(tx, session)
+            known_networks.remember_network(tx, operator.name, network, now=now)
             tx.audit(actor.did("operator.signed_in", _subject(operator.name), at=now))
 
         await self._store.write(op)
-        return SignedIn(token, session, operator)
+        return SignedIn(token, self._device_marks.issue(operator, device=device), session, operator)
 
     async def _set_password(
         self,
@@ -371,25 +430,34 @@ class Operators:
         must_change: bool,
         keep_session: str | None,
         actor: Actor,
-    ) -> None:
+    ) -> OperatorRecord:
         password_hash = await self._passwords.hash(password)
 
-        def op(tx: WriteTx) -> None:
+        def op(tx: WriteTx) -> OperatorRecord:
             current = _get(tx, operator.name)
             # Whoever changes their own password has proved the one that was in force when they asked. If it was
             # reset meanwhile, because somebody else knew it, this must not undo that.
             if keep_session is not None and current.password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
-            operators.replace_operator(
-                tx,
-                msgspec.structs.replace(
-                    current, password_hash=password_hash, must_change_password=must_change
-                ),
+            changed = msgspec.structs.replace(
+                current,
+                password_hash=password_hash,
+                must_change_password=must_change,
+                # Nobody else's guesses keep out an operator who was given a new password.
+                unlocks=current.unlocks + (keep_session is None),
             )
+            operators.replace_operator(tx, changed)
             admin_sessions.delete_sessions_of(tx, operator.name, besides=keep_session)
             tx.audit(actor.did("operator.password_set", _subject(operator.name), at=self._clock()))
+            return changed
 
-        await self._store.write(op)
+        return await self._store.write(op)
+
+
+def network_digest(key: bytes, operator: str, address: str) -> bytes:
+    """Return the keyed hash by which the network of an address is kept for an operator."""
+    text = f"{operator}\0{network_of(address)}"
+    return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")[:16]
 
 
 def _get(tx: WriteTx, name: str) -> OperatorRecord:

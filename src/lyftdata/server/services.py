@@ -26,6 +26,7 @@ from lyftdata.server.api_keys import ApiKeys
 from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
+from lyftdata.server.device_marks import DeviceMarks
 from lyftdata.server.directory import Directory
 from lyftdata.server.dpop import Dpop
 from lyftdata.server.effects import Effects, Elsewhere
@@ -36,7 +37,7 @@ from lyftdata.server.fleet import Fleet
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
-from lyftdata.server.operators import Operators
+from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
 from lyftdata.server.overload import Overload
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
@@ -72,6 +73,7 @@ from lyftdata.store import (
     workers,
 )
 from lyftdata.store.changes import Change
+from lyftdata.store.operators import unlocks_by_name
 
 _log = get_logger(__name__)
 
@@ -115,6 +117,7 @@ class Services(msgspec.Struct, kw_only=True):
     registrations: Registrations
     dpop: Dpop
     operators: Operators
+    device_marks: DeviceMarks
     pages: FailureLimiter
     """How many pages each operator has asked for lately."""
     exports: list[str]
@@ -242,18 +245,29 @@ async def _assemble(
         ],
     )
     registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=random_source)
+    lockout = Lockout(
+        hide=_hidden(derive_key(secret_key, purpose="names of operators")),
+        is_shared=store.is_shared,
+        unlocks=await store.read(unlocks_by_name),
+    )
+    device_marks = DeviceMarks(
+        key=derive_key(secret_key, purpose="device marks"), clock=clock, random_bytes=random_source
+    )
     limits = SharedLimits(
         store=store,
         limiters={"refusals": refusals.limiter, "registrations": registrations.limiter},
+        lockout=lockout,
         clock=clock,
     )
-    limits.lockout = Lockout(
-        hide=_hidden(derive_key(secret_key, purpose="names of operators")), tell=limits.sign_in
-    )
     operators = Operators(
-        store=store, passwords=passwords, lockout=limits.lockout, clock=clock, random_bytes=random_source
+        store=store,
+        passwords=passwords,
+        lockout=lockout,
+        device_marks=device_marks,
+        network_key=derive_key(secret_key, purpose=NETWORK_KEY_PURPOSE),
+        clock=clock,
+        random_bytes=random_source,
     )
-    await operators.recall_sessions()
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
     started_at = clock()
@@ -303,6 +317,7 @@ async def _assemble(
         dpop=Dpop(key=derive_key(secret_key, purpose="dpop nonce"), clock=clock, shared=store.is_shared),
         resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
         operators=operators,
+        device_marks=device_marks,
         pages=FailureLimiter(burst=200, refill_per_s=10),
         exports=[],
         warnings=[

@@ -414,7 +414,24 @@ def read_server_settings(
         problems.append(f"{unverified} {ALLOW_UNVERIFIED_HINT}")
     if problems:
         raise SettingsError(problems)
-    return settings
+    return msgspec.structs.replace(settings, warnings=(*warnings, *_unnamed_proxy(settings)))
+
+
+def _unnamed_proxy(settings: ServerSettings) -> list[str]:
+    """Return a warning where TLS ends elsewhere, and so a proxy is in front, but none is named."""
+    if settings.tls_cert is not None or settings.trusted_proxies:
+        return []
+    if settings.disable_tls:
+        sign = "LYFTDATA_DISABLE_TLS is set"
+    elif settings.public_url is not None and settings.public_url.startswith("https:"):
+        sign = "LYFTDATA_PUBLIC_URL is https and there is no certificate"
+    else:
+        return []
+    return [
+        f"LYFTDATA_TRUSTED_PROXIES: {sign}, so TLS ends at a proxy, and none is named. All clients then have the proxy's "
+        "address: five wrong passwords by anyone make every operator wait, and limits count all Workers as one. "
+        "Name the proxy's address."
+    ]
 
 
 def _contradictions(settings: ServerSettings) -> list[str]:

@@ -27,29 +27,26 @@ class SharedLimits:
     Args:
         store: By which the Servers hear of each other.
         limiters: By a name that is the same at every Server.
+        lockout: Counts failed sign-ins.
         clock: Aware UTC time.
     """
 
-    def __init__(self, *, store: Store, limiters: Mapping[str, FailureLimiter], clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, limiters: Mapping[str, FailureLimiter], lockout: Lockout, clock: Clock
+    ) -> None:
         self._store = store
         self._limiters = limiters
+        self._lockout = lockout
         self._clock = clock
-        self._sign_ins: list[dict[str, str | bool]] = []
-        self.lockout: Lockout | None = None
         if store.is_shared:
             for limiter in limiters.values():
                 limiter.share()
-
-    def sign_in(self, event: dict[str, str | bool]) -> None:
-        """Take what is to be told of an attempt to sign in."""
-        if self._store.is_shared and len(self._sign_ins) < _MOST_AT_ONCE:
-            self._sign_ins.append(event)
 
     async def flush(self) -> None:
         """Tell the others; a few times a second. What cannot be told is let go: each Server has its own count."""
         counted = {name: limiter.take_untold(_MOST_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
-        sign_ins, self._sign_ins = self._sign_ins, []
+        sign_ins = self._lockout.take_unpublished()
         told = [Told(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
         told += [Told(_SIGN_INS, {"by": self._store.server_id, "sign_ins": sign_ins})] if sign_ins else []
         if told:
@@ -66,6 +63,6 @@ class SharedLimits:
                 if (limiter := self._limiters.get(name)) is not None:
                     for network, count in networks.items():
                         limiter.charge(network, count, now.timestamp())
-        elif topic == _SIGN_INS and self.lockout is not None:
+        elif topic == _SIGN_INS:
             for event in body["sign_ins"]:
-                self.lockout.heard(event, now=now)
+                self._lockout.receive(event, now=now)

@@ -276,11 +276,11 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 def client_address(scope: Mapping[str, Any]) -> str:
     """Return the caller's IP address; uvicorn has put the real one there for trusted proxies."""
-    return _canonical_address((scope.get("client") or ("", 0))[0])
+    return canonical_address((scope.get("client") or ("", 0))[0])
 
 
 @functools.lru_cache(maxsize=4_096)
-def _canonical_address(host: str) -> str:
+def canonical_address(host: str) -> str:
     """Return one spelling of an address, without a zone; a mapped IPv4 address is that address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

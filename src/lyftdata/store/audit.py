@@ -2,9 +2,9 @@
 The audit log: appended to, never changed.
 
 The head row names the last event, under a keyed hash of its own, so that removing events from the end is found
-like any other removal. It is written down, and read once, when a database is opened: from then on the writer goes
-on from the head that it remembers. Were it read anew for each event, whoever cuts the log and turns the head back
-would have the next event close the gap for him.
+like any other removal. A Server remembers the head and compares it with the row before each group of events: others
+may have appended (other Servers, a command on the host). Where the row goes back behind what the Server remembers, the
+log was cut, and is never sound again. Were the row alone believed, the next event would close the gap.
 """
 
 import hmac
@@ -55,10 +55,10 @@ def load_head(conn: Connection, *, key: bytes) -> Head:
 
 def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
     """
-    Return where the chain goes on in a database in which other Servers append to it too.
+    Return where the chain goes on, in a database to which others append too.
 
-    The head must be read for that. What this Server knows is held against it: a log that ends before what was there when
-    it last looked, or in which that event is another by now, was turned back or changed, and is never sound again.
+    What this Server remembers is compared with it: a log that ends before what was there at the last look, or in which
+    that event is another one now, was turned back or changed, and is never sound again.
     """
     row = conn.execute(select(audit_head)).first()
     if row is not None and (row.number, row.hash) == (known.number, known.hash):
@@ -73,6 +73,11 @@ def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
         return Head(row.number, row.hash)
     found = load_head(conn, key=key)
     return Head(max(found.number, known.number), found.hash, sound=False)
+
+
+def is_marked_unsound(conn: Connection) -> bool:
+    """Return whether a Server has found the log changed, and written so down."""
+    return conn.execute(select(audit_head.c.mac)).scalar() == _NOT_OURS
 
 
 def has(conn: Connection, head: Head) -> bool:

@@ -314,9 +314,7 @@ class Store:
             self._hearing.take_over(heard)
 
     def _take_turn(self, conn: Connection) -> audit.Head:
-        """Wait until no other Server writes; return where the audit chain goes on."""
-        if self._hearing is None:
-            return self._head
+        """Wait until no other Server writes; return where the audit chain goes on: others may have appended to it."""
         dialect.take_turn(conn)
         return audit.follow(conn, known=self._head, key=self._audit_key)
 

@@ -46,3 +46,9 @@ def all_operators(conn: Connection) -> list[OperatorRecord]:
 def count_operators(conn: Connection) -> int:
     """Return how many operators there are."""
     return conn.execute(select(func.count()).select_from(operators)).scalar_one()
+
+
+def unlocks_by_name(conn: Connection) -> dict[str, int]:
+    """Return how often each operator was unlocked."""
+    rows = conn.execute(select(operators.c.name, operators.c.unlocks))
+    return {row.name: row.unlocks for row in rows}

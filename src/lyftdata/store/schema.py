@@ -272,6 +272,17 @@ operators = Table(
     Column("password_hash", String(256), nullable=False),
     Column("must_change_password", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("unlocks", Integer, nullable=False, server_default="0"),
+)
+
+# Networks from which operators have signed in, as keyed hashes.
+known_networks = Table(
+    "known_networks",
+    metadata,
+    Column("operator", String(64), ForeignKey("operators.name", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("used_at", UtcDateTime, nullable=False),
+    Index(None, "used_at"),
 )
 
 admin_sessions = Table(

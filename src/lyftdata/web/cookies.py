@@ -1,7 +1,7 @@
 """
-The cookie that holds an operator's session.
+The cookies that hold an operator's session and the marks of operators who have signed in on this device.
 
-It is for pages only: the admin API reads the Authorization header alone, so that no page of another site can make
+They are for pages only: the admin API reads the Authorization header alone, so that no page of another site can make
 a browser use it.
 """
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.secret import Secret
+from lyftdata.server.device_marks import MARK_LIFE
 from lyftdata.server.operators import SESSION_LIFE
 from lyftdata.server.services import Services
 
@@ -31,30 +32,57 @@ def set_session(response: Response, request: Request, services: Services, token:
 
 
 def read_session(request: Request, services: Services) -> str | None:
-    """
-    Return the token that the browser sent, or None.
-
-    Read bytewise, and only a name that comes once: a neighbouring host can set a cookie for the whole domain whose name
-    is ours with a space of another alphabet before it. Parsers that are kinder take that for ours, and whoever tossed
-    it would have moved the operator into a session of their own.
-    """
-    wanted = _name(request, secure=_is_secure(request, services)).encode()
-    values = [
-        value
-        for header, text in request.scope["headers"]
-        if header == b"cookie"
-        for name, _, value in (pair.strip(b" \t").partition(b"=") for pair in text.split(b";"))
-        if name == wanted
-    ]
-    return values[0].decode("latin-1") if len(values) == 1 else None
+    """Return the session's token that the browser sent, or None."""
+    return _read(request, _name(request, secure=_is_secure(request, services)))
 
 
 def forget_session(response: Response, request: Request, services: Services) -> None:
-    """Take the token back."""
+    """Take the token back; device marks stay, for the next sign-in."""
     secure = _is_secure(request, services)
     response.delete_cookie(
         _name(request, secure=secure), path="/", secure=secure, httponly=True, samesite="lax"
     )
+
+
+def set_device_mark(
+    response: Response, request: Request, services: Services, *, operator: str, mark: Secret
+) -> None:
+    """Let the browser keep that an operator has signed in on this device."""
+    secure = _is_secure(request, services)
+    response.set_cookie(
+        _device_name(request, services, operator, secure=secure),
+        mark.reveal(),
+        max_age=int(MARK_LIFE.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def read_device_mark(request: Request, services: Services, *, operator: str) -> str:
+    """Return the mark that the browser has kept of an operator of this name, or an empty text."""
+    secure = _is_secure(request, services)
+    return _read(request, _device_name(request, services, operator, secure=secure)) or ""
+
+
+def _read(request: Request, name: str) -> str | None:
+    """
+    Return the value of a cookie, or None.
+
+    Read bytewise, and only a name that comes once: a neighbouring host can set a cookie for the whole domain whose name
+    is ours with a space of another alphabet before it. Lenient parsers take that for ours, and whoever set it would
+    have moved the operator into a session of their own.
+    """
+    wanted = name.encode()
+    values = [
+        value
+        for header, text in request.scope["headers"]
+        if header == b"cookie"
+        for found, _, value in (pair.strip(b" \t").partition(b"=") for pair in text.split(b";"))
+        if found == wanted
+    ]
+    return values[0].decode("latin-1") if len(values) == 1 else None
 
 
 def csrf_token(session_token: str) -> str:
@@ -76,3 +104,8 @@ def _name(request: Request, *, secure: bool) -> str:
     two Servers from signing each other's operators out.
     """
     return "__Host-lyftdata" if secure else f"lyftdata_{request.url.port or 80}"
+
+
+def _device_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:
+    """Return the name of an operator's device mark; operators who share a browser have one each."""
+    return f"{_name(request, secure=secure)}_device_{services.device_marks.name_tag(operator)}"

@@ -1,23 +1,31 @@
-"""Guessing passwords is slowed down; strangers keep nobody out."""
+"""Guessing passwords is slowed down, and strangers lock no operator out."""
 
 import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.builders import NOON
+from tests.builders import NOON, FakeClock
 from tests.deployment import PASSWORD
+from tests.unit.web.conftest import Browser
 
 from lyftdata.core.secret import Secret
-from lyftdata.server.lockout import Lockout
+from lyftdata.server.lockout import Claim, Lockout
 
 HOME = "192.0.2.1"
+WRONG = {"username": "admin", "password": "wrong wrong wrong"}
+RIGHT = {"username": "admin", "password": PASSWORD}
 
 
-def fail(lockout, name, address, *, times=1, now=NOON, exists=True):
+def begin(lockout, name, address, *, now=NOON, exists=True, **more):
+    """Ask for an attempt."""
+    return lockout.begin(Claim(name=name, address=address, exists=exists, **more), now=now)
+
+
+def fail(lockout, name, address, *, times=1, now=NOON, **more):
     """Fail so often; return how many of the passwords were looked at."""
     seen = 0
     for _ in range(times):
-        attempt = lockout.begin(name, address, exists=exists, now=now)
+        attempt = begin(lockout, name, address, now=now, **more)
         if not attempt.wait_s:
             seen += 1
             lockout.failed(attempt, now=now)
@@ -25,9 +33,9 @@ def fail(lockout, name, address, *, times=1, now=NOON, exists=True):
     return seen
 
 
-def sign_in(lockout, name, address, now=NOON):
+def sign_in(lockout, name, address, *, now=NOON, **more):
     """Sign in with the right password if it is looked at; return whether it was."""
-    attempt = lockout.begin(name, address, exists=True, now=now)
+    attempt = begin(lockout, name, address, now=now, **more)
     if attempt.wait_s:
         return False
     lockout.succeeded(attempt)
@@ -36,18 +44,18 @@ def sign_in(lockout, name, address, now=NOON):
 
 
 def test_a_guesser_in_one_place_gets_five():
-    """The sixth password is not looked at for a minute; after the wait one more, and then it doubles."""
+    """The sixth password is not looked at for a minute; after the wait one more is, and then the wait doubles."""
     lockout = Lockout()
 
     assert fail(lockout, "admin", HOME, times=20) == 5
-    assert lockout.begin("admin", HOME, exists=True, now=NOON).wait_s == 60
+    assert begin(lockout, "admin", HOME).wait_s == 60
     later = NOON + timedelta(seconds=60)
     assert fail(lockout, "admin", HOME, times=5, now=later) == 1
-    assert lockout.begin("admin", HOME, exists=True, now=later).wait_s == 120
+    assert begin(lockout, "admin", HOME, now=later).wait_s == 120
 
 
-def test_made_up_names_do_not_wash_a_count_away():
-    """Failures under ten thousand other names, from wherever, leave those of `admin` counted."""
+def test_made_up_names_do_not_evict_a_count():
+    """Failures under 25,000 other names, from anywhere, leave those of `admin` counted."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=5)
     for i in range(25_000):
@@ -57,7 +65,7 @@ def test_made_up_names_do_not_wash_a_count_away():
 
 
 def test_one_ipv6_network_is_one_place():
-    """Whoever has a /64 has 2^64 addresses and five guesses."""
+    """A /64 has 2^64 addresses and five guesses."""
     lockout = Lockout()
 
     assert sum(fail(lockout, "admin", f"2001:db8::{i:x}") for i in range(1, 200)) == 5
@@ -65,23 +73,75 @@ def test_one_ipv6_network_is_one_place():
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_many_places_share_a_count_by_name(exists):
-    """A botnet gets fifty guesses at a name, whether or not there is such an operator."""
+@pytest.mark.parametrize("place", ["198.18.{}.{}", "2001:db8:{:x}:{:x}::1"])
+def test_many_places_share_a_count_by_name(exists, place):
+    """Fifty guesses at a name, from however many networks of either kind, whether or not there is such an operator."""
     lockout = Lockout()
 
-    assert sum(fail(lockout, "admin", f"198.18.0.{i}", exists=exists) for i in range(200)) == 50
+    guesses = sum(
+        fail(lockout, "admin", place.format(i // 250, i % 250), exists=exists) for i in range(2_000)
+    )
+    assert guesses == 50
 
 
-def test_whoever_signed_in_from_a_place_before_is_not_kept_out():
-    """Guessers elsewhere and at made-up names beside the operator lock themselves out, not the operator."""
+def test_a_known_network_answers_for_its_own_failures_only():
+    """Guesses elsewhere, and at made-up names in the same network, do not make an operator in a known network wait."""
     lockout = Lockout()
-    assert sign_in(lockout, "admin", HOME)
     for i in range(100):
         fail(lockout, "admin", f"198.18.0.{i}")
     fail(lockout, "nobody", HOME, times=100, exists=False)
 
-    assert sign_in(lockout, "admin", HOME)
+    assert sign_in(lockout, "admin", HOME, is_known_network=True)
     assert not sign_in(lockout, "admin", "203.0.113.5")
+
+
+def test_a_marked_device_answers_for_its_own_failures_only():
+    """Not even guesses at the same name from the same network make a marked device wait."""
+    lockout = Lockout()
+    fail(lockout, "admin", HOME, times=100)
+    for i in range(100):
+        fail(lockout, "admin", f"198.18.0.{i}")
+    assert not sign_in(lockout, "admin", HOME, is_known_network=True)
+
+    assert sign_in(lockout, "admin", HOME, device="laptop")
+
+
+def test_a_stolen_mark_is_worth_five_guesses_wherever_it_is_used():
+    """The count goes with the mark, over any number of networks; then its thief is a stranger like others."""
+    lockout = Lockout()
+    fail(lockout, "admin", HOME, times=5)
+    for i in range(100):
+        fail(lockout, "admin", f"203.0.113.{i}")
+
+    assert sum(fail(lockout, "admin", f"198.18.0.{i}", device="stolen") for i in range(200)) == 5
+
+
+def test_a_thief_of_a_mark_does_not_lock_out_its_owner():
+    """A mark that was used up leaves its operator what they have without it: a network that is known."""
+    lockout = Lockout()
+    fail(lockout, "admin", "198.18.0.1", times=20, device="laptop")
+
+    assert sign_in(lockout, "admin", HOME, device="laptop", is_known_network=True)
+
+
+def test_failures_with_a_mark_count_for_everybody():
+    """Ten stolen marks make no more guesses at a name from unmarked devices than there would be without them."""
+    lockout = Lockout()
+    marked = sum(fail(lockout, "admin", HOME, times=9, device=f"stolen-{i}") for i in range(10))
+
+    assert marked == 50
+    assert sum(fail(lockout, "admin", f"198.18.0.{i}") for i in range(100)) == 0
+
+
+def test_a_sign_in_from_a_marked_device_gives_its_neighbours_no_new_guesses():
+    """A guesser behind the operator's own router does not start again each time the operator signs in."""
+    lockout = Lockout()
+    guesses = 0
+    for _ in range(10):
+        guesses += fail(lockout, "admin", HOME, times=4)
+        assert sign_in(lockout, "admin", HOME, device="laptop")
+
+    assert guesses == 5
 
 
 def test_failures_are_forgotten_after_an_hour():
@@ -94,52 +154,333 @@ def test_failures_are_forgotten_after_an_hour():
 
 
 def test_guesses_at_the_same_time_count_before_they_are_looked_at():
-    """Of a hundred passwords sent at once, five are looked at."""
+    """Of a hundred passwords sent at once, five are looked at; so with a mark."""
     lockout = Lockout()
-    attempts = [lockout.begin("admin", HOME, exists=True, now=NOON) for _ in range(100)]
+    attempts = [begin(lockout, "admin", HOME) for _ in range(100)]
+    marked = [begin(lockout, "ada", HOME, device="laptop") for _ in range(100)]
 
     assert sum(not attempt.wait_s for attempt in attempts) == 5
+    assert sum(not attempt.wait_s for attempt in marked) == 5
 
 
 def test_right_passwords_at_the_same_time_lock_nothing():
     """Beyond five at once the wait is a second, and nothing is held against the name."""
     lockout = Lockout()
-    attempts = [lockout.begin("admin", HOME, exists=True, now=NOON) for _ in range(6)]
+    attempts = [begin(lockout, "admin", HOME) for _ in range(6)]
     assert attempts[5].wait_s == 1
     for attempt in attempts[:5]:
         lockout.succeeded(attempt)
         lockout.end(attempt)
 
     assert sign_in(lockout, "admin", HOME)
-    assert not lockout._names[True]._counts
+    assert not len(lockout._names[True])
+
+
+def test_an_unlock_forgets_what_was_counted_before_it():
+    """Name, name and network, devices, and for this name the network: all are free once more, and count from there on."""
+    lockout = Lockout(unlocks={"admin": 3})
+    fail(lockout, "admin", HOME, times=9, unlocks=3)
+    for i in range(40):
+        fail(lockout, f"made-up-{i}", HOME, exists=False)
+    fail(lockout, "admin", "203.0.113.1", times=9, device="laptop", unlocks=3)
+    assert not sign_in(lockout, "admin", HOME, unlocks=3)
+
+    assert fail(lockout, "admin", HOME, times=99, unlocks=4) == 5
+    assert fail(lockout, "admin", "203.0.113.1", times=99, device="laptop", unlocks=4) == 5
+    assert fail(lockout, "ada", HOME, times=9) == 0
+
+
+def test_an_unlock_counts_once():
+    """The number that was in force at the start forgives nothing, and neither does the same one again."""
+    lockout = Lockout(unlocks={"admin": 3})
+
+    assert sum(fail(lockout, "admin", HOME, times=9, unlocks=3) for _ in range(9)) == 5
+
+
+def test_an_unlock_reaches_what_another_server_has_counted():
+    """Failures heard of before the first attempt here are forgotten by an unlock after them."""
+    here, there = Lockout(), Lockout(is_shared=True)
+    fail(there, "admin", HOME, times=5)
+    for event in there.take_unpublished():
+        here.receive(event, now=NOON)
+    assert begin(here, "admin", HOME).wait_s == 60
+
+    assert sign_in(here, "admin", HOME, unlocks=1)
+
+
+def test_a_mark_has_five_guesses_at_all_servers_together():
+    """What one Server counts against a device counts at the others."""
+    here, there = Lockout(is_shared=True), Lockout(is_shared=True)
+    fail(there, "admin", "198.18.0.1", times=5, device="stolen")
+    for i in range(60):
+        fail(here, "admin", f"203.0.113.{i}")
+    for event in there.take_unpublished():
+        here.receive(event, now=NOON)
+
+    assert fail(here, "admin", HOME, times=5, device="stolen") == 0
 
 
 async def test_a_flood_at_once_through_the_server(server):
-    """Twenty wrong passwords together: five are answered as wrong, the others are not looked at."""
-    body = {"username": "admin", "password": "wrong wrong wrong"}
-    answers = await asyncio.gather(*(server.http.post("/api/login", json=body) for _ in range(20)))
+    """Of twenty wrong passwords sent together five are answered as wrong, and the others are not looked at."""
+    answers = await asyncio.gather(*(server.http.post("/api/login", json=WRONG) for _ in range(20)))
 
     assert sorted({a.status_code for a in answers}) == [401, 429]
     assert sum(a.status_code == 401 for a in answers) <= 5
 
 
-async def test_a_restart_does_not_make_an_operator_a_stranger(opened):
-    """Somebody guesses at `admin` from everywhere; whoever has a session from before signs in again."""
-    async with opened() as server:
-        await server.sign_in()
-    async with opened() as server:
-        wrong = {"username": "admin", "password": "wrong wrong wrong"}
-        for i in range(60):
-            async with server.from_address(f"198.18.0.{i}") as stranger:
-                await stranger.post("/api/login", json=wrong)
-        async with server.from_address("203.0.113.9") as elsewhere:
-            right = {"username": "admin", "password": PASSWORD}
-            assert (await elsewhere.post("/api/login", json=right)).status_code == 429
-        assert await server.sign_in()
+async def flood(server, *, times=60):
+    """Guess at `admin` from many networks until the name is locked for strangers."""
+    for i in range(times):
+        async with server.from_address(f"198.18.0.{i}") as stranger:
+            await stranger.post("/api/login", json=WRONG)
+    async with server.from_address("203.0.113.9") as elsewhere:
+        assert (await elsewhere.post("/api/login", json=RIGHT)).status_code == 429
+
+
+@pytest.mark.parametrize(("days", "status"), [(89, 200), (90, 429)])
+async def test_a_network_is_known_for_90_days_over_restarts(opened, days, status):
+    """An operator who signed out, and whose Server was started again since, is let in from there under a flood."""
+    clock = FakeClock()
+    async with opened(clock) as server:
+        session = await server.sign_in()
+        await server.http.post("/api/logout", headers=session)
+    clock.forward(days=days)
+    async with opened(clock) as server:
+        await flood(server)
+        assert (await server.http.post("/api/login", json=RIGHT)).status_code == status
+
+
+async def test_a_network_is_known_for_one_operator(server, admin):
+    """That one operator signs in from a network makes it known for no other."""
+    body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
+    assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
+    for i in range(60):
+        async with server.from_address(f"198.18.0.{i}") as stranger:
+            await stranger.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
+
+    right = {"username": "ada", "password": "ada's long password"}
+    assert (await server.http.post("/api/login", json=right)).status_code == 429
+
+
+async def test_which_networks_are_known_cannot_be_read_from_the_database(server, admin, tmp_path):
+    """They are kept as keyed hashes: no address of a sign-in, and no unkeyed hash of one, is in the table."""
+    from lyftdata.store.schema import known_networks
+
+    rows = await server.services.store.read(lambda conn: conn.execute(known_networks.select()).all())
+
+    assert [(row.operator, len(row.digest)) for row in rows] == [("admin", 16)]
+    assert "127.0.0.1" not in str(rows)
+
+
+async def test_the_networks_of_one_operator_are_bounded(opened):
+    """The one used longest ago is dropped beyond a hundred."""
+    clock = FakeClock()
+    from lyftdata.store import known_networks
+    from lyftdata.store.schema import known_networks as table
+
+    async with opened(clock) as server:
+        for i in range(130):
+            clock.forward(seconds=1)
+            digest = i.to_bytes(16, "big")
+            await server.services.store.write(
+                lambda tx, digest=digest: known_networks.remember_network(tx, "admin", digest, now=clock())
+            )
+        rows = await server.services.store.read(lambda conn: conn.execute(table.select()).all())
+
+    assert sorted(int.from_bytes(row.digest, "big") for row in rows) == list(range(30, 130))
+
+
+async def signed_in(client, **body):
+    """Sign in by the API; return the device mark."""
+    answer = await client.post("/api/login", json=RIGHT | body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["device"]
+
+
+async def test_a_mark_lets_an_operator_in_past_a_neighbour_who_guesses(server):
+    """Behind one address (a router, or a proxy that is not named) five guesses lock all out but marked devices."""
+    mark = await signed_in(server.http)
+    for _ in range(9):
+        await server.http.post("/api/login", json=WRONG)
+    assert (await server.http.post("/api/login", json=RIGHT)).status_code == 429
+
+    assert await signed_in(server.http, device=mark)
+
+
+async def test_a_mark_proves_nothing(server):
+    """With a mark a wrong password is wrong, five times; and a mark is no session."""
+    mark = await signed_in(server.http)
+    await flood(server)
+    async with server.from_address("203.0.113.77") as elsewhere:
+        answers = [await elsewhere.post("/api/login", json=WRONG | {"device": mark}) for _ in range(9)]
+        assert [a.status_code for a in answers] == [401] * 5 + [429] * 4
+        as_session = await elsewhere.get("/api/whoami", headers={"Authorization": f"Bearer {mark}"})
+
+    assert as_session.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda _: "",
+        lambda mark: mark[:-1] + ("A" if mark[-1] != "A" else "B"),
+        lambda mark: mark.replace(".", ".9", 1),
+        lambda mark: "lyftdata_device_x" + mark.removeprefix("lyftdata_device_"),
+        lambda mark: mark.rpartition(".")[0],
+        lambda mark: mark + ".",
+        lambda _: "lyftdata_device_a.99999999999.b",
+        lambda _: "ü" * 100,
+        lambda _: "\x00..",
+        lambda _: "x" * 256,
+    ],
+)
+async def test_a_forged_mark_is_none(server, forge):
+    """Whatever was not made here, for this operator, selects no count of its own."""
+    mark = await signed_in(server.http)
+    await flood(server)
+    async with server.from_address("203.0.113.77") as elsewhere:
+        assert (await elsewhere.post("/api/login", json=RIGHT | {"device": forge(mark)})).status_code == 429
+        assert await signed_in(elsewhere, device=mark)
+
+
+async def test_a_mark_is_one_operators(server, admin):
+    """What Ada's browser keeps is no mark of the admin's, however the request names it."""
+    body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    right = {"username": "ada", "password": "ada's long password"}
+    mark = (await server.http.post("/api/login", json=right)).json()["device"]
+    await flood(server)
+
+    async with server.from_address("203.0.113.77") as elsewhere:
+        assert (await elsewhere.post("/api/login", json=RIGHT | {"device": mark})).status_code == 429
+
+
+async def test_a_mark_lives_90_days_from_the_last_sign_in_and_keeps_its_count(opened):
+    """A sign-in with a mark renews it under the same ID, so that signing in often makes no more guesses."""
+    clock = FakeClock()
+    async with opened(clock) as server:
+        mark = await signed_in(server.http)
+        clock.forward(days=89)
+        renewed = await signed_in(server.http, device=mark)
+        assert renewed.split(".")[0] == mark.split(".")[0]
+        clock.forward(days=2)
+        await flood(server)
+        async with server.from_address("203.0.113.77") as elsewhere:
+            assert (await elsewhere.post("/api/login", json=RIGHT | {"device": mark})).status_code == 429
+            assert await signed_in(elsewhere, device=renewed)
+
+
+async def test_every_new_password_ends_all_marks(server, admin):
+    """Reset by another or changed by the operator: a mark from before is none; the device that changed it gets a new one."""
+    old = await signed_in(server.http)
+    change = {"current_password": PASSWORD, "new_password": "another long password", "device": old}
+    changed = await server.http.post("/api/me/password", json=change, headers=admin)
+    assert changed.status_code == 204
+    new = changed.headers["lyftdata-device"]
+    right = {"username": "admin", "password": "another long password"}
+    for i in range(60):
+        async with server.from_address(f"198.18.0.{i}") as stranger:
+            await stranger.post("/api/login", json=WRONG)
+
+    async with server.from_address("203.0.113.77") as elsewhere:
+        assert (await elsewhere.post("/api/login", json=right | {"device": old})).status_code == 429
+        answer = await elsewhere.post("/api/login", json=right | {"device": new})
+    assert answer.status_code == 200
+    session = {"Authorization": f"Bearer {answer.json()['token']}"}
+    reset = {"password": "a third long password"}
+    assert (await server.http.patch("/api/operators/admin", json=reset, headers=session)).status_code == 200
+    for i in range(60):
+        async with server.from_address(f"198.18.1.{i}") as stranger:
+            await stranger.post("/api/login", json=WRONG)
+    async with server.from_address("203.0.113.78") as elsewhere:
+        right = {"username": "admin", "password": "a third long password"}
+        assert (await elsewhere.post("/api/login", json=right | {"device": new})).status_code == 429
+
+
+async def test_a_reset_password_can_be_used_at_once(server, admin):
+    """Whoever is given a new password because they are locked out is not kept waiting by the failures before it."""
+    body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    for i in range(60):
+        async with server.from_address(f"198.18.0.{i}") as stranger:
+            await stranger.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
+    right = {"username": "ada", "password": "ada's new password"}
+    async with server.from_address("203.0.113.9") as hers:
+        assert (await hers.post("/api/login", json=right)).status_code == 429
+        await server.http.patch("/api/operators/ada", json={"password": right["password"]}, headers=admin)
+        assert (await hers.post("/api/login", json=right)).status_code == 200
+
+
+async def test_guesses_do_not_keep_a_signed_in_operator_from_changing_the_password(server, admin):
+    """An open session has a count of its own; guesses with a stolen session are slowed down all the same."""
+    for _ in range(9):
+        await server.http.post("/api/login", json=WRONG)
+    await flood(server)
+
+    bad = {"current_password": "wrong wrong wrong", "new_password": "another long password"}
+    answers = [await server.http.post("/api/me/password", json=bad, headers=admin) for _ in range(4)]
+    assert [a.status_code for a in answers] == [401] * 4
+    good = bad | {"current_password": PASSWORD}
+    assert (await server.http.post("/api/me/password", json=good, headers=admin)).status_code == 204
+
+
+async def test_a_browser_keeps_its_mark_over_sign_outs(server):
+    """The cookie is out of scripts' reach, sent to this site alone, stays after signing out, and lets its browser in."""
+    async with server.from_address(HOME) as http:
+        browser = Browser(http)
+        answer = await browser.sign_in("admin", PASSWORD)
+        (cookie,) = (c for c in answer.headers.get_list("set-cookie") if "_device_" in c)
+        assert cookie.startswith("__Host-lyftdata_device_")
+        assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/", "Max-Age=7776000"} <= set(
+            cookie.split("; ")
+        )
+        http.cookies.delete("__Host-lyftdata")
+        for _ in range(9):
+            async with server.from_address(HOME) as neighbour:
+                await neighbour.post("/api/login", json=WRONG)
+        async with server.from_address(HOME) as neighbour:
+            assert (await Browser(neighbour).sign_in("admin", PASSWORD)).status_code == 429
+
+        assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
+
+
+async def test_changing_the_password_renews_the_mark_of_that_browser(server):
+    """The forced change at the first sign-in does not leave the browser without a mark."""
+    async with server.from_address(HOME) as http:
+        browser = Browser(http)
+        await browser.sign_in("admin", PASSWORD)
+        await browser.learn_token()
+        changed = await browser.post(
+            "/account/password",
+            current=PASSWORD,
+            new="another long password",
+            again="another long password",
+        )
+        assert changed.status_code == 303
+        for _ in range(9):
+            async with server.from_address(HOME) as neighbour:
+                await neighbour.post("/api/login", json=WRONG)
+
+        assert (await browser.sign_in("admin", "another long password")).status_code == 303
+
+
+async def test_operators_who_share_a_browser_have_a_mark_each(server, admin):
+    """Signing in as another operator does not replace the first one's mark."""
+    body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    async with server.from_address(HOME) as http:
+        browser = Browser(http)
+        for name, password in (("admin", PASSWORD), ("ada", "ada's long password")):
+            assert (await browser.sign_in(name, password)).status_code == 303
+        for _ in range(9):
+            async with server.from_address(HOME) as neighbour:
+                await neighbour.post("/api/login", json=WRONG)
+
+        assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
 
 
 async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
-    """However many wait to have a password looked at: who has signed in from here before has a line of their own."""
+    """However many passwords wait to be checked: operators in a known network have a queue of their own."""
     passwords = server.services.operators._passwords
     hold = asyncio.Event()
 
@@ -153,7 +494,7 @@ async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admi
     await asyncio.sleep(0)
     monkeypatch.setattr(asyncio, "to_thread", real)
     async with server.from_address("192.0.2.77") as elsewhere:
-        busy = await elsewhere.post("/api/login", json={"username": "admin", "password": PASSWORD})
+        busy = await elsewhere.post("/api/login", json=RIGHT)
 
     assert (await server.sign_in())["Authorization"]
 

@@ -105,6 +105,32 @@ def test_the_issuer(environ, issuer):
     assert issuer_of(read_server_settings(environ)) == issuer
 
 
+@pytest.mark.parametrize(
+    ("environ", "is_warned"),
+    [
+        ({"LYFTDATA_DISABLE_TLS": "yes"}, True),
+        ({"LYFTDATA_DISABLE_TLS": "yes", "LYFTDATA_BIND_ADDRESS": "0.0.0.0:3000"}, True),
+        ({"LYFTDATA_PUBLIC_URL": "https://lyft.example"}, True),
+        ({"LYFTDATA_PUBLIC_URL": "http://lyft.example"}, False),
+        ({"LYFTDATA_PUBLIC_URL": "https://lyft.example", "LYFTDATA_TRUSTED_PROXIES": "10.0.0.5"}, False),
+        ({"LYFTDATA_DISABLE_TLS": "yes", "LYFTDATA_TRUSTED_PROXIES": "10.0.0.5"}, False),
+        (
+            {
+                "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+                "LYFTDATA_TLS_CERT": "/c",
+                "LYFTDATA_TLS_KEY": "/k",
+            },
+            False,
+        ),
+    ],
+)
+def test_a_proxy_that_is_not_named_is_warned_about(environ, is_warned):
+    """Where TLS ends elsewhere and no proxy is named, one warning says what follows from it."""
+    found = [w for w in read_server_settings(environ).warnings if w.startswith("LYFTDATA_TRUSTED_PROXIES")]
+
+    assert len(found) == is_warned
+
+
 def test_worker_variables_in_a_servers_environment_are_no_typo():
     """Both programs may read one file of variables; a misspelt one is still warned about."""
     settings = read_server_settings({"LYFTDATA_WORKER_ID": "x", "LYFTDATA_WORKER_TOKEN_TLT": "5m"})
@@ -160,7 +186,11 @@ def test_one_key_a_purpose():
     assert derive_key(b"k" * 32, purpose="a") != derive_key(b"k" * 32, purpose="b")
 
 
-SHARED = {"LYFTDATA_SECRET_KEY": "k" * 40, "LYFTDATA_PUBLIC_URL": "https://lyft.example"}
+SHARED = {
+    "LYFTDATA_SECRET_KEY": "k" * 40,
+    "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+    "LYFTDATA_TRUSTED_PROXIES": "10.0.0.5",
+}
 
 
 @pytest.mark.parametrize("query", ["", "?sslmode=require", "?sslmode=verify-ca"])

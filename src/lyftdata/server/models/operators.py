@@ -9,20 +9,23 @@ from lyftdata.core.records import Role
 from lyftdata.server.models.base import Input
 
 Password = Annotated[SecretStr, Field(max_length=1024)]
+DeviceMark = Annotated[SecretStr, Field(max_length=256)]
 
 
 class Login(Input):
-    """Name and password of an operator."""
+    """Name and password of an operator; `device` is the mark of an earlier sign-in on this device, if it was kept."""
 
     username: Annotated[str, Field(max_length=256)]
     password: Password
+    device: DeviceMark | None = None
 
 
 class PasswordChange(Input):
-    """One's own password: the one in force, and the new one."""
+    """One's own password: the one in force, and the new one; `device` is this device's mark, if it was kept."""
 
     current_password: Password
     new_password: Password
+    device: DeviceMark | None = None
 
 
 class NewOperator(Input):
@@ -57,9 +60,15 @@ class Operators(BaseModel):
 
 
 class SignedIn(BaseModel):
-    """A new session; the token is shown here and nowhere else."""
+    """
+    A new session; the token is shown here and nowhere else.
+
+    `device` is a mark to keep and to send with the next sign-in on this device: failed sign-ins of others do not make
+    that one wait. It opens nothing, and ends after 90 days or with the password.
+    """
 
     token: str
+    device: str
     expires_at: datetime
     operator: Operator
 

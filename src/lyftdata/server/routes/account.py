@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import SecretStr
 
 from lyftdata.core.policy import is_allowed
 from lyftdata.core.records import OperatorRecord
@@ -14,6 +15,12 @@ from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.wire import client_address
 
 router = APIRouter(tags=["account"])
+
+DEVICE_HEADER = "Lyftdata-Device"
+_DEVICE_HEADER_DOC = {
+    "description": "The new device mark; those from before have ended with the password.",
+    "schema": {"type": "string"},
+}
 
 Self = Annotated[Actor, Depends(allowed("own_account"))]
 
@@ -27,9 +34,11 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
         Secret(body.password.get_secret_value()),
         address=client_address(request.scope),
         user_agent=request.headers.get("user-agent", ""),
+        unverified_mark=_revealed(body.device),
     )
     return models.SignedIn(
         token=signed_in.token.reveal(),
+        device=signed_in.device_mark.reveal(),
         expires_at=signed_in.session.expires_at,
         operator=operator_view(signed_in.operator),
     )
@@ -53,14 +62,23 @@ async def whoami(actor: Self, services: ServicesDep) -> models.Operator:
     return operator_view(await services.operators.get(actor.operator))
 
 
-@router.post("/me/password", status_code=204, summary="Change one's password")
-async def change_password(body: models.PasswordChange, actor: Self, services: ServicesDep) -> None:
-    """Change the password and end one's other sessions."""
-    await services.operators.change_own_password(
+@router.post(
+    "/me/password",
+    status_code=204,
+    summary="Change one's password",
+    responses={204: {"headers": {DEVICE_HEADER: _DEVICE_HEADER_DOC}}},
+)
+async def change_password(
+    body: models.PasswordChange, actor: Self, services: ServicesDep, response: Response
+) -> None:
+    """Change the password and end one's other sessions and device marks; the answer carries a new mark."""
+    mark = await services.operators.change_own_password(
         Secret(body.current_password.get_secret_value()),
         Secret(body.new_password.get_secret_value()),
         actor=actor,
+        unverified_mark=_revealed(body.device),
     )
+    response.headers[DEVICE_HEADER] = mark.reveal()
 
 
 @router.get("/admin-sessions", summary="List operators' sessions")
@@ -89,6 +107,10 @@ async def end_session(session_id: str, actor: Self, services: ServicesDep) -> No
     """End one session: one's own, or anybody's for who may."""
     anybodys = is_allowed("sessions.revoke_any", role=actor.role)
     await services.operators.end_session(session_id, actor=actor, anybodys=anybodys)
+
+
+def _revealed(mark: SecretStr | None) -> str:
+    return "" if mark is None else mark.get_secret_value()
 
 
 def operator_view(record: OperatorRecord) -> models.Operator:

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.web.cookies import read_device_mark, set_device_mark
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
 
@@ -22,10 +23,16 @@ async def change_password(page: Page) -> Response:
     """Change the password; other sessions end."""
     if page.form.secret("new").reveal() != page.form.secret("again").reveal():
         raise InvalidInputError("password", "must be typed the same twice")
-    await page.services.operators.change_own_password(
-        page.form.secret("current"), page.form.secret("new"), actor=page.actor
+    operator = page.actor.operator
+    mark = await page.services.operators.change_own_password(
+        page.form.secret("current"),
+        page.form.secret("new"),
+        actor=page.actor,
+        unverified_mark=read_device_mark(page.request, page.services, operator=operator),
     )
-    return page.redirect("/" if page.actor.must_change_password else "/account", done="password")
+    response = page.redirect("/" if page.actor.must_change_password else "/account", done="password")
+    set_device_mark(response, page.request, page.services, operator=operator, mark=mark)
+    return response
 
 
 async def end_session(page: Page) -> Response:

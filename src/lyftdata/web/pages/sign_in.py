@@ -4,12 +4,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.names import clean_text
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.problems import status_of_error
 from lyftdata.server.services import Services
 from lyftdata.server.wire import client_address
-from lyftdata.web.cookies import forget_session, read_session, set_session
+from lyftdata.web.cookies import (
+    forget_session,
+    read_device_mark,
+    read_session,
+    set_device_mark,
+    set_session,
+)
 from lyftdata.web.forms import EMPTY, Form, read_form
 from lyftdata.web.gate import check_origin
 from lyftdata.web.page import Page
@@ -39,16 +46,19 @@ async def sign_in(request: Request) -> Response:
         check_host(request, services)
         check_origin(request, services)
         form = await read_form(request)
+        name = clean_text(form.text("username"), 64)
         signed_in = await services.operators.sign_in(
-            form.text("username"),
+            name,
             form.secret("password"),
             address=client_address(request.scope),
             user_agent=request.headers.get("user-agent", ""),
+            unverified_mark=read_device_mark(request, services, operator=name),
         )
     except LyftdataError as error:
         return _form(request, form, problem=error)
     response = RedirectResponse(_next(form.text("next")), _SEE_OTHER)
     set_session(response, request, services, signed_in.token)
+    set_device_mark(response, request, services, operator=signed_in.operator.name, mark=signed_in.device_mark)
     return response
 
 

@@ -1,0 +1,82 @@
+"""
+Whose address a request has: the peer's, or what a named proxy says in `X-Forwarded-For`.
+
+A proxy that is not named in LYFTDATA_TRUSTED_PROXIES makes all its clients one address: five wrong passwords by anyone
+make every operator wait, and limits count all Workers together. It gives itself away by the header that it adds, and
+is warned about once.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from lyftdata.log import get_logger
+from lyftdata.server.wire import canonical_address
+
+_log = get_logger(__name__)
+
+# A stranger may send these headers too: the log gets a few lines, and the first proxy is among them.
+_MAX_WARNINGS = 5
+_X_FORWARDED_FOR = b"x-forwarded-for"
+_ADDED_BY_PROXIES = frozenset({_X_FORWARDED_FOR, b"forwarded", b"x-real-ip"})
+
+
+class ForwardedAddresses:
+    """
+    The outermost layer of the application: sets the client's address of each request.
+
+    Args:
+        app: The application behind it.
+        trusted_proxies: Addresses and networks whose `X-Forwarded-For` is believed.
+    """
+
+    def __init__(self, app: ASGIApp, *, trusted_proxies: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+        self._app: ASGIApp = app
+        if trusted_proxies:
+            self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(trusted_proxies))  # type: ignore[arg-type,assignment]  # uvicorn's own names for ASGI's types
+        self._warned: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its client's address."""
+        if scope["type"] == "http" and scope.get("client"):
+            peer, port = scope["client"]
+            # On a socket for IPv6 and IPv4 an IPv4 peer comes as ::ffff:192.0.2.1, which is not the proxy that is named.
+            address = canonical_address(peer)
+            if address != peer and "." in address:
+                scope["client"] = (address, port)
+            if len(self._warned) < _MAX_WARNINGS and address not in self._warned:
+                self._warn(address, {name for name, _ in scope["headers"]} & _ADDED_BY_PROXIES)
+        await self._app(scope, receive, send)
+
+    def _warn(self, address: str, headers: set[bytes]) -> None:
+        if not headers or (self._is_named(address) and _X_FORWARDED_FOR in headers):
+            return
+        self._warned.add(address)
+        named = ", ".join(sorted(header.decode() for header in headers))
+        if self._is_named(address):
+            _log.warning(
+                "proxy_sends_no_x_forwarded_for",
+                peer=address,
+                headers=named,
+                problem="This proxy is in LYFTDATA_TRUSTED_PROXIES, but only X-Forwarded-For is read: all its clients "
+                "count as one address in lockouts and limits. Have it send X-Forwarded-For.",
+            )
+            return
+        _log.warning(
+            "unnamed_proxy",
+            peer=address,
+            headers=named,
+            problem="A proxy that LYFTDATA_TRUSTED_PROXIES does not name: all its clients count as one address, so that "
+            "anyone's wrong passwords lock every operator out. If it is yours, name it there; if not, the header was "
+            "made up and is ignored.",
+        )
+
+    def _is_named(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)

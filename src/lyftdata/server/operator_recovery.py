@@ -1,0 +1,147 @@
+"""
+What lets an operator in again from the Server's host, without anyone being signed in: unlock, and a new password.
+
+It changes the database itself, while Servers run or not. They read operators and sessions from there at each request,
+so what is done here counts at once. Each is an audit event by `host`, with the host's name and its user.
+"""
+
+import asyncio
+import ipaddress
+import os
+import pwd
+import socket
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import URL
+
+from lyftdata.core.errors import InvalidInputError, NotFoundError
+from lyftdata.core.records import AuditEvent, OperatorRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
+from lyftdata.server.operators import NETWORK_KEY_PURPOSE, network_digest
+from lyftdata.server.passwords import Passwords, check_new_password
+from lyftdata.server.settings import is_shared_database
+from lyftdata.server.staging import audit_key_of, check_staging_dir, derive_key, find_secret_key
+from lyftdata.server.upkeep import Place
+from lyftdata.store import WriteTx, admin_sessions, known_networks, operators
+from lyftdata.store.backup import check_there
+from lyftdata.store.direct_write import write_directly
+
+
+def unlock(place: Place, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:
+    """
+    Forget the failed sign-ins counted against an operator.
+
+    Args:
+        place: Where the Server's state is.
+        name: The operator.
+        address: IP address from which the operator signs in: its network is known from now on, so that guesses from
+            elsewhere, which may go on, do not lock the operator out once more.
+        clock: Aware UTC time.
+
+    Raises:
+        NotFoundError: No such operator.
+        InvalidInputError: Not an IP address.
+        SettingsError, StoreError: The state cannot be used; nothing was changed.
+    """
+    secret_key = find_secret_key(place.staging_dir, given=place.secret_key)
+    network = None if address is None else _digest(secret_key, name, address)
+
+    def op(tx: WriteTx) -> None:
+        record = _get(tx, name)
+        operators.replace_operator(tx, msgspec.structs.replace(record, unlocks=record.unlocks + 1))
+        details = {} if address is None else {"from": address}
+        if network is not None:
+            known_networks.remember_network(tx, name, network, now=clock())
+        tx.audit(_event("operator.unlocked", name, clock, details))
+
+    write_directly(_url(place), op, audit_key=audit_key_of(secret_key))
+
+
+def reset_password(
+    place: Place,
+    name: str,
+    password: Secret | None,
+    *,
+    announce: Callable[[OperatorRecord, Secret], None],
+    clock: Clock = utc_now,
+) -> None:
+    """
+    Give an operator a new first password, end their sessions and device marks, and unlock them.
+
+    Args:
+        place: Where the Server's state is.
+        name: The operator.
+        password: The new password, or None for a random one.
+        announce: Prints a random one. Called before the change is kept: if it raises, the old password stays in force.
+        clock: Aware UTC time.
+
+    Raises:
+        NotFoundError: No such operator.
+        InvalidInputError: The password breaks a rule.
+        SettingsError, StoreError: The state cannot be used; nothing was changed.
+    """
+    secret_key = find_secret_key(place.staging_dir, given=place.secret_key)
+    url = _url(place)
+    if password is not None:
+        check_new_password(password, operator=name)
+    chosen = password or Secret(random_id(random_bytes))
+    # Before the transaction, in which Servers would wait for it.
+    password_hash = asyncio.run(Passwords().hash(chosen))
+
+    def op(tx: WriteTx) -> None:
+        record = _get(tx, name)
+        changed = msgspec.structs.replace(
+            record, password_hash=password_hash, must_change_password=True, unlocks=record.unlocks + 1
+        )
+        operators.replace_operator(tx, changed)
+        admin_sessions.delete_sessions_of(tx, name)
+        tx.audit(_event("operator.password_set", name, clock, {}))
+        if password is None:
+            announce(changed, chosen)
+
+    write_directly(url, op, audit_key=audit_key_of(secret_key))
+
+
+def _get(tx: WriteTx, name: str) -> OperatorRecord:
+    record = operators.find_operator(tx.conn, name)
+    if record is None:
+        names = ", ".join(operator.name for operator in operators.all_operators(tx.conn))
+        raise NotFoundError("operator", name, hint=f"There are: {names}" if names else "")
+    return record
+
+
+def _digest(secret_key: bytes, name: str, address: str) -> bytes:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise InvalidInputError("from", f"'{address}' is not an IP address") from error
+    return network_digest(derive_key(secret_key, purpose=NETWORK_KEY_PURPOSE), name, address)
+
+
+def _event(action: str, name: str, clock: Clock, details: dict[str, str]) -> AuditEvent:
+    who = {"host": socket.gethostname(), "user": _user_name()}
+    return AuditEvent(
+        at=clock(), actor="host", action=action, subject=f"operator:{name}", details=details | who
+    )
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        # A container may run under a number that has no name.
+        return str(os.geteuid())
+
+
+def _url(place: Place) -> str | URL:
+    """Return the URL of the database, which must be there: none is made by a mistyped directory."""
+    if is_shared_database(place.database_url):
+        assert place.database_url is not None  # noqa: S101 - narrows the type
+        return place.database_url.reveal()
+    if place.database_url is None:
+        check_staging_dir(place.staging_dir)
+    file = place.sqlite_file()
+    check_there(file)
+    return URL.create("sqlite", database=str(file))

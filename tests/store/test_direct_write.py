@@ -1,0 +1,127 @@
+"""One change from outside of the Server that is running on the database, and of the one that is not."""
+
+import asyncio
+
+import pytest
+from tests.builders import event
+from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+
+from lyftdata.core.errors import NotFoundError
+from lyftdata.store import Store, StoreError, migrate
+from lyftdata.store.direct_write import write_directly
+
+
+def note(action):
+    """Return the operation that appends an audit event."""
+    return lambda tx: tx.audit(event(action))
+
+
+async def test_the_audit_chain_goes_on_past_it(database_url):
+    """A running Server appends behind the event of a command, again and again, and the log verifies."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    for number in range(3):
+        await store.write(note(f"server.{number}"))
+        await asyncio.to_thread(write_directly, database_url, note(f"host.{number}"), audit_key=AUDIT_KEY)
+    await store.write(note("server.last"))
+
+    report = await store.verify_audit()
+    await store.close()
+
+    assert (report.ok, report.checked) == (True, 7)
+
+
+async def test_many_at_once_with_a_busy_server(database_url):
+    """Twenty commands and a Server that writes meanwhile lose no event and break no link."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await asyncio.gather(
+        *(store.write(note("server")) for _ in range(100)),
+        *(
+            asyncio.to_thread(write_directly, database_url, note("host"), audit_key=AUDIT_KEY)
+            for _ in range(20)
+        ),
+    )
+
+    report = await store.verify_audit()
+    await store.close()
+
+    assert (report.ok, report.checked) == (True, 120)
+
+
+async def test_without_a_server(database_url):
+    """A database that no Server has open is written to all the same."""
+    await Store.open(database_url, audit_key=AUDIT_KEY).close()
+    write_directly(database_url, note("host"), audit_key=AUDIT_KEY)
+
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.write(note("server"))
+    assert (await store.verify_audit()).ok
+    await store.close()
+
+
+async def test_what_fails_changes_nothing(database_url):
+    """An operation that raises leaves neither its change nor its event."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+
+    def op(tx):
+        tx.audit(event())
+        raise NotFoundError("operator", "nobody")
+
+    with pytest.raises(NotFoundError):
+        write_directly(database_url, op, audit_key=AUDIT_KEY)
+
+    assert (await store.verify_audit()).checked == 0
+    await store.close()
+
+
+async def test_another_key_breaks_no_chain(database_url):
+    """With a secret key that is not the Server's nothing is written."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.write(note("server"))
+
+    with pytest.raises(StoreError, match="does not fit the secret key"):
+        write_directly(database_url, note("host"), audit_key=b"b" * 32)
+
+    assert (await store.verify_audit()).ok
+    await store.close()
+
+
+async def test_a_log_that_was_changed_keeps_nobody_out(database_url):
+    """A log that a Server has found changed stays marked so, and an operator can still be let in."""
+    await Store.open(database_url, audit_key=AUDIT_KEY).close()
+    run_behind_its_back(database_url, "DELETE FROM audit_head")
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.write(note("server"))
+
+    write_directly(database_url, note("host"), audit_key=AUDIT_KEY)
+
+    await store.write(note("server"))
+    assert not (await store.verify_audit()).ok
+    await store.close()
+
+
+async def test_a_log_turned_back_is_found_by_a_running_server(database_url):
+    """That others may append does not let a log be cut: the Server knows how far it went."""
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+    await store.write(note("first"))
+    [head] = run_behind_its_back(database_url, "SELECT number, hash, mac FROM audit_head")
+    await store.write(note("second"))
+    run_behind_its_back(
+        database_url,
+        "DELETE FROM audit_events WHERE number = 2",
+        "UPDATE audit_head SET number = :number, hash = :hash, mac = :mac",
+        **head._mapping,
+    )
+    write_directly(database_url, note("host"), audit_key=AUDIT_KEY)
+
+    await store.write(note("third"))
+    assert not (await store.verify_audit()).ok
+    await store.close()
+
+
+async def test_a_database_of_another_version_is_left_alone(database_url, monkeypatch):
+    """Nothing is brought up to date under a Server of the version before."""
+    await Store.open(database_url, audit_key=AUDIT_KEY).close()
+    monkeypatch.setattr(migrate, "newest_version", lambda: "9999")
+
+    with pytest.raises(StoreError, match="another version"):
+        write_directly(database_url, note("host"), audit_key=AUDIT_KEY)

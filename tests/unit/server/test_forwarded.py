@@ -1,0 +1,95 @@
+"""The address of a request, and the warning about a proxy that is not named."""
+
+import pytest
+from starlette.responses import PlainTextResponse
+from structlog.testing import capture_logs
+
+from lyftdata.server.forwarded import ForwardedAddresses
+
+
+async def seen(app, peer, *headers):
+    """Send a request; return the address that the application sees."""
+    found = []
+    scope = {"type": "http", "client": (peer, 5), "headers": list(headers), "scheme": "http"}
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        found.append(message)
+
+    await app(scope, receive, send)
+    return found[1]["body"].decode()
+
+
+def make(*trusted):
+    """Return an application that answers with the client's address."""
+
+    async def echo(scope, receive, send):
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    return ForwardedAddresses(echo, trusted_proxies=trusted)
+
+
+FOR = (b"x-forwarded-for", b"203.0.113.7")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1", "203.0.113.7"),
+        ("127.0.0.0/8", "::ffff:127.0.0.1", "203.0.113.7"),
+        ("127.0.0.1", "::ffff:127.0.0.1", "203.0.113.7"),
+        ("2001:db8::/64", "2001:db8::5", "203.0.113.7"),
+        ("192.0.2.1", "127.0.0.1", "127.0.0.1"),
+        ("192.0.2.1", "::ffff:127.0.0.1", "127.0.0.1"),
+    ],
+)
+async def test_a_named_proxy_is_believed_and_no_other(trusted, peer, address):
+    """Also where an IPv4 proxy connects to a socket for both families; a header of anyone else changes nothing."""
+    assert await seen(make(trusted), peer, FOR) == address
+
+
+@pytest.mark.parametrize("header", [b"x-forwarded-for", b"forwarded", b"x-real-ip"])
+@pytest.mark.parametrize("trusted", [(), ("192.0.2.1",)])
+async def test_an_unnamed_proxy_is_warned_about_once(header, trusted):
+    """The warning names the peer, and comes once however many requests there are."""
+    app = make(*trusted)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await seen(app, "10.0.0.5", (header, b"for=203.0.113.7"))
+
+    (warning,) = logs
+    assert (warning["event"], warning["peer"]) == ("unnamed_proxy", "10.0.0.5")
+    assert "LYFTDATA_TRUSTED_PROXIES" in warning["problem"]
+
+
+async def test_strangers_who_make_up_the_header_fill_no_log():
+    """Whatever is sent from however many addresses, there are five lines."""
+    app = make()
+    with capture_logs() as logs:
+        for i in range(100):
+            await seen(app, f"198.51.100.{i}", FOR)
+
+    assert len(logs) == 5
+
+
+@pytest.mark.parametrize("header", [b"forwarded", b"x-real-ip"])
+async def test_a_named_proxy_that_sends_another_header_is_warned_about(header):
+    """Only X-Forwarded-For is read; a proxy that sends something else is as good as unnamed."""
+    app = make("10.0.0.5")
+    with capture_logs() as logs:
+        assert await seen(app, "10.0.0.5", (header, b"for=203.0.113.7")) == "10.0.0.5"
+
+    assert [log["event"] for log in logs] == ["proxy_sends_no_x_forwarded_for"]
+
+
+async def test_nothing_is_said_without_cause():
+    """Clients without the header, and a named proxy with it, are what is expected."""
+    app = make("10.0.0.5")
+    with capture_logs() as logs:
+        await seen(app, "203.0.113.9")
+        await seen(app, "10.0.0.5", FOR)
+        await seen(app, "10.0.0.5")
+
+    assert logs == []
