@@ -19,7 +19,7 @@ RENEW_EVERY_S = 60.0
 
 
 class Login(redis.CredentialProvider):
-    """Shows the Worker's token to the guard, and then to Redis; asked at each connection."""
+    """Shows the Worker's token to the guard, and then to Redis, for each connection."""
 
     def get_credentials(self) -> tuple[str, str]:
         """Return user and password."""
@@ -36,16 +36,35 @@ class Login(redis.CredentialProvider):
 
 
 def work(jobs: redis.Redis) -> None:
-    """Take a job: one that another Worker has left behind, or else a new one. It is done when it is acknowledged."""
+    """Take a job: one that another Worker left unfinished, or else a new one. It is done when it is acknowledged."""
     _, taken, _ = jobs.xautoclaim("jobs", "workers", WORKER_ID, min_idle_time=3_000, count=1)
     if not taken:
         answer = jobs.xreadgroup("workers", WORKER_ID, {"jobs": ">"}, count=1, block=1_000)
         taken = answer[0][1] if answer else []
     for entry, fields in taken:
-        print(f"{WORKER_ID} begins {fields['number']}", flush=True)
-        time.sleep(float(fields.get("seconds", "0.2")))
-        print(f"{WORKER_ID} has done {fields['number']}", flush=True)
+        try:
+            do(fields)
+        except (KeyError, TypeError, ValueError) as error:
+            # It fails for every Worker: acknowledged, it stops neither this one nor the next.
+            print(f"{WORKER_ID} cannot do {entry}: {error!r}", flush=True)
         jobs.xack("jobs", "workers", entry)
+
+
+def do(fields: dict[str, str]) -> None:
+    """Do a job."""
+    number, seconds = int(fields["number"]), float(fields.get("seconds", "0.2"))
+    print(f"{WORKER_ID} begins {number}", flush=True)
+    time.sleep(seconds)
+    print(f"{WORKER_ID} has done {number}", flush=True)
+
+
+def make_group(jobs: redis.Redis) -> None:
+    """Make the stream and the group of its readers; the first Worker does it."""
+    try:
+        jobs.xgroup_create("jobs", "workers", id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if "BUSYGROUP" not in str(error):  # it is there already
+            raise
 
 
 def main() -> None:
@@ -56,13 +75,15 @@ def main() -> None:
         port=int(PORT),
         credential_provider=login,
         decode_responses=True,
-        # The loop below is what tries again, and says so.
+        # The loop below tries again, and says so.
         retry=Retry(NoBackoff(), 0),
     )
     renewed_at = time.monotonic()
     is_in = False
     while True:
         try:
+            if not is_in:
+                make_group(jobs)
             work(jobs)
             if not is_in:
                 print(f"{WORKER_ID} is in", flush=True)

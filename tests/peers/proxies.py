@@ -146,6 +146,11 @@ class Peer:
             raise
         assert self._process.poll() is None, f"{command} has ended:\n{self.log_file.read_text()}"
 
+    @property
+    def pid(self) -> int:
+        """Return its process ID."""
+        return self._process.pid
+
     def close(self) -> None:
         """End it and what it has started."""
         if self._process.poll() is None:

@@ -6,129 +6,16 @@ clients that do what a hostile host would.
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from tests.peers.proxies import EXAMPLES, Peer, example, program
-from tests.processes import STARTED, Program, Site, free_port, until
-
-EXAMPLE = EXAMPLES / "redis"
-SCOPES = ("~jobs", "+xgroup|create", "+xadd", "+xreadgroup", "+xautoclaim", "+xack")
-WORKERS = ("press-01", "press-02")
-DESK = "desk-01"
-GUARDS_PASSWORD = uuid.uuid4().hex
-
-
-class Stage:
-    """A Server, a Redis, its guard, and Workers that are not started."""
-
-    def __init__(self, root: Path) -> None:
-        command = program("redis-server", "redis-server")
-        self.root = root
-        self.site = Site(root)
-        self.operator = self.site.sign_in()
-        scopes = [f"--scope={scope}" for scope in SCOPES]
-        self.operator.done("resources", "add", "redis", "--audience", "redis", "--all-workers", *scopes)
-        self.keys: dict[str, str] = {}
-        for worker_id in (*WORKERS, DESK):
-            self.add_worker(worker_id)
-        self.port, self.guard_port = free_port(), free_port()
-        configuration = {"port 6379": f"port {self.port}", "PASSWORD": GUARDS_PASSWORD}
-        (root / "redis.conf").write_text(example("redis/redis.conf", configuration))
-        self.redis = Peer([command, str(root / "redis.conf"), "--dir", str(root)], root=root, port=self.port)
-        given = {
-            "127.0.0.1:3000": f"127.0.0.1:{self.site.port}",
-            '"KEY"': json.dumps(self.operator.done("resources", "issue-key", "redis").strip()),
-            "PASSWORD": GUARDS_PASSWORD,
-            "127.0.0.1:6379": f"127.0.0.1:{self.port}",
-            "127.0.0.1:6380": f"127.0.0.1:{self.guard_port}",
-        }
-        (root / "guard.json").touch(0o600)
-        (root / "guard.json").write_text(example("redis/guard.json", given))
-        self.guard = self.start_guard()
-
-    def start_guard(self) -> Peer:
-        """Start the guard."""
-        home = self.root / f"guard-{uuid.uuid4().hex[:8]}"
-        home.mkdir()
-        command = [sys.executable, str(EXAMPLE / "guard.py"), str(self.root / "guard.json")]
-        return Peer(command, root=home, port=self.guard_port)
-
-    def add_worker(self, worker_id: str) -> str:
-        """Add a Worker with a key of its own; return its ID."""
-        self.keys[worker_id] = self.operator.done(
-            "workers", "add", worker_id, "--id", worker_id, "--issue-key"
-        ).strip()
-        return worker_id
-
-    def token(self, worker_id: str, *, resource: str = "redis") -> str:
-        """Return a token for Redis; with an empty resource one for the Server."""
-        form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
-        answer = httpx2.post(
-            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=60
-        )
-        return str(answer.json()["access_token"])
-
-    def show(self, token: str) -> int:
-        """Show a token to the guard; return its answer."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.post(
-            f"http://127.0.0.1:{self.guard_port}/login", headers=headers, timeout=60
-        ).status_code
-
-    @contextlib.contextmanager
-    def client(self, user: str | None, password: str | None) -> Iterator[Any]:
-        """Return a client of Redis that does not try again."""
-        client = redis.Redis(
-            port=self.port,
-            username=user,
-            password=password,
-            decode_responses=True,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        try:
-            yield client
-        finally:
-            client.close()
-
-    def send(self, numbers: range) -> None:
-        """Send jobs as a Worker."""
-        token = self.token(DESK)
-        assert self.show(token) == 204
-        with self.client(f"worker:{DESK}", token) as client:
-            for number in numbers:
-                client.xadd("jobs", {"number": number, "seconds": 0.1})
-
-    def start_worker(self, worker_id: str) -> Program:
-        """Start the example's worker under the identity of a Worker."""
-        host = self.site.worker_host(
-            worker_id,
-            LYFTDATA_WORKER_ID=worker_id,
-            LYFTDATA_WORKER_API_KEY=self.keys[worker_id],
-            GUARD_URL=f"http://127.0.0.1:{self.guard_port}",
-            REDIS_ADDRESS=f"127.0.0.1:{self.port}",
-        )
-        return host.start("run", "worker", "--", sys.executable, str(EXAMPLE / "worker.py"))
-
-    def close(self) -> None:
-        """End it all, and nobody else's."""
-        self.guard.close()
-        self.redis.close()
-        self.site.server.kill()
-        STARTED.remove(self.site.server)
+from tests.peers.redis_stage import DESK, EXAMPLE, WORKERS, Stage
+from tests.processes import STARTED, Program, until
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +68,21 @@ def test_each_worker_works_as_itself(stage, working):
 
     until(lambda: _all_done(working, range(20)), "all is done")
     assert all(_numbers("has done", program_) for program_ in working.values())
+
+
+def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
+    """What is malformed is reported and acknowledged; the Workers go on with what came after it."""
+    token = stage.let_in(DESK)
+    with stage.client(f"worker:{DESK}", token) as client:
+        for fields in ({"wrong": "1"}, {"number": "x"}, {"number": "1", "seconds": "soon"}):
+            client.xadd("jobs", fields)
+    stage.send(range(50, 56))
+
+    until(lambda: _all_done(working, range(50, 56)), "all is done")
+    until(
+        lambda: sum(program_.log.count("cannot do") for program_ in working.values()) == 3, "each is reported"
+    )
+    assert all(program_.log.count(" is in") == 1 for program_ in working.values())
 
 
 def test_no_other_credential_logs_in(stage, worker):

@@ -1,0 +1,385 @@
+"""
+What the guard of examples/redis does when something fails: the Server, Redis, one rule, one Worker's question.
+
+Redis and the Server are real; what fails is a right that Redis takes from the guard, a scope that Redis does not know, or a request
+that a proxy in front of the Server does not pass on.
+"""
+
+import functools
+import itertools
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from tests.peers.faults import FaultyProxy
+from tests.peers.redis_stage import DESK, SCOPES, Stage
+from tests.processes import until
+
+MAX_THREADS = 32 + 8 + 2
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return a stage for the whole module, its stream and group made."""
+    made = Stage(tmp_path_factory.mktemp("redis"))
+    try:
+        with made.client(f"worker:{DESK}", made.let_in(DESK)) as client:
+            client.xgroup_create("jobs", "workers", id="0", mkstream=True)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def faulty(stage: Stage) -> Iterator[FaultyProxy]:
+    """Return a proxy between the guard and the Server."""
+    proxy = FaultyProxy(stage.site.url)
+    stage.guard.close()
+    stage.guard = stage.start_guard(server=proxy.url)
+    yield proxy
+    stage.guard.close()
+    stage.guard = stage.start_guard()
+    proxy.close()
+
+
+@pytest.fixture
+def scopes(stage: Stage) -> Iterator[None]:
+    """Put the scopes back after a test."""
+    yield
+    stage.set_scopes(*SCOPES)
+
+
+def workers_of(stage: Stage, count: int) -> list[str]:
+    """Return the IDs of new Workers."""
+    return [stage.add_worker(f"w-{uuid.uuid4().hex[:8]}") for _ in range(count)]
+
+
+def exists(stage: Stage, worker_id: str) -> bool:
+    """Return whether Redis has a Worker's user."""
+    with stage.administrator() as administrator:
+        return f"worker:{worker_id}" in administrator.execute_command("ACL", "USERS")
+
+
+def is_gone(stage: Stage, worker_id: str) -> bool:
+    """Return whether Redis has no user of a Worker."""
+    return not exists(stage, worker_id)
+
+
+def wait_for_failures(proxy: FaultyProxy, count: int) -> None:
+    """Wait until so many more requests have failed."""
+    before = proxy.failed
+    until(lambda: proxy.failed >= before + count, f"{count} more requests fail")
+
+
+def may(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
+    """Return whether Redis lets a Worker do something."""
+    with stage.client(f"worker:{worker_id}", token) as client:
+        try:
+            client.execute_command(*command)
+        except redis.exceptions.NoPermissionError:
+            return False
+    return True
+
+
+def disable(stage: Stage, worker_id: str) -> None:
+    """Revoke a Worker."""
+    stage.operator.done("workers", "disable", worker_id, "--yes")
+
+
+# --- a rule that Redis refuses ----------------------------------------------------------------------------
+
+
+def test_a_mistyped_scope_is_left_out_and_stops_nothing(stage, scopes):
+    """A Worker is let in without that right, the log says so once, and Workers are cut off as before."""
+    mistyped = ("+xak", "+config|nope", "%R~*", "~*", "allkeys", "nopass", "+@all", ">password", "(+get")
+    goes, stays = workers_of(stage, 2)
+    before = stage.let_in(goes)
+    stage.set_scopes(*mistyped, *SCOPES)
+    token = stage.let_in(stays)
+
+    disable(stage, goes)
+
+    until(lambda: not exists(stage, goes), "it is cut off")
+    assert stage.show(before) == 401
+    assert may(stage, stays, token, "XACK", "jobs", "workers", "0-1")
+    assert not may(stage, stays, token, "GET", "jobs")
+    assert not may(stage, stays, token, "CONFIG", "GET", "*")
+    log = stage.guard.log_file.read_text()
+    for scope in mistyped:
+        assert log.count(f"scope {scope!r} is left out") == 1
+    assert stage.health()[0] == 200
+
+
+def test_a_refused_rule_keeps_no_right_that_was_taken(stage, scopes):
+    """Though Redis refuses a command as a whole for one rule, a right that the Server took is gone."""
+    (worker,) = workers_of(stage, 1)
+    stage.set_scopes("+xak", *SCOPES)
+    token = stage.let_in(worker)
+    assert may(stage, worker, token, "XACK", "jobs", "workers", "0-1")
+
+    stage.set_scopes("+xak", *(scope for scope in SCOPES if scope != "+xack"))
+
+    until(lambda: not may(stage, worker, token, "XACK", "jobs", "workers", "0-1"), "the right is gone")
+    assert may(stage, worker, token, "XADD", "jobs", "*", "number", "0", "seconds", "0")
+
+
+def test_a_command_that_waits_ends_with_its_right(stage, scopes):
+    """A read that was allowed when it began would otherwise still be answered with the next job."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.let_in(worker)
+    ended: list[BaseException] = []
+
+    def wait_for_a_job() -> None:
+        try:
+            with stage.client(f"worker:{worker}", token) as client:
+                client.xreadgroup("workers", worker, {"jobs": ">"}, count=1, block=0)
+        except redis.RedisError as error:
+            ended.append(error)
+
+    with stage.administrator() as administrator:
+        while administrator.xreadgroup("workers", "drain", {"jobs": ">"}, count=100):
+            pass
+        waiting = threading.Thread(target=wait_for_a_job)
+        waiting.start()
+        until(lambda: administrator.info("clients")["blocked_clients"] == 1, "it waits")
+
+        stage.set_scopes(*(scope for scope in SCOPES if scope != "+xreadgroup"))
+
+        waiting.join(60)
+    assert [type(error) for error in ended] == [redis.ConnectionError]
+    assert not may(stage, worker, token, "XREADGROUP", "GROUP", "workers", "x", "STREAMS", "jobs", ">")
+
+
+def test_two_tokens_of_a_worker_give_what_both_allow(stage):
+    """Redis cannot tell which of them opened a connection, so that a narrow one must not give what a wide one may do."""
+    (worker,) = workers_of(stage, 1)
+    narrow = stage.token(worker, scope="~jobs +xadd")
+    assert stage.show(narrow) == 204
+    wide = stage.let_in(worker)
+
+    for token in (wide, narrow):
+        assert may(stage, worker, token, "XADD", "jobs", "*", "number", "0", "seconds", "0")
+        assert not may(stage, worker, token, "XACK", "jobs", "workers", "0-1")
+
+
+# --- Redis refuses the guard ------------------------------------------------------------------------------
+
+
+def test_who_is_revoked_is_cut_off_though_no_user_can_be_set(stage):
+    """What ends access depends on nothing else: each Worker that is revoked goes, in whatever order they came."""
+    workers = workers_of(stage, 4)
+    for worker in workers:
+        stage.let_in(worker)
+    with stage.administrator() as administrator:
+        administrator.execute_command("ACL", "SETUSER", "guard", "-acl|setuser")
+        try:
+            for worker in workers[1:3]:
+                disable(stage, worker)
+
+            until(lambda: not any(exists_now(administrator, w) for w in workers[1:3]), "they are cut off")
+            until(lambda: "cannot be set" in stage.guard.log_file.read_text(), "the log says so")
+        finally:
+            administrator.execute_command("ACL", "SETUSER", "guard", "+acl|setuser")
+    # Without a right to set users the guard cannot tell what the others have: they are out too, and may come back.
+    for worker in (workers[0], workers[3]):
+        assert may(stage, worker, stage.let_in(worker), "XACK", "jobs", "workers", "0-1")
+
+
+def exists_now(administrator: redis.Redis, worker_id: str) -> bool:
+    """Return whether Redis has a Worker's user; the guard need not be able to make an administrator."""
+    return f"worker:{worker_id}" in administrator.execute_command("ACL", "USERS")
+
+
+def test_a_user_that_cannot_be_deleted_is_deleted_later(stage):
+    """The failure is of that user alone, is tried again, and is not forgotten when its Worker logs in meanwhile."""
+    gone, back, stays = workers_of(stage, 3)
+    stage.let_in(gone)
+    held = stage.let_in(back)
+    token = stage.let_in(stays)
+    with stage.administrator() as administrator, stage.client(f"worker:{back}", held) as client:
+        client.xack("jobs", "workers", "0-1")
+        administrator.execute_command("ACL", "SETUSER", "guard", "-acl|deluser")
+        try:
+            disable(stage, gone)
+            disable(stage, back)
+            until(lambda: f"worker:{back}: cannot be deleted" in stage.guard.log_file.read_text(), "it fails")
+            stage.operator.done("workers", "enable", back)
+            assert stage.show(stage.token(back)) == 503
+        finally:
+            administrator.execute_command("ACL", "SETUSER", "guard", "+acl|deluser")
+        until(lambda: not exists_now(administrator, gone), "it is deleted")
+        until(lambda: not exists_now(administrator, back) or stage.show(stage.token(back)) == 204, "it may")
+        with pytest.raises((redis.ConnectionError, redis.exceptions.NoPermissionError)):
+            while True:
+                client.xack("jobs", "workers", "0-1")
+    assert may(stage, stays, token, "XACK", "jobs", "workers", "0-1")
+
+
+# --- the Server does not answer about one Worker ----------------------------------------------------------
+
+FAULTS = {
+    "500": 500,
+    "a redirect": 307,
+    "no HTTP": b"what?\r\n\r\n",
+    "the end of the connection": b"",
+    "half an answer": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+    "not JSON": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n<>",
+    "not an object": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+    "not a yes or no": b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"active":"false"}',
+    "a yes without the rest": b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"active":true}',
+}
+
+
+def test_a_question_that_fails_is_one_workers(stage, faulty):
+    """Whatever is answered about one Worker, those asked about before and after it are cut off, and it is once that can be known."""
+    first, asked, last = workers_of(stage, 3)
+    _, token, _ = [stage.let_in(worker) for worker in (first, asked, last)]
+    faults = itertools.cycle(FAULTS.values())
+    faulty.fault = lambda _line, body: next(faults) if token in body.decode() else None
+
+    for goes in (first, last):
+        wait_for_failures(faulty, len(FAULTS))
+        disable(stage, goes)
+        until(functools.partial(is_gone, stage, goes), "it is cut off")
+        assert exists(stage, asked)
+
+    disable(stage, asked)
+    wait_for_failures(faulty, 2)
+    assert exists(stage, asked)
+    faulty.fault = lambda _line, _body: None
+    until(lambda: not exists(stage, asked), "it is cut off once there is an answer")
+
+
+def test_a_login_that_fails_lets_nobody_in(stage, faulty):
+    """An answer that is neither yes nor no is 503, and no user is made."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.token(worker)
+    faults = itertools.cycle(FAULTS.values())
+    faulty.fault = lambda _line, _body: next(faults)
+
+    for _ in FAULTS:
+        assert stage.show(token) in {401, 503}
+    assert not exists(stage, worker)
+
+
+def test_a_token_that_ends_during_an_outage_opens_nothing_new(stage, faulty):
+    """A connection stays while the Server cannot be asked, as promised; who has the old token alone does not get in."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.token(worker)
+    # The Server's answer, but for its end: the shortest life that the Server gives a token is long for a test.
+    said = {
+        "active": True,
+        "token_type": "Bearer",
+        "sub": worker,
+        "scope": " ".join(SCOPES),
+        "exp": time.time() + 4,
+    }
+    body = json.dumps(said).encode()
+    faulty.fault = lambda _line, _body: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    assert stage.show(token) == 204
+    with stage.client(f"worker:{worker}", token) as client:
+        client.xack("jobs", "workers", "0-1")
+        faulty.fault = lambda _line, _body: 500
+
+        def is_kept_out() -> bool:
+            try:
+                return not may(stage, worker, token, "XACK", "jobs", "workers", "0-1")
+            except redis.AuthenticationError:
+                return True
+
+        until(is_kept_out, "the token opens no new connection")
+        client.xack("jobs", "workers", "0-1")
+        faulty.fault = lambda _line, _body: None
+        until(lambda: not is_kept_out(), "the Server says that it is good")
+
+
+def test_the_health_answer_tells_the_last_whole_round(stage, faulty):
+    """It moves on while all is well, stands still while something fails, says 503 when that lasts, and recovers."""
+    (worker,) = workers_of(stage, 1)
+    stage.let_in(worker)
+    until(lambda: stage.health()[0] == 200, "it is well")
+    _, first = stage.health()
+    until(lambda: stage.health()[1] != first, "it moves on")
+
+    faulty.fault = lambda _line, _body: 500
+    until(lambda: stage.health()[0] == 503, "it is not well")
+    _, stopped = stage.health()
+    wait_for_failures(faulty, 2)
+    assert stage.health() == (503, stopped)
+
+    faulty.fault = lambda _line, _body: None
+    until(lambda: stage.health()[0] == 200, "it is well again")
+    assert stage.health()[1] != stopped
+    assert exists(stage, worker)
+
+
+def test_a_guard_waits_for_redis(stage):
+    """Started before Redis answers, it lets nobody in, says so, and goes on by itself."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.let_in(worker)
+    with stage.administrator() as administrator:
+        administrator.execute_command("ACL", "SETUSER", "guard", "-acl|users")
+        stage.guard.close()
+        stage.guard = stage.start_guard()
+        assert stage.health()[0] == 503
+        assert stage.show(token) == 503
+
+        administrator.execute_command("ACL", "SETUSER", "guard", "+acl|users")
+
+    until(lambda: stage.show(token) == 204, "it lets Workers in")
+    assert stage.health()[0] == 200
+
+
+# --- clients of the guard ---------------------------------------------------------------------------------
+
+
+def test_threads_are_bounded_and_slow_clients_are_dropped(stage):
+    """However many connect and say nothing, or a byte at a time, the guard's threads stay few and logins work again."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.token(worker)
+    slow = [socket.create_connection(("127.0.0.1", stage.guard_port)) for _ in range(200)]
+    stop = threading.Event()
+
+    def dribble() -> None:
+        while not stop.wait(0.5):
+            for connection in slow:
+                try:
+                    connection.sendall(b"P")
+                except OSError:
+                    continue
+
+    dribbling = threading.Thread(target=dribble)
+    dribbling.start()
+    most = 0
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            most = max(most, _threads(stage.guard.pid))
+            if _is_let_in(stage, token):
+                break
+        assert _is_let_in(stage, token)
+    finally:
+        stop.set()
+        dribbling.join()
+        for connection in slow:
+            connection.close()
+    assert most <= MAX_THREADS
+
+
+def _is_let_in(stage: Stage, token: str) -> bool:
+    import httpx2
+
+    try:
+        return stage.show(token) == 204
+    except httpx2.HTTPError:
+        return False
+
+
+def _threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
