@@ -1,35 +1,61 @@
 #!/usr/bin/env python3
 """
-Close the connections of Workers that the Server has taken back; RabbitMQ itself checks nothing of a consumer that merely receives.
+Close the connections of Workers that the Server has revoked: RabbitMQ itself never checks a consumer that only receives.
 
-    close_revoked.py FILE MANAGEMENT-URL [SECONDS]
+    close_revoked.py FILE MANAGEMENT-URL [SECONDS [LISTEN]]
 
-Runs beside the broker, for as long as it runs. Each second (or so) it asks the broker who is connected and the Server which of those must go.
-What it missed in one round, or could not do, it does in the next. FILE is the broker's lyftdata.conf: the Server's address and the
-resource's key are taken from auth_http.vhost_path, the broker's administrator from default_user and default_pass. Users whose names no
-Worker can have are left alone. Needs nothing but Python.
+Runs next to the broker, for as long as the broker runs. Every second (or SECONDS) it asks the broker which connections there are and the
+Server which of them must go. Each round starts from what is true then, so what failed in one round is done in the next.
+
+One failure affects one connection: a question or a DELETE that fails is reported and tried again in the next round, and the round goes on.
+With LISTEN (ADDRESS:PORT), GET /healthz there says when the last round without a failure ended: 200, or 503 if that is too long ago.
+
+FILE is the broker's lyftdata.conf: the Server's address and the resource's key are taken from auth_http.vhost_path, the broker's administrator
+from default_user and default_pass. Users whose names no Worker can have are left alone. Needs nothing but Python.
 """
 
 import base64
 import json
 import re
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+# Connections in one question to the Server.
 AT_ONCE = 100
+# DELETE requests at the same time: one that takes long must not delay the others.
+MAX_CLOSING = 8
+# What the Server takes. Some hosts start in 1970, before they know the time.
+MAX_AGE_S = 1_000_000_000.0
+TIMEOUT_S = 5.0
+# Failures in one line of the log.
+MAX_SHOWN = 5
 WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# No proxy that an environment names: what is sent here holds secrets.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the passwords in a request are for the server that was named."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        """Let a redirect be an error."""
+
+
+# No proxy of the environment either: requests hold secrets.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
 
 
 class Api:
-    """Somebody who is asked over HTTP, with a name and a password."""
+    """An HTTP API, with a name and a password."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in _LOOPBACK:
@@ -39,11 +65,11 @@ class Api:
         self._basic = base64.b64encode(f"{user}:{password}".encode()).decode()
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """Return what is answered, None where that is nothing."""
+        """Return the answer, None if it is empty."""
         headers = {"Authorization": f"Basic {self._basic}", "Content-Type": "application/json", **headers}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)  # noqa: S310 - checked above
-        with _opener.open(request, timeout=5) as answer:
+        with _opener.open(request, timeout=TIMEOUT_S) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 
@@ -63,61 +89,174 @@ def read(file: Path, management_url: str) -> tuple[Api, Api]:
     )
 
 
-def close_revoked(server: Api, broker: Api) -> list[str]:
-    """Close what must go, and return what was closed, a line each."""
-    columns = "name,user,vhost,connected_at"
-    connections = [
-        connection
-        for connection in broker.ask("GET", f"/connections?columns={columns}")
-        # One that is only about to log in has no user yet.
-        if WORKER_ID.fullmatch(connection.get("user") or "") and "connected_at" in connection
-    ]
-    closed = []
-    for start in range(0, len(connections), AT_ONCE):
-        some = connections[start : start + AT_ONCE]
-        # Ages and not times: the Server's clock may be another.
+class Closer:
+    """
+    Closes what must go.
+
+    Args:
+        server: Says which connections must go.
+        broker: Has them.
+    """
+
+    def __init__(self, server: Api, broker: Api) -> None:
+        self._server = server
+        self._broker = broker
+        self._pool = ThreadPoolExecutor(MAX_CLOSING, "closing")
+
+    def close_revoked(self) -> list[str]:
+        """Close what must go, and return what failed."""
+        failures: list[str] = []
+        try:
+            listed = self._broker.ask("GET", "/connections?columns=name,user,vhost,connected_at")
+            connections = [connection for connection in listed if _is_workers(connection)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next round must come
+            return [f"cannot list connections: {error!r}"]
+        for start in range(0, len(connections), AT_ONCE):
+            # Closed before the next question: what must go does not wait for what may stay.
+            must_go = self._which_must_go(connections[start : start + AT_ONCE], failures)
+            failures += filter(None, self._pool.map(self._close, must_go))
+        return failures
+
+    def _which_must_go(
+        self, connections: list[dict[str, Any]], failures: list[str]
+    ) -> Iterable[dict[str, Any]]:
+        """Ask about connections; if that fails for several of them, about each half."""
+        try:
+            return self._ask_about(connections)
+        except Exception as error:  # noqa: BLE001 - whatever it is, other connections are not affected
+            half = len(connections) // 2
+            if half and _is_about_what_was_asked(error):
+                return [
+                    connection
+                    for part in (connections[:half], connections[half:])
+                    for connection in self._which_must_go(part, failures)
+                ]
+            users = ", ".join(sorted({str(connection["user"]) for connection in connections})[:MAX_SHOWN])
+            failures.append(f"cannot ask about {users}: {error!r}")
+            return []
+
+    def _ask_about(self, connections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # Ages and not times: the Server's clock may differ.
         now_s = time.time()
         told = [
-            {"username": c["user"], "vhost": c["vhost"], "age_s": max(0.0, now_s - c["connected_at"] / 1000)}
-            for c in some
+            {
+                "username": connection["user"],
+                "vhost": connection.get("vhost") or "",
+                "age_s": _age_s(connection, now_s),
+            }
+            for connection in connections
         ]
-        for place in server.ask("POST", "/connections", {"connections": told})["close"]:
-            close(broker, some[place])
-            closed.append(f"{some[place]['user']}: {some[place]['name']}")
-    return closed
+        answer = self._server.ask("POST", "/connections", {"connections": told})
+        return [connections[index] for index in answer["close"]]
+
+    def _close(self, connection: dict[str, Any]) -> str:
+        """Close a connection, and return why that failed or ""; one that has ended meanwhile is as good as closed."""
+        reason = {"X-Reason": "The Server has revoked this Worker."}
+        try:
+            self._broker.ask("DELETE", f"/connections/{quote(connection['name'], safe='')}", **reason)
+        except Exception as error:  # noqa: BLE001 - whatever it is, other connections are not affected
+            if not (isinstance(error, urllib.error.HTTPError) and error.code == 404):  # noqa: PLR2004 - not found
+                return f"cannot close {connection['user']}: {connection['name']}: {error!r}"
+        print(f"closed {connection['user']}: {connection['name']}", flush=True)
+        return ""
 
 
-def close(broker: Api, connection: dict[str, str]) -> None:
-    """Close a connection; that it has gone meanwhile is as well."""
-    reason = {"X-Reason": "The Server has taken this Worker back."}
+def _is_workers(connection: Any) -> bool:
+    """Return whether a connection may be a Worker's; one that is only about to log in has no user yet."""
+    if not isinstance(connection, dict) or not isinstance(connection.get("name"), str):
+        return False
+    user = connection.get("user")
+    return isinstance(user, str) and WORKER_ID.fullmatch(user) is not None
+
+
+def _age_s(connection: dict[str, Any], now_s: float) -> float:
+    """Return for how long it has been there; if the broker does not say, for as long as can be."""
     try:
-        broker.ask("DELETE", f"/connections/{quote(connection['name'], safe='')}", **reason)
-    except urllib.error.HTTPError as error:
-        if error.code != 404:  # noqa: PLR2004 - not found
-            raise
+        age_s = now_s - float(connection["connected_at"]) / 1000
+    except (KeyError, TypeError, ValueError):
+        return MAX_AGE_S
+    return min(max(age_s, 0.0), MAX_AGE_S)
 
 
-def main(file: Path, management_url: str, seconds: float) -> None:
+def _is_about_what_was_asked(error: Exception) -> bool:
+    """Return whether a question about fewer connections may be answered: not if the Server is down, busy, or refuses the key."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in {401, 403, 404, 429, 502, 503, 504}
+    return not isinstance(error, OSError)
+
+
+class Health:
+    """When the last round without a failure ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self._may_be_old_s = max(10.0, 5 * seconds)
+        self._ended_at: float | None = None
+        self._reported = ""
+
+    def note(self, failures: list[str]) -> None:
+        """Take what a round came to; say what is new about it."""
+        if not failures:
+            self._ended_at = time.time()
+        text = "; ".join(_shown(sorted(failures)))
+        if text != self._reported:
+            print(
+                f"will be tried again: {text}" if text else "all is well again", file=sys.stderr, flush=True
+            )
+        self._reported = text
+
+    def answer(self) -> tuple[int, bytes]:
+        """Return status and body of the answer about it."""
+        ended_at = self._ended_at
+        is_well = ended_at is not None and time.time() - ended_at < self._may_be_old_s
+        at = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC).isoformat(timespec="seconds")
+        return 200 if is_well else 503, json.dumps({"last_whole_round": at}).encode()
+
+
+def _shown(failures: list[str]) -> Iterator[str]:
+    yield from failures[:MAX_SHOWN]
+    if len(failures) > MAX_SHOWN:
+        yield f"{len(failures) - MAX_SHOWN} more"
+
+
+def serve_health(health: Health, listen: str) -> None:
+    """Answer GET /healthz, one client after the other, in a thread."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = TIMEOUT_S
+
+        def do_GET(self) -> None:
+            """Say how it is."""
+            status, body = health.answer() if self.path == "/healthz" else (404, b"")
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Log nothing."""
+
+    host, _, port = listen.rpartition(":")
+    served = HTTPServer((host, int(port)), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+
+
+def main(file: Path, management_url: str, seconds: float, listen: str) -> None:
     """Go on until stopped."""
     server, broker = read(file, management_url)
     if WORKER_ID.fullmatch(broker.user):
         sys.exit(f"default_user: a Worker could have the ID {broker.user}; begin it with _")
-    failed = ""
+    closer, health = Closer(server, broker), Health(seconds)
+    if listen:
+        serve_health(health, listen)
     while True:
-        try:
-            for line in close_revoked(server, broker):
-                print(f"closed {line}", flush=True)
-            problem = ""
-        except (OSError, ValueError, KeyError) as error:
-            # While the Server is down nobody can log in anew, and who is connected stays: an outage ends no work.
-            problem = f"cannot tell who must go, and ask again: {error}"
-        if problem != failed:
-            print(problem or "asking works again", file=sys.stderr, flush=True)
-        failed = problem
+        # While the Server is down no Worker can log in, and those that are connected stay: an outage ends no work.
+        health.note(closer.close_revoked())
         time.sleep(seconds)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in {3, 4}:
+    if len(sys.argv) not in {3, 4, 5}:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 1.0)  # noqa: PLR2004
+    _, file, url, *more = sys.argv
+    main(Path(file), url, float(more[0]) if more else 1.0, more[1] if len(more) > 1 else "")

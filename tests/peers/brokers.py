@@ -153,19 +153,38 @@ class RabbitMq:
         """Return what the broker has logged so far."""
         return self.peer.log_file.read_text(encoding="utf-8", errors="replace")
 
-    def start_closer(self, around: TlsSite) -> Peer:
-        """Start what closes connections; it trusts the Server's certificate by the environment, like any Python program."""
+    @property
+    def management_url(self) -> str:
+        """Return where the management API is."""
+        return f"http://127.0.0.1:{self.management_port}"
+
+    def start_closer(
+        self, around: TlsSite, *, management: str = "", server: str = "", health_port: int = 0
+    ) -> Peer:
+        """
+        Start what closes connections; it trusts the Server's certificate by the environment, like any Python program.
+
+        Args:
+            around: The Server.
+            management: Where it asks in place of the broker itself.
+            server: Where it asks in place of the Server itself.
+            health_port: Where it says how it is.
+        """
         root = self.root / f"closer-{time.monotonic_ns()}"
         root.mkdir()
-        command = [
-            sys.executable,
-            str(EXAMPLE / "close_revoked.py"),
-            str(self.secrets_file),
-            f"http://127.0.0.1:{self.management_port}",
-        ]
-        return Peer(
-            command, root=root, port=self.management_port, environ={"SSL_CERT_FILE": str(around.authority)}
-        )
+        secrets_file = self.secrets_file
+        if server:
+            secrets_file = root / "secrets.conf"
+            secrets_file.touch(0o600)
+            itself = f"https://rabbitmq:{around.resource_key}@localhost:{around.site.port}"
+            changed = f"http://rabbitmq:{around.resource_key}@{server.removeprefix('http://')}"
+            secrets_file.write_text(self.secrets_file.read_text().replace(itself, changed))
+        program = [sys.executable, str(EXAMPLE / "close_revoked.py")]
+        command = [*program, str(secrets_file), management or self.management_url]
+        if health_port:
+            command += ["1", f"127.0.0.1:{health_port}"]
+        environ = {"SSL_CERT_FILE": str(around.authority)}
+        return Peer(command, root=root, port=health_port or self.management_port, environ=environ)
 
     def connect(self, user: str, password: str, *, vhost: str = "jobs") -> amqp.Connection:
         """Log in."""
