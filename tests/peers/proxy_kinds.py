@@ -155,6 +155,39 @@ def start_apache(around: Around) -> Peer:
     return Peer(command, root=root, port=around.port, beside=(ends_tls.close, public.cleanup))
 
 
+def start_mod_oauth2(around: Around) -> Peer:
+    """Start Apache httpd with mod_oauth2."""
+    path = program("apache2", "apache2-bin")
+    if not (_MODULES / "mod_oauth2.so").exists():
+        pytest.skip("no mod_oauth2 on this machine (Debian: apt-get install libapache2-mod-oauth2)")
+    root = around.root
+    (root / "key.conf").write_text(f"Define RESOURCE_KEY {around.resource_key}\n")
+    changes = {
+        "https://lyftdata.example.com": around.server_url,
+        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "/etc/apache2/lyftdata-key.conf": str(root / "key.conf"),
+    }
+    (root / "lyftdata.conf").write_text(example("apache/lyftdata-mod-oauth2.conf", changes))
+    modules = (
+        "mpm_event",
+        "authn_core",
+        "authz_core",
+        "authz_user",
+        "oauth2",
+        "headers",
+        "proxy",
+        "proxy_http",
+    )
+    loaded = "".join(f"LoadModule {name}_module {_MODULES}/mod_{name}.so\n" for name in modules)
+    user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    (root / "apache2.conf").write_text(
+        f"ServerRoot {root}\nServerName localhost\nPidFile {root}/pid\nDefaultRuntimeDir {root}\nErrorLog /dev/stderr\n"
+        f"{loaded}{user}Include {root}/lyftdata.conf\n"
+    )
+    return Peer([path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")], root=root, port=around.port)
+
+
 def start_traefik(around: Around, *, without: str = "") -> Peer:
     """Start Traefik with both files, the static one without some of its lines."""
     root = around.root
@@ -237,6 +270,9 @@ KINDS = {
     "haproxy": Kind(start_haproxy, asks_the_server=False, for_the_service=True, passes_labels=False),
     "apache": Kind(
         start_apache, asks_the_server=True, for_the_service=True, passes_labels=False, when_down=401
+    ),
+    "mod_oauth2": Kind(
+        start_mod_oauth2, asks_the_server=True, for_the_service=True, passes_labels=False, when_down=401
     ),
     "traefik": Kind(start_traefik, asks_the_server=True, when_down=500),
     "envoy": Kind(start_envoy, asks_the_server=True, when_down=503, yes=200),

@@ -96,7 +96,8 @@ def test_the_service_reads_its_own_name_as_the_host(guarded, host):
     assert answer.status_code == (404 if guarded.kind is KINDS["traefik"] and host != HOST else 200)
     for seen in guarded.service.seen[before:]:
         # Apache names the service by its address.
-        own = f"127.0.0.1:{guarded.service.port}" if guarded.kind is KINDS["apache"] else HOST
+        is_apache = guarded.kind in (KINDS["apache"], KINDS["mod_oauth2"])
+        own = f"127.0.0.1:{guarded.service.port}" if is_apache else HOST
         assert seen.values("Host") == [own]
         assert seen.values("X-Forwarded-Host") == [HOST]
 
