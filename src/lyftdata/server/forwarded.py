@@ -15,10 +15,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from lyftdata.log import get_logger
 from lyftdata.server.wire import canonical_address
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _log = get_logger(__name__)
 
 # A stranger may send these headers too: the log gets a few lines, and the first proxy is among them.
 _MAX_WARNINGS = 5
+# Of the 128 bits of an IPv4 address in IPv6's form, those that say that it is one (RFC 4291, section 2.5.5.2).
+_MAPPED_PREFIX = 96
+_IPV6 = 6
 _X_FORWARDED_FOR = b"x-forwarded-for"
 _ADDED_BY_PROXIES = frozenset({_X_FORWARDED_FOR, b"forwarded", b"x-real-ip"})
 
@@ -33,10 +38,11 @@ class ForwardedAddresses:
     """
 
     def __init__(self, app: ASGIApp, *, trusted_proxies: Sequence[str]) -> None:
-        self._networks = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+        self._networks = [_unmapped(ipaddress.ip_network(proxy)) for proxy in trusted_proxies]
         self._app: ASGIApp = app
         if trusted_proxies:
-            self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(trusted_proxies))  # type: ignore[arg-type,assignment]  # uvicorn's own names for ASGI's types
+            forms = [form for network in self._networks for form in _forms(network)]
+            self._app = ProxyHeadersMiddleware(app, trusted_hosts=forms)  # type: ignore[arg-type,assignment]  # uvicorn's own names for ASGI's types
         self._warned: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +51,8 @@ class ForwardedAddresses:
             peer, port = scope["client"]
             # On a socket for IPv6 and IPv4 an IPv4 peer comes as ::ffff:192.0.2.1, which is not the proxy that is named.
             address = canonical_address(peer)
-            if address != peer and "." in address:
+            # A link-local one comes with the interface it is at (fe80::1%2).
+            if address not in {peer, "unknown"}:
                 scope["client"] = (address, port)
             if len(self._warned) < _MAX_WARNINGS and address not in self._warned:
                 self._warn(address, {name for name, _ in scope["headers"]} & _ADDED_BY_PROXIES)
@@ -80,3 +87,18 @@ class ForwardedAddresses:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
+
+
+def _unmapped(network: Network) -> Network:
+    """Return the IPv4 network that an operator may have named by its addresses in IPv6's form (::ffff:192.0.2.0/120)."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
+
+
+def _forms(network: Network) -> list[str]:
+    """Return a network as it is and, of IPv4, in the form in which a proxy may give its addresses on."""
+    if network.version == _IPV6:
+        return [str(network)]
+    return [str(network), f"::ffff:{network.network_address}/{_MAPPED_PREFIX + network.prefixlen}"]

@@ -43,11 +43,27 @@ FOR = (b"x-forwarded-for", b"203.0.113.7")
         ("2001:db8::/64", "2001:db8::5", "203.0.113.7"),
         ("192.0.2.1", "127.0.0.1", "127.0.0.1"),
         ("192.0.2.1", "::ffff:127.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1", "203.0.113.7"),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", "203.0.113.7"),
+        ("::ffff:127.0.0.0/104", "127.9.9.9", "203.0.113.7"),
+        ("::ffff:127.0.0.0/104", "128.0.0.1", "128.0.0.1"),
+        ("fe80::1", "fe80::1%2", "203.0.113.7"),
+        ("fe80::2", "fe80::1%2", "fe80::1"),
+        ("::1", "127.0.0.1", "127.0.0.1"),
     ],
 )
 async def test_a_named_proxy_is_believed_and_no_other(trusted, peer, address):
     """Also where an IPv4 proxy connects to a socket for both families; a header of anyone else changes nothing."""
     assert await seen(make(trusted), peer, FOR) == address
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.0/8", "::ffff:127.0.0.0/104"])
+@pytest.mark.parametrize("inner", ["127.0.0.9", "::ffff:127.0.0.9", "::ffff:7f00:9"])
+async def test_a_proxy_behind_a_proxy(trusted, inner):
+    """The chain is read up to the first address that is not a named proxy's, in whichever form a proxy gives it."""
+    chain = (b"x-forwarded-for", f"198.51.100.1, 203.0.113.7, {inner}".encode())
+
+    assert await seen(make(trusted), "::ffff:127.0.0.1", chain) == "203.0.113.7"
 
 
 @pytest.mark.parametrize("header", [b"x-forwarded-for", b"forwarded", b"x-real-ip"])
