@@ -1,4 +1,4 @@
-"""A service behind a proxy that nobody here wrote: the Server with its Workers, proofs of possession, and the requests that tests make."""
+"""A service behind a third-party proxy: the Server with its Workers, proofs of possession, and the requests that tests make."""
 
 import base64
 import hashlib
@@ -66,7 +66,7 @@ class Fleet:
         self.operator.done("workers", "disable", worker_id, "--yes")
 
     def stop(self) -> None:
-        """End the Server, and nobody else's."""
+        """End this Server."""
         self.site.server.kill()
         STARTED.remove(self.site.server)
 

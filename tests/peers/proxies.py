@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote, a service for them to protect, and tokens for them to be shown."""
+"""Third-party programs, a service for them to protect, and tokens for them to be shown."""
 
 import base64
 import hmac

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -227,15 +227,15 @@ def start_envoy_jwt(around: Around) -> Peer:
     return envoy(around, "envoy/jwt_authn.yaml")
 
 
-def envoy(around: Around, path: str) -> Peer:
-    """Start Envoy with a file of examples/."""
+def envoy(around: Around, path: str, more: Mapping[str, str] = {}) -> Peer:
+    """Start Envoy with a file of examples/, and more changes to it."""
     changes = {
         "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
         "port_value: 3000": f"port_value: {around.server_port}",
         "port_value: 9000": f"port_value: {around.service_port}",
         "port_value: 8080": f"port_value: {around.port}",
     }
-    (around.root / "envoy.yaml").write_text(example(path, changes))
+    (around.root / "envoy.yaml").write_text(example(path, {**changes, **more}))
     return start_envoy_with(around.root / "envoy.yaml", port=around.port)
 
 

@@ -87,7 +87,7 @@ def test_envoy_sends_nothing_without_a_token(service, tmp_path):
 
 
 def test_envoy_writes_neither_key_nor_token_to_its_log(service, tmp_path):
-    """Reading Envoy's log makes nobody a Worker."""
+    """Envoy's log holds no credential."""
     key = service.fleet.keys["plain"]
     outbound = Outbound(service, tmp_path, key=key)
     until(lambda: outbound.status() == 200, "Envoy has a token")

@@ -1,7 +1,7 @@
 """
-Proxies that nobody here wrote check Workers in front of a service that knows nothing of Workers.
+Third-party proxies check Workers in front of a service that knows nothing of Workers.
 
-Each is started with the file of examples/ that a person would copy, in front of a real service and beside a real Server.
+Each is started with the file of examples/ that a person would copy, in front of a real service and with a real Server.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tests.peers.proxies import (
     unsigned,
 )
 from tests.peers.proxy_kinds import ASKING as ASKING_KINDS
-from tests.peers.proxy_kinds import HOST, KINDS, Around, write_keys
+from tests.peers.proxy_kinds import HOST, KINDS, Around, envoy, write_keys
 from tests.processes import free_port, until
 
 PAGE = EXAMPLES.parent / "docs" / "how-to" / "check-workers-at-a-proxy.md"
@@ -87,7 +88,7 @@ def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
 
 @pytest.mark.parametrize("host", [HOST, "elsewhere.example.com", "127.0.0.1"])
 def test_the_service_reads_its_own_name_as_the_host(guarded, host):
-    """The host that the service reads is the proxy's constant, whatever the client sent; Traefik answers to that name alone."""
+    """The host that the service reads is the proxy's constant, not what the client sent; Traefik answers to that name alone."""
     before = len(guarded.service.seen)
     lies = [("X-Forwarded-Host", "elsewhere.example.com")]
 
@@ -201,7 +202,7 @@ BAD: dict[str, Callable[[str, Forge], str]] = {
 
 @pytest.mark.parametrize("make", BAD.values(), ids=BAD)
 def test_a_token_that_is_not_good_is_refused(guarded, forge, make):
-    """Whatever is wrong with a token, the answer is 401 (Envoy's, to a token for another service, 403), and the service is not asked."""
+    """A token that is wrong in any way: the answer is 401 (Envoy's, to a token for another service, 403), and the service is not asked."""
     good = guarded.token()
     before = len(guarded.service.seen)
 
@@ -285,10 +286,31 @@ def test_the_server_down_is_closed(guarded):
     until(lambda: guarded.reaches(token), "Workers pass again")
 
 
+def test_envoy_keeps_the_keys_while_the_server_is_down(fleet, tmp_path):
+    """Keys that cannot be fetched again are kept: a good token passes after several attempts have failed."""
+    kind = replace(
+        KINDS["envoy_jwt"],
+        start=lambda around: envoy(
+            around, "envoy/jwt_authn.yaml", {"cache_duration: 300s": "cache_duration: 1s"}
+        ),
+    )
+    guarded = Guarded(kind, fleet, tmp_path)
+    token = guarded.token()
+    fleet.stop()
+    try:
+        until(
+            lambda: guarded.peer.log_file.read_text().count("jwks.json: failed") > 2, "Envoy has tried again"
+        )
+        assert guarded.reaches(token)
+    finally:
+        fleet.site.start_server()
+        guarded.close()
+
+
 @ASKING
 @pytest.mark.parametrize("status", [500, 503, 429, 404, 302])
 def test_an_answer_that_is_not_a_yes_is_closed(stand_in, status):
-    """Whatever a Server that is not itself answers, the service is not asked."""
+    """If the Server answers anything but yes, the service is not asked."""
     guarded, server = stand_in
     server.status = status
     server.answer_headers = {"X-Lyftdata-Worker-Id": "press", "Location": "/elsewhere"}

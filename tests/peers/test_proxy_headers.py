@@ -118,7 +118,7 @@ def test_the_service_reads_who_the_worker_is(fronted):
 
 @pytest.mark.parametrize("separator", ["-_", "cases", *ALLOWED])
 def test_a_forged_identity_is_not_read(fronted, separator):
-    """Under whatever spelling, however often and in whatever order a client sends identity headers, the service reads the Server's."""
+    """Under any spelling, any number of times and in any order: the service reads the Server's identity headers, not the client's."""
     spelled = _cases if separator == "cases" else lambda part: _spellings(part, separator[-1])
     names = [name for part in PARTS for name in spelled(part)]
 

@@ -2,7 +2,7 @@
 A service that a Worker trusts uses what the Worker has sent it (token and proof of possession) at another service.
 
 A proof names the host that it is for, so it must be worth nothing elsewhere: behind the proxies of examples/, and behind proxies that
-somebody else has configured, as their own documentation shows or carelessly.
+are configured as their own documentation shows, or carelessly.
 """
 
 import socket
@@ -75,7 +75,7 @@ HEADS = {
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_a_proof_for_another_service_opens_nothing(both_named, guarded, head, scheme):
-    """Whatever host, target and headers the other service writes, the proxy does not take it for the Worker."""
+    """With any host, target and headers that the other service writes, the proxy does not take it for the Worker."""
     before = len(guarded.service.seen)
 
     status = captured(both_named, f"{scheme}://{OTHER}/orders").relay(guarded, head)
@@ -113,7 +113,7 @@ server {{
     }}
 }}
 """
-# By somebody else: with the client's Host header as the host of the request, as documentation shows it.
+# With the client's Host header as the host of the request, as documentation shows it.
 NGINX_HEADERS = """
         proxy_set_header X-Forwarded-Method $request_method;
         proxy_set_header X-Forwarded-Proto https;
@@ -201,7 +201,7 @@ def _directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("foreign")
 
 
-def test_a_proxy_that_somebody_else_wrote_is_closed(foreign, both_named):
+def test_a_proxy_that_names_no_service_is_closed(foreign, both_named):
     """Behind a proxy that names no service no proof opens anything, neither a relayed one nor the Worker's own; bearer tokens pass."""
     guarded, is_told = foreign
     assert guarded.reaches(both_named.token())

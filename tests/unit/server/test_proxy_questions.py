@@ -101,7 +101,7 @@ async def test_a_client_does_not_choose_the_host(asking, said):
 
 
 @pytest.mark.usefixtures("named")
-@pytest.mark.parametrize("host", ["api.example", "other.example", "nobody.example"])
+@pytest.mark.parametrize("host", ["api.example", "other.example", "unnamed.example"])
 async def test_a_proxy_that_names_no_service_takes_no_proof(asking, host):
     """Without a resource in the question no proof opens anything, for a named host either: another's proxy fails closed."""
     proof = asking.proof(f"https://{host}/things")
@@ -126,8 +126,8 @@ async def test_a_proxy_that_names_no_service_goes_on_with_bearer_tokens(server, 
     "path", ["/auth/verify/api", "/auth/verify/", "/auth/verify/api/", "/auth/ext_authz/api/things"]
 )
 @pytest.mark.parametrize("is_bound", [True, False])
-async def test_a_service_that_nobody_has_named_is_closed(server, press, asking, path, is_bound):
-    """A proxy that names a resource that does not exist lets nobody through, and the operator reads which."""
+async def test_a_service_that_is_not_named_is_closed(server, press, asking, path, is_bound):
+    """A proxy that names a resource that does not exist lets no request through, and the operator reads which."""
     plain = (await server.token_by_key(*press)).json()["access_token"]
     proof = asking.proof(f"{API}/things")
     shown = (
@@ -265,8 +265,8 @@ async def test_a_client_without_a_proxy_is_asked_about_itself(server, asking):
 
 @pytest.mark.usefixtures("named")
 async def test_a_token_that_is_not_good_is_refused_for_that(server, asking):
-    """Whoever has no token of this Server reads nothing of services, and the operator reads what is wrong with the token."""
-    proof = asking.proof("https://nobody.example/things")
+    """Without a valid token the refusal is about the token, not about the service."""
+    proof = asking.proof("https://unnamed.example/things")
     headers = {"Authorization": "DPoP nonsense", "DPoP": proof} | forwarded()
     for path in (
         "/auth/verify",
@@ -283,7 +283,7 @@ async def test_a_token_that_is_not_good_is_refused_for_that(server, asking):
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 async def test_envoy_asks_with_the_method_and_the_path_of_the_request(asking, method):
-    """Whatever the method and the path, 200 and who the Worker is; the proof is for that very request."""
+    """With any method and path, 200 and who the Worker is; the proof is for that very request."""
     proof = asking.proof(f"{API}/a%2Fb/c", method)
 
     assert (await asking.ext_authz(proof, "/api/a/b/c", method)).status_code == 401
