@@ -149,6 +149,7 @@ _WIRE = """\
 | `GET /.well-known/jwks.json` | RFC 7517 | the keys that sign worker tokens, the next one among them |
 | `GET`, `POST /oauth2/authorize` | RFC 6749 §3.1 | refuses every request; metadata must name an authorization endpoint |
 | `POST /oauth2/token` | RFC 6749 §4.4, RFC 7523, RFC 9068 | a worker token for a Worker's credential |
+| `POST /oauth2/nonce` | [decision 12](../decisions/0012-an-enrolled-worker-signs-by-the-servers-time.md) | a nonce for the next assertion of the Worker `client_id` |
 | `POST /oauth2/register` | RFC 7591 | Auto-Enrollment |
 | `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, gives it another key, removes it |
 | `POST /oauth2/introspect` | RFC 7662 | what a token is worth right now: to the resource it is for, or to its Worker |

@@ -179,7 +179,10 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         given = {
             "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.port}",
-            "LYFTDATA_PUBLIC_URL": self.url,
+            # With a certificate, which is for that name.
+            "LYFTDATA_PUBLIC_URL": f"https://localhost:{self.port}"
+            if "LYFTDATA_TLS_CERT" in environ
+            else self.url,
             "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         }

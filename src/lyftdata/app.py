@@ -133,6 +133,7 @@ def _routes(services: Services) -> Starlette:
         routes=[
             Route("/oauth2/authorize", authorize.authorize, methods=["GET", "POST"]),
             Route("/oauth2/token", oauth.token, methods=["POST"]),
+            Route("/oauth2/nonce", oauth.nonce, methods=["POST"]),
             Route("/oauth2/register", register.register, methods=["POST"]),
             Route("/oauth2/register/{worker_id}", register.manage, methods=["GET", "PUT", "DELETE"]),
             Route("/oauth2/introspect", token_checks.introspect, methods=["POST"]),

@@ -250,6 +250,44 @@ async def test_a_captured_assertion_is_of_no_use_at_the_other_server(two):
     assert sorted(answer.status_code for answer in answers) == [200, *[401] * 9]
 
 
+async def test_a_captured_assertion_is_of_no_use_anywhere_once_its_worker_was_disabled(two):
+    """Disabled and enabled at one Server, a Worker's earlier assertions and nonces are refused at both; its next ones are not."""
+    first, second = two
+    worker_id, key = await first.enrolled()
+    asked = {"client_id": worker_id}
+    nonce = (await second.http.post("/oauth2/nonce", data=asked)).json()["nonce"]
+    captured = [first.assertion(key, worker_id), first.assertion(key, worker_id, nonce=nonce)]
+    await disable(first, worker_id)
+    enabled = await first.http.patch(
+        f"/api/workers/{worker_id}", json={"enabled": True}, headers=await first.sign_in()
+    )
+    assert enabled.status_code == 200, enabled.text
+
+    for server in (second, first):
+        for assertion in captured:
+            assert await server.cause(await server.token_by_assertion(assertion)) == "stale_assertion"
+    for given, accepted in ((first, second), (second, first)):
+        nonce = (await given.http.post("/oauth2/nonce", data=asked)).json()["nonce"]
+        signed = first.assertion(key, worker_id, nonce=nonce)
+        assert (await accepted.token_by_assertion(signed)).status_code == 200
+        assert (await given.token_by_assertion(signed)).status_code == 401
+
+
+async def test_a_used_assertion_is_not_good_at_a_server_that_starts_afterwards(two, start_server):
+    """With or without a nonce; and a new one is accepted there at once, since the database knows what was used."""
+    first, _ = two
+    worker_id, key = await first.enrolled()
+    nonce = (await first.http.post("/oauth2/nonce", data={"client_id": worker_id})).json()["nonce"]
+    used = [first.assertion(key, worker_id), first.assertion(key, worker_id, nonce=nonce)]
+    for assertion in used:
+        assert (await first.token_by_assertion(assertion)).status_code == 200
+
+    async with start_server() as third:
+        for assertion in used:
+            assert await third.cause(await third.token_by_assertion(assertion)) == "assertion_replayed"
+        assert (await third.token_by_assertion(first.assertion(key, worker_id))).status_code == 200
+
+
 async def _knows(server, worker_id):
     return server.services.directory.find_worker(worker_id) is not None
 

@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from joserfc.jwk import OKPKey
@@ -26,6 +26,7 @@ from lyftdata.core.identity_keys import (
 from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
 
 MAX_LIFE_S = 300
+LEEWAY_S = 30
 
 # Checked against when the Worker has no key, or one for another algorithm than the caller chose, so that this
 # costs what a wrong signature costs.
@@ -34,14 +35,32 @@ _NOBODY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(privat
 
 
 class VerifiedAssertion(msgspec.Struct, frozen=True):
-    """What a checked assertion leaves to do: spend its `jti`, and remember it until it has died."""
+    """
+    What a checked assertion leaves to do: ask whether it is from before a moment that matters, and spend its `jti`.
+
+    `signed_at` is when it was signed by the Worker's clock, which may be off by the leeway; the earliest possible time where it
+    does not say. `nonce` is what it holds, not checked yet.
+    """
 
     jti: str
     expires_at: datetime
+    signed_at: datetime
+    nonce: str | None = None
+
+    def may_be_before(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
+        """Return whether it may have been signed before a moment, by a Worker whose clock is ahead by the leeway."""
+        return self.signed_at < moment + timedelta(seconds=leeway_s)
 
 
 def make_assertion(
-    key: IdentityKey, *, worker_id: str, audience: str, now: datetime, jti: str, ttl_s: int = 60
+    key: IdentityKey,
+    *,
+    worker_id: str,
+    audience: str,
+    now: datetime,
+    jti: str,
+    ttl_s: int = 60,
+    nonce: str | None = None,
 ) -> str:
     """
     Sign an assertion for one token request.
@@ -53,9 +72,10 @@ def make_assertion(
         now: Aware UTC time.
         jti: Unpredictable, new each time.
         ttl_s: Life in seconds.
+        nonce: One of the Server's, if it has given one.
     """
     issued = int(now.timestamp())
-    claims = {
+    claims: dict[str, object] = {
         "iss": worker_id,
         "sub": worker_id,
         "aud": audience,
@@ -63,6 +83,8 @@ def make_assertion(
         "iat": issued,
         "exp": issued + ttl_s,
     }
+    if nonce is not None:
+        claims["nonce"] = nonce
     header = {"alg": key.algorithm, "typ": "JWT", "kid": key.public.thumbprint}
     return sign(header, claims, key=key.jose_key)
 
@@ -103,10 +125,13 @@ def verify_assertion(
     worker_id: str,
     audiences: Collection[str],
     now: datetime,
-    leeway_s: int = 30,
+    leeway_s: int = LEEWAY_S,
 ) -> VerifiedAssertion:
     """
-    Check an assertion. Whether its `jti` was used before is not asked here: the caller spends it.
+    Check an assertion.
+
+    Whether its nonce is good, whether it was signed before the Worker was disabled, and whether its `jti` was used before is
+    not asked here: the caller does.
 
     Args:
         unverified: As `read_assertion` gave it.
@@ -151,7 +176,8 @@ def _check_claims(
     jti = text_claim(claims, "jti", max_length=128)
     expires = int_claim(claims, "exp")
     # Neither is required by RFC 7523; whichever is there must not lie in the future.
-    starts = max((int_claim(claims, name) for name in ("iat", "nbf") if name in claims), default=0)
+    given = {name: int_claim(claims, name) for name in ("iat", "nbf") if name in claims}
+    starts = max(given.values(), default=0)
     now_s = now.timestamp()
     if "iat" in claims:
         # Some clients sign for an hour. It counts for as long as we would take it anyhow, and its jti is remembered
@@ -163,4 +189,11 @@ def _check_claims(
         raise AssertionExpiredError(too_soon(starts - now_s), claimed_worker=worker_id)
     if expires > now_s + MAX_LIFE_S + leeway_s:
         raise JwsError(f"It lives longer than {MAX_LIFE_S} seconds.")
-    return VerifiedAssertion(jti, datetime.fromtimestamp(expires, UTC))
+    signed_s = given.get("iat", given.get("nbf", expires - MAX_LIFE_S))
+    nonce = text_claim(claims, "nonce") if "nonce" in claims else None
+    return VerifiedAssertion(
+        jti,
+        expires_at=datetime.fromtimestamp(expires, UTC),
+        signed_at=datetime.fromtimestamp(max(0, signed_s), UTC),
+        nonce=nonce,
+    )

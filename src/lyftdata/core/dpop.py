@@ -19,7 +19,7 @@ from lyftdata.core.identity_keys import parse_public_jwk
 
 ALGORITHMS = ("ES256", "Ed25519", "EdDSA")
 MAX_AGE_S = 60
-_LEEWAY_S = 5
+LEEWAY_S = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PERCENT_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED = re.compile("[A-Za-z0-9._~-]")
@@ -39,6 +39,7 @@ class DpopProof(msgspec.Struct, frozen=True):
     thumbprint: str
     jti: str
     nonce: str | None
+    signed_at: datetime
     expires_at: datetime
 
 
@@ -77,7 +78,7 @@ def verify_dpop_proof(
             raise JwsError("Its htu is not the address of this request.")
         # 11: made just now.
         issued_s = int_claim(claims, "iat")
-        if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + _LEEWAY_S:
+        if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + LEEWAY_S:
             raise JwsError("Its iat is not of now: the clocks disagree, or it is old.")
         # 12: for this token.
         if access_token is not None and text_claim(claims, "ath") != _digest(access_token):
@@ -88,8 +89,8 @@ def verify_dpop_proof(
         raise DpopProofError(f"Its jwk {error.message}.") from error
     except JwsError as error:
         raise DpopProofError(str(error)) from error
-    expires_at = datetime.fromtimestamp(issued_s, UTC) + timedelta(seconds=MAX_AGE_S)
-    return DpopProof(key.thumbprint, jti, nonce, expires_at)
+    signed_at = datetime.fromtimestamp(issued_s, UTC)
+    return DpopProof(key.thumbprint, jti, nonce, signed_at, signed_at + timedelta(seconds=MAX_AGE_S))
 
 
 def _without_query(url: str) -> tuple[str, str, int | None, str]:

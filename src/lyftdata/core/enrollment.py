@@ -7,6 +7,7 @@ The Worker never sends the secret. It signs a proof (JWS, HS256) under a key der
     name  the name it asks for
     jkt   the thumbprint of its public identity key: a captured proof enrolls nobody else
     jti, iat, exp   used once, within a minute
+    nonce one of the Server's, if the Worker signs for the Server's time (docs/decisions/0012)
 
 Two derived keys, two purposes (HKDF-SHA256, RFC 5869): one signs proofs, one makes the fingerprint by which
 operators name the secret. Neither tells the other or the secret.
@@ -83,6 +84,7 @@ class VerifiedProof(msgspec.Struct, frozen=True):
     thumbprint: str
     jti: str
     expires_at: datetime
+    nonce: str | None = None
 
 
 def generate_enrollment_key(random_bytes: Callable[[int], bytes]) -> Secret:
@@ -129,6 +131,7 @@ def make_proof(
     now: datetime,
     jti: str,
     ttl_s: int = 60,
+    nonce: str | None = None,
 ) -> str:
     """
     Sign a proof for one enrollment.
@@ -141,9 +144,10 @@ def make_proof(
         now: Aware UTC time.
         jti: Unpredictable, new each time.
         ttl_s: Life in seconds, at most 60.
+        nonce: One of the Server's, if it has given one.
     """
     issued = int(now.timestamp())
-    claims = {
+    claims: dict[str, object] = {
         "aud": audience,
         "name": worker_name,
         "jkt": thumbprint,
@@ -151,6 +155,8 @@ def make_proof(
         "iat": issued,
         "exp": issued + ttl_s,
     }
+    if nonce is not None:
+        claims["nonce"] = nonce
     return sign({"alg": "HS256", "typ": PROOF_TYPE}, claims, key=key.proof_key)
 
 
@@ -174,7 +180,7 @@ def verify_proof(
     """
     Check a proof.
 
-    Whether its `jti` was used before, and whether name and key are those of the request, the caller asks.
+    Whether its nonce is good, its `jti` was used before, and name and key are those of the request, the caller asks.
 
     Args:
         unverified: As `read_proof` gave it.
@@ -235,8 +241,10 @@ def _check_claims(
         raise ProofExpiredError(too_late(now_s - expires), claimed_worker=name)
     if issued > now_s + leeway_s:
         raise ProofExpiredError(too_soon(issued - now_s), claimed_worker=name)
+    nonce = text_claim(claims, "nonce") if "nonce" in claims else None
     # Remembered for as long as it could pass, leeway included.
-    return VerifiedProof(fingerprint, name, thumbprint, jti, datetime.fromtimestamp(expires + leeway_s, UTC))
+    remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)
+    return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, nonce)
 
 
 def _looks_weak(text: str) -> bool:

@@ -50,8 +50,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A Worker entry: everything that admission needs of it, and nothing that changes at every poll.
 
-    `epoch` grows whenever tokens given out before must stop working although the entry stays (disable,
-    supersede); a token carries the epoch it was minted under. `public_jwk` is canonical JSON of the public
+    `epoch` grows whenever tokens given out before must stop working although the entry stays (disable, enable, supersede:
+    see `core.epochs`); a token carries the epoch it was minted under. `public_jwk` is canonical JSON of the public
     identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
     strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with. `registration_digest` is
     the SHA-256 digest of the token by which a client of another make manages its own entry (RFC 7592). `dpop_bound` says

@@ -221,6 +221,22 @@ class AssertionExpiredError(UnprovenError):
     final = False
 
 
+class StaleAssertionError(UnprovenError):
+    """The assertion may have been signed before the Worker was disabled or enabled, or used before the Server crashed."""
+
+    code = "stale_assertion"
+    meaning = (
+        "The assertion may be from before the Worker was last disabled or enabled, or before the Server crashed: it "
+        "could have been captured then."
+    )
+    mend = (
+        "None for the Worker program, which signs again with the nonce of the answer. A client that knows no nonces is "
+        "let in half a minute after that moment; if it is refused for longer, its clock is behind, or somebody replays "
+        "captured traffic."
+    )
+    final = False
+
+
 class AssertionReplayedError(UnprovenError):
     """This very assertion was used before."""
 

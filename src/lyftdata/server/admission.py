@@ -16,18 +16,20 @@ Nothing here waits: no database, no slow hash. Whoever calls records the refusal
 
 import hmac
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from lyftdata.core.api_keys import parse_api_key, verify_api_key
-from lyftdata.core.assertions import UnverifiedAssertion, verify_assertion
+from lyftdata.core.assertions import LEEWAY_S, UnverifiedAssertion, VerifiedAssertion, verify_assertion
+from lyftdata.core.epochs import changed_at
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     ResourceNotGrantedError,
     ScopeAmbiguousError,
     ScopeNotGrantedError,
     ScopeUnknownError,
+    StaleAssertionError,
     SupersededError,
     TokenRevokedError,
     UnknownWorkerError,
@@ -41,6 +43,7 @@ from lyftdata.core.tokens import Credential, format_credential, mint_worker_toke
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.nonces import Nonces
 from lyftdata.server.replay import SpentAssertions, Ticket
 
 _MAX_NAMED = 8
@@ -75,7 +78,8 @@ class Admission:
         token_ttl_s: int,
         clock: Clock,
         random_bytes: RandomBytes,
-        shared: bool = False,
+        spent: SpentAssertions,
+        nonces: Nonces,
     ) -> None:
         self._directory = directory
         self._signing_keys = signing_keys
@@ -85,7 +89,8 @@ class Admission:
         self._token_ttl_s = token_ttl_s
         self._clock = clock
         self._random_bytes = random_bytes
-        self.spent = SpentAssertions(shared=shared)
+        self.spent = spent
+        self._nonces = nonces
 
     def admit_api_key(self, worker_id: str, unverified_key: Secret) -> Admitted:
         """
@@ -138,9 +143,36 @@ class Admission:
                 ) from error
             raise
         worker = expect(worker)
+        if is_admissible(worker):
+            # Before it is used up: another Server may have changed the entry, and the same assertion is then checked again.
+            self._check_fresh(worker, assertion, now=now)
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
         return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch), ticket=ticket)
+
+    def _check_fresh(self, worker: WorkerRecord, assertion: VerifiedAssertion, *, now: datetime) -> None:
+        """
+        Refuse an assertion that may be from before a moment since which such assertions are no longer good.
+
+        A nonce shows when it was signed. Without one its time must show it: by the Worker's clock, which may be ahead by the
+        leeway. So a client that knows no nonces is refused for half a minute after such a moment, and then let in.
+
+        Raises:
+            StaleAssertionError: It may have been captured before, and kept back or used.
+        """
+        if assertion.nonce is not None:
+            if not self._nonces.is_good_for_assertion(assertion.nonce, worker):
+                raise StaleAssertionError("Its nonce is not of now, or is from another state of the entry.")
+            return
+        switched_at = changed_at(worker)
+        # A clock that was hours ahead at that moment, and is right now, must not lock the Worker out for hours.
+        in_force = switched_at is not None and switched_at <= now + timedelta(seconds=LEEWAY_S)
+        if switched_at is not None and in_force and assertion.may_be_before(switched_at):
+            raise StaleAssertionError(
+                "It may have been signed before the Worker was last disabled or enabled."
+            )
+        if self.spent.may_have_lost(worker, assertion.signed_at, leeway_s=LEEWAY_S):
+            raise StaleAssertionError("It may have been used before the Server started, after a crash.")
 
     def admit_again(self, admitted: Admitted) -> Admitted:
         """
@@ -251,6 +283,11 @@ def expect(worker: WorkerRecord | None) -> WorkerRecord:
     if worker is None:
         raise UnknownWorkerError
     return worker
+
+
+def is_admissible(worker: WorkerRecord) -> bool:
+    """Return whether `check_entry` lets a Worker pass."""
+    return worker.superseded_by is None and worker.enabled
 
 
 def check_entry(worker: WorkerRecord) -> None:

@@ -4,7 +4,8 @@ import base64
 import hmac
 from hashlib import sha256
 
-from lyftdata.core.dpop import DpopProof, DpopProofError, verify_dpop_proof
+from lyftdata.core.dpop import LEEWAY_S, DpopProof, DpopProofError, verify_dpop_proof
+from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.server.clock import Clock
 from lyftdata.server.replay import SpentAssertions, Ticket
@@ -12,7 +13,7 @@ from lyftdata.server.wire import OAuthError
 
 _NONCE_EVERY_S = 120
 # Sixty requests a second, all the while: each needs a proof of its own, which is remembered for a minute.
-_MOST_A_WORKER = 4_096
+MAX_PROOFS_PER_WORKER = 4_096
 # A proof is good for a minute from its `iat`; its record outlives that by so much as this host's clock may be set back.
 _REMEMBERED_LONGER_S = 5
 
@@ -29,14 +30,16 @@ class Dpop:
     Checks proofs and makes nonces.
 
     Args:
-        key: 32 bytes that every Server of the deployment has: a nonce of one is good at the others.
-        shared: Whether there may be other Servers.
+        key: 32 bytes. Where there are several Servers all have the same: a nonce of one is good at the others. Where there is
+            one, it is new at each start.
+        clock: Gives the time.
+        spent: Which proofs were used; MAX_PROOFS_PER_WORKER of a Worker.
     """
 
-    def __init__(self, *, key: bytes, clock: Clock, shared: bool = False) -> None:
+    def __init__(self, *, key: bytes, clock: Clock, spent: SpentAssertions) -> None:
         self._key = key
         self._clock = clock
-        self.spent = SpentAssertions(most_a_worker=_MOST_A_WORKER, shared=shared)
+        self.spent = spent
 
     def nonce(self) -> str:
         """Return the nonce of now: nothing to remember, nobody else can make one."""
@@ -68,13 +71,13 @@ class Dpop:
             raise DpopNonceError
         return proof
 
-    def spend(self, proof: DpopProof, *, worker_id: str) -> Ticket | None:
+    def spend(self, proof: DpopProof, *, worker: WorkerRecord) -> Ticket | None:
         """
         Use a proof up.
 
         Args:
             proof: As `check` returned it.
-            worker_id: Whose credential came with it, and was checked: it counts against that Worker, which can make up as
+            worker: Whose credential came with it, and was checked: it counts against that Worker, which can make up as
                 many keys as it likes, and not against the key. So neither strangers nor a Worker fill the memory.
 
         Returns:
@@ -82,10 +85,13 @@ class Dpop:
 
         Raises:
             OAuthError: `invalid_dpop_proof`: it was used before, or the Worker signs without end.
+            DpopNonceError: It may have been used before this process started, and holds no nonce, which is new at each start.
         """
+        if proof.nonce is None and self.spent.may_have_lost(worker, proof.signed_at, leeway_s=LEEWAY_S):
+            raise DpopNonceError
         try:
             return self.spent.spend_id(
-                worker_id,
+                worker.id,
                 f"{proof.thumbprint} {proof.jti}",
                 until_s=proof.expires_at.timestamp() + _REMEMBERED_LONGER_S,
                 now_s=self._clock().timestamp(),

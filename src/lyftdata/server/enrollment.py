@@ -17,6 +17,7 @@ import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
 from lyftdata.core.enrollment import EnrollmentKey, VerifiedProof, read_proof, verify_proof
+from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.names import generate_worker_id, parse_worker_name
@@ -26,6 +27,7 @@ from lyftdata.core.refusals import (
     EnrollmentDisabledError,
     InvalidRegistrationError,
     NameInUseError,
+    ProofExpiredError,
     ProofNotForKeyError,
     ProofReplayedError,
     RefusedError,
@@ -34,6 +36,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.nonces import Nonces
 from lyftdata.server.sessions import Sessions
 from lyftdata.store import Store, WriteTx, presence, proofs, workers
 
@@ -105,6 +108,7 @@ class Enrollment:
         sessions: Sessions,
         clock: Clock,
         random_bytes: RandomBytes,
+        nonces: Nonces,
     ) -> None:
         self.keys = keys
         self.name_policy = name_policy
@@ -116,6 +120,7 @@ class Enrollment:
         self._started_at = clock()
         self._accounted_for: set[str] = set()
         self._random_bytes = random_bytes
+        self._nonces = nonces
         # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
         self._nobody_knows = [("", EnrollmentKey(Secret(random_bytes(32).hex())))]
 
@@ -134,6 +139,7 @@ class Enrollment:
             unverified_proof = read_proof(unverified_credential)
             if unverified_proof is not None:
                 proof = verify_proof(unverified_proof, keys=keys, audience=self._issuer, now=self._clock())
+                self._check_nonce(proof)
                 return proof.fingerprint, proof
             matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
         except Exception as error:
@@ -145,6 +151,16 @@ class Enrollment:
         if not matching:
             raise WrongEnrollmentKeyError("The raw secret was sent.")
         return matching[0], None
+
+    def _check_nonce(self, proof: VerifiedProof) -> None:
+        """
+        Refuse a proof that was signed for a time that the Server has not named.
+
+        Raises:
+            ProofExpiredError: Its nonce is not one of the last two minutes.
+        """
+        if proof.nonce is not None and not self._nonces.is_good_for_enrollment(proof.nonce):
+            raise ProofExpiredError("Its nonce is not of now.", claimed_worker=proof.worker_name)
 
     def check_request(
         self, fingerprint: str, proof: VerifiedProof | None, metadata: Mapping[str, object]
@@ -255,7 +271,11 @@ class Enrollment:
         except NameInUseError as error:
             raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
         if verdict == "supersede":
-            names.replace(msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=holder.epoch + 1))
+            names.replace(
+                msgspec.structs.replace(
+                    holder, superseded_by=fresh.id, epoch=next_epoch(holder.epoch, now=self._clock())
+                )
+            )
             names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
     def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
@@ -317,16 +337,6 @@ def _check_same_binding(metadata: ClientMetadata, known: WorkerRecord) -> None:
             "dpop_bound_access_tokens: this key is registered without it; only the Worker itself can change that (PUT).",
             claimed_worker=known.id,
         )
-
-
-def first_epoch(now: datetime) -> int:
-    """
-    Return the epoch a new entry starts with.
-
-    Milliseconds since 1970 rather than 0: an entry that is deleted and made anew under the same ID must not
-    bring tokens of its predecessor back to life.
-    """
-    return int(now.timestamp() * 1000)
 
 
 def _is_for(proof: VerifiedProof, *, name: str, public_key: PublicIdentityKey) -> bool:

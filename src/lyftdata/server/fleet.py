@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.actor import Actor
 from lyftdata.server.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.enrollment import first_epoch
 from lyftdata.store import Store, WriteTx, workers
 from lyftdata.store.changes import WorkerChanged
 
@@ -189,8 +189,9 @@ class Fleet:
         return self._replace(tx, record, actor, "worker.labelled", details, labels=labels)
 
     def _switch(self, tx: WriteTx, record: WorkerRecord, actor: Actor, *, enabled: bool) -> WorkerRecord:
-        # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled.
-        epoch = record.epoch if enabled else record.epoch + 1
+        # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled. Enabling ends it
+        # too: what was signed meanwhile was signed for a Worker that was kept out.
+        epoch = next_epoch(record.epoch, now=self._clock())
         action = "worker.enabled" if enabled else "worker.disabled"
         return self._replace(tx, record, actor, action, {}, enabled=enabled, epoch=epoch)
 

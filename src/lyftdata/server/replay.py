@@ -1,22 +1,29 @@
 """
-Which signed assertions were used already (RFC 7523, section 3, point 7).
+Which signed assertions and proofs were used already (RFC 7523, section 3, point 7; RFC 9449, section 11.1).
 
-Only assertions whose signature was checked come here, so nobody without a Worker's key can fill this memory;
-and a Worker that signs without end fills its own share and nobody else's.
+Only what was signed rightly comes here, so nobody without a Worker's credential can fill this memory; and a Worker that
+signs without end fills its own share and nobody else's.
+
+With several Servers the database has what was used anywhere (`spend_everywhere`). One Server alone keeps it in memory, and hands
+it on to its next start (`kept_replays`). After a crash that is lost: then `lost_before` says up to when something may be missing.
 """
 
 import hashlib
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from lyftdata.core.assertions import VerifiedAssertion
+from lyftdata.core.assertions import LEEWAY_S, VerifiedAssertion
+from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.store import Store, spent_assertions
 
-_MOST_A_WORKER = 1_000
+_MAX_PER_WORKER = 1_000
 _TIDY_ABOVE = 32
+
+Used = dict[str, dict[str, float]]
+"""By Worker: each `jti`, and until when (Unix time) it may not be used again."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -31,10 +38,10 @@ class _Share:
 
     __slots__ = ("first_end_s", "tidy_above", "until_s")
 
-    def __init__(self) -> None:
-        self.until_s: dict[str, float] = {}
-        self.first_end_s = math.inf
-        self.tidy_above = _TIDY_ABOVE
+    def __init__(self, until_s: dict[str, float]) -> None:
+        self.until_s = until_s
+        self.first_end_s = min(self.until_s.values(), default=math.inf)
+        self.tidy_above = max(_TIDY_ABOVE, 2 * len(self.until_s))
 
     def tidy(self, now_s: float, most: int) -> None:
         """Drop what has ended; seldom enough that a Worker which signs much costs no more for each."""
@@ -54,17 +61,41 @@ class SpentAssertions:
     The `jti` of every assertion until it can no longer be used; in memory, for one Server process.
 
     Args:
-        most_a_worker: How many a Worker may have in use at once.
+        max_per_worker: How many a Worker may have in use at once.
         shared: Whether there may be other Servers: then what is used up here gives a ticket.
+        used: What was used before this process started.
+        lost_before: When `used` is not known: this process's start, before which anything may have been used.
     """
 
-    def __init__(self, *, most_a_worker: int = _MOST_A_WORKER, shared: bool = False) -> None:
-        self._most_a_worker = most_a_worker
+    def __init__(
+        self,
+        *,
+        max_per_worker: int = _MAX_PER_WORKER,
+        shared: bool = False,
+        used: Used | None = None,
+        lost_before: datetime | None = None,
+    ) -> None:
+        self._max_per_worker = max_per_worker
         self._shared = shared
-        self._spent: dict[str, _Share] = {}
+        self._spent = {worker_id: _Share(until_s) for worker_id, until_s in (used or {}).items()}
+        self._lost_before = lost_before
+
+    def may_have_lost(self, worker: WorkerRecord, signed_at: datetime, *, leeway_s: float) -> bool:
+        """
+        Return whether what a Worker has signed may have been used without this being known.
+
+        Args:
+            worker: The entry. One that was created after the start can have used nothing before it.
+            signed_at: When, by the Worker's clock.
+            leeway_s: By how much that may be ahead.
+        """
+        lost_before = self._lost_before
+        if lost_before is None or worker.created_at >= lost_before:
+            return False
+        return signed_at < lost_before + timedelta(seconds=leeway_s)
 
     def spend(
-        self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = 30
+        self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = LEEWAY_S
     ) -> Ticket | None:
         """
         Use an assertion up.
@@ -80,11 +111,11 @@ class SpentAssertions:
 
     def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
         """Use up what a Worker has signed, until then; raises as `spend`."""
-        mine = self._spent.setdefault(worker_id, _Share())
-        mine.tidy(now_s, self._most_a_worker)
+        mine = self._spent.setdefault(worker_id, _Share({}))
+        mine.tidy(now_s, self._max_per_worker)
         if jti in mine.until_s:
             raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)
-        if len(mine.until_s) >= self._most_a_worker:
+        if len(mine.until_s) >= self._max_per_worker:
             raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
         mine.add(jti, until_s)
         if not self._shared:
@@ -98,6 +129,10 @@ class SpentAssertions:
             w for w, mine in self._spent.items() if all(end <= now_s for end in mine.until_s.values())
         ]:
             del self._spent[worker_id]
+
+    def used(self) -> Used:
+        """Return what was used, for the next start."""
+        return {worker_id: mine.until_s for worker_id, mine in self._spent.items() if mine.until_s}
 
     def __len__(self) -> int:
         """Return how many are remembered."""

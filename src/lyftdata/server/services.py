@@ -28,20 +28,23 @@ from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
 from lyftdata.server.device_marks import DeviceMarks
 from lyftdata.server.directory import Directory
-from lyftdata.server.dpop import Dpop
+from lyftdata.server.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.effects import Effects, Elsewhere
 from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
 from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
+from lyftdata.server.kept_replays import KeptReplays, leave_replays, take_replays
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
+from lyftdata.server.nonces import Nonces
 from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
 from lyftdata.server.overload import Overload
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.registrations import Registrations
+from lyftdata.server.replay import SpentAssertions
 from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
 from lyftdata.server.session_log import SessionLog
@@ -100,6 +103,7 @@ class Services(msgspec.Struct, kw_only=True):
     verifier: TokenVerifier
     brokers: Brokers
     enrollment: Enrollment
+    nonces: Nonces
     sessions: Sessions
     cluster: Cluster
     limits: SharedLimits
@@ -157,9 +161,12 @@ async def open_services(
     url = file if settings.database_url is None else settings.database_url.reveal()
     audit_key = audit_key_of(secret_key)
     store = await asyncio.to_thread(Store.open, url, audit_key=audit_key, on_change=on_change)
+    kept: KeptReplays | None = None
     try:
+        if not store.is_shared:
+            kept = take_replays(settings.staging_dir)
         services = await _assemble(
-            settings, store, secret_key, clock, random_source, passwords or Passwords()
+            settings, store, secret_key, clock, random_source, passwords or Passwords(), kept
         )
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         effects = Effects(
@@ -182,9 +189,15 @@ async def open_services(
         store.hear()
         await services.cluster.join()
         async with _kept_going(services):
-            yield services
+            try:
+                yield services
+            finally:
+                if not store.is_shared:
+                    kept = KeptReplays(services.admission.spent.used(), services.dpop.spent.used())
         await asyncio.gather(*beside, return_exceptions=True)
     finally:
+        if kept is not None:
+            leave_replays(settings.staging_dir, kept)
         await store.close()
 
 
@@ -195,6 +208,7 @@ async def _assemble(
     clock: Clock,
     random_source: RandomBytes,
     passwords: Passwords,
+    kept: KeptReplays | None,
 ) -> Services:
     issuer = issuer_of(settings)
     directory = Directory(
@@ -271,6 +285,14 @@ async def _assemble(
     keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
     verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
     started_at = clock()
+    # With several Servers the database has what was used, and nothing is lost.
+    lost_before = started_at if kept is None and not store.is_shared else None
+
+    def nonce_key(purpose: str) -> bytes:
+        # One Server alone takes a new key at each start: a nonce from before it, and what was signed with that, is void.
+        return derive_key(secret_key, purpose=purpose) if store.is_shared else random_source(32)
+
+    nonces = Nonces(key=nonce_key("nonces"), clock=clock, random_bytes=random_source)
     brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
     return Services(
         settings=settings,
@@ -287,7 +309,12 @@ async def _assemble(
             token_ttl_s=settings.worker_token_ttl_s,
             clock=clock,
             random_bytes=random_source,
-            shared=store.is_shared,
+            spent=SpentAssertions(
+                shared=store.is_shared,
+                used=kept.assertions if kept is not None else None,
+                lost_before=lost_before,
+            ),
+            nonces=nonces,
         ),
         verifier=verifier,
         brokers=brokers,
@@ -299,7 +326,9 @@ async def _assemble(
             sessions=sessions,
             clock=clock,
             random_bytes=random_source,
+            nonces=nonces,
         ),
+        nonces=nonces,
         sessions=sessions,
         cluster=cluster,
         limits=limits,
@@ -314,7 +343,16 @@ async def _assemble(
         fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
         api_keys=keys,
         registrations=registrations,
-        dpop=Dpop(key=derive_key(secret_key, purpose="dpop nonce"), clock=clock, shared=store.is_shared),
+        dpop=Dpop(
+            key=nonce_key("dpop nonce"),
+            clock=clock,
+            spent=SpentAssertions(
+                max_per_worker=MAX_PROOFS_PER_WORKER,
+                shared=store.is_shared,
+                used=kept.proofs if kept is not None else None,
+                lost_before=lost_before,
+            ),
+        ),
         resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
         operators=operators,
         device_marks=device_marks,

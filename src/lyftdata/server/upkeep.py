@@ -14,6 +14,7 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.server.clock import Clock, utc_now
+from lyftdata.server.kept_replays import discard_replays
 from lyftdata.server.settings import (
     ALLOW_UNVERIFIED_HINT,
     TABLE,
@@ -112,6 +113,8 @@ def restore(place: Place, backup_file: Path, *, clock: Clock = utc_now) -> backu
     """
     database = place.sqlite_file()
     prepare_staging_dir(place.staging_dir)
+    # What was used since the backup was made is not in it.
+    discard_replays(place.staging_dir)
     return backup.restore(backup_file, database, audit_key=_audit_key(place), now=clock())
 
 

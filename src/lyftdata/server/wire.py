@@ -33,6 +33,7 @@ _NOT_IN_URL = _TARGETS | {
     "password",
 }
 _NO_CONTENT = 204
+NONCE_HEADER = "Lyftdata-Nonce"
 # Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JSON = (b"content-type", b"application/json")
@@ -113,7 +114,13 @@ def _unavailable(
 
 
 def refusal_response(
-    answer: Answer, *, error: str, status: int, proved_error: str, proved_status: int
+    answer: Answer,
+    *,
+    error: str,
+    status: int,
+    proved_error: str,
+    proved_status: int,
+    nonce: str | None = None,
 ) -> Response:
     """
     Return what the caller may know of a refusal.
@@ -126,7 +133,9 @@ def refusal_response(
         status: Their status.
         proved_error: The error for a caller that has proved its key.
         proved_status: Its status.
+        nonce: What unproven callers may sign with when they try again.
     """
+    offered = {} if nonce is None else {NONCE_HEADER: nonce}
     if answer.retry_after_s is not None:
         body = {
             "error": "temporarily_unavailable",
@@ -134,11 +143,12 @@ def refusal_response(
             "reference": answer.reference,
         }
         headers = {**NO_STORE, "Retry-After": str(answer.retry_after_s)}
-        return json_response(body, status=429, headers=headers)
+        return json_response(body, status=429, headers=headers | offered)
     refused = answer.refused
     if not refused.proved:
         body = {"error": error, "error_description": "Authentication failed.", "reference": answer.reference}
-        return json_response(body, status=status, headers={**NO_STORE, "WWW-Authenticate": _challenge(error)})
+        headers = {**NO_STORE, "WWW-Authenticate": _challenge(error)}
+        return json_response(body, status=status, headers=headers | offered)
     told = {
         "error": proved_error,
         "error_description": refused.explanation,

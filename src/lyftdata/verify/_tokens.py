@@ -21,6 +21,7 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import clean_text
+from lyftdata.core.nonces import unsafe_nonce_time
 from lyftdata.core.secret import Secret
 from lyftdata.verify._server import Answer
 
@@ -76,19 +77,29 @@ class OriginNotAllowedError(WorkerAuthError):
 class Credential(Protocol):
     """Whatever a Worker proves itself with."""
 
-    def form(self) -> dict[str, str]:
-        """Return the parameters that prove it, for one request (RFC 6749, section 2.3)."""
+    signs: bool
+    """Whether it signs each request, so that a nonce makes a difference."""
+
+    def form(self, *, nonce: str | None = None) -> dict[str, str]:
+        """
+        Return the parameters that prove it, for one request (RFC 6749, section 2.3).
+
+        Args:
+            nonce: One of the Server's, to sign with; a credential that signs nothing has no use for it.
+        """
         ...
 
 
 class ApiKeyCredential:
     """A Worker ID and an API key (`client_secret_post`)."""
 
+    signs = False
+
     def __init__(self, worker_id: str, api_key: Secret) -> None:
         self._worker_id = worker_id
         self._api_key = api_key
 
-    def form(self) -> dict[str, str]:
+    def form(self, *, nonce: str | None = None) -> dict[str, str]:  # noqa: ARG002 - nothing is signed
         """Return ID and key."""
         return {"client_id": self._worker_id, "client_secret": self._api_key.reveal()}
 
@@ -104,6 +115,8 @@ class IdentityCredential:
         now: Gives aware UTC time.
     """
 
+    signs = True
+
     def __init__(
         self,
         worker_id: str,
@@ -117,14 +130,16 @@ class IdentityCredential:
         self._issuer = issuer
         self._now = now
 
-    def form(self) -> dict[str, str]:
-        """Return an assertion made for this one request."""
+    def form(self, *, nonce: str | None = None) -> dict[str, str]:
+        """Return an assertion made for this one request: for this host's time, or for that of a nonce."""
+        nonce_time = unsafe_nonce_time(nonce or "")
         assertion = make_assertion(
             self._key,
             worker_id=self._worker_id,
             audience=self._issuer,
-            now=self._now(),
+            now=self._now() if nonce_time is None else nonce_time,
             jti=secrets.token_urlsafe(16),
+            nonce=None if nonce_time is None else nonce,
         )
         return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
 
@@ -137,6 +152,12 @@ class TokenReply(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "TokenReply(***)"
+
+
+def offered_nonce(answer: Answer) -> str | None:
+    """Return the nonce with which to sign again, if an answer refuses what was signed and brings one."""
+    refuses = answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
+    return answer.headers.get("lyftdata-nonce") if refuses else None
 
 
 def read_token_answer(answer: Answer) -> TokenReply:

@@ -23,6 +23,7 @@ from lyftdata.verify._tokens import (
     TokenKeeper,
     TokenUnavailableError,
     WorkerAuthError,
+    offered_nonce,
     read_token_answer,
 )
 from lyftdata.verify._worker_host import read_worker_host
@@ -182,7 +183,11 @@ class WorkerTokens:
         asked_at_s = self._monotonic()
         try:
             with httpx2.Client(**client_options(self._place), transport=self._transport) as http:
-                answer = request(http, "POST", self._url, within_s=self._place.timeout_s, data=self._form())
+                within_s = self._place.timeout_s
+                answer = request(http, "POST", self._url, within_s=within_s, data=self._form())
+                nonce = self._offered_nonce(answer)
+                if nonce is not None:
+                    answer = request(http, "POST", self._url, within_s=within_s, data=self._form(nonce))
         except (UnreachableError, OSError) as error:
             self._failed(error)
         else:
@@ -192,9 +197,13 @@ class WorkerTokens:
         asked_at_s = self._monotonic()
         try:
             async with httpx2.AsyncClient(**client_options(self._place), transport=self._transport) as http:
-                answer = await arequest(
-                    http, "POST", self._url, within_s=self._place.timeout_s, data=self._form()
-                )
+                within_s = self._place.timeout_s
+                answer = await arequest(http, "POST", self._url, within_s=within_s, data=self._form())
+                nonce = self._offered_nonce(answer)
+                if nonce is not None:
+                    answer = await arequest(
+                        http, "POST", self._url, within_s=within_s, data=self._form(nonce)
+                    )
         except (UnreachableError, OSError) as error:
             self._failed(error)
         else:
@@ -214,8 +223,11 @@ class WorkerTokens:
     def _url(self) -> str:
         return f"{self._place.server_url}/oauth2/token"
 
-    def _form(self) -> dict[str, str]:
-        return {"grant_type": "client_credentials"} | self._credential.form() | self._wanted
+    def _form(self, nonce: str | None = None) -> dict[str, str]:
+        return {"grant_type": "client_credentials"} | self._credential.form(nonce=nonce) | self._wanted
+
+    def _offered_nonce(self, answer: Answer) -> str | None:
+        return offered_nonce(answer) if self._credential.signs else None
 
     def _take(self, answer: Answer, asked_at_s: float) -> None:
         try:

@@ -18,7 +18,7 @@ import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.origins import is_loopback
 from lyftdata.keepalive import keepalive_options
-from lyftdata.worker.server_clock import ServerClock, may_follow_the_server
+from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
 
 T = TypeVar("T")
@@ -74,6 +74,7 @@ class RefusedByServerError(LyftdataError):
         told_code: The cause, if the Worker had proved its key.
         final: Whether asking again is pointless.
         retry_after_s: Seconds the Server asked to wait, or None.
+        nonce: What to sign with when trying again, or None.
     """
 
     code = "refused_by_server"
@@ -89,12 +90,14 @@ class RefusedByServerError(LyftdataError):
         final: bool = True,
         mend: str = "",
         retry_after_s: float | None = None,
+        nonce: str | None = None,
     ) -> None:
         super().__init__(reason, hint=mend)
         self.reference = reference
         self.told_code = told_code
         self.final = final
         self.retry_after_s = retry_after_s
+        self.nonce = nonce
 
 
 class AudienceRefusedError(LyftdataError):
@@ -156,7 +159,7 @@ class ServerClient:
     Args:
         settings: The Worker's settings.
         transport: Put in the place of the network by tests.
-        clock: Whose time is signed by; told by every answer.
+        clock: Which time is signed for; every answer tells it the Server's.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ class ServerClient:
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: ServerClock | None = None,
     ) -> None:
-        self.server_clock = clock or ServerClock(may_follow=may_follow_the_server(settings))
+        self.server_clock = clock or ServerClock()
         tls = tls_context(settings)
         self._http = httpx2.AsyncClient(
             base_url=settings.url,
@@ -217,6 +220,14 @@ class ServerClient:
         if answer.status != httpx2.codes.OK:
             raise _refusal(answer)
         return _convert(answer, TokenReply)
+
+    async def nonce(self, worker_id: str) -> str:
+        """Return a nonce for this Worker to sign an assertion with; raises ServerUnreachableError."""
+        answer = await self._request("POST", "/oauth2/nonce", data={"client_id": worker_id})
+        nonce = answer.body.get("nonce")
+        if answer.status != httpx2.codes.OK or not isinstance(nonce, str):
+            raise _unusable(answer)
+        return nonce
 
     async def poll(self, token: str, body: Mapping[str, Any], *, hold_s: float) -> PollReply:
         """
@@ -291,6 +302,7 @@ def _refusal(answer: _Answer) -> LyftdataError:
         final=final if isinstance(final, bool) else True,
         mend=_text(answer, "mend"),
         retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
+        nonce=answer.headers.get("lyftdata-nonce"),
     )
 
 

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH, EnrollmentKey, make_proof
-from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.core.errors import SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import clean_text
+from lyftdata.core.nonces import unsafe_nonce_time
 from lyftdata.core.origins import same_origin
 from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
@@ -82,9 +85,14 @@ class IdentityCredential:
     async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
         """Ask for a token with an assertion made for this one request."""
 
-        async def ask(now: datetime) -> TokenReply:
+        async def ask(signing: Signing) -> TokenReply:
             assertion = make_assertion(
-                self._key, worker_id=self.worker_id, audience=self._issuer, now=now, jti=new_jti()
+                self._key,
+                worker_id=self.worker_id,
+                audience=self._issuer,
+                now=signing.now,
+                jti=new_jti(),
+                nonce=signing.nonce,
             )
             form = {
                 "grant_type": "client_credentials",
@@ -93,7 +101,9 @@ class IdentityCredential:
             }
             return await client.token(form | _for(resource))
 
-        return await signed_for_now(client.server_clock, ask)
+        return await signed_for_now(
+            client.server_clock, ask, fetch_nonce=lambda: client.nonce(self.worker_id)
+        )
 
 
 def _for(resource: str | None) -> dict[str, str]:
@@ -163,14 +173,15 @@ async def enroll(
         "labels": settings.labels,
     }
 
-    async def ask(now: datetime) -> str:
+    async def ask(signing: Signing) -> str:
         proof = make_proof(
             EnrollmentKey(secret),
             audience=issuer,
             worker_name=name,
             thumbprint=key.public.thumbprint,
-            now=now,
+            now=signing.now,
             jti=new_jti(),
+            nonce=signing.nonce,
         )
         return await client.register(credential=proof, metadata=metadata)
 
@@ -180,28 +191,54 @@ async def enroll(
     return IdentityCredential(identity, key)
 
 
-async def signed_for_now(clock: ServerClock, ask: Callable[[datetime], Awaitable[T]]) -> T:
+class Signing(msgspec.Struct, frozen=True):
+    """For which time something is signed, and with which nonce, if any."""
+
+    now: datetime
+    nonce: str | None = None
+
+
+async def signed_for_now(
+    clock: ServerClock,
+    ask: Callable[[Signing], Awaitable[T]],
+    *,
+    fetch_nonce: Callable[[], Awaitable[str]] | None = None,
+) -> T:
     """
-    Ask with what is signed for a moment; where that may be why it was refused, once more by the other clock.
+    Ask with what is signed for the host's time; where that is refused, once more with the nonce of the answer.
+
+    The nonce shows that it is signed now: where the host's clock is off, and where the Server cannot know that a plain
+    assertion is not from before the Worker was disabled, or from before a crash. An unproven caller is not told which.
+
+    Args:
+        clock: The host's.
+        ask: Signs and asks.
+        fetch_nonce: Gets a nonce beforehand, once it is known that without one the Server refuses.
 
     Raises:
-        RefusedByServerError: Not for good where the Server's time must not be signed by: a clock that is being set right
-            lets this very Worker in, and an unproven caller is not told whether that was the cause.
+        RefusedByServerError: Not for good where the answer brings no nonce and the clock is off: a clock that is being set
+            right lets this very Worker in.
     """
+    first = Signing(clock.now())
+    if clock.needs_nonce and fetch_nonce is not None:
+        first = _signing_with(await fetch_nonce()) or first
     try:
-        return await ask(clock.now())
+        return await ask(first)
     except RefusedByServerError as refused:
-        if refused.told_code or not clock.differs():
+        second = None if refused.told_code else _signing_with(refused.nonce)
+        if second is None:
+            if not refused.told_code and clock.is_skewed():
+                refused.final, refused.clock_off = False, clock.describe_skew()
             raise
-        if not clock.can_be_followed():
-            refused.final, refused.clock_off = False, clock.in_words()
-            raise
-    clock.take_the_other()
-    try:
-        return await ask(clock.now())
-    except LyftdataError:
-        clock.take_the_other()
-        raise
+    answer = await ask(second)
+    clock.note_accepted(second.now)
+    return answer
+
+
+def _signing_with(nonce: str | None) -> Signing | None:
+    """Return a signing for the time that a nonce names; None if it is not a nonce."""
+    issued_at = unsafe_nonce_time(nonce or "")
+    return None if issued_at is None else Signing(issued_at, nonce)
 
 
 def new_jti() -> str:

@@ -14,7 +14,7 @@ async def nonce_of(server, press):
 async def test_a_worker_that_makes_up_keys_fills_no_memory(server, press, monkeypatch):
     """Its proofs count against the Worker, not against keys of which it has as many as it likes."""
     nonce = await nonce_of(server, press)
-    monkeypatch.setattr(server.services.dpop.spent, "_most_a_worker", 10, raising=False)
+    monkeypatch.setattr(server.services.dpop.spent, "_max_per_worker", 10, raising=False)
 
     answers = [
         await ask_bound(server, press, dpop(generate_identity_key(), server, nonce=nonce)) for _ in range(15)
@@ -33,7 +33,7 @@ async def test_one_worker_keeps_no_other_from_proving(server, admin, press, monk
     body = {"name": "press-02", "id": "press-02", "issue_key": True}
     second = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
     nonce = await nonce_of(server, press)
-    monkeypatch.setattr(server.services.dpop.spent, "_most_a_worker", 1, raising=False)
+    monkeypatch.setattr(server.services.dpop.spent, "_max_per_worker", 1, raising=False)
     for worker, statuses in ((press, [200, 400]), (("press-02", second), [200, 400])):
         answers = [
             await ask_bound(server, worker, dpop(generate_identity_key(), server, nonce=nonce))

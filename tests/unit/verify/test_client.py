@@ -437,6 +437,42 @@ def test_an_enrolled_worker_signs_an_assertion_for_each_token():
     assert len(spent) == 2
 
 
+@pytest.mark.parametrize("status", [401, 429])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_enrolled_worker_signs_again_with_the_nonce_of_a_refusal(is_async, status):
+    """For the nonce's time, whatever this host's clock says; with the same answer once more it is refused."""
+    world, key = World(), generate_identity_key()
+    nonce = "1772366400." + "A" * 36
+    refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
+
+    def server(request):
+        answer = world.server(request)
+        claims = read_assertion(world.forms[-1]["client_assertion"]).jws.claims
+        if claims.get("nonce") == nonce:
+            assert claims["iat"] == 1_772_366_400
+            return answer
+        return httpx2.Response(status, json=refusal, headers={"Lyftdata-Nonce": nonce})
+
+    injected = world.injected() | {"transport": httpx2.MockTransport(server)}
+    tokens = WorkerTokens.with_identity(ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **injected)
+
+    assert (await tokens.aget() if is_async else tokens.get()) == "t2"
+    assert len(world.forms) == 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_api_key_is_not_sent_twice_for_a_nonce(is_async):
+    """It signs nothing: the second answer would be the first."""
+    world = World()
+    refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
+    world.answer = httpx2.Response(401, json=refusal, headers={"Lyftdata-Nonce": "1772366400." + "A" * 36})
+    tokens = world.tokens()
+
+    with pytest.raises(TokenRefusedError):
+        _ = await tokens.aget() if is_async else tokens.get()
+    assert len(world.forms) == 1
+
+
 def identity_in(directory):
     """Leave an enrolled Worker's identity in a directory; return its key."""
     key = generate_identity_key()

@@ -1,6 +1,6 @@
-"""Whose time a Worker signs by, and whom it believes about it."""
+"""Which time a Worker signs for, and when it signs with a nonce of the Server's."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import httpx2
 import pytest
@@ -8,24 +8,47 @@ from tests.builders import NOON
 
 from lyftdata.core.assertions import read_assertion
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.nonces import is_good_nonce, make_nonce
 from lyftdata.core.strategy import StoredIdentity
-from lyftdata.worker.client import RefusedByServerError, ServerClient
+from lyftdata.worker.client import RefusedByServerError, ServerClient, ServerUnreachableError
 from lyftdata.worker.credentials import IdentityCredential
-from lyftdata.worker.server_clock import MOST_FOLLOWED_S, TOLERANCE_S, ServerClock, may_follow_the_server
+from lyftdata.worker.server_clock import TOLERANCE_S, ServerClock
 from lyftdata.worker.settings import read_worker_settings
 
 HOUR_S = 3600.0
+KEY = bytes(32)
 IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id="w-1", worker_name="press")
 
 
 class Host:
-    """A machine whose clock is off by some seconds; the Server's is right, and takes what is signed within 30 s."""
+    """
+    A machine whose clock is off by some seconds, and a Server that accepts what is signed within 30 s.
 
-    def __init__(self, off_s, *, may_follow=True, server_off_s=0.0, told=None):
-        self.off_s, self.server_off_s, self.passed_s = off_s, server_off_s, 0.0
-        self.clock = ServerClock(may_follow=may_follow, now=self.now, steady_s=lambda: self.passed_s)
+    Args:
+        off_s: By how much this host's clock is ahead.
+        date_off_s: By how much that of a proxy in front of the Server is, which puts the `Date` into answers.
+        needs_nonce: Whether the Server accepts nothing without a nonce, as after a crash.
+        gives_nonces: Whether something in between lets the header with the nonce through.
+        accepts: Whether the Worker may come in at all.
+        headers: What answers have besides.
+    """
+
+    def __init__(
+        self,
+        off_s,
+        *,
+        date_off_s=0.0,
+        needs_nonce=False,
+        gives_nonces=True,
+        accepts=True,
+        headers=None,
+    ):
+        self.off_s, self.date_off_s, self.passed_s = off_s, date_off_s, 0.0
+        self.needs_nonce, self.gives_nonces, self.accepts = needs_nonce, gives_nonces, accepts
+        self.headers = headers or {}
+        self.clock = ServerClock(now=self.now, steady_s=lambda: self.passed_s)
         self.signed = []
-        self.told = told or {}
+        self.asked = []
         transport = httpx2.MockTransport(self.answer)
         settings = read_worker_settings({"LYFTDATA_URL": "https://l"})
         self.client = ServerClient(settings, transport=transport, clock=self.clock)
@@ -35,40 +58,67 @@ class Host:
         """Return what this host believes."""
         return NOON + timedelta(seconds=self.passed_s + self.off_s)
 
+    def servers_time(self):
+        """Return what time it is."""
+        return NOON + timedelta(seconds=self.passed_s)
+
+    def nonce(self):
+        """Make a nonce."""
+        return make_nonce(KEY, issued_at=self.servers_time(), salt=bytes(9), bound_to="w-1")
+
     def answer(self, request):
-        """Give a token if the assertion is of now, refuse it otherwise; say what time it is."""
+        """Do what the Server does."""
+        self.asked.append(request.url.path)
+        date = self.servers_time() + timedelta(seconds=self.date_off_s)
+        headers = {"Date": date.astimezone(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")} | self.headers
         form = dict(httpx2.QueryParams(request.content.decode()))
+        if request.url.path == "/oauth2/nonce":
+            assert form == {"client_id": "w-1"}
+            return httpx2.Response(200, json={"nonce": self.nonce()}, headers=headers)
         claims = read_assertion(form["client_assertion"]).jws.claims
         self.signed.append(claims)
-        right = NOON.timestamp() + self.passed_s
-        date = datetime.fromtimestamp(right + self.server_off_s, UTC)
-        headers = {"Date": date.strftime("%a, %d %b %Y %H:%M:%S GMT")} | self.told
-        if abs(claims["iat"] - right) <= TOLERANCE_S and not self.told.get("X-No"):
+        if self.accepts and self.is_accepted(claims):
             return httpx2.Response(200, json={"access_token": "t", "expires_in": 900}, headers=headers)
         refused = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
-        return httpx2.Response(401, json=refused, headers=headers)
+        given = {"Lyftdata-Nonce": self.nonce()} if self.gives_nonces else {}
+        return httpx2.Response(401, json=refused, headers=headers | given)
+
+    def is_accepted(self, claims):
+        """Return whether an assertion is of now, and holds a nonce of now if it holds one or must."""
+        is_of_now = abs(claims["iat"] - self.servers_time().timestamp()) <= TOLERANCE_S
+        nonce = claims.get("nonce", "" if self.needs_nonce else None)
+        is_good = nonce is None or is_good_nonce(nonce, KEY, now=self.servers_time(), bound_to="w-1")
+        return is_of_now and is_good
 
     async def fetch(self):
         """Ask for a token."""
         return await self.credential.fetch_token(self.client)
 
+    def signed_for(self):
+        """Return by how many seconds each assertion was off noon, and whether it held a nonce."""
+        return [(claims["iat"] - NOON.timestamp(), "nonce" in claims) for claims in self.signed]
 
-@pytest.mark.parametrize("off_s", [5 * HOUR_S, -5 * HOUR_S, MOST_FOLLOWED_S, -MOST_FOLLOWED_S])
-async def test_a_host_hours_off_signs_by_the_servers_time(off_s):
-    """It is refused once, signs anew for the Server's time, and by that from then on; each assertion lives for a minute."""
+
+DAYS_S = 24 * HOUR_S
+
+
+@pytest.mark.parametrize("off_s", [5 * HOUR_S, -5 * HOUR_S, 400 * DAYS_S, -400 * DAYS_S])
+async def test_a_host_whose_clock_is_off_signs_with_the_servers_nonce(off_s):
+    """It is refused once; from then on it asks for a nonce first, and each assertion lives for a minute of the Server's time."""
     host = Host(off_s)
     await host.fetch()
     host.passed_s += 7200
     await host.fetch()
 
-    assert [claims["iat"] - NOON.timestamp() for claims in host.signed] == [off_s, 0, 7200]
+    assert host.signed_for() == [(off_s, False), (0, True), (7200, True)]
+    assert host.asked == ["/oauth2/token", "/oauth2/token", "/oauth2/nonce", "/oauth2/token"]
     assert {claims["exp"] - claims["iat"] for claims in host.signed} == {60}
     assert {claims["aud"] for claims in host.signed} == {"https://l"}
     assert len({claims["jti"] for claims in host.signed}) == 3
 
 
 async def test_a_host_that_is_set_right_goes_on():
-    """Whichever way its clock is put, while it signs by the Server's time nothing of it matters."""
+    """Whichever way its clock is put, while it signs with nonces nothing of it matters."""
     host = Host(5 * HOUR_S)
     await host.fetch()
     for off_s in (0.0, -HOUR_S, 20.0):
@@ -79,67 +129,72 @@ async def test_a_host_that_is_set_right_goes_on():
     assert len(host.signed) == 5
 
 
-async def test_a_right_clock_is_not_led_astray():
-    """A proxy in front whose clock is off changes nothing for a host whose own time is taken."""
-    host = Host(0.0, server_off_s=5 * HOUR_S)
+@pytest.mark.parametrize("date_off_s", [0.0, 5 * HOUR_S, -5 * HOUR_S])
+@pytest.mark.parametrize("off_s", [-20.0, 0.0, 20.0])
+async def test_a_right_clock_needs_a_nonce_only_when_the_server_asks_for_one(off_s, date_off_s):
+    """After a crash of the Server, say; whatever time a proxy in front puts into answers."""
+    host = Host(off_s, date_off_s=date_off_s, needs_nonce=True)
     await host.fetch()
+    host.needs_nonce = False
     await host.fetch()
 
-    assert [claims["iat"] - NOON.timestamp() for claims in host.signed] == [0, 0]
+    assert host.signed_for() == [(off_s, False), (0, True), (off_s, False)]
+    assert "/oauth2/nonce" not in host.asked
 
 
-async def test_whoever_lies_about_the_time_gets_no_more_than_before():
-    """Where the Server's time is not to be believed, nothing is signed for it; the host stays and asks again."""
-    host = Host(5 * HOUR_S, may_follow=False)
+async def test_no_time_is_signed_for_that_an_answer_names_without_a_nonce():
+    """A `Date` alone moves nothing; the host stays and asks again, since its clock may be set right."""
+    host = Host(5 * HOUR_S, gives_nonces=False)
 
     with pytest.raises(RefusedByServerError) as refused:
         await host.fetch()
-    assert [claims["iat"] - NOON.timestamp() for claims in host.signed] == [5 * HOUR_S]
+    assert host.signed_for() == [(5 * HOUR_S, False)]
     assert not refused.value.final
     assert refused.value.clock_off == "5h ahead of the Server's"
 
 
-@pytest.mark.parametrize("off_s", [MOST_FOLLOWED_S + 1, -MOST_FOLLOWED_S - 1, 400 * 24 * HOUR_S])
-async def test_no_assertion_is_made_for_another_week(off_s):
-    """More than two days are not followed, whoever says so."""
-    host = Host(off_s)
-
-    with pytest.raises(RefusedByServerError):
-        await host.fetch()
-    assert len(host.signed) == 1
-
-
-@pytest.mark.parametrize(
-    "told", [{"Age": "3"}, {"Date": "yesterday"}, {"Date": "Sat, 99 Xyz 2026 00:00:00 GMT"}]
-)
-async def test_what_was_kept_or_is_no_date_tells_no_time(told):
-    """An answer out of somebody's cache is as old as it is; nonsense is nonsense."""
-    host = Host(5 * HOUR_S, told=told)
-
-    with pytest.raises(RefusedByServerError):
-        await host.fetch()
-    assert len(host.signed) == 1
-    assert host.clock.off_s() is None
-
-
-async def test_a_refusal_for_another_cause_stays_one():
-    """A key that is not taken at the right time either: final, and the host's own clock comes first again."""
-    host = Host(5 * HOUR_S, told={"X-No": "1"})
+@pytest.mark.parametrize("nonce", ["nonsense", "1772366400", "1772366400.short", ""])
+async def test_what_is_no_nonce_is_not_signed(nonce):
+    """Text of another form in that header is left alone."""
+    host = Host(0.0, accepts=False, gives_nonces=False, headers={"Lyftdata-Nonce": nonce})
 
     with pytest.raises(RefusedByServerError) as refused:
         await host.fetch()
-    assert [claims["iat"] - NOON.timestamp() for claims in host.signed] == [5 * HOUR_S, 0]
-    assert refused.value.final
-    assert host.clock.now() == host.now()
-
-
-async def test_a_right_clock_asks_once():
-    """Without a difference a refusal is one."""
-    host = Host(20.0, told={"X-No": "1"})
-
-    with pytest.raises(RefusedByServerError):
-        await host.fetch()
     assert len(host.signed) == 1
+    assert refused.value.final
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Age": "3"}, {"Date": "yesterday"}, {"Date": "Sat, 99 Xyz 2026 00:00:00 GMT"}]
+)
+async def test_what_was_kept_or_is_no_date_tells_no_time(headers):
+    """An answer out of somebody's cache is as old as it is; nonsense is nonsense."""
+    host = Host(5 * HOUR_S, headers=headers)
+    await host.fetch()
+
+    assert host.clock.off_s() is None
+
+
+@pytest.mark.parametrize("off_s", [0.0, 20.0, 5 * HOUR_S])
+async def test_a_refusal_for_another_cause_stays_one(off_s):
+    """Refused with a nonce as well it is final, and nothing is remembered."""
+    host = Host(off_s, accepts=False)
+
+    with pytest.raises(RefusedByServerError) as refused:
+        await host.fetch()
+    assert host.signed_for() == [(off_s, False), (0, True)]
+    assert refused.value.final
+    assert not host.clock.needs_nonce
+
+
+async def test_a_server_without_nonces_is_an_outage_for_who_needs_one():
+    """The host asks again later rather than ending for good."""
+    host = Host(5 * HOUR_S)
+    await host.fetch()
+    host.client._http._transport = httpx2.MockTransport(lambda _request: httpx2.Response(404))
+
+    with pytest.raises(ServerUnreachableError):
+        await host.fetch()
 
 
 async def test_it_is_said_once(capsys):
@@ -153,16 +208,10 @@ async def test_it_is_said_once(capsys):
     assert "5h behind the Server's" in said.out + said.err
 
 
-@pytest.mark.parametrize(
-    ("environ", "may"),
-    [
-        ({"LYFTDATA_URL": "https://lyft.example"}, True),
-        ({"LYFTDATA_URL": "https://lyft.example", "LYFTDATA_TLS_INSECURE": "yes"}, False),
-        ({"LYFTDATA_URL": "http://lyft.example", "LYFTDATA_ALLOW_HTTP": "yes"}, False),
-        ({"LYFTDATA_URL": "http://localhost:3000"}, True),
-        ({"LYFTDATA_URL": "http://[::1]:3000"}, True),
-    ],
-)
-def test_whom_a_worker_believes(environ, may):
-    """The Server over TLS that is checked, and this very machine."""
-    assert may_follow_the_server(read_worker_settings(environ)) is may
+def test_the_host_knows_by_how_much_it_is_off():
+    """By a clock that does not jump: setting the host's clock shows at once."""
+    host = Host(5 * HOUR_S)
+    host.clock.note({"date": "Sun, 01 Mar 2026 12:00:00 GMT"})
+    assert host.clock.off_s() == 5 * HOUR_S
+    host.passed_s, host.off_s = 60.0, 0.0
+    assert host.clock.off_s() == 0.0

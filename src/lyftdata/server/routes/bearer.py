@@ -71,7 +71,7 @@ async def verified_worker(
         verified = await decide(
             services.store, lambda: services.verifier.verify(token, bound_to=proof.thumbprint)
         )
-        ticket = services.dpop.spend(proof, worker_id=worker_id)
+        ticket = services.dpop.spend(proof, worker=verified.worker)
     except DpopNonceError:
         raise
     except OAuthError as error:

@@ -18,7 +18,6 @@ from lyftdata.core.refusals import (
 from lyftdata.server.admission import Admitted, Grant
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
-from lyftdata.server.refusal_log import Answer
 from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
 from lyftdata.server.token_request import TokenRequest, read_token_request
@@ -30,6 +29,7 @@ from lyftdata.server.wire import (
     basic_credentials,
     client_address,
     header_values,
+    json_response,
     oauth_error_response,
     read_form,
     refusal_response,
@@ -81,7 +81,7 @@ async def token(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+        return refused_client(services, refused, address=client_address(request.scope))
     _note(services, admitted)
     answer = TokenAnswer(
         access_token=signed,
@@ -93,15 +93,33 @@ async def token(request: Request) -> Response:
     return RawResponse(200, (*_HEADERS, *nonce), _encoder.encode(answer))
 
 
-def refused_client(answer: Answer) -> Response:
-    """Return what a client may know of a refusal at an endpoint at which it authenticates itself."""
+def refused_client(services: Services, refused: RefusedError, *, address: str) -> Response:
+    """
+    Record a refusal at an endpoint at which clients authenticate themselves, and return what the client may know of it.
+
+    With a nonce: a Worker whose assertion was too old, or signed by a clock that is off, signs again with that.
+    """
+    claimed_worker = refused.claimed_worker
+    nonce = services.nonces.for_assertion(claimed_worker, services.directory.find_worker(claimed_worker))
     return refusal_response(
-        answer,
+        services.refusals.record(refused, address=address),
         error="invalid_client",
         status=401,
-        proved_error=_ERRORS.get(type(answer.refused), "unauthorized_client"),
+        proved_error=_ERRORS.get(type(refused), "unauthorized_client"),
         proved_status=400,
+        nonce=nonce,
     )
+
+
+async def nonce(request: Request) -> Response:
+    """Give a nonce to a Worker that knows that it needs one: its clock is off. Who asks is not looked at."""
+    services: Services = request.app.state.services
+    try:
+        client_id = (await read_form(request)).get("client_id", "")
+    except OAuthError as error:
+        return oauth_error_response(error)
+    worker = services.directory.find_worker(client_id)
+    return json_response({"nonce": services.nonces.for_assertion(client_id, worker)})
 
 
 def _grant(services: Services, admitted: Admitted, asked_for: TokenRequest) -> Grant:
@@ -125,7 +143,7 @@ def _check_dpop(
         raise OAuthError("invalid_dpop_proof", "One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0].decode("latin-1"), method="POST", url=url, needs_nonce=True)
-    return proof.thumbprint, services.dpop.spend(proof, worker_id=worker.id)
+    return proof.thumbprint, services.dpop.spend(proof, worker=worker)
 
 
 def _note(services: Services, admitted: Admitted) -> None:

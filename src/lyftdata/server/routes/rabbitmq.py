@@ -96,7 +96,7 @@ async def connections(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+        return refused_client(services, refused, address=client_address(request.scope))
     ended = services.brokers.ended_keys()
     address = client_address(request.scope)
     must_go = (_must_go(services, broker, connection, ended, address=address) for connection in given)
@@ -131,7 +131,7 @@ async def _answer(request: Request, check: _Check) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services.refusals.record(refused, address=address))
+        return refused_client(services, refused, address=address)
     try:
         check(services, broker, form)
     except RefusedError as refused:

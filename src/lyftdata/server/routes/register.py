@@ -52,6 +52,7 @@ async def register(request: Request) -> Response:
             if isinstance(refused, InvalidRegistrationError)
             else "invalid_client_metadata",
             proved_status=409 if isinstance(refused, NameInUseError) else 400,
+            nonce=services.nonces.for_enrollment(),
         )
     if created:
         services.metrics.enrolled()

@@ -43,7 +43,7 @@ async def introspect(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+        return refused_client(services, refused, address=client_address(request.scope))
     verified = await _verified(services, form["token"])
     if verified is None or not _may_know(services, caller, verified):
         return json_response({"active": False})
@@ -101,7 +101,7 @@ async def revoke(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services.refusals.record(refused, address=client_address(request.scope)))
+        return refused_client(services, refused, address=client_address(request.scope))
     verified = await _verified(services, form["token"])
     if verified is not None and verified.worker.id == admitted.worker.id:
         try:

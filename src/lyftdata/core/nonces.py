@@ -1,0 +1,70 @@
+"""
+Nonces: the Server's proof of when something was signed, whatever the signer's clock says.
+
+    nonce = make_nonce(key, issued_at=now, salt=random_bytes(9), bound_to="w-1 …")
+    1772366400.mZ4…            its time in seconds since 1970, and a MAC over time, salt and what it is bound to
+
+Whoever signs puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server
+remembers nothing: it makes the MAC again. The salt keeps two nonces of one second apart; without it a stranger could see by a
+nonce that does not change, or does, whether a Worker exists and was just disabled.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from datetime import UTC, datetime
+from hashlib import sha256
+
+LIFE_S = 120
+# By how much the clocks of the Servers of one deployment may differ.
+_AHEAD_S = 30
+_SALT_BYTES = 9
+_MAC_BYTES = 18
+# 12 characters of salt and 24 of MAC.
+_FORM = re.compile(r"([0-9]{1,11})\.([A-Za-z0-9_-]{36})")
+
+
+def make_nonce(key: bytes, *, issued_at: datetime, salt: bytes, bound_to: str) -> str:
+    """
+    Make a nonce.
+
+    Args:
+        key: 32 bytes that only the Servers of one deployment have.
+        issued_at: Aware UTC time.
+        salt: 9 random bytes.
+        bound_to: What must be the same when the nonce comes back, for example a Worker and its epoch.
+    """
+    seconds = int(issued_at.timestamp())
+    mac = _mac(key, seconds, salt, bound_to)
+    return f"{seconds}.{base64.urlsafe_b64encode(salt + mac).decode()}"
+
+
+def is_good_nonce(unverified: str, key: bytes, *, now: datetime, bound_to: str) -> bool:
+    """Return whether a nonce was made with this key, for this, within the last two minutes."""
+    found = _FORM.fullmatch(unverified)
+    if found is None:
+        return False
+    seconds = int(found[1])
+    try:
+        raw = base64.b64decode(found[2], altchars=b"-_", validate=True)
+    except binascii.Error:
+        return False
+    salt, mac = raw[:_SALT_BYTES], raw[_SALT_BYTES:]
+    is_ours = hmac.compare_digest(mac, _mac(key, seconds, salt, bound_to))
+    return is_ours and -_AHEAD_S <= now.timestamp() - seconds <= LIFE_S
+
+
+def unsafe_nonce_time(unverified: str) -> datetime | None:
+    """
+    Return the time that a nonce names; None if it is not one.
+
+    For who signs: a time that was made up comes with a nonce that the Server rejects.
+    """
+    found = _FORM.fullmatch(unverified)
+    return None if found is None else datetime.fromtimestamp(int(found[1]), UTC)
+
+
+def _mac(key: bytes, seconds: int, salt: bytes, bound_to: str) -> bytes:
+    signed = b"%d.%b.%b" % (seconds, salt, bound_to.encode("utf-8", "surrogateescape"))
+    return hmac.digest(key, signed, sha256)[:_MAC_BYTES]

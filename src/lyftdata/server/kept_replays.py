@@ -1,0 +1,88 @@
+"""
+Hands what was used (`replay`) on from one run of a Server to the next, in a file of its data directory.
+
+Written when the Server ends in order, taken away when it starts: so a run that crashed leaves none, and none is read twice.
+A file and not the database, which may be put back to an earlier state: then it would forget what was used since.
+"""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+import msgspec
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.log import get_logger
+
+_log = get_logger(__name__)
+
+_FILE = "used-assertions.json"
+
+
+class KeptReplays(msgspec.Struct, frozen=True):
+    """What was used, by Worker and `jti`: assertions, and proofs of possession."""
+
+    assertions: dict[str, dict[str, float]]
+    proofs: dict[str, dict[str, float]]
+
+
+def take_replays(staging_dir: Path) -> KeptReplays | None:
+    """
+    Return what the last run has left, and remove it; None if it has left nothing, as after a crash.
+
+    Once this returns the file is gone from the disk: a later run must not take it for what its predecessor has left.
+
+    Raises:
+        SettingsError: There is a file, and it cannot be removed.
+    """
+    file = staging_dir / _FILE
+    try:
+        raw = file.read_bytes()
+        file.unlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(
+            [f"LYFTDATA_STAGING_DIR: {file} cannot be read and removed: {error.strerror}."]
+        ) from error
+    try:
+        _sync(staging_dir)
+        return msgspec.json.decode(raw, type=KeptReplays)
+    except (OSError, msgspec.DecodeError) as error:
+        _log.warning("used_assertions_unreadable", file=str(file), problem=str(error))
+        return None
+
+
+def leave_replays(staging_dir: Path, kept: KeptReplays) -> None:
+    """Leave what was used for the next run; where that fails, the next start is like one after a crash."""
+    draft = staging_dir / f"{_FILE}.new"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(msgspec.json.encode(kept))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(staging_dir / _FILE)
+    except OSError as error:
+        _log.warning("used_assertions_not_kept", problem=str(error))
+
+
+def discard_replays(staging_dir: Path) -> None:
+    """Remove what the last run has left: what it says is not the whole truth about another state of the database."""
+    with contextlib.suppress(FileNotFoundError):
+        (staging_dir / _FILE).unlink()
+
+
+def _sync(directory: Path) -> None:
+    """Make a removal durable. Some file systems have no sync of a directory (EINVAL), and need none."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
