@@ -10,8 +10,12 @@ answered, so whoever was told "revoked" can rely on it. It is never aged out.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
+from lyftdata.log import get_logger
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
@@ -20,6 +24,8 @@ from lyftdata.store.changes import (
     TokenRevoked,
     WorkerChanged,
 )
+
+_log = get_logger(__name__)
 
 
 class Directory:
@@ -139,12 +145,28 @@ class Directory:
             self._count_enrollment(before, -1)
         if record is not None:
             self._workers[worker_id] = record
-            if record.public_jwk is not None:
-                if known_key is None or known_key.canonical_jwk != record.public_jwk:
-                    known_key = load_public_key(record.public_jwk)
+            if known_key is None or known_key.canonical_jwk != record.public_jwk:
+                known_key = _load_key(record)
+            if known_key is not None:
                 self._identity_keys[worker_id] = known_key
             self._count_enrollment(record, +1)
 
     def _count_enrollment(self, worker: WorkerRecord, step: int) -> None:
         if worker.enrolled_with is not None:
             self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step
+
+
+def _load_key(worker: WorkerRecord) -> PublicIdentityKey | None:
+    """
+    Return a Worker's public identity key; None if it has none, or one that cannot be read.
+
+    A row that a newer version or a person wrote stops its own Worker alone: not the Server's start, and not what other
+    changes of the same commit revoke.
+    """
+    if worker.public_jwk is None:
+        return None
+    try:
+        return load_public_key(worker.public_jwk)
+    except (InvalidInputError, msgspec.DecodeError) as error:
+        _log.error("identity_key_unreadable", worker=worker.id, problem=str(error))
+        return None

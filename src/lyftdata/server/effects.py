@@ -6,7 +6,7 @@ Worker's session is already over.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import msgspec
 
@@ -39,6 +39,8 @@ from lyftdata.store.changes import (
 )
 
 _log = get_logger(__name__)
+
+P = ParamSpec("P")
 
 _RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
@@ -88,10 +90,14 @@ class Effects:
         self._directory.apply(changes)
         self._events.count_change()
         for change in changes:
-            try:
-                self._carry(change, before)
-            except Exception:  # noqa: BLE001 - the other changes of the commit must take effect all the same
-                _log.exception("a change took no effect on what is connected")
+            self._attempt(self._carry, change, before)
+
+    def _attempt(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do one of several things of which each must be done even if another fails."""
+        try:
+            step(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - whatever it is, it must not keep another Worker connected
+            _log.exception("change_not_applied", step=getattr(step, "__name__", ""))
 
     def _one_by_one(self, change: Change) -> list[Change]:
         """Return a change, and in the place of everything what is not as it was."""
@@ -119,7 +125,7 @@ class Effects:
                 self._elsewhere.signing_keys()
             case Told(topic=topic, body=body):
                 for told in self._elsewhere.told:
-                    told(topic, body)
+                    self._attempt(told, topic, body)
             case _:
                 # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
                 pass
@@ -135,7 +141,8 @@ class Effects:
         now = self._directory.find_worker(worker_id)
         session = self._sessions.find_here(worker_id)
         if session is not None:
-            self._check(session, renew=now is not None and before is not None and _says_other(before, now))
+            renew = now is not None and before is not None and _says_other(before, now)
+            self._attempt(self._check, session, renew=renew)
         if now is None:
             self._traces.forget(worker_id)
         self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
@@ -148,15 +155,22 @@ class Effects:
         for worker_id in self._sessions.online_with_key(public_id):
             session = self._sessions.find_here(worker_id)
             if session is not None:
-                self._check(session, renew=ends)
+                self._attempt(self._check, session, renew=ends)
 
     def _check(self, session: Session, *, renew: bool) -> None:
         refused = self._why_stop(session)
         if refused is not None:
-            answer = self._refusals.record(refused, address=session.boot.address, limited=False)
-            self._sessions.stop(session.worker_id, stop_directive(refused, answer.reference))
+            self._sessions.stop(session.worker_id, stop_directive(refused, self._reference(refused, session)))
         elif renew:
             self._sessions.tell(session.worker_id, _RENEW)
+
+    def _reference(self, refused: RefusedError, session: Session) -> str:
+        """Record why a session ends; one that cannot be recorded must end all the same."""
+        try:
+            return self._refusals.record(refused, address=session.boot.address, limited=False).reference
+        except Exception:  # noqa: BLE001
+            _log.exception("refusal_not_recorded", worker=session.worker_id)
+            return ""
 
     def _why_stop(self, session: Session) -> RefusedError | None:
         """Return the cause for which a connected Worker must go, or None."""

@@ -231,8 +231,9 @@ async def _assemble(
     )
 
     def ended(session: Session, why: str) -> None:
-        session_log.ended(session, why)
+        # The other Servers first: they must not take it for connected because its end could not be logged.
         cluster.touched(session)
+        session_log.ended(session, why)
 
     sessions.on_begin, sessions.on_end, sessions.on_break = session_log.begun, ended, cluster.touched
     metrics = Metrics(online=sessions.count_here, workers=directory.worker_count)
@@ -437,7 +438,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         note_presence(services)
-        await services.operators.aclose()
+        await _at_the_end("operators", services.operators.aclose())
         await _at_the_end("traces and refusals", flush(services))
         await _at_the_end("that this Server stops", services.cluster.leave())
 
@@ -448,21 +449,42 @@ async def _at_the_end(what: str, writing: Awaitable[None]) -> None:
         await writing
     except StoreError as error:
         _log.error("could not be written at the end", what=what, problem=str(error))
+    except Exception:  # noqa: BLE001 - the other writes are tried all the same
+        _log.exception("could not be written at the end", what=what)
+
+
+async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
+    """
+    Do all of several things, even if some fail.
+
+    Raises:
+        Exception: What the first of them raised that failed; the others' failures are logged.
+    """
+    first: Exception | None = None
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001
+            # In an outage of the database all of them fail alike, which is said once.
+            if first is not None and str(error) != str(first):
+                _log.error(
+                    "background_step_failed", step=getattr(step, "__qualname__", ""), problem=str(error)
+                )
+            first = first or error
+    if first is not None:
+        raise first
 
 
 async def flush(services: Services) -> None:
     """Write routine traces and refusals; at most a second of them is ever pending."""
-    await services.traces.flush()
-    await services.session_log.flush()
-    await services.refusals.flush()
-    await services.samples.flush()
+    await run_all(
+        services.traces.flush, services.session_log.flush, services.refusals.flush, services.samples.flush
+    )
 
 
 async def tell(services: Services) -> None:
     """Tell other Servers of sessions that have ended, and of failures."""
-    await services.cluster.flush()
-    await services.limits.flush()
-    await services.logins.flush()
+    await run_all(services.cluster.flush, services.limits.flush, services.logins.flush)
 
 
 async def tidy(services: Services) -> None:
@@ -478,9 +500,8 @@ async def tidy(services: Services) -> None:
         proofs.prune(tx, now)
         revoked_tokens.prune(tx, now)
 
-    await services.store.write(prune)
-    await services.cluster.tidy()
-    await services.signing_keys.refresh()
+    # Keys first: they are what tokens need.
+    await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.tidy)
 
 
 def note_presence(services: Services) -> None:
@@ -501,6 +522,8 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         await work
     except LyftdataError as error:
         _log.error("what another Server has changed could not be read", problem=str(error))
+    except Exception:  # noqa: BLE001 - nothing waits for this task to see it
+        _log.exception("what another Server has changed could not be read")
 
 
 def _hidden(key: bytes) -> Callable[[str], str]:

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from itertools import chain
+from typing import ParamSpec
 
 import msgspec
 
@@ -30,7 +31,12 @@ from lyftdata.core.names import clean_text
 from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.tokens import parse_credential
+from lyftdata.log import get_logger
 from lyftdata.server.poll_ends import PollEnds
+
+_log = get_logger(__name__)
+
+P = ParamSpec("P")
 
 # A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
 GRACE_AFTER_ANSWER_S = 10.0
@@ -174,16 +180,16 @@ class Sessions:
             if worker_id not in self._by_worker:
                 self._has_been_held.pop(worker_id, None)
         if self.is_online(worker_id) is not was_online:
-            self.on_change(worker_id)
+            _notify(self.on_change, worker_id)
 
     def let_go(self, worker_id: str, *, is_over: bool) -> None:
         """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
         session = self._by_worker.pop(worker_id)
         self._end_grace(session)
-        if is_over:
-            self.on_end(session, SessionEnd.STARTED_AGAIN)
         if session.poll is not None:
             _settle(session.poll, PollEnd.REPLACED)
+        if is_over:
+            _notify(self.on_end, session, SessionEnd.STARTED_AGAIN)
 
     def _everywhere(self) -> Iterator[Session]:
         return chain(self._by_worker.values(), self._elsewhere.values())
@@ -255,15 +261,15 @@ class Sessions:
             raise DuplicateInstanceError(both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
             self._end_grace(session)
-            self.on_end(session, SessionEnd.STARTED_AGAIN)
+            _notify(self.on_end, session, SessionEnd.STARTED_AGAIN)
         was_online = self.is_online(worker.id)
         fresh = Session(worker.id, boot, credential, since or self._now())
         self._by_worker[worker.id] = fresh
         self._elsewhere.pop(worker.id, None)
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
-        self.on_begin(fresh)
+        _notify(self.on_begin, fresh)
         if not was_online:
-            self.on_change(worker.id)
+            _notify(self.on_change, worker.id)
         return fresh, True
 
     async def wait(
@@ -312,7 +318,7 @@ class Sessions:
             session.broken = True
             self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
-            self.on_break(session)
+            _notify(self.on_break, session)
             return outcome
         return self._answered(session, outcome)
 
@@ -353,9 +359,9 @@ class Sessions:
         self._stopping = True
         for session in self._by_worker.values():
             self._end_grace(session)
-            self.on_end(session, SessionEnd.SERVER_STOPPED)
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
+            _notify(self.on_end, session, SessionEnd.SERVER_STOPPED)
 
     def send_elsewhere(self) -> None:
         """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
@@ -368,13 +374,14 @@ class Sessions:
         return iter(list(self._by_worker.values()))
 
     def _end(self, session: Session, outcome: Directive | PollEnd, why: str) -> None:
+        # It ends first; whoever wants to know is told after.
         self._end_grace(session)
-        self.on_end(session, why)
         del self._by_worker[session.worker_id]
         self._has_been_held.pop(session.worker_id, None)
         if session.poll is not None:
             _settle(session.poll, outcome)
-        self.on_change(session.worker_id)
+        _notify(self.on_end, session, why)
+        _notify(self.on_change, session.worker_id)
 
     def _start_grace(self, session: Session, seconds: float) -> None:
         self._end_grace(session)
@@ -396,6 +403,14 @@ class Sessions:
 
 def _ignore(*_told: object) -> None:
     """Do nothing: nobody listens yet."""
+
+
+def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Tell a handler; what it does must not keep a session from beginning or ending, nor the next handler from being told."""
+    try:
+        handler(*args, **kwargs)
+    except Exception:  # noqa: BLE001
+        _log.exception("session_handler_failed", handler=getattr(handler, "__name__", ""))
 
 
 def _settle(poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd) -> None:
