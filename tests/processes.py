@@ -186,6 +186,8 @@ class Site:
             "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         }
+        if "LYFTDATA_TLS_CERT" in environ:
+            given["LYFTDATA_PUBLIC_URL"] = f"https://localhost:{self.port}"
         if "LYFTDATA_DATABASE_URL" in environ:
             given["LYFTDATA_SECRET_KEY"] = SECRET_KEY
         self.server_host = Host(root / "server", **(given | environ))

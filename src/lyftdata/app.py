@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ from lyftdata.server.routes import (
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
-from lyftdata.server.tls_files import check_tls_files, load_certificate
+from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
@@ -277,9 +278,15 @@ def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
         proxy_headers=False,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
+        ssl_context_factory=_tls(settings.tls_cert, settings.tls_key),
     )
+
+
+def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] | None:
+    """Return what makes the context that uvicorn serves by; None for plain HTTP."""
+    if cert is None or key is None:
+        return None
+    return lambda *_uvicorns_own: server_context(cert, key)
 
 
 class _Server(uvicorn.Server):
