@@ -13,6 +13,7 @@ Nothing here needs more than a transaction of its own: it works through PgBounce
 LISTEN is heard of by nobody there, so that changes are found by asking (`store.hearing`).
 """
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine
@@ -37,6 +38,8 @@ _STATEMENT_LASTS_S = 30
 # PostgreSQL keeps notifications of all databases in one queue until the slowest listener has read them, and when that is
 # full, every commit that notifies fails. Any role can fill it.
 MAX_NOTIFY_QUEUE_USAGE = 0.5
+# libpq asks for the passphrase of an encrypted `sslkey` on the terminal, which would stop every answer, unless it was given one.
+_NO_PASSPHRASE = "-"  # noqa: S105 - what is given where there is none
 # A peer that is gone without a word is given up after some five seconds, not after the two hours of most systems.
 _NOTICE_A_DEAD_PEER = {
     "keepalives": 1,
@@ -81,7 +84,14 @@ def make_engine(url: URL) -> Engine:
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
-    ours = {"connect_timeout": _CONNECT_WITHIN_S, "application_name": "lyftdata", **_NOTICE_A_DEAD_PEER}
+    ours: dict[str, Any] = {
+        "connect_timeout": _CONNECT_WITHIN_S,
+        "application_name": "lyftdata",
+        **_NOTICE_A_DEAD_PEER,
+    }
+    if "service" not in url.query and "PGSERVICE" not in os.environ:
+        # A service file may hold the passphrase, and this would go over it.
+        ours["sslpassword"] = _NO_PASSPHRASE
     # What is given here goes over the URL: of what that sets itself nothing may be.
     given: dict[str, Any] = {name: value for name, value in ours.items() if name not in url.query}
     # A statement that was prepared at one connection is not known at the next behind PgBouncer.
