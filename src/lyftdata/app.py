@@ -26,6 +26,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.forwarded import ForwardedAddresses
@@ -195,6 +196,8 @@ def run_server(settings: ServerSettings) -> int:
     Returns:
         The exit code: 0 after a clean stop, 1 when it could not listen.
     """
+    # The enrollment key, the secret key and the database's password may have come in its environment.
+    hide_from_other_programs()
     # Everything the Server writes (database, its WAL, keys) is its own alone.
     os.umask(0o077)
     _allow_many_connections()

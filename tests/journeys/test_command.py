@@ -175,6 +175,29 @@ def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
     assert opened == {0, 1, 2}
 
 
+@linux_only
+def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, tmp_path):
+    """SIGKILL leaves a token in the temporary directory until an agent of this user starts there again; a live one keeps its own."""
+    place = tmp_path / "run"
+    place.mkdir(mode=0o700)
+    given = {"XDG_RUNTIME_DIR": str(place)}
+    agent, out = run(host, SAY, **given)
+    said(out)
+    (left,) = place.iterdir()
+    assert (left / "token").exists()
+    agent.kill()
+    assert left.exists()
+    out.unlink()
+
+    second, out = run(host, SAY, **given)
+    said(out)
+    (living,) = place.iterdir()
+    assert living != left
+    assert (living / "token").exists()
+    second.terminate()
+    assert list(place.iterdir()) == []
+
+
 def test_the_token_file_is_whole_through_renewals(site, host):
     """A COMMAND that reads without a pause sees whole tokens only, however often they are renewed."""
     agent, out = run(host, READ)

@@ -290,3 +290,24 @@ def test_two_servers_do_not_take_each_others_tokens(tmp_path, open_site):
         == 401
     )
     assert free_port()
+
+
+def test_what_a_killed_quickstart_has_left_goes_with_the_next_one(tmp_path):
+    """Its directory holds a password, an enrollment key and a Server's state: SIGKILL leaves it, and the next start removes it."""
+    place = tmp_path / "tmp"
+    place.mkdir(mode=0o700)
+    host = Host(tmp_path / "host", TMPDIR=str(place), PYTHONUNBUFFERED="1")
+
+    def left():
+        return list(place.glob("lyftdata-quickstart-*"))
+
+    killed = host.start("quickstart")
+    until(lambda: left() and (left()[0] / "admin-password").exists(), "the demonstration begins")
+    (first,) = left()
+    killed.kill()
+    assert first.exists()
+
+    second = host.start("quickstart")
+    until(lambda: left() and left() != [first] and not first.exists(), "the next one has removed it")
+    assert second.terminate() == 0
+    assert left() == []

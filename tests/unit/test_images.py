@@ -144,7 +144,7 @@ def test_the_wheel_of_the_image_is_that_of_the_checkout(checkout, tmp_path):
         shutil.copy(checkout / name, context / name)
     clean = tmp_path / "clean"
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "src", "pyproject.toml", "README.md"],
+        ["git", "ls-files", "-z", "-co", "--exclude-standard", "src", "pyproject.toml", "README.md"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
-"""Where the command line keeps sessions and device marks: one file of mode 0600."""
+"""Where the command line keeps sessions and device marks: one file of mode 0600 in a private directory."""
 
-import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,9 @@ import platformdirs
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
+from lyftdata.private_files import PrivateDirectory
+
+_FILE = "credentials.json"
 
 
 class Credentials:
@@ -16,11 +19,12 @@ class Credentials:
     Session tokens by Server URL, and device marks by URL and operator (`URL device NAME`; a URL holds no space).
 
     Args:
-        directory: Made with mode 0700 when the first token is stored.
+        directory: Made with mode 0700 when the first token is stored; one that others can read is refused.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "credentials.json"
+        self._directory = PrivateDirectory(directory, named_by="LYFTDATA_CONFIG_DIR", child="lyftdata")
+        self._file = directory / _FILE
 
     @classmethod
     def default(cls) -> "Credentials":
@@ -33,19 +37,24 @@ class Credentials:
         )
 
     def find(self, url: str) -> Secret | None:
-        """Return the token for a Server, or None."""
+        """
+        Return the token for a Server, or None.
+
+        Raises:
+            SettingsError: Others can read or change where it is kept.
+            LyftdataError: It cannot be read.
+        """
         token = self._read().get(url)
         return None if token is None else Secret(token)
 
     def store(self, url: str, token: Secret) -> None:
-        """Keep the token for a Server."""
-        self._write({**self._read(), url: token.reveal()})
+        """Keep the token for a Server; raises as `find`."""
+        self._change(lambda tokens: {**tokens, url: token.reveal()})
 
     def forget(self, url: str) -> None:
-        """Drop the token for a Server."""
-        tokens = self._read()
-        if tokens.pop(url, None) is not None:
-            self._write(tokens)
+        """Drop the token for a Server; raises as `find`."""
+        if url in self._read():
+            self._change(lambda tokens: {name: token for name, token in tokens.items() if name != url})
 
     def find_device(self, url: str, operator: str) -> Secret | None:
         """Return the device mark of an operator at a Server, or None."""
@@ -53,31 +62,25 @@ class Credentials:
         return None if mark is None else Secret(mark)
 
     def store_device(self, url: str, operator: str, mark: Secret) -> None:
-        """Keep the device mark of an operator at a Server; it outlives the session."""
-        self._write({**self._read(), _device(url, operator): mark.reveal()})
+        """Keep the device mark of an operator at a Server; it outlives the session. Raises as `find`."""
+        self._change(lambda tokens: {**tokens, _device(url, operator): mark.reveal()})
 
     def _read(self) -> dict[str, str]:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
-        except FileNotFoundError:
-            return {}
+            raw = self._directory.read(_FILE) if self._directory.exists() else None
+            return {} if raw is None else msgspec.json.decode(raw, type=dict[str, str])
         except (OSError, msgspec.DecodeError) as error:
             raise LyftdataError(
                 f"{self._file} cannot be read.", hint="Remove it and sign in again."
             ) from error
 
-    def _write(self, tokens: dict[str, str]) -> None:
-        """Write beside and rename, so that a crash leaves the old file or the new one, and nobody else reads either."""
-        draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+    def _change(self, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(msgspec.json.encode(tokens))
-            draft.replace(self._file)
+            self._directory.make()
+            # Each sign-in writes all sessions: one must not write over what another has just added.
+            with self._directory.locked():
+                self._directory.write(_FILE, msgspec.json.encode(change(self._read())))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             raise LyftdataError(f"{self._file} cannot be written: {error.strerror}.") from error
 
 

@@ -21,6 +21,7 @@ from lyftdata.cli.standard_streams import (
     report_output_errors,
 )
 from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.hardening import hide_from_other_programs
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -91,6 +92,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # Before anything else: until then a program of the same user may read the secrets that this one was started with.
+    hide_from_other_programs()
     arguments = sys.argv[1:]
     if _prints_nothing_that_matters(arguments):
         fill_missing_streams()

@@ -28,7 +28,9 @@ from lyftdata.core.api_keys import generate_base62
 from lyftdata.core.enrollment import generate_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
-from lyftdata.worker.hardening import die_with_parent
+from lyftdata.hardening import die_with_parent
+from lyftdata.private_files import PrivateDirectory
+from lyftdata.temporary_directory import is_safe_place, make_temporary_directory
 
 _PORT = 3000
 _READY_WITHIN_S = 30.0
@@ -155,11 +157,8 @@ class _Quickstart:
         self._started.callback(_end, program)
 
     def _secret_file(self, name: str, secret: Secret) -> Path:
-        file = self._place / name
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(secret.reveal())
-        return file
+        _private(self._place).write(name, secret.reveal().encode())
+        return self._place / name
 
     def _wait_until_ready(self, operator: "_Operator") -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
@@ -289,20 +288,28 @@ def _end(program: subprocess.Popen[bytes]) -> None:
         program.wait()
 
 
+def _private(directory: Path) -> PrivateDirectory:
+    return PrivateDirectory(directory, named_by="--dir", child="demo")
+
+
 @contextlib.contextmanager
 def _workplace(directory: Path | None) -> Iterator[Path]:
     """Give a private directory, removed at the end unless the person named it."""
     if directory is not None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise click.UsageError(f"{directory} is not empty: name a new directory.")
+        try:
+            _private(directory).make()
+            if any(directory.iterdir()):
+                raise click.UsageError(f"{directory} is not empty: name a new directory.")
+        except OSError as error:
+            raise click.UsageError(f"--dir: {directory} cannot be used: {error.strerror}.") from error
         yield directory.absolute()
         return
-    place = Path(tempfile.mkdtemp(prefix="lyftdata-quickstart-"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    # Removed by the next one where this one is killed: it holds every secret of the demonstration.
+    place = Path(tempfile.gettempdir())
+    if not is_safe_place(place):
+        raise click.UsageError(f"Others can move what is in {place}: name a directory with --dir.")
+    with make_temporary_directory(place, prefix="lyftdata-quickstart-") as made:
+        yield made.path
 
 
 @contextlib.contextmanager

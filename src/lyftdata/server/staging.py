@@ -2,7 +2,6 @@
 
 import base64
 import os
-import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -10,8 +9,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret import Secret
+from lyftdata.private_files import PrivateDirectory
 from lyftdata.server.clock import RandomBytes
 
+_SETTING = "LYFTDATA_STAGING_DIR"
 _SECRET_KEY_FILE = "secret.key"  # noqa: S105 - a file's name
 _DATABASE_FILE = "lyftdata.db"
 
@@ -24,10 +25,10 @@ def prepare_staging_dir(path: Path) -> None:
         SettingsError: It cannot be made, is not a directory, is another user's, or is open to others.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _private(path).make()
     except OSError as error:
-        raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be used: {error.strerror}."]) from error
-    check_staging_dir(path)
+        raise _cannot_be_used(path, error) from error
+    _check_writable(path)
 
 
 def check_staging_dir(path: Path) -> None:
@@ -38,18 +39,23 @@ def check_staging_dir(path: Path) -> None:
         SettingsError: It is not there, is another user's, is open to others, or cannot be written to.
     """
     try:
-        status = path.stat()
+        _private(path).check()
     except OSError as error:
-        raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be used: {error.strerror}."]) from error
-    if status.st_uid != os.geteuid():
-        raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} belongs to another user."])
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise SettingsError(
-            [f"LYFTDATA_STAGING_DIR: others can read {path} (mode {mode}). Mend it with: chmod 700 '{path}'"]
-        )
+        raise _cannot_be_used(path, error) from error
+    _check_writable(path)
+
+
+def _private(path: Path) -> PrivateDirectory:
+    return PrivateDirectory(path, named_by=_SETTING, child="server")
+
+
+def _check_writable(path: Path) -> None:
     if not os.access(path, os.W_OK | os.X_OK):
-        raise SettingsError([f"LYFTDATA_STAGING_DIR: {path} cannot be written to."])
+        raise SettingsError([f"{_SETTING}: {path} cannot be written to."])
+
+
+def _cannot_be_used(path: Path, error: OSError) -> SettingsError:
+    return SettingsError([f"{_SETTING}: {path} cannot be used: {error.strerror}."])
 
 
 def database_file(path: Path) -> Path:
@@ -71,17 +77,15 @@ def find_secret_key(path: Path, *, given: Secret | None) -> bytes:
     """
     if given is not None:
         return given.reveal().encode()
-    file = secret_key_file(path)
-    try:
-        return _read(file)
-    except FileNotFoundError as error:
+    key = _read(path)
+    if key is None:
+        file = secret_key_file(path)
         raise SettingsError(
             [
                 f"LYFTDATA_SECRET_KEY: not set, and there is no {file}: put the Server's secret key there, or set it."
             ]
-        ) from error
-    except OSError as error:
-        raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
+        )
+    return key
 
 
 def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomBytes) -> bytes:
@@ -94,16 +98,19 @@ def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomByt
     Raises:
         SettingsError: The file is there but cannot be read, or holds no key.
     """
-    file = secret_key_file(path)
     if given is not None:
         return given.reveal().encode()
-    try:
-        return _read(file)
-    except FileNotFoundError:
-        _write_new(file, base64.urlsafe_b64encode(random_bytes(32)), draft_name=random_bytes(8).hex())
-        return _read(file)
-    except OSError as error:
-        raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
+    key = _read(path)
+    if key is None:
+        try:
+            # Of two Servers starting at once, one key wins for both.
+            _private(path).create(_SECRET_KEY_FILE, base64.urlsafe_b64encode(random_bytes(32)) + b"\n")
+        except OSError as error:
+            raise _cannot_be_used(path, error) from error
+        key = _read(path)
+    if key is None:
+        raise SettingsError([f"{secret_key_file(path)} was removed while the Server started."])
+    return key
 
 
 def derive_key(secret_key: bytes, *, purpose: str) -> bytes:
@@ -118,34 +125,15 @@ def audit_key_of(secret_key: bytes) -> bytes:
     return derive_key(secret_key, purpose="audit chain")
 
 
-def _read(file: Path) -> bytes:
-    key = file.read_bytes().strip()
-    if len(key) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
+def _read(path: Path) -> bytes | None:
+    """Return the key in a data directory, None if there is none."""
+    file = secret_key_file(path)
+    try:
+        key = _private(path).read(_SECRET_KEY_FILE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
+    if key is not None and len(key.strip()) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
         raise SettingsError([f"{file} holds no key: it was cut or emptied. Restore it from a backup."])
-    return key
-
-
-def _write_new(file: Path, key: bytes, *, draft_name: str) -> None:
-    """
-    Write the key so that a crash leaves either nothing or the whole of it, and never replace one.
-
-    The draft's name is random: one that a crash has left behind must not stand in the way of every start after it.
-    """
-    draft = file.with_suffix(f".{draft_name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(key + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        # link() fails where the name exists: of two Servers starting at once, one key wins for both.
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    directory = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    return None if key is None else key.strip()

@@ -9,6 +9,7 @@ from typing import cast
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
+from lyftdata.private_files import others_can_write
 from lyftdata.store.errors import DatabaseInUseError, StoreError
 
 READING = "lyftdata_reading"
@@ -49,6 +50,12 @@ def lock(file: str) -> int:
     """
     lock_file = f"{file}.lock"
     try:
+        if others_can_write(Path(file).parent):
+            # SQLite plays back a journal that lies beside the file: whoever can put one there writes the state.
+            raise StoreError(
+                f"Others can write to {Path(file).parent}, where the database {Path(file).name} is.",
+                hint="Keep it in a directory of mode 0700: unset LYFTDATA_DATABASE_URL, or name one there.",
+            )
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"The database's lock {lock_file} cannot be opened: {error.strerror}.") from error

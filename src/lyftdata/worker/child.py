@@ -17,8 +17,8 @@ from pathlib import Path, PurePath
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
+from lyftdata.hardening import die_with_parent
 from lyftdata.log import get_logger
-from lyftdata.worker.hardening import die_with_parent
 from lyftdata.worker.reaper import Reaper
 
 _log = get_logger(__name__)

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lyftdata.worker.hardening import adopt_orphans
+from lyftdata.hardening import adopt_orphans
 
 _THREADS = Path("/proc/self/task")
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from typing import Any
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.child import Child, check_command
 from lyftdata.worker.client import ServerClient, TokenReply
 from lyftdata.worker.credentials import Credential, choose_credential
 from lyftdata.worker.handout import Handout
-from lyftdata.worker.hardening import hide_from_other_programs
 from lyftdata.worker.notify import Notifier
 from lyftdata.worker.reaper import Reaper
 from lyftdata.worker.restart import RestartPolicy

@@ -14,7 +14,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +22,11 @@ import msgspec
 from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.strategy import StoredIdentity
+from lyftdata.private_files import PrivateDirectory
 
 _KEY_FILE = "identity-key.pem"
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
-_MAX_FILE_BYTES = 65_536
 
 
 class StateError(LyftdataError):
@@ -46,6 +45,7 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._files = PrivateDirectory(path, named_by="LYFTDATA_JOBS_DIR", child="worker")
 
     def load_identity(self) -> StoredIdentity | None:
         """
@@ -54,9 +54,8 @@ class StateDirectory:
         Raises:
             SettingsError: The directory is open to others, or what is in it cannot be read.
         """
-        if not self.path.exists():
+        if not self._files.exists():
             return None
-        self._check_private()
         raw = self._read(_IDENTITY_FILE)
         if raw is None:
             return None
@@ -111,8 +110,7 @@ class StateDirectory:
             StateError: It cannot be made, or is read-only and holds no identity yet.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_private()
+            self._files.make()
             descriptor = self._open_lock()
         except OSError as error:
             raise self._failed(error) from error
@@ -144,48 +142,17 @@ class StateDirectory:
             # An image that was made elsewhere.
             return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _check_private(self) -> None:
-        status = self.path.stat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise SettingsError([f"LYFTDATA_JOBS_DIR: {self.path} is not a directory."])
-        if status.st_uid != os.geteuid():
-            raise SettingsError([f"LYFTDATA_JOBS_DIR: {self.path} belongs to another user."])
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise SettingsError(
-                [f"LYFTDATA_JOBS_DIR: others can read {self.path}. Mend it with: chmod 700 '{self.path}'"]
-            )
-
     def _read(self, name: str) -> bytes | None:
         try:
-            with (self.path / name).open("rb") as stream:
-                return stream.read(_MAX_FILE_BYTES)
-        except FileNotFoundError:
-            return None
+            return self._files.read(name)
         except OSError as error:
             raise SettingsError([f"{self.path / name} cannot be read: {error.strerror}."]) from error
 
     def _write(self, name: str, content: bytes) -> None:
-        draft = self.path / f".{name}.new"
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(self.path / name)
-            self._sync_directory()
+            self._files.write(name, content)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             raise self._failed(error) from error
-
-    def _sync_directory(self) -> None:
-        # Without this the rename itself may be lost with the power.
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _failed(self, error: OSError) -> StateError:
         return StateError(

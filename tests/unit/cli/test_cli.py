@@ -293,11 +293,11 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
 def test_other_errors_of_the_system_are_not_reported_as_failed_output(tmp_path):
     """A settings file's or directory's own error is told, with its name."""
     locked = tmp_path / "locked"
-    locked.mkdir()
+    locked.mkdir(mode=0o700)
     (locked / "credentials.json").mkdir()
     done = Host(tmp_path / "h", LYFTDATA_CONFIG_DIR=str(locked)).run("workers", "list")
-    assert done.returncode == 1
-    assert "credentials.json" in done.stderr
+    assert done.returncode == 2
+    assert "credentials.json is not a regular file" in done.stderr
     assert "output" not in done.stderr
 
 

@@ -228,7 +228,7 @@ def test_the_agent_cannot_be_read_by_its_own_command():
     """A process that may not be dumped shows its environment to root alone; what it starts is not affected."""
     ask = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     code = (
-        "import subprocess, sys; from lyftdata.worker.hardening import hide_from_other_programs as hide;"
+        "import subprocess, sys; from lyftdata.hardening import hide_from_other_programs as hide;"
         f"hide(); {ask}; subprocess.run([sys.executable, '-c', {ask!r}], check=True)"
     )
     done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, check=True)

@@ -17,7 +17,8 @@ def hide_from_other_programs() -> None:
     """
     Let no program of the same user read this process: its memory, or `/proc/PID/environ` with its secrets.
 
-    The COMMAND runs as the same user, and its parent is this process. On Linux a process that may not be dumped
+    Server, agent and command line do it first of all. A Worker's COMMAND runs as the agent's user; other services may
+    run as the Server's. What this process starts is not affected. On Linux a process that may not be dumped
     belongs to root in `/proc`; elsewhere, and where the call fails, nothing happens.
     """
     _prctl(_PR_SET_DUMPABLE, 0)

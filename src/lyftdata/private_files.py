@@ -1,0 +1,246 @@
+"""
+Directories that no other user can look into, and the files in them: made, checked and written here alone.
+
+The Server's data directory, the Worker's own, the command line's sessions and what `quickstart` keeps all pass the same
+check, at each use:
+
+    directory   is a directory, this user's, and no other user has any right to it
+    file        is a regular file, this user's, and no other user has any right to it
+
+What was checked is what is used: a directory is opened once, and its files are reached through that descriptor, so that
+nobody who may rename what is above it can put another in its place in between.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from lyftdata.core.errors import SettingsError
+
+_MAX_FILE_BYTES = 65_536
+_OTHERS = 0o077
+# Some file systems cannot sync a directory (old CIFS, some FUSE): there is nothing more that could be done.
+_CANNOT_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+# NFS locks what is open for writing alone, and a directory never is.
+_CANNOT_LOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL}
+
+
+class PrivateDirectory:
+    """
+    A directory of mode 0700, and its files.
+
+    Args:
+        path: Where it is.
+        named_by: What the person sets to have it elsewhere, for messages: a variable or an option.
+        child: A good name for a directory below it, where it turns out to be one that is shared.
+    """
+
+    def __init__(self, path: Path, *, named_by: str, child: str) -> None:
+        self.path = path
+        self._named_by = named_by
+        self._child = child
+
+    def make(self) -> None:
+        """
+        Make the directory, or check the one that is there.
+
+        Raises:
+            SettingsError: It is not private.
+            OSError: It cannot be made.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.check()
+
+    def check(self) -> None:
+        """
+        Check the directory.
+
+        Raises:
+            SettingsError: It is not private.
+            OSError: It is not there, or cannot be opened.
+        """
+        with self._opened():
+            pass
+
+    def exists(self) -> bool:
+        """
+        Return whether it is there; raises SettingsError where that cannot be seen.
+
+        What is above it may be closed to this user, as another user's home is.
+        """
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._fault(f"{self.path} cannot be used: {error.strerror}.") from error
+        return True
+
+    def read(self, name: str) -> bytes | None:
+        """
+        Return what a file holds, at most 64 KiB of it; None if there is none.
+
+        Raises:
+            SettingsError: Directory or file is not private.
+            OSError: It cannot be read.
+        """
+        with self._opened() as directory:
+            try:
+                descriptor = os.open(
+                    name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
+                )
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise self._fault(f"{self.path / name} is a symbolic link.") from error
+                raise
+            try:
+                self._check_file(name, os.fstat(descriptor))
+                # A regular file's content comes in one piece.
+                return os.read(descriptor, _MAX_FILE_BYTES)
+            finally:
+                os.close(descriptor)
+
+    def write(self, name: str, content: bytes) -> None:
+        """
+        Replace a file in one step: it is there whole, with the old content or the new, even after a power cut.
+
+        Two writers of one name must take turns.
+
+        Raises:
+            SettingsError: The directory is not private.
+            OSError: It cannot be written; the old file is as it was.
+        """
+        draft = f".{name}.new"
+        with self._opened() as directory:
+            with contextlib.suppress(FileNotFoundError):
+                # Left behind by a crash.
+                os.unlink(draft, dir_fd=directory)
+            try:
+                self._write_new(draft, content, directory)
+                os.replace(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+                _sync_directory(directory)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(draft, dir_fd=directory)
+                raise
+
+    def create(self, name: str, content: bytes) -> bool:
+        """
+        Make a file, whole or not at all, unless there is one; of several that do so at once one wins for all.
+
+        Returns:
+            Whether it was made.
+
+        Raises:
+            SettingsError: The directory is not private.
+            OSError: It cannot be written.
+        """
+        # Random: one that a crash has left behind must not prevent every later start.
+        draft = f"{name}.{secrets.token_hex(8)}.new"
+        with self._opened() as directory:
+            try:
+                self._write_new(draft, content, directory)
+                # link() fails where the name exists.
+                os.link(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except FileExistsError:
+                return False
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(draft, dir_fd=directory)
+            _sync_directory(directory)
+            return True
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Take turns with other programs that do the same; where the file system knows no locks, do not wait."""
+        with self._opened() as directory:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _CANNOT_LOCK:
+                    raise
+            yield
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except NotADirectoryError as error:
+            raise self._fault(f"{self.path} is not a directory.") from error
+        except PermissionError as error:
+            self._check_directory(self.path.stat())
+            raise self._fault(f"{self.path} cannot be used: {error.strerror}.") from error
+        try:
+            self._check_directory(os.fstat(descriptor))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _check_directory(self, status: os.stat_result) -> None:
+        mode = stat.S_IMODE(status.st_mode)
+        # A volume's mode is often put back at each mount, and a shared directory is not one user's to close.
+        below = f"{self._named_by}={shlex.quote(str(self.path / self._child))}"
+        if status.st_uid != os.geteuid():
+            raise self._fault(
+                f"{self.path} belongs to another user (UID {status.st_uid}). Use a directory of this user's own; "
+                f"if this is a volume that this user may write to, a directory in it: {below}"
+            )
+        if mode & _OTHERS:
+            close = "" if mode & stat.S_ISVTX else f"Close it: chmod 700 {shlex.quote(str(self.path))}. "
+            raise self._fault(
+                f"others can read {self.path} (mode {mode:04o}). {close}"
+                f"If it is a volume or a shared directory, use a directory in it, which is made private: {below}"
+            )
+
+    def _check_file(self, name: str, status: os.stat_result) -> None:
+        file = self.path / name
+        if not stat.S_ISREG(status.st_mode):
+            raise self._fault(f"{file} is not a regular file.")
+        if status.st_uid != os.geteuid():
+            raise self._fault(f"{file} belongs to another user (UID {status.st_uid}).")
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & _OTHERS:
+            raise self._fault(
+                f"others can read or change {file} (mode {mode:04o}). Make sure that it is what you put there, "
+                f"then close it: chmod 600 {shlex.quote(str(file))}"
+            )
+
+    def _write_new(self, name: str, content: bytes, directory: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+
+    def _fault(self, problem: str) -> SettingsError:
+        return SettingsError([f"{self._named_by}: {problem}"])
+
+
+def others_can_write(directory: Path) -> bool:
+    """
+    Return whether another user could put files into a directory, or owns it.
+
+    Whoever can do that decides what is found there. The sticky bit does not help: it keeps names from being taken
+    away, and not from being added.
+    """
+    status = directory.stat()
+    return bool(status.st_mode & 0o022) or status.st_uid not in {0, os.geteuid()}
+
+
+def _sync_directory(descriptor: int) -> None:
+    """Sync a directory: without this a rename may be lost with the power."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise

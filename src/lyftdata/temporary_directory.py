@@ -1,0 +1,142 @@
+"""
+A private temporary directory that is removed with its program: at its end, or, if it was killed, by the next one.
+
+    with make_temporary_directory(Path("/run/user/1000"), prefix="lyftdata-agent-") as directory:
+        directory.path      # mode 0700, a name that nobody can guess
+
+A killed program cannot remove what it has left, and that holds tokens. Each keeps a lock on a file in its directory, which
+the system lets go with the process: a directory of ours whose lock is free is stale. The lock is taken before a directory
+is used and held while one is removed, so a live one is never taken for stale, however many start at once.
+
+Others may put what they like into a shared place such as /tmp: only directories of this user, closed to everybody else, are
+looked at, and no symbolic link is followed.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_LOCK_FILE = "lock"
+_UNIQUE_LENGTH = 8
+_MAX_ATTEMPTS = 100
+
+
+class TemporaryDirectory:
+    """
+    A directory of this program's own; close it, or use it with `with`.
+
+    Args:
+        path: Where it is.
+        lock: The descriptor of its lock file, locked.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the directory with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def make_temporary_directory(place: Path, *, prefix: str) -> TemporaryDirectory:
+    """
+    Make a directory, after what killed programs have left was removed.
+
+    Args:
+        place: Where; nobody else may be able to move what is in it (`is_safe_place`).
+        prefix: What the names begin with: one for each kind of program.
+
+    Raises:
+        OSError: It cannot be made or locked.
+    """
+    remove_stale(place, prefix=prefix)
+    for _ in range(_MAX_ATTEMPTS):
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        # Until it is locked another program may take it for stale and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            lock = _try_lock(path, flags=os.O_CREAT)
+            if lock is not None:
+                return TemporaryDirectory(path, lock)
+    raise OSError(f"No directory in {place} could be locked.")
+
+
+def remove_stale(place: Path, *, prefix: str) -> None:
+    """Remove the directories of this kind whose programs have gone."""
+    for path in _candidates(place, prefix):
+        with contextlib.suppress(OSError):
+            # Killed between making and locking it, or not locked yet: only one that is empty goes.
+            path.rmdir()
+            continue
+        with contextlib.suppress(OSError):
+            lock = _try_lock(path)
+            if lock is not None:
+                TemporaryDirectory(path, lock).close()
+
+
+def is_safe_place(place: Path) -> bool:
+    """Return whether a directory made here stays ours: nobody else can rename it and put another in its place."""
+    try:
+        status = place.stat()
+    except OSError:
+        return False
+    open_to_all = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in {0, os.geteuid()} and not open_to_all
+
+
+def longest_path(place: Path, *, prefix: str) -> Path:
+    """Return a path as long as those that are made here, for callers whose files' paths are bounded."""
+    return place / f"{prefix}{'x' * _UNIQUE_LENGTH}"
+
+
+def _candidates(place: Path, prefix: str) -> Iterator[Path]:
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and len(entry.name) == len(prefix) + _UNIQUE_LENGTH:
+                yield Path(entry.path)
+
+
+def _try_lock(path: Path, *, flags: int = 0) -> int | None:
+    """
+    Lock a directory of ours; None where its program lives, or where it is somebody else's.
+
+    Raises:
+        OSError: It has gone, is a link, or has no lock file.
+    """
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(directory)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            return None
+        lock = os.open(_LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except OSError:
+        os.close(lock)
+        raise
+    if os.fstat(lock).st_nlink == 0:
+        # Somebody else locked it first and has removed it since.
+        os.close(lock)
+        return None
+    return lock
