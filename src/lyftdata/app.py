@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -31,6 +32,7 @@ from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.forwarded import ForwardedAddresses
 from lyftdata.server.handshakes import with_bounded_handshakes
+from lyftdata.server.operator_gate import OperatorGate
 from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.protocol import BoundedHttpProtocol
 from lyftdata.server.published import PUBLISHED_METHODS
@@ -158,6 +160,7 @@ def _routes(services: Services) -> Starlette:
             *web_routes(),
         ],
         exception_handlers={StoreError: _store_failed, 404: not_found},
+        middleware=[Middleware(OperatorGate, budget=services.budget)],
     )
     # A redirect would repeat a body with a key in it at an address made of the request's own headers.
     app.router.redirect_slashes = False

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
@@ -15,6 +16,9 @@ from lyftdata.core.errors import LyftdataError
 from lyftdata.core.names import clean_text
 from lyftdata.worker.client import goes_through_proxies, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
+
+_MAX_WAITS = 20
+_MAX_WAIT_S = 5.0
 
 
 class ApiError(LyftdataError):
@@ -111,6 +115,12 @@ class Api:
         headers = self._authorization() if signed_in else {}
         try:
             response = self._http.request(method, f"/api{path}", headers=headers, **options)
+            for _ in range(_MAX_WAITS):
+                if not _is_too_fast(response):
+                    break
+                # A long list is many requests: the rest of it comes as fast as Workers are not kept waiting.
+                time.sleep(min(_MAX_WAIT_S, float(response.headers["Retry-After"])))
+                response = self._http.request(method, f"/api{path}", headers=headers, **options)
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
         if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
@@ -154,6 +164,16 @@ class Api:
         if field and not detail.startswith(field):
             detail = f"{field} {detail}"
         raise ApiError(detail, problem_code=str(problem["code"]), hint=clean_text(hint, 300))
+
+
+def _is_too_fast(response: httpx2.Response) -> bool:
+    """Return whether a request was not looked at because this operator asks for much; not so for failed sign-ins."""
+    if response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
+        return False
+    try:
+        return bool(response.json()["code"] == "too_many_requests")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def path_part(text: str) -> str:

@@ -5,18 +5,19 @@ import csv
 import functools
 import io
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import StrEnum
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
+from lyftdata.server.slots import SlotResponse
 from lyftdata.server.views import audit_view
 from lyftdata.store import audit
 
 _BATCH = 250
-_MOST_OF_ONE, _MOST = 2, 8
+
 _COLUMNS = ("number", "at", "actor", "action", "subject", "address", "details", "hash")
 # A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection), and where it is set to another
 # separator than the comma a cell may begin within ours.
@@ -33,38 +34,42 @@ class ExportForm(StrEnum):
 MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/csv; charset=utf-8"}
 
 
-def export(services: Services, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
+def export_response(
+    services: Services, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None
+) -> SlotResponse:
     """
     Return every event, the oldest first, in batches; it ends early when the operator's session does.
 
     Raises:
         ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
     """
-    if services.exports.count(actor.operator) >= _MOST_OF_ONE or len(services.exports) >= _MOST:
+    slot = services.exports.take(actor.operator)
+    if slot is None:
         raise ConflictError(
             "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
         )
-    return _export(services, form, actor)
+    return SlotResponse(
+        _export(services, form, actor),
+        release=slot.release,
+        media_type=MEDIA_TYPES[form],
+        headers=headers or {},
+    )
 
 
 async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
     write = _as_csv if form is ExportForm.CSV else _as_jsonl
-    services.exports.append(actor.operator)
-    try:
-        if form is ExportForm.CSV:
-            yield ",".join(_COLUMNS).encode() + b"\r\n"
-        after = 0
-        while await services.operators.is_signed_in(actor):
-            batch = await services.store.read(
-                functools.partial(audit.events_after, after=after, limit=_BATCH)
-            )
-            if not batch:
-                return
-            # In a thread: Workers' requests are answered in between.
-            yield await asyncio.to_thread(write, batch)
-            after = batch[-1].number
-    finally:
-        services.exports.remove(actor.operator)
+    if form is ExportForm.CSV:
+        yield ",".join(_COLUMNS).encode() + b"\r\n"
+    after = 0
+    while await services.operators.is_signed_in(actor):
+        # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
+        await asyncio.sleep(services.budget.free_in_s(actor.operator))
+        batch = await services.store.read(functools.partial(audit.events_after, after=after, limit=_BATCH))
+        if not batch:
+            return
+        # In a thread: Workers' requests are answered in between.
+        yield await asyncio.to_thread(write, batch)
+        after = batch[-1].number
 
 
 def _as_jsonl(events: Sequence[ChainedAuditEvent]) -> bytes:

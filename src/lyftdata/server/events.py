@@ -1,17 +1,23 @@
 """
-What happens, told to whoever is listening right now: `lyftdata workers watch` and the operator's pages.
+What happens, told to everyone who is listening: `lyftdata workers watch` and the operators' pages.
 
-A listener that does not read is dropped rather than waited for: it can connect again and read the list.
+Listeners are counted when they are admitted, and end with the session of their operator: `end_sessions` is called each
+second for all of them together. A listener that does not read is ended rather than waited for: it can connect again and
+read the list.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 
 import msgspec
 
-_MOST_WAITING = 1_000
-_MOST_LISTENERS = 200
-_MOST_OF_ONE = 40
+from lyftdata.core.errors import ConflictError
+from lyftdata.server.actor import Actor
+from lyftdata.server.slots import Slot, Slots
+
+_MAX_WAITING = 1_000
+_MAX_LISTENERS = 200
+_MAX_PER_OPERATOR = 40
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -21,12 +27,97 @@ class Event(msgspec.Struct, frozen=True):
     worker_id: str
 
 
+class Listener:
+    """One event stream; to be closed by the response that holds it."""
+
+    def __init__(self, actor: Actor, slot: Slot) -> None:
+        self.session_id = actor.session_id
+        self.is_ended = False
+        self._slot = slot
+        self._wake = asyncio.Event()
+        self._waiting: list[bytes] = []
+        self._has_changed = False
+
+    def put(self, data: bytes) -> None:
+        """Hand over what was rendered, once for all listeners; one that falls too far behind is ended."""
+        if len(self._waiting) >= _MAX_WAITING:
+            self.end()
+            return
+        self._waiting.append(data)
+        self._wake.set()
+
+    def note_change(self) -> None:
+        """Note that something has happened."""
+        self._has_changed = True
+        self._wake.set()
+
+    def end(self) -> None:
+        """Let the stream end: what is waiting is not sent any more."""
+        self.is_ended = True
+        self._waiting.clear()
+        self._wake.set()
+
+    def release(self) -> None:
+        """Let another listener have the place."""
+        self.end()
+        self._slot.release()
+
+    async def next_data(self, *, every_s: float) -> bytes | None:
+        """Return what was put since the last call, nothing after so many seconds without, None at the end."""
+        await self._wait(every_s)
+        if self.is_ended:
+            return None
+        waiting, self._waiting = self._waiting, []
+        return b"".join(waiting)
+
+    async def next_change(self, *, every_s: float) -> bool | None:
+        """Return True once something has happened, False after so many seconds without, None at the end."""
+        await self._wait(every_s)
+        if self.is_ended:
+            return None
+        has_changed, self._has_changed = self._has_changed, False
+        return has_changed
+
+    async def _wait(self, at_most_s: float) -> None:
+        if self.is_ended:
+            return
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+
+class Follower:
+    """Gathers what is published, for the one that renders it."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, Event] = {}
+        self._wake = asyncio.Event()
+
+    def note(self, event: Event) -> None:
+        """Take an event."""
+        # A Worker is shown as it is when that is rendered: of several events of one Worker the last is enough.
+        self._pending.pop(event.worker_id, None)
+        self._pending[event.worker_id] = event
+        self._wake.set()
+
+    async def next_events(self) -> list[Event]:
+        """Return what was published since the last call, once there is something."""
+        await self._wake.wait()
+        self._wake.clear()
+        pending, self._pending = self._pending, {}
+        return list(pending.values())
+
+
 class Events:
     """A small publish-and-subscribe of Worker events, in one process."""
 
     def __init__(self) -> None:
-        self._listeners: dict[asyncio.Queue[Event | None], str] = {}
-        self._watchers: dict[asyncio.Event, str] = {}
+        self._slots = Slots(total=_MAX_LISTENERS, per_operator=_MAX_PER_OPERATOR)
+        self._listeners: set[Listener] = set()
+        self._followers: set[Follower] = set()
         self._is_closed = False
         self.version = 0
         """Another number after every change: of a Worker, its presence, a key, a resource."""
@@ -36,71 +127,55 @@ class Events:
         self.version += 1
 
     def publish(self, event: Event) -> None:
-        """Hand an event to every listener; never waits."""
+        """Note an event for every listener; never waits."""
         self.count_change()
-        for queue in list(self._listeners):
-            try:
-                queue.put_nowait(event)
-            except asyncio.QueueFull:
-                self._drop(queue)
-        for changed in self._watchers:
-            changed.set()
+        for follower in self._followers:
+            follower.note(event)
+        for listener in self._listeners:
+            listener.note_change()
 
-    def has_room(self, operator: str) -> bool:
-        """Return whether one more listener of this operator may come; nobody takes the places of all."""
-        everybodys = [*self._listeners.values(), *self._watchers.values()]
-        return everybodys.count(operator) < _MOST_OF_ONE and len(everybodys) < _MOST_LISTENERS
-
-    async def listen(self, operator: str, *, every_s: float) -> AsyncIterator[Event | None]:
+    def admit(self, actor: Actor) -> Listener:
         """
-        Yield events from now on, until the Server stops or the listener falls too far behind.
+        Take a slot for one more listener.
 
-        Args:
-            operator: Who listens.
-            every_s: None is yielded after so many seconds without an event, for a sign of life.
+        Raises:
+            ConflictError: `too_many_listeners`.
         """
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
-        self._listeners[queue] = operator
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(every_s):
-                        event = await queue.get()
-                except TimeoutError:
-                    yield None
-                    continue
-                if event is None:
-                    return
-                yield event
-        finally:
-            self._listeners.pop(queue, None)
+        slot = self._slots.take(actor.operator)
+        if slot is None:
+            raise ConflictError(
+                "too_many_listeners", "Too many listeners are connected.", hint="Close some of them."
+            )
+        listener = Listener(actor, slot)
+        self._listeners.add(listener)
+        if self._is_closed:
+            listener.end()
+        return listener
 
-    async def changes(self, operator: str, *, every_s: float, pause_s: float) -> AsyncIterator[bool]:
-        """
-        Yield True when something has happened since the last time, until the Server stops.
+    def release(self, listener: Listener) -> None:
+        """Forget a listener whose stream has ended."""
+        self._listeners.discard(listener)
+        listener.release()
 
-        Args:
-            operator: Who listens.
-            every_s: False is yielded after so many seconds without an event, for a sign of life.
-            pause_s: The least time between two, in seconds: however much happens, it costs the same.
-        """
-        changed = asyncio.Event()
-        self._watchers[changed] = operator
-        try:
-            while not self.is_closed():
-                try:
-                    async with asyncio.timeout(every_s):
-                        await changed.wait()
-                except TimeoutError:
-                    yield False
-                    continue
-                changed.clear()
-                if self.is_closed():
-                    return
-                yield True
-                await asyncio.sleep(pause_s)
-        finally:
-            del self._watchers[changed]
+    def follow(self) -> Follower:
+        """Gather events from now on, until `unfollow`."""
+        follower = Follower()
+        self._followers.add(follower)
+        return follower
+
+    def unfollow(self, follower: Follower) -> None:
+        """Gather nothing more."""
+        self._followers.discard(follower)
+
+    def session_ids(self) -> set[str]:
+        """Return the sessions of all who listen."""
+        return {listener.session_id for listener in self._listeners}
+
+    def end_sessions(self, session_ids: Collection[str]) -> None:
+        """End the listeners of sessions that have ended."""
+        for listener in self._listeners:
+            if listener.session_id in session_ids:
+                listener.end()
 
     def is_closed(self) -> bool:
         """Return whether the Server stops."""
@@ -109,13 +184,5 @@ class Events:
     def close(self) -> None:
         """Let every listener go."""
         self._is_closed = True
-        for changed in self._watchers:
-            changed.set()
-        for queue in list(self._listeners):
-            self._drop(queue)
-
-    def _drop(self, queue: asyncio.Queue[Event | None]) -> None:
-        self._listeners.pop(queue, None)
-        while not queue.empty():
-            queue.get_nowait()
-        queue.put_nowait(None)
+        for listener in self._listeners:
+            listener.end()

@@ -1,9 +1,8 @@
 """Operators: who they are, how they sign in, and their sessions."""
 
 import asyncio
-import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -18,6 +17,7 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.device_marks import DeviceMarks
 from lyftdata.server.lockout import Claim, Lockout
+from lyftdata.server.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.store import Store, WriteTx, admin_sessions, known_networks, operators
 
@@ -73,6 +73,7 @@ class Operators:
         lockout: Counts failed sign-ins.
         device_marks: Makes what a browser or a command line keeps after a sign-in.
         network_key: 32 bytes that key the hashes of known networks.
+        budget: How much work each operator may have the Server do.
         clock: Aware UTC time.
         random_bytes: Makes tokens and IDs.
     """
@@ -85,10 +86,12 @@ class Operators:
         lockout: Lockout,
         device_marks: DeviceMarks,
         network_key: bytes,
+        budget: OperatorBudget,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
+        self._budget = budget
         self._passwords = passwords
         self._clock = clock
         self._random_bytes = random_bytes
@@ -175,18 +178,26 @@ class Operators:
         )
         return operator, claim
 
-    async def identify(self, unverified_token: str, *, address: str) -> Actor:
+    async def identify(self, unverified_token: str, *, address: str, cost: float = REQUEST_COST) -> Actor:
         """
-        Return who stands behind a session token.
+        Return the operator whose session a token is, and take from their budget what the request costs.
+
+        Args:
+            unverified_token: As given.
+            address: IP address of the caller.
+            cost: What the request costs at least (`server.operator_budget`).
 
         Raises:
             NotSignedInError: Unknown, ended or revoked.
+            TooManyRequestsError: The operator asks for too much.
         """
-        digest = hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+        digest = session_digest(unverified_token.encode("utf-8", "surrogateescape"))
         found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
         if found is None or self._clock() >= found[0].expires_at:
             raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
         session, operator = found
+        self._budget.remember_session(digest, operator.name)
+        self._budget.take(operator.name, cost)
         return Actor(
             operator=operator.name,
             role=operator.role,
@@ -199,6 +210,12 @@ class Operators:
         """Return whether the session of somebody who was identified before is still open."""
         session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
         return session is not None and self._clock() < session.expires_at
+
+    async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
+        """Return which of these sessions are not open any more, by one look for all."""
+        now = self._clock()
+        is_open = await self._store.read(lambda conn: admin_sessions.open_among(conn, session_ids, now=now))
+        return set(session_ids) - is_open
 
     async def get(self, name: str) -> OperatorRecord:
         """Return an operator; raises NotFoundError."""
@@ -401,7 +418,7 @@ class Operators:
         session = AdminSessionRecord(
             id=random_id(self._random_bytes),
             operator=operator.name,
-            digest=hashlib.sha256(token.reveal().encode()).digest(),
+            digest=session_digest(token.reveal().encode()),
             created_at=now,
             expires_at=now + SESSION_LIFE,
             address=address,

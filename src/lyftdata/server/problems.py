@@ -14,6 +14,7 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
 )
+from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.passwords import TooBusyError
 from lyftdata.server.wire import NO_STORE, OAuthError
@@ -27,6 +28,7 @@ _STATUS: dict[type[LyftdataError], int] = {
     NotSignedInError: 401,
     LoginFailedError: 401,
     LoginLockedError: 429,
+    TooManyRequestsError: 429,
     TooBusyError: 503,
     StoreError: 503,
 }
@@ -67,7 +69,7 @@ async def _ours(_request: Request, error: Exception) -> Response:
     headers = {}
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'
-    if isinstance(error, LoginLockedError):
+    if isinstance(error, LoginLockedError | TooManyRequestsError):
         headers["Retry-After"] = str(error.wait_s)
     if status == 503:  # noqa: PLR2004
         headers["Retry-After"] = "5"

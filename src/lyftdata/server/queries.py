@@ -5,6 +5,7 @@ Lists of Workers and keys come from memory (`directory`): ten thousand entries a
 what is shown as connected is connected now.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -33,6 +34,8 @@ from lyftdata.server.views import (
     worker_view,
 )
 from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
+
+_SHOWN_AT_ONCE = 50
 
 
 class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +104,12 @@ async def worker_views(services: Services, records: Sequence[WorkerRecord]) -> l
     """Show these Workers, with what they left behind."""
     ids = [record.id for record in records]
     stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
-    return [worker_view(services, record, stored) for record in records]
+    shown: list[Worker] = []
+    for begin in range(0, len(records), _SHOWN_AT_ONCE):
+        shown += [worker_view(services, record, stored) for record in records[begin : begin + _SHOWN_AT_ONCE]]
+        # Workers' requests are answered in between.
+        await asyncio.sleep(0)
+    return shown
 
 
 async def get_worker(services: Services, worker_id: str) -> Worker:

@@ -17,7 +17,6 @@ from sqlalchemy import URL
 from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
-from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
@@ -39,6 +38,7 @@ from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.nonces import Nonces
+from lyftdata.server.operator_budget import OperatorBudget
 from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
 from lyftdata.server.overload import Overload
 from lyftdata.server.passwords import Passwords
@@ -52,6 +52,7 @@ from lyftdata.server.sessions import Session, Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.shared_limits import SharedLimits
 from lyftdata.server.shared_logins import SharedLogins
+from lyftdata.server.slots import Slots
 from lyftdata.server.staging import (
     audit_key_of,
     database_file,
@@ -85,6 +86,8 @@ _TIDY_EVERY_S = 30.0
 _WATCH_EVERY_S = 1.0
 _TELL_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
+_END_LISTENERS_EVERY_S = 0.8
+_MAX_EXPORTS, _MAX_EXPORTS_PER_OPERATOR = 8, 2
 # What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
 _LOCALHOST = frozenset({"127.0.0.1", "::1"})
 
@@ -122,10 +125,9 @@ class Services(msgspec.Struct, kw_only=True):
     dpop: Dpop
     operators: Operators
     device_marks: DeviceMarks
-    pages: FailureLimiter
-    """How many pages each operator has asked for lately."""
-    exports: list[str]
-    """Names of the operators whose exports of the audit log are running, one each."""
+    budget: OperatorBudget
+    exports: Slots
+    """Exports of the audit log that are running."""
     warnings: list[str]
 
 
@@ -274,12 +276,14 @@ async def _assemble(
         lockout=lockout,
         clock=clock,
     )
+    budget = OperatorBudget()
     operators = Operators(
         store=store,
         passwords=passwords,
         lockout=lockout,
         device_marks=device_marks,
         network_key=derive_key(secret_key, purpose=NETWORK_KEY_PURPOSE),
+        budget=budget,
         clock=clock,
         random_bytes=random_source,
     )
@@ -357,8 +361,8 @@ async def _assemble(
         resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
         operators=operators,
         device_marks=device_marks,
-        pages=FailureLimiter(burst=200, refill_per_s=10),
-        exports=[],
+        budget=budget,
+        exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
         warnings=[
             *warnings_of(settings, issuer, enrollment_keys),
             *audit_warnings(store),
@@ -422,6 +426,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
+        asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
     ]
     if services.store.is_shared:
@@ -480,6 +485,13 @@ async def flush(services: Services) -> None:
     await run_all(
         services.traces.flush, services.session_log.flush, services.refusals.flush, services.samples.flush
     )
+
+
+async def end_listeners(services: Services) -> None:
+    """End the event streams of sessions that have ended: one look for all of them."""
+    listening = services.events.session_ids()
+    if listening:
+        services.events.end_sessions(await services.operators.ended_sessions(listening))
 
 
 async def tell(services: Services) -> None:

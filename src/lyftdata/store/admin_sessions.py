@@ -1,5 +1,6 @@
 """Operators' signed-in sessions: digests of their tokens, never the tokens."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
@@ -45,6 +46,14 @@ def find_session(conn: Connection, session_id: str) -> AdminSessionRecord | None
     """Return the session with this ID, or None."""
     row = conn.execute(select(admin_sessions).where(admin_sessions.c.id == session_id)).first()
     return None if row is None else from_row(AdminSessionRecord, row)
+
+
+def open_among(conn: Connection, session_ids: Collection[str], *, now: datetime) -> set[str]:
+    """Return which of these sessions are open."""
+    query = select(admin_sessions.c.id).where(
+        admin_sessions.c.id.in_(session_ids), admin_sessions.c.expires_at > now
+    )
+    return set(conn.execute(query).scalars())
 
 
 def find_with_operator(conn: Connection, digest: bytes) -> tuple[AdminSessionRecord, OperatorRecord] | None:

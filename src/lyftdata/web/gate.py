@@ -3,13 +3,13 @@ The one gate in front of every page.
 
   1. It must ask for a name of ours; a post must come from a page of ours: its origin, and the token that only our
      pages hold.
-  2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in.
+  2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in. What the page costs
+     is taken from the operator's budget.
   3. A first or reset password is changed before anything else.
   4. The policy table must allow the page's action to the operator's role.
   5. What the handler raises becomes a page: the form again with what was wrong, or an error.
 """
 
-import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
@@ -28,6 +28,7 @@ from lyftdata.core.errors import (
 from lyftdata.core.policy import check_allowed
 from lyftdata.log import get_logger
 from lyftdata.server.hosts import check_host
+from lyftdata.server.operator_budget import PAGE_COST
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.problems import problem, status_of_error
 from lyftdata.server.services import Services
@@ -44,12 +45,6 @@ PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
 # What whoever filled a form in can mend there and then.
 _MENDED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
-
-
-class TooManyPagesError(ForbiddenError):
-    """Pages are made beside the answers to Workers: no operator gets so many that those wait."""
-
-    code = "too_many_pages"
 
 
 class CrossSiteError(ForbiddenError):
@@ -92,7 +87,7 @@ async def _page(request: Request, services: Services, action: str) -> Page:
         check_origin(request, services)
     if token is None:
         raise NotSignedInError("You are not signed in.")
-    actor = await services.operators.identify(token, address=client_address(request.scope))
+    actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
     csrf = csrf_token(token)
     form = EMPTY
     if request.method == "POST":
@@ -100,14 +95,7 @@ async def _page(request: Request, services: Services, action: str) -> Page:
         if not hmac.compare_digest(form.text("csrf").encode(), csrf.encode()):
             raise CrossSiteError("This form is from another session.", hint="Load the page again.")
     check_allowed(action, role=actor.role)
-    if request.method == "GET":
-        _count_page(services, actor.operator)
     return Page(request=request, services=services, actor=actor, csrf=csrf, form=form)
-
-
-def _count_page(services: Services, operator: str) -> None:
-    if services.pages.record_failure(operator, asyncio.get_running_loop().time()) is not None:
-        raise TooManyPagesError("You ask for more pages than anybody can read.", hint="Wait a few seconds.")
 
 
 def check_origin(request: Request, services: Services) -> None:

@@ -5,44 +5,37 @@ The page then asks for what it shows anew. Nothing but that hint is in the strea
 Worker that comes as for ten thousand.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from lyftdata.core.errors import ConflictError
-from lyftdata.server.actor import Actor
-from lyftdata.server.services import Services
+from lyftdata.server.events import Listener
+from lyftdata.server.slots import SlotResponse
 from lyftdata.web.page import Page
 
 _STILL_THERE_EVERY_S = 15.0
 # A page costs the more, the larger the fleet is, and something happens the more often.
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 5.0
+_MIN_PAUSE_S, _MAX_PAUSE_S = 1.0, 5.0
 _WORKERS_A_SECOND = 2_500
-_CHECK_SESSION_AFTER = timedelta(seconds=15)
 
 
 async def events(page: Page) -> Response:
     """Stream until the Server stops, the page is closed, or the operator's session ends."""
-    if not page.services.events.has_room(page.actor.operator):
-        raise ConflictError("too_many_listeners", "Too many pages are open.", hint="Close some of them.")
-    return StreamingResponse(
-        _stream(page.services, page.actor),
+    events = page.services.events
+    listener = events.admit(page.actor)
+    pause_s = _MIN_PAUSE_S + page.services.directory.worker_count() / _WORKERS_A_SECOND
+    return SlotResponse(
+        _stream(listener, pause_s=min(_MAX_PAUSE_S, pause_s)),
+        release=lambda: events.release(listener),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(services: Services, actor: Actor) -> AsyncIterator[bytes]:
+async def _stream(listener: Listener, *, pause_s: float) -> AsyncIterator[bytes]:
     yield b": connected\n\n"
-    checked_at = services.clock()
-    pause_s = _SHORTEST_PAUSE_S + services.directory.worker_count() / _WORKERS_A_SECOND
-    changes = services.events.changes(
-        actor.operator, every_s=_STILL_THERE_EVERY_S, pause_s=min(_LONGEST_PAUSE_S, pause_s)
-    )
-    async for has_changed in changes:
-        if not has_changed or services.clock() - checked_at >= _CHECK_SESSION_AFTER:
-            if not await services.operators.is_signed_in(actor):
-                return
-            checked_at = services.clock()
+    while (has_changed := await listener.next_change(every_s=_STILL_THERE_EVERY_S)) is not None:
         yield b"event: fleet\ndata: changed\n\n" if has_changed else b": still there\n\n"
+        if has_changed:
+            await asyncio.sleep(pause_s)

@@ -405,28 +405,6 @@ async def test_a_body_without_end_is_not_read(server, told):
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-async def test_a_live_stream_ends_with_its_session(server, admin, press):
-    """Who was signed out does not go on listening; who is signed in reads what happens."""
-    from lyftdata.server.events import Event
-    from lyftdata.server.routes import insight
-
-    actor = await server.services.operators.identify(admin["Authorization"].split()[1], address="192.0.2.1")
-    stream = insight._event_stream(server.services, actor)
-    assert await anext(stream) == b": connected\n\n"
-    reading = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0)
-    server.services.events.publish(Event("worker", "press-01"))
-    assert b'"id":"press-01"' in await reading
-    await server.http.post("/api/logout", headers=admin)
-    server.clock.forward(seconds=2)
-    reading = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0)
-    server.services.events.publish(Event("worker", "press-01"))
-
-    with pytest.raises(StopAsyncIteration):
-        await reading
-
-
 async def test_strangers_do_not_lock_an_operator_out(server):
     """From an address that has signed in before, an operator gets in whatever others try elsewhere."""
     await server.sign_in()

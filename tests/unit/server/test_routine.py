@@ -73,18 +73,6 @@ async def test_identity_keys_are_ready_before_anybody_asks(opened):
         assert server.services.directory.find_identity_key(worker_id) is None
 
 
-async def test_one_operator_does_not_take_every_place_of_the_listeners(server):
-    """Forty streams of one operator leave room for another's."""
-    events = server.services.events
-    listeners = [events.listen("ada", every_s=60) for _ in range(40)]
-    waiting = [asyncio.ensure_future(anext(listener)) for listener in listeners]
-    await asyncio.sleep(0)
-
-    assert (events.has_room("ada"), events.has_room("vera")) == (False, True)
-    events.close()
-    await asyncio.gather(*waiting, return_exceptions=True)
-
-
 async def test_what_is_repeated_is_told_again(server, press):
     """Disabling or revoking again, because the outcome of the first time was unknown, reaches what is connected."""
     services = server.services

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 import lyftdata
 from lyftdata.server import problems
 from lyftdata.server.body_limit import BodyLimit
+from lyftdata.server.event_feed import EventFeed
 from lyftdata.server.models.base import Problem
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.services import Services
@@ -33,6 +34,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.state.services = services
+    app.state.event_feed = None if services is None else EventFeed(services)
     app.add_middleware(BodyLimit)
     problems.install(app)
     for module in (account, workers, api_keys, resources, insight, operators):

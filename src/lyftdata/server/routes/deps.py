@@ -31,7 +31,7 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="session", description="The t
 async def signed_in(
     request: Request, services: ServicesDep, _documented: Annotated[object, Security(_BEARER)]
 ) -> Actor:
-    """Return the operator who asks; raises NotSignedInError, UnknownHostError."""
+    """Return the operator who asks; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
     check_host_of_browsers(request, services)
     try:
         token = bearer_token(request)

@@ -1,33 +1,30 @@
 """What operators look at: Auto-Enrollment's state, refusals, the audit log, the Server itself, live events."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import StreamingResponse
 
-from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
 from lyftdata.server import queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.attention import find_concerns
-from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
-from lyftdata.server.events import Event
+from lyftdata.server.audit_export import ExportForm, export_response
+from lyftdata.server.event_feed import EventFeed
+from lyftdata.server.events import Listener
 from lyftdata.server.models.audit import AuditPage, AuditReport
 from lyftdata.server.models.enrollment import EnrollmentStatus
 from lyftdata.server.models.refusals import Refusal, RefusalPage
 from lyftdata.server.models.status import Concerns, History, Period, Servers, ServerStatus
 from lyftdata.server.routes.deps import ServicesDep, allowed
-from lyftdata.server.services import Services
-from lyftdata.server.views import enrollment_view, worker_view
-from lyftdata.store import traces
+from lyftdata.server.slots import SlotResponse
+from lyftdata.server.views import enrollment_view
 
 router = APIRouter()
 
 _STILL_THERE_EVERY_S = 15.0
-_CHECK_SESSION_AFTER = timedelta(seconds=1)
 
 
 @router.get("/enrollment", tags=["enrollment"], summary="Show Auto-Enrollment")
@@ -76,9 +73,10 @@ async def list_audit(
 
 @router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
 async def verify_audit(
-    _actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
+    actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> AuditReport:
     """Check every link of the chain: no row was changed, removed, inserted or moved."""
+    services.budget.charge_check(actor.operator, services.store.audit_length)
     return await queries.verify_audit(services)
 
 
@@ -89,7 +87,7 @@ async def export_audit(
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
     """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
-    return StreamingResponse(export(services, form, actor), media_type=MEDIA_TYPES[form])
+    return export_response(services, form, actor)
 
 
 @router.get("/server", tags=["server"], summary="Show the Server")
@@ -128,35 +126,27 @@ async def attention(
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)
 async def events(
-    actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
+    request: Request, actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
 ) -> StreamingResponse:
     """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
-    if not services.events.has_room(actor.operator):
-        raise ConflictError(
-            "too_many_listeners", "Too many listeners are connected.", hint="Close some of them."
-        )
-    return StreamingResponse(
-        _event_stream(services, actor), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    feed: EventFeed = request.app.state.event_feed
+    listener = services.events.admit(actor)
+    feed.join(listener)
+
+    def release() -> None:
+        feed.leave(listener)
+        services.events.release(listener)
+
+    return SlotResponse(
+        _event_stream(listener),
+        release=release,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store"},
     )
 
 
-async def _event_stream(services: Services, actor: Actor) -> AsyncIterator[bytes]:
-    """Stream until the Server stops or the operator's session ends: who was signed out must not go on listening."""
+async def _event_stream(listener: Listener) -> AsyncIterator[bytes]:
+    """Stream until the Server stops or the operator's session ends."""
     yield b": connected\n\n"
-    checked_at = services.clock()
-    async for event in services.events.listen(actor.operator, every_s=_STILL_THERE_EVERY_S):
-        if services.clock() - checked_at >= _CHECK_SESSION_AFTER or event is None:
-            if not await services.operators.is_signed_in(actor):
-                return
-            checked_at = services.clock()
-        yield b": still there\n\n" if event is None else await _as_sse(services, event)
-
-
-async def _as_sse(services: Services, event: Event) -> bytes:
-    worker = services.directory.find_worker(event.worker_id)
-    if worker is None:
-        return b"event: worker_deleted\ndata: " + msgspec.json.encode({"id": event.worker_id}) + b"\n\n"
-    stored = await services.store.read(lambda conn: traces.find_traces(conn, [worker.id]))
-    return (
-        b"event: worker\ndata: " + worker_view(services, worker, stored).model_dump_json().encode() + b"\n\n"
-    )
+    while (data := await listener.next_data(every_s=_STILL_THERE_EVERY_S)) is not None:
+        yield data or b": still there\n\n"

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from lyftdata.core.records import State, Strategy
 from lyftdata.server import queries
@@ -17,7 +17,7 @@ Reader = Annotated[Actor, Depends(allowed("workers.read"))]
 Writer = Annotated[Actor, Depends(allowed("workers.write"))]
 
 
-@router.get("", summary="List Workers")
+@router.get("", summary="List Workers", response_model=models.WorkerPage)
 async def list_workers(
     _actor: Reader,
     services: ServicesDep,
@@ -31,12 +31,14 @@ async def list_workers(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
-) -> models.WorkerPage:
+) -> Response:
     """Return a page of Workers, ordered by ID."""
     wanted = WorkerFilter(
         q=q, state=status, strategy=strategy, label=label, api_key=api_key, enrolled_with=enrolled_with
     )
-    return await queries.worker_page(services, wanted, limit=limit, after=after)
+    page = await queries.worker_page(services, wanted, limit=limit, after=after)
+    # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.
+    return Response(page.model_dump_json(), media_type="application/json")
 
 
 @router.post("", status_code=201, summary="Add a Worker")

@@ -1,9 +1,9 @@
 """The audit log: filter, follow, export, and whether its chain is whole."""
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from lyftdata.server import queries
-from lyftdata.server.audit_export import MEDIA_TYPES, ExportForm, export
+from lyftdata.server.audit_export import ExportForm, export_response
 from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
@@ -34,6 +34,7 @@ async def show(page: Page) -> Response:
 
 async def verified(page: Page) -> Response:
     """Check the whole chain, and say so."""
+    page.services.budget.charge_check(page.actor.operator, page.services.store.audit_length)
     template = "_verified.html" if "hx-request" in page.request.headers else "verified.html"
     return page.render(template, report=await queries.verify_audit(page.services))
 
@@ -43,6 +44,4 @@ async def download(page: Page) -> Response:
     form = ExportForm.CSV if page.query("format") == "csv" else ExportForm.JSONL
     name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(
-        export(page.services, form, page.actor), media_type=MEDIA_TYPES[form], headers=headers
-    )
+    return export_response(page.services, form, page.actor, headers=headers)

@@ -6,6 +6,7 @@ from starlette.responses import RedirectResponse, Response
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.names import clean_text
 from lyftdata.server.hosts import check_host
+from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.problems import status_of_error
 from lyftdata.server.services import Services
@@ -18,7 +19,7 @@ from lyftdata.web.cookies import (
     set_session,
 )
 from lyftdata.web.forms import EMPTY, Form, read_form
-from lyftdata.web.gate import check_origin
+from lyftdata.web.gate import check_origin, error_page
 from lyftdata.web.page import Page
 from lyftdata.web.render import render
 
@@ -35,6 +36,8 @@ async def show(request: Request) -> Response:
             return RedirectResponse(_next(request.query_params.get("next", "")), _SEE_OTHER)
         except NotSignedInError:
             pass
+        except TooManyRequestsError as error:
+            return error_page(request, error)
     return _form(request, EMPTY)
 
 

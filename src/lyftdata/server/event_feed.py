@@ -1,0 +1,85 @@
+"""
+Worker events as server-sent events, rendered once for all who listen.
+
+Rendered for each listener, one operator with forty streams would have the Server read and render every event forty
+times, beside the answers to Workers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from lyftdata.log import get_logger
+from lyftdata.server.events import Event, Follower, Listener
+from lyftdata.server.services import Services
+from lyftdata.server.views import worker_view
+from lyftdata.store import traces
+
+_log = get_logger(__name__)
+
+# When a fleet comes back thousands of events are pending: other work has its turn in between.
+_RENDERED_AT_ONCE = 50
+_PAUSE_S = 0.1
+
+
+class EventFeed:
+    """
+    Renders events for as long as somebody listens.
+
+    Args:
+        services: The Server's parts.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._listeners: set[Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, listener: Listener) -> None:
+        """Hand every event from now on to a listener."""
+        self._listeners.add(listener)
+        if self._task is None:
+            # Followed from this step on, not from when the task begins: no event is missed in between.
+            self._task = asyncio.create_task(self._run(self._services.events.follow()))
+
+    def leave(self, listener: Listener) -> None:
+        """Hand a listener nothing more."""
+        self._listeners.discard(listener)
+        if not self._listeners and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self, follower: Follower) -> None:
+        try:
+            while True:
+                await self._hand_out(await follower.next_events())
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            self._services.events.unfollow(follower)
+
+    async def _hand_out(self, events: Sequence[Event]) -> None:
+        try:
+            for begin in range(0, len(events), _RENDERED_AT_ONCE):
+                data = await self._render(events[begin : begin + _RENDERED_AT_ONCE])
+                for listener in self._listeners:
+                    listener.put(data)
+        except Exception as error:  # noqa: BLE001 - whatever it was: the next events may be rendered
+            _log.error("event_feed_failed", problem=str(error))
+            # Who has missed an event must read the list: that is what a stream that ends says.
+            for listener in self._listeners:
+                listener.end()
+
+    async def _render(self, events: Sequence[Event]) -> bytes:
+        services = self._services
+        ids = [event.worker_id for event in events]
+        stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
+        parts = []
+        for worker_id in ids:
+            worker = services.directory.find_worker(worker_id)
+            if worker is None:
+                shown, data = b"worker_deleted", msgspec.json.encode({"id": worker_id})
+            else:
+                shown, data = b"worker", worker_view(services, worker, stored).model_dump_json().encode()
+            parts.append(b"event: " + shown + b"\ndata: " + data + b"\n\n")
+        return b"".join(parts)

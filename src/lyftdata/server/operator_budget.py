@@ -1,0 +1,126 @@
+"""
+How much work each operator may have the Server do: one budget for pages, API, exports and event streams.
+
+Workers are answered by the same event loop. Costs are in milliseconds of it, roughly: what a request takes at least is
+taken where its operator is identified (`Operators.identify`), so that no way in can be without it, and what its answer
+is worth is charged once its size is known. An operator in debt is told to come back.
+"""
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from lyftdata.core.errors import LyftdataError
+
+# A quarter of the event loop, and eight seconds of that in a row: some 150 pages.
+_EARNED_PER_S = 250.0
+_MOST_SAVED = 2_000.0
+_MAX_SESSIONS = 10_000
+
+REQUEST_COST = 2.0
+PAGE_COST = 10.0
+COST_PER_KIB = 0.08
+# Checking the audit log takes a thread, which shares Python's lock with the event loop.
+_COST_PER_CHECKED_EVENT = 0.02
+_MAX_CHECK_COST = 500.0
+_SESSION = re.compile(rb"lyftdata_session_[0-9A-Za-z_-]{1,128}")
+_MAX_TOKENS = 4
+
+
+class TooManyRequestsError(LyftdataError):
+    """
+    An operator asks for more than Workers can be kept waiting for.
+
+    Args:
+        wait_s: Seconds until the next request is answered.
+    """
+
+    code = "too_many_requests"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            "You ask for more than the Server does for one operator.", hint="Wait a few seconds."
+        )
+        self.wait_s = max(1, round(wait_s))
+
+
+class OperatorBudget:
+    """
+    A budget per operator, in memory.
+
+    Args:
+        earned_per_s: What an operator earns each second.
+        most_saved: What an operator may have saved, and has at first.
+        monotonic: Seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        *,
+        earned_per_s: float = _EARNED_PER_S,
+        most_saved: float = _MOST_SAVED,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._earned_per_s = earned_per_s
+        self._most_saved = most_saved
+        self._monotonic = monotonic
+        self._saved: dict[str, tuple[float, float]] = {}
+        self._operators: OrderedDict[bytes, str] = OrderedDict()
+
+    def take(self, operator: str, cost: float) -> None:
+        """
+        Take what a request costs; raises TooManyRequestsError if the operator is in debt.
+
+        The last request before that may cost more than is left: the debt is then waited for.
+        """
+        wait_s = self.wait_s(operator)
+        if wait_s:
+            raise TooManyRequestsError(wait_s)
+        self.charge(operator, cost)
+
+    def charge(self, operator: str, cost: float) -> None:
+        """Take what an answer has cost, whether or not there is so much left."""
+        self._saved[operator] = (self._left(operator) - cost, self._monotonic())
+
+    def charge_check(self, operator: str, events: int) -> None:
+        """Take what checking an audit log of so many events costs."""
+        self.charge(operator, min(_MAX_CHECK_COST, events * _COST_PER_CHECKED_EVENT))
+
+    def wait_s(self, operator: str) -> float:
+        """Return for how many seconds an operator is in debt; 0 if they are not."""
+        return max(0.0, -self._left(operator) / self._earned_per_s)
+
+    def free_in_s(self, operator: str) -> float:
+        """Return for how many seconds an operator has less than half of what they may save: work that can wait, waits."""
+        return max(0.0, (self._most_saved / 2 - self._left(operator)) / self._earned_per_s)
+
+    def _left(self, operator: str) -> float:
+        saved, at_s = self._saved.get(operator, (self._most_saved, self._monotonic()))
+        return min(self._most_saved, saved + (self._monotonic() - at_s) * self._earned_per_s)
+
+    def remember_session(self, digest: bytes, operator: str) -> None:
+        """Note whose session a token is, so that the next request with it is known before the database is asked."""
+        self._operators[digest] = operator
+        self._operators.move_to_end(digest)
+        if len(self._operators) > _MAX_SESSIONS:
+            self._operators.popitem(last=False)
+
+    def operator_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """
+        Return the operator whose session a request carries, as far as it was identified before.
+
+        Nothing is decided by it but how long the request waits: that the session is still open is not asked here.
+        """
+        found: list[bytes] = []
+        for name, value in headers:
+            if name in {b"authorization", b"cookie"}:
+                found += _SESSION.findall(value)
+        known = (self._operators.get(session_digest(token)) for token in found[:_MAX_TOKENS])
+        return next((operator for operator in known if operator is not None), None)
+
+
+def session_digest(token: bytes) -> bytes:
+    """Return what a session's token is kept as."""
+    return hashlib.sha256(token).digest()

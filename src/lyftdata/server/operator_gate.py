@@ -1,0 +1,103 @@
+"""
+In front of everything operators ask for: a few requests of each at a time, and cheap answers to one in debt.
+
+What every Worker calls does not come by here (`app`). A flood by one operator costs what its budget allows; what goes
+beyond is held for a moment and turned away, before it is routed or the database is asked.
+"""
+
+import asyncio
+from collections import Counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lyftdata.server.operator_budget import COST_PER_KIB, OperatorBudget, TooManyRequestsError
+from lyftdata.server.problems import problem
+
+# Requests of one operator whose answers are being made. Each may hold the event loop for tens of milliseconds, and a
+# Worker's request waits for all of those that are ready before it.
+_AT_ONCE = 3
+_MAX_WAITING = 100
+# A client that asks again at once is slowed down by this much each time, on each of its connections.
+_HELD_FOR_S = 1.0
+_MAX_HELD = 64
+
+
+class OperatorGate:
+    """
+    ASGI middleware.
+
+    Args:
+        app: The application behind it.
+        budget: What each operator has left.
+    """
+
+    def __init__(self, app: ASGIApp, budget: OperatorBudget) -> None:
+        self._app = app
+        self._budget = budget
+        self._lines: dict[str, asyncio.Semaphore] = {}
+        self._waiting: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, in its turn, and charge its operator for the answer."""
+        operator = self._budget.operator_of(scope["headers"]) if scope["type"] == "http" else None
+        if operator is None:
+            # A session that was not seen before is counted where it is identified.
+            await self._app(scope, receive, send)
+            return
+        line = self._lines.setdefault(operator, asyncio.Semaphore(_AT_ONCE))
+        if not self._budget.wait_s(operator) and self._waiting[operator] < _MAX_WAITING:
+            self._waiting[operator] += 1
+            try:
+                await line.acquire()
+            finally:
+                self._waiting[operator] -= 1
+            # Those that waited before it may have spent what there was.
+            if not self._budget.wait_s(operator):
+                await _Answer(self._app, self._budget, operator, line).send(scope, receive, send)
+                return
+            line.release()
+        await self._turn_away(operator, scope, receive, send)
+
+    async def _turn_away(self, operator: str, scope: Scope, receive: Receive, send: Send) -> None:
+        wait_s = self._budget.wait_s(operator)
+        is_held = self._held[operator] < _MAX_HELD
+        if is_held:
+            self._held[operator] += 1
+            try:
+                await asyncio.sleep(min(wait_s, _HELD_FOR_S))
+            finally:
+                self._held[operator] -= 1
+        error = TooManyRequestsError(wait_s)
+        headers = {"Retry-After": str(error.wait_s)} | ({} if is_held else {"Connection": "close"})
+        response = problem(429, error.code, error.message, hint=error.hint, headers=headers)
+        await response(scope, receive, send)
+
+
+class _Answer:
+    """One request whose turn has come: it frees its place when its answer begins, and is charged for its size."""
+
+    def __init__(self, app: ASGIApp, budget: OperatorBudget, operator: str, line: asyncio.Semaphore) -> None:
+        self._app = app
+        self._budget = budget
+        self._operator = operator
+        self._line: asyncio.Semaphore | None = line
+
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the answer made and sent."""
+
+        async def send_and_charge(message: Message) -> None:
+            # An event stream goes on for hours after it has begun.
+            self._leave_line()
+            self._budget.charge(self._operator, len(message.get("body", b"")) / 1024 * COST_PER_KIB)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_charge)
+        finally:
+            self._leave_line()
+
+    def _leave_line(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.release()

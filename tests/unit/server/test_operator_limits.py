@@ -1,0 +1,420 @@
+"""However an operator asks, Workers are answered in between: one budget for all ways in, and slots for long answers."""
+
+import asyncio
+import contextlib
+
+import pytest
+from fastapi.routing import APIRoute
+from tests.builders import FakeClock
+from tests.unit.web.conftest import FROM_OUR_PAGE
+
+from lyftdata.app import create_app
+from lyftdata.core.records import Role
+from lyftdata.server import event_feed
+from lyftdata.server.actor import Actor
+from lyftdata.server.events import Event, Events
+from lyftdata.server.operator_budget import OperatorBudget, TooManyRequestsError, session_digest
+from lyftdata.server.operator_gate import OperatorGate
+from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
+from lyftdata.server.services import end_listeners
+from lyftdata.server.slots import Slots
+from lyftdata.server.views import worker_view
+from lyftdata.web.routes import PAGES
+
+MODULES = (account, api_keys, insight, operators, resources, workers)
+API = sorted(
+    (method, f"/api{route.path}")
+    for module in MODULES
+    for route in module.router.routes
+    if isinstance(route, APIRoute)
+    for method in route.methods or ()
+    if route.path != "/login"
+)
+# Starlette answers HEAD by the route of GET.
+PAGE_REQUESTS = sorted(
+    {
+        (method, entry.path)
+        for entry in PAGES
+        for method in {entry.method, *(["HEAD"] if entry.method == "GET" else [])}
+    }
+)
+
+
+class Monotonic:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class Stream:
+    """A request whose answer goes on, as a client that can go away."""
+
+    def __init__(self, app, path, headers, *, method="GET"):
+        self.status = asyncio.get_running_loop().create_future()
+        self.body = []
+        self._gone = asyncio.Event()
+        self._asked = False
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"host", b"lyft.example"), *raw],
+            "client": ("192.0.2.50", 1),
+            "server": ("lyft.example", 443),
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.status.set_result(message["status"])
+        else:
+            self.body.append(message.get("body", b""))
+
+    async def go_away(self):
+        """Close the connection."""
+        self._gone.set()
+        await self.task
+
+
+async def statuses(streams):
+    """Return how often each status was answered."""
+    found = await asyncio.gather(*(stream.status for stream in streams))
+    return {status: found.count(status) for status in set(found)}
+
+
+# --- the budget ------------------------------------------------------------------------------------------
+
+
+def test_a_budget_is_earned_and_saved_up_to_a_bound():
+    """What was saved is spent in a row, then what is earned; longer rest saves no more than the bound."""
+    clock = Monotonic()
+    budget = OperatorBudget(earned_per_s=10, most_saved=100, monotonic=clock)
+
+    def taken():
+        count = 0
+        with contextlib.suppress(TooManyRequestsError):
+            while True:
+                budget.take("vera", 10)
+                count += 1
+        return count
+
+    assert taken() == 11
+    clock.now_s = 1.5
+    assert taken() == 1
+    clock.now_s = 1_000
+    assert taken() == 11
+
+
+def test_one_operator_does_not_spend_anothers_budget():
+    """Each has one of their own."""
+    budget = OperatorBudget(earned_per_s=10, most_saved=100, monotonic=Monotonic())
+    budget.charge("vera", 500)
+
+    with pytest.raises(TooManyRequestsError) as refused:
+        budget.take("vera", 1)
+    budget.take("ada", 1)
+
+    assert refused.value.wait_s == 40
+
+
+@pytest.mark.parametrize(("method", "path"), API)
+async def test_every_route_of_the_api_takes_from_the_budget(server, admin, method, path):
+    """Whatever answers a session refuses one whose operator is in debt; so a new route cannot be free by mistake."""
+    server.services.budget.charge("admin", 1_000_000)
+    # Past the gate, which knows sessions that were seen before: where the operator is identified.
+    server.services.budget._operators.clear()
+    target = path.replace("{", "").replace("}", "")
+
+    answer = await server.http.request(method, target, headers=admin, json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(("method", "path"), [*PAGE_REQUESTS, ("GET", "/login")])
+async def test_every_page_takes_from_the_budget(server, admin, method, path):
+    """Pages by GET, HEAD and POST, the event stream and the export among them."""
+    token = admin["Authorization"].split()[1]
+    server.services.budget.charge("admin", 1_000_000)
+    server.services.budget._operators.clear()
+    target = path.replace("{", "").replace("}", "")
+    headers = FROM_OUR_PAGE | {"Cookie": f"__Host-lyftdata={token}"}
+
+    answer = await server.http.request(method, target, headers=headers)
+
+    assert answer.status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/api/workers", "/workers"])
+async def test_the_gate_turns_away_without_asking_the_database(server, admin, monkeypatch, path):
+    """The next request of an operator in debt costs next to nothing, whichever way it comes."""
+    monkeypatch.setattr("lyftdata.server.operator_gate._HELD_FOR_S", 0)
+    token = admin["Authorization"].split()[1]
+    headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
+    server.services.budget.charge("admin", 1_000_000)
+    reads = []
+
+    async def read(op):
+        reads.append(op)
+
+    monkeypatch.setattr(server.services.store, "read", read)
+    answer = await server.http.get(path, headers=headers)
+
+    assert (answer.status_code, reads) == (429, [])
+
+
+def gate_for(app, budget, token="lyftdata_session_" + "a" * 44):
+    """Return a gate that knows a session of vera's, and how she asks by it."""
+    budget.remember_session(session_digest(token.encode()), "vera")
+    gate = OperatorGate(app, budget)
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def ask(path):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        await gate({"type": "http", "path": path, "headers": headers}, receive, send)
+        return sent
+
+    return ask
+
+
+async def test_a_large_answer_costs_more_than_a_small_one():
+    """What was sent is charged: a list of thousands is not had for the price of one line."""
+    budget = OperatorBudget(earned_per_s=1, most_saved=100, monotonic=Monotonic())
+
+    async def answers(scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        size = 1_000_000 if scope["path"] == "/large" else 100
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+    ask = gate_for(answers, budget)
+    await ask("/small")
+    small = 100 - budget._left("vera")
+    await ask("/large")
+    large = 100 - small - budget._left("vera")
+
+    assert small < 1
+    assert large > 50
+
+
+async def test_workers_are_not_held_up_by_an_operators_debt(server, admin, press):
+    """What Workers call knows no operator's budget."""
+    server.services.budget.charge("admin", 1_000_000)
+
+    assert (await server.token_by_key(*press)).status_code == 200
+
+
+async def test_three_requests_of_an_operator_are_answered_at_once():
+    """The others wait for their turn, and an event stream does not keep its place."""
+    running, let_go = [], asyncio.Event()
+
+    async def slow(scope, _receive, send):
+        running.append(scope["path"])
+        if scope["path"] == "/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await let_go.wait()
+
+    ask = gate_for(slow, OperatorBudget())
+    tasks = [asyncio.create_task(ask(path)) for path in ["/stream"] * 5 + ["/page"] * 9]
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+    assert running.count("/stream") == 5
+    assert running.count("/page") == 3
+    let_go.set()
+    await asyncio.gather(*tasks)
+    assert running.count("/page") == 9
+
+
+# --- slots -----------------------------------------------------------------------------------------------
+
+
+def test_a_slot_is_released_once():
+    """Releasing twice does not make room for two."""
+    slots = Slots(total=2, per_operator=1)
+    first, other = slots.take("vera"), slots.take("ada")
+    assert first is not None
+    assert other is not None
+    assert (slots.take("vera"), slots.take("eve")) == (None, None)
+
+    first.release()
+    first.release()
+
+    assert slots.taken() == 1
+    assert slots.take("eve") is not None
+    assert slots.take("vera") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "allowed"), [("/api/events", 65, 40), ("/events", 65, 40), ("/api/audit/export", 9, 2)]
+)
+async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, path, asked, allowed):
+    """The place is taken where it is looked for: of requests sent at once none counts before the others are counted."""
+    monkeypatch.setattr("lyftdata.server.operator_gate._AT_ONCE", asked)
+    held = asyncio.Event()
+    if "export" in path:
+
+        async def waits(_actor):
+            await held.wait()
+            return False
+
+        monkeypatch.setattr(server.services.operators, "is_signed_in", waits)
+    token = admin["Authorization"].split()[1]
+    app = create_app(server.services)
+    # As a browser whose operator has a password of their own.
+    if path == "/events":
+        await _own_password(server, admin)
+    headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
+
+    streams = [Stream(app, path, headers) for _ in range(asked)]
+    found = await statuses(streams)
+
+    assert found == {200: allowed, 409: asked - allowed}
+    held.set()
+    await asyncio.gather(*(stream.go_away() for stream in streams))
+    again = Stream(app, path, headers)
+    assert await again.status == 200
+    await again.go_away()
+
+
+async def _own_password(server, admin):
+    from tests.deployment import PASSWORD
+
+    body = {"current_password": PASSWORD, "new_password": "quite another phrase"}
+    answer = await server.http.post("/api/me/password", json=body, headers=admin)
+    assert answer.status_code == 204
+
+
+async def test_a_client_that_goes_before_its_stream_begins_keeps_no_place(server, admin):
+    """Forty that vanish at once leave room for the next one."""
+    app = create_app(server.services)
+    for _ in range(45):
+        stream = Stream(app, "/api/events", admin)
+        stream._gone.set()
+        await stream.task
+
+    last = Stream(app, "/api/events", admin)
+    assert await last.status == 200
+    await last.go_away()
+    assert server.services.events.session_ids() == set()
+
+
+async def test_one_operator_does_not_take_every_place_of_the_listeners(server):
+    """Forty streams of one operator leave room for another's."""
+    events = server.services.events
+    ada = Actor(operator="ada", role=Role.VIEWER, session_id="a", address="192.0.2.1")
+    vera = Actor(operator="vera", role=Role.VIEWER, session_id="v", address="192.0.2.1")
+    for _ in range(40):
+        events.admit(ada)
+
+    with pytest.raises(Exception, match="Too many listeners"):
+        events.admit(ada)
+    assert not events.admit(vera).is_ended
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+
+async def test_an_event_is_rendered_once_for_all_listeners(server, admin, press, monkeypatch):
+    """Thirty streams read the same event, and it was looked up and rendered once."""
+    rendered = []
+
+    def counting(services, worker, stored):
+        rendered.append(worker.id)
+        return worker_view(services, worker, stored)
+
+    monkeypatch.setattr(event_feed, "worker_view", counting)
+    app = create_app(server.services)
+    streams = [Stream(app, "/api/events", admin) for _ in range(30)]
+    await statuses(streams)
+    server.services.events.publish(Event("worker", "press-01"))
+    async with asyncio.timeout(30):
+        while any(b'"id":"press-01"' not in b"".join(stream.body) for stream in streams):
+            await asyncio.sleep(0.01)
+
+    assert rendered == ["press-01"]
+    await asyncio.gather(*(stream.go_away() for stream in streams))
+
+
+async def test_of_many_events_of_one_worker_the_last_is_rendered(server, admin, press):
+    """What is shown is the Worker as it is then; a deleted one is told as deleted."""
+    app = create_app(server.services)
+    stream = Stream(app, "/api/events", admin)
+    await stream.status
+    for _ in range(100):
+        server.services.events.publish(Event("worker", "press-01"))
+    server.services.events.publish(Event("worker_deleted", "gone-01"))
+    async with asyncio.timeout(30):
+        while b"gone-01" not in b"".join(stream.body):
+            await asyncio.sleep(0.01)
+
+    told = b"".join(stream.body)
+    assert told.count(b"event: worker\n") == 1
+    assert b'event: worker_deleted\ndata: {"id":"gone-01"}' in told
+    await stream.go_away()
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/events"])
+async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
+    """Who was signed out does not go on listening, in the API and in the pages."""
+    await _own_password(server, admin)
+    token = admin["Authorization"].split()[1]
+    app = create_app(server.services)
+    stream = Stream(app, path, admin | {"Cookie": f"__Host-lyftdata={token}"})
+    assert await stream.status == 200
+    await end_listeners(server.services)
+    assert not stream.task.done()
+
+    await server.http.post("/api/logout", headers=admin)
+    await end_listeners(server.services)
+
+    async with asyncio.timeout(30):
+        await stream.task
+    assert server.services.events.session_ids() == set()
+
+
+async def test_a_session_that_runs_out_ends_its_streams(opened):
+    """After twelve hours the stream ends too."""
+    clock = FakeClock()
+    async with opened(clock) as server:
+        stream = Stream(create_app(server.services), "/api/events", await server.sign_in())
+        assert await stream.status == 200
+        clock.forward(hours=12)
+        await end_listeners(server.services)
+        async with asyncio.timeout(30):
+            await stream.task
+
+
+async def test_a_listener_that_does_not_read_is_ended():
+    """What waits for one reader is bounded."""
+    events = Events()
+    listener = events.admit(Actor(operator="ada", role=Role.VIEWER, session_id="a", address=""))
+    for _ in range(1_001):
+        listener.put(b"x")
+
+    assert await listener.next_data(every_s=60) is None
