@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER, OTHER_SECRET_KEY, SECRET_KEY
-from tests.deployment import ASSERTION_TYPE
+from tests.deployment import ASSERTION_TYPE, PASSWORD
 from tests.postgres import Cable
 
 from lyftdata.core.errors import LyftdataError, SettingsError
@@ -374,6 +374,35 @@ async def test_guessing_a_password_at_one_server_locks_it_at_the_other(two):
 async def _is_locked(server):
     answer = await server.http.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
     return answer.status_code == 429
+
+
+async def test_guessing_the_enrollment_key_at_one_server_ends_at_the_other(two):
+    """Twenty wrong keys in all, not twenty at each."""
+    first, second = two
+    wrong = {"Authorization": f"Bearer {'w' * 40}"}
+    for _ in range(20):
+        await first.http.post("/oauth2/register", json={}, headers=wrong)
+
+    await until(lambda: _is_waiting(second), "the other Server does not look at the credential")
+
+
+async def _is_waiting(server):
+    return server.services.enrollment_limit.wait_s("127.0.0.1", server.clock().timestamp() - 3) is not None
+
+
+async def test_a_network_known_at_one_server_is_known_at_the_other(two):
+    """A sign-in at one Server is enough for the other not to count strangers' failures against the operator."""
+    first, second = two
+    await first.sign_in()
+    wrong = {"username": "admin", "password": "wrong wrong wrong"}
+    for number in range(60):
+        async with second.from_address(f"198.18.0.{number}") as stranger:
+            await stranger.post("/api/login", json=wrong)
+    async with second.from_address("203.0.113.9") as elsewhere:
+        right = {"username": "admin", "password": PASSWORD}
+        assert (await elsewhere.post("/api/login", json=right)).status_code == 429
+
+    assert await second.sign_in()
 
 
 async def test_servers_that_start_at_once_agree_on_one_key_and_one_admin(start_server):

@@ -51,6 +51,14 @@ class FailureLimiter:
         bucket = self._bucket(network, now_s)
         bucket.tokens = max(0.0, bucket.tokens - failures)
 
+    def wait_s(self, address: str, now_s: float) -> float | None:
+        """Return what `record_failure` would, and count nothing."""
+        network = network_of(address)
+        if network not in self._buckets:
+            return None
+        bucket = self._bucket(network, now_s)
+        return None if bucket.tokens >= 1 else (1 - bucket.tokens) / self._refill_per_s
+
     def record_failure(self, address: str, now_s: float) -> float | None:
         """
         Count a failure.

@@ -102,6 +102,21 @@ class RateLimitedError(UnprovenError):
     final = False
 
 
+class EnrollmentLimitedError(UnprovenError):
+    """Too many wrong enrollment keys: this credential was not looked at."""
+
+    code = "enrollment_rate_limited"
+    meaning = (
+        "Too many wrong enrollment keys came from this network, or from everywhere. The credential was not looked at: "
+        "a right one waits too, until the wrong ones stop."
+    )
+    mend = (
+        "Find who sends wrong keys in `lyftdata refusals list` (`wrong_enrollment_key`) and stop it: correct the key on "
+        "those hosts, or block the address. Until then enroll from another network, or use an API key."
+    )
+    final = False
+
+
 # --- unproven: API keys ---------------------------------------------------------------------------------
 
 

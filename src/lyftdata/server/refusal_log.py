@@ -6,6 +6,7 @@ that depended on the cause would tell an attacker which of two attempts failed f
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -151,6 +152,18 @@ class RefusalLog:
         told = self._limited(refused)
         reference = self._reference(told, address, beyond=True, by=network)
         return Answer(told, reference, retry_after_s=max(1, round(retry_after_s)))
+
+    def record_unseen(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
+        """
+        Count an attempt whose credential was not looked at; cheap, since they may come without end.
+
+        Args:
+            refused: The cause.
+            address: IP address of the caller.
+            retry_after_s: Seconds until one is looked at.
+        """
+        reference = self._reference(refused, address, beyond=True, by=f"unseen {network_of(address)}")
+        return Answer(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
 
     async def flush(self) -> None:
         """

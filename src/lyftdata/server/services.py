@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import URL
 
 from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
+from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.records import SessionEnd
@@ -106,6 +107,7 @@ class Services(msgspec.Struct, kw_only=True):
     verifier: TokenVerifier
     brokers: Brokers
     enrollment: Enrollment
+    enrollment_limit: EnrollmentLimit
     nonces: Nonces
     sessions: Sessions
     cluster: Cluster
@@ -262,6 +264,7 @@ async def _assemble(
         ],
     )
     registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=random_source)
+    enrollment_limit = EnrollmentLimit()
     lockout = Lockout(
         hide=_hidden(derive_key(secret_key, purpose="names of operators")),
         is_shared=store.is_shared,
@@ -272,7 +275,11 @@ async def _assemble(
     )
     limits = SharedLimits(
         store=store,
-        limiters={"refusals": refusals.limiter, "registrations": registrations.limiter},
+        limiters={
+            "refusals": refusals.limiter,
+            "registrations": registrations.limiter,
+            "enrollments": enrollment_limit,
+        },
         lockout=lockout,
         clock=clock,
     )
@@ -323,6 +330,7 @@ async def _assemble(
         ),
         verifier=verifier,
         brokers=brokers,
+        enrollment_limit=enrollment_limit,
         enrollment=Enrollment(
             keys=enrollment_keys,
             name_policy=settings.name_policy,

@@ -8,6 +8,7 @@ one Server would give him.
 from collections.abc import Mapping
 from typing import Any
 
+from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.server.clock import Clock
 from lyftdata.server.lockout import Lockout
@@ -32,7 +33,12 @@ class SharedLimits:
     """
 
     def __init__(
-        self, *, store: Store, limiters: Mapping[str, FailureLimiter], lockout: Lockout, clock: Clock
+        self,
+        *,
+        store: Store,
+        limiters: Mapping[str, FailureLimiter | EnrollmentLimit],
+        lockout: Lockout,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._limiters = limiters

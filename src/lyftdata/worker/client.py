@@ -287,8 +287,8 @@ def _refusal(answer: _Answer) -> LyftdataError:
     """
     Tell a refusal from an answer that is none of this protocol.
 
-    429 with a reference is a refusal too, which passes: the Server limits failures only, so whoever reads it was
-    turned away for its credential. Without a reference it is a proxy's, and says nothing about this Worker.
+    429 with a reference is a refusal that passes: the credential is wrong, or (at enrollment) others in this network
+    sent wrong ones and this one was not looked at. Without a reference it is a proxy's, and says nothing about this Worker.
     """
     reference = answer.body.get("reference")
     passing = answer.status == _REQUEST_TIMEOUT or answer.status >= _SERVER_ERROR

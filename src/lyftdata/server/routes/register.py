@@ -9,7 +9,14 @@ from starlette.responses import Response
 from lyftdata.core.client_metadata import ClientMetadataError
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import InvalidRegistrationError, NameInUseError, RefusedError
+from lyftdata.core.refusals import (
+    EnrollmentDisabledError,
+    EnrollmentLimitedError,
+    InvalidRegistrationError,
+    NameInUseError,
+    RefusedError,
+    WrongEnrollmentKeyError,
+)
 from lyftdata.core.secret import Secret
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.registrations import TooManyChangesError
@@ -33,7 +40,13 @@ async def register(request: Request) -> Response:
     services: Services = request.app.state.services
     address = client_address(request.scope)
     fingerprint = ""
+    now_s = services.clock().timestamp()
+    wait_s = services.enrollment_limit.wait_s(address, now_s)
+    if wait_s is not None:
+        return _not_looked_at(services, address, wait_s)
     try:
+        # Nothing is awaited between the question whether it is looked at and the count of a wrong one: of many that are
+        # sent at once none passes uncounted.
         fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
         registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
         worker, created = await services.enrollment.enroll(registration, address=address)
@@ -43,6 +56,8 @@ async def register(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
+        if isinstance(refused, WrongEnrollmentKeyError | EnrollmentDisabledError):
+            services.enrollment_limit.record_wrong_key(address, now_s)
         answer = services.refusals.record(refused, address=address, proved_by=fingerprint)
         return refusal_response(
             answer,
@@ -57,6 +72,14 @@ async def register(request: Request) -> Response:
     if created:
         services.metrics.enrolled()
     return json_response(_information(services, worker, token), status=201)
+
+
+def _not_looked_at(services: Services, address: str, wait_s: float) -> Response:
+    """Answer 429 to a right key and to a wrong one; neither the credential nor the body was read."""
+    answer = services.refusals.record_unseen(EnrollmentLimitedError(), address=address, retry_after_s=wait_s)
+    return refusal_response(
+        answer, error="invalid_token", status=401, proved_error="access_denied", proved_status=403
+    )
 
 
 async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a kind of end
