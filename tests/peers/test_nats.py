@@ -1,0 +1,399 @@
+"""
+Workers on NATS, each under its own identity, and what it takes to revoke one.
+
+nats-server is the real program with the files of examples/nats that a person would copy; the workers are the example's, under our agent, and
+clients that do what a hostile host would.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import nats
+import pytest
+from tests.peers.faults import FaultyProxy
+from tests.peers.nats_stage import CALLOUT_PASSWORD, EXAMPLE, SCOPES, Connection, NatsStage, is_refused
+from tests.processes import STARTED, Program, until
+
+WORKERS = ("press-01", "press.02")
+DESK = "desk-01"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStage]:
+    """Return a stage for the whole module."""
+    made = NatsStage(tmp_path_factory.mktemp("nats"))
+    try:
+        for worker_id in (*WORKERS, DESK):
+            made.add_worker(worker_id)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def working(stage: NatsStage) -> Iterator[dict[str, Program]]:
+    """Return two workers that work."""
+    started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
+    for worker_id, program in started.items():
+        until(lambda w=worker_id, p=program: f"{w} is in" in p.log, f"{worker_id} is in")  # type: ignore[misc]
+    yield started
+    for program in started.values():
+        with contextlib.suppress(ProcessLookupError):
+            program.process.send_signal(signal.SIGCONT)
+        program.process.terminate()
+    for program in started.values():
+        program.exit_code()
+        STARTED.remove(program)
+
+
+@pytest.fixture
+async def connect(stage: NatsStage) -> AsyncIterator[Callable[..., "asyncio.Future[Connection]"]]:
+    """Return a function that logs a Worker in."""
+    opened = []
+
+    async def open_connection(worker_id: str, token: str = "") -> Connection:
+        connection = Connection()
+        opened.append(connection)
+        inbox = f"_INBOX.{worker_id.replace('.', '_')}"
+        return await connection.open(stage.url, worker_id, token or stage.token(worker_id), inbox=inbox)
+
+    yield open_connection  # type: ignore[misc]
+    for connection in opened:
+        await connection.close()
+
+
+@pytest.fixture
+def worker(stage: NatsStage) -> str:
+    """Return the ID of a Worker of this test's own."""
+    return stage.add_worker()
+
+
+@pytest.fixture
+def faulty(stage: NatsStage) -> Iterator[FaultyProxy]:
+    """Return a proxy between the callout and the Server."""
+    proxy = FaultyProxy(stage.site.url)
+    stage.callout.close()
+    stage.callout = stage.start_callout(server=proxy.url)
+    yield proxy
+    stage.callout.close()
+    stage.callout = stage.start_callout()
+    proxy.close()
+
+
+async def settle(question: Callable[[], object], what: str) -> None:
+    """Wait until something is so, while the event loop goes on."""
+    await asyncio.to_thread(until, question, what)
+
+
+# --- who gets in, and what it may do ----------------------------------------------------------------------
+
+
+async def test_no_other_credential_logs_in(stage, worker):
+    """Nothing, another Worker's token, one for another service, an API key: each is refused, and none is in a log."""
+    token = stage.token(worker)
+    shown = {
+        "nothing": (None, None),
+        "no password": (worker, ""),
+        "another Worker's token": (DESK, token),
+        "a stranger's name": ("stranger", token),
+        "a token for the Server": (worker, stage.token(worker, resource="")),
+        "an API key": (worker, stage.keys[worker]),
+        "a token with a changed end": (worker, token[:-2] + ("AA" if token[-2:] != "AA" else "BB")),
+        "the callout's name": ("callout", token),
+        "the callout's password": (worker, CALLOUT_PASSWORD),
+        "a password that is too long": (worker, "x" * 10_000),
+    }
+
+    for what, (user, password) in shown.items():
+        assert await is_refused(stage.url, user, password), what
+
+    assert not await is_refused(stage.url, worker, token)
+    logs = stage.callout.log_file.read_text() + stage.nats.log_file.read_text() + stage.site.server.log
+    for secret in (token, stage.keys[worker], CALLOUT_PASSWORD):
+        assert secret not in logs
+
+
+async def test_a_long_token_logs_in(stage, connect):
+    """A Worker with as many labels and scopes as it may have: its token is a long line for nats-server."""
+    worker = stage.add_worker("w" * 64, *(f"{'k' * 58}{n}={'v' * 60}" for n in range(7)))
+    long = [f"publish:{'a' * 47}{n}" for n in range(10, 24)]
+    stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in long))
+    try:
+        token = stage.token(worker)
+        connection = await connect(worker, token)
+
+        assert len(token) > 2_900
+        assert await connection.may_publish(f"{'a' * 47}23", f"{'a' * 47}24") == [True, False]
+    finally:
+        stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in SCOPES))
+
+
+async def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, connect, worker):
+    """Its subjects and its own inbox; not others, not another Worker's inbox, not the system."""
+    connection = await connect(worker)
+
+    assert await connection.may_publish("jobs.a", "jobs.a.b", "done") == [True] * 3
+    assert await connection.may_subscribe("jobs.>", "jobs.a", "done", f"_INBOX.{worker}.x") == [True] * 4
+    assert not any(
+        await connection.may_publish("payroll", "jobs", "done.x", "$SYS.REQ.USER.AUTH", "$JS.API.INFO")
+    )
+    assert not any(
+        await connection.may_subscribe(
+            ">", "*", "payroll", "_INBOX.>", "_INBOX.press-01.x", "_INBOX.*.x", "$SYS.>", "$SYS.REQ.USER.AUTH"
+        )
+    )
+
+
+async def test_without_a_scope_a_worker_may_do_nothing(stage, connect, worker):
+    """In NATS an empty list of permissions allows everything; and scopes that lift all limits are left out."""
+    stage.operator.done(
+        "resources",
+        "set",
+        "nats",
+        "--scope=other",
+        "--scope=publish:>",
+        "--scope=publish:*",
+        "--scope=subscribe:*.>",
+    )
+    try:
+        connection = await connect(worker)
+
+        assert not any(await connection.may_publish("jobs.a", "x", "x.y", "done"))
+        assert not any(await connection.may_subscribe("jobs.a", "x", "x.y", ">", "*"))
+    finally:
+        stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in SCOPES))
+
+
+async def test_each_worker_works_as_itself(stage, working, connect):
+    """Every job is done and answered by one of the two; the one who asks is a Worker too."""
+    desk = await connect(DESK)
+
+    answers = [await desk.client.request(f"jobs.{n}", f"{n}".encode(), timeout=20) for n in range(30)]
+
+    assert {answer.data.decode() for answer in answers} == set(WORKERS)
+    assert set.union(*map(_done, working.values())) == set(range(30))
+
+
+def _done(program: Program) -> set[int]:
+    return {int(number) for number in re.findall(r" does (\d+)", program.log)}
+
+
+# --- revoked ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["disable", "delete", "revoke its key", "take it out of the resource"])
+async def test_a_worker_that_was_revoked_is_cut_off(stage, connect, worker, how):
+    """However it is done, also where the client holds on; its token logs in no more, and others stay."""
+    stays = await connect(DESK)
+    token = stage.token(worker)
+    goes = await connect(worker, token)
+    await goes.client.subscribe("jobs.>")
+    others = [f"--worker={worker_id}" for worker_id in stage.keys if worker_id != worker]
+    command = {
+        "disable": ("workers", "disable", worker, "--yes"),
+        "delete": ("workers", "delete", worker, "--yes"),
+        "revoke its key": ("api-key", "revoke", _key_name(stage, worker), "--yes"),
+        "take it out of the resource": ("resources", "set", "nats", "--not-all-workers", *others),
+    }[how]
+
+    await asyncio.to_thread(stage.operator.done, *command)
+
+    try:
+        await asyncio.wait_for(goes.ended.wait(), 60)
+        assert await is_refused(stage.url, worker, token)
+        assert stays.client.is_connected
+        assert await stays.may_publish("jobs.a") == [True]
+    finally:
+        stage.operator.done("resources", "set", "nats", "--all-workers")
+        if how == "delete":
+            del stage.keys[worker]
+
+
+def _key_name(stage: NatsStage, worker: str) -> str:
+    (name,) = [key["name"] for key in stage.operator.json("api-key", "list") if worker in key["worker_ids"]]
+    return str(name)
+
+
+async def test_a_worker_that_loses_a_scope_comes_back_without_it(stage, connect, worker):
+    """What a connection may do was said when it was opened: it is closed, and the next one may do less."""
+    token = stage.token(worker)
+    connection = await connect(worker, token)
+    assert await connection.may_publish("done") == [True]
+    try:
+        fewer = [f"--scope={scope}" for scope in SCOPES if scope != "publish:done"]
+        await asyncio.to_thread(stage.operator.done, "resources", "set", "nats", *fewer)
+
+        await asyncio.wait_for(connection.ended.wait(), 60)
+        again = await connect(worker, token)
+        assert await again.may_publish("done", "jobs.a") == [False, True]
+    finally:
+        stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in SCOPES))
+
+
+async def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working, connect):
+    """Its agent stopped, its program goes on; cut off it does no job more, and the other does them all."""
+    rebel = working["press-01"]
+    before = rebel.log.count("press-01 is in")
+    was_out = rebel.log.count("press-01 is out")
+    os.kill(rebel.process.pid, signal.SIGSTOP)
+    try:
+        await asyncio.to_thread(stage.disable, "press-01")
+        await settle(lambda: rebel.log.count("press-01 is out") > was_out, "it is cut off")
+        desk = await connect(DESK)
+
+        answers = [await desk.client.request("jobs.x", f"{n}".encode(), timeout=20) for n in range(100, 120)]
+    finally:
+        stage.operator.done("workers", "enable", "press-01")
+        os.kill(rebel.process.pid, signal.SIGCONT)
+
+    assert {answer.data.decode() for answer in answers} == {"press.02"}
+    await settle(lambda: rebel.log.count("press-01 is in") > before, "it is back by itself once it may")
+
+
+async def test_a_callout_that_restarts_knows_no_connection(stage, working, connect, worker):
+    """It closes all of them, the one too that was revoked meanwhile; good Workers are back by themselves."""
+    held = await connect(worker)
+    before = working["press.02"].log.count("press.02 is in")
+    stage.callout.close()
+    await asyncio.to_thread(stage.disable, worker)
+    assert not held.ended.is_set()
+
+    stage.callout = await asyncio.to_thread(stage.start_callout)
+
+    await asyncio.wait_for(held.ended.wait(), 60)
+    await settle(lambda: working["press.02"].log.count("press.02 is in") > before, "it is back")
+
+
+async def test_without_the_callout_nobody_logs_in(stage, worker):
+    """nats-server waits for an answer, and takes none for a no."""
+    token = stage.token(worker)
+    stage.callout.close()
+    try:
+        assert await is_refused(stage.url, worker, token)
+    finally:
+        stage.callout = await asyncio.to_thread(stage.start_callout)
+    assert not await is_refused(stage.url, worker, token)
+
+
+async def test_a_connection_ends_with_its_token(stage, faulty, connect, worker):
+    """nats-server sees to that by itself, also while neither callout nor Server answers."""
+    import json
+    import time
+
+    token = stage.token(worker)
+    said = {"active": True, "token_type": "Bearer", "sub": worker, "scope": "", "exp": int(time.time()) + 3}
+    body = json.dumps(said).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+    faulty.fault = lambda _line, _body: answer
+    connection = await connect(worker, token)
+    faulty.fault = lambda _line, _body: 500
+
+    await asyncio.wait_for(connection.ended.wait(), 60)
+    assert "expired" in str(connection.client.last_error).lower(), connection.errors
+
+
+# --- when something fails ---------------------------------------------------------------------------------
+
+FAULTS: tuple[int | bytes, ...] = (
+    500,
+    307,
+    b"",
+    b"what?\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n<>",
+    b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"active":"false"}',
+)
+
+
+async def test_a_question_that_fails_is_one_workers(stage, faulty, connect):
+    """Whatever is answered about one Worker, the others are cut off; it is too, once that can be known."""
+    first, asked, last = (stage.add_worker() for _ in range(3))
+    token = stage.token(asked)
+    opened = {first: await connect(first), asked: await connect(asked, token), last: await connect(last)}
+    faults = itertools.cycle(FAULTS)
+    faulty.fault = lambda _line, body: next(faults) if token in body.decode() else None
+    await settle(lambda: faulty.failed > len(FAULTS), "each fault has come")
+
+    for goes in (first, last):
+        await asyncio.to_thread(stage.disable, goes)
+        await asyncio.wait_for(opened[goes].ended.wait(), 60)
+
+    assert not opened[asked].ended.is_set()
+    status, _ = stage.health()
+    assert status in {200, 503}
+    await asyncio.to_thread(stage.disable, asked)
+    faulty.fault = lambda _line, _body: None
+    await asyncio.wait_for(opened[asked].ended.wait(), 60)
+
+
+async def test_a_login_that_cannot_be_checked_is_refused(stage, faulty, worker):
+    """Whatever the Server answers that is not a yes about this token: no login."""
+    token = stage.token(worker)
+    for fault in FAULTS:
+        faulty.fault = lambda _line, _body, fault=fault: fault
+        assert await is_refused(stage.url, worker, token), fault
+
+    faulty.fault = lambda _line, _body: None
+    assert not await is_refused(stage.url, worker, token)
+
+
+async def test_the_health_answer_tells_the_last_whole_round(stage, faulty, connect, worker):
+    """It moves on while all is well, says 503 when something fails for long, and recovers."""
+    await connect(worker)
+    await settle(lambda: stage.health()[0] == 200, "it is well")
+    _, first = stage.health()
+    await settle(lambda: stage.health()[1] != first, "it moves on")
+
+    faulty.fault = lambda _line, _body: 500
+    await settle(lambda: stage.health()[0] == 503, "it is not well")
+    faulty.fault = lambda _line, _body: None
+    await settle(lambda: stage.health()[0] == 200, "it is well again")
+
+
+async def test_a_forged_question_is_not_answered(stage):
+    """Only nats-server asks who may log in: what another signs, or changes, gets no answer."""
+    client = await nats.connect(stage.url, user="callout", password=CALLOUT_PASSWORD, allow_reconnect=False)
+    try:
+        with pytest.raises(nats.errors.Error):
+            await client.request("$SYS.REQ.USER.AUTH", b"e30.e30.AAAA", timeout=2)
+    finally:
+        await client.close()
+    assert stage.callout.pid
+    await settle(lambda: stage.health()[0] == 200, "it goes on")
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_for_its_owner_alone(stage, tmp_path):
+    """The seed is in a file of mode 0600, which is never overwritten; the public key is what is printed."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, str(EXAMPLE / "callout.py"), "--new-key", str(tmp_path / "seed")]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert re.fullmatch(r"A[A-Z2-7]{55}\n", made.stdout)
+    assert re.fullmatch(r"SA[A-Z2-7]{56}\n", (tmp_path / "seed").read_text())
+    assert (tmp_path / "seed").stat().st_mode & 0o777 == 0o600
+    assert again.returncode != 0
+
+
+def test_the_page_shows_the_example():
+    """The how-to holds every file that a person would copy, letter for letter, and names each."""
+    page = (EXAMPLE.parents[1] / "docs" / "how-to" / "workers-on-nats.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    for file in sorted(file for file in EXAMPLE.iterdir() if file.is_file()):
+        assert f"`{file.relative_to(EXAMPLE.parents[1])}`" in page, file
+        if file.name != "callout.py":
+            assert file.read_text(encoding="utf-8") in blocks, f"{file} is not shown as it is"
