@@ -20,13 +20,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from lyftdata.core.errors import (
     ConflictError,
-    ForbiddenError,
     InvalidInputError,
     LyftdataError,
     NotFoundError,
 )
 from lyftdata.core.policy import check_allowed
 from lyftdata.log import get_logger
+from lyftdata.server.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operator_budget import PAGE_COST
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
@@ -45,12 +45,6 @@ PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
 # What whoever filled a form in can mend there and then.
 _MENDED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
-
-
-class CrossSiteError(ForbiddenError):
-    """A post that does not come from a page of ours."""
-
-    code = "cross_site"
 
 
 def guarded(
@@ -84,7 +78,7 @@ async def _page(request: Request, services: Services, action: str) -> Page:
     token = read_session(request, services)
     check_host(request, services)
     if request.method == "POST":
-        check_origin(request, services)
+        check_same_site(request, services, must_say=True)
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
@@ -96,30 +90,6 @@ async def _page(request: Request, services: Services, action: str) -> Page:
             raise CrossSiteError("This form is from another session.", hint="Load the page again.")
     check_allowed(action, role=actor.role)
     return Page(request=request, services=services, actor=actor, csrf=csrf, form=form)
-
-
-def check_origin(request: Request, services: Services) -> None:
-    """
-    Refuse a post that another site's page made the browser send.
-
-    Browsers say where a request comes from (Fetch Metadata; where they do not, on plain HTTP, the Origin header).
-    Whoever says neither is no browser that could have been tricked, and no browser at all: it has the API.
-
-    Raises:
-        CrossSiteError: From elsewhere, or nobody says from where.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        if site in {"same-origin", "none"}:
-            return
-    # Compared as text, never parsed: the scheme counts, and there is nothing to stumble over. Behind a proxy the public
-    # URL is what the browser sees.
-    elif request.headers.get("origin", "") in {
-        services.issuer,
-        f"{request.url.scheme}://{request.headers.get('host')}",
-    }:
-        return
-    raise CrossSiteError("This request comes from another site.", hint="Go to the Server's own address.")
 
 
 async def _answer(page: Page, handler: Handler, again: Handler | None) -> Response:

@@ -400,7 +400,11 @@ async def test_a_body_without_end_is_not_read(server, told):
         for _ in range(80):
             yield b"x" * 1024
 
-    answer = await server.http.post("/api/login", content=b"x" * 80_000 if told else chunks())
+    answer = await server.http.post(
+        "/api/login",
+        content=b"x" * 80_000 if told else chunks(),
+        headers={"Content-Type": "application/json"},
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 

@@ -388,7 +388,7 @@ async def test_no_redirect_repeats_a_body_elsewhere(server):
     """A slash too many is a wrong path: a redirect would send a key on, to an address made of the request's headers."""
     for path in ("/oauth2/token/", "/api/login/", "/login/", "/api/workers/"):
         answer = await server.http.post(path, data={"client_secret": "x"}, headers={"Host": "evil.example"})
-        assert answer.status_code in {404, 405}
+        assert answer.status_code in {404, 405, 415}
         assert "location" not in answer.headers
 
 

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 import lyftdata
 from lyftdata.server import problems
 from lyftdata.server.body_limit import BodyLimit
+from lyftdata.server.cross_site import SameSiteJson
 from lyftdata.server.event_feed import EventFeed
 from lyftdata.server.models.base import Problem
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
@@ -36,6 +37,8 @@ def admin_app(services: Services | None = None) -> FastAPI:
     app.state.services = services
     app.state.event_feed = None if services is None else EventFeed(services)
     app.add_middleware(BodyLimit)
+    # The outermost: what another site sends is not even read.
+    app.add_middleware(SameSiteJson, services=services)
     problems.install(app)
     for module in (account, workers, api_keys, resources, insight, operators):
         app.include_router(module.router)

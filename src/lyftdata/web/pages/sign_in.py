@@ -5,6 +5,7 @@ from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.names import clean_text
+from lyftdata.server.cross_site import check_same_site
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import NotSignedInError
@@ -19,7 +20,7 @@ from lyftdata.web.cookies import (
     set_session,
 )
 from lyftdata.web.forms import EMPTY, Form, read_form
-from lyftdata.web.gate import check_origin, error_page
+from lyftdata.web.gate import error_page
 from lyftdata.web.page import Page
 from lyftdata.web.render import render
 
@@ -47,7 +48,7 @@ async def sign_in(request: Request) -> Response:
     form = EMPTY
     try:
         check_host(request, services)
-        check_origin(request, services)
+        check_same_site(request, services, must_say=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
         signed_in = await services.operators.sign_in(
