@@ -55,7 +55,7 @@ from lyftdata.server.tls_files import check_tls_files, load_certificate, server_
 from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import StoreError
-from lyftdata.web.gate import not_found
+from lyftdata.web.gate import not_found, path_not_found, query_rejected
 from lyftdata.web.routes import web_routes
 from lyftdata.web.shared import SharedValues
 
@@ -101,7 +101,8 @@ class _App(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._find_hot(scope) if scope["type"] == "http" else None
         if endpoint is None:
-            await super().__call__(scope, receive, send)
+            rejected = _reject_null(scope) if scope["type"] == "http" else None
+            await (rejected or super().__call__)(scope, receive, send)
             return
         after_s = _TURNED_AWAY_AFTER_S.get(endpoint)
         if after_s is not None and self.overload.turns_away(after_s):
@@ -174,6 +175,17 @@ def _routes(services: Services) -> Starlette:
         ("GET", "/auth/verify"): verify.verify,
     }
     return app
+
+
+def _reject_null(scope: Scope) -> Response | None:
+    """
+    Return the answer to a null character in a path or a query, or None where there is none.
+
+    Nothing has it in its name, and PostgreSQL takes it in no text: a search for it would be a failure of the database.
+    """
+    if "\0" in scope["path"]:
+        return path_not_found(Request(scope))
+    return query_rejected(Request(scope)) if b"%00" in scope["query_string"] else None
 
 
 def _public(path: str, endpoint: Endpoint) -> Route:

@@ -131,11 +131,13 @@ def text_claim(claims: dict[str, Any], name: str, *, max_length: int = 256) -> s
     Return a string claim.
 
     Raises:
-        JwsError: Missing, not a string, empty or too long.
+        JwsError: Missing, not a string, empty or too long, or with a null character, which PostgreSQL stores in no text.
     """
     value = claims.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= max_length:
         raise JwsError(f"Its claim {name} is missing or no string of 1 to {max_length} characters.")
+    if "\0" in value:
+        raise JwsError(f"Its claim {name} holds a null character.")
     return value
 
 

@@ -73,7 +73,7 @@ async def read_form(request: Request, *, at_most: int = MAX_BODY_BYTES) -> Form:
         at_most: Bytes; 16 KiB from those who have not signed in.
 
     Raises:
-        InvalidInputError: Not such a form, too large, or not UTF-8.
+        InvalidInputError: Not such a form, too large, not UTF-8, or with a null character in it.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -89,5 +89,8 @@ async def read_form(request: Request, *, at_most: int = MAX_BODY_BYTES) -> Form:
         raise InvalidInputError("form", "cannot be read") from None
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
+        if "\0" in value:
+            # No browser's field holds one, and PostgreSQL takes it in no text.
+            raise InvalidInputError("form", "must not hold a null character")
         fields.setdefault(name, []).append(value)
     return Form(fields)

@@ -107,14 +107,29 @@ async def _answer(page: Page, handler: Handler, again: Handler | None) -> Respon
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer for a path that nobody has: a page to a browser, a problem below `/api`, a word to everybody else."""
+    """Answer for a path that does not exist, as `path_not_found`."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
-    # A path with a line break in it never reaches the application that is mounted there.
+    return path_not_found(request)
+
+
+def path_not_found(request: Request) -> Response:
+    """Answer for a path that does not exist: a page to a browser, a problem below `/api`, plain text to others."""
+    # A path with a line break or a null character in it never reaches the application that is mounted there.
     if request.url.path.startswith("/api/"):
-        return problem(error.status_code, "not_found", error.detail)
+        return problem(404, "not_found", "Not Found")
     if "text/html" not in request.headers.get("accept", ""):
-        return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
+        return PlainTextResponse("Not Found", 404)
     return error_page(request, NotFoundError("page", request.url.path[:200]))
+
+
+def query_rejected(request: Request) -> Response:
+    """Answer for a query that cannot be asked, in the same forms."""
+    error = InvalidInputError("query", "must not hold a null character (%00)")
+    if request.url.path.startswith("/api/"):
+        return problem(422, error.code, error.message, field=error.field)
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(error.message, 422)
+    return error_page(request, error)
 
 
 def error_page(request: Request, error: LyftdataError, page: Page | None = None) -> Response:
