@@ -71,6 +71,26 @@ def test_a_used_assertion_is_refused_after_a_restart(open_site, crash):
     assert worker.terminate() == 0
 
 
+def test_a_used_assertion_is_refused_when_a_crash_is_followed_by_a_restart(open_site):
+    """What was lost by the crash stays lost at the start after the next: a stop in order does not bring it back."""
+    site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    site.sign_in()
+    _, worker_id, key = enrolled(site)
+    used = make_assertion(
+        key, worker_id=worker_id, audience=site.url, now=datetime.now(UTC), jti="used", ttl_s=300
+    )
+    assert ask(site, used).status_code == 200
+
+    site.server.kill()
+    site.start_server()
+    site.server.terminate()
+    site.start_server()
+
+    replayed = ask(site, used)
+    assert replayed.status_code == 401
+    assert site.cause(replayed.json()["reference"]) == "stale_assertion"
+
+
 def test_a_worker_that_is_enabled_is_back_at_once(open_site):
     """The agent signs with the nonce that it is given; what was captured before the disable is refused."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)

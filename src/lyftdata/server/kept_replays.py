@@ -8,6 +8,7 @@ A file and not the database, which may be put back to an earlier state: then it 
 import contextlib
 import errno
 import os
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -21,10 +22,15 @@ _FILE = "used-assertions.json"
 
 
 class KeptReplays(msgspec.Struct, frozen=True):
-    """What was used, by Worker and `jti`: assertions, and proofs of possession."""
+    """
+    What was used, by Worker and `jti`: assertions, and proofs of possession.
+
+    `lost_before` is when the last run that followed on a crash started: what was used before that is not among them.
+    """
 
     assertions: dict[str, dict[str, float]]
     proofs: dict[str, dict[str, float]]
+    lost_before: datetime | None = None
 
 
 def take_replays(staging_dir: Path) -> KeptReplays | None:

@@ -64,7 +64,8 @@ class SpentAssertions:
         max_per_worker: How many a Worker may have in use at once.
         shared: Whether there may be other Servers: then what is used up here gives a ticket.
         used: What was used before this process started.
-        lost_before: When `used` is not known: this process's start, before which anything may have been used.
+        lost_before: A moment before which anything may have been used without being in `used`: the start of the last
+            process that followed on a crash, this one or an earlier one.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class SpentAssertions:
         self._max_per_worker = max_per_worker
         self._shared = shared
         self._spent = {worker_id: _Share(until_s) for worker_id, until_s in (used or {}).items()}
-        self._lost_before = lost_before
+        self.lost_before = lost_before
 
     def may_have_lost(self, worker: WorkerRecord, signed_at: datetime, *, leeway_s: float) -> bool:
         """
@@ -89,7 +90,7 @@ class SpentAssertions:
             signed_at: When, by the Worker's clock.
             leeway_s: By how much that may be ahead.
         """
-        lost_before = self._lost_before
+        lost_before = self.lost_before
         if lost_before is None or worker.created_at >= lost_before:
             return False
         return signed_at < lost_before + timedelta(seconds=leeway_s)

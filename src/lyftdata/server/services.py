@@ -197,7 +197,11 @@ async def open_services(
                 yield services
             finally:
                 if not store.is_shared:
-                    kept = KeptReplays(services.admission.spent.used(), services.dpop.spent.used())
+                    kept = KeptReplays(
+                        services.admission.spent.used(),
+                        services.dpop.spent.used(),
+                        lost_before=services.admission.spent.lost_before,
+                    )
         await asyncio.gather(*beside, return_exceptions=True)
     finally:
         if kept is not None:
@@ -298,7 +302,9 @@ async def _assemble(
     verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
     started_at = clock()
     # With several Servers the database has what was used, and nothing is lost.
-    lost_before = started_at if kept is None and not store.is_shared else None
+    lost_before = None
+    if not store.is_shared:
+        lost_before = started_at if kept is None else kept.lost_before
 
     def nonce_key(purpose: str) -> bytes:
         # One Server alone takes a new key at each start: a nonce from before it, and what was signed with that, is void.
