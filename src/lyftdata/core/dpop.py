@@ -23,6 +23,8 @@ LEEWAY_S = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PERCENT_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED = re.compile("[A-Za-z0-9._~-]")
+# Printable ASCII without the space and the backslash.
+_URL = re.compile(r"[\x21-\x5B\x5D-\x7E]+")
 
 
 class DpopProofError(Exception):
@@ -94,14 +96,19 @@ def verify_dpop_proof(
 
 
 def _without_query(url: str) -> tuple[str, str, int | None, str]:
-    """
+    r"""
     Return what of a URL counts, in the form in which two spellings of one are equal (RFC 3986, sections 6.2.2 and 6.2.3).
 
     Proxies change the spelling: Traefik passes `/%7ea%2fb` on as `/~a%2Fb`. Dot segments are left as they are: resolved here
     and not by the program that serves the request, they would make a proof for one path good for another.
+
+    What parsers disagree about is no URL here: Python finds the host of `https://a\@b/` behind the `@`, a browser before the
+    backslash, and Python drops tabs and line feeds. A client may sign the text and ask the other host.
     """
     try:
         parts = urlsplit(url)
+        if not _URL.fullmatch(url) or "@" in parts.netloc:
+            raise JwsError("Its htu is no URL.")
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError as error:
         raise JwsError("Its htu is no URL.") from error

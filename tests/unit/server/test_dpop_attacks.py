@@ -65,3 +65,35 @@ async def test_no_proof_is_good_twice_in_all_its_life(server, press, seconds):
     for _ in range(40):
         await show_bound(server, token, dpop(key, server, token=token, **VERIFY))
     assert (await show_bound(server, token, proof)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example.com\\@service.example.com/orders",
+        "https://other.example.com@service.example.com/orders",
+        "https://other.example.com:443@service.example.com/orders",
+        "https://service.exa\tmple.com/orders",
+        "https://service.example.com/ord\ners",
+        " https://service.example.com/orders",
+        "https://service.example.com\\orders",
+    ],
+)
+async def test_an_address_that_two_programs_read_differently_is_none(server, admin, press, url):
+    """A client that signs such a text may have asked another host, which could use the proof here."""
+    body = {"name": "service", "audience": "https://service.example.com"}
+    assert (await server.http.post("/api/resources", json=body, headers=admin)).status_code == 201
+    key = generate_identity_key()
+    token = await bound(server, press, key)
+
+    async def ask_for(htu):
+        headers = {
+            "Authorization": f"DPoP {token}",
+            "DPoP": dpop(key, server, token=token, method="GET", url=htu),
+            "X-Forwarded-Method": "GET",
+            "X-Forwarded-Uri": "/orders",
+        }
+        return (await server.http.get("/auth/verify/service", headers=headers)).status_code
+
+    assert await ask_for("https://service.example.com/orders") == 204
+    assert await ask_for(url) == 401
