@@ -66,8 +66,12 @@ class Fleet:
         self.operator.done("workers", "disable", worker_id, "--yes")
 
     def stop(self) -> None:
-        """End this Server."""
-        self.site.server.kill()
+        """
+        Stop this Server in order.
+
+        It then knows at its next start which proofs were used. After a crash it would ask for nonces for some seconds.
+        """
+        self.site.server.terminate()
         STARTED.remove(self.site.server)
 
 

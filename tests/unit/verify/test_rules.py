@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, RSAKey
-from tests.builders import ISSUER, NOON, case, worker
+from tests.builders import ISSUER, NOON, case
 from tests.unit.core.forge import altered, b64, hs256, join, parts
 from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, jwks_of, mint, resigned
 
@@ -134,7 +134,7 @@ HEADER, CLAIMS, SIGNATURE = parts(mint())
         (join(HEADER, [], SIGNATURE), "token_malformed"),
         (mint().rpartition(".")[0], "token_malformed"),
         ("x" * 4097, "token_malformed"),
-        (mint(worker=worker(labels={"a": "x" * 3500})), "token_malformed"),
+        (resigned(mint(), claims={"labels": {"a": "x" * 3500}}), "token_malformed"),
     ],
     ids=case,
 )
