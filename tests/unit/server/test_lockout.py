@@ -10,6 +10,8 @@ from tests.unit.web.conftest import Browser
 
 from lyftdata.core.secret import Secret
 from lyftdata.server.lockout import Claim, Lockout
+from lyftdata.server.operator_recovery import unlock
+from lyftdata.server.upkeep import read_place
 
 HOME = "192.0.2.1"
 WRONG = {"username": "admin", "password": "wrong wrong wrong"}
@@ -502,3 +504,20 @@ async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admi
     hold.set()
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(outcome).__name__ for outcome in outcomes} == {"bool", "TooBusyError"}
+
+
+async def test_an_unlock_with_an_address_outlasts_guesses_that_go_on(server, tmp_path):
+    """The network given to `admin unlock --from` is known: guesses from everywhere lock nobody out there any more."""
+    place = read_place({"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")})
+    await flood(server)
+
+    await asyncio.to_thread(unlock, place, "admin", address="203.0.113.9")
+    for i in range(60):
+        async with server.from_address(f"198.18.1.{i}") as stranger:
+            await stranger.post("/api/login", json=WRONG)
+
+    async with server.from_address("203.0.113.10") as elsewhere:
+        assert (await elsewhere.post("/api/login", json=RIGHT)).status_code == 429
+    async with server.from_address("203.0.113.9") as named:
+        assert (await named.post("/api/login", json=RIGHT)).status_code == 200
+    assert (await server.services.store.verify_audit()).ok
