@@ -4,7 +4,10 @@ set -eu
 
 audience=https://bao.example.com
 
+# `bao` reads its token from this file: here in a directory that only this user can read, and that goes with the script.
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
 # On standard input, not as an argument: arguments show in `ps`.
-BAO_TOKEN=$(lyftdata token --audience "$audience" | bao write -field=token auth/lyftdata/login role=worker jwt=-)
-export BAO_TOKEN
-bao kv get -field=password "secret/workers/$LYFTDATA_WORKER_ID"
+lyftdata token --audience "$audience" |
+  bao write -field=token auth/lyftdata/login role=worker jwt=- >"$home/.vault-token"
+HOME=$home bao kv get -field=password "secret/workers/$LYFTDATA_WORKER_ID"
