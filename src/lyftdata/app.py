@@ -53,8 +53,8 @@ from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
 from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.server.up_to_date import UpToDate
-from lyftdata.server.wire import temporarily_unavailable
-from lyftdata.store import StoreError
+from lyftdata.server.wire import OAuthError, oauth_error_response, temporarily_unavailable
+from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import not_found, path_not_found, query_rejected
 from lyftdata.web.routes import web_routes
 from lyftdata.web.shared import SharedValues
@@ -199,7 +199,9 @@ def _come_back() -> Response:
 
 
 async def _store_failed(_request: Request, error: Exception) -> Response:
-    """Tell Workers to come back: a full disk is an outage, not a refusal."""
+    """Tell Workers to come back: a full disk is an outage, not a refusal. Not those who sent what cannot be stored."""
+    if isinstance(error, UnstorableError):
+        return oauth_error_response(OAuthError("invalid_request", error.message))
     _log.error("the store failed", problem=str(error))
     return temporarily_unavailable("The Server cannot write its state.", retry_after_s=5)
 

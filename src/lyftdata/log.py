@@ -1,8 +1,9 @@
 """
 Logging for Server and Worker: a line an event, for people on a terminal, JSON elsewhere, to standard error.
 
-What a stranger sent is cleaned before it gets here. Secrets have a type that prints as `***`, and tracebacks
-never show local variables.
+Whatever a line is made of may hold a stranger's words, and a terminal obeys some of them: on the console every text is
+cleaned, and each event is one line, a traceback's lines indented below it. Secrets have a type that prints as `***`, and
+tracebacks never show local variables.
 """
 
 import logging
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from lyftdata.core.names import clean_line, clean_lines
 from lyftdata.core.secret import Secret
 
 
@@ -47,7 +49,7 @@ def configure_logging(*, format: str | None, level: str, stream: TextIO | None =
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                _renderer(as_json=as_json, colors=out.isatty()),
+                *_renderers(as_json=as_json, colors=out.isatty()),
             ],
         )
     )
@@ -67,11 +69,52 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return logger
 
 
-def _renderer(*, as_json: bool, colors: bool) -> Processor:
+def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:
     if as_json:
-        return structlog.processors.JSONRenderer()
+        # ASCII: what a terminal would obey is escaped.
+        return [_replace_half_surrogates, structlog.processors.JSONRenderer(default=_described)]
     # The plain traceback formatter: the rich one would show local variables, and with them secrets.
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return [_clean_for_console, console]
+
+
+# Of many lines: `format_exc_info` makes the first, structlog's own the second.
+_OF_MANY_LINES = frozenset({"exception", "stack"})
+
+
+def _clean_for_console(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take out of names and values what a terminal obeys, and what would begin a line of its own."""
+    return {clean_line(str(key)): _for_console(key, value) for key, value in event.items()}
+
+
+def _for_console(key: str, value: Any) -> Any:
+    if key in _OF_MANY_LINES:
+        return clean_lines(str(value), indent="    ")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    # Of anything else, what it calls itself: the texts in a list or a table are escaped there.
+    return clean_line((value if isinstance(value, str) else repr(value)).rstrip())
+
+
+def _replace_half_surrogates(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make sure that each line is JSON to every reader: JSON escapes halves of surrogate pairs, and most readers refuse them."""
+    cleaned: dict[str, Any] = _whole_characters(event)
+    return cleaned
+
+
+def _described(value: Any) -> str:
+    """Return what something that JSON has no form for calls itself."""
+    return str(_whole_characters(repr(value)))
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole_characters(inner) for inner in value]
+    return value
 
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, inspect
+from sqlalchemy import delete, inspect, select, text
 from sqlalchemy import event as sa_event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
@@ -24,7 +24,7 @@ from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, StoreError, audit, dialect, traces, workers, writer_health
+from lyftdata.store import Store, StoreError, UnstorableError, audit, dialect, traces, workers, writer_health
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.schema import metadata
 from lyftdata.store.schema import workers as workers_table
@@ -213,6 +213,35 @@ async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
     go_on.set()
     await writing
 
+    assert store.writer_health.is_writing()
+
+
+@pytest.mark.parametrize("value", ["a\ud800b", 2**70, -(2**70)])
+async def test_what_no_column_takes_is_the_callers_fault(store, value):
+    """Half a surrogate pair, a number beyond 64 bits: not an outage, after which one comes again, and nobody else's fault."""
+    go_on, first = held_back(store)
+    query = select(text("CAST(:value AS BIGINT)"))
+    writing = [
+        store.write(lambda tx: tx.conn.execute(query, {"value": value})),
+        store.write(insert("w-1")),
+    ]
+    outcomes = asyncio.gather(*writing, return_exceptions=True)
+    go_on.set()
+    await first
+
+    assert [type(outcome) for outcome in await outcomes] == [UnstorableError, type(None)]
+    with pytest.raises(UnstorableError) as refused:
+        await store.read(lambda conn: conn.execute(query, {"value": value}))
+    assert str(refused.value) == "A value cannot be stored."
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("worker_id", ["a\0b", "x" * 65])
+async def test_text_that_postgresql_does_not_take_is_the_callers_fault(store, worker_id):
+    """NUL, and more than a column holds."""
+    with pytest.raises(UnstorableError):
+        await store.write(insert(worker_id))
+    await store.write(insert("w-1"))
     assert store.writer_health.is_writing()
 
 

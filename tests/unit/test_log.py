@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import re
 
+import msgspec
 import pytest
 import structlog
 
@@ -21,9 +23,17 @@ def restored():
     structlog.reset_defaults()
 
 
-def logged(action, **options):
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def logged(action, *, stream=None, **options):
     """Return the lines that an action logs."""
-    stream = io.StringIO()
+    stream = stream or io.StringIO()
     configure_logging(**({"format": None, "level": "info"} | options), stream=stream)
     action(get_logger("test"))
     return stream.getvalue()
@@ -71,3 +81,69 @@ def test_what_strangers_send_fills_no_log():
     configure_logging(format="json", level="debug", stream=io.StringIO())
 
     assert logging.getLogger("uvicorn.error").level == logging.ERROR
+
+
+# What a terminal obeys, or takes for a new line: C0, C1 (as one character), bidi controls, and every line break of Unicode.
+HOSTILE = "\x00\x07\x08\x1b[2J\x1b]0;pwned\x07\x7f\x9b31m\u202e\u2066\u2028\u2029\x85\x0b\x0c\r\n2026-01-01 forged\ud800"
+
+
+class Strange:
+    """Calls itself what it likes."""
+
+    def __repr__(self) -> str:
+        return HOSTILE
+
+
+def raise_hostile():
+    """Raise an error with hostile words, for another."""
+    try:
+        raise KeyError(Strange())
+    except KeyError as error:
+        raise ValueError(HOSTILE) from error
+
+
+def log_everywhere(log):
+    """Log hostile text wherever a line can hold it."""
+    log.info(HOSTILE, path=HOSTILE, **{HOSTILE: 1})
+    log.info(
+        "nested",
+        inside={HOSTILE: [HOSTILE, (HOSTILE, {HOSTILE})]},
+        strange=Strange(),
+        raw=HOSTILE.encode("utf-8", "replace"),
+    )
+    log.info("error as a field", problem=ValueError(HOSTILE))
+    log.info("other keys", exception=HOSTILE, stack=HOSTILE, logger=HOSTILE, level=HOSTILE)
+    logging.getLogger(f"library.{HOSTILE}").warning("says %s", HOSTILE)
+    try:
+        raise_hostile()
+    except ValueError:
+        log.exception(HOSTILE)
+        logging.getLogger("library").exception("failed: %s", HOSTILE)
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_nothing_that_strangers_say_is_obeyed_by_a_terminal(stream):
+    """In names and values, nested, in errors and tracebacks, from libraries: on lines of ours, with colours of ours alone."""
+    # The colours of ours: digits alone, and the letter m.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", logged(log_everywhere, stream=stream(), format="console"))
+
+    assert [character for character in text if not character.isprintable() and character != "\n"] == []
+    # Between two tracebacks of one event stands a rule of the library's.
+    lines = [line for line in text.split("\n") if line.strip("=")]
+    events = [line for line in lines if not line.startswith("    ")]
+    assert len(events) == 7
+    assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[", line) for line in events)
+    assert "ValueError" in text
+    assert "KeyError" in text
+
+
+def test_json_lines_are_ascii_and_json_to_every_reader():
+    """One object a line, with halves of surrogate pairs replaced, which a strict reader would refuse."""
+    text = logged(log_everywhere, format="json")
+
+    assert text.isascii()
+    lines = text.splitlines()
+    assert len(lines) == 7
+    for line in lines:
+        assert msgspec.json.decode(line)["timestamp"]
+    assert text.count("\x1b") == 0

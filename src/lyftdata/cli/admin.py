@@ -9,7 +9,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.login import read_password
-from lyftdata.cli.output import emit, json_option, print_json, print_table, say
+from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say
 from lyftdata.cli.run import require_server
 from lyftdata.core.secret import Secret
 
@@ -66,7 +66,7 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
             "audit": _audit(copied.audit),
         },
         as_json=as_json,
-        show=lambda _: click.echo(
+        show=lambda _: echo(
             f"Backed up to {file} and checked: {copied.bytes} bytes, {copied.audit.checked} audit events."
         ),
     )
@@ -110,7 +110,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
             "audit": _audit(copied.audit),
         },
         as_json=as_json,
-        show=lambda _: click.echo(
+        show=lambda _: echo(
             f"Restored {copied.file}: {copied.audit.checked} audit events, the last at its head "
             f"{copied.audit.head_number}:{copied.audit.head_hash.hex()}."
         ),

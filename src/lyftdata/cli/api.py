@@ -19,6 +19,8 @@ from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 _MAX_WAITS = 20
 _MAX_WAIT_S = 5.0
+# What Python makes of bytes on the command line that are no UTF-8 goes into no request.
+_NOT_TEXT = "What was given is not text in UTF-8."
 
 
 class ApiError(LyftdataError):
@@ -107,7 +109,7 @@ class Api:
                 if response.status_code >= httpx2.codes.BAD_REQUEST:
                     response.read()
                     self._fail(response)
-                yield from response.iter_lines()
+                yield from _lines(response.iter_text())
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
 
@@ -121,6 +123,8 @@ class Api:
                 # A long list is many requests: the rest of it comes as fast as Workers are not kept waiting.
                 time.sleep(min(_MAX_WAIT_S, float(response.headers["Retry-After"])))
                 response = self._http.request(method, f"/api{path}", headers=headers, **options)
+        except UnicodeEncodeError:
+            raise click.UsageError(_NOT_TEXT) from None
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
         if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
@@ -176,6 +180,17 @@ def _is_too_fast(response: httpx2.Response) -> bool:
         return False
 
 
+def _lines(pieces: Iterator[str]) -> Iterator[str]:
+    """Give the lines of a text that comes in pieces; not as `iter_lines`, which ends a line at U+2028 and others too."""
+    unfinished = ""
+    for piece in pieces:
+        *lines, unfinished = (unfinished + piece).split("\n")
+        for line in lines:
+            yield line.removesuffix("\r")
+    if unfinished:
+        yield unfinished
+
+
 def path_part(text: str) -> str:
     """
     Return an ID or a name as one part of a path.
@@ -185,7 +200,10 @@ def path_part(text: str) -> str:
     """
     if text.strip() in {"", ".", ".."} or "/" in text:
         raise click.BadParameter(f"'{clean_text(text)}' is no ID and no name.")
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise click.UsageError(_NOT_TEXT) from None
 
 
 def _connection_settings(url: str | None) -> WorkerSettings:

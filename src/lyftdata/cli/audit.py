@@ -1,12 +1,10 @@
 """`lyftdata audit`: the audit log."""
 
-import sys
 from typing import Any
 
 import click
 
-from lyftdata.cli.output import emit, json_option, print_table, say, url_option, when
-from lyftdata.core.names import clean_text
+from lyftdata.cli.output import echo, emit, json_option, print_exactly, print_table, say, url_option, when
 
 
 @click.group()
@@ -65,7 +63,7 @@ def export(form: str, url: str | None) -> None:
 
     with Api(url) as api:
         for line in api.lines(f"/audit/export?format={form}"):
-            click.echo(clean_text(line, len(line)) if sys.stdout.isatty() else line)
+            print_exactly(line)
 
 
 @audit.command()
@@ -108,9 +106,9 @@ def _show_table(found: list[dict[str, Any]]) -> None:
 
 def _show_report(report: dict[str, Any]) -> None:
     if report["ok"]:
-        click.echo(
+        echo(
             f"The audit log is whole: {report['checked']} events. Head {report['head_number']}:{report['head_hash']}"
         )
         return
     say(f"THE AUDIT LOG WAS CHANGED. {report['problem']}")
-    click.echo(f"First bad event: {report['first_bad']}; {report['checked']} events before it are right.")
+    echo(f"First bad event: {report['first_bad']}; {report['checked']} events before it are right.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.output import json_option, print_json, say
+from lyftdata.cli.output import echo, json_option, print_json, say
 from lyftdata.cli.run import server_table, worker_table
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.settings import Setting
@@ -96,7 +96,7 @@ def _print(table: Sequence[Setting], shown: dict[str, Any], warnings: Sequence[s
     width = max(len(setting.name) for setting in table)
     for setting in table:
         value = shown[setting.name]
-        click.echo(f"{setting.name.ljust(width)}  {'-' if value in (None, [], {}) else value}")
+        echo(f"{setting.name.ljust(width)}  {'-' if value in (None, [], {}) else value}")
     for warning in warnings:
         say(f"Warning: {warning}")
     say("The settings can be used.")

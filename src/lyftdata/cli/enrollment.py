@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.output import (
+    echo,
     emit,
     json_option,
     key_output,
@@ -67,7 +68,7 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
 
     key = generate_enrollment_key(secrets.token_bytes).reveal()
     if output is None:
-        emit({"key": key}, as_json=as_json, show=lambda _: click.echo(key))
+        emit({"key": key}, as_json=as_json, show=lambda _: echo(key))
         return
     with key_output(output) as key_out:
         if as_json:
@@ -77,9 +78,7 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    click.echo(
-        f"Auto-Enrollment is {'on' if found['enabled'] else 'off'}; name policy {found['name_policy']}"
-    )
+    echo(f"Auto-Enrollment is {'on' if found['enabled'] else 'off'}; name policy {found['name_policy']}")
     if not found["enabled"]:
         say(
             "To switch it on, start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY (lyftdata enrollment generate-key)."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lyftdata.cli.output import say, url_option
+from lyftdata.cli.output import echo, say, url_option
 from lyftdata.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
         answer = api.post("/login", body, signed_in=False)
         api.credentials.store(api.url, Secret(answer["token"]))
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
-    click.echo("Login successful")
+    echo("Login successful")
     if answer["operator"]["must_change_password"]:
         say("This is a first password. Change it with: lyftdata password")
 
@@ -59,7 +59,7 @@ def logout(url: str | None, *, everywhere: bool) -> None:
             if error.problem_code not in {"not_signed_in", ""} or not api.credentials.find(api.url):
                 raise
         api.credentials.forget(api.url)
-    click.echo("Signed out")
+    echo("Signed out")
 
 
 @click.command()
@@ -87,7 +87,7 @@ def password(url: str | None, *, password_stdin: bool) -> None:
         # The new password ends the marks of all devices; this one gets another.
         mark = api.post_for_header("/me/password", body, header="Lyftdata-Device")
         api.credentials.store_device(api.url, user, Secret(mark))
-    click.echo("Password changed")
+    echo("Password changed")
 
 
 def _kept_device(api: "Api", user: str) -> dict[str, str]:

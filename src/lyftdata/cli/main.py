@@ -7,12 +7,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server
 """
 
 import importlib
+import io
 import sys
+import threading
+import traceback
+from types import TracebackType
 from typing import NoReturn
 
 import click
 
 from lyftdata import __version__
+from lyftdata.cli.output import say
 from lyftdata.cli.standard_streams import (
     OutputError,
     discard_output,
@@ -21,7 +26,10 @@ from lyftdata.cli.standard_streams import (
     report_output_errors,
 )
 from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.core.names import clean_lines
 from lyftdata.hardening import hide_from_other_programs
+
+_MAX_LINES, _MAX_LINE_LENGTH = 20, 1_000
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -98,12 +106,24 @@ def main() -> NoReturn:
     if _prints_nothing_that_matters(arguments):
         fill_missing_streams()
     report_output_errors()
+    sys.excepthook = _print_traceback
+    threading.excepthook = lambda failed: _print_traceback(
+        failed.exc_type, failed.exc_value, failed.exc_traceback
+    )
     sys.exit(run(arguments))
 
 
 def _prints_nothing_that_matters(arguments: list[str]) -> bool:
     """Return whether a command may go without its output: the Worker agent has its log, and no key to show."""
     return arguments[:2] == ["run", "worker"]
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException | None, where: TracebackType | None
+) -> None:
+    """Print a fault of ours as Python does, cleaned: an error may repeat what it could not handle."""
+    if sys.stderr is not None:
+        sys.stderr.write(clean_lines("".join(traceback.format_exception(kind, error, where))) + "\n")
 
 
 def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a kind of end
@@ -118,35 +138,33 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
-        click.echo("Aborted.", err=True)
+        say("Aborted.")
         return EXIT_FAILED
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except SettingsError as error:
         for problem in error.problems:
-            click.echo(f"Error: {problem}", err=True)
+            say(f"Error: {problem}")
         return EXIT_USAGE
     except LyftdataError as error:
-        # Much of it may be a Server's words, and a terminal obeys what is not text.
-        click.echo(f"Error: {_clean(error.message)}", err=True)
+        _say_lines(f"Error: {error.message}")
         if error.hint:
-            click.echo(f"Hint: {_clean(error.hint)}", err=True)
+            _say_lines(f"Hint: {error.hint}")
         return EXIT_FAILED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
         sys.stderr.close()
         return EXIT_FAILED
     except OutputError as error:
-        click.echo(
+        say(
             f"Error: the output could not be written: {error.strerror}. "
-            "If this command made a key or a password, it was lost: revoke or reset it.",
-            err=True,
+            "If this command made a key or a password, it was lost: revoke or reset it."
         )
         discard_output()
         return EXIT_FAILED
     except OSError as error:
-        click.echo(f"Error: {_clean(_describe(error))}", err=True)
+        say(f"Error: {_describe(error)}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
@@ -169,10 +187,17 @@ def _describe(error: OSError) -> str:
     return f"{problem}." if error.filename is None else f"{error.filename}: {problem}."
 
 
-def _clean(text: str) -> str:
-    from lyftdata.core.names import clean_text
+def _show(error: click.ClickException) -> None:
+    """Show wrong usage as click does, cleaned: an argument may be a name that somebody else chose."""
+    text = io.StringIO()
+    error.show(file=text)
+    _say_lines(text.getvalue().rstrip("\n"))
 
-    return "\n".join(clean_text(line, 1000) for line in text.splitlines()[:20])
+
+def _say_lines(text: str) -> None:
+    """Say a text of a Server or of click: no more lines of it than anybody reads."""
+    for line in text.splitlines()[:_MAX_LINES]:
+        say(line[:_MAX_LINE_LENGTH])
 
 
 _SECRET_FLAGS = {
@@ -195,9 +220,8 @@ def refuse_secrets_in_arguments(arguments: list[str]) -> None:
             return
         flag = argument.partition("=")[0]
         if flag in _SECRET_FLAGS:
-            click.echo(
+            say(
                 f"Error: {flag} does not exist: a secret on the command line can be read by everyone on this machine. "
-                f"Instead: {_SECRET_FLAGS[flag]}. If you have just typed a real secret, replace it.",
-                err=True,
+                f"Instead: {_SECRET_FLAGS[flag]}. If you have just typed a real secret, replace it."
             )
             sys.exit(EXIT_USAGE)

@@ -5,8 +5,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, yes_option
-from lyftdata.cli.output import emit, json_option, print_json, print_table, say, url_option, when
-from lyftdata.core.names import clean_text
+from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say, url_option, when
 
 _ROLES = click.Choice(["admin", "viewer"])
 
@@ -183,7 +182,7 @@ def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None
         print_json({**answer["operator"], "password": answer["password"]})
         return
     say(f"{done}. The first password is shown once:")
-    click.echo(clean_text(answer["password"], 1024))
+    echo(answer["password"])
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:

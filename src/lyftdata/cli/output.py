@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from lyftdata.core.names import clean_text
+from lyftdata.core.names import clean_line, clean_lines, clean_text
 
 _STYLES = {
     "online": "green",
@@ -48,7 +48,7 @@ def print_fields(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values, one a line."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        click.echo(f"{name.ljust(width)}  {clean_text(value, 1024)}".rstrip())
+        echo(f"{name.ljust(width)}  {clean_text(value, 1024)}".rstrip())
 
 
 output_option = click.option(
@@ -70,7 +70,7 @@ class KeyOutput:
         """Show the key, or write it to the file; say which."""
         if self._stream is None:
             say("It is shown once:")
-            click.echo(key)
+            echo(key)
         else:
             self._write(self._stream, key)
 
@@ -114,14 +114,34 @@ def key_output(file: Path | None) -> Iterator[KeyOutput]:
             raise
 
 
-def say(message: str) -> None:
+def echo(line: str) -> None:
     """
-    Say something to the person, on standard error: standard output is for what was asked for.
+    Print a line of what was asked for, on standard output.
+
+    A Server's words may be in it, and a Server's may be those of whoever named a Worker: what a terminal obeys is
+    taken out, and nothing of it begins a line of its own.
+    """
+    click.echo(clean_line(line))
+
+
+def echo_lines(text: str) -> None:
+    """Print several lines of ours, each cleaned alike."""
+    click.echo(clean_lines(text))
+
+
+def print_exactly(line: str) -> None:
+    """Print a line as it came, for a program or a file; cleaned where a terminal shows it."""
+    click.echo(clean_line(line) if sys.stdout.isatty() else line)
+
+
+def say(line: str) -> None:
+    """
+    Say a line to the person, on standard error, cleaned alike: standard output is for what was asked for.
 
     A standard error that takes no more must not fail a command that has done what it was asked for.
     """
     with contextlib.suppress(OSError):
-        click.echo(message, err=True)
+        click.echo(clean_line(line), err=True)
 
 
 def when(text: str | None) -> str:
@@ -164,7 +184,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     every = [[column.upper() for column in columns], *rows]
     widths = [max(len(row[index]) for row in every) for index in range(len(columns))]
     for row in every:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def emit(value: Any, *, as_json: bool, show: Callable[[Any], None]) -> None:

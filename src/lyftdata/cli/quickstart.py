@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import click
 
+from lyftdata.cli.output import echo, echo_lines
 from lyftdata.cli.run import require_server
 from lyftdata.core.api_keys import generate_base62
 from lyftdata.core.enrollment import generate_enrollment_key
@@ -65,7 +66,8 @@ def quickstart(directory: Path | None) -> None:
       lyftdata quickstart
     """
     require_server()
-    click.echo("lyftdata quickstart: a Server and one Worker of each strategy.\n")
+    echo("lyftdata quickstart: a Server and one Worker of each strategy.")
+    echo("")
     with _terminated_like_ctrl_c(), _workplace(directory) as place, contextlib.ExitStack() as started:
         try:
             _Quickstart(place, started).run()
@@ -76,7 +78,8 @@ def quickstart(directory: Path | None) -> None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             with contextlib.suppress(OSError):
                 # The terminal may be gone.
-                click.echo("\nStopping.")
+                echo("")
+                echo("Stopping.")
 
 
 class _Quickstart:
@@ -90,9 +93,10 @@ class _Quickstart:
         self._password = Secret(generate_base62(secrets.token_bytes, 16))
         port = _free_port()
         if port != _PORT:
-            click.echo(
-                f"Port {_PORT} is taken, so the Server listens on {port}: set LYFTDATA_URL=http://localhost:{port}\n"
+            echo(
+                f"Port {_PORT} is taken, so the Server listens on {port}: set LYFTDATA_URL=http://localhost:{port}"
             )
+            echo("")
         self._port = port
         self._url = f"http://localhost:{port}"
 
@@ -103,7 +107,7 @@ class _Quickstart:
         with _Operator(self._url, self._password) as operator:
             self._wait_until_ready(operator)
             operator.take_over(self._first_password)
-            click.echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
+            echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
             api_key = self._secret_file("api-key", operator.add_worker(_API_KEY_WORKER))
             self._start_worker(
                 _API_KEY_WORKER,
@@ -177,7 +181,7 @@ class _Quickstart:
             for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
                 state = states.get(name, "")
                 if state not in {"", "never_connected", shown.get(name, "")}:
-                    click.echo(f"Worker   {name}   {strategy:15}   {state}")
+                    echo(f"Worker   {name}   {strategy:15}   {state}")
                     shown[name] = state
             if not told and list(shown.values()) == ["online"] * 2:
                 told = True
@@ -189,7 +193,7 @@ class _Quickstart:
         at = "" if self._port == _PORT else f" --url {self._url}"
         # In a checkout the program is not on the PATH: say what can be pasted.
         program = "lyftdata" if shutil.which("lyftdata") else sys.argv[0]
-        click.echo(
+        echo_lines(
             f"""
 Try, in another terminal:
   {program} login admin{at}

@@ -6,6 +6,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
+    echo,
     emit,
     json_option,
     print_fields,
@@ -162,7 +163,7 @@ def issue_key(name: str, url: str | None, *, as_json: bool) -> None:
         print_json(made)
         return
     say(f"The key of {clean_text(made['name'])}, shown once (client_id {clean_text(made['name'])}):")
-    click.echo(clean_text(made["key"]))
+    echo(made["key"])
 
 
 @resources.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lyftdata.cli.output import json_option, print_json
+from lyftdata.cli.output import echo, json_option, print_json, say
 
 if TYPE_CHECKING:
     from lyftdata.worker.client import TokenReply
@@ -34,14 +34,14 @@ def token(*, audience: str | None, as_json: bool) -> int:
         reply = _get_token(audience)
     except RefusedByServerError as refused:
         told = f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
-        click.echo(f"Error: {told}", err=True)
+        say(f"Error: {told}")
         return EXIT_REFUSED
     if as_json:
         print_json(
             {"access_token": reply.access_token, "token_type": "Bearer", "expires_in": int(reply.expires_in)}
         )
     else:
-        click.echo(reply.access_token)
+        echo(reply.access_token)
     return 0
 
 

@@ -11,6 +11,7 @@ import click
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
     KeyOutput,
+    echo,
     emit,
     json_option,
     key_output,
@@ -95,7 +96,7 @@ def add(
         if answer["api_key"]:
             key_out.hand_out(clean_text(answer["api_key"]["key"]))
         else:
-            click.echo(clean_text(answer["worker"]["id"]))
+            echo(answer["worker"]["id"])
 
 
 def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, Any] | None:
@@ -396,8 +397,8 @@ def _show_sessions(found: list[dict[str, Any]]) -> None:
 
 def _print_event(event: str, data: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"event": event, **data}))
+        echo(json.dumps({"event": event, **data}))
     elif event == "worker_deleted":
-        click.echo(f"{clean_text(data['id'])}  deleted")
+        echo(f"{data['id']}  deleted")
     else:
-        click.echo(f"{clean_text(data['id'])}  {clean_text(data['name'])}  {clean_text(_state(data))}")
+        echo(f"{clean_text(data['id'])}  {clean_text(data['name'])}  {clean_text(_state(data))}")

@@ -32,6 +32,7 @@ _SHOWS_NOTHING = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _MOST_MARKS = 2
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 # Crockford's base32: no letter that is read as another.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -145,6 +146,16 @@ def generate_reference(random_bytes: RandomBytes) -> str:
     return _crockford(random_bytes, 8)
 
 
+def check_storable(field: str, text: str) -> None:
+    """
+    Refuse what not every encoding and database takes: NUL, and half a surrogate pair, which is no character.
+
+    What else a field may hold is its own rule.
+    """
+    if _NOT_STORABLE.search(text):
+        raise InvalidInputError(field, "must be text without NUL and without halves of surrogate pairs")
+
+
 def clean_text(text: str, max_length: int = 128) -> str:
     """
     Make a stranger's text safe for a log line, a terminal or a page's text.
@@ -153,7 +164,24 @@ def clean_text(text: str, max_length: int = 128) -> str:
     becomes U+FFFD; the rest is cut to `max_length` characters.
     """
     # Cut first: the work must not grow with what a stranger sends.
-    return "".join(character if character.isprintable() else "\ufffd" for character in text[:max_length])
+    return clean_line(text[:max_length])
+
+
+def clean_line(text: str) -> str:
+    """Do the same to a text of ours, however long: strangers' words may be in it."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def clean_lines(text: str, *, indent: str = "") -> str:
+    """
+    Do the same to each line of a text of ours, such as a traceback.
+
+    Indented, none of its lines can be taken for the beginning of something else.
+    """
+    # Not splitlines(): that ends a line at characters that no terminal takes for its end, and would let them pass.
+    return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
 
 
 def _crockford(random_bytes: RandomBytes, length: int) -> str:

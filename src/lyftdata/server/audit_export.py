@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import StrEnum
 
 from lyftdata.core.errors import ConflictError
+from lyftdata.core.names import clean_line
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
@@ -88,4 +89,4 @@ def _as_csv(events: Sequence[ChainedAuditEvent]) -> bytes:
 
 
 def _harmless(cell: str) -> str:
-    return _FORMULA.sub(r"\1\2'", cell)
+    return _FORMULA.sub(r"\1\2'", clean_line(cell))

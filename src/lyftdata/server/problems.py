@@ -18,7 +18,7 @@ from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.passwords import TooBusyError
 from lyftdata.server.wire import NO_STORE, OAuthError
-from lyftdata.store import StoreError
+from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {
     InvalidInputError: 422,
@@ -30,6 +30,7 @@ _STATUS: dict[type[LyftdataError], int] = {
     LoginLockedError: 429,
     TooManyRequestsError: 429,
     TooBusyError: 503,
+    UnstorableError: 422,
     StoreError: 503,
 }
 

@@ -1,7 +1,7 @@
 """Where the state is kept: `Store` opens it, one module a noun reads and changes it."""
 
 from lyftdata.store.engine import Store
-from lyftdata.store.errors import StoreError
+from lyftdata.store.errors import StoreError, UnstorableError
 from lyftdata.store.transaction import WriteTx
 
-__all__ = ["Store", "StoreError", "WriteTx"]
+__all__ = ["Store", "StoreError", "UnstorableError", "WriteTx"]

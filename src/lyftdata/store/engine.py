@@ -244,7 +244,7 @@ class Store:
         try:
             with self._reading.connect() as conn:
                 return op(conn)
-        except (DBAPIError, StopIteration) as error:
+        except (DBAPIError, StopIteration, OverflowError, UnicodeEncodeError) as error:
             raise translated(error) from None
 
     def _write_forever(self) -> None:

@@ -11,6 +11,12 @@ class StoreError(LyftdataError):
     code = "store_failed"
 
 
+class UnstorableError(StoreError):
+    """A value that no column takes: too large, too long, not text. Asking again later changes nothing."""
+
+    code = "invalid_input"
+
+
 def problem_of(error: DBAPIError) -> str:
     """
     Return what a database says of a failure, fit for a log.

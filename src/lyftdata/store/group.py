@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, NestedTransaction
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from lyftdata.store import audit, dialect
-from lyftdata.store.errors import StoreError, problem_of
+from lyftdata.store.errors import StoreError, UnstorableError, problem_of
 from lyftdata.store.jobs import Job
 from lyftdata.store.transaction import WriteTx
 
@@ -132,6 +132,9 @@ def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> N
 
 def translated(error: BaseException) -> Exception:
     """Return what a caller is to be told; a new exception for each, since each is raised in a task of its own."""
+    if isinstance(error, DataError | OverflowError | UnicodeEncodeError):
+        # The database's words are left out: they may repeat the value.
+        return UnstorableError("A value cannot be stored.").with_traceback(error.__traceback__)
     if isinstance(error, DBAPIError):
         # Not as its cause: a traceback would show what `problem_of` leaves out. Where it happened is kept.
         return StoreError(f"The database failed: {problem_of(error)}.").with_traceback(error.__traceback__)

@@ -99,7 +99,11 @@ async def _answer(page: Page, handler: Handler, again: Handler | None) -> Respon
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)
         page.problem = error
-        response = await again(page)
+        try:
+            response = await again(page)
+        except LyftdataError as other:
+            # What the form is about may be gone, or never was there.
+            return error_page(page.request, other, page)
         response.status_code = status_of_error(error)
         return response
     except LyftdataError as error:

@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from lyftdata.core.names import clean_line
+
 _MICROSECONDS = 1_000_000
 
 
@@ -28,7 +30,8 @@ class Notifier:
         """Send assignments, for example `tell(READY="1", STATUS="online")`."""
         if not self._address:
             return
-        text = "\n".join(f"{name}={value}" for name, value in state.items())
+        # A line is an assignment: a Server's words in one must not make another.
+        text = "\n".join(f"{name}={clean_line(value)}" for name, value in state.items())
         # systemd that is busy or gone must not hold up or end a Worker.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
             stream.setblocking(False)

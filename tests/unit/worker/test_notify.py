@@ -30,6 +30,15 @@ def test_assignments_are_one_datagram(systemd):
     assert listening.recv(4096) == b"READY=1\nSTATUS=Online as press-01."
 
 
+def test_what_a_server_says_makes_no_assignment_of_its_own(systemd):
+    """A line break, or what is no text, in a value: one assignment all the same."""
+    listening, address = systemd
+
+    Notifier({"NOTIFY_SOCKET": address}).tell(STATUS="Online as x.\nMAINPID=1\r\ud800")
+
+    assert listening.recv(4096).decode() == "STATUS=Online as x.\ufffdMAINPID=1\ufffd\ufffd"
+
+
 @pytest.mark.parametrize(
     "environ", [{}, {"NOTIFY_SOCKET": "/none/there"}, {"NOTIFY_SOCKET": "@" + "x" * 200}]
 )
