@@ -172,7 +172,8 @@ def test_a_directory_that_others_can_read(tmp_path):
     """The Server refuses to start and says how to mend it."""
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "open").chmod(0o755)
-    result = Host(tmp_path / "h", LYFTDATA_STAGING_DIR=str(tmp_path / "open")).run("run", "server")
+    given = {"LYFTDATA_STAGING_DIR": str(tmp_path / "open"), "LYFTDATA_BIND_ADDRESS": "127.0.0.1:0"}
+    result = Host(tmp_path / "h", **given).run("run", "server")
 
     assert result.returncode == 2
     assert "chmod 700" in result.stderr
