@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from lyftdata.core.names import clean_line, clean_lines
 from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_line, clean_lines
 
 
 def configure_logging(*, format: str | None, level: str, stream: TextIO | None = None) -> None:  # noqa: A002

@@ -13,7 +13,7 @@ import httpx2
 import lyftdata
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 from lyftdata.worker.client import goes_through_proxies, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 

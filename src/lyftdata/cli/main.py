@@ -26,7 +26,7 @@ from lyftdata.cli.standard_streams import (
     report_output_errors,
 )
 from lyftdata.core.errors import LyftdataError, SettingsError
-from lyftdata.core.names import clean_lines
+from lyftdata.core.text import clean_lines
 from lyftdata.hardening import hide_from_other_programs
 
 _MAX_LINES, _MAX_LINE_LENGTH = 20, 1_000

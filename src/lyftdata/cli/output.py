@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from lyftdata.core.names import clean_line, clean_lines, clean_text
+from lyftdata.core.text import clean_line, clean_lines, clean_text
 
 _STYLES = {
     "online": "green",

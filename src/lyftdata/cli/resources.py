@@ -16,7 +16,7 @@ from lyftdata.cli.output import (
     url_option,
     when,
 )
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 
 
 @click.group()

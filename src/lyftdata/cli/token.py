@@ -27,7 +27,7 @@ def token(*, audience: str | None, as_json: bool) -> int:
     Example:
       lyftdata token | sed 's/^/Authorization: Bearer /' | curl -H @- https://service.example.com/
     """
-    from lyftdata.core.names import clean_text
+    from lyftdata.core.text import clean_text
     from lyftdata.worker.client import RefusedByServerError
 
     try:

@@ -24,7 +24,8 @@ from lyftdata.cli.output import (
     when,
 )
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.names import clean_text, format_labels, parse_label_text
+from lyftdata.core.names import format_labels, parse_label_text
+from lyftdata.core.text import clean_text
 
 # The Server shows a sign of life every 15 seconds.
 _STREAM_SILENT_S = 45.0

@@ -1,5 +1,5 @@
 """
-Names, IDs and labels: what each may look like, and how text from strangers is made safe to show.
+Names, IDs and labels: what each may look like.
 
 Every parser takes text as received and returns it as it is kept, or raises InvalidInputError naming the field.
 """
@@ -154,34 +154,6 @@ def check_storable(field: str, text: str) -> None:
     """
     if _NOT_STORABLE.search(text):
         raise InvalidInputError(field, "must be text without NUL and without halves of surrogate pairs")
-
-
-def clean_text(text: str, max_length: int = 128) -> str:
-    """
-    Make a stranger's text safe for a log line, a terminal or a page's text.
-
-    What is not printable (control characters, line ends, terminal escapes, bidi overrides, lone surrogates)
-    becomes U+FFFD; the rest is cut to `max_length` characters.
-    """
-    # Cut first: the work must not grow with what a stranger sends.
-    return clean_line(text[:max_length])
-
-
-def clean_line(text: str) -> str:
-    """Do the same to a text of ours, however long: strangers' words may be in it."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def clean_lines(text: str, *, indent: str = "") -> str:
-    """
-    Do the same to each line of a text of ours, such as a traceback.
-
-    Indented, none of its lines can be taken for the beginning of something else.
-    """
-    # Not splitlines(): that ends a line at characters that no terminal takes for its end, and would let them pass.
-    return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
 
 
 def _crockford(random_bytes: RandomBytes, length: int) -> str:

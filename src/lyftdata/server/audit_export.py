@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import StrEnum
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.names import clean_line
 from lyftdata.core.records import ChainedAuditEvent
+from lyftdata.core.text import clean_line
 from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
 from lyftdata.server.slots import SlotResponse

@@ -20,9 +20,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 import lyftdata
-from lyftdata.core.names import clean_text
 from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord, SessionEnd
 from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions import Boot, Session, Sessions, both_hosts

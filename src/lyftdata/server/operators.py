@@ -8,10 +8,11 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.errors import ConflictError, LyftdataError, NotFoundError
-from lyftdata.core.names import clean_text, parse_operator_name
+from lyftdata.core.names import parse_operator_name
 from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id

@@ -12,12 +12,13 @@ from datetime import datetime
 
 import msgspec
 
-from lyftdata.core.names import clean_text, generate_reference
+from lyftdata.core.names import generate_reference
 from lyftdata.core.rate_limit import FailureLimiter, network_of
 from lyftdata.core.records import RefusalAttempt
 from lyftdata.core.redaction import hide_credentials, hide_random
 from lyftdata.core.refusals import RateLimitedError, RefusedError
 from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.metrics import Metrics

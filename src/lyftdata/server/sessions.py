@@ -27,9 +27,9 @@ from typing import ParamSpec
 
 import msgspec
 
-from lyftdata.core.names import clean_text
 from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import get_logger
 from lyftdata.server.poll_ends import PollEnds

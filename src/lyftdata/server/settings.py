@@ -16,10 +16,10 @@ from lyftdata.core.durations import parse_duration
 from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
-from lyftdata.core.names import clean_text
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
+from lyftdata.core.text import clean_text
 from lyftdata.core.token_size import MAX_ISSUER_LENGTH
 
 _MIN_FIRST_PASSWORD_LENGTH = 8

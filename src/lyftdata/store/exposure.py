@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 from lyftdata.store import dialect
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.schema import metadata

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 from lyftdata.store import dialect
 from lyftdata.store.schema import writer_lock
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.names import clean_text
 from lyftdata.core.origins import is_loopback, origin_of
+from lyftdata.core.text import clean_text
 from lyftdata.verify._keys import PublishedKeys, read_jwks
 from lyftdata.verify.errors import KeysUnavailableError
 

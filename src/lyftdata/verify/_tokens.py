@@ -20,9 +20,9 @@ import msgspec
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.identity_keys import IdentityKey
-from lyftdata.core.names import clean_text
 from lyftdata.core.nonces import unsafe_nonce_time
 from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
 from lyftdata.verify._server import Answer
 
 _RENEW_AT = 2 / 3

@@ -19,7 +19,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from lyftdata.core.names import clean_text, format_labels
+from lyftdata.core.names import format_labels
+from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.worker.backoff import Backoff
 from lyftdata.worker.child import SIGNAL_EXIT_BASE

@@ -12,7 +12,6 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH, EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.identity_keys import IdentityKey
-from lyftdata.core.names import clean_text
 from lyftdata.core.nonces import unsafe_nonce_time
 from lyftdata.core.origins import same_origin
 from lyftdata.core.records import Strategy
@@ -26,6 +25,7 @@ from lyftdata.core.strategy import (
     WorkerInputs,
     choose_strategy,
 )
+from lyftdata.core.text import clean_text
 from lyftdata.worker.client import RefusedByServerError, ServerClient, TokenReply
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings

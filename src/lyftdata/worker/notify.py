@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from lyftdata.core.names import clean_line
+from lyftdata.core.text import clean_line
 
 _MICROSECONDS = 1_000_000
 

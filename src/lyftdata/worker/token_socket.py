@@ -27,7 +27,7 @@ import httpx2
 import msgspec
 
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.worker.client import (
     AudienceRefusedError,

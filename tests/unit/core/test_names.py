@@ -9,7 +9,6 @@ from tests.builders import seeded_bytes
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import (
-    clean_text,
     format_labels,
     generate_reference,
     generate_worker_id,
@@ -20,6 +19,7 @@ from lyftdata.core.names import (
     parse_worker_id,
     parse_worker_name,
 )
+from lyftdata.core.text import clean_text
 
 
 @pytest.mark.parametrize("text", ["a", "7", "press-01", "a.b-c", "A" * 64])

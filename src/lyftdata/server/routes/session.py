@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.names import clean_text, parse_label_text
+from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
+from lyftdata.core.text import clean_text
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.names import clean_text
+from lyftdata.core.text import clean_text
 from lyftdata.server.cross_site import check_same_site
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operator_budget import TooManyRequestsError
