@@ -262,6 +262,8 @@ async def test_a_captured_assertion_is_of_no_use_anywhere_once_its_worker_was_di
         f"/api/workers/{worker_id}", json={"enabled": True}, headers=await first.sign_in()
     )
     assert enabled.status_code == 200, enabled.text
+    # Until then the second knows it as disabled, and says so.
+    await until(lambda: _knows_enabled(second, worker_id), "the second hears that it is enabled")
 
     for server in (second, first):
         for assertion in captured:
@@ -567,6 +569,10 @@ async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server
 
 async def _nothing():
     """Do nothing."""
+
+
+async def _knows_enabled(server, worker_id):
+    return server.services.directory.find_worker(worker_id).enabled
 
 
 async def _is_known_online(server, worker_id):

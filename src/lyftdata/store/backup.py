@@ -154,7 +154,8 @@ def copy(database: Path, to: Path) -> None:
             source.backup(target)
             # One file, without a log beside it, wherever it is taken.
             target.execute("PRAGMA journal_mode=DELETE").close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
+        # UnicodeError: SQLite's own message can repeat the bytes of a damaged schema.
         raise StoreError(f"The database {database} cannot be copied: {error}.") from error
 
 
@@ -178,7 +179,7 @@ def check(database: Path, *, audit_key: bytes) -> Copied:
         with contextlib.closing(sqlite3.connect(database)) as raw:
             # As the Server leaves its database while it works, the engine has left this one: with a log beside it.
             raw.execute("PRAGMA journal_mode=DELETE").close()
-    except (sqlite3.Error, DBAPIError) as error:
+    except (sqlite3.Error, UnicodeError, DBAPIError) as error:
         problem = error.orig if isinstance(error, DBAPIError) else error
         raise StoreError(f"The copy cannot be read: {problem}.") from error
     return Copied(file=database, bytes=database.stat().st_size, schema=str(schema), audit=report)
