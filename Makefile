@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist celery test chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist celery test lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -88,6 +88,22 @@ chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, dat
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
 	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 
+# The lower bounds of pyproject.toml are a promise to those who have other packages in the same environment. These tests exercise what depends on
+# the versions: HTTP, TLS, tokens, the admin API and a running Server. The rest need packages that demand newer versions.
+LOWEST := .venv-lowest
+$(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py $(addprefix server/test_,request_head.py \
+	request_framing.py protocol.py wire.py token.py register.py admin_api.py sessions.py forwarded.py published.py tls.py tls_files.py handshakes.py)) \
+	tests/journeys/test_tls.py
+
+lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest versions of all that is installed with the Server
+	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
+
 check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -111,6 +127,7 @@ lock:  ## Resolve the dependencies anew (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(BENCH) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(LOWEST) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
