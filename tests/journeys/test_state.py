@@ -1,10 +1,13 @@
 """The state is backed up, put back and moved under a fleet that nobody touches."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import stat
 from pathlib import Path
 
+import httpx2
 import psycopg
 import pytest
 from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY
@@ -141,6 +144,20 @@ def test_what_cannot_be_is_said(plain_site, arguments, environ, code, said):
     assert "Traceback" not in done.stderr
     assert (plain_site.server_host.home / "key.txt").read_text() == "precious"
     assert plain_site.operator.json("audit", "verify")["ok"] is True
+
+
+def test_a_start_on_a_changed_audit_log_says_so(plain_site):
+    """The log names the first event that was changed; the Server works all the same, and says it on /metrics too."""
+    assert plain_site.server.terminate() == 0
+    file = plain_site.root / "server" / "staging" / "lyftdata.db"
+    with contextlib.closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute("UPDATE audit_events SET subject = 'operator:eve' WHERE number = 1")
+    server = plain_site.start_server()
+
+    told = server.wait_for("audit_log_changed")
+    assert (told["level"], told["first_bad"]) == ("error", 1)
+    assert "lyftdata_audit_log_intact 0.0" in httpx2.get(f"{plain_site.url}/metrics").text
+    assert plain_site.operator.run("audit", "verify").returncode == 1
 
 
 def test_without_its_secret_key_nothing_is_put_back(plain_site):

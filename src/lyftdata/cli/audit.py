@@ -71,9 +71,10 @@ def export(form: str, url: str | None) -> None:
 @url_option
 def verify(url: str | None, *, as_json: bool) -> int:
     """
-    Check that no event was changed, removed, inserted or moved; exit 1 if one was.
+    Check that no event was changed, inserted, moved or removed from the middle; exit 1 if one was.
 
-    Note the head somewhere else from time to time: it shows if a whole database is ever put back.
+    Note the head somewhere else from time to time: it alone shows if the log was cut back to an earlier end, or a whole
+    database put back, while no Server ran.
 
     \b
     Example:

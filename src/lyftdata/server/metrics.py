@@ -16,7 +16,13 @@ from lyftdata.core.refusals import RefusedError
 class Metrics:
     """The Server's counters, in a registry of their own so that two Servers in one process stay apart."""
 
-    def __init__(self, *, online: Callable[[], int], workers: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        online: Callable[[], int],
+        workers: Callable[[], int],
+        audit_is_intact: Callable[[], bool],
+    ) -> None:
         self._registry = CollectorRegistry()
         self.admitted = 0
         self.refusals = 0
@@ -43,6 +49,11 @@ class Metrics:
             online
         )
         Gauge("lyftdata_workers", "Worker entries.", registry=self._registry).set_function(workers)
+        Gauge(
+            "lyftdata_audit_log_intact",
+            "0 if the last check, or the start, found that the audit log was changed, else 1.",
+            registry=self._registry,
+        ).set_function(lambda: float(audit_is_intact()))
 
     def token_signed(self, strategy: str) -> None:
         """Count a token."""

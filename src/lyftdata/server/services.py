@@ -23,6 +23,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
 from lyftdata.server.admission import Admission
 from lyftdata.server.api_keys import ApiKeys
+from lyftdata.server.audit_watch import AuditWatch
 from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
@@ -244,7 +245,11 @@ async def _assemble(
         session_log.ended(session, why)
 
     sessions.on_begin, sessions.on_end, sessions.on_break = session_log.begun, ended, cluster.touched
-    metrics = Metrics(online=sessions.count_here, workers=directory.worker_count)
+    metrics = Metrics(
+        online=sessions.count_here,
+        workers=directory.worker_count,
+        audit_is_intact=lambda: store.audit_is_intact,
+    )
     signing_keys = SigningKeys(
         store=store,
         kek=derive_key(secret_key, purpose="signing keys"),
@@ -442,6 +447,7 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
         asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
+        asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
     ]
     if services.store.is_shared:
         tasks += [

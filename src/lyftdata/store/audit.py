@@ -8,7 +8,7 @@ log was cut, and is never sound again. Were the row alone believed, the next eve
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -22,6 +22,7 @@ from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import audit_events, audit_head
 
 _HEAD_ID = 1
+_AT_ONCE = 1_000
 _NOT_OURS = bytes(32)
 
 
@@ -140,7 +141,9 @@ def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAud
     return [_chained(row) for row in conn.execute(query)]
 
 
-def verify(conn: Connection, *, key: bytes, written: int = 0) -> ChainReport:
+def verify(
+    conn: Connection, *, key: bytes, written: int = 0, between: Callable[[], None] = lambda: None
+) -> ChainReport:
     """
     Check every link of the chain, its end, and that the head was written by us.
 
@@ -149,6 +152,7 @@ def verify(conn: Connection, *, key: bytes, written: int = 0) -> ChainReport:
         key: The key of the chain.
         written: Number of an event known to be written: a log that ends before it was turned back, even if an
             old head that once was ours was put in place.
+        between: Called after each thousand events; whatever it raises ends the check.
     """
     row = conn.execute(select(audit_head)).first()
     if row is None:
@@ -156,11 +160,18 @@ def verify(conn: Connection, *, key: bytes, written: int = 0) -> ChainReport:
     if not _is_ours(row, key):
         return _unsound("The record of the last event was changed.")
     with _in_order(conn) as rows:
-        report = verify_chain(map(_chained, rows), key=key, expected_head=(row.number, row.hash))
+        events = _with_breaks(rows, between)
+        report = verify_chain(events, key=key, expected_head=(row.number, row.hash))
     if report.ok and report.head_number < written:
         problem = f"The log ends at event {report.head_number}, but event {written} was written."
         return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)
     return report
+
+
+def _with_breaks(rows: CursorResult[Any], between: Callable[[], None]) -> Iterator[ChainedAuditEvent]:
+    for part in rows.partitions():
+        yield from map(_chained, part)
+        between()
 
 
 def _unsound(problem: str) -> ChainReport:
@@ -170,7 +181,7 @@ def _unsound(problem: str) -> ChainReport:
 def _in_order(conn: Connection) -> CursorResult[Any]:
     """Give the chain in batches: it may be longer than memory. To be closed, since the check ends at the first fault."""
     query = select(audit_events).order_by(audit_events.c.number)
-    return conn.execution_options(yield_per=1_000).execute(query)
+    return conn.execution_options(yield_per=_AT_ONCE).execute(query)
 
 
 def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:

@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _MOST_IN_A_GROUP = 256
 _READERS = 2
+_REST_S = 0.005
 
 OnChange = Callable[[Sequence[Change]], None]
 
@@ -80,6 +81,8 @@ class Store:
         self._closing = False
         self.writer_health = WriterHealth()
         self._doubt: Doubt | None = None
+        self._ending = threading.Event()
+        self._last_check_ok = True
         self._verifying = asyncio.Lock()
         self._next_check: asyncio.Future[ChainReport] | None = None
         self._writer.start()
@@ -200,6 +203,11 @@ class Store:
         return self._head.sound
 
     @property
+    def audit_is_intact(self) -> bool:
+        """Return whether nothing wrong was found with the audit log: at its end when it was opened, or by the last check."""
+        return self._head.sound and self._last_check_ok
+
+    @property
     def audit_length(self) -> int:
         """Return how many events the audit log has."""
         return self._head.number
@@ -220,13 +228,23 @@ class Store:
             # From here on whoever asks is not served by this check: something may be changed behind its back.
             self._next_check = None
             written = self._head.number
-            return await self.read(lambda conn: audit.verify(conn, key=self._audit_key, written=written))
+            report = await self.read(
+                lambda conn: audit.verify(conn, key=self._audit_key, written=written, between=self._rest)
+            )
+            self._last_check_ok = report.ok
+            return report
+
+    def _rest(self) -> None:
+        """Let others have the processor during long work; end it if the store is to be closed."""
+        if self._ending.wait(_REST_S):
+            raise StoreError("The store is closed.")
 
     async def close(self) -> None:
         """Finish what is queued, then close every connection; closing twice is closing once."""
         if self._closing:
             return
         self._closing = True
+        self._ending.set()
         self._hand_over(asyncio.get_running_loop())
         self._jobs.put(None)
         # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.

@@ -75,7 +75,7 @@ async def list_audit(
 async def verify_audit(
     actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> AuditReport:
-    """Check every link of the chain: no row was changed, removed, inserted or moved."""
+    """Check every link of the chain: no row was changed, inserted, moved or removed from the middle."""
     services.budget.charge_check(actor.operator, services.store.audit_length)
     return await queries.verify_audit(services)
 

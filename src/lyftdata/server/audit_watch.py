@@ -1,0 +1,47 @@
+"""Checks the whole audit log at the start and once a day, and says so if it was changed."""
+
+import asyncio
+
+from lyftdata.log import get_logger
+from lyftdata.store import Store, StoreError
+
+_log = get_logger(__name__)
+
+_CHECK_EVERY_S = 86_400.0
+
+
+class AuditWatch:
+    """
+    Runs beside the requests.
+
+    Args:
+        store: Whose audit log.
+        warnings: Shown to operators; what is found is added once.
+    """
+
+    def __init__(self, store: Store, warnings: list[str]) -> None:
+        self._store = store
+        self._warnings = warnings
+        self._is_told = False
+
+    async def run(self) -> None:
+        """Check now, and then daily."""
+        while True:
+            await self.check()
+            await asyncio.sleep(_CHECK_EVERY_S)
+
+    async def check(self) -> None:
+        """Check every event."""
+        try:
+            report = await self._store.verify_audit()
+        except StoreError as error:
+            _log.warning("audit_log_not_checked", problem=str(error))
+            return
+        if report.ok:
+            return
+        _log.error(
+            "audit_log_changed", problem=report.problem, first_bad=report.first_bad, checked=report.checked
+        )
+        if not self._is_told:
+            self._is_told = True
+            self._warnings.append(f"The audit log was changed. {report.problem} See: lyftdata audit verify")

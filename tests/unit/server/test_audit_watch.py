@@ -1,0 +1,102 @@
+"""A tampered audit log is found by the Server itself, and told where operators look."""
+
+import asyncio
+import contextlib
+
+import pytest
+from sqlalchemy import NullPool, create_engine, text
+from tests.builders import SECRET_KEY
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request, tmp_path):
+    """Return the environment of a Server on each database, and the URL at which its state can be changed."""
+    if request.param == "sqlite":
+        return {}, f"sqlite:///{tmp_path / 'staging' / 'lyftdata.db'}"
+    url = request.getfixturevalue("cluster").new_database()
+    environ = {"LYFTDATA_DATABASE_URL": url, "LYFTDATA_SECRET_KEY": SECRET_KEY}
+    return environ, url.replace("postgresql:", "postgresql+psycopg:")
+
+
+def tamper(url: str, statement: str) -> None:
+    """Change the database past the Server."""
+    with contextlib.closing(create_engine(url, poolclass=NullPool).connect()) as conn, conn.begin():
+        conn.execute(text(statement))
+
+
+async def checked(server):
+    """Wait until the Server has checked its audit log of its own accord; return the gauge and the warnings of it."""
+    await asyncio.wait_for(server.services.store.verify_audit(), 30)
+    metrics = (await server.http.get("/metrics")).text
+    [gauge] = [line for line in metrics.splitlines() if line.startswith("lyftdata_audit_log_intact ")]
+    async with asyncio.timeout(30):
+        while not gauge.endswith(" 1.0") and not warnings_of(server):
+            await asyncio.sleep(0.01)
+    return gauge.rpartition(" ")[2], warnings_of(server)
+
+
+def warnings_of(server):
+    """Return what operators are warned of that is about the audit log."""
+    return [warning for warning in server.services.warnings if "audit log" in warning.lower()]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_events SET actor = 'operator:eve' WHERE number = 1",
+        "UPDATE audit_events SET action = 'x' WHERE number = (SELECT max(number) FROM audit_events)",
+        "DELETE FROM audit_events WHERE number = 2",
+        "DELETE FROM audit_events WHERE number > 2",
+        "DELETE FROM audit_head",
+        "UPDATE audit_head SET number = 1",
+    ],
+)
+async def test_a_start_finds_a_log_that_was_changed_meanwhile(opened, state, statement):
+    """A row changed, removed in the middle or from the end, the record of the end: a warning and the gauge at 0."""
+    environ, url = state
+    async with opened(**environ) as server:
+        for _ in range(3):
+            await server.sign_in()
+    tamper(url, statement)
+
+    async with opened(**environ) as server:
+        gauge, warnings = await checked(server)
+
+    assert gauge == "0.0"
+    assert warnings
+    assert "lyftdata audit verify" in warnings[-1]
+
+
+async def test_a_log_that_nobody_changed_is_intact(opened, state):
+    """No warning, and the gauge at 1, also at the next start."""
+    environ, _ = state
+    for _ in range(2):
+        async with opened(**environ) as server:
+            await server.sign_in()
+            assert await checked(server) == ("1.0", [])
+
+
+async def test_what_a_later_check_finds_counts_as_well(opened, state):
+    """Whoever asks for a check has the gauge fall, at a Server that runs."""
+    environ, url = state
+    async with opened(**environ) as server:
+        admin = await server.sign_in()
+        before = await checked(server)
+        tamper(url, "UPDATE audit_events SET actor = 'operator:eve' WHERE number = 1")
+        report = (await server.http.get("/api/audit/verify", headers=admin)).json()
+
+        assert before[0] == "1.0"
+        assert report["ok"] is False
+        assert "lyftdata_audit_log_intact 0.0" in (await server.http.get("/metrics")).text
+
+
+async def test_a_long_check_does_not_hold_up_the_end(opened, monkeypatch):
+    """A Server that stops while its log is being checked ends the check."""
+    monkeypatch.setattr("lyftdata.store.audit._AT_ONCE", 1)
+    monkeypatch.setattr("lyftdata.store.engine._REST_S", 3_600)
+    async with asyncio.timeout(60):
+        async with opened() as server:
+            await server.sign_in()
+            checking = asyncio.ensure_future(server.services.store.verify_audit())
+            await asyncio.sleep(0)
+        await asyncio.gather(checking, return_exceptions=True)
