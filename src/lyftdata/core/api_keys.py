@@ -71,6 +71,11 @@ def parse_api_key(unverified: str) -> PresentedApiKey:
     return PresentedApiKey(public_id, _digest(secret))
 
 
+def holds_api_key(text: str) -> bool:
+    """Return whether an API key of ours, by its form and its checksum, stands anywhere in a text."""
+    return any(match[4] == _checksum(match[1]) for match in _FORM.finditer(text))
+
+
 def verify_api_key(
     presented: PresentedApiKey, *, record: ApiKeyRecord | None, worker_id: str, now: datetime
 ) -> ApiKeyRecord:

@@ -12,6 +12,7 @@ import msgspec
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Labels
+from lyftdata.core.redaction import holds_credential
 from lyftdata.core.token_size import MAX_LABELS_BYTES
 
 MAX_LABELS = 32
@@ -61,7 +62,24 @@ def parse_worker_name(text: str) -> str:
         or _has_piled_marks(name)
     ):
         raise InvalidInputError("name", "must be 1 to 64 printable characters")
+    check_no_credential("name", name)
     return name
+
+
+def check_no_credential(field: str, text: str) -> None:
+    """
+    Refuse text that holds a credential of ours: it would be stored, and shown to everyone who may read names.
+
+    The message does not repeat it.
+
+    Raises:
+        InvalidInputError: It does.
+    """
+    if holds_credential(text):
+        raise InvalidInputError(
+            field,
+            "must not hold an API key or another credential; replace that one, since it may have been seen",
+        )
 
 
 def _has_piled_marks(name: str) -> bool:
@@ -109,6 +127,8 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
                 "labels",
                 f"values must be at most {_MAX_LABEL_PART} printable ASCII characters without ',' and '='",
             )
+        check_no_credential("labels", key)
+        check_no_credential("labels", value)
     size = len(msgspec.json.encode(labels))
     if size > MAX_LABELS_BYTES:
         raise InvalidInputError(

@@ -8,6 +8,7 @@ stands in the log: it must not become a place where keys lie about.
 import re
 from collections.abc import Iterable
 
+from lyftdata.core.api_keys import holds_api_key
 from lyftdata.core.secret import Secret
 
 HIDDEN = "***"
@@ -26,6 +27,8 @@ _PATTERNS = (
     # Anything in compact JWS form: worker tokens, assertions, proofs (RFC 7515, section 3.1).
     (re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*"), HIDDEN),
 )
+# Operators' sessions, the marks of their devices, and what Workers manage their own entries with.
+_TOKEN = re.compile(r"lyftdata_(?:session|registration|device)_[0-9A-Za-z_.-]{32,}")
 _LONG_RUN = re.compile(r"[0-9A-Za-z_+/=-]{24,}")
 # Hexadecimal and base32: one case alone. Names that long have separators, or few characters of their own.
 _ONE_CASE_RUN = re.compile(r"[0-9a-z]{26,}|[0-9A-Z]{26,}")
@@ -46,6 +49,11 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def holds_credential(text: str) -> bool:
+    """Return whether a credential that this Server may accept, whole and of a form of ours, stands in a text."""
+    return holds_api_key(text) or _TOKEN.search(text) is not None
 
 
 def hide_random(text: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import check_no_credential
 from lyftdata.core.records import ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.token_size import MAX_RESOURCE_LENGTH
 
@@ -54,6 +55,7 @@ def parse_audience(text: str, *, issuer: str) -> str:
         raise InvalidInputError(
             "audience", f"must be an absolute URI without a fragment, at most {_MAX_AUDIENCE} characters"
         )
+    check_no_credential("audience", audience)
     if audience.rstrip("/") == issuer:
         raise InvalidInputError("audience", "must not be this Server itself")
     return audience
@@ -68,6 +70,7 @@ def parse_scopes(texts: Sequence[str]) -> list[str]:
             raise InvalidInputError(
                 "scopes", f"must be 1 to {_MAX_SCOPE} printable ASCII characters without spaces"
             )
+        check_no_credential("scopes", text)
     return sorted(set(texts))
 
 

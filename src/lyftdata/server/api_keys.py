@@ -13,6 +13,7 @@ from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, api_keys, workers
 from lyftdata.store.changes import ApiKeyChanged
 
@@ -31,8 +32,11 @@ class IssuedKey(msgspec.Struct, frozen=True):
 class ApiKeys:
     """Issues, rotates and revokes API keys."""
 
-    def __init__(self, *, store: Store, clock: Clock, random_bytes: RandomBytes) -> None:
+    def __init__(
+        self, *, store: Store, known_secrets: KnownSecrets, clock: Clock, random_bytes: RandomBytes
+    ) -> None:
         self._store = store
+        self._known_secrets = known_secrets
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -55,6 +59,7 @@ class ApiKeys:
         """
         if worker_ids is not None and not worker_ids:
             raise InvalidInputError("worker_ids", "name at least one Worker, or leave it out for all")
+        self._known_secrets.check("name", name)
         issued = self._make(parse_api_key_name(name), worker_ids, _checked_life(expires_in), actor)
 
         def op(tx: WriteTx) -> None:

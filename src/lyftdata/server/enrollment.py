@@ -36,6 +36,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.nonces import Nonces
 from lyftdata.server.sessions import Sessions
 from lyftdata.store import Store, WriteTx, presence, proofs, workers
@@ -109,8 +110,10 @@ class Enrollment:
         clock: Clock,
         random_bytes: RandomBytes,
         nonces: Nonces,
+        known_secrets: KnownSecrets,
     ) -> None:
         self.keys = keys
+        self._known_secrets = known_secrets
         self.name_policy = name_policy
         self.last_used: dict[str, datetime] = {}
         self._issuer = issuer
@@ -174,6 +177,7 @@ class Enrollment:
         """
         try:
             checked = parse_client_metadata(metadata)
+            self._check_no_secret(checked)
         except ClientMetadataError as error:
             claimed = str(metadata.get("client_name", ""))
             raise InvalidRegistrationError(
@@ -184,6 +188,14 @@ class Enrollment:
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
         return Registration(checked, fingerprint, proof)
+
+    def _check_no_secret(self, metadata: ClientMetadata) -> None:
+        """Refuse a name or labels that hold a secret of this Server; raises ClientMetadataError."""
+        try:
+            self._known_secrets.check("client_name", metadata.name)
+            self._known_secrets.check_labels("labels", metadata.labels or {})
+        except InvalidInputError as error:
+            raise ClientMetadataError(error.field, error.message) from error
 
     async def enroll(self, registration: Registration, *, address: str) -> tuple[WorkerRecord, bool]:
         """

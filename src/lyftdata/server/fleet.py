@@ -13,6 +13,7 @@ from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.actor import Actor
 from lyftdata.server.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, workers
 from lyftdata.store.changes import WorkerChanged
 
@@ -20,8 +21,17 @@ from lyftdata.store.changes import WorkerChanged
 class Fleet:
     """Adds, renames, labels, disables, enables and deletes Workers."""
 
-    def __init__(self, *, store: Store, api_keys: ApiKeys, clock: Clock, random_bytes: RandomBytes) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        api_keys: ApiKeys,
+        known_secrets: KnownSecrets,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
         self._store = store
+        self._known_secrets = known_secrets
         self._api_keys = api_keys
         self._clock = clock
         self._random_bytes = random_bytes
@@ -80,6 +90,7 @@ class Fleet:
         """
         new_name = None if name is None else parse_worker_name(name)
         new_labels = None if labels is None else parse_labels(labels)
+        self._check(new_name or "", new_labels or {})
 
         def op(tx: WriteTx) -> WorkerRecord:
             record = workers.get_worker(tx.conn, worker_id)
@@ -118,6 +129,7 @@ class Fleet:
             InvalidInputError: A label breaks its rule, or some Worker would have too many.
         """
         added = {} if added_labels is None else parse_labels(added_labels)
+        self._check("", added)
 
         def op(tx: WriteTx) -> list[WorkerRecord]:
             found = [workers.find_worker(tx.conn, worker_id) for worker_id in worker_ids]
@@ -133,7 +145,8 @@ class Fleet:
         self, tx: WriteTx, record: WorkerRecord, added: Labels, actor: Actor, *, enabled: bool | None
     ) -> WorkerRecord:
         try:
-            labels = parse_labels(record.labels | added)
+            # What it has is not held against it: it may be of a time with other rules.
+            labels = parse_labels(record.labels | added) if added else record.labels
         except InvalidInputError as error:
             raise InvalidInputError(error.field, f"{error.message}: '{record.id}' would have more") from error
         if labels != record.labels:
@@ -169,15 +182,23 @@ class Fleet:
 
     def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
         now = self._clock()
+        given_name, given_labels = parse_worker_name(name), parse_labels(labels)
+        self._check(given_name, given_labels)
+        self._known_secrets.check("id", worker_id or "")
         return WorkerRecord(
             id=generate_worker_id(self._random_bytes) if worker_id is None else parse_worker_id(worker_id),
-            name=parse_worker_name(name),
+            name=given_name,
             strategy=Strategy.API_KEY,
-            labels=parse_labels(labels),
+            labels=given_labels,
             epoch=first_epoch(now),
             created_at=now,
             created_by=f"operator:{actor.operator}",
         )
+
+    def _check(self, name: str, labels: Labels) -> None:
+        """Refuse a name or labels that hold a secret of this Server; raises InvalidInputError."""
+        self._known_secrets.check("name", name)
+        self._known_secrets.check_labels("labels", labels)
 
     def _rename(self, tx: WriteTx, record: WorkerRecord, name: str, actor: Actor) -> WorkerRecord:
         workers.ensure_name_free(tx.conn, name, besides=record.id)

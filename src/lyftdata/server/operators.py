@@ -17,6 +17,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.device_marks import DeviceMarks
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.lockout import Claim, Lockout
 from lyftdata.server.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.passwords import Passwords, check_new_password, check_replaces
@@ -25,6 +26,7 @@ from lyftdata.store import Store, WriteTx, admin_sessions, known_networks, opera
 _log = get_logger(__name__)
 
 SESSION_LIFE = timedelta(hours=12)
+_MAX_READ_OF_A_USER_AGENT = 1_000
 NETWORK_KEY_PURPOSE = "known networks"
 
 
@@ -88,11 +90,13 @@ class Operators:
         device_marks: DeviceMarks,
         network_key: bytes,
         budget: OperatorBudget,
+        known_secrets: KnownSecrets,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._budget = budget
+        self._known_secrets = known_secrets
         self._passwords = passwords
         self._clock = clock
         self._random_bytes = random_bytes
@@ -240,6 +244,7 @@ class Operators:
             InvalidInputError, ConflictError: The name or the password breaks its rule; `operator_name_taken`.
         """
         name = parse_operator_name(name)
+        self._known_secrets.check("name", name)
         if password is not None:
             check_new_password(password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
@@ -423,7 +428,7 @@ class Operators:
             created_at=now,
             expires_at=now + SESSION_LIFE,
             address=address,
-            user_agent=clean_text(user_agent, 200),
+            user_agent=clean_text(self._known_secrets.hide(user_agent[:_MAX_READ_OF_A_USER_AGENT]), 200),
         )
         actor = Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
         network = network_digest(self._network_key, operator.name, address)

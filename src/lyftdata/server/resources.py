@@ -23,6 +23,7 @@ from lyftdata.core.resources import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, resources
 
 
@@ -41,8 +42,17 @@ class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):
 class Resources:
     """Adds, changes and deletes resources, and makes the keys with which they ask about tokens."""
 
-    def __init__(self, *, store: Store, issuer: str, clock: Clock, random_bytes: RandomBytes) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        issuer: str,
+        known_secrets: KnownSecrets,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
         self._store = store
+        self._known_secrets = known_secrets
         self._issuer = issuer
         self._clock = clock
         self._random_bytes = random_bytes
@@ -57,6 +67,7 @@ class Resources:
         """
         if change.audience is None:
             raise InvalidInputError("audience", "must be given")
+        self._known_secrets.check("name", name)
         empty = ResourceRecord(
             name=parse_resource_name(name),
             audience="",
@@ -134,6 +145,9 @@ class Resources:
         changed = msgspec.structs.replace(
             before, **{name: value for name, value in given.items() if value is not None}
         )
+        self._known_secrets.check("audience", change.audience or "")
+        for field in ("scopes", "worker_ids", "worker_names", "labels"):
+            self._known_secrets.check(field, *(getattr(change, field) or ()))
         check_fits_token(changed.audience, changed.scopes)
         check_selectors_fit(changed.worker_ids, changed.worker_names, changed.labels)
         return changed

@@ -37,6 +37,7 @@ from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
 from lyftdata.server.kept_replays import KeptReplays, leave_replays, take_replays
 from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.nonces import Nonces
@@ -129,6 +130,7 @@ class Services(msgspec.Struct, kw_only=True):
     operators: Operators
     device_marks: DeviceMarks
     budget: OperatorBudget
+    known_secrets: KnownSecrets
     exports: Slots
     """Exports of the audit log that are running."""
     warnings: list[str]
@@ -260,17 +262,18 @@ async def _assemble(
     )
     await signing_keys.refresh()
     enrollment_keys = accepted_keys(settings, pepper=derive_key(secret_key, purpose="enrollment fingerprint"))
+    known_secrets = KnownSecrets(
+        secret
+        for secret in (settings.enrollment_key, settings.enrollment_key_previous, settings.secret_key)
+        if secret is not None
+    )
     refusals = RefusalLog(
         store=store,
         metrics=metrics,
         clock=clock,
         random_bytes=random_source,
         is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
-        secrets=[
-            secret
-            for secret in (settings.enrollment_key, settings.enrollment_key_previous)
-            if secret is not None
-        ],
+        secrets=known_secrets.secrets,
     )
     registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=random_source)
     enrollment_limit = EnrollmentLimit()
@@ -300,10 +303,11 @@ async def _assemble(
         device_marks=device_marks,
         network_key=derive_key(secret_key, purpose=NETWORK_KEY_PURPOSE),
         budget=budget,
+        known_secrets=known_secrets,
         clock=clock,
         random_bytes=random_source,
     )
-    keys = ApiKeys(store=store, clock=clock, random_bytes=random_source)
+    keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=random_source)
     verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
     started_at = clock()
     # With several Servers the database has what was used, and nothing is lost.
@@ -351,8 +355,10 @@ async def _assemble(
             clock=clock,
             random_bytes=random_source,
             nonces=nonces,
+            known_secrets=known_secrets,
         ),
         nonces=nonces,
+        known_secrets=known_secrets,
         sessions=sessions,
         cluster=cluster,
         limits=limits,
@@ -364,7 +370,13 @@ async def _assemble(
         metrics=metrics,
         overload=Overload(monotonic=time.monotonic, count=metrics.turned_away),
         samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
-        fleet=Fleet(store=store, api_keys=keys, clock=clock, random_bytes=random_source),
+        fleet=Fleet(
+            store=store,
+            api_keys=keys,
+            known_secrets=known_secrets,
+            clock=clock,
+            random_bytes=random_source,
+        ),
         api_keys=keys,
         registrations=registrations,
         dpop=Dpop(
@@ -377,7 +389,13 @@ async def _assemble(
                 lost_before=lost_before,
             ),
         ),
-        resources=Resources(store=store, issuer=issuer, clock=clock, random_bytes=random_source),
+        resources=Resources(
+            store=store,
+            issuer=issuer,
+            known_secrets=known_secrets,
+            clock=clock,
+            random_bytes=random_source,
+        ),
         operators=operators,
         device_marks=device_marks,
         budget=budget,

@@ -15,7 +15,7 @@ import platformdirs
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
-from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
+from lyftdata.core.names import format_labels, parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.origins import is_loopback, origin_of
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
@@ -59,6 +59,8 @@ GIVEN_TO_COMMAND = frozenset({"LYFTDATA_WORKER_TOKEN_FILE", "LYFTDATA_WORKER_TOK
 """What an agent tells its COMMAND, which may well be another program of ours."""
 
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
+# Shorter ones are no keys, and may be a part of an honest name.
+_MIN_SECRET_LENGTH = 16
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +275,7 @@ def read_worker_settings(
             f"{_ENROLLMENT_KEY}_FILE: there is no file {path}; the Worker can start only if it is enrolled already."
         )
     settings = WorkerSettings(**values, warnings=tuple(warnings))
+    _check_no_secret(settings)
     if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:
         raise SettingsError(
             [
@@ -281,6 +284,29 @@ def read_worker_settings(
             ]
         )
     return settings
+
+
+def _check_no_secret(settings: WorkerSettings) -> None:
+    """
+    Refuse a name or labels that hold one of the Worker's own secrets: the Server would store and show them.
+
+    Raises:
+        SettingsError: They do.
+    """
+    secrets = {"LYFTDATA_WORKER_API_KEY": settings.api_key, _ENROLLMENT_KEY: settings.enrollment_key}
+    told = {
+        "LYFTDATA_WORKER_ID": settings.worker_id or "",
+        "LYFTDATA_WORKER_NAME": settings.worker_name or "",
+        "LYFTDATA_WORKER_LABELS": format_labels(settings.labels or {}),
+    }
+    problems = [
+        f"{variable}: holds what {name} is set to; the Server would store and show it. Set it right, and replace that secret."
+        for name, secret in secrets.items()
+        for variable, text in told.items()
+        if secret is not None and len(secret) >= _MIN_SECRET_LENGTH and secret.reveal() in text
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:

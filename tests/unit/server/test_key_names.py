@@ -17,7 +17,11 @@ RACK = "node.rack-17.row-4.eu-central-1.compute.example"
 
 def fleet_of(server, random_bytes):
     """Return the fleet of this Server, with keys from another source of random bytes."""
-    common = {"store": server.services.store, "clock": server.clock}
+    common = {
+        "store": server.services.store,
+        "clock": server.clock,
+        "known_secrets": server.services.known_secrets,
+    }
     keys = ApiKeys(**common, random_bytes=random_bytes)
     return Fleet(**common, api_keys=keys, random_bytes=random_bytes)
 

@@ -14,6 +14,7 @@ from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.core.text import clean_text
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
@@ -64,7 +65,7 @@ async def session(request: Request) -> Response:
         if poll.sign_off:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
-        boot = _boot(poll, address=address)
+        boot = _boot(poll, services.known_secrets, address=address)
         await services.sessions.until_known(verified.worker.id, boot.boot_id)
         async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
             # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
@@ -134,9 +135,15 @@ def _decode(body: bytes) -> Poll:
         ) from None
 
 
-def _boot(poll: Poll, *, address: str) -> Boot:
-    facts = {key: clean_text(poll.host[key], _MAX_FACT_LENGTH) for key in _HOST_FACTS if key in poll.host}
-    return Boot(boot_id=poll.boot_id, host=facts, reported_labels=_labels(poll.labels), address=address)
+def _boot(poll: Poll, known_secrets: KnownSecrets, *, address: str) -> Boot:
+    # Hidden and not refused: a refusal would tell whoever is in whether a guess at the enrollment key is right.
+    facts = {
+        key: known_secrets.hide(clean_text(poll.host[key], _MAX_FACT_LENGTH))
+        for key in _HOST_FACTS
+        if key in poll.host
+    }
+    labels = known_secrets.hide_labels(_labels(poll.labels))
+    return Boot(boot_id=poll.boot_id, host=facts, reported_labels=labels, address=address)
 
 
 def _labels(text: str) -> Labels:

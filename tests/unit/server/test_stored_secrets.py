@@ -1,0 +1,157 @@
+"""A secret that was put where a name belongs is stored nowhere."""
+
+import pytest
+from sqlalchemy import select
+from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
+
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.services import flush
+from lyftdata.store.schema import metadata
+
+PREVIOUS = "Qm3pXw7zR9tLk5vNc2Hs8Jd6Yb4Fg1Ae"
+API_KEY = generate_api_key(seeded_bytes(7)).text.reveal()
+SESSION = "lyftdata_session_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA3bC5dE7f"
+SECRETS = {
+    "enrollment key": ENROLLMENT_KEY,
+    "previous": PREVIOUS,
+    "secret key": SECRET_KEY,
+    "API key": API_KEY,
+    "session": SESSION,
+}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def server(opened, request):
+    """Return a Server on each database that has all of these secrets."""
+    environ = {"LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": PREVIOUS, "LYFTDATA_SECRET_KEY": SECRET_KEY}
+    if request.param == "postgresql":
+        environ["LYFTDATA_DATABASE_URL"] = request.getfixturevalue("cluster").new_database()
+    async with opened(**environ) as deployment:
+        yield deployment
+
+
+@pytest.fixture(params=SECRETS)
+def secret(request):
+    """Return each secret."""
+    return SECRETS[request.param]
+
+
+async def everything_stored(server) -> str:
+    """Return all that the database holds, once all is written that was pending."""
+    await flush(server.services)
+    rows = await server.services.store.read(
+        lambda conn: [row for table in metadata.sorted_tables for row in conn.execute(select(table))]
+    )
+    return repr(rows)
+
+
+def misplaced(secret: str):
+    """Give requests of the admin API with a secret in each place that is stored: method, path, body."""
+    for text in (secret, f"press {secret}"):
+        yield "POST", "/workers", {"name": text}
+        yield "PATCH", "/workers/press-01", {"name": text}
+        yield "POST", "/resources", {"name": "files", "audience": "https://files", "worker_names": [text]}
+    yield "POST", "/workers", {"name": "press", "id": secret}
+    for labels in ({"key": secret}, {secret: ""}):
+        yield "POST", "/workers", {"name": "press", "labels": labels}
+        yield "PATCH", "/workers/press-01", {"labels": labels}
+    yield "POST", "/api-keys", {"name": secret}
+    yield "POST", "/operators", {"name": secret, "role": "viewer"}
+    for field, value in (
+        ("name", secret),
+        ("audience", f"https://files/{secret}"),
+        ("scopes", [secret]),
+        ("worker_ids", [secret]),
+        ("labels", [f"zone={secret}"]),
+        ("labels", [secret]),
+    ):
+        body = {"name": "files", "audience": "https://files"}
+        yield "POST", "/resources", body | {field: value}
+
+
+async def test_operators_cannot_store_one(server, secret):
+    """Each place of the admin API: refused with the field, the secret not repeated, nothing kept in any table."""
+    admin = await server.sign_in()
+    given = {"name": "press-01", "id": "press-01"}
+    assert (await server.http.post("/api/workers", json=given, headers=admin)).status_code == 201
+    for method, path, body in misplaced(secret):
+        answer = await server.http.request(method, f"/api{path}", json=body, headers=admin)
+        assert answer.status_code == 422, (method, path, answer.text)
+        assert secret not in answer.text
+
+    assert secret not in await everything_stored(server)
+
+
+async def test_a_worker_cannot_enroll_with_one(server, secret):
+    """In its name and its labels: refused by the member, nothing kept, the refusal's record included."""
+    key = generate_identity_key()
+    refused = [
+        (await server.register(key, secret), "client_name"),
+        (await server.register(key, "press", labels={"key": secret}), "labels"),
+        (await server.register(key, "press", labels={secret: ""}), "labels"),
+    ]
+
+    for answer, member in refused:
+        assert answer.status_code == 400, answer.text
+        assert member in answer.text
+        assert secret not in answer.text
+    assert secret not in await everything_stored(server)
+
+
+async def test_what_a_worker_says_of_itself_is_kept_without_one(server, secret):
+    """Host facts and reported labels, and a browser's or program's User-Agent."""
+    worker_id, key = await server.enrolled()
+    token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    polls = [
+        {"boot_id": "boot-0001", "host": {"hostname": secret, "os": f"x {secret}"}},
+        {"boot_id": "boot-0001", "labels": f"zone={secret}"},
+        {"boot_id": "boot-0001", "labels": secret},
+    ]
+    for poll in polls:
+        await server.http.post("/api/worker/session", json=poll, headers=bearer)
+        shown = (await server.http.get("/api/workers", headers=await server.sign_in())).text
+        assert secret not in shown
+        stop = {"boot_id": "boot-0001", "sign_off": True}
+        await server.http.post("/api/worker/session", json=stop, headers=bearer)
+    await server.http.post(
+        "/api/login", json={"username": secret, "password": "x"}, headers={"User-Agent": secret}
+    )
+    assert (await server.http.get("/", headers={"User-Agent": secret})).status_code == 303
+    signed_in = await server.http.post(
+        "/api/login",
+        json={"username": "admin", "password": "correct horse battery"},
+        headers={"User-Agent": f"curl {secret}"},
+    )
+
+    assert signed_in.status_code == 200
+    assert secret not in await everything_stored(server)
+
+
+async def test_whether_a_guess_at_the_enrollment_key_is_right_is_told_to_no_worker(server):
+    """A Worker that is in and reports guesses as labels reads the same for a right and a wrong one."""
+    worker_id, key = await server.enrolled()
+    token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    answers = []
+    for guess in (ENROLLMENT_KEY, ENROLLMENT_KEY[::-1]):
+        poll = {"boot_id": "boot-0001", "host": {"hostname": guess}, "labels": f"zone={guess}"}
+        answers.append(await server.http.post("/api/worker/session", json=poll, headers=bearer))
+        stop = {"boot_id": "boot-0001", "sign_off": True}
+        await server.http.post("/api/worker/session", json=stop, headers=bearer)
+
+    assert answers[0].status_code == answers[1].status_code == 200
+    assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize("change", [(10, "0"), (-1, "x"), (30, "-")])
+async def test_what_only_looks_like_a_key_is_a_name(server, change):
+    """A changed character, and with it a wrong checksum: nothing that anybody accepts."""
+    index, character = change
+    text = list(API_KEY)
+    text[index] = character if text[index] != character else "1"
+    admin = await server.sign_in()
+    answer = await server.http.post("/api/workers", json={"name": "".join(text)}, headers=admin)
+
+    assert answer.status_code == 201

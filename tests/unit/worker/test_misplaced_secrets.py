@@ -1,0 +1,34 @@
+"""A Worker that was given its secret for its name says so, and does not start."""
+
+import pytest
+from tests.builders import ENROLLMENT_KEY, seeded_bytes
+
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.errors import SettingsError
+from lyftdata.worker.settings import read_worker_settings
+
+API_KEY = generate_api_key(seeded_bytes(7)).text.reveal()
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"LYFTDATA_WORKER_NAME": ENROLLMENT_KEY}, "LYFTDATA_WORKER_NAME"),
+        ({"LYFTDATA_WORKER_NAME": f"press {ENROLLMENT_KEY}"}, "LYFTDATA_WORKER_NAME"),
+        ({"LYFTDATA_WORKER_LABELS": f"zone=eu,key={ENROLLMENT_KEY}"}, "LYFTDATA_WORKER_LABELS"),
+        ({"LYFTDATA_WORKER_LABELS": ENROLLMENT_KEY}, "LYFTDATA_WORKER_LABELS"),
+        ({"LYFTDATA_WORKER_NAME": API_KEY}, "LYFTDATA_WORKER_NAME"),
+        ({"LYFTDATA_WORKER_LABELS": f"key={API_KEY}"}, "LYFTDATA_WORKER_LABELS"),
+        ({"LYFTDATA_WORKER_LABELS": API_KEY}, "LYFTDATA_WORKER_LABELS"),
+    ],
+)
+def test_a_name_or_label_that_holds_a_secret_is_refused_at_the_start(environ, variable):
+    """The enrollment key that the Worker has, and any API key by its form: the variable is named, the secret is not."""
+    given = {"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY, "LYFTDATA_WORKER_NAME": "press"} | environ
+    with pytest.raises(SettingsError) as refused:
+        read_worker_settings(given)
+
+    [problem] = refused.value.problems
+    assert problem.startswith(variable)
+    assert ENROLLMENT_KEY not in problem
+    assert API_KEY not in problem
