@@ -332,7 +332,6 @@ async def test_a_mark_proves_nothing(server):
         lambda mark: mark + ".",
         lambda _: "lyftdata_device_a.99999999999.b",
         lambda _: "ü" * 100,
-        lambda _: "\x00..",
         lambda _: "x" * 256,
     ],
 )
@@ -343,6 +342,15 @@ async def test_a_forged_mark_is_none(server, forge):
     async with server.from_address("203.0.113.77") as elsewhere:
         assert (await elsewhere.post("/api/login", json=RIGHT | {"device": forge(mark)})).status_code == 429
         assert await signed_in(elsewhere, device=mark)
+
+
+async def test_a_mark_that_is_no_text_is_not_looked_at(server):
+    """Neither it nor the right password beside it: no guess is made, and none is counted."""
+    await flood(server)
+    async with server.from_address("203.0.113.77") as elsewhere:
+        answer = await elsewhere.post("/api/login", json=RIGHT | {"device": "\x00.."})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "device")
 
 
 async def test_a_mark_is_one_operators(server, admin):
