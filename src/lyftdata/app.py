@@ -54,6 +54,7 @@ from lyftdata.server.settings import BindAddress, ServerSettings
 from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import OAuthError, oauth_error_response, temporarily_unavailable
+from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import not_found, path_not_found, query_rejected
 from lyftdata.web.routes import web_routes
@@ -250,12 +251,24 @@ async def _serve(settings: ServerSettings) -> int:
         bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
         settings = msgspec.structs.replace(settings, bind_address=bound)
         async with open_services(settings) as services:
-            server = _Server(_config(settings, services), services)
+            notifier = Notifier(os.environ)
+            server = _Server(_config(settings, services), services, notifier)
             for warning in services.warnings:
                 _log.warning("check the settings", problem=warning)
-            async with _certificate_kept_fresh(server, settings):
+            async with _certificate_kept_fresh(server, settings), _watchdog_kept(notifier):
                 await server.serve([listening])
             return 0 if server.started else 1
+
+
+@contextlib.asynccontextmanager
+async def _watchdog_kept(notifier: Notifier) -> AsyncIterator[None]:
+    """Notify systemd's watchdog while the event loop runs."""
+    task = asyncio.create_task(notifier.keep_watchdog())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def listen(address: BindAddress) -> socket.socket:
@@ -312,9 +325,10 @@ def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] |
 class _Server(uvicorn.Server):
     """uvicorn, which says when it is ready and lets held polls go before it waits for requests to end."""
 
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, notifier: Notifier) -> None:
         super().__init__(config)
         self._services = services
+        self._notifier = notifier
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -345,6 +359,7 @@ class _Server(uvicorn.Server):
             _leave_out_of_collections()
             self._services.overload.watch()
             _say_ready(self._services)
+            self._notifier.tell(READY="1", STATUS=f"Ready: {self._services.issuer}")
 
     def _let_go(self) -> None:
         self._services.overload.end()
@@ -352,6 +367,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("stopping")
+        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
         self._let_go()
         self._services.events.close()
         await super().shutdown(sockets)

@@ -117,15 +117,21 @@ def worker_unit(plain: Variables, *, secret: str, name: str, command: str = "") 
     """
     environment = "\n".join(f'Environment="{key}={_unit_text(text)}"' for key, text in plain.items())
     run = f" --restart on-failure -- {command}" if command else ""
+    program = (
+        ""
+        if command
+        else f"# Add the program that it is to run: --restart on-failure -- /opt/{name}/program\n"
+    )
     return f"""\
 [Unit]
 Description=lyftdata Worker {name}
 Wants=network-online.target
 After=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart=/opt/lyftdata/bin/lyftdata run worker{run}
+{program}ExecStart=/opt/lyftdata/bin/lyftdata run worker{run}
 {environment}
 LoadCredential=key:/etc/lyftdata/{name}.key
 Environment={secret}_FILE=%d/key
@@ -141,20 +147,45 @@ TimeoutStartSec=infinity
 TimeoutStopSec=30s
 WatchdogSec=60s
 Restart=on-failure
-# 3: the Server has refused for good, and asking again would not help.
-RestartPreventExitStatus=3
-# DynamicUser=yes makes the file system read-only and /tmp its own, too.
-CapabilityBoundingSet=
-LockPersonality=yes
-PrivateDevices=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-SystemCallArchitectures=native
-
+RestartSec=5s
+# 2: a setting or a file must be changed. 3: the Server has refused for good. Trying again would not help.
+RestartPreventExitStatus=2 3
+{_HARDENING}
 [Install]
 WantedBy=multi-user.target"""
+
+
+# Holds for the program too. MemoryDenyWriteExecute= and ProcSubset=pid are left out: Java, Node and other compilers at run time
+# do not start with them. DynamicUser=yes implies a read-only file system and a private /tmp; they are named for `systemd-analyze`.
+_HARDENING = """\
+AmbientCapabilities=
+CapabilityBoundingSet=
+DevicePolicy=closed
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+PrivateUsers=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+"""
 
 
 def _compose(plain: Variables, secret: str, value: str, name: str) -> str:

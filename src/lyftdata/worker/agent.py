@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from lyftdata.core.names import format_labels
 from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
+from lyftdata.service_manager import Notifier
 from lyftdata.worker.backoff import Backoff
 from lyftdata.worker.child import SIGNAL_EXIT_BASE
 from lyftdata.worker.client import (
@@ -36,7 +37,6 @@ from lyftdata.worker.credentials import Credential, enroll
 from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
-from lyftdata.worker.notify import Notifier
 from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.state import StateDirectory, StateError
 from lyftdata.worker.work import Work

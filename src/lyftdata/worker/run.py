@@ -11,12 +11,12 @@ from typing import Any
 from lyftdata.core.errors import SettingsError
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
+from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.child import Child, check_command
 from lyftdata.worker.client import ServerClient, TokenReply
 from lyftdata.worker.credentials import Credential, choose_credential
 from lyftdata.worker.handout import Handout
-from lyftdata.worker.notify import Notifier
 from lyftdata.worker.reaper import Reaper
 from lyftdata.worker.restart import RestartPolicy
 from lyftdata.worker.runtime_dir import TOKEN_SOCKET, runtime_directory

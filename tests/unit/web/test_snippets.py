@@ -90,15 +90,15 @@ def test_systemd_accepts_the_unit(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_unit_on_the_page_is_the_unit_of_the_program():
-    """The how-to shows what the UI gives, with a program to run."""
-    page = (ROOT / "docs" / "how-to" / "run-a-program-under-an-identity.md").read_text()
+def test_the_unit_of_the_examples_is_the_unit_of_the_ui():
+    """examples/systemd/lyftdata-worker.service is what the page New Worker gives, with a program to run."""
     plain = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_WORKER_ID": "press-01"}
     unit = worker_unit(
-        plain, secret="LYFTDATA_WORKER_API_KEY", name="press", command="sh /opt/press/press.sh"
+        plain, secret="LYFTDATA_WORKER_API_KEY", name="worker", command="/bin/sh /opt/press/press.sh"
     )
+    file = ROOT / "examples" / "systemd" / "lyftdata-worker.service"
 
-    assert f"```ini\n# /etc/systemd/system/lyftdata-press.service\n{unit}\n```" in page
+    assert file.read_text() == f"# /etc/systemd/system/lyftdata-worker.service\n{unit}\n"
 
 
 def test_compose_reads_the_variables_and_a_file_with_the_secret(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from lyftdata.core.records import Strategy
+from lyftdata.service_manager import Notifier
 from lyftdata.worker import agent as module
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.backoff import Backoff
@@ -20,7 +21,6 @@ from lyftdata.worker.client import (
 )
 from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
-from lyftdata.worker.notify import Notifier
 from lyftdata.worker.restart import RestartPolicy
 from lyftdata.worker.settings import read_worker_settings
 from lyftdata.worker.state import StateDirectory

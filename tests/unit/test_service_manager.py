@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from lyftdata.worker.notify import Notifier
+from lyftdata.service_manager import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -1,4 +1,4 @@
-"""Telling systemd how it goes (`sd_notify(3)`): a datagram to the socket that NOTIFY_SOCKET names."""
+"""Notifies systemd of a service's state (`sd_notify(3)`): a datagram to the socket that NOTIFY_SOCKET names."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ _MICROSECONDS = 1_000_000
 
 class Notifier:
     """
-    Says nothing where nobody listens: without NOTIFY_SOCKET every call does nothing.
+    Sends a Server's or a Worker's state to systemd; without NOTIFY_SOCKET every call does nothing.
 
     Args:
         environ: NOTIFY_SOCKET (a path, or `@` and an abstract name), WATCHDOG_USEC and WATCHDOG_PID.
@@ -30,15 +30,15 @@ class Notifier:
         """Send assignments, for example `tell(READY="1", STATUS="online")`."""
         if not self._address:
             return
-        # A line is an assignment: a Server's words in one must not make another.
+        # A line is an assignment: text from elsewhere must not add one.
         text = "\n".join(f"{name}={clean_line(value)}" for name, value in state.items())
-        # systemd that is busy or gone must not hold up or end a Worker.
+        # systemd that is busy or gone must not block or end a service.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
             stream.setblocking(False)
             stream.sendto(text.encode(), self._address)
 
     async def keep_watchdog(self) -> None:
-        """Say WATCHDOG=1 twice as often as asked for, as long as the event loop turns; at once over without one."""
+        """Send WATCHDOG=1 at half the interval while the event loop runs; returns at once without a watchdog."""
         while self._watchdog_s and self._address:
             self.tell(WATCHDOG="1")
             await asyncio.sleep(self._watchdog_s / 2)
