@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def run(host, program, *flags, given=(), **environ):
     out = host.home / "out"
     command = (sys.executable, "-c", program, str(out), *given)
     return host.start("run", "worker", *flags, "--", *command, **environ), out
+
+
+@pytest.fixture
+def short_path():
+    """Return a private directory in which a socket's path is short enough, unlike in `tmp_path`."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
 
 
 def lines(file):
@@ -176,10 +184,9 @@ def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
 
 
 @linux_only
-def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, tmp_path):
+def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, short_path):
     """SIGKILL leaves a token in the temporary directory until an agent of this user starts there again; a live one keeps its own."""
-    place = tmp_path / "run"
-    place.mkdir(mode=0o700)
+    place = short_path
     given = {"XDG_RUNTIME_DIR": str(place)}
     agent, out = run(host, SAY, **given)
     said(out)

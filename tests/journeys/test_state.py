@@ -123,7 +123,7 @@ def test_put_back_under_a_fleet(site, fleet):
         (("backup", "key.txt"), {}, 1, "is there already"),
         (("backup", "x.db", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
         (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "DOES NOT FIT THE SECRET KEY"),
-        (("unlock", "admin", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
+        (("unlock", "admin", "--staging-dir", "nowhere"), {}, 2, "nowhere/secret.key: put the Server's"),
         (("unlock", "admin"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "does not fit the secret key"),
         (
             ("reset-password", "admin", "--yes"),
@@ -170,6 +170,7 @@ def test_without_its_secret_key_nothing_is_put_back(plain_site):
     assert lost.returncode == 2
     assert "put the Server's secret key there" in lost.stderr
     assert list((host.home / "new").iterdir()) == []
+    (host.home / "new" / "secret.key").touch(mode=0o600)
     (host.home / "new" / "secret.key").write_text(secrets_of(plain_site))
     put = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_STAGING_DIR=str(host.home / "new"))
     assert put.returncode == 0, put.stderr
