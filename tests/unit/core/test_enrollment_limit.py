@@ -96,3 +96,65 @@ def test_clocks_may_jump(attempts):
         wait_s = limit.wait_s(address, now_s)
         assert wait_s is None or wait_s > 0
         limit.record_wrong_key(address, now_s)
+
+
+def test_whoever_holds_many_customers_networks_does_not_start_again_with_each():
+    """An IPv6 /32 has 65,536 sites: in an hour of guessing from a new one each time it gets little more than one guess a second."""
+    limit = EnrollmentLimit()
+    looked_at = 0
+    for attempt in range(7_200):
+        site = attempt * 7 % 65_536
+        looked_at += guess(limit, f"2001:db8:{site:x}::1", now_s=attempt / 2)
+
+    # Together: 300 and one a second. Of sites that had not failed before: 256 and one every fifteen seconds.
+    assert 3_600 < looked_at <= 300 + 3_600 + 256 + 240
+    assert limit.wait_s("2001:db9::1", 3_600) is None
+    assert limit.wait_s("192.0.2.1", 3_600) is None
+
+
+def test_a_few_hosts_at_a_provider_do_not_keep_its_other_customers_waiting():
+    """A right key from a site of the same IPv6 /32 or IPv4 /16 passes while some sites there guess without end."""
+    limit = EnrollmentLimit()
+    for second in range(60):
+        for host in range(20):
+            guess(limit, f"2001:db8:{host:x}::1", times=3, now_s=second)
+            guess(limit, f"198.18.0.{host}", times=3, now_s=second)
+
+    assert limit.wait_s("2001:db8:0::2", 59) is not None
+    assert limit.wait_s("2001:db8:ffff::1", 59) is None
+    assert limit.wait_s("198.18.77.1", 59) is None
+
+
+def test_addresses_of_one_ipv4_network_are_not_all_new():
+    """A botnet in an IPv4 /16 has one guess of each address only up to 256 of them; then all wait together."""
+    limit = EnrollmentLimit()
+    guesses = sum(guess(limit, f"198.18.{i // 250}.{i % 250}", times=2) for i in range(5_000))
+
+    assert guesses <= 300 + 256
+    assert limit.wait_s("198.18.200.1", 0) is not None
+    assert limit.wait_s("198.19.200.1", 0) is None
+
+
+def test_more_networks_than_are_remembered_wait_together():
+    """Guessers with more networks than fit do not push one another out: all wait for the one guess a second, and memory is bounded."""
+    limit = EnrollmentLimit(max_sites=1_000)
+    addresses = [f"{1 + i // 256}.{i % 256}.0.1" for i in range(3_000)]
+    guesses = sum(guess(limit, address) for address in addresses)
+
+    assert guesses == 1_000
+    assert len(limit._failed_at_s) == 1_000
+    assert sum(guess(limit, address) for address in addresses) == 0
+    assert guess(limit, addresses[0], now_s=1) + guess(limit, addresses[-1], now_s=1) == 1
+
+
+def test_what_filled_the_memory_is_forgotten_after_an_hour():
+    """Then the right key from anywhere passes again, although wrong ones use up the count of everyone."""
+    limit = EnrollmentLimit(max_sites=1_000)
+    for i in range(1_000):
+        guess(limit, f"{1 + i // 256}.{i % 256}.0.1")
+    assert limit.wait_s("203.0.113.7", 0) is not None
+
+    limit.charge("198.51.100.1", 300, 3_600)
+
+    assert limit.wait_s("198.51.100.1", 3_600) is not None
+    assert limit.wait_s("203.0.113.7", 3_600) is None
