@@ -1,12 +1,15 @@
 """
 Slows down guessing of operators' passwords, without letting a stranger lock an operator out.
 
-Failures are counted four times, each count with a wait that doubles from a minute up to a quarter of an hour:
+Failures are counted four times:
 
     device             after 5: guesses from a device that carries this operator's device mark
     name and network   after 5: guesses at one operator's password from one network
     network            after 30: guesses at many names from one network
     name               after 50: guesses at one operator's password from many networks
+
+A device mark that is used up counts for nothing until a day after the last failure with it. The other counts have a wait
+that doubles from a minute up to a quarter of an hour.
 
 A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wait depends on where it comes from:
 
@@ -16,7 +19,8 @@ A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wa
 
 An attempt that may be one of several is looked at if any of them lets it: a thief who uses up the five failures of a
 stolen mark is then a stranger, and does not lock out the operator in a known network. A failure is counted everywhere.
-A count is forgotten an hour after its last failure.
+A sign-in with a mark takes back what was counted against the mark from the same network, and not a thief's failures
+elsewhere. A count of the other three is forgotten an hour after its last failure.
 
     attempt = lockout.begin(Claim(name, address, ...), now=...)
     if attempt.wait_s: ...                     # the password is not looked at
@@ -38,6 +42,7 @@ _MAX_UNPUBLISHED = 200
 _FIRST_WAIT = timedelta(minutes=1)
 _MAX_WAIT = timedelta(minutes=15)
 _FORGOTTEN_AFTER = timedelta(hours=1)
+_MARK_USED_UP_FOR = timedelta(days=1)
 _WAIT_FOR_OTHERS_S = 1
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
@@ -55,10 +60,28 @@ class _Count:
 
 
 class _Counts(Generic[K]):
-    """Counts of one kind; beyond the bound the one used longest ago is evicted."""
+    """
+    Counts of one kind; beyond the bound the one used longest ago is evicted.
 
-    def __init__(self, allowed: int) -> None:
+    Args:
+        allowed: Failures before the next attempt must wait.
+        first_wait: How long it then waits; each further failure doubles it.
+        max_wait: Up to so long.
+        forgotten_after: How long after the last failure all of a count are forgotten.
+    """
+
+    def __init__(
+        self,
+        allowed: int,
+        *,
+        first_wait: timedelta = _FIRST_WAIT,
+        max_wait: timedelta = _MAX_WAIT,
+        forgotten_after: timedelta = _FORGOTTEN_AFTER,
+    ) -> None:
         self._allowed = allowed
+        self._first_wait = first_wait
+        self._max_wait = max_wait
+        self._forgotten_after = forgotten_after
         self._counts: OrderedDict[K, _Count] = OrderedDict()
 
     def __len__(self) -> int:
@@ -100,13 +123,26 @@ class _Counts(Generic[K]):
             return False
         # Each further failure after the wait doubles it; the exponent is bounded so that it cannot overflow.
         doublings = min(count.failures - self._allowed, 10)
-        count.locked_until = now + min(_FIRST_WAIT * 2**doublings, _MAX_WAIT)
+        count.locked_until = now + min(self._first_wait * 2**doublings, self._max_wait)
         return True
 
     def forgive(self, key: K) -> None:
         count = self._counts.get(key)
         if count is not None:
             count.failures = 0
+
+    def take_back(self, key: K, failures: int) -> None:
+        """Forget so many failures; the wait too, if those that are left do not cause one."""
+        count = self._counts.get(key)
+        if count is not None:
+            count.failures = max(0, count.failures - failures)
+            if count.failures < self._allowed:
+                count.locked_until = count.last_at
+
+    def failures(self, key: K, now: datetime) -> int:
+        """Return how many are counted."""
+        count = self._live(key, now)
+        return 0 if count is None else count.failures
 
     def forget(self, is_meant: Callable[[K], bool]) -> None:
         """Forget the failures and waits of every key that is meant; attempts in flight still count."""
@@ -117,7 +153,7 @@ class _Counts(Generic[K]):
 
     def _live(self, key: K, now: datetime) -> _Count | None:
         count = self._counts.get(key)
-        if count is not None and now - count.last_at >= _FORGOTTEN_AFTER:
+        if count is not None and now - count.last_at >= self._forgotten_after:
             count.failures = 0
         return count
 
@@ -188,7 +224,14 @@ class Lockout:
         self._pairs = {exists: _Counts[tuple[str, str]](per_pair) for exists in (True, False)}
         self._names = {exists: _Counts[str](per_name) for exists in (True, False)}
         self._networks = _Counts[str](per_network)
-        self._devices = _Counts[tuple[str, str]](per_device)
+        used_up_for = {
+            "first_wait": _MARK_USED_UP_FOR,
+            "max_wait": _MARK_USED_UP_FOR,
+            "forgotten_after": _MARK_USED_UP_FOR,
+        }
+        self._devices = _Counts[tuple[str, str]](per_device, **used_up_for)
+        # Of the failures of a device, those from each network.
+        self._devices_by_network = _Counts[tuple[str, str, str]](per_device, **used_up_for)
         self._unlocks = {hide(name): count for name, count in (unlocks or {}).items()}
         self._forgiven_at: dict[str, datetime] = {}
         self._unpublished: list[dict[str, str | bool | None]] | None = [] if is_shared else None
@@ -234,6 +277,7 @@ class Lockout:
         self._names[True].forget(lambda key: key == name)
         self._pairs[True].forget(lambda key: key[0] == name)
         self._devices.forget(lambda key: key[0] == name)
+        self._devices_by_network.forget(lambda key: key[0] == name)
 
     def _begin(self, attempt: Attempt, now: datetime) -> None:
         self._pairs[attempt.exists].begin((attempt.name, attempt.network), now)
@@ -241,6 +285,7 @@ class Lockout:
         self._networks.begin(attempt.network, now)
         if attempt.device is not None:
             self._devices.begin((attempt.name, attempt.device), now)
+            self._devices_by_network.begin((attempt.name, attempt.device, attempt.network), now)
 
     def end(self, attempt: Attempt) -> None:
         """Release the attempt: the answer is known, or the password was not looked at after all."""
@@ -249,6 +294,7 @@ class Lockout:
         self._networks.end(attempt.network)
         if attempt.device is not None:
             self._devices.end((attempt.name, attempt.device))
+            self._devices_by_network.end((attempt.name, attempt.device, attempt.network))
 
     def failed(self, attempt: Attempt, *, now: datetime) -> bool:
         """Count a failure; return whether it locked something."""
@@ -263,17 +309,21 @@ class Lockout:
         ]
         if attempt.device is not None:
             locked.append(self._devices.failed((attempt.name, attempt.device), now))
+            self._devices_by_network.failed((attempt.name, attempt.device, attempt.network), now)
         return any(locked)
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures of the device, or else of name and network; the others may be an attacker's."""
+    def succeeded(self, attempt: Attempt, *, now: datetime) -> None:
+        """Forget the failures of the device in this network, or else of name and network; others may be an attacker's."""
         self._publish("succeeded", attempt)
-        self._forgive(attempt)
+        self._forgive(attempt, now)
 
-    def _forgive(self, attempt: Attempt) -> None:
+    def _forgive(self, attempt: Attempt, now: datetime) -> None:
         if attempt.device is not None:
-            # Somebody in the same network may be guessing: a sign-in from a marked device gives them no new guesses.
-            self._devices.forgive((attempt.name, attempt.device))
+            # Somebody in the same network may be guessing: a sign-in from a marked device gives them no new guesses at the
+            # name. Nor does it give any to a thief of the mark, who is somewhere else.
+            device, here = (attempt.name, attempt.device), (attempt.name, attempt.device, attempt.network)
+            self._devices.take_back(device, self._devices_by_network.failures(here, now))
+            self._devices_by_network.forgive(here)
         else:
             self._pairs[True].forgive((attempt.name, attempt.network))
 
@@ -295,7 +345,7 @@ class Lockout:
                     self._count(attempt, now)
                     self.end(attempt)
                 elif outcome == "succeeded":
-                    self._forgive(attempt)
+                    self._forgive(attempt, now)
 
     def _publish(self, outcome: str, attempt: Attempt) -> None:
         if self._unpublished is not None and len(self._unpublished) < _MAX_UNPUBLISHED:

@@ -382,7 +382,7 @@ class Operators:
             is_known = claim.is_known_network or claim.device is not None
             right = await self._passwords.matches(password, password_hash, is_known=is_known)
             if right:
-                self._lockout.succeeded(attempt)
+                self._lockout.succeeded(attempt, now=self._clock())
             elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
                 self._tell_locked_out(operator.name, claim.address)
             return right

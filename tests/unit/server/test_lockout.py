@@ -1,7 +1,9 @@
 """Guessing passwords is slowed down, and strangers lock no operator out."""
 
 import asyncio
+import itertools
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.builders import NOON, FakeClock
@@ -13,6 +15,7 @@ from lyftdata.server.lockout import Claim, Lockout
 from lyftdata.server.operator_recovery import unlock
 from lyftdata.server.upkeep import read_place
 
+ROOT = Path(__file__).parents[3]
 HOME = "192.0.2.1"
 WRONG = {"username": "admin", "password": "wrong wrong wrong"}
 RIGHT = {"username": "admin", "password": PASSWORD}
@@ -40,7 +43,7 @@ def sign_in(lockout, name, address, *, now=NOON, **more):
     attempt = begin(lockout, name, address, now=now, **more)
     if attempt.wait_s:
         return False
-    lockout.succeeded(attempt)
+    lockout.succeeded(attempt, now=now)
     lockout.end(attempt)
     return True
 
@@ -118,6 +121,71 @@ def test_a_stolen_mark_is_worth_five_guesses_wherever_it_is_used():
     assert sum(fail(lockout, "admin", f"198.18.0.{i}", device="stolen") for i in range(200)) == 5
 
 
+def test_a_stolen_mark_gets_no_more_guesses_when_its_owner_signs_in():
+    """The owner's sign-ins take back the owner's own mistakes, in the owner's network, and not the thief's failures."""
+    lockout = Lockout()
+    for i in range(60):
+        fail(lockout, "admin", f"203.0.113.{i}")
+    guesses = 0
+    for _ in range(20):
+        guesses += fail(lockout, "admin", "198.18.0.1", times=3, device="laptop")
+        sign_in(lockout, "admin", HOME, device="laptop", is_known_network=True)
+
+    assert guesses == 5
+
+
+def test_an_owners_mistakes_do_not_use_up_the_mark():
+    """Four mistyped passwords before each sign-in, time and again, leave the mark good."""
+    lockout = Lockout()
+    for _ in range(10):
+        assert fail(lockout, "admin", HOME, times=4, device="laptop") == 4
+        assert sign_in(lockout, "admin", HOME, device="laptop")
+
+
+def test_a_mark_that_its_owner_has_used_up_is_good_again_after_a_sign_in():
+    """Five mistakes, and then the right password from the network that is known: the mark is good elsewhere as before."""
+    lockout = Lockout()
+    fail(lockout, "admin", HOME, times=5, device="laptop")
+    later = NOON + timedelta(minutes=2)
+    assert sign_in(lockout, "admin", HOME, now=later, device="laptop", is_known_network=True)
+    for i in range(60):
+        fail(lockout, "admin", f"203.0.113.{i}", now=later)
+
+    assert sign_in(lockout, "admin", "198.18.0.1", now=later, device="laptop")
+
+
+def guesses_in(seconds, every_s, attempt):
+    """Return how many guesses are looked at of one every so many seconds."""
+    return sum(attempt(NOON + timedelta(seconds=second)) for second in range(0, seconds, every_s))
+
+
+def test_the_security_model_states_how_many_guesses_there_are():
+    """The numbers of guesses an hour and a day in docs/security-model.md are those of the counts themselves."""
+    text = " ".join((ROOT / "docs" / "security-model.md").read_text(encoding="utf-8").split())
+    hour, day = 3_600, 86_400
+    lockout = Lockout()
+    network = guesses_in(hour, 10, lambda now: fail(lockout, "admin", HOME, now=now))
+    in_a_day = network + guesses_in(
+        day - hour, 10, lambda now: fail(lockout, "admin", HOME, now=now + timedelta(hours=1))
+    )
+    lockout, addresses = Lockout(), itertools.cycle(f"198.18.{i // 250}.{i % 250}" for i in range(5_000))
+    everywhere = guesses_in(hour, 1, lambda now: fail(lockout, "admin", next(addresses), now=now))
+    lockout = Lockout()
+
+    def with_mark(now):
+        # What strangers may guess anyway, they do.
+        for i in range(60):
+            fail(lockout, "admin", f"203.0.113.{i}", now=now)
+        return fail(lockout, "admin", HOME, now=now, device="stolen")
+
+    mark = guesses_in(day, 60, with_mark)
+
+    assert f"one network gets {network} guesses at a name in the first hour and {in_a_day} in a day" in text
+    assert f"{everywhere} guesses at a name in the first hour" in text
+    assert mark == 5
+    assert "a stolen mark is worth five more guesses a day" in text
+
+
 def test_a_thief_of_a_mark_does_not_lock_out_its_owner():
     """A mark that was used up leaves its operator what they have without it: a network that is known."""
     lockout = Lockout()
@@ -171,7 +239,7 @@ def test_right_passwords_at_the_same_time_lock_nothing():
     attempts = [begin(lockout, "admin", HOME) for _ in range(6)]
     assert attempts[5].wait_s == 1
     for attempt in attempts[:5]:
-        lockout.succeeded(attempt)
+        lockout.succeeded(attempt, now=NOON)
         lockout.end(attempt)
 
     assert sign_in(lockout, "admin", HOME)
