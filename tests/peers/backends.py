@@ -11,6 +11,7 @@ import re
 import shutil
 import socketserver
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,18 @@ http.createServer((request, response) => {
     response.end(JSON.stringify({ headers: request.headers, raw: request.rawHeaders }))
   })
 }).listen(Number(process.argv[1]), '127.0.0.1')
+"""
+_ASGI = """
+import json
+
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    headers = [[part.decode("latin-1") for part in header] for header in scope["headers"]]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(headers).encode()})
 """
 
 
@@ -146,6 +159,32 @@ def start_node(root: Path) -> Backend:
         lambda answer, part: str(json.loads(answer)["headers"].get(f"x-lyftdata-worker-{part.lower()}", "")),
         peer.close,
     )
+
+
+def start_asgi(root: Path) -> Backend:
+    """Start uvicorn with httptools, and an application that reads the body first and its headers then."""
+    (root / "application.py").write_text(_ASGI)
+    port = free_port()
+    peer = Peer(
+        [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--http",
+            "httptools",
+            "--port",
+            str(port),
+            "application:application",
+        ],
+        root=root,
+        port=port,
+    )
+
+    def read(answer: str, part: str) -> str:
+        name = f"x-lyftdata-worker-{part.lower()}"
+        return ", ".join(value for spelled, value in json.loads(answer) if spelled == name)
+
+    return Backend(port, read, peer.close)
 
 
 BACKENDS: dict[str, Callable[[Path], Backend]] = {

@@ -74,6 +74,11 @@ class Fleet:
         self.site.server.terminate()
         STARTED.remove(self.site.server)
 
+    def crash(self) -> None:
+        """End this Server as a power cut would: it then does not know which proofs were used before."""
+        self.site.server.kill()
+        STARTED.remove(self.site.server)
+
 
 class Proof:
     """A key to which a token can be bound, and proofs of its possession (RFC 9449)."""

@@ -1,0 +1,21 @@
+"""A client behind a proxy whose proof of possession must hold a nonce, as for some seconds after each crash of the Server."""
+
+import pytest
+from tests.peers.proxies import AUDIENCE
+from tests.peers.proxy_kinds import ASKING
+
+
+@pytest.mark.parametrize("guarded", ASKING, indirect=True)
+def test_a_client_is_told_the_nonce_that_its_proof_must_hold(guarded, run_script):
+    """After the Server was killed, `oauth4webapi` learns from the proxy's 401 to make its proof again, does so, and passes."""
+    fleet = guarded.fleet
+    held = run_script("dpop_at_a_proxy.mjs", issuer=fleet.site.url, id="press", secret=fleet.keys["press"])
+    fleet.crash()
+    fleet.site.start_server()
+
+    asked = run_script(
+        "dpop_at_a_proxy.mjs", id="press", port=guarded.peer.port, url=f"{AUDIENCE}/orders", **held
+    )
+
+    assert asked == {"nonceDemanded": True, "status": 200}
+    assert guarded.service.seen[-1].path == "/orders"
