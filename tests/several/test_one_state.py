@@ -29,6 +29,20 @@ async def until(question, what):
     return answer
 
 
+async def test_the_last_use_of_an_enrollment_key_is_the_same_at_each_server(two):
+    """What one Server enrolls with a key is the last use of the key at the other."""
+    first, second = two
+    headers = await second.sign_in()
+
+    async def last_used():
+        status = (await second.http.get("/api/enrollment", headers=headers)).json()
+        return status["keys"][0]["last_used_at"]
+
+    assert await last_used() is None
+    await first.enrolled("press-01")
+    await until(last_used, "the use at the other Server")
+
+
 async def new_worker(server, worker_id="press-01"):
     """Add a Worker with a key of its own at a Server; return its ID and key."""
     headers = await server.sign_in()

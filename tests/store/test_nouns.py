@@ -27,6 +27,7 @@ from lyftdata.store import (
     admin_sessions,
     api_keys,
     audit,
+    enrollment_key_uses,
     operators,
     proofs,
     refusals,
@@ -308,6 +309,16 @@ async def test_last_use_is_noted(store):
     await store.write(lambda tx: api_keys.touch_last_used(tx, {"A": (NOON, "w-1"), "gone": (NOON, "w-2")}))
 
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A", "B"])) == {"A": (NOON, "w-1")}
+
+
+async def test_the_latest_use_of_an_enrollment_key_is_kept(store):
+    """What another Server noted later stays; a key that was never used has no entry."""
+    later = NOON + timedelta(seconds=1)
+    for uses in ({"aa": NOON}, {"aa": later, "bb": NOON}, {"aa": NOON}):
+        await store.write(lambda tx, uses=uses: enrollment_key_uses.touch_last_used(tx, uses))
+
+    found = await store.read(lambda conn: enrollment_key_uses.last_used(conn, ["aa", "bb", "cc"]))
+    assert found == {"aa": later, "bb": NOON}
 
 
 async def test_a_fleet_with_a_key_for_each_worker(store, told):

@@ -11,7 +11,7 @@ Auto-Enrollment: one shared secret, exchanged once for an identity of the Worker
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -39,6 +39,7 @@ from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.nonces import Nonces
 from lyftdata.server.sessions import Sessions
+from lyftdata.server.traces import TraceLog
 from lyftdata.store import Store, WriteTx, presence, proofs, workers
 
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
@@ -107,6 +108,7 @@ class Enrollment:
         issuer: str,
         store: Store,
         sessions: Sessions,
+        traces: TraceLog,
         clock: Clock,
         random_bytes: RandomBytes,
         nonces: Nonces,
@@ -115,10 +117,10 @@ class Enrollment:
         self.keys = keys
         self._known_secrets = known_secrets
         self.name_policy = name_policy
-        self.last_used: dict[str, datetime] = {}
         self._issuer = issuer
         self._store = store
         self._sessions = sessions
+        self._traces = traces
         self._clock = clock
         self._started_at = clock()
         self._accounted_for: set[str] = set()
@@ -131,12 +133,19 @@ class Enrollment:
         """
         Check the initial access token: a proof, or the raw secret.
 
+        The key counts as used from here on, whatever becomes of the request: a host that still has it would notice its end.
+
         Returns:
             The fingerprint of the enrollment key, and the proof if it was one.
 
         Raises:
             EnrollmentDisabledError, WrongEnrollmentKeyError, MalformedProofError, ProofExpiredError: As named.
         """
+        fingerprint, proof = self._find_proved_key(unverified_credential)
+        self._traces.enrollment_key_used(fingerprint, at=self._clock())
+        return fingerprint, proof
+
+    def _find_proved_key(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
         keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys] or self._nobody_knows
         try:
             unverified_proof = read_proof(unverified_credential)
@@ -213,7 +222,6 @@ class Enrollment:
         if isinstance(outcome, RefusedError):
             raise outcome
         entry, created = outcome
-        self.last_used[registration.fingerprint] = self._clock()
         return entry, created
 
     def _enroll_all(self, tx: WriteTx, asked: Sequence[tuple[Registration, str]]) -> list[Outcome]:

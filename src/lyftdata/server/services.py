@@ -320,6 +320,7 @@ async def _assemble(
         return derive_key(secret_key, purpose=purpose) if store.is_shared else random_source(32)
 
     nonces = Nonces(key=nonce_key("nonces"), clock=clock, random_bytes=random_source)
+    trace_log = TraceLog(store=store, seen=await store.read(traces.all_seen_ids))
     brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
     return Services(
         settings=settings,
@@ -352,6 +353,7 @@ async def _assemble(
             issuer=issuer,
             store=store,
             sessions=sessions,
+            traces=trace_log,
             clock=clock,
             random_bytes=random_source,
             nonces=nonces,
@@ -365,7 +367,7 @@ async def _assemble(
         logins=SharedLogins(store=store, brokers=brokers),
         session_log=session_log,
         refusals=refusals,
-        traces=TraceLog(store=store, seen=await store.read(traces.all_seen_ids)),
+        traces=trace_log,
         events=Events(),
         metrics=metrics,
         overload=Overload(monotonic=time.monotonic, count=metrics.turned_away),

@@ -13,7 +13,7 @@ import msgspec
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.server.parts import in_parts
-from lyftdata.store import Store, api_keys, traces
+from lyftdata.store import Store, api_keys, enrollment_key_uses, traces
 
 
 class TraceLog:
@@ -24,6 +24,7 @@ class TraceLog:
         self._workers: dict[str, WorkerTraces] = {}
         self._keys: dict[str, tuple[datetime, str]] = {}
         self._left: dict[str, datetime] = {}
+        self._enrollment_keys: dict[str, datetime] = {}
         # On their way to the store: not pending any more, and not yet to be read from there.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
         self._keys_in_flight: dict[str, tuple[datetime, str]] = {}
@@ -52,6 +53,14 @@ class TraceLog:
         """Note who used an API key last."""
         self._keys[public_id] = (at, worker_id)
 
+    def enrollment_key_used(self, fingerprint: str, *, at: datetime) -> None:
+        """Note that an enrollment key was proved just now."""
+        self._enrollment_keys[fingerprint] = at
+
+    def enrollment_key_pending(self, fingerprint: str) -> datetime | None:
+        """Return the use of an enrollment key that is not yet written."""
+        return self._enrollment_keys.get(fingerprint)
+
     def forget(self, worker_id: str) -> None:
         """Drop what is pending for a Worker whose entry is gone."""
         self.seen.discard(worker_id)
@@ -75,15 +84,16 @@ class TraceLog:
         async with self._flushing:
             self._workers_in_flight, self._workers = self._workers, {}
             self._keys_in_flight, self._keys = self._keys, {}
-            left = dict(self._left)
+            left, enrollment_keys = dict(self._left), dict(self._enrollment_keys)
             try:
-                await self._write(self._workers_in_flight, self._keys_in_flight, left)
+                await self._write(self._workers_in_flight, self._keys_in_flight, left, enrollment_keys)
             except BaseException:
                 self._workers = self._workers_in_flight | self._workers
                 self._keys = self._keys_in_flight | self._keys
                 raise
             else:
-                self._left = {w: at for w, at in self._left.items() if left.get(w) != at}
+                self._left = _without(self._left, left)
+                self._enrollment_keys = _without(self._enrollment_keys, enrollment_keys)
             finally:
                 self._workers_in_flight, self._keys_in_flight = {}, {}
 
@@ -92,6 +102,7 @@ class TraceLog:
         workers: Mapping[str, WorkerTraces],
         keys: Mapping[str, tuple[datetime, str]],
         left: Mapping[str, datetime],
+        enrollment_keys: Mapping[str, datetime],
     ) -> None:
         for seen in in_parts(workers.values()):
             await self._store.write(partial(traces.upsert_traces, traces=seen))
@@ -99,3 +110,10 @@ class TraceLog:
             await self._store.write(partial(traces.touch_last_seen, seen=dict(gone)))
         for used in in_parts(keys.items()):
             await self._store.write(partial(api_keys.touch_last_used, uses=dict(used)))
+        if enrollment_keys:
+            await self._store.write(partial(enrollment_key_uses.touch_last_used, uses=enrollment_keys))
+
+
+def _without(pending: Mapping[str, datetime], written: Mapping[str, datetime]) -> dict[str, datetime]:
+    """Return what has changed since it was written."""
+    return {name: at for name, at in pending.items() if written.get(name) != at}

@@ -27,6 +27,7 @@ from lyftdata.server.models.resources import Resource
 from lyftdata.server.models.workers import Worker, WorkerSession
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import Session, find_used_key
+from lyftdata.store import enrollment_key_uses
 
 
 def status_of(services: Services, worker_id: str) -> Status:
@@ -152,15 +153,18 @@ def resource_view(services: Services, record: ResourceRecord) -> Resource:
     )
 
 
-def enrollment_view(services: Services) -> EnrollmentStatus:
+async def enrollment_view(services: Services) -> EnrollmentStatus:
     """Show whether Auto-Enrollment is on, by fingerprints; the secret itself is never shown."""
+    fingerprints = [accepted.fingerprint for accepted in services.enrollment.keys]
+    used = await services.store.read(lambda conn: enrollment_key_uses.last_used(conn, fingerprints))
     keys = [
         EnrollmentKeyStatus(
             fingerprint=accepted.fingerprint,
             role=accepted.role,
             warnings=accepted.warnings,
             workers=services.directory.enrolled_with(accepted.fingerprint),
-            last_used_at=services.enrollment.last_used.get(accepted.fingerprint),
+            last_used_at=services.traces.enrollment_key_pending(accepted.fingerprint)
+            or used.get(accepted.fingerprint),
         )
         for accepted in services.enrollment.keys
     ]

@@ -129,6 +129,13 @@ api_key_workers = Table(
     Index(None, "worker_id"),
 )
 
+enrollment_key_uses = Table(
+    "enrollment_key_uses",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("last_used_at", UtcDateTime, nullable=False),
+)
+
 resources = Table(
     "resources",
     metadata,

@@ -32,7 +32,7 @@ async def enrollment(
     _actor: Annotated[Actor, Depends(allowed("enrollment.read"))], services: ServicesDep
 ) -> EnrollmentStatus:
     """Return whether it is on, and the fingerprints of the secrets in force."""
-    return enrollment_view(services)
+    return await enrollment_view(services)
 
 
 @router.get("/refusals", tags=["refusals"], summary="List refusals")

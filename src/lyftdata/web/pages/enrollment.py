@@ -12,7 +12,7 @@ from lyftdata.web.snippets import snippets
 async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page."""
     enrolled = await find_workers(page.services, WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
-    status = enrollment_view(page.services)
+    status = await enrollment_view(page.services)
     known = {key.fingerprint for key in status.keys}
     former: dict[str, int] = {}
     for worker in enrolled:
