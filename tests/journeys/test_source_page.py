@@ -214,7 +214,10 @@ def test_a_short_secret_is_no_matter_to_who_is_enrolled(site):
     agent.wait_for("online")
     agent.terminate()
 
-    host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY="used-up").wait_for("online")
+    for gone in ("used-up", '"in quotes"'):
+        agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=gone)
+        agent.wait_for("online")
+        agent.terminate()
 
 
 def warnings_about_the_key(site):

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lyftdata.cli.output import echo, say, url_option
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_typed_secret, trim
 
 if TYPE_CHECKING:
     from lyftdata.cli.api import Api
@@ -101,13 +103,17 @@ def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> Secr
     Ask for a password without showing it, or read a line of standard input.
 
     Raises:
-        click.UsageError: There is no terminal to ask on, or the line is empty (exit 2).
+        click.UsageError: There is no terminal to ask on, or what was read cannot be a password (exit 2).
     """
     if from_stdin:
-        text = sys.stdin.readline().rstrip("\r\n")
-        if not text:
+        text = sys.stdin.readline()
+        if not trim(text):
             raise click.UsageError("Standard input holds no password.")
-        return Secret(text)
-    if not sys.stdin.isatty():
+    elif not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask for the password: use --password-stdin.")
-    return Secret(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
+    else:
+        text = click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True)
+    try:
+        return parse_typed_secret(text)
+    except InvalidInputError as error:
+        raise click.UsageError(f"The password {error.message}.") from error

@@ -27,6 +27,7 @@ from lyftdata.core.secret import Secret
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
+API_KEY_LENGTH = 58
 _CHECKSUM_LENGTH = 6
 # Compared with when no record has the public id, so that this costs what a wrong secret costs.
 _NO_RECORD = bytes(32)
@@ -74,6 +75,18 @@ def parse_api_key(unverified: str) -> PresentedApiKey:
 def holds_api_key(text: str) -> bool:
     """Return whether an API key of ours, by its form and its checksum, stands anywhere in a text."""
     return any(match[4] == _checksum(match[1]) for match in _FORM.finditer(text))
+
+
+def find_malformation(api_key: Secret) -> str | None:
+    """Return what is wrong with the form or the checksum of a key, None if nothing is; the key is not repeated."""
+    text = api_key.reveal()
+    match = _FORM.fullmatch(text)
+    if match is not None:
+        is_right = match[4] == _checksum(match[1])
+        return None if is_right else "its checksum is wrong, so at least one character was changed"
+    if len(text) != API_KEY_LENGTH:
+        return f"it has {len(text)} characters, and an API key has {API_KEY_LENGTH}"
+    return "it does not have the form lyftdata_… of letters and digits"
 
 
 def verify_api_key(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.secret_text import trim
 
 PREFIX = "LYFTDATA_"
 
@@ -111,10 +112,11 @@ def _read(
 ) -> Any:
     flag = flags.get(setting.flag) if setting.flag else None
     if flag is not None:
-        return _parse(setting, flag, source=str(setting.flag))
-    text = environ.get(setting.name, "")
+        return _parse(setting, trim(flag), source=str(setting.flag))
+    # An environment file with Windows line ends leaves a carriage return at the end of every value.
+    text = trim(environ.get(setting.name, ""))
     if setting.secret:
-        file = environ.get(f"{setting.name}_FILE", "")
+        file = trim(environ.get(f"{setting.name}_FILE", ""))
         if file and text:
             raise InvalidInputError(setting.name, f"is set, and so is {setting.name}_FILE; unset one of them")
         if file:
@@ -136,8 +138,8 @@ def _file_text(setting: Setting, path: str, read_file: Callable[[str], str]) -> 
     except OSError as error:
         raise InvalidInputError(source, f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInputError(source, f"{path} is not a text file") from error
-    text = text.removesuffix("\n").removesuffix("\r")
+        raise InvalidInputError(source, f"{path} is not UTF-8 text") from error
+    text = trim(text)
     if not text:
         raise InvalidInputError(source, f"{path} is empty")
     return text

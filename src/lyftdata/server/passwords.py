@@ -15,6 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import trim
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024
@@ -87,19 +88,28 @@ class Passwords:
         return right and password_hash is not None
 
     def _verify(self, password: Secret, password_hash: str) -> bool:
+        # Pasted with a space or a byte order mark around it, it is still the password (core.secret_text). One that was set
+        # before that rule may have them, so it is tried as given first.
+        given = password.reveal()
+        return any(self._is_right(text, password_hash) for text in dict.fromkeys((given, trim(given))))
+
+    def _is_right(self, text: str, password_hash: str) -> bool:
         try:
-            return self._hasher.verify(password_hash, password.reveal())
+            return self._hasher.verify(password_hash, text)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return False
 
 
 def check_new_password(password: Secret, *, operator: str) -> None:
     """
-    Refuse a password that is too short, too long or the operator's own name.
+    Reject a password that is too short, too long or the operator's own name.
 
     Raises:
         InvalidInputError: With the rule.
     """
+    if trim(password.reveal()) != password.reveal():
+        # Removed where a password is read (core.secret_text): its owner could not sign in with it.
+        raise InvalidInputError("password", "must not begin or end with white space")
     if not MIN_PASSWORD_LENGTH <= len(password) <= _MAX_PASSWORD_LENGTH:
         raise InvalidInputError(
             "password", f"must have {MIN_PASSWORD_LENGTH} to {_MAX_PASSWORD_LENGTH} characters"

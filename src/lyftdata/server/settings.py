@@ -18,6 +18,7 @@ from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
 from lyftdata.core.text import clean_text
 from lyftdata.core.token_size import MAX_ISSUER_LENGTH
@@ -106,7 +107,7 @@ def parse_bind_address(text: str) -> BindAddress:
 
 def parse_enrollment_key(text: str) -> Secret:
     """Read the shared secret; shorter than 32 characters is refused."""
-    secret = Secret(text)
+    secret = parse_secret(text)
     check_enrollment_key_length(secret)
     return secret
 
@@ -149,18 +150,20 @@ def parse_token_ttl(text: str) -> int:
 
 def parse_secret_key(text: str) -> Secret:
     """Read the key that encrypts what must not stand in the database in the clear."""
-    if len(text) < 32:  # noqa: PLR2004
+    secret = parse_secret(text)
+    if len(secret) < 32:  # noqa: PLR2004
         raise InvalidInputError("secret_key", "must have at least 32 random characters")
-    return Secret(text)
+    return secret
 
 
 def parse_admin_password(text: str) -> Secret:
     """Read the first password of `admin`; it is to be changed at the first sign-in, so 8 characters may do."""
-    if len(text) < _MIN_FIRST_PASSWORD_LENGTH:
+    password = parse_secret(text)
+    if len(password) < _MIN_FIRST_PASSWORD_LENGTH:
         raise InvalidInputError(
             "admin_init_password", f"must have at least {_MIN_FIRST_PASSWORD_LENGTH} characters"
         )
-    return Secret(text)
+    return password
 
 
 _POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
@@ -168,11 +171,12 @@ _POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 def parse_database_url(text: str) -> Secret:
     """Read where the state is kept; it holds a password."""
-    if not text.startswith(("sqlite:///", *_POSTGRESQL)):
+    url = parse_secret(text)
+    if not url.reveal().startswith(("sqlite:///", *_POSTGRESQL)):
         raise InvalidInputError(
             "database_url", "must be sqlite:////absolute/path or postgresql://user:password@host/database"
         )
-    return Secret(text)
+    return url
 
 
 def is_shared_database(url: Secret | None) -> bool:

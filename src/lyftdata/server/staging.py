@@ -1,6 +1,7 @@
 """The Server's data directory, and the secret key in it that the database does not hold."""
 
 import base64
+import codecs
 import os
 from pathlib import Path
 
@@ -134,6 +135,10 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
-    if key is not None and len(key.strip()) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
+    if key is None:
+        return None
+    # As LYFTDATA_SECRET_KEY_FILE reads a copy of it.
+    key = key.removeprefix(codecs.BOM_UTF8).strip()
+    if len(key) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
         raise SettingsError([f"{file} holds no key: it was cut or emptied. Restore it from a backup."])
-    return None if key is None else key.strip()
+    return key

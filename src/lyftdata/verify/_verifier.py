@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import secret_argument
 from lyftdata.verify._http import checked_ca
 from lyftdata.verify._keys import KeyCache, PublishedKeys
 from lyftdata.verify._memory import Memory, Remembered
@@ -162,4 +162,4 @@ def _online_check(
             "online needs resource_name and resource_key where the audience is not the Server itself "
             "(`lyftdata resources issue-key NAME`).",
         )
-    return Introspect(place, name=resource_name, key=Secret(resource_key))
+    return Introspect(place, name=resource_name, key=secret_argument("resource_key", resource_key))

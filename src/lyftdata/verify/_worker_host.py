@@ -11,6 +11,7 @@ from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id, parse_worker_name
 from lyftdata.core.origins import same_origin
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import Setting, parse_switch, read_settings
 from lyftdata.core.strategy import (
     StoredIdentity,
@@ -32,10 +33,6 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _secret(text: str) -> Secret:
-    return Secret(text.strip())
-
-
 def _row(
     name: str, field: str, parse: Callable[[str], object], default: object = None, *, secret: bool = False
 ) -> Setting:
@@ -49,7 +46,7 @@ _TABLE = (
     _row("LYFTDATA_URL", "url", _url, "http://localhost:3000"),
     _row("LYFTDATA_ALLOW_HTTP", "allow_http", parse_switch, default=False),
     _row("LYFTDATA_WORKER_ID", "worker_id", parse_worker_id),
-    _row("LYFTDATA_WORKER_API_KEY", "api_key", _secret, secret=True),
+    _row("LYFTDATA_WORKER_API_KEY", "api_key", parse_secret, secret=True),
     _row("LYFTDATA_WORKER_NAME", "worker_name", parse_worker_name),
     _row(
         "LYFTDATA_JOBS_DIR",

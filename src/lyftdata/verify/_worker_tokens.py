@@ -13,7 +13,7 @@ import httpx2
 
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
-from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import secret_argument, trim
 from lyftdata.verify._http import UnreachableError, arequest, checked_ca, client_options, request
 from lyftdata.verify._server import Answer, Place, checked_url
 from lyftdata.verify._tokens import (
@@ -79,7 +79,8 @@ class WorkerTokens:
     @classmethod
     def with_api_key(cls, server_url: str, *, worker_id: str, api_key: str, **options: Any) -> Self:
         """Return the tokens of a Worker with an API key; `options` as for the class."""
-        return cls(server_url, ApiKeyCredential(parse_worker_id(worker_id), Secret(api_key)), **options)
+        credential = ApiKeyCredential(parse_worker_id(trim(worker_id)), secret_argument("api_key", api_key))
+        return cls(server_url, credential, **options)
 
     @classmethod
     def with_identity(

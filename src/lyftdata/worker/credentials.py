@@ -10,12 +10,13 @@ import msgspec
 
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH, EnrollmentKey, make_proof
-from lyftdata.core.errors import SettingsError
+from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.nonces import unsafe_nonce_time
 from lyftdata.core.origins import same_origin
 from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.strategy import (
     SECRET,
     Enroll,
@@ -115,7 +116,7 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
     Return the credential that settings and directory agree on; None means that the Worker must enroll first.
 
     Raises:
-        SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used is too short.
+        SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used cannot be one.
     """
     stored = directory.load_identity()
     url = settings.url
@@ -141,6 +142,10 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
 
 def _check_enrollment_key(secret: Secret) -> None:
     """No Server takes such a secret for its own: this one was cut, or is something else, and can never be right."""
+    try:
+        parse_secret(secret.reveal())
+    except InvalidInputError as error:
+        raise SettingsError([f"{SECRET}: {error.message}."]) from error
     if len(secret) < MIN_ENROLLMENT_KEY_LENGTH:
         problem = (
             f"{SECRET} has fewer than {MIN_ENROLLMENT_KEY_LENGTH} characters, which no Server accepts: "

@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 import platformdirs
 
+from lyftdata.core.api_keys import find_malformation
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import format_labels, parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.origins import is_loopback, origin_of
 from lyftdata.core.records import Labels
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret, trim
 from lyftdata.core.settings import (
     LOG_SETTINGS,
     SECRET_VARIABLES,
@@ -98,9 +100,13 @@ def parse_server_url(text: str) -> str:
         raise InvalidInputError("url", "must be like https://lyftdata.example.com:3000") from error
 
 
-def parse_secret(text: str) -> Secret:
-    """Read a secret; a stray space or line end around it is taken off."""
-    return Secret(text.strip())
+def _unread_secret(text: str) -> Secret:
+    """
+    Take the enrollment key unchecked: it is checked when it is used (`credentials.choose_credential`).
+
+    A Worker that is enrolled does not need it, and starts whatever the variable holds.
+    """
+    return Secret(text)
 
 
 def parse_stop_grace(text: str) -> int:
@@ -179,7 +185,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_AUTO_ENROLLMENT_KEY",
         field="enrollment_key",
-        parse=parse_secret,
+        parse=_unread_secret,
         default=None,
         default_doc="none",
         secret=True,
@@ -270,11 +276,11 @@ def read_worker_settings(
         known_elsewhere=SERVER_ONLY | GIVEN_TO_COMMAND,
     )
     if usable is not environ:
-        path = environ[f"{_ENROLLMENT_KEY}_FILE"]
+        path = trim(environ[f"{_ENROLLMENT_KEY}_FILE"])
         warnings.append(
             f"{_ENROLLMENT_KEY}_FILE: there is no file {path}; the Worker can start only if it is enrolled already."
         )
-    settings = WorkerSettings(**values, warnings=tuple(warnings))
+    settings = WorkerSettings(**values, warnings=(*warnings, *_malformed_key(values["api_key"])))
     _check_no_secret(settings)
     if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:
         raise SettingsError(
@@ -309,6 +315,17 @@ def _check_no_secret(settings: WorkerSettings) -> None:
         raise SettingsError(problems)
 
 
+def _malformed_key(api_key: Secret | None) -> list[str]:
+    """Warn about a key that was cut or changed: the Server rejects it, and does not tell a stranger why."""
+    problem = None if api_key is None else find_malformation(api_key)
+    if problem is None:
+        return []
+    return [
+        f"LYFTDATA_WORKER_API_KEY: not a whole API key ({problem}), so the Server will reject it. "
+        "Copy the key again, or ask an operator for a new one."
+    ]
+
+
 def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
     """Take every secret of ours out of the environment, so that nothing started from here inherits them."""
     for name in SECRET_VARIABLES:
@@ -318,7 +335,7 @@ def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
 
 def _without_missing_enrollment_file(environ: Mapping[str, str]) -> Mapping[str, Any]:
     name = f"{_ENROLLMENT_KEY}_FILE"
-    path = environ.get(name, "")
+    path = trim(environ.get(name, ""))
     if not path or Path(path).exists():
         return environ
     return {key: value for key, value in environ.items() if key != name}
