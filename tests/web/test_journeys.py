@@ -218,6 +218,8 @@ def test_disabled_and_enabled_from_the_list(site, admin):
     page.get_by_role("button", name="Disable").click()
     expect(row(page, "press-01")).to_contain_text("disabled")
     page.get_by_role("link", name="press-01", exact=True).click()
+    page.get_by_role("link", name="Enable…").click()
+    expect(page.get_by_text("An operator has disabled it")).to_be_visible()
     page.get_by_role("button", name="Enable").click()
 
     expect(page.locator("#live .status").first).to_have_text("online")
@@ -330,7 +332,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     page = add_worker(admin, "press-01")
     key = shown_key(page)
     page.reload()
-    expect(page).to_have_url(f"{site.url}/workers/press-01?done=shown")
+    expect(page).to_have_url(f"{site.url}/workers/press-01")
     expect(page.get_by_role("status").first).to_contain_text("not shown again")
     assert key not in page.content()
 
@@ -360,7 +362,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     page.get_by_role("button", name="Issue a key").click()
     key = shown_key(page)
     page.reload()
-    expect(page).to_have_url(f"{site.url}/resources/broker?done=shown")
+    expect(page).to_have_url(f"{site.url}/resources/broker")
     assert key not in page.content()
     keys = operator.json("api-key", "list")
     assert sorted(k["generation"] for k in keys) == [1, 1]

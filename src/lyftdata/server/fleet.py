@@ -164,15 +164,17 @@ class Fleet:
         """
         return await self._store.write(lambda tx: self._delete_in(tx, worker_id, actor))
 
-    async def delete_many(self, worker_ids: Sequence[str], *, actor: Actor) -> None:
-        """Remove many entries, all or none; those that are gone already are left out."""
+    async def delete_many(self, worker_ids: Sequence[str], *, actor: Actor) -> list[WorkerRecord]:
+        """Remove many entries, all or none, and return those removed; those that are gone already are left out."""
 
-        def op(tx: WriteTx) -> None:
-            for worker_id in worker_ids:
-                if workers.find_worker(tx.conn, worker_id) is not None:
-                    self._delete_in(tx, worker_id, actor)
+        def op(tx: WriteTx) -> list[WorkerRecord]:
+            return [
+                self._delete_in(tx, worker_id, actor)
+                for worker_id in worker_ids
+                if workers.find_worker(tx.conn, worker_id) is not None
+            ]
 
-        await self._store.write(op)
+        return await self._store.write(op)
 
     def _delete_in(self, tx: WriteTx, worker_id: str, actor: Actor) -> WorkerRecord:
         record = workers.delete_worker(tx, worker_id)

@@ -6,6 +6,7 @@ a browser use it.
 """
 
 import hmac
+from datetime import timedelta
 from hashlib import sha256
 
 from starlette.requests import Request
@@ -66,6 +67,35 @@ def read_device_mark(request: Request, services: Services, *, operator: str) -> 
     return _read(request, _device_name(request, services, operator, secure=secure)) or ""
 
 
+def set_flash(
+    response: Response, request: Request, services: Services, value: str, *, life: timedelta
+) -> None:
+    """Let the browser carry what the next page says once (`web.flash`)."""
+    secure = _is_secure(request, services)
+    response.set_cookie(
+        _flash_name(request, secure=secure),
+        value,
+        max_age=int(life.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def read_flash(request: Request, services: Services) -> str | None:
+    """Return what `set_flash` has left, not verified yet, or None."""
+    return _read(request, _flash_name(request, secure=_is_secure(request, services)))
+
+
+def forget_flash(response: Response, request: Request, services: Services) -> None:
+    """Take it back: it was shown."""
+    secure = _is_secure(request, services)
+    response.delete_cookie(
+        _flash_name(request, secure=secure), path="/", secure=secure, httponly=True, samesite="lax"
+    )
+
+
 def _read(request: Request, name: str) -> str | None:
     """
     Return the value of a cookie, or None.
@@ -104,6 +134,10 @@ def _name(request: Request, *, secure: bool) -> str:
     two Servers from signing each other's operators out.
     """
     return "__Host-lyftdata" if secure else f"lyftdata_{request.url.port or 80}"
+
+
+def _flash_name(request: Request, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_flash"
 
 
 def _device_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:

@@ -12,7 +12,7 @@ The one gate in front of every page.
 
 import hmac
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -48,7 +48,7 @@ _MENDED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFai
 
 
 def guarded(
-    action: str, handler: Handler, *, again: Handler | None = None
+    action: str, handler: Handler, *, again: Handler | None = None, again_path: str = ""
 ) -> Callable[[Request], Awaitable[Response]]:
     """
     Return an endpoint that lets a request through to a handler if everything above holds.
@@ -57,6 +57,7 @@ def guarded(
         action: The policy table's action.
         handler: Answers the request.
         again: Shows the form again when the handler says that something is wrong with it.
+        again_path: The path of the page with that form, with its parts in braces.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -69,7 +70,7 @@ def guarded(
             return error_page(request, error)
         if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
             return RedirectResponse(PASSWORD_PATH, _SEE_OTHER)
-        return await _answer(page, handler, again)
+        return await _answer(page, handler, again, again_path)
 
     return endpoint
 
@@ -92,13 +93,15 @@ async def _page(request: Request, services: Services, action: str) -> Page:
     return Page(request=request, services=services, actor=actor, csrf=csrf, form=form)
 
 
-async def _answer(page: Page, handler: Handler, again: Handler | None) -> Response:
+async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
     try:
         return await handler(page)
     except _MENDED_IN_THE_FORM as error:
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)
         page.problem = error
+        parts = {name: quote(str(part), safe="") for name, part in page.request.path_params.items()}
+        page.instead = again_path.format(**parts)
         try:
             response = await again(page)
         except LyftdataError as other:

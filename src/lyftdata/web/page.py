@@ -1,10 +1,11 @@
 """What a page's handler is given: who asks, with which form, and how to answer."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -14,18 +15,26 @@ from lyftdata.core.errors import ConflictError, LyftdataError
 from lyftdata.core.policy import is_allowed
 from lyftdata.server.actor import Actor
 from lyftdata.server.services import Services
+from lyftdata.web.cookies import forget_flash, read_flash, set_flash
+from lyftdata.web.flash import open_flash, seal_flash
 from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
 
 _SEE_OTHER = 303
 _MOST_DIGITS = 6
+_FLASH_LIFE = timedelta(minutes=1)
+# Somebody may look at a secret for long before the page is left.
+_SECRET_LIFE = timedelta(hours=1)
+_SHOWN_ONCE = "Done. The secret is not shown again: if it was not copied, make another one."
 
 
 class Page(msgspec.Struct, kw_only=True):
     """
     One request for a page by a signed-in operator whom the policy lets.
 
-    `problem` is what was wrong with the form just posted, when its page is shown again with it.
+    `problem` is what was wrong with the form just posted, when its page is shown again with it. `instead` is what the
+    browser's history holds in place of an answer to a form: loaded again or come back to, that is asked for, and the
+    form is not sent a second time.
     """
 
     request: Request
@@ -34,14 +43,19 @@ class Page(msgspec.Struct, kw_only=True):
     csrf: str
     form: Form = EMPTY
     problem: LyftdataError | None = None
+    instead: str = ""
 
     def part(self, name: str) -> str:
         """Return a part of the path."""
         return str(self.request.path_params[name])
 
     def query(self, name: str) -> str:
-        """Return a parameter of the query, cut to what a filter may be long; empty if it is not there."""
-        return self.request.query_params.get(name, "").strip()[:130]
+        """
+        Return a parameter of the query, cut to what a filter may be long; empty if it is not there.
+
+        A form that was posted from a filtered list carries the filter along.
+        """
+        return (self.request.query_params.get(name, "").strip() or self.form.text(name))[:130]
 
     def number(self, pages: int) -> int:
         """Return which page of a long list is wanted, of so many."""
@@ -75,8 +89,9 @@ class Page(msgspec.Struct, kw_only=True):
             )
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        """Answer with a page."""
-        return render(
+        """Answer with a page; what was done just before is said once."""
+        flash = self._flash()
+        response = render(
             template,
             status=status,
             page=self,
@@ -86,32 +101,58 @@ class Page(msgspec.Struct, kw_only=True):
             form=self.form,
             problem=self.problem,
             now=self.services.clock(),
-            done=DONE.get(self.request.query_params.get("done", "")),
+            done=flash,
             **context,
         )
+        if flash is not None:
+            forget_flash(response, self.request, self.services)
+        return response
 
-    def redirect(self, path: str, *, done: str = "", query: Mapping[str, str] | None = None) -> Response:
-        """Answer a post: go to a page of ours, which says what was done."""
-        parameters = dict(query or {}) | ({"done": done} if done else {})
-        return RedirectResponse(path + (f"?{urlencode(parameters)}" if parameters else ""), _SEE_OTHER)
+    def render_secret(self, template: str, *, instead: str, **context: Any) -> Response:
+        """
+        Answer a form with a page that shows a secret once.
+
+        Args:
+            template: Its template.
+            instead: The path of the page that is loaded when this one is loaded again or come back to.
+            context: What the template is given.
+        """
+        self.instead = instead
+        response = self.render(template, **context)
+        return self._say(response, _SHOWN_ONCE, path=instead, life=_SECRET_LIFE)
+
+    def redirect(self, path: str, *, done: str = "", query: str = "") -> Response:
+        """
+        Answer a form: go to a page of this Server.
+
+        Args:
+            path: Where to, without a query.
+            done: What that page says once.
+            query: Its query, encoded, without the question mark.
+        """
+        response: Response = RedirectResponse(path + (f"?{query}" if query else ""), _SEE_OTHER)
+        return self._say(response, done, path=path, life=_FLASH_LIFE) if done else response
+
+    def _say(self, response: Response, sentence: str, *, path: str, life: timedelta) -> Response:
+        value = seal_flash(
+            sentence,
+            path=unquote(path),
+            session_secret=self.csrf,
+            now=self.services.clock(),
+            life=life,
+        )
+        set_flash(response, self.request, self.services, value, life=life)
+        return response
+
+    def _flash(self) -> str | None:
+        # A list that renews itself is a part of a page: what was said stays there until the page is left.
+        if self.request.method != "GET" or "hx-request" in self.request.headers:
+            return None
+        unverified = read_flash(self.request, self.services)
+        if unverified is None:
+            return None
+        now, path = self.services.clock(), self.request.url.path
+        return open_flash(unverified, path=path, session_secret=self.csrf, now=now)
 
 
 Handler = Callable[[Page], Awaitable[Response]]
-
-# What a page may say after a redirect. Only these: text in a URL would be text that anybody can put there.
-DONE = {
-    "disabled": "Disabled. Its session ended and its tokens are void.",
-    "enabled": "Enabled. It connects by itself within a minute.",
-    "renamed": "Saved.",
-    "deleted": "Deleted.",
-    "bulk": "Done.",
-    "shown": "Done. What was shown is not shown again: if nobody kept it, make another one.",
-    "resource": "Saved. Tokens given from now on follow it.",
-    "revoked": "The key is revoked; whoever used it was cut off.",
-    "allowed": "Allowed. A Worker that was refused for it may be started again.",
-    "password": "Your password was changed. Your other sessions were ended.",
-    "session": "The session was ended.",
-    "sessions": "The sessions were ended.",
-    "role": "The role was changed.",
-    "operator-deleted": "The operator was deleted, and their sessions ended.",
-}

@@ -55,7 +55,7 @@ def _environment() -> Environment:
         "path": lambda text: quote(str(text), safe=""),
         "words": _words,
         "heading": lambda code: _words(code)[:1].upper() + _words(code)[1:],
-        "count": _count,
+        "count": count,
         "code": _code,
         "bdi": _bdi,
     }
@@ -83,11 +83,12 @@ def _span(seconds: float) -> str:
         return "now"
     for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
         if seconds >= size:
-            return _count(int(seconds // size), unit)
-    return _count(int(seconds), "second")
+            return count(int(seconds // size), unit)
+    return count(int(seconds), "second")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 Worker` or `1,200 Workers`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -1,8 +1,10 @@
 """Every page: its path, the policy table's action, and who answers."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -39,7 +41,8 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/", "workers.read", overview.show),
     Entry("GET", "/events", "events.read", live.events),
     Entry("GET", "/workers", "workers.read", workers.show_list),
-    Entry("POST", "/workers", "workers.write", workers.bulk, workers.show_list),
+    Entry("POST", "/workers", "workers.write", workers.change_many, workers.change_many_again),
+    Entry("GET", "/change-workers", "workers.write", workers.ask_many),
     Entry("GET", "/add-worker", "workers.write", new_worker.form),
     Entry("POST", "/add-worker", "workers.write", new_worker.create, new_worker.form),
     Entry("GET", "/workers/{worker_id}", "workers.read", workers.show),
@@ -47,6 +50,7 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/workers/{worker_id}/waiting", "workers.read", new_worker.waiting),
     Entry("GET", "/workers/{worker_id}/disable", "workers.write", workers.ask_disable),
     Entry("POST", "/workers/{worker_id}/disable", "workers.write", workers.disable),
+    Entry("GET", "/workers/{worker_id}/enable", "workers.write", workers.ask_enable),
     Entry("POST", "/workers/{worker_id}/enable", "workers.write", workers.enable),
     Entry("GET", "/workers/{worker_id}/delete", "workers.write", workers.ask_delete),
     Entry("POST", "/workers/{worker_id}/delete", "workers.write", workers.delete),
@@ -108,12 +112,16 @@ class _Files(StaticFiles):
         await super().__call__(scope, receive, send_cacheable)
 
 
+def _endpoint(entry: Entry) -> Callable[[Request], Awaitable[Response]]:
+    shown_at = {page.handler: page.path for page in PAGES if page.method == "GET"}
+    # A handler without a page of its own says itself what to load instead.
+    again_path = shown_at.get(entry.again, "") if entry.again else ""
+    return guarded(entry.action, entry.handler, again=entry.again, again_path=again_path)
+
+
 def web_routes() -> list[BaseRoute]:
     """Return the routes of the UI, to be put behind those of the API."""
-    pages = [
-        Route(entry.path, guarded(entry.action, entry.handler, again=entry.again), methods=[entry.method])
-        for entry in PAGES
-    ]
+    pages = [Route(entry.path, _endpoint(entry), methods=[entry.method]) for entry in PAGES]
     return [
         Route("/login", sign_in.show, methods=["GET"], name="login"),
         Route("/login", sign_in.sign_in, methods=["POST"]),

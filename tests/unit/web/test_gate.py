@@ -140,8 +140,8 @@ async def test_changing_the_first_password_opens_the_rest(server):
         "/account/password", current=PASSWORD, new="aaa " + PASSWORD, again="aaa " + PASSWORD
     )
 
-    assert (changed.status_code, changed.headers["location"]) == (303, "/?done=password")
-    assert (await browser.get("/")).status_code == 200
+    assert (changed.status_code, changed.headers["location"]) == (303, "/")
+    assert "Your password was changed." in (await browser.get("/")).text
     assert (await browser.sign_in("admin", PASSWORD)).status_code == 401
 
 

@@ -181,15 +181,23 @@ async def test_what_is_not_there_is_a_page_that_says_so(browser, path):
 
 
 async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
-    """Disabling and deleting say first what they do; confirmed, they do it."""
-    for action in ("disable", "delete"):
-        asked = await browser.post("/workers", action=action, id=["press-01", "nobody"])
-        assert (asked.status_code, f"{action.title()} 1 Worker?" in text_of(asked)) == (200, True)
+    """Disabling, enabling and deleting say first what they do; confirmed, they do it, and the filter stays."""
+    for action in ("disable", "delete", "enable"):
+        asked = await browser.post("/workers", action=action, id=["press-01", "nobody"], q="press")
+        way = asked.headers["location"]
+        assert way == f"/change-workers?action={action}&q=press&id=press-01&id=nobody"
+        assert f"{action.title()} 1 Worker?" in text_of(await browser.get(way))
         assert server.services.directory.find_worker("press-01").enabled
-    done = await browser.post("/workers", action="disable", id=["press-01", "nobody"], confirmed="yes")
-    assert done.headers["location"] == "/workers?done=bulk"
+    done = await browser.post(
+        "/workers", action="disable", id=["press-01", "nobody"], confirmed="yes", q="press", sort="newest"
+    )
+    assert done.headers["location"] == "/workers?q=press&sort=newest"
+    said = text_of(await browser.get(done.headers["location"]))
+    assert "1 Worker was disabled. 1 Worker was not in the list any more." in said
     assert not server.services.directory.find_worker("press-01").enabled
     await browser.post("/workers", action="enable", id="press-01")
+    assert not server.services.directory.find_worker("press-01").enabled
+    await browser.post("/workers", action="enable", id="press-01", confirmed="yes")
     assert server.services.directory.find_worker("press-01").enabled
     await browser.post("/workers", action="delete", id="press-01", confirmed="yes")
     assert await names(server) == set()
@@ -208,6 +216,7 @@ async def test_bulk_labels_are_added_to_those_there(server, browser, press):
         {"action": "explode", "id": "press-01"},
         {"action": "disable"},
         {"action": "label", "id": "press-01", "labels": ""},
+        {"action": "delete", "confirmed": "yes", "id": [f"w-{n}" for n in range(201)]},
         {"action": "label", "id": "press-01", "labels": "a b=c"},
         {"action": "label", "id": "press-01", "labels": ",".join(f"k{n}" for n in range(33))},
         {},
@@ -248,7 +257,8 @@ async def test_a_worker_is_renamed_disabled_enabled_and_deleted(server, browser,
     assert (record.name, record.labels, record.enabled) == ("The press", {"gpu": ""}, True)
     asked = text_of(await browser.get("/workers/press-01/delete"))
     assert "The entry is gone, with its ID" in asked
-    assert (await browser.post("/workers/press-01/delete")).headers["location"] == "/workers?done=deleted"
+    deleted = await browser.post("/workers/press-01/delete")
+    assert "The press was deleted." in text_of(await browser.get(deleted.headers["location"]))
     assert (await browser.get("/workers/press-01")).status_code == 404
 
 
@@ -357,11 +367,14 @@ async def test_a_detail_cannot_name_a_key_of_the_strangers_choosing(server, brow
 
 
 async def test_a_disabled_worker_is_enabled_from_its_refusal(server, browser, press):
-    """The button posts at once: enabling cuts nobody off."""
+    """The button leads to the page that says who has disabled it, and that page enables it."""
     await browser.post("/workers/press-01/disable")
     reference = (await server.token_by_key(*press)).json()["reference"]
     page = await browser.get(f"/refusals/{reference}")
-    assert 'action="/workers/press-01/enable"' in page.text
+    assert 'href="/workers/press-01/enable"' in page.text
+    assert 'action="/workers/press-01/enable"' not in page.text
+    asked = text_of(await browser.get("/workers/press-01/enable"))
+    assert "An operator has disabled it : admin, just now" in asked
 
     await browser.post("/workers/press-01/enable")
 
@@ -403,9 +416,7 @@ async def test_operators_are_added_changed_reset_and_deleted(server, browser):
     assert (await ada.get("/")).headers["location"] == "/login"
     again = the(r'data-copy="([^"]+)"', reset)
     assert (await ada.sign_in("ada", again)).status_code == 303
-    assert (await browser.post("/operators/ada/delete")).headers[
-        "location"
-    ] == "/operators?done=operator-deleted"
+    assert (await browser.post("/operators/ada/delete")).headers["location"] == "/operators"
     for path, form in (("/operators/admin/delete", {}), ("/operators/admin/role", {"role": "viewer"})):
         last = await browser.post(path, **form)
         assert (last.status_code, "last admin" in text_of(last)) == (409, True)
@@ -422,7 +433,7 @@ async def test_sessions_are_ended_by_their_own(server, browser, viewer):
     assert (await viewer.post(f"/account/sessions/{admins}/end")).status_code == 404
     for session_id in veras:
         ended = await browser.post(f"/account/sessions/{session_id}/end", from_operators="yes")
-        assert ended.headers["location"] == "/operators?done=session"
+        assert ended.headers["location"] == "/operators"
     assert (await viewer.get("/")).headers["location"] == "/login"
     assert (await browser.post("/account/sign-out-everywhere")).headers["location"] == "/login"
     assert (await browser.get("/")).headers["location"] == "/login"
@@ -645,7 +656,7 @@ async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server,
 
     ended = await browser.post("/operators/vera/end-sessions")
 
-    assert ended.headers["location"] == "/operators?done=sessions"
+    assert ended.headers["location"] == "/operators"
     assert await server.services.operators.sessions("vera") == []
     assert (await browser.get("/operators")).status_code == 200
     mine = await browser.post("/operators/admin/end-sessions")
@@ -657,7 +668,7 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     """Its Workers get tokens for it from then on; its key is shown once."""
     form = {"name": "broker", "audience": "https://broker.example", "scopes": "read, write"}
     made = await browser.post("/add-resource", **form, labels="gpu zone=eu-1")
-    assert made.headers["location"] == "/resources/broker?done=resource"
+    assert made.headers["location"] == "/resources/broker"
     asked = {"resource": "https://broker.example", "scope": "write"}
     assert (await server.token_by_key(*press, **asked)).status_code == 400
     await browser.post("/workers/press-01", name="press-01", labels="gpu")
@@ -670,7 +681,7 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     assert (key[20:] not in page.text, "the press" in page.text) == (True, True)
     again = await browser.post("/resources/broker", **(form | {"audience": "no url"}))
     assert (again.status_code, "must be an absolute URI" in text_of(again)) == (422, True)
-    assert (await browser.post("/resources/broker/delete")).headers["location"] == "/resources?done=deleted"
+    assert (await browser.post("/resources/broker/delete")).headers["location"] == "/resources"
     assert (await browser.get("/resources/broker")).status_code == 404
 
 
@@ -698,3 +709,69 @@ async def test_what_chooses_most_workers_can_be_saved_again(server, browser):
     )
     assert refused.status_code == 422
     assert "choose many Workers by a label" in refused.json()["detail"]
+
+
+# --- what was done is said once, and only by this Server -------------------------------------------------
+
+
+def notices(answer):
+    """Return what a page says of what was just done."""
+    return re.findall(r'<p class="notice good" role="status">([^<]*)</p>', answer.text)
+
+
+async def test_what_was_done_is_said_once(browser, press):
+    """After the form, on the page that follows; not when it is loaded again, and not on another page meanwhile."""
+    done = await browser.post("/workers/press-01/disable")
+    assert "done" not in done.headers["location"]
+
+    assert notices(await browser.get("/workers")) == []
+    assert notices(await browser.get("/workers/press-01", headers={"HX-Request": "true"})) == []
+    assert notices(await browser.get("/workers/press-01")) == [
+        "Disabled. Its session ended and its tokens are void."
+    ]
+    assert notices(await browser.get("/workers/press-01")) == []
+
+
+async def test_no_address_makes_a_page_say_that_something_was_done(browser, press):
+    """A link, a bookmark or a cookie that somebody made up shows nothing."""
+    for path in ("/", "/workers/press-01", "/api-keys", "/operators", "/account", "/resources"):
+        for query in ("done=disabled", "done=revoked", "flash=Disabled.", "done=Disabled."):
+            assert notices(await browser.get(f"{path}?{query}")) == [], path
+
+
+async def test_what_one_session_was_told_is_not_shown_to_another(server, browser, viewer, press):
+    """The cookie is signed for its session and its page, and ends after a minute."""
+    done = await browser.post("/workers/press-01/disable")
+    (cookie,) = [c.partition(";")[0] for c in done.headers.get_list("set-cookie") if "_flash=" in c]
+    own = f"__Host-lyftdata={browser.http.cookies['__Host-lyftdata']}"
+    veras = f"__Host-lyftdata={viewer.http.cookies['__Host-lyftdata']}"
+    forged = [
+        cookie[:-1] + ("0" if cookie[-1] != "0" else "1"),
+        cookie.partition(".")[0],
+        "__Host-lyftdata_flash=x.y",
+    ]
+
+    async def said(*cookies):
+        return notices(await server.http.get("/workers/press-01", headers={"Cookie": "; ".join(cookies)}))
+
+    assert await said(veras, cookie) == []
+    assert [await said(own, text) for text in forged] == [[], [], []]
+    assert len(await said(own, cookie)) == 1
+    server.clock.forward(seconds=61)
+    assert await said(own, cookie) == []
+
+
+async def test_a_form_with_a_fault_keeps_filter_ticks_and_text(browser, press):
+    """A typing error in the labels loses neither the filter nor what was ticked and typed."""
+    form = {"id": "press-01", "labels": "a b=c", "q": "press", "status": "never_connected"}
+
+    again = await browser.post("/workers?action=label", **form)
+
+    assert again.status_code == 422
+    assert re.search(r'value="press-01" id="tick-press-01"[^>]* checked', again.text)
+    assert 'name="labels" value="a b=c"' in again.text
+    assert '<input type="hidden" name="q" value="press">' in again.text
+    instead = html.unescape(the(r'data-instead="([^"]+)"', again))
+    assert instead == "/workers?q=press&status=never_connected&labels=a+b%3Dc&id=press-01"
+    shown = await browser.get(instead)
+    assert re.search(r'value="press-01" id="tick-press-01"[^>]* checked', shown.text)

@@ -30,7 +30,10 @@ async def change_password(page: Page) -> Response:
         actor=page.actor,
         unverified_mark=read_device_mark(page.request, page.services, operator=operator),
     )
-    response = page.redirect("/" if page.actor.must_change_password else "/account", done="password")
+    response = page.redirect(
+        "/" if page.actor.must_change_password else "/account",
+        done="Your password was changed. Your other sessions were ended.",
+    )
     set_device_mark(response, page.request, page.services, operator=operator, mark=mark)
     return response
 
@@ -43,7 +46,8 @@ async def end_session(page: Page) -> Response:
     )
     if ended == page.actor.session_id:
         return signed_out(page)
-    return page.redirect("/operators" if page.form.is_on("from_operators") else "/account", done="session")
+    back = "/operators" if page.form.is_on("from_operators") else "/account"
+    return page.redirect(back, done="The session was ended.")
 
 
 async def sign_out_everywhere(page: Page) -> Response:

@@ -85,7 +85,9 @@ async def revoke(page: Page) -> Response:
     """Revoke a key."""
     name = page.part("name")
     await page.services.api_keys.revoke(name, actor=page.actor)
-    return page.redirect(f"/api-keys/{name}", done="revoked")
+    return page.redirect(
+        f"/api-keys/{name}", done="The key is revoked, and every Worker that used it was cut off."
+    )
 
 
 async def ask_allow(page: Page) -> Response:
@@ -100,12 +102,16 @@ async def allow(page: Page) -> Response:
     """Let one more Worker use a key."""
     name = page.part("name")
     await page.services.api_keys.allow(name, page.form.all("worker"), actor=page.actor)
-    return page.redirect(f"/api-keys/{name}", done="allowed")
+    return page.redirect(
+        f"/api-keys/{name}", done="Allowed. A Worker that was refused for it may be started again."
+    )
 
 
 async def _made(page: Page, issued: IssuedKey, what: str) -> Response:
     key = await queries.get_api_key(page.services, issued.record.name)
-    return page.render("api_key_made.html", key=key, text=issued.text, what=what)
+    return page.render_secret(
+        "api_key_made.html", instead=f"/api-keys/{key.name}", key=key, text=issued.text, what=what
+    )
 
 
 def _worker_ids(page: Page) -> list[str] | None:

@@ -41,14 +41,17 @@ async def create(page: Page) -> Response:
         actor=page.actor,
     )
     shown = None if issued is None else issued.text
-    return page.render(
-        "worker_made.html",
-        worker=record,
-        key=shown,
-        key_name=name if issued is None else issued.record.name,
-        snippets=_snippets(page, record, shown),
+    context = {
+        "worker": record,
+        "key": shown,
+        "key_name": name if issued is None else issued.record.name,
+        "snippets": _snippets(page, record, shown),
         **await _state(page, record),
-    )
+    }
+    page.instead = f"/workers/{record.id}"
+    if shown is None:
+        return page.render("worker_made.html", **context)
+    return page.render_secret("worker_made.html", instead=page.instead, **context)
 
 
 async def waiting(page: Page) -> Response:

@@ -41,8 +41,9 @@ async def add(page: Page) -> Response:
 
 async def set_role(page: Page) -> Response:
     """Change a role."""
-    await page.services.operators.set_role(page.part("name"), _role(page), actor=page.actor)
-    return page.redirect("/operators", done="role")
+    role = _role(page)
+    await page.services.operators.set_role(page.part("name"), role, actor=page.actor)
+    return page.redirect("/operators", done=f"{page.part('name')} is now {role}.")
 
 
 async def ask_reset(page: Page) -> Response:
@@ -67,8 +68,9 @@ async def ask_delete(page: Page) -> Response:
 
 async def delete(page: Page) -> Response:
     """Delete an operator."""
-    await page.services.operators.delete(page.part("name"), actor=page.actor)
-    return page.redirect("/operators", done="operator-deleted")
+    name = page.part("name")
+    await page.services.operators.delete(name, actor=page.actor)
+    return page.redirect("/operators", done=f"{name} was deleted, and their sessions were ended.")
 
 
 async def ask_end_sessions(page: Page) -> Response:
@@ -81,11 +83,13 @@ async def end_sessions(page: Page) -> Response:
     """End every session of an operator."""
     name = page.part("name")
     await page.services.operators.end_all_sessions(actor=page.actor, of=name)
-    return signed_out(page) if name == page.actor.operator else page.redirect("/operators", done="sessions")
+    if name == page.actor.operator:
+        return signed_out(page)
+    return page.redirect("/operators", done=f"The sessions of {name} were ended.")
 
 
 def _shown_once(page: Page, name: str, password: Secret) -> Response:
-    return page.render("operator_made.html", name=name, password=password)
+    return page.render_secret("operator_made.html", instead="/operators", name=name, password=password)
 
 
 def _role(page: Page) -> Role:

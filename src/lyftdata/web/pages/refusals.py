@@ -31,11 +31,10 @@ _ENROLLMENT_CAUSES = {
 
 
 class Mend(msgspec.Struct, frozen=True):
-    """A button: what it says, where it goes, and whether it is done at once (a post) or opens a page."""
+    """A button: what it says, and which page it opens; none changes anything at once."""
 
     label: str
     path: str
-    at_once: bool = False
     is_main: bool = False
 
 
@@ -88,7 +87,7 @@ def _by_changing(page: Page, refusal: Refusal) -> list[Mend]:
             return [Mend(f"Add Worker {refusal.claimed_worker}…", path)]
         return []
     if refusal.code == "worker_disabled" and refusal.proved:
-        return [Mend(f"Enable {worker.id}", f"/workers/{worker.id}/enable", at_once=True, is_main=True)]
+        return [Mend(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
     key = _KEY_IN_DETAIL.search(refusal.detail)
     if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
         # Nothing says that who sent the key is that Worker: whoever has a key can claim any ID.

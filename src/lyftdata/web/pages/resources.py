@@ -6,6 +6,8 @@ from lyftdata.server import queries
 from lyftdata.server.resources import ResourceChange
 from lyftdata.web.page import Page
 
+_SAVED = "Saved. Tokens given from now on follow it."
+
 
 async def show_list(page: Page) -> Response:
     """Show every resource."""
@@ -21,7 +23,7 @@ async def add(page: Page) -> Response:
     """Define a resource."""
     name = page.form.text("name")
     await page.services.resources.add(name, _change(page), actor=page.actor)
-    return page.redirect(f"/resources/{name}", done="resource")
+    return page.redirect(f"/resources/{name}", done=_SAVED)
 
 
 async def show(page: Page) -> Response:
@@ -39,7 +41,7 @@ async def change(page: Page) -> Response:
     """Change a resource."""
     name = page.part("name")
     await page.services.resources.change(name, _change(page), actor=page.actor)
-    return page.redirect(f"/resources/{name}", done="resource")
+    return page.redirect(f"/resources/{name}", done=_SAVED)
 
 
 async def issue_key(page: Page) -> Response:
@@ -47,7 +49,9 @@ async def issue_key(page: Page) -> Response:
     name = page.part("name")
     page.check_unchanged(_key_in_force(page, name))
     key = await page.services.resources.issue_key(name, actor=page.actor)
-    return page.render("resource_key.html", name=name, key=key, issuer=page.services.issuer)
+    return page.render_secret(
+        "resource_key.html", instead=f"/resources/{name}", name=name, key=key, issuer=page.services.issuer
+    )
 
 
 async def ask_delete(page: Page) -> Response:
@@ -58,8 +62,9 @@ async def ask_delete(page: Page) -> Response:
 
 async def delete(page: Page) -> Response:
     """Delete a resource."""
-    await page.services.resources.delete(page.part("name"), actor=page.actor)
-    return page.redirect("/resources", done="deleted")
+    name = page.part("name")
+    await page.services.resources.delete(name, actor=page.actor)
+    return page.redirect("/resources", done=f"{name} was deleted.")
 
 
 def _key_in_force(page: Page, name: str) -> str | None:

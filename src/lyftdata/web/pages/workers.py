@@ -1,6 +1,7 @@
 """The Workers: the list with its filters, one Worker, and what is done to one or to many."""
 
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from lyftdata.server.models.workers import Worker
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
 from lyftdata.web.page import Page
+from lyftdata.web.render import count
 
 PER_PAGE = 50
 _MOST_AT_ONCE = 200
@@ -28,7 +30,12 @@ SESSION_ENDS = {
     "server_stopped": "the Server stopped",
     "server_crashed": "the Server ended without warning",
 }
-BULK = {"disable", "enable", "delete", "label"}
+_FILTERS = ("q", "status", "strategy", "label", "key", "secret")
+_ASKED_FIRST = {"disable", "enable", "delete"}
+_DONE_TO_MANY = {"disable": "disabled", "enable": "enabled", "delete": "deleted", "label": "labelled"}
+_DISABLED = "Disabled. Its session ended and its tokens are void."
+_ENABLED = "Enabled. It connects by itself within a minute."
+_LABELS_TYPED = 500
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -61,6 +68,8 @@ async def show_list(page: Page) -> Response:
         statuses=list(State),
         strategies=list(Strategy),
         parameters=_parameters(page, sort),
+        ticked=frozenset(page.form.all("id") or page.request.query_params.getlist("id")),
+        added_labels=_typed_labels(page),
     )
 
 
@@ -90,12 +99,17 @@ async def rename(page: Page) -> Response:
         labels=form.labels("labels") if form.has_changed("labels") else None,
         actor=page.actor,
     )
-    return page.redirect(f"/workers/{worker_id}", done="renamed")
+    return page.redirect(f"/workers/{worker_id}", done="Saved.")
 
 
 async def ask_disable(page: Page) -> Response:
     """Say what disabling does, and ask."""
     return await _ask(page, "disable")
+
+
+async def ask_enable(page: Page) -> Response:
+    """Say who has disabled it, and ask: it may have been for a reason that still holds."""
+    return await _ask(page, "enable")
 
 
 async def ask_delete(page: Page) -> Response:
@@ -105,7 +119,17 @@ async def ask_delete(page: Page) -> Response:
 
 async def _ask(page: Page, action: str) -> Response:
     worker = await queries.get_worker(page.services, page.part("worker_id"))
-    return page.render("workers_confirm.html", action=action, workers=[worker], labels="", single=True)
+    subject = f"worker:{worker.id}"
+    log = await queries.list_audit(page.services, limit=1, action="worker.disabled", subject=subject)
+    return page.render(
+        "workers_confirm.html",
+        action=action,
+        workers=[worker],
+        decision=log.items[0] if log.items else None,
+        single=True,
+        cancel=f"/workers/{worker.id}",
+        carried={},
+    )
 
 
 async def disable(page: Page) -> Response:
@@ -114,56 +138,114 @@ async def disable(page: Page) -> Response:
 
 
 async def enable(page: Page) -> Response:
-    """Enable one Worker: nothing is cut off, so nothing is asked first."""
+    """Enable one Worker."""
     return await _switch(page, enabled=True)
 
 
 async def _switch(page: Page, *, enabled: bool) -> Response:
     worker_id = page.part("worker_id")
     await page.services.fleet.change(worker_id, enabled=enabled, actor=page.actor)
-    return page.redirect(f"/workers/{worker_id}", done="enabled" if enabled else "disabled")
+    return page.redirect(f"/workers/{worker_id}", done=_ENABLED if enabled else _DISABLED)
 
 
 async def delete(page: Page) -> Response:
     """Delete one Worker."""
-    await page.services.fleet.delete(page.part("worker_id"), actor=page.actor)
-    return page.redirect("/workers", done="deleted")
+    record = await page.services.fleet.delete(page.part("worker_id"), actor=page.actor)
+    return page.redirect("/workers", done=f"{record.name} was deleted.")
 
 
-async def bulk(page: Page) -> Response:
-    """Do something to every Worker that was ticked, once what it does was said and confirmed."""
-    action = page.form.text("action")
-    ids = list(dict.fromkeys(page.form.all("id")))[:_MOST_AT_ONCE]
-    if action not in BULK:
-        raise InvalidInputError("action", "must be disable, enable, delete or label")
-    if not ids:
-        raise InvalidInputError("workers", "Tick at least one Worker first.")
-    if action == "label":
-        # Before anything is changed: a label that breaks its rule breaks it for all.
-        _wanted_labels(page)
-    if action in {"disable", "delete"} and not page.form.is_on("confirmed"):
-        records = [r for r in (page.services.directory.find_worker(i) for i in ids) if r is not None]
-        views = await queries.worker_views(page.services, records)
-        return page.render(
-            "workers_confirm.html",
-            action=action,
-            workers=views,
-            labels=page.form.text("labels"),
-            single=False,
-        )
-    await _do(page, action, ids)
-    return page.redirect("/workers", done="bulk")
+async def ask_many(page: Page) -> Response:
+    """Say what will be done to every Worker that was ticked, and ask; it changes nothing, and can be come back to."""
+    action = page.query("action")
+    if action not in _ASKED_FIRST:
+        raise InvalidInputError("action", "The action must be disable, enable or delete.")
+    try:
+        ids = _ticked(page)
+    except InvalidInputError as error:
+        page.problem = error
+        response = await show_list(page)
+        response.status_code = 422
+        return response
+    records = [r for r in (page.services.directory.find_worker(i) for i in ids) if r is not None]
+    return page.render(
+        "workers_confirm.html",
+        action=action,
+        workers=await queries.worker_views(page.services, records),
+        decision=None,
+        single=False,
+        cancel=_list_path(page, with_ticks=True),
+        carried=_carried(page),
+    )
 
 
-async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> None:
+async def change_many(page: Page) -> Response:
+    """Do something to every Worker that was ticked; all but labels is asked and confirmed first."""
+    action = page.form.text("action") or page.query("action")
+    if action not in _DONE_TO_MANY:
+        raise InvalidInputError("action", "The action must be disable, enable, delete or label.")
+    ids = _ticked(page)
+    if action in _ASKED_FIRST and not page.form.is_on("confirmed"):
+        again = [("action", action), *_carried(page).items(), *(("id", worker_id) for worker_id in ids)]
+        return page.redirect("/change-workers", query=urlencode(again))
+    changed = await _do(page, action, ids)
+    _, _, query = _list_path(page, with_ticks=False).partition("?")
+    return page.redirect("/workers", query=query, done=_said(changed, len(ids), _DONE_TO_MANY[action]))
+
+
+async def change_many_again(page: Page) -> Response:
+    """Show the list as it was, with ticks and typed text."""
+    page.instead = _list_path(page, with_ticks=True)
+    return await show_list(page)
+
+
+async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
     fleet, actor = page.services.fleet, page.actor
     match action:
         case "disable" | "enable":
-            await fleet.change_many(worker_ids, enabled=action == "enable", actor=actor)
+            return len(await fleet.change_many(worker_ids, enabled=action == "enable", actor=actor))
         case "delete":
-            await fleet.delete_many(worker_ids, actor=actor)
-        case "label":
-            await fleet.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor)
+            return len(await fleet.delete_many(worker_ids, actor=actor))
+        case _:
+            return len(await fleet.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
+
+
+def _said(changed: int, asked: int, what: str) -> str:
+    gone = asked - changed
+    done = f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {what}."
+    if not gone:
+        return done
+    return f"{done} {count(gone, 'Worker')} {'was' if gone == 1 else 'were'} not in the list any more."
+
+
+def _ticked(page: Page) -> list[str]:
+    """Return the IDs of the Workers that were ticked, each once."""
+    given = page.form.all("id") or page.request.query_params.getlist("id")
+    ids = list(dict.fromkeys(given))
+    if not ids:
+        raise InvalidInputError("workers", "Tick at least one Worker first.")
+    if len(ids) > _MOST_AT_ONCE:
+        raise InvalidInputError("workers", f"At most {_MOST_AT_ONCE} Workers can be changed at once.")
+    return ids
+
+
+def _carried(page: Page) -> dict[str, str]:
+    """Return what brings the list back as it was: its filter, order and page, and the labels typed below it."""
+    parameters = {name: page.query(name) for name in (*_FILTERS, "sort", "page")}
+    return {name: text for name, text in (parameters | {"labels": _typed_labels(page)}).items() if text}
+
+
+def _typed_labels(page: Page) -> str:
+    return page.form.text("labels") or page.request.query_params.get("labels", "").strip()[:_LABELS_TYPED]
+
+
+def _list_path(page: Page, *, with_ticks: bool) -> str:
+    pairs = list(_carried(page).items())
+    if with_ticks:
+        ids = page.form.all("id") or page.request.query_params.getlist("id")
+        pairs += [("id", worker_id) for worker_id in ids]
+    else:
+        pairs = [(name, text) for name, text in pairs if name != "labels"]
+    return "/workers" + (f"?{urlencode(pairs)}" if pairs else "")
 
 
 def _wanted_labels(page: Page) -> dict[str, str]:
@@ -186,8 +268,7 @@ def _filter(page: Page) -> WorkerFilter:
 
 
 def _parameters(page: Page, sort: str) -> dict[str, str]:
-    names = ("q", "status", "strategy", "label", "key", "secret")
-    return {name: page.query(name) for name in names} | {"sort": "" if sort == "name" else sort}
+    return {name: page.query(name) for name in _FILTERS} | {"sort": "" if sort == "name" else sort}
 
 
 def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:

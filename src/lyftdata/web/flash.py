@@ -1,0 +1,49 @@
+"""
+The sentence that a page shows once, right after something was done.
+
+It travels in a cookie from the answer to a form to the page that follows, signed with a secret of the operator's session
+and bound to that page's path. It is never read from a URL: a link that somebody sends, a bookmark or a reload shows
+nothing that is not true at that moment.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+_MAX_SENTENCE = 600
+
+
+def seal_flash(sentence: str, *, path: str, session_secret: str, now: datetime, life: timedelta) -> str:
+    """
+    Return the cookie's value.
+
+    Args:
+        sentence: What the page says; text, not markup.
+        path: The path of the page that says it, without its query.
+        session_secret: Known to the operator's own pages alone.
+        now: Aware UTC time.
+        life: For how long it may wait for its page.
+    """
+    until_s = int((now + life).timestamp())
+    payload = json.dumps([path, until_s, sentence[:_MAX_SENTENCE]]).encode()
+    return base64.urlsafe_b64encode(payload).decode().rstrip("=") + "." + _mac(payload, session_secret)
+
+
+def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime) -> str | None:
+    """Return the sentence for the page at `path`; None if it is forged, for another page or session, or too old."""
+    encoded, _, mac = unverified.partition(".")
+    try:
+        payload = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    if not hmac.compare_digest(mac.encode(), _mac(payload, session_secret).encode()):
+        return None
+    for_path, until_s, sentence = json.loads(payload)
+    return str(sentence) if for_path == path and now.timestamp() < until_s else None
+
+
+def _mac(payload: bytes, session_secret: str) -> str:
+    return hmac.digest(session_secret.encode(), b"flash " + payload, sha256).hex()
