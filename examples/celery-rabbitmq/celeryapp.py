@@ -7,21 +7,20 @@ A Celery app whose workers log in at RabbitMQ as the Workers that they are.
 import os
 import time
 
-import httpx2
 from celery import Celery
 from kombu import Exchange, Queue
 
+from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
+TOKENS = WorkerTokens.from_environment(resource="rabbitmq")
 
 
 def broker_password() -> str:
-    """Return the Worker's token for the broker; kombu asks at each connection, so that it is always a living one."""
-    agent = httpx2.HTTPTransport(uds=os.environ["LYFTDATA_WORKER_TOKEN_SOCKET"])
+    """Return the Worker's token for the broker; kombu asks at each connection, so that it has not expired."""
     try:
-        with httpx2.Client(transport=agent, trust_env=False) as client:
-            answer = client.get("http://localhost/token", params={"audience": "rabbitmq"})
-        return str(answer.raise_for_status().json()["access_token"])
-    except httpx2.HTTPError as error:
+        return TOKENS.get()
+    except WorkerAuthError as error:
         # Celery tries again after errors of connecting, and after no others.
         raise ConnectionError(str(error)) from error
 

@@ -7,20 +7,14 @@ Take jobs from NATS, as the Worker that this is.
 import asyncio
 import os
 
-import httpx2
 import nats
 from nats.aio.msg import Msg
 
+from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
 URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
-
-
-def password() -> str:
-    """Return the Worker's token for NATS; the client asks each time it connects."""
-    agent = httpx2.HTTPTransport(uds=os.environ["LYFTDATA_WORKER_TOKEN_SOCKET"])
-    with httpx2.Client(transport=agent, trust_env=False) as client:
-        answer = client.get("http://localhost/token", params={"audience": "nats"}).raise_for_status()
-    return str(answer.json()["access_token"])
+TOKENS = WorkerTokens.from_environment(resource="nats")
 
 
 async def work(message: Msg) -> None:
@@ -43,7 +37,7 @@ async def stay_connected() -> None:
     connection = await nats.connect(
         URL,
         user=WORKER_ID,
-        password=password,
+        password=await TOKENS.aget(),
         # The only subjects for answers that this Worker may subscribe to.
         inbox_prefix=f"_INBOX.{WORKER_ID.replace('.', '_')}".encode(),
         # The loop below connects again, each time with a new token.
@@ -68,7 +62,7 @@ async def main() -> None:
         try:
             await stay_connected()
             print(f"{WORKER_ID} is out", flush=True)
-        except (nats.errors.Error, httpx2.HTTPError, OSError) as error:
+        except (nats.errors.Error, WorkerAuthError, OSError) as error:
             print(f"{WORKER_ID} is kept out: {error!r}", flush=True)
         await asyncio.sleep(1)
 

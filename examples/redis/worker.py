@@ -12,10 +12,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
 GUARD = os.environ.get("GUARD_URL", "http://127.0.0.1:6380")
 HOST, _, PORT = os.environ.get("REDIS_ADDRESS", "127.0.0.1:6379").rpartition(":")
 RENEW_EVERY_S = 60.0
+TOKENS = WorkerTokens.from_environment(resource="redis")
 
 
 class Login(redis.CredentialProvider):
@@ -23,14 +26,11 @@ class Login(redis.CredentialProvider):
 
     def get_credentials(self) -> tuple[str, str]:
         """Return user and password."""
-        agent = httpx2.HTTPTransport(uds=os.environ["LYFTDATA_WORKER_TOKEN_SOCKET"])
         try:
-            with httpx2.Client(transport=agent, trust_env=False) as client:
-                answer = client.get("http://localhost/token", params={"audience": "redis"}).raise_for_status()
-            token = str(answer.json()["access_token"])
+            token = TOKENS.get()
             shown = {"Authorization": f"Bearer {token}"}
             httpx2.post(f"{GUARD}/login", headers=shown, trust_env=False).raise_for_status()
-        except httpx2.HTTPError as error:
+        except (WorkerAuthError, httpx2.HTTPError) as error:
             raise redis.ConnectionError(str(error)) from error
         return f"worker:{WORKER_ID}", token
 

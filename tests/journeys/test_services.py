@@ -155,6 +155,11 @@ def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
         else:
             assert httpx2.get(f"{url}/healthz", timeout=60).text == "fine"
 
+    agents = site.worker_host("c", **key_environ)
+    for client in (by_httpx2, by_requests):
+        (agents.home / "client.py").write_text(placed(client, site, url))
+        assert agents.done("run", "worker", "--", sys.executable, "client.py").strip() == "press-01"
+
     token = run_example(by_hand, tmp_path / "client", key_environ, site=site)
     check_grpc_example(site, token)
     check_plain_example(site, token)

@@ -46,7 +46,7 @@ def token(*, audience: str | None, as_json: bool) -> int:
 
 
 def _get_token(audience: str | None) -> "TokenReply":
-    from lyftdata.worker.handout import TOKEN_SOCKET_VARIABLE
+    from lyftdata.core.command_tokens import TOKEN_SOCKET_VARIABLE
     from lyftdata.worker.run import fetch_token
     from lyftdata.worker.settings import read_worker_settings
     from lyftdata.worker.token_socket import ask_token_socket

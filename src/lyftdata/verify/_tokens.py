@@ -31,9 +31,6 @@ _JITTER = 0.25
 _SHORTEST_LIFE_S = 5.0
 _LONGEST_LIFE_S = 86_400.0
 _FIRST_RETRY_S = 1.0
-_LONGEST_RETRY_S = 30.0
-# A token got so lately that a 401 is not for its age: the next one would fare the same.
-_NEW_FOR_S = 5.0
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -41,6 +38,10 @@ class WorkerAuthError(LyftdataError):
     """A request that cannot be sent with a worker token."""
 
     code = "worker_auth_failed"
+
+    def __str__(self) -> str:
+        # A traceback shows this and no attribute.
+        return f"{self.message} {self.hint}".rstrip()
 
 
 class TokenRefusedError(WorkerAuthError):
@@ -51,13 +52,14 @@ class TokenRefusedError(WorkerAuthError):
         reason: What it said.
         reference: By which an operator finds the whole reason (`lyftdata refusals show REFERENCE`).
         final: Whether asking again is pointless.
+        hint: What to do about it, or empty.
     """
 
     code = "token_refused"
 
-    def __init__(self, reason: str, *, reference: str, final: bool) -> None:
+    def __init__(self, reason: str, *, reference: str, final: bool, hint: str = "") -> None:
         said = f", reference {reference}" if reference else ""
-        super().__init__(f"The Server refuses this Worker a token{said}: {reason}")
+        super().__init__(f"The Server refuses this Worker a token{said}: {reason}", hint=hint)
         self.reference = reference
         self.final = final
 
@@ -72,6 +74,35 @@ class OriginNotAllowedError(WorkerAuthError):
     """The request goes to an address that was not named: the token stays here."""
 
     code = "origin_not_allowed"
+
+
+class TokenSource(Protocol):
+    """
+    Where tokens come from: the Server, or the agent that this program runs under.
+
+    Attributes:
+        new_for_s: A token younger than this is not replaced after a 401: the next one would fare the same.
+        longest_retry_s: The longest pause after failures.
+    """
+
+    new_for_s: float
+    longest_retry_s: float
+
+    def fetch(self, *, rejected: str | None = None) -> "TokenReply":
+        """
+        Get a token.
+
+        Args:
+            rejected: One that a service has rejected; another one is wanted.
+
+        Raises:
+            WorkerAuthError: There is none.
+        """
+        ...
+
+    async def afetch(self, *, rejected: str | None = None) -> "TokenReply":
+        """Get a token; as `fetch`."""
+        ...
 
 
 class Credential(Protocol):
@@ -199,10 +230,14 @@ class TokenKeeper:
 
     Args:
         chance: Gives a number from 0 up to 1.
+        new_for_s: As for `TokenSource`.
+        longest_retry_s: As for `TokenSource`.
     """
 
-    def __init__(self, *, chance: Callable[[], float]) -> None:
+    def __init__(self, *, chance: Callable[[], float], new_for_s: float, longest_retry_s: float) -> None:
         self._chance = chance
+        self._new_for_s = new_for_s
+        self._longest_retry_s = longest_retry_s
         self._token = ""
         self._got_at_s = -math.inf
         self._renew_at_s = -math.inf
@@ -226,7 +261,11 @@ class TokenKeeper:
         Not if somebody has done so already; and not if it is new: a service that refuses every token must not have
         each request ask for another. The one in hand stays, for services that do take it.
         """
-        return rejected == self._token and now_s >= self._got_at_s + _NEW_FOR_S and now_s >= self._retry_at_s
+        return (
+            rejected == self._token
+            and now_s >= self._got_at_s + self._new_for_s
+            and now_s >= self._retry_at_s
+        )
 
     def take(self, reply: TokenReply, *, asked_at_s: float) -> None:
         """Keep a token."""
@@ -243,7 +282,8 @@ class TokenKeeper:
         """Note that there was none to be had."""
         self._problem = problem
         self._failures += 1
-        self._retry_at_s = now_s + min(_FIRST_RETRY_S * 2 ** min(self._failures - 1, 10), _LONGEST_RETRY_S)
+        pause_s = _FIRST_RETRY_S * 2 ** min(self._failures - 1, 10)
+        self._retry_at_s = now_s + min(pause_s, self._longest_retry_s)
 
     def get(self, now_s: float) -> str:
         """

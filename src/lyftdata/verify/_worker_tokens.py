@@ -7,28 +7,51 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
-
-import httpx2
+from typing import Any, Self, TypedDict, Unpack
 
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret_text import secret_argument, trim
-from lyftdata.verify._http import UnreachableError, arequest, checked_ca, client_options, request
-from lyftdata.verify._server import Answer, Place, checked_url
+from lyftdata.verify._from_agent import source_from_agent
+from lyftdata.verify._from_server import ServerSource
+from lyftdata.verify._http import checked_ca
+from lyftdata.verify._server import Place, checked_url
 from lyftdata.verify._tokens import (
     ApiKeyCredential,
     Credential,
     IdentityCredential,
     TokenKeeper,
-    TokenUnavailableError,
+    TokenSource,
     WorkerAuthError,
-    offered_nonce,
-    read_token_answer,
 )
 from lyftdata.verify._worker_host import read_worker_host
 
 _TIMEOUT_S = 10.0
+
+
+class TokenOptions(TypedDict, total=False):
+    """
+    What every way of making `WorkerTokens` takes.
+
+    Attributes:
+        resource: The service that the token is to be for (RFC 8707), by its audience; the Server itself unless given.
+        scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
+        allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
+        timeout_s: Bounds one request for a token, whole; 10 unless given.
+        transport: For tests: used instead of the network.
+        monotonic: For tests: gives seconds on a clock that does not jump.
+        chance: For tests: gives a number from 0 up to 1.
+    """
+
+    resource: str | None
+    scope: str | None
+    allow_http: bool
+    tls_ca: str | Path | None
+    timeout_s: float
+    transport: Any
+    monotonic: Callable[[], float]
+    chance: Callable[[], float]
 
 
 class WorkerTokens:
@@ -36,51 +59,56 @@ class WorkerTokens:
     Worker tokens of one Worker for one audience: got when needed, kept, renewed at two thirds of their life.
 
     Safe to use from threads and from event loops; never more than one request for a token is under way in each.
-    Make one with `with_api_key`, `with_identity` or `from_environment`.
+
+        tokens = WorkerTokens.from_environment(resource="https://files.example.com")
+        tokens.get()            # or await tokens.aget(); each time, it asks only when a new token is due
+
+    Made by `from_environment`, `with_api_key` or `with_identity`. Each takes, by name:
 
     Args:
-        server_url: The Server. https, unless it is this very machine.
-        credential: What the Worker proves itself with.
-        resource: The service that the token is to be for (RFC 8707); the Server itself if None.
-        scope: What the token is to allow, names separated by spaces.
-        allow_http: Allow plain http to another machine: whoever listens on the way can take the Worker's place.
-        tls_ca: Certificates (PEM) to trust in the place of the system's.
-        timeout_s: Bounds one request for a token, whole.
-        transport: Put in the place of the network by tests.
-        monotonic: Gives seconds on a clock that does not jump.
-        chance: Gives a number from 0 up to 1.
+        resource: The service that the token is to be for (RFC 8707), by its audience; the Server itself unless given.
+        scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
+        allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
+        timeout_s: Bounds one request for a token, whole; 10 unless given.
+        transport: For tests: used instead of the network.
+        monotonic: For tests: gives seconds on a clock that does not jump.
+        chance: For tests: gives a number from 0 up to 1.
     """
 
     def __init__(
         self,
-        server_url: str,
-        credential: Credential,
+        source: TokenSource,
         *,
-        resource: str | None = None,
-        scope: str | None = None,
-        allow_http: bool = False,
-        tls_ca: str | Path | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        transport: Any = None,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        url = checked_url("server_url", server_url, allow_http=allow_http)
-        self._place = Place(issuer=url, server_url=url, timeout_s=timeout_s, tls_ca=checked_ca(tls_ca))
-        self._credential = credential
-        wanted = {"resource": resource, "scope": scope}
-        self._wanted = {name: value for name, value in wanted.items() if value is not None}
-        self._transport = transport
+        self._source = source
         self._monotonic = monotonic
-        self._keeper = TokenKeeper(chance=chance)
-        self._renewing = threading.Lock()
+        self._keeper = TokenKeeper(
+            chance=chance, new_for_s=source.new_for_s, longest_retry_s=source.longest_retry_s
+        )
+        self._renewing = (os.getpid(), threading.Lock())
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    def with_api_key(cls, server_url: str, *, worker_id: str, api_key: str, **options: Any) -> Self:
-        """Return the tokens of a Worker with an API key; `options` as for the class."""
+    def with_api_key(
+        cls, server_url: str, *, worker_id: str, api_key: str, **options: Unpack[TokenOptions]
+    ) -> Self:
+        """
+        Return the tokens of a Worker with an API key.
+
+        Args:
+            server_url: The Server. https, unless it is this very machine.
+            worker_id: The Worker's ID.
+            api_key: Its API key.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+
+        Raises:
+            InvalidInputError: An argument cannot be used; the message names it.
+        """
         credential = ApiKeyCredential(parse_worker_id(trim(worker_id)), secret_argument("api_key", api_key))
-        return cls(server_url, credential, **options)
+        return cls._from_server(server_url, credential, options)
 
     @classmethod
     def with_identity(
@@ -90,41 +118,69 @@ class WorkerTokens:
         worker_id: str,
         private_key_pem: bytes,
         issuer: str | None = None,
-        **options: Any,
+        **options: Unpack[TokenOptions],
     ) -> Self:
         """
         Return the tokens of an enrolled Worker.
 
         Args:
-            server_url: The Server.
+            server_url: The Server. https, unless it is this very machine.
             worker_id: The Worker's ID.
             private_key_pem: Its identity key, PKCS #8 (`identity-key.pem` in the Worker's directory).
             issuer: What the Server calls itself, if not `server_url`.
-            options: As for the class.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
 
         Raises:
-            InvalidInputError: Not a P-256 private key, or no Worker ID.
+            InvalidInputError: Not a P-256 private key, not a Worker ID, or an argument that cannot be used.
         """
         key = IdentityKey.from_pem(private_key_pem)
         audience = (issuer or server_url).strip().rstrip("/")
-        return cls(
-            server_url, IdentityCredential(parse_worker_id(worker_id), key, issuer=audience), **options
-        )
+        credential = IdentityCredential(parse_worker_id(trim(worker_id)), key, issuer=audience)
+        return cls._from_server(server_url, credential, options)
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+    def from_environment(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[TokenOptions]
+    ) -> Self:
         """
-        Return the tokens of this host's Worker, by the variables that `lyftdata run worker` reads.
+        Return the tokens of the Worker that this program is.
 
-        An API key (`LYFTDATA_WORKER_ID`, `LYFTDATA_WORKER_API_KEY` or `…_FILE`), or the identity in
-        `LYFTDATA_JOBS_DIR`; this enrolls nobody.
+        The first of these that the environment has:
+
+        1. `LYFTDATA_WORKER_TOKEN_SOCKET`: in a program that `lyftdata run worker -- COMMAND` runs, the agent gives the
+           tokens, for every `resource` and `scope` that the Worker may have;
+        2. `LYFTDATA_WORKER_TOKEN_FILE`: likewise, but only the token for the Server itself;
+        3. the Worker's own credential, by the variables of `lyftdata run worker`: `LYFTDATA_WORKER_ID` and
+           `LYFTDATA_WORKER_API_KEY` (or `…_FILE`), or the identity in `LYFTDATA_JOBS_DIR`. This enrolls no Worker.
+
+        Args:
+            environ: Used instead of the process's environment.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
 
         Raises:
-            SettingsError: They name no Worker, or two.
+            SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
         """
-        host = read_worker_host(os.environ if environ is None else environ)
-        given = {"allow_http": host.allow_http, "tls_ca": host.tls_ca}
-        return cls(host.url, host.credential, **(given | options))
+        variables = os.environ if environ is None else environ
+        timeout_s = options.get("timeout_s", _TIMEOUT_S)
+        agent = source_from_agent(variables, wanted=_wanted(options), timeout_s=timeout_s)
+        if agent is not None:
+            return cls(agent, **_clocks(options))
+        host = read_worker_host(variables)
+        given: TokenOptions = {"allow_http": host.allow_http, "tls_ca": host.tls_ca, **options}
+        return cls._from_server(host.url, host.credential, given)
+
+    @classmethod
+    def _from_server(cls, server_url: str, credential: Credential, options: TokenOptions) -> Self:
+        url = checked_url("server_url", server_url, allow_http=options.get("allow_http", False))
+        place = Place(
+            issuer=url,
+            server_url=url,
+            timeout_s=options.get("timeout_s", _TIMEOUT_S),
+            tls_ca=checked_ca(options.get("tls_ca")),
+        )
+        transport = options.get("transport")
+        source = ServerSource(place, credential, wanted=_wanted(options), transport=transport)
+        return cls(source, **_clocks(options))
 
     def get(self) -> str:
         """
@@ -137,12 +193,13 @@ class WorkerTokens:
         now_s = self._monotonic()
         if self._keeper.is_due(now_s):
             # While the one in hand is alive one thread renews it, and the others go on.
-            if self._renewing.acquire(blocking=self._keeper.usable(now_s) is None):
+            lock = self._lock()
+            if lock.acquire(blocking=self._keeper.usable(now_s) is None):
                 try:
                     if self._keeper.is_due(self._monotonic()):  # no other thread has done it
                         self._renew()
                 finally:
-                    self._renewing.release()
+                    lock.release()
             now_s = self._monotonic()
         return self._keeper.get(now_s)
 
@@ -165,50 +222,44 @@ class WorkerTokens:
 
     def get_another(self, rejected: str) -> str | None:
         """Return another token than one that a service has answered with 401, or None if there is none to be had."""
-        with self._renewing:
+        with self._lock():
             if self._keeper.may_replace(rejected, self._monotonic()):
-                self._renew()
+                self._renew(rejected)
         return self._other_than(rejected)
 
     async def aget_another(self, rejected: str) -> str | None:
         """Return another token than one that a service has answered with 401, or None if there is none to be had."""
         if self._keeper.may_replace(rejected, self._monotonic()):
-            await asyncio.wait([self._under_way() or self._start()])
+            await asyncio.wait([self._under_way() or self._start(rejected)])
         return self._other_than(rejected)
 
     def _other_than(self, rejected: str) -> str | None:
         token = self._keeper.usable(self._monotonic())
         return None if token == rejected else token
 
-    def _renew(self) -> None:
-        asked_at_s = self._monotonic()
-        try:
-            with httpx2.Client(**client_options(self._place), transport=self._transport) as http:
-                within_s = self._place.timeout_s
-                answer = request(http, "POST", self._url, within_s=within_s, data=self._form())
-                nonce = self._offered_nonce(answer)
-                if nonce is not None:
-                    answer = request(http, "POST", self._url, within_s=within_s, data=self._form(nonce))
-        except (UnreachableError, OSError) as error:
-            self._failed(error)
-        else:
-            self._take(answer, asked_at_s)
+    def _lock(self) -> threading.Lock:
+        """Return the lock of this process: in one that forked, the parent's may be held by a thread that is not here."""
+        if self._renewing[0] != os.getpid():
+            self._renewing = (os.getpid(), threading.Lock())
+        return self._renewing[1]
 
-    async def _arenew(self) -> None:
+    def _renew(self, rejected: str | None = None) -> None:
         asked_at_s = self._monotonic()
         try:
-            async with httpx2.AsyncClient(**client_options(self._place), transport=self._transport) as http:
-                within_s = self._place.timeout_s
-                answer = await arequest(http, "POST", self._url, within_s=within_s, data=self._form())
-                nonce = self._offered_nonce(answer)
-                if nonce is not None:
-                    answer = await arequest(
-                        http, "POST", self._url, within_s=within_s, data=self._form(nonce)
-                    )
-        except (UnreachableError, OSError) as error:
-            self._failed(error)
+            reply = self._source.fetch(rejected=rejected)
+        except WorkerAuthError as error:
+            self._keeper.failed(error, now_s=self._monotonic())
         else:
-            self._take(answer, asked_at_s)
+            self._keeper.take(reply, asked_at_s=asked_at_s)
+
+    async def _arenew(self, rejected: str | None) -> None:
+        asked_at_s = self._monotonic()
+        try:
+            reply = await self._source.afetch(rejected=rejected)
+        except WorkerAuthError as error:
+            self._keeper.failed(error, now_s=self._monotonic())
+        else:
+            self._keeper.take(reply, asked_at_s=asked_at_s)
 
     def _under_way(self) -> "asyncio.Task[None] | None":
         task = self._task
@@ -216,28 +267,25 @@ class WorkerTokens:
             return None
         return task
 
-    def _start(self) -> "asyncio.Task[None]":
-        task = self._task = asyncio.create_task(self._arenew(), name="lyftdata-worker-token")
+    def _start(self, rejected: str | None = None) -> "asyncio.Task[None]":
+        task = self._task = asyncio.create_task(self._arenew(rejected), name="lyftdata-worker-token")
         return task
 
-    @property
-    def _url(self) -> str:
-        return f"{self._place.server_url}/oauth2/token"
 
-    def _form(self, nonce: str | None = None) -> dict[str, str]:
-        return {"grant_type": "client_credentials"} | self._credential.form(nonce=nonce) | self._wanted
+class _Clocks(TypedDict, total=False):
+    monotonic: Callable[[], float]
+    chance: Callable[[], float]
 
-    def _offered_nonce(self, answer: Answer) -> str | None:
-        return offered_nonce(answer) if self._credential.signs else None
 
-    def _take(self, answer: Answer, asked_at_s: float) -> None:
-        try:
-            reply = read_token_answer(answer)
-        except WorkerAuthError as error:
-            self._keeper.failed(error, now_s=self._monotonic())
-        else:
-            self._keeper.take(reply, asked_at_s=asked_at_s)
+def _clocks(options: TokenOptions) -> _Clocks:
+    clocks: _Clocks = {}
+    if "monotonic" in options:
+        clocks["monotonic"] = options["monotonic"]
+    if "chance" in options:
+        clocks["chance"] = options["chance"]
+    return clocks
 
-    def _failed(self, error: Exception) -> None:
-        problem = TokenUnavailableError(f"The Server cannot be reached: {error}")
-        self._keeper.failed(problem, now_s=self._monotonic())
+
+def _wanted(options: TokenOptions) -> dict[str, str]:
+    wanted = {"resource": options.get("resource"), "scope": options.get("scope")}
+    return {name: value for name, value in wanted.items() if value is not None}

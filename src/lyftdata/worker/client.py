@@ -102,18 +102,28 @@ class RefusedByServerError(LyftdataError):
 
 class AudienceRefusedError(LyftdataError):
     """
-    The Server gives this Worker no token for that audience (RFC 8707, `invalid_target`); its own token still serves.
+    The Server gives this Worker no token for that audience or scope; its own token still serves.
 
     Args:
         reason: What it said.
+        error: `invalid_target` (RFC 8707) or `invalid_scope` (RFC 6749, section 5.2).
         reference: By which an operator finds the whole reason, or empty.
         told_code: The cause, or empty.
     """
 
     code = "audience_refused"
 
-    def __init__(self, reason: str, *, reference: str = "", told_code: str = "", mend: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        error: str = "invalid_target",
+        reference: str = "",
+        told_code: str = "",
+        mend: str = "",
+    ) -> None:
         super().__init__(reason, hint=mend)
+        self.error = error
         self.reference = reference
         self.told_code = told_code
 
@@ -211,11 +221,12 @@ class ServerClient:
         Ask for a worker token (RFC 6749, section 4.4.2).
 
         Raises:
-            AudienceRefusedError: `form` has a `resource` that the Server gives no tokens for.
+            AudienceRefusedError: `form` has a `resource` or a `scope` that the Server gives no tokens for.
             ServerUnreachableError, RefusedByServerError: As described above.
         """
         answer = await self._request("POST", "/oauth2/token", data=form)
-        if "resource" in form and answer.body.get("error") == "invalid_target":
+        error = answer.body.get("error")
+        if ("resource" in form or "scope" in form) and error in {"invalid_target", "invalid_scope"}:
             raise _audience_refusal(answer)
         if answer.status != httpx2.codes.OK:
             raise _refusal(answer)
@@ -308,7 +319,8 @@ def _refusal(answer: _Answer) -> LyftdataError:
 
 def _audience_refusal(answer: _Answer) -> AudienceRefusedError:
     return AudienceRefusedError(
-        _text(answer, "error_description") or "The Server gives no tokens for this audience.",
+        _text(answer, "error_description") or "The Server gives no tokens for this audience or scope.",
+        error=_text(answer, "error"),
         reference=_text(answer, "reference")[:32],
         told_code=_text(answer, "code"),
         mend=_text(answer, "mend"),

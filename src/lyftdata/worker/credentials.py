@@ -43,13 +43,16 @@ class Credential(Protocol):
     worker_id: str
     strategy: Strategy
 
-    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
+    async def fetch_token(
+        self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
+    ) -> TokenReply:
         """
         Ask for a token; raises as `ServerClient.token`.
 
         Args:
             client: The Server.
             resource: Whom the token is for (RFC 8707); None for the Server.
+            scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
         """
         ...
 
@@ -63,14 +66,16 @@ class ApiKeyCredential:
         self.worker_id = worker_id
         self._api_key = api_key
 
-    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
+    async def fetch_token(
+        self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
+    ) -> TokenReply:
         """Ask for a token."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self.worker_id,
             "client_secret": self._api_key.reveal(),
         }
-        return await client.token(form | _for(resource))
+        return await client.token(form | _for(resource, scope))
 
 
 class IdentityCredential:
@@ -83,7 +88,9 @@ class IdentityCredential:
         self._issuer = identity.issuer
         self._key = key
 
-    async def fetch_token(self, client: ServerClient, *, resource: str | None = None) -> TokenReply:
+    async def fetch_token(
+        self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
+    ) -> TokenReply:
         """Ask for a token with an assertion made for this one request."""
 
         async def ask(signing: Signing) -> TokenReply:
@@ -100,15 +107,16 @@ class IdentityCredential:
                 "client_assertion_type": _ASSERTION_TYPE,
                 "client_assertion": assertion,
             }
-            return await client.token(form | _for(resource))
+            return await client.token(form | _for(resource, scope))
 
         return await signed_for_now(
             client.server_clock, ask, fetch_nonce=lambda: client.nonce(self.worker_id)
         )
 
 
-def _for(resource: str | None) -> dict[str, str]:
-    return {} if resource is None else {"resource": resource}
+def _for(resource: str | None, scope: str | None) -> dict[str, str]:
+    wanted = {"resource": resource, "scope": scope}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Credential | None:

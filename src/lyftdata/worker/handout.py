@@ -4,7 +4,7 @@ What the COMMAND is given of the Worker's identity: the current token, and token
     handout = Handout(client, directory=path)
     handout.identify(credential)
     handout.publish(token)              # the file is whole at every moment, with the old token or with the new one
-    await handout.token("https://..")   # what the token socket answers
+    await handout.token(request)        # what the token socket answers
     await handout.keep_file()           # beside all of this: writes the file later, where it could not be written
     handout.withdraw()                  # the Worker is not let in: there is nothing to hand out
 """
@@ -17,6 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import get_logger
 from lyftdata.worker.client import ServerClient
@@ -26,10 +29,9 @@ from lyftdata.worker.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 
 _log = get_logger(__name__)
 
-TOKEN_FILE_VARIABLE = "LYFTDATA_WORKER_TOKEN_FILE"  # noqa: S105 - names of variables
-TOKEN_SOCKET_VARIABLE = "LYFTDATA_WORKER_TOKEN_SOCKET"  # noqa: S105
-
 MAX_AUDIENCES = 16
+# A token this new was not rejected for its age, and the next one would fare the same.
+_NEW_FOR_S = 5.0
 _WRITE_AGAIN_S = 2.0
 # Two thirds of its life, without jitter: one program's audiences are no fleet.
 _NO_JITTER = 0.5
@@ -41,8 +43,23 @@ class NoTokenError(LyftdataError):
     code = "no_token"
 
 
+class TokenRequest(msgspec.Struct, frozen=True):
+    """
+    What a COMMAND asks for.
+
+    Attributes:
+        audience: Whom the token is for; None for the Server and all who ask it (`/auth/verify`).
+        scope: What it is to allow there, space-separated; None for all that the Worker may.
+        rejected: SHA-256 in hex of a token that a service has rejected: another one is asked for.
+    """
+
+    audience: str | None = None
+    scope: str | None = None
+    rejected: str | None = None
+
+
 class _Audience:
-    """A token for one audience, and whoever is fetching it."""
+    """A token for one audience and scope, and the lock of the request that fetches it."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -71,7 +88,8 @@ class Handout:
         self._monotonic = monotonic
         self._credential: Credential | None = None
         self._current: HeldToken | None = None
-        self._audiences: OrderedDict[str, _Audience] = OrderedDict()
+        self._audiences: OrderedDict[tuple[str | None, str | None], _Audience] = OrderedDict()
+        self._renewing = asyncio.Lock()
         self._withdrawals = 0
         self._is_unwritten = asyncio.Event()
 
@@ -126,40 +144,65 @@ class Handout:
             with contextlib.suppress(OSError):
                 (self._directory / TOKEN_FILE).unlink()
 
-    async def token(self, audience: str | None) -> tuple[str, int]:
+    async def token(self, wanted: TokenRequest) -> tuple[str, int]:
         """
         Return a token and the seconds it lives on.
-
-        Args:
-            audience: Whom the token is for; None for the Server and all who ask it (`/auth/verify`).
 
         Raises:
             NoTokenError: There is none to hand out.
             AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.token`.
         """
-        token = self._current if audience is None else await self._for_audience(audience)
+        is_own = wanted.audience is None and wanted.scope is None
+        token = await (self._own(wanted) if is_own else self._for_audience(wanted))
         left_s = token.expires_in_s(self._monotonic()) if token is not None else 0
         if token is None or left_s <= 0:
             raise NoTokenError("The Worker has no valid token at this moment; ask again later.")
         return token.text, left_s
 
-    async def _for_audience(self, audience: str) -> HeldToken | None:
+    async def _own(self, wanted: TokenRequest) -> HeldToken | None:
+        """Return the token that the agent itself uses; it is renewed by the agent, and here if it was rejected."""
+        if not self._is_rejected(self._current, wanted):
+            return self._current
+        withdrawals = self._withdrawals
+        async with self._renewing:
+            if self._is_rejected(self._current, wanted):  # another request may have replaced it meanwhile
+                token = await self._fetch(wanted)
+                if token is not None and withdrawals == self._withdrawals:
+                    self.publish(token)
+        return self._current
+
+    async def _for_audience(self, wanted: TokenRequest) -> HeldToken | None:
         if self._credential is None or self._current is None:
             return None
-        entry = self._audiences.setdefault(audience, _Audience())
-        self._audiences.move_to_end(audience)
+        key = (wanted.audience, wanted.scope)
+        entry = self._audiences.setdefault(key, _Audience())
+        self._audiences.move_to_end(key)
         if len(self._audiences) > MAX_AUDIENCES:
             self._audiences.popitem(last=False)
         withdrawals = self._withdrawals
-        # One request an audience, however many ask at once.
+        # One request for each audience and scope, however many ask at once.
         async with entry.lock:
-            if withdrawals == self._withdrawals and (
-                entry.token is None or entry.token.is_due(self._monotonic())
-            ):
-                reply = await self._credential.fetch_token(self._client, resource=audience)
-                entry.token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
+            is_needed = (
+                entry.token is None
+                or entry.token.is_due(self._monotonic())
+                or self._is_rejected(entry.token, wanted)
+            )
+            if withdrawals == self._withdrawals and is_needed:
+                entry.token = await self._fetch(wanted)
         # The Server may have said yes just before it said no: what was under way then is not handed out any more.
         return entry.token if withdrawals == self._withdrawals else None
+
+    def _is_rejected(self, token: HeldToken | None, wanted: TokenRequest) -> bool:
+        """Return whether this is the token that was rejected, and not so new that the next one would be, too."""
+        if token is None or wanted.rejected is None or wanted.rejected != token_digest(token.text):
+            return False
+        return self._monotonic() >= token.got_at_s + _NEW_FOR_S
+
+    async def _fetch(self, wanted: TokenRequest) -> HeldToken | None:
+        if self._credential is None:
+            return None
+        reply = await self._credential.fetch_token(self._client, resource=wanted.audience, scope=wanted.scope)
+        return HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
 
 
 def _write_whole(path: Path, text: str) -> None:

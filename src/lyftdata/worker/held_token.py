@@ -16,6 +16,7 @@ class HeldToken:
     def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
         life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
         self.text = reply.access_token
+        self.got_at_s = monotonic_s
         self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
         # What the Server said, uncut: whoever is handed the token relies on it.
         self._expires_at_s = monotonic_s + reply.expires_in

@@ -14,6 +14,7 @@ import msgspec
 import platformdirs
 
 from lyftdata.core.api_keys import find_malformation
+from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import format_labels, parse_label_text, parse_worker_id, parse_worker_name
@@ -56,9 +57,6 @@ SERVER_ONLY = frozenset(
 )
 
 _LONGEST_GRACE_S = 3600
-
-GIVEN_TO_COMMAND = frozenset({"LYFTDATA_WORKER_TOKEN_FILE", "LYFTDATA_WORKER_TOKEN_SOCKET"})
-"""What an agent tells its COMMAND, which may well be another program of ours."""
 
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
 # Shorter ones are no keys, and may be a part of an honest name.

@@ -4,8 +4,9 @@ The token socket: HTTP/1.1 over a Unix socket, for the COMMAND and nobody else.
     curl --unix-socket "$LYFTDATA_WORKER_TOKEN_SOCKET" http://localhost/token
     {"access_token":"eyJ…","token_type":"Bearer","expires_in":871}
 
-`?audience=URI` asks for a token for somebody else than the Server (RFC 8707). Errors are JSON with `error` and
-`error_description`. One request a connection. The socket has mode 0600 in a directory of 0700, and on Linux the
+`?audience=URI` asks for a token for a service other than the Server (RFC 8707), `scope=…` for some of the scopes there
+(RFC 6749, section 3.3), and `rejected=…`, the SHA-256 of a token in hex, for another one than the token that a service has
+rejected. Errors are JSON with `error` and `error_description`. One request a connection. The socket has mode 0600 in a directory of 0700, and on Linux the
 kernel tells which user is at the other end.
 """
 
@@ -35,13 +36,14 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenReply,
 )
-from lyftdata.worker.handout import Handout, NoTokenError
+from lyftdata.worker.handout import Handout, NoTokenError, TokenRequest
 
 _log = get_logger(__name__)
 
 MAX_HEAD_BYTES = 8_192
 MAX_CONNECTIONS = 16
 MAX_AUDIENCE_LENGTH = 512
+MAX_SCOPE_LENGTH = 2_560
 _HEAD_WITHIN_S = 5.0
 # The Server has fifteen seconds to answer (`client`); what is slower than that is no reader of ours.
 _ALL_WITHIN_S = 30.0
@@ -50,7 +52,23 @@ _RETRY_AFTER_S = 5
 
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t\x80-\xff]*)")
-_AUDIENCE = re.compile(r"[!-~]+")
+# Name: form, longest, `error` for another form, the form in words.
+_PARAMETERS = {
+    "audience": (
+        re.compile(r"[!-~]+"),
+        MAX_AUDIENCE_LENGTH,
+        "invalid_target",
+        f"a URI of at most {MAX_AUDIENCE_LENGTH} ASCII characters",
+    ),
+    # RFC 6749, section 3.3.
+    "scope": (
+        re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*"),
+        MAX_SCOPE_LENGTH,
+        "invalid_scope",
+        f"names with one space between them, at most {MAX_SCOPE_LENGTH} ASCII characters",
+    ),
+    "rejected": (re.compile(r"[0-9a-f]{64}"), 64, "invalid_request", "a token's SHA-256 in lower-case hex"),
+}
 
 
 class _BadRequestError(Exception):
@@ -127,8 +145,8 @@ class TokenSocket:
         method = "GET"
         try:
             self._check_peer(writer.get_extra_info("socket"))
-            method, audience = _parse(await self._head(reader))
-            answer = await self._token(audience)
+            method, wanted = _parse(await self._head(reader))
+            answer = await self._token(wanted)
         except _BadRequestError as error:
             answer = error.answer
         writer.write(answer.encode(with_body=method != "HEAD"))
@@ -156,9 +174,9 @@ class TokenSocket:
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request", "The request is too long."
             ) from None
 
-    async def _token(self, audience: str | None) -> _Answer:
+    async def _token(self, wanted: TokenRequest) -> _Answer:
         try:
-            text, left_s = await self._handout.token(audience)
+            text, left_s = await self._handout.token(wanted)
         except (AudienceRefusedError, RefusedByServerError) as refused:
             return _refusal(refused)
         except (NoTokenError, ServerUnreachableError) as error:
@@ -184,8 +202,8 @@ def _is_same_user(connection: socket.socket) -> bool:
     return bool(uid == os.geteuid())
 
 
-def _parse(raw: bytes) -> tuple[str, str | None]:
-    """Return method and audience of a request's head (RFC 9112, sections 3 and 5)."""
+def _parse(raw: bytes) -> tuple[str, TokenRequest]:
+    """Return the method of a request's head, and what it asks for (RFC 9112, sections 3 and 5)."""
     line, *fields = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     request = _REQUEST_LINE.fullmatch(line)
     matches = [_FIELD.fullmatch(field) for field in fields]
@@ -201,7 +219,7 @@ def _parse(raw: bytes) -> tuple[str, str | None]:
     return _check_target(request[1], request[2])
 
 
-def _check_target(method: str, target: str) -> tuple[str, str | None]:
+def _check_target(method: str, target: str) -> tuple[str, TokenRequest]:
     try:
         parts = urllib.parse.urlsplit(target)
         query = urllib.parse.parse_qsl(
@@ -217,37 +235,35 @@ def _check_target(method: str, target: str) -> tuple[str, str | None]:
         raise _BadRequestError(
             HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request", "Ask with GET.", Allow="GET, HEAD"
         )
-    return method, _audience(query)
+    return method, _wanted(query)
 
 
-def _audience(query: list[tuple[str, str]]) -> str | None:
-    if not query:
-        return None
-    (name, value), *more = query
-    if more or name != "audience":
+def _wanted(query: list[tuple[str, str]]) -> TokenRequest:
+    given = dict(query)
+    if len(given) != len(query) or not given.keys() <= _PARAMETERS.keys():
+        names = ", ".join(_PARAMETERS)
         raise _BadRequestError(
-            HTTPStatus.BAD_REQUEST, "invalid_request", "The only parameter is audience, and it is given once."
+            HTTPStatus.BAD_REQUEST, "invalid_request", f"The parameters are {names}, each given at most once."
         )
-    if not _AUDIENCE.fullmatch(value) or len(value) > MAX_AUDIENCE_LENGTH:
-        raise _BadRequestError(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_target",
-            f"audience must be a URI of at most {MAX_AUDIENCE_LENGTH} ASCII characters.",
-        )
-    return value
+    for name, value in given.items():
+        pattern, longest, error, must_be = _PARAMETERS[name]
+        if not pattern.fullmatch(value) or len(value) > longest:
+            raise _BadRequestError(HTTPStatus.BAD_REQUEST, error, f"{name} must be {must_be}.")
+    return TokenRequest(**given)
 
 
 def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
     """Pass on what the Server said, in its words."""
-    of_audience = isinstance(refused, AudienceRefusedError)
+    status, error = HTTPStatus.FORBIDDEN, "access_denied"
+    if isinstance(refused, AudienceRefusedError):
+        status, error = HTTPStatus.BAD_REQUEST, refused.error
     body = {
-        "error": "invalid_target" if of_audience else "access_denied",
+        "error": error,
         "error_description": clean_text(refused.message, 300),
         "reference": clean_text(refused.reference, 32),
         "code": clean_text(refused.told_code, 64),
         "mend": clean_text(refused.hint, 300),
     }
-    status = HTTPStatus.BAD_REQUEST if of_audience else HTTPStatus.FORBIDDEN
     return _Answer(status, {name: value for name, value in body.items() if value})
 
 

@@ -391,7 +391,7 @@ def test_while_one_thread_renews_the_others_go_on():
     tokens = world.tokens()
     tokens.get()
     world.now_s += 600
-    assert tokens._renewing.acquire()
+    assert tokens._lock().acquire()
 
     assert tokens.get() == "t1"
 
@@ -566,5 +566,6 @@ def test_origins_must_be_named(origins):
 def test_an_api_key_does_not_show():
     """Neither the auth nor what it holds prints the key."""
     tokens = World().tokens()
+    source: Any = tokens._source
 
-    assert KEY not in repr(vars(tokens)) + repr(vars(tokens._credential))
+    assert KEY not in repr(vars(tokens)) + repr(vars(source)) + repr(vars(source._credential))

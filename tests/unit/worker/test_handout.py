@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from lyftdata.core.command_tokens import token_digest
 from lyftdata.worker import handout as module
 from lyftdata.worker.client import AudienceRefusedError, TokenReply
-from lyftdata.worker.handout import MAX_AUDIENCES, Handout, NoTokenError
+from lyftdata.worker.handout import MAX_AUDIENCES, Handout, NoTokenError, TokenRequest
 from lyftdata.worker.held_token import HeldToken
 
 # Reads as fast as it can until the last token has come; counts what it saw, and fails at anything but a whole token.
@@ -29,12 +30,14 @@ class Server:
 
     def __init__(self):
         self.asked = []
+        self.scopes = []
         self.refusal = None
         self.answering = None
 
-    async def fetch_token(self, _client, *, resource=None):
+    async def fetch_token(self, _client, *, resource=None, scope=None):
         """Give the next token."""
         self.asked.append(resource)
+        self.scopes.append(scope)
         await (self.answering.wait() if self.answering else asyncio.sleep(0))
         if self.refusal:
             raise self.refusal
@@ -109,7 +112,7 @@ def test_a_file_that_cannot_be_written_does_not_end_the_work(handout, tmp_path):
     handout.publish(held("next"))
 
     assert (tmp_path / "token").read_text() == "current"
-    assert asyncio.run(handout.token(None))[0] == "next"
+    assert asyncio.run(handout.token(TokenRequest()))[0] == "next"
 
 
 async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_path, monkeypatch):
@@ -136,13 +139,13 @@ async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_pa
 
 async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
     """Not let in: no file, no token, and no token for anybody else."""
-    await handout.token("https://a.example")
+    await handout.token(TokenRequest("https://a.example"))
     handout.withdraw()
 
     assert list(tmp_path.iterdir()) == []
     for audience in (None, "https://a.example"):
         with pytest.raises(NoTokenError):
-            await handout.token(audience)
+            await handout.token(TokenRequest(audience))
     assert server.asked == ["https://a.example"]
 
 
@@ -150,7 +153,7 @@ async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
 async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(handout, server, let_in_again):
     """The Server's answer was under way when the Worker was disabled: whoever waits for it gets nothing."""
     server.answering = asyncio.Event()
-    asking = [asyncio.create_task(handout.token("https://a.example")) for _ in range(2)]
+    asking = [asyncio.create_task(handout.token(TokenRequest("https://a.example"))) for _ in range(2)]
     while not server.asked:
         await asyncio.sleep(0)
 
@@ -169,9 +172,9 @@ async def test_it_says_how_long_the_token_lives(handout, now, passed_s, left_s):
     now.s += passed_s
     if left_s is None:
         with pytest.raises(NoTokenError):
-            await handout.token(None)
+            await handout.token(TokenRequest())
     else:
-        assert await handout.token(None) == ("current", left_s)
+        assert await handout.token(TokenRequest()) == ("current", left_s)
 
 
 @pytest.mark.parametrize(("passed_s", "requests"), [(599, 1), (600, 2)])
@@ -179,17 +182,17 @@ async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
     handout, now, server, passed_s, requests
 ):
     """One request until then, whoever asks; afterwards a new one."""
-    await handout.token("https://a.example")
+    await handout.token(TokenRequest("https://a.example"))
     now.s += passed_s
     handout.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))
-    await handout.token("https://a.example")
+    await handout.token(TokenRequest("https://a.example"))
 
     assert server.asked == ["https://a.example"] * requests
 
 
 async def test_those_who_ask_at_once_share_one_request(handout, server):
     """Ten at once for one audience: one request to the Server, one token."""
-    tokens = await asyncio.gather(*[handout.token("https://a.example") for _ in range(10)])
+    tokens = await asyncio.gather(*[handout.token(TokenRequest("https://a.example")) for _ in range(10)])
 
     assert len(set(tokens)) == 1
     assert len(server.asked) == 1
@@ -199,20 +202,67 @@ async def test_remembered_audiences_are_bounded(handout, server):
     """The one that was asked for longest ago is forgotten first."""
     first, *others = [f"https://{number}.example" for number in range(MAX_AUDIENCES + 1)]
     for audience in (first, *others):
-        await handout.token(audience)
+        await handout.token(TokenRequest(audience))
     asked = len(server.asked)
 
-    await handout.token(others[-1])
+    await handout.token(TokenRequest(others[-1]))
     assert len(server.asked) == asked
-    await handout.token(first)
+    await handout.token(TokenRequest(first))
     assert len(server.asked) == asked + 1
+
+
+async def test_each_scope_has_a_token_of_its_own(handout, server):
+    """A token for one scope is not handed out for another, nor for all scopes of that audience."""
+    audience = "https://a.example"
+    asked = [TokenRequest(audience, scope) for scope in (None, "jobs:read", "jobs:write")]
+
+    texts = [(await handout.token(wanted))[0] for wanted in (*asked, *asked)]
+
+    assert texts == ["for-1", "for-2", "for-3"] * 2
+    assert server.scopes == [None, "jobs:read", "jobs:write"]
+
+
+@pytest.mark.parametrize("audience", [None, "https://a.example"])
+@pytest.mark.parametrize(("passed_s", "is_replaced"), [(4.9, False), (5, True)])
+async def test_a_token_that_a_service_has_rejected_is_replaced(
+    handout, now, server, tmp_path, audience, passed_s, is_replaced
+):
+    """Once, however many report it, unless it is new: a service that rejects every token does not cost one a request."""
+    text, _ = await handout.token(TokenRequest(audience))
+    before = len(server.asked)
+    now.s += passed_s
+    report = TokenRequest(audience, rejected=token_digest(text))
+
+    others = {other for other, _ in await asyncio.gather(*[handout.token(report) for _ in range(5)])}
+
+    assert len(server.asked) == before + is_replaced
+    assert (others == {text}) is not is_replaced
+    assert len(others) == 1
+    if audience is None:
+        assert (tmp_path / "token").read_text() == next(iter(others))
+
+
+async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(handout, now, server, tmp_path):
+    """The Worker was disabled while a rejected token was being replaced: neither the file nor the socket has one."""
+    server.answering = asyncio.Event()
+    now.s += 10
+    asking = asyncio.create_task(handout.token(TokenRequest(rejected=token_digest("current"))))
+    while not server.asked:
+        await asyncio.sleep(0)
+
+    handout.withdraw()
+    server.answering.set()
+
+    with pytest.raises(NoTokenError):
+        await asking
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_refused_audience_is_asked_again(handout, server):
     """A refusal is passed on and not remembered: it may be mended at the Server meanwhile."""
     server.refusal = AudienceRefusedError("This Server gives tokens for itself only.")
     with pytest.raises(AudienceRefusedError):
-        await handout.token("https://a.example")
+        await handout.token(TokenRequest("https://a.example"))
     server.refusal = None
 
-    assert (await handout.token("https://a.example"))[0] == "for-2"
+    assert (await handout.token(TokenRequest("https://a.example")))[0] == "for-2"

@@ -19,7 +19,7 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenReply,
 )
-from lyftdata.worker.handout import NoTokenError
+from lyftdata.worker.handout import NoTokenError, TokenRequest
 from lyftdata.worker.token_socket import (
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
@@ -38,9 +38,9 @@ class Handout:
         self.asked = []
         self.outcome = ("token-1", 871)
 
-    async def token(self, audience):
+    async def token(self, wanted):
         """Answer."""
-        self.asked.append(audience)
+        self.asked.append(wanted)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -86,6 +86,16 @@ async def test_a_token(path):
     assert headers["Date"].endswith("GMT")
 
 
+async def test_audience_scope_and_a_rejected_token_are_passed_on(path, handout):
+    """What is asked for reaches the agent as it was sent."""
+    digest = "0123456789abcdef" * 4
+    query = f"audience=https%3A%2F%2Fa.example&scope=jobs:read+jobs:write&rejected={digest}"
+    status, _, _ = await ask(path, f"GET /token?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    assert status == 200
+    assert handout.asked == [TokenRequest("https://a.example", "jobs:read jobs:write", digest)]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 async def test_curl_can_ask(path, handout):
     """The line of the documentation works, with and without an audience."""
@@ -93,7 +103,7 @@ async def test_curl_can_ask(path, handout):
         curl = ["curl", "-sf", "--max-time", "10", "--unix-socket", path, f"http://localhost/token{query}"]
         told = await asyncio.to_thread(subprocess.check_output, curl)
         assert json.loads(told)["access_token"] == "token-1"
-        assert handout.asked[-1] == audience
+        assert handout.asked[-1] == TokenRequest(audience)
 
 
 async def test_the_socket_is_private(path):
@@ -142,6 +152,11 @@ async def test_another_user_gets_nothing(path, handout):
         (b"GET /token?audience= HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
         (b"GET /token?audience=%0d%0aX HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
         (b"GET /token?audience=" + b"x" * 513 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_target"),
+        (b"GET /token?scope= HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_scope"),
+        (b"GET /token?scope=a++b HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_scope"),
+        (b"GET /token?scope=a%22 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_scope"),
+        (b"GET /token?rejected=eyJ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token?scope=a&scope=b HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n", 431, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nHost: x\r\n", 408, "invalid_request"),
     ],
@@ -177,6 +192,11 @@ async def test_other_correct_forms(path):
                 "code": "c",
                 "mend": "m",
             },
+        ),
+        (
+            AudienceRefusedError("It has no such scope.", error="invalid_scope"),
+            400,
+            {"error": "invalid_scope", "error_description": "It has no such scope."},
         ),
         (
             RefusedByServerError("Disabled.\x1b[2J", reference="7K2M9QXD", told_code="worker_disabled"),
@@ -241,7 +261,7 @@ async def test_our_own_programs_ask_it(path, handout):
     """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
     told = await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
     assert told == TokenReply("token-1", 871)
-    assert handout.asked == ["https://a.example"]
+    assert handout.asked == [TokenRequest("https://a.example")]
 
     handout.outcome = AudienceRefusedError("For itself only.", mend="Do this.")
     with pytest.raises(TokenSocketError, match=r"invalid_target: For itself only\.") as caught:

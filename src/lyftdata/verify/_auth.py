@@ -1,0 +1,160 @@
+"""
+What every client's auth does alike: which requests get a token, and when one is sent again.
+
+    1  the request goes to an origin that was named           else OriginNotAllowedError, before anything is sent
+    2  it is sent with a token
+    3  401 from such an origin, and the body can be sent again: once more with another token
+    4  a redirect to another origin                            followed without the token
+"""
+
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.origins import origin_of
+from lyftdata.verify._server import checked_url
+from lyftdata.verify._tokens import OriginNotAllowedError
+from lyftdata.verify._worker_tokens import TokenOptions, WorkerTokens
+
+
+class Origins:
+    """
+    Where a token may go.
+
+    Args:
+        origins: Scheme, host and port of each service, for example `https://service.example.com`.
+        allow_http: Allow plain http to another machine.
+
+    Raises:
+        InvalidInputError: No origin, or one that cannot be used.
+    """
+
+    def __init__(self, origins: Collection[str], *, allow_http: bool) -> None:
+        if isinstance(origins, str) or not origins:
+            raise InvalidInputError("origins", "origins must be a list like ['https://service.example.com'].")
+        self._origins = frozenset(
+            origin_of(checked_url("origins", origin, allow_http=allow_http)) for origin in origins
+        )
+
+    def __contains__(self, url: str) -> bool:
+        return origin_of(url) in self._origins
+
+    def check(self, url: str) -> None:
+        """
+        Make sure that a token may go there.
+
+        Raises:
+            OriginNotAllowedError: It may not. Raised rather than sent without: a request that was meant to be a
+                Worker's would otherwise fail somewhere else, for no visible reason.
+        """
+        if url not in self:
+            raise OriginNotAllowedError(
+                f"{origin_of(url)} is not one of the origins that this token may be sent to.",
+                hint="Name it in `origins`, or send this request without this auth.",
+            )
+
+
+class BaseAuth:
+    """
+    What the auth of every client shares; each class repeats the arguments.
+
+    Args:
+        tokens: Where the tokens come from.
+        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+    """
+
+    def __init__(self, tokens: WorkerTokens, *, origins: Collection[str], allow_http: bool = False) -> None:
+        self.tokens = tokens
+        self._origins = Origins(origins, allow_http=allow_http)
+
+    @classmethod
+    def from_environment(
+        cls,
+        *,
+        origins: Collection[str],
+        environ: Mapping[str, str] | None = None,
+        **options: Unpack[TokenOptions],
+    ) -> Self:
+        """
+        Return the auth of the Worker that this program is.
+
+        Under `lyftdata run worker -- COMMAND` the agent gives the tokens (`LYFTDATA_WORKER_TOKEN_SOCKET`, else
+        `LYFTDATA_WORKER_TOKEN_FILE`); without an agent the variables of `lyftdata run worker` name the Worker's own
+        credential. See `WorkerTokens.from_environment`.
+
+        Args:
+            origins: The services that may see the token: scheme, host and port.
+            environ: Used instead of the process's environment.
+            options: `resource` (the service's audience), `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+
+        Raises:
+            SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
+            InvalidInputError: An argument cannot be used; the message names it.
+        """
+        tokens = WorkerTokens.from_environment(environ, **options)
+        return cls(tokens, origins=origins, allow_http=options.get("allow_http", False))
+
+
+class _Request(Protocol):
+    """A request of `httpx`, or of `httpx2`."""
+
+    url: Any
+    headers: Any
+    stream: Any
+
+
+class _Response(Protocol):
+    """A response of `httpx`, or of `httpx2`."""
+
+    status_code: int
+
+    @property
+    def request(self) -> Any:
+        """Return what it answers; after a redirect that is another request than the first."""
+
+
+RequestT = TypeVar("RequestT", bound=_Request)
+ResponseT = TypeVar("ResponseT", bound=_Response)
+
+
+class HttpxFlow(BaseAuth, Generic[RequestT, ResponseT]):
+    """The auth flow of `httpx` and of `httpx2`, which have the same interface and share no class."""
+
+    _repeatable_stream: ClassVar[type]
+    """What a body is that can be sent a second time."""
+
+    def sync_auth_flow(self, request: RequestT) -> Generator[RequestT, ResponseT, None]:
+        """Send with a token; on 401 once more with another one."""
+        self._origins.check(str(request.url))
+        token = self.tokens.get()
+        response = yield _with_token(request, token)
+        if self._may_repeat(request, response):
+            another = self.tokens.get_another(token)
+            if another is not None:
+                yield _with_token(request, another)
+
+    async def async_auth_flow(self, request: RequestT) -> AsyncGenerator[RequestT, ResponseT]:
+        """Send with a token; on 401 once more with another one."""
+        self._origins.check(str(request.url))
+        token = await self.tokens.aget()
+        response = yield _with_token(request, token)
+        if self._may_repeat(request, response):
+            another = await self.tokens.aget_another(token)
+            if another is not None:
+                yield _with_token(request, another)
+
+    def _may_repeat(self, request: RequestT, response: ResponseT) -> bool:
+        # A 401 from where a redirect led says nothing about the token, which is not sent there. A body that was read
+        # from a stream is gone.
+        return (
+            response.status_code == HTTPStatus.UNAUTHORIZED
+            and str(response.request.url) in self._origins
+            and isinstance(request.stream, self._repeatable_stream)
+        )
+
+
+def _with_token(request: RequestT, token: str) -> RequestT:
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request

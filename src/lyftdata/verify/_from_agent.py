@@ -1,0 +1,191 @@
+"""
+Tokens from the agent, for a program that `lyftdata run worker -- COMMAND` runs: by its token socket, or by its token file.
+
+The agent keeps the Worker's credential to itself. Here nothing is needed but what it has set in the environment.
+"""
+
+import asyncio
+import urllib.parse
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx2
+import msgspec
+
+from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.text import clean_text
+from lyftdata.verify._http import UnreachableError, arequest, request
+from lyftdata.verify._server import Answer
+from lyftdata.verify._tokens import TokenRefusedError, TokenReply, TokenSource, TokenUnavailableError
+
+_REMEDY = (
+    "Start this program with `lyftdata run worker -- COMMAND`, as the user that the agent runs as; "
+    "outside of an agent, unset {variable}."
+)
+_MAX_TOKEN_BYTES = 16_384
+# The agent replaces the file when a third of the token's life is left; read this often, the new one is found in time.
+_FILE_LIFE_S = 5.0
+
+
+def source_from_agent(
+    environ: Mapping[str, str], *, wanted: dict[str, str], timeout_s: float
+) -> TokenSource | None:
+    """
+    Return the agent that this program runs under, or None if there is none.
+
+    Args:
+        environ: The socket counts before the file: it knows how long a token lives, and gives those for other audiences.
+        wanted: `resource` and `scope`, where the token is to be for something.
+        timeout_s: Bounds one request for a token, whole.
+
+    Raises:
+        SettingsError: There is a token file alone, and `wanted` is not what it holds.
+    """
+    socket, file = environ.get(TOKEN_SOCKET_VARIABLE), environ.get(TOKEN_FILE_VARIABLE)
+    if socket:
+        return AgentSocket(socket, wanted=wanted, timeout_s=timeout_s)
+    if not file:
+        return None
+    if wanted:
+        asked_for = " and ".join(f"{name}=" for name in wanted)
+        problem = (
+            f"{TOKEN_FILE_VARIABLE} names a file that holds the token for the Server alone, and {asked_for} needs another: "
+            f"set {TOKEN_SOCKET_VARIABLE} too, as `lyftdata run worker -- COMMAND` does."
+        )
+        raise SettingsError([problem])
+    return AgentFile(file)
+
+
+class AgentSocket:
+    """
+    Asks the agent's token socket.
+
+    Args:
+        path: The Unix socket.
+        wanted: `resource` and `scope`, where the token is to be for something.
+        timeout_s: Bounds one request, whole.
+    """
+
+    new_for_s = 5.0
+    # The agent is on this machine, and asks the Server no more often than that makes it.
+    longest_retry_s = 5.0
+
+    def __init__(self, path: str, *, wanted: dict[str, str], timeout_s: float) -> None:
+        self._path = path
+        names = {"resource": "audience"}
+        self._wanted = {names.get(name, name): value for name, value in wanted.items()}
+        self._timeout_s = timeout_s
+
+    def fetch(self, *, rejected: str | None = None) -> TokenReply:
+        """Get a token; raises as `TokenSource.fetch`."""
+        self._check_socket()
+        try:
+            transport = httpx2.HTTPTransport(uds=self._path)
+            with httpx2.Client(transport=transport, timeout=self._timeout_s, trust_env=False) as http:
+                answer = request(http, "GET", self._url(rejected), within_s=self._timeout_s)
+        except UnreachableError as error:
+            raise self._unreachable(str(error).partition(": ")[2]) from error
+        return _read_answer(answer, self._path)
+
+    async def afetch(self, *, rejected: str | None = None) -> TokenReply:
+        """Get a token; raises as `TokenSource.fetch`."""
+        self._check_socket()
+        try:
+            transport = httpx2.AsyncHTTPTransport(uds=self._path)
+            async with httpx2.AsyncClient(
+                transport=transport, timeout=self._timeout_s, trust_env=False
+            ) as http:
+                answer = await arequest(http, "GET", self._url(rejected), within_s=self._timeout_s)
+        except UnreachableError as error:
+            raise self._unreachable(str(error).partition(": ")[2]) from error
+        return _read_answer(answer, self._path)
+
+    def _url(self, rejected: str | None) -> str:
+        wanted = self._wanted if rejected is None else self._wanted | {"rejected": token_digest(rejected)}
+        query = urllib.parse.urlencode(wanted)
+        return "http://localhost/token" + (f"?{query}" if query else "")
+
+    def _check_socket(self) -> None:
+        """Find out before a connection is tried, which would say less."""
+        try:
+            if Path(self._path).is_socket():
+                return
+        except OSError as error:
+            raise self._unreachable(error.strerror or type(error).__name__) from error
+        raise self._unreachable("there is no socket")
+
+    def _unreachable(self, reason: str) -> TokenUnavailableError:
+        return TokenUnavailableError(
+            f"{TOKEN_SOCKET_VARIABLE}: the agent cannot be asked at {self._path}: {reason}.",
+            hint=_REMEDY.format(variable=TOKEN_SOCKET_VARIABLE),
+        )
+
+
+def _read_answer(answer: Answer, path: str) -> TokenReply:
+    """
+    Read an answer of the token socket.
+
+    Raises:
+        TokenRefusedError: The Server gives this Worker no such token, or the agent does not serve this user.
+        TokenUnavailableError: There is none at this moment, or something else listens there.
+    """
+    try:
+        if answer.status == HTTPStatus.OK:
+            return msgspec.json.decode(answer.body, type=TokenReply)
+        said = msgspec.json.decode(answer.body, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TokenUnavailableError(
+            f"{TOKEN_SOCKET_VARIABLE}: what answers at {path} is not a Worker's agent.",
+            hint=_REMEDY.format(variable=TOKEN_SOCKET_VARIABLE),
+        ) from error
+    reason = clean_text(said.get("error_description") or said.get("error", ""), 300)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
+        raise TokenUnavailableError(f"The agent has no token at the moment: {reason}")
+    raise TokenRefusedError(
+        reason,
+        reference=clean_text(said.get("reference", ""), 32),
+        # A refusal for good ends the agent, and this program with it.
+        final=said.get("error") in {"invalid_target", "invalid_scope"},
+        hint=clean_text(said.get("mend", ""), 300),
+    )
+
+
+class AgentFile:
+    """
+    Reads the agent's token file, again and again: the agent replaces it.
+
+    Args:
+        path: The file.
+    """
+
+    # Reading costs nothing: after a 401 the file is read again at once.
+    new_for_s = 0.0
+    longest_retry_s = 1.0
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def fetch(self, *, rejected: str | None = None) -> TokenReply:  # noqa: ARG002 - there is one
+        """Read the token; raises as `TokenSource.fetch`."""
+        try:
+            with self._path.open("rb") as stream:
+                text = stream.read(_MAX_TOKEN_BYTES + 1).strip().decode("ascii")
+            return msgspec.convert({"access_token": text, "expires_in": _FILE_LIFE_S}, TokenReply)
+        except OSError as error:
+            raise TokenUnavailableError(
+                f"{TOKEN_FILE_VARIABLE}: {self._path} cannot be read: {error.strerror}. "
+                "The agent removes it while the Worker is refused.",
+                hint=_REMEDY.format(variable=TOKEN_FILE_VARIABLE),
+            ) from error
+        except (UnicodeDecodeError, msgspec.ValidationError):
+            # Without the cause: its text may quote what the file holds.
+            raise TokenUnavailableError(
+                f"{TOKEN_FILE_VARIABLE}: {self._path} holds no token.",
+                hint=_REMEDY.format(variable=TOKEN_FILE_VARIABLE),
+            ) from None
+
+    async def afetch(self, *, rejected: str | None = None) -> TokenReply:
+        """Read the token; raises as `TokenSource.fetch`."""
+        return await asyncio.to_thread(self.fetch, rejected=rejected)
