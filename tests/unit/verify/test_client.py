@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 from urllib.parse import parse_qs
 
+import httpx
 import httpx2
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from lyftdata.verify.client import (
     WorkerAuth,
     WorkerTokens,
 )
+from lyftdata.verify.httpx import HttpxWorkerAuth
 
 SERVICE = "https://service.example"
 KEY = "lyftdata_key"
@@ -76,27 +78,37 @@ class World:
         return httpx2.Response(200 if given and self.taken(given.removeprefix("Bearer ")) else 401)
 
 
+AUTHS: dict[str, Any] = {
+    "sync": WorkerAuth,
+    "async": WorkerAuth,
+    "requests": RequestsWorkerAuth,
+    "httpx sync": HttpxWorkerAuth,
+    "httpx async": HttpxWorkerAuth,
+}
+
+
 class Asker:
-    """`httpx2` sync, `httpx2` async and `requests`, asked the same way."""
+    """`httpx2` and `httpx`, sync and async, and `requests`, asked the same way."""
 
     def __init__(self, kind: str, world: World) -> None:
         self.kind = kind
         self.world = world
-        make = RequestsWorkerAuth if kind == "requests" else WorkerAuth
-        self.auth: Any = make(world.tokens(), origins=[SERVICE])
+        self.auth: Any = AUTHS[kind](world.tokens(), origins=[SERVICE])
+        self.is_async = kind in {"async", "httpx async"}
 
     async def ask(self, path: str = "/", *, origin: str = SERVICE, body: Any = None) -> int:
         """Send a request; return the status."""
         method, url = ("GET" if body is None else "POST"), origin + path
-        transport = Network(self.world)
-        if self.kind == "async":
-            async with httpx2.AsyncClient(transport=transport, auth=self.auth, follow_redirects=True) as http:
-                status = (await http.request(method, url, content=body)).status_code
+        library: Any = httpx if self.kind.startswith("httpx") else httpx2
+        options = {"transport": NETWORKS[library](self.world), "auth": self.auth, "follow_redirects": True}
+        if self.is_async:
+            async with library.AsyncClient(**options) as http:
+                status: int = (await http.request(method, url, content=body)).status_code
             if self.auth.tokens._task is not None:  # what was begun behind the caller's back
                 await asyncio.wait([self.auth.tokens._task])
             return status
-        if self.kind == "sync":
-            with httpx2.Client(transport=transport, auth=self.auth, follow_redirects=True) as http:
+        if self.kind in {"sync", "httpx sync"}:
+            with library.Client(**options) as http:
                 return (await asyncio.to_thread(http.request, method, url, content=body)).status_code
         with requests.Session() as session:
             session.mount("https://", Adapter(self.world))
@@ -122,6 +134,33 @@ class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         async for _ in cast(Any, request.stream):
             pass
         return self.world.service(request)
+
+
+class HttpxNetwork(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """The same for `httpx`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry one request."""
+        for _ in cast(Any, request.stream):
+            pass
+        return self._carry(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry one request."""
+        async for _ in cast(Any, request.stream):
+            pass
+        return self._carry(request)
+
+    def _carry(self, request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers.items())
+        said = self.world.service(httpx2.Request(request.method, str(request.url), headers=headers))
+        return httpx.Response(said.status_code, headers=dict(said.headers.items()))
+
+
+NETWORKS: dict[Any, Any] = {httpx2: Network, httpx: HttpxNetwork}
 
 
 class Adapter(BaseAdapter):
@@ -150,7 +189,7 @@ class Adapter(BaseAdapter):
         """Nothing to close."""
 
 
-@pytest.fixture(params=["sync", "async", "requests"])
+@pytest.fixture(params=AUTHS)
 def asker_in(request):
     """Return a function that makes a client of each kind."""
     return lambda world: Asker(request.param, world)
@@ -270,7 +309,7 @@ async def test_a_body_that_is_gone_is_not_sent_again(asker_in):
     async def stream():
         yield b"work"
 
-    body = stream() if asker.kind == "async" else (part for part in [b"work"])
+    body = stream() if asker.is_async else (part for part in [b"work"])
     assert await asker.ask(body=body) == 401
     assert len(world.seen) == 2
 

@@ -20,6 +20,8 @@ HEAVY = (
     "werkzeug",
     "grpc",
     "requests",
+    "httpx",
+    "aiohttp",
     "uvicorn",
 )
 
@@ -42,3 +44,5 @@ def test_each_framework_brings_itself_and_no_other():
     assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi, lyftdata.verify.client") == []
     assert imported_with("import lyftdata.verify.fastapi") == ["starlette", "fastapi", "pydantic"]
     assert imported_with("import lyftdata.verify.grpc") == ["grpc"]
+    assert imported_with("import lyftdata.verify.httpx") == ["httpx"]
+    assert imported_with("import lyftdata.verify.aiohttp") == ["aiohttp"]

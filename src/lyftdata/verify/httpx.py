@@ -1,0 +1,34 @@
+"""
+Requests of `httpx` with a worker token.
+
+    auth = HttpxWorkerAuth.from_environment(origins=["https://service.example.com"])
+    with httpx.Client(auth=auth) as http:
+        http.get("https://service.example.com/jobs")
+
+Needs `httpx`, which `lyftdata` does not install by itself. For `httpx2` there is `lyftdata.verify.client.WorkerAuth`.
+"""
+
+import httpx
+
+from lyftdata.verify._auth import HttpxFlow
+
+__all__ = ["HttpxWorkerAuth"]
+
+
+class HttpxWorkerAuth(HttpxFlow[httpx.Request, httpx.Response], httpx.Auth):
+    """
+    Sends a worker token with each request of an `httpx.Client` or `httpx.AsyncClient`.
+
+        auth = HttpxWorkerAuth.from_environment(origins=["https://service.example.com"])
+        httpx.Client(auth=auth).get("https://service.example.com/jobs")
+
+    Args:
+        tokens: Where the tokens come from; may be shared with other auths.
+        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+
+    Raises:
+        InvalidInputError: No origin, or one that cannot be used.
+    """
+
+    _repeatable_stream = httpx.ByteStream

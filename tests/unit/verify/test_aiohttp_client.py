@@ -1,0 +1,192 @@
+"""The auth of aiohttp, over real sockets: a token goes to the origins that were named, also when it has to be another one."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from tests.processes import free_port
+
+from lyftdata.verify._tokens import TokenReply
+from lyftdata.verify.aiohttp import AiohttpWorkerAuth
+from lyftdata.verify.client import OriginNotAllowedError, WorkerTokens
+
+
+class Source:
+    """Gives a token each time it is asked."""
+
+    new_for_s = 5.0
+    longest_retry_s = 30.0
+
+    def __init__(self):
+        self.count = 0
+
+    def fetch(self, *, rejected=None):
+        """Give the next token."""
+        self.count += 1
+        return TokenReply(f"t{self.count}", 900)
+
+    async def afetch(self, *, rejected=None):
+        """Give the next token."""
+        return self.fetch(rejected=rejected)
+
+
+class Service:
+    """A service on a port of its own, which writes down what it is sent."""
+
+    def __init__(self):
+        self.seen = []
+        self.taken = lambda _token: True
+        self.leads_to = ""
+        self.url = ""
+
+    async def answer(self, request):
+        """Answer one request, or open a websocket."""
+        given = request.headers.get("Authorization")
+        body = await request.text()
+        self.seen.append((request.path, given, body))
+        if request.path == "/elsewhere":
+            raise web.HTTPTemporaryRedirect(f"{self.leads_to}{request.query.get('to', '/')}")
+        if not given or not self.taken(given.removeprefix("Bearer ")):
+            return web.Response(status=401)
+        if request.path == "/socket":
+            opened = web.WebSocketResponse()
+            await opened.prepare(request)
+            await opened.close()
+            return opened
+        return web.Response(text="fine")
+
+
+@pytest.fixture
+async def world():
+    """Serve a service and a stranger; give the auth for the service, its tokens and a clock."""
+    made: Any = World()
+    runners = []
+    for service in (made.service, made.stranger):
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", service.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        runners.append(runner)
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        service.url = f"http://127.0.0.1:{port}"
+    made.service.leads_to, made.stranger.leads_to = made.stranger.url, made.service.url
+    made.auth = AiohttpWorkerAuth(made.tokens, origins=[made.service.url])
+    async with aiohttp.ClientSession(middlewares=[made.auth]) as made.http:
+        yield made
+    for runner in runners:
+        await runner.cleanup()
+
+
+class World:
+    """What the fixture puts together."""
+
+    http: aiohttp.ClientSession
+    auth: AiohttpWorkerAuth
+
+    def __init__(self):
+        self.now_s = 1000.0
+        self.service = Service()
+        self.stranger = Service()
+        self.source = Source()
+        self.tokens = WorkerTokens(self.source, monotonic=lambda: self.now_s, chance=lambda: 0.5)
+
+    async def ask(self, path="/", *, url=None, body=None, **options):
+        """Send a request; return the status."""
+        method = "GET" if body is None else "POST"
+        async with self.http.request(
+            method, (url or self.service.url) + path, data=body, **options
+        ) as answer:
+            await answer.read()
+            return answer.status
+
+
+async def test_requests_and_websockets_carry_the_token(world):
+    """One token is got, and sent each time."""
+    assert [await world.ask(body=body) for body in (None, b"work")] == [200, 200]
+    async with world.http.ws_connect(f"{world.service.url}/socket") as opened:
+        await opened.receive()
+
+    assert {given for _, given, _ in world.service.seen} == {"Bearer t1"}
+    assert len(world.service.seen) == 3
+    assert world.source.count == 1
+
+
+@pytest.mark.parametrize("body", [b"work", "work", None], ids=str)
+async def test_a_401_gets_another_token_and_one_more_attempt(world, body):
+    """The request is sent again, body and all; where that one is refused too, the caller reads the 401."""
+    await world.ask()
+    world.service.taken = lambda token: token == "t2"
+    world.now_s += 10
+    assert await world.ask("/jobs", body=body) == 200
+    assert [seen[1:] for seen in world.service.seen[1:]] == [
+        ("Bearer t1", "work" if body else ""),
+        ("Bearer t2", "work" if body else ""),
+    ]
+
+    world.service.taken = lambda _token: False
+    assert [await world.ask() for _ in range(3)] == [401] * 3
+    assert world.source.count == 2
+
+
+async def test_a_body_that_is_gone_is_not_sent_again(world):
+    """A streamed body can be read once: the 401 is handed on."""
+    await world.ask()
+    world.service.taken = lambda _token: False
+    world.now_s += 10
+
+    async def stream():
+        yield b"work"
+
+    assert await world.ask(body=stream()) == 401
+    assert len(world.service.seen) == 2
+
+
+async def test_the_token_goes_to_no_other_origin(world):
+    """Another port, or the same address by websocket: nothing is sent, and no token is got for it."""
+    with pytest.raises(OriginNotAllowedError):
+        await world.ask(url=world.stranger.url)
+    with pytest.raises(OriginNotAllowedError):
+        await world.http.ws_connect(f"{world.stranger.url}/socket")
+
+    assert world.stranger.seen == []
+    assert world.source.count == 0
+
+
+async def test_a_redirect_takes_no_token_along(world):
+    """Where a service sends the client the token does not go, not even after a 401 from there; the next request is checked again."""
+    await world.ask()
+    world.now_s += 100
+
+    assert await world.ask("/elsewhere") == 401
+    assert world.stranger.seen == [("/", None, "")]
+    assert world.source.count == 1
+    with pytest.raises(OriginNotAllowedError):
+        await world.ask(url=world.stranger.url)
+
+
+async def test_a_redirect_that_comes_back_carries_the_token(world):
+    """By way of a stranger to the service itself: the stranger sees no token, the service does."""
+    assert await world.ask("/elsewhere?to=/elsewhere") == 200
+    assert world.stranger.seen == [("/elsewhere", None, "")]
+    assert world.service.seen[-1] == ("/", "Bearer t1", "")
+
+
+async def test_a_redirect_that_is_not_followed_opens_nothing(world):
+    """After it a stranger may be asked once without a token, and never with one."""
+    assert await world.ask("/elsewhere", allow_redirects=False) == 307
+    assert await world.ask(url=world.stranger.url) == 401
+    with pytest.raises(OriginNotAllowedError):
+        await world.ask(url=world.stranger.url)
+
+    assert [given for _, given, _ in world.stranger.seen] == [None]
+
+
+async def test_tasks_do_not_see_each_others_redirects(world):
+    """What one task's redirect leads to is not open to another."""
+    await asyncio.create_task(world.ask("/elsewhere", allow_redirects=False))
+
+    with pytest.raises(OriginNotAllowedError):
+        await world.ask(url=world.stranger.url)
