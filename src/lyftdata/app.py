@@ -56,7 +56,7 @@ from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import OAuthError, oauth_error_response, temporarily_unavailable
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
-from lyftdata.web.gate import not_found, path_not_found, query_rejected
+from lyftdata.web.gate import failed, method_not_allowed, not_found, path_not_found, query_rejected
 from lyftdata.web.routes import web_routes
 from lyftdata.web.shared import SharedValues
 
@@ -102,7 +102,7 @@ class _App(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._find_hot(scope) if scope["type"] == "http" else None
         if endpoint is None:
-            rejected = _reject_null(scope) if scope["type"] == "http" else None
+            rejected = await _reject_null(self, scope) if scope["type"] == "http" else None
             await (rejected or super().__call__)(scope, receive, send)
             return
         after_s = _TURNED_AWAY_AFTER_S.get(endpoint)
@@ -161,7 +161,7 @@ def _routes(services: Services) -> Starlette:
             Mount("/api", admin_app(services)),
             *web_routes(),
         ],
-        exception_handlers={StoreError: _store_failed, 404: not_found},
+        exception_handlers={StoreError: _store_failed, 404: not_found, 405: method_not_allowed, 500: failed},
         middleware=[Middleware(OperatorGate, budget=services.budget)],
     )
     # A redirect would repeat a body with a key in it at an address made of the request's own headers.
@@ -178,15 +178,17 @@ def _routes(services: Services) -> Starlette:
     return app
 
 
-def _reject_null(scope: Scope) -> Response | None:
+async def _reject_null(app: Starlette, scope: Scope) -> Response | None:
     """
     Return the answer to a null character in a path or a query, or None where there is none.
 
     Nothing has it in its name, and PostgreSQL takes it in no text: a search for it would be a failure of the database.
     """
     if "\0" in scope["path"]:
-        return path_not_found(Request(scope))
-    return query_rejected(Request(scope)) if b"%00" in scope["query_string"] else None
+        return await path_not_found(Request(dict(scope, app=app)))
+    if b"%00" in scope["query_string"]:
+        return await query_rejected(Request(dict(scope, app=app)))
+    return None
 
 
 def _public(path: str, endpoint: Endpoint) -> Route:

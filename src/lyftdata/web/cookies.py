@@ -17,6 +17,8 @@ from lyftdata.server.device_marks import MARK_LIFE
 from lyftdata.server.operators import SESSION_LIFE
 from lyftdata.server.services import Services
 
+_KEPT_AFTER_THE_END = timedelta(days=7)
+
 
 def set_session(response: Response, request: Request, services: Services, token: Secret) -> None:
     """Hand a session's token to the browser: out of scripts' reach, for this site alone."""
@@ -24,7 +26,8 @@ def set_session(response: Response, request: Request, services: Services, token:
     response.set_cookie(
         _name(request, secure=secure),
         token.reveal(),
-        max_age=int(SESSION_LIFE.total_seconds()),
+        # Kept beyond the session, whose end is the Server's to decide: by it the sign-in page knows that one has ended.
+        max_age=int((SESSION_LIFE + _KEPT_AFTER_THE_END).total_seconds()),
         path="/",
         secure=secure,
         httponly=True,

@@ -28,13 +28,14 @@ from lyftdata.core.policy import check_allowed
 from lyftdata.log import get_logger
 from lyftdata.server.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.hosts import check_host
-from lyftdata.server.operator_budget import PAGE_COST
+from lyftdata.server.operator_budget import PAGE_COST, TooManyRequestsError
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.problems import problem, status_of_error
 from lyftdata.server.services import Services
 from lyftdata.server.wire import client_address
 from lyftdata.web.cookies import csrf_token, read_session
-from lyftdata.web.forms import EMPTY, MAX_FORM_BYTES, read_form
+from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path
+from lyftdata.web.forms import EMPTY, MAX_FORM_BYTES, Form, read_form
 from lyftdata.web.page import Handler, Page
 from lyftdata.web.render import render
 
@@ -61,21 +62,27 @@ def guarded(
     """
 
     async def endpoint(request: Request) -> Response:
-        services: Services = request.app.state.services
         try:
-            page = await _page(request, services, action)
+            page = await _identified(request)
         except NotSignedInError:
             return _to_sign_in(request)
         except LyftdataError as error:
             return error_page(request, error)
+        try:
+            page.form = await _read_form(page)
+            check_allowed(action, role=page.actor.role)
+        except LyftdataError as error:
+            return error_page(request, error, page)
         if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
-            return RedirectResponse(PASSWORD_PATH, _SEE_OTHER)
+            return _to_first_password(request)
         return await _answer(page, handler, again, again_path)
 
     return endpoint
 
 
-async def _page(request: Request, services: Services, action: str) -> Page:
+async def _identified(request: Request) -> Page:
+    """Return the page of the operator whose session the request is of; its form is not read yet."""
+    services: Services = request.app.state.services
     token = read_session(request, services)
     check_host(request, services)
     if request.method == "POST":
@@ -83,14 +90,17 @@ async def _page(request: Request, services: Services, action: str) -> Page:
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
-    csrf = csrf_token(token)
-    form = EMPTY
-    if request.method == "POST":
-        form = await read_form(request, at_most=MAX_FORM_BYTES)
-        if not hmac.compare_digest(form.text("csrf").encode(), csrf.encode()):
-            raise CrossSiteError("This form is from another session.", hint="Load the page again.")
-    check_allowed(action, role=actor.role)
-    return Page(request=request, services=services, actor=actor, csrf=csrf, form=form)
+    return Page(request=request, services=services, actor=actor, csrf=csrf_token(token))
+
+
+async def _read_form(page: Page) -> Form:
+    """Return the form that was posted, if one was; raises CrossSiteError unless it is of this very session."""
+    if page.request.method != "POST":
+        return EMPTY
+    form = await read_form(page.request, at_most=MAX_FORM_BYTES)
+    if not hmac.compare_digest(form.text("csrf").encode(), page.csrf.encode()):
+        raise CrossSiteError("This form is from another session.", hint="Load the page again.")
+    return form
 
 
 async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
@@ -116,27 +126,66 @@ async def _answer(page: Page, handler: Handler, again: Handler | None, again_pat
 async def not_found(request: Request, error: Exception) -> Response:
     """Answer for a path that does not exist, as `path_not_found`."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
-    return path_not_found(request)
+    return await path_not_found(request)
 
 
-def path_not_found(request: Request) -> Response:
+async def path_not_found(request: Request) -> Response:
     """Answer for a path that does not exist: a page to a browser, a problem below `/api`, plain text to others."""
     # A path with a line break or a null character in it never reaches the application that is mounted there.
     if request.url.path.startswith("/api/"):
         return problem(404, "not_found", "Not Found")
-    if "text/html" not in request.headers.get("accept", ""):
+    if not _wants_page(request):
         return PlainTextResponse("Not Found", 404)
-    return error_page(request, NotFoundError("page", request.url.path[:200]))
+    return await error_page_for(request, NotFoundError("page", request.url.path[:200]))
 
 
-def query_rejected(request: Request) -> Response:
+async def query_rejected(request: Request) -> Response:
     """Answer for a query that cannot be asked, in the same forms."""
     error = InvalidInputError("query", "must not hold a null character (%00)")
     if request.url.path.startswith("/api/"):
         return problem(422, error.code, error.message, field=error.field)
-    if "text/html" not in request.headers.get("accept", ""):
+    if not _wants_page(request):
         return PlainTextResponse(error.message, 422)
-    return error_page(request, error)
+    return await error_page_for(request, error)
+
+
+async def method_not_allowed(request: Request, error: Exception) -> Response:
+    """Answer for a path that takes another method, such as the address of a form that was typed by hand."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
+    if not _wants_page(request):
+        return PlainTextResponse("Method Not Allowed", 405, headers=error.headers)
+    response = await error_page_for(request, _MethodNotAllowedError("There is no page at this address."))
+    response.status_code = 405
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def failed(request: Request, _error: Exception) -> Response:
+    """Answer where a handler failed; what it was is logged by the program that serves."""
+    if not _wants_page(request):
+        return PlainTextResponse("Internal Server Error", 500)
+    return await error_page_for(request, _FailedError("The Server failed; its log says why."))
+
+
+class _MethodNotAllowedError(LyftdataError):
+    code = "method_not_allowed"
+
+
+class _FailedError(LyftdataError):
+    code = "internal_error"
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+async def error_page_for(request: Request, error: LyftdataError) -> Response:
+    """Return an error as a page, with the menu for those who are signed in."""
+    try:
+        page = await _identified(request)
+    except Exception:  # noqa: BLE001 - what failed may be the very thing that tells who is signed in
+        page = None
+    return error_page(request, error, page)
 
 
 def error_page(request: Request, error: LyftdataError, page: Page | None = None) -> Response:
@@ -144,16 +193,23 @@ def error_page(request: Request, error: LyftdataError, page: Page | None = None)
     status = status_of_error(error)
     if status >= 500:  # noqa: PLR2004
         _log.error("a page failed", path=request.url.path, problem=str(error))
-    if page is not None:
-        return page.render("error.html", status=status, error=error)
-    return render("error_bare.html", status=status, error=error)
+    if page is None or page.actor.must_change_password:
+        response = render("error_bare.html", status=status, error=error)
+    else:
+        response = page.render("error.html", status=status, error=error)
+    if isinstance(error, LoginLockedError | TooManyRequestsError):
+        response.headers["Retry-After"] = str(error.wait_s)
+    return response
 
 
 def _to_sign_in(request: Request) -> Response:
     """Send to the sign-in page, and back here afterwards; a fragment must not be answered with a whole page."""
     if "hx-request" in request.headers:
-        return Response(status_code=401, headers={"HX-Redirect": "/login"})
-    if request.method != "GET" or request.url.path == "/":
-        return RedirectResponse("/login", _SEE_OTHER)
-    query = urlencode({"next": request.url.path})
-    return RedirectResponse(f"/login?{query}", _SEE_OTHER)
+        return Response(status_code=401, headers={"HX-Redirect": sign_in_path(request)})
+    return RedirectResponse(sign_in_path(request), _SEE_OTHER)
+
+
+def _to_first_password(request: Request) -> Response:
+    wanted = safe_destination(requested(request)) if request.method == "GET" else OVERVIEW
+    query = f"?{urlencode({'next': wanted})}" if wanted != OVERVIEW else ""
+    return RedirectResponse(PASSWORD_PATH + query, _SEE_OTHER)

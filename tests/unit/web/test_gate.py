@@ -1,10 +1,15 @@
 """The one gate in front of every page: who passes, and what is refused before a handler sees it."""
 
+import html
+from urllib.parse import quote
+
+import httpx2
 import pytest
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, signed_in
 
+from lyftdata.app import create_app
 from lyftdata.core.policy import ACTIONS
 from lyftdata.core.records import Role
 from lyftdata.web.routes import PAGES
@@ -53,6 +58,108 @@ async def test_a_fragment_asked_for_without_a_session_sends_the_whole_page_to_si
     answer = await server.http.get("/workers", headers={"HX-Request": "true"})
 
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (401, "/login", b"")
+
+
+FILTERED = "/workers?q=press&status=online&label=zone%3Deu-1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", FILTERED, {}),
+        ("GET", "/workers/press-01/waiting", {"HX-Request": "true", "HX-Current-URL": ISSUER + FILTERED}),
+        ("POST", "/workers/press-01/disable", FROM_OUR_PAGE | {"Referer": ISSUER + FILTERED}),
+    ],
+)
+async def test_signing_in_leads_back_with_the_query(server, method, path, headers):
+    """A page, a part of it that renews itself, a form: the operator comes back to the page with its filter."""
+    asked = await server.http.request(method, path, headers=headers)
+    way = asked.headers.get("hx-redirect") or asked.headers["location"]
+    form = await server.http.get(way)
+    wanted = html.unescape(form.text.partition('name="next" value="')[2].partition('"')[0])
+
+    answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD, next=wanted)
+
+    assert answer.headers["location"] == FILTERED
+
+
+async def test_a_first_password_leads_on_to_the_page_that_was_asked_for(server):
+    """Whoever follows a link before the first password is changed arrives there afterwards."""
+    browser = Browser(server.from_address("192.0.2.50"))
+    await browser.sign_in("admin", PASSWORD)
+    form = await browser.get((await browser.get(FILTERED)).headers["location"])
+    wanted = html.unescape(form.text.partition('name="next" value="')[2].partition('"')[0])
+    await browser.learn_token()
+
+    passwords = {"current": PASSWORD, "new": "aaa " + PASSWORD, "again": "aaa " + PASSWORD}
+    changed = await browser.post("/account/password", **passwords, next=wanted)
+
+    assert changed.headers["location"] == FILTERED
+
+
+async def test_the_sign_in_page_says_that_a_session_has_ended(server, browser):
+    """By the cookie that the browser still sends, also after its twelve hours; not to others, and not by the URL."""
+    said = "Your session has ended."
+    assert said not in (await server.http.get("/login?next=%2Fworkers&ended=yes")).text
+    server.clock.forward(hours=12)
+
+    asked = await browser.get(FILTERED)
+    page = await browser.get(asked.headers["location"])
+
+    assert said in page.text
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+    await browser.learn_token()
+    await browser.post("/logout")
+    assert said not in (await browser.get("/login")).text
+
+
+# --- errors of those who are signed in -------------------------------------------------------------------
+
+HTML = {"Accept": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nope", 404),
+        ("/workers/a/b", 404),
+        ("/workers/nobody", 404),
+        ("/workers/%00", 404),
+        ("/workers?q=%00", 422),
+        ("/logout", 405),
+        ("/add-worker", 403),
+        ("/workers/press-01/disable", 403),
+    ],
+)
+async def test_an_error_keeps_the_menu(server, viewer, press, path, status):
+    """Who is signed in finds the menu, their name and *Sign out* on every error; a stranger none of it."""
+    page = await viewer.get(path, headers=HTML)
+    strange = await server.http.get(path, headers=HTML)
+
+    assert page.status_code == status
+    assert '<nav aria-label="Main">' in page.text
+    assert "vera" in page.text
+    assert '<nav aria-label="Main">' not in strange.text
+
+
+async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypatch):
+    """What a handler did not expect is a page too, with nothing of what it was; to a program it is plain text."""
+
+    def broken(*_arguments, **_more):
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr("lyftdata.server.queries.get_worker", broken)
+    for headers in (HTML, {}):
+        with pytest.raises(RuntimeError):
+            await viewer.get("/workers/press-01", headers=headers)
+    quiet = httpx2.ASGITransport(create_app(server.services), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=quiet, base_url=ISSUER, cookies=viewer.http.cookies) as http:
+        page = await http.get("/workers/press-01", headers=HTML)
+        plain = await http.get("/workers/press-01")
+
+    assert (page.status_code, '<nav aria-label="Main">' in page.text) == (500, True)
+    assert "secret detail" not in page.text
+    assert (plain.status_code, plain.text) == (500, "Internal Server Error")
 
 
 @pytest.mark.parametrize("entry", FOR_ADMINS, ids=name_of)
@@ -122,7 +229,8 @@ async def test_a_first_password_opens_one_page_only(server, entry):
     path = fill(entry.path)
     answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
 
-    assert (answer.status_code, answer.headers["location"]) == (303, "/account/password")
+    way = f"?next={quote(path, safe='')}" if entry.method == "GET" and path not in {"/", "/events"} else ""
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account/password" + way)
     assert await state_of(server) == before
 
 
@@ -219,6 +327,18 @@ async def test_a_session_that_is_over_opens_nothing(server, browser, role):
         "",
         "evil.example",
         "/\r\nSet-Cookie: x=y",
+        "/workers?next=\\\\evil.example",
+        "/.//evil.example",
+        "/x//evil.example",
+        "/workers\\..",
+        "/\x01/evil.example",
+        "/\u2028/evil.example",
+        "/login?next=/workers",
+        "/login/",
+        "/logout",
+        "/events",
+        "?next=/workers",
+        "/" + "x" * 5_000,
     ],
 )
 async def test_signing_in_leads_nowhere_else(server, elsewhere):

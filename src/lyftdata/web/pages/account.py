@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.web.cookies import read_device_mark, set_device_mark
+from lyftdata.web.destination import safe_destination
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
 
@@ -16,7 +17,8 @@ async def show(page: Page) -> Response:
 
 async def password(page: Page) -> Response:
     """Show the form for a new password; after a first or reset password it is the only page."""
-    return page.render("password.html")
+    wanted = page.form.text("next") or page.request.query_params.get("next", "")
+    return page.render("password.html", next=safe_destination(wanted))
 
 
 async def change_password(page: Page) -> Response:
@@ -30,9 +32,11 @@ async def change_password(page: Page) -> Response:
         actor=page.actor,
         unverified_mark=read_device_mark(page.request, page.services, operator=operator),
     )
+    # After a first password the operator goes on to the page that was asked for.
+    wanted = safe_destination(page.form.text("next")) if page.actor.must_change_password else "/account"
+    path, _, query = wanted.partition("?")
     response = page.redirect(
-        "/" if page.actor.must_change_password else "/account",
-        done="Your password was changed. Your other sessions were ended.",
+        path, query=query, done="Your password was changed. Your other sessions were ended."
     )
     set_device_mark(response, page.request, page.services, operator=operator, mark=mark)
     return response

@@ -7,7 +7,6 @@ from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
 from lyftdata.server.cross_site import check_same_site
 from lyftdata.server.hosts import check_host
-from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.problems import status_of_error
 from lyftdata.server.services import Services
@@ -19,6 +18,7 @@ from lyftdata.web.cookies import (
     set_device_mark,
     set_session,
 )
+from lyftdata.web.destination import safe_destination
 from lyftdata.web.forms import EMPTY, Form, read_form
 from lyftdata.web.gate import error_page
 from lyftdata.web.page import Page
@@ -34,12 +34,13 @@ async def show(request: Request) -> Response:
     if token is not None:
         try:
             await services.operators.identify(token, address=client_address(request.scope))
-            return RedirectResponse(_next(request.query_params.get("next", "")), _SEE_OTHER)
+            return RedirectResponse(safe_destination(request.query_params.get("next", "")), _SEE_OTHER)
         except NotSignedInError:
             pass
-        except TooManyRequestsError as error:
+        except LyftdataError as error:
             return error_page(request, error)
-    return _form(request, EMPTY)
+    # Not by the URL: a link that somebody sends must not say it.
+    return _form(request, EMPTY, has_ended=token is not None)
 
 
 async def sign_in(request: Request) -> Response:
@@ -60,7 +61,7 @@ async def sign_in(request: Request) -> Response:
         )
     except LyftdataError as error:
         return _form(request, form, problem=error)
-    response = RedirectResponse(_next(form.text("next")), _SEE_OTHER)
+    response = RedirectResponse(safe_destination(form.text("next")), _SEE_OTHER)
     set_session(response, request, services, signed_in.token)
     set_device_mark(response, request, services, operator=signed_in.operator.name, mark=signed_in.device_mark)
     return response
@@ -79,17 +80,14 @@ def signed_out(page: Page) -> Response:
     return response
 
 
-def _form(request: Request, form: Form, *, problem: LyftdataError | None = None) -> Response:
+def _form(
+    request: Request, form: Form, *, problem: LyftdataError | None = None, has_ended: bool = False
+) -> Response:
     return render(
         "sign_in.html",
         status=200 if problem is None else status_of_error(problem),
-        next=_next(form.text("next") or request.query_params.get("next", "")),
+        next=safe_destination(form.text("next") or request.query_params.get("next", "")),
+        has_ended=has_ended,
         username=form.text("username")[:64],
         problem=problem,
     )
-
-
-def _next(path: str) -> str:
-    """Return where to go after signing in: a path of ours, never another site."""
-    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if is_ours and path != "/login" else "/"
