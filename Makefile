@@ -81,8 +81,10 @@ bench-tables: bench-env  ## Write the tables of docs/measurements.md from the re
 bench-profile: bench-env  ## Show where the time of a token goes
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
+# Three for two cores, since most tests wait for processes. In the order of their names, long files (chaos, journeys, peers) come first and short ones fill
+# the end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
-	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/chaos-report.md
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
