@@ -266,7 +266,7 @@ the login does not matter; that it was taken back does. No tag is ever given.
 ### `/api/worker/session`
 
 `{"boot_id", "host": {…}, "labels", "sign_off"}` with a worker token. The first poll of a boot id is answered at once, the next are
-held for `hold_s` seconds. `directives` is a list of `{"kind", "code", "final", "reason", "reference"}`; kinds are `stop` and `renew`;
+held for `hold_s` seconds. `directives` is a list of `{"kind", "code", "final", "reason", "mend", "reference"}`; kinds are `stop` and `renew`;
 a client ignores kinds it does not know.
 
 """

@@ -59,7 +59,9 @@ def test_disabled_it_stops_its_work_stays_and_is_back_by_itself(site):
     until(
         lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started", within_s=2
     )
-    assert agent.wait_for("refused")["code"] == "worker_disabled"
+    refused = agent.wait_for("refused")
+    assert (refused["code"], "enable" in refused["mend"]) == ("worker_disabled", True)
+    assert agent.wait_for("command_stopped")["signal"] == "SIGTERM"
     assert agent.alive()
 
     site.operator.done("workers", "enable", "press-01")

@@ -202,7 +202,12 @@ class Effects:
 def stop_directive(refused: RefusedError, reference: str) -> Directive:
     """Say to a Worker that has proved its key why it must stop, and whether it may come back by itself."""
     return Directive(
-        kind="stop", code=refused.code, final=refused.final, reason=refused.meaning, reference=reference
+        kind="stop",
+        code=refused.code,
+        final=refused.final,
+        reason=refused.meaning,
+        mend=refused.mend,
+        reference=reference,
     )
 
 

@@ -266,6 +266,7 @@ class Agent:
                     reference=directive.reference,
                     told_code=directive.code,
                     final=directive.final,
+                    mend=directive.mend,
                 )
                 await self._refused(refused)
             case "renew":

@@ -141,6 +141,7 @@ class Directive(msgspec.Struct, frozen=True):
     code: str = ""
     final: bool = False
     reason: str = ""
+    mend: str = ""
     reference: str = ""
 
 

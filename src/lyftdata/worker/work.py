@@ -95,6 +95,7 @@ class Work:
             await asyncio.wait({runs})
         if self._child is not None:
             await self._finish(self._child, number)
+            _log.info("command_stopped", signal=signal.Signals(number).name, exit_code=self.exit_code)
 
     def _over(self, runs: asyncio.Task[None]) -> None:
         if not runs.cancelled():
@@ -111,6 +112,7 @@ class Work:
             code = self.exit_code or 0
             delay_s = self._restart.delay_s(exit_code=code, ran_s=self._monotonic() - started_s)
             if delay_s is None:
+                _log.info("command_ended", exit_code=code)
                 return
             _log.info("starting the command again", exit_code=code, wait_s=round(delay_s, 1))
             await self._sleep(delay_s)
