@@ -15,7 +15,7 @@ WORKDIR /src
 COPY requirements/build.txt requirements/run.txt requirements/worker.txt requirements/
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --require-hashes -r requirements/build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/build/bin/hatchling build -t wheel -d /dist
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def generator():
@@ -49,3 +49,12 @@ def test_settings_in_prose_exist():
     for page in PAGES:
         for name in re.findall(r"LYFTDATA_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")):
             assert {name, name.removesuffix("_FILE")} & known, f"{page.name}: {name}"
+
+
+def test_every_decision_is_in_the_index():
+    """The index names each page in docs/decisions/ with its title."""
+    decisions = ROOT / "docs" / "decisions"
+    index = (decisions / "README.md").read_text(encoding="utf-8")
+    for page in sorted(decisions.glob("0*.md")):
+        number, _, title = page.read_text(encoding="utf-8").split("\n")[0].removeprefix("# ").partition(". ")
+        assert f"| {int(number):04} | [{title}]({page.name}) |" in index
