@@ -2,6 +2,7 @@
 
 import json
 
+from tests.builders import SECRET_KEY
 from tests.processes import Host
 
 OPEN = "every role of this PostgreSQL server may connect"
@@ -11,7 +12,7 @@ def environ(url):
     """Return what a Server on a database must be given."""
     return {
         "LYFTDATA_DATABASE_URL": url,
-        "LYFTDATA_SECRET_KEY": "k" * 40,
+        "LYFTDATA_SECRET_KEY": SECRET_KEY,
         "LYFTDATA_PUBLIC_URL": "https://lyft.example",
     }
 

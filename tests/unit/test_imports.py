@@ -27,6 +27,7 @@ def test_the_command_line_starts_light():
         "alembic",
         "argon2",
         "msgspec",
+        "zxcvbn",
     )
     program = (
         "import sys\nfrom lyftdata.cli.main import run\nassert run(['--help']) == 0\n"
@@ -36,6 +37,19 @@ def test_the_command_line_starts_light():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_server_loads_the_dictionaries_only_to_assess_a_secret():
+    """Neither the Server's modules nor its settings load zxcvbn; the first secret that a person chose does."""
+    program = (
+        "import sys\nimport lyftdata.app, lyftdata.cli.admin\nfrom lyftdata.server.settings import read_server_settings\n"
+        "read_server_settings({})\nprint('zxcvbn' in sys.modules)\n"
+        "read_server_settings({'LYFTDATA_ADMIN_INIT_PASSWORD': 'kE2vx9Qa'})\nprint('zxcvbn' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_without_the_server_installed_it_says_how_to_install_it():

@@ -11,6 +11,7 @@ from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.login import read_password
 from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say
 from lyftdata.cli.run import require_server
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -218,7 +219,10 @@ def reset_password(
 
     given = read_password("New password", from_stdin=True) if password_stdin else None
     confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
-    reset(place, name, given, announce=_print_operator if as_json else _print_password)
+    try:
+        reset(place, name, given, announce=_print_operator if as_json else _print_password)
+    except InvalidInputError as error:
+        raise click.ClickException(f"The password {error.message}.") from error
     if not as_json:
         say(f"Password of {name} reset.")
     elif given is not None:

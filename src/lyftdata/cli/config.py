@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.output import echo, json_option, print_json, say
-from lyftdata.cli.run import server_table, worker_table
+from lyftdata.cli.run import require_server, server_table, worker_table
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.settings import Setting
 
@@ -60,6 +60,7 @@ def check(side: str, *, as_json: bool) -> int:
 def _read(side: str) -> Any:
     """Read one side's settings, and for a Worker ask which strategy they come to."""
     if side == "server":
+        require_server()
         from lyftdata.server.settings import read_server_settings
         from lyftdata.server.tls_files import check_tls_files
 

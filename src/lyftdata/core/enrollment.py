@@ -14,9 +14,6 @@ operators name the secret. Neither tells the other or the secret.
 """
 
 import hmac
-import itertools
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -41,12 +38,8 @@ from lyftdata.core.refusals import MalformedProofError, ProofExpiredError, Wrong
 from lyftdata.core.secret import Secret
 
 MIN_ENROLLMENT_KEY_LENGTH = 32
-PUBLISHED_EXAMPLE = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
 PROOF_TYPE = "lyftdata-enrollment-proof+jwt"
 MAX_PROOF_LIFE_S = 60
-
-_MIN_BITS = 96.0
-_LONG_RUN = 8
 
 
 class EnrollmentKey:
@@ -105,21 +98,6 @@ def check_enrollment_key_length(secret: Secret) -> None:
             f"must have at least {MIN_ENROLLMENT_KEY_LENGTH} random characters; "
             "make one with: lyftdata enrollment generate-key",
         )
-
-
-def assess_enrollment_key(secret: Secret) -> list[str]:
-    """Return what is weak about a secret, a sentence each; none for one that looks random."""
-    text = secret.reveal()
-    if text == PUBLISHED_EXAMPLE:
-        return [
-            "This is the example published in the documentation: everyone knows it. "
-            "Make your own with: lyftdata enrollment generate-key"
-        ]
-    if _looks_weak(text):
-        return [
-            "This does not look random: it can be guessed. Make one with: lyftdata enrollment generate-key"
-        ]
-    return []
 
 
 def make_proof(
@@ -245,28 +223,6 @@ def _check_claims(
     # Remembered for as long as it could pass, leeway included.
     remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)
     return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, nonce)
-
-
-def _looks_weak(text: str) -> bool:
-    counts = Counter(text)
-    entropy = -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values()) * len(text)
-    return entropy < _MIN_BITS or _repeats(text) or _longest_run(text) >= _LONG_RUN
-
-
-def _repeats(text: str) -> bool:
-    """Return whether the text is a shorter piece said over and over."""
-    return any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1))
-
-
-def _longest_run(text: str) -> int:
-    """Return the length of the longest run of neighbours such as `abcdef`, `987654` or `aaaa`."""
-    longest = run = 1
-    step_before = None
-    for before, after in itertools.pairwise(text):
-        step = ord(after) - ord(before)
-        run = run + 1 if step == step_before and abs(step) <= 1 else 2 if abs(step) <= 1 else 1
-        longest, step_before = max(longest, run), step
-    return longest
 
 
 def _derive(raw: bytes, info: bytes) -> bytes:

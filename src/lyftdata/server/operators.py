@@ -246,7 +246,7 @@ class Operators:
         name = parse_operator_name(name)
         self._known_secrets.check("name", name)
         if password is not None:
-            check_new_password(password, operator=name)
+            await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
         record = await self._record(name, role, chosen, must_change=True)
 
@@ -274,7 +274,7 @@ class Operators:
             LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
             InvalidInputError: The new one breaks a rule.
         """
-        check_new_password(new, operator=actor.operator)
+        await asyncio.to_thread(check_new_password, new, operator=actor.operator)
         check_replaces(new, current)
         operator, claim = await self._look_up(actor.operator, actor.address)
         # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
@@ -291,7 +291,7 @@ class Operators:
         """Give an operator a new password (random unless given), end all their sessions and marks, and unlock them."""
         operator = await self.get(name)
         if password is not None:
-            check_new_password(password, operator=name)
+            await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
         await self._set_password(operator, chosen, must_change=True, keep_session=None, actor=actor)
         return chosen

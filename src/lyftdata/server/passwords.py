@@ -16,6 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import trim
+from lyftdata.server.secret_strength import MIN_PASSWORD_GUESSES, check_password
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024
@@ -102,7 +103,9 @@ class Passwords:
 
 def check_new_password(password: Secret, *, operator: str) -> None:
     """
-    Reject a password that is too short, too long or the operator's own name.
+    Reject a password that is too short, too long, the operator's own name or easy to guess.
+
+    It takes tens of milliseconds: call it in a thread, not in the event loop.
 
     Raises:
         InvalidInputError: With the rule.
@@ -119,6 +122,7 @@ def check_new_password(password: Secret, *, operator: str) -> None:
         raise InvalidInputError("password", "must have printable characters only")
     if operator.lower() in password.reveal().lower() and len(password) < len(operator) + MIN_PASSWORD_LENGTH:
         raise InvalidInputError("password", "must not be made of the operator's name")
+    check_password(password, min_guesses=MIN_PASSWORD_GUESSES, known=[operator])
 
 
 def check_replaces(new: Secret, current: Secret) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import URL
 
-from lyftdata.core.enrollment import EnrollmentKey, assess_enrollment_key
+from lyftdata.core.enrollment import EnrollmentKey
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
@@ -50,6 +50,7 @@ from lyftdata.server.registrations import Registrations
 from lyftdata.server.replay import SpentAssertions
 from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
+from lyftdata.server.secret_strength import assess_key
 from lyftdata.server.session_log import SessionLog
 from lyftdata.server.sessions import Session, Sessions
 from lyftdata.server.settings import ServerSettings
@@ -403,7 +404,7 @@ async def _assemble(
         budget=budget,
         exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
         warnings=[
-            *warnings_of(settings, issuer, enrollment_keys),
+            *warnings_of(settings, issuer),
             *audit_warnings(store),
             *await store.read(exposure.find),
         ],
@@ -436,14 +437,13 @@ def accepted_keys(settings: ServerSettings, *, pepper: bytes) -> list[AcceptedKe
 
 def _accepted(role: str, secret: Secret, pepper: bytes) -> AcceptedKey:
     key = EnrollmentKey(secret)
-    return AcceptedKey(role, key.fingerprint(pepper), key, assess_enrollment_key(secret))
+    weakness = assess_key(secret)
+    return AcceptedKey(role, key.fingerprint(pepper), key, [] if weakness is None else [weakness])
 
 
-def warnings_of(settings: ServerSettings, issuer: str, keys: Sequence[AcceptedKey]) -> list[str]:
+def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
     """Return what an operator should know about these settings, a sentence each."""
-    names = {"current": "LYFTDATA_AUTO_ENROLLMENT_KEY", "previous": "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS"}
     warnings = [*settings.warnings]
-    warnings += [f"{names[accepted.role]}: {warning}" for accepted in keys for warning in accepted.warnings]
     if settings.public_url is None and settings.bind_address.is_wildcard():
         warnings.append(
             f"LYFTDATA_PUBLIC_URL is not set and the Server listens on every interface: it calls itself {issuer}. "

@@ -22,6 +22,12 @@ from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
 from lyftdata.core.text import clean_text
 from lyftdata.core.token_size import MAX_ISSUER_LENGTH
+from lyftdata.server.secret_strength import (
+    MIN_FIRST_PASSWORD_GUESSES,
+    assess_key,
+    check_password,
+    check_secret_key,
+)
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
 
@@ -153,6 +159,7 @@ def parse_secret_key(text: str) -> Secret:
     secret = parse_secret(text)
     if len(secret) < 32:  # noqa: PLR2004
         raise InvalidInputError("secret_key", "must have at least 32 random characters")
+    check_secret_key(secret)
     return secret
 
 
@@ -163,6 +170,7 @@ def parse_admin_password(text: str) -> Secret:
         raise InvalidInputError(
             "admin_init_password", f"must have at least {_MIN_FIRST_PASSWORD_LENGTH} characters"
         )
+    check_password(password, min_guesses=MIN_FIRST_PASSWORD_GUESSES, known=["admin"])
     return password
 
 
@@ -326,7 +334,7 @@ TABLE: tuple[Setting, ...] = (
         default_doc="`secret.key` in the data directory, made at the first start",
         secret=True,
         doc="Encrypts the signing keys and keys the audit chain; kept apart from the database on purpose. "
-        "32 characters or more.",
+        "32 random characters or more; one that can be guessed is refused.",
     ),
     Setting(
         name="LYFTDATA_TLS_CERT",
@@ -418,7 +426,19 @@ def read_server_settings(
         problems.append(f"{unverified} {ALLOW_UNVERIFIED_HINT}")
     if problems:
         raise SettingsError(problems)
-    return msgspec.structs.replace(settings, warnings=(*warnings, *_unnamed_proxy(settings)))
+    return msgspec.structs.replace(
+        settings, warnings=(*warnings, *_unnamed_proxy(settings), *_weak_keys(settings))
+    )
+
+
+def _weak_keys(settings: ServerSettings) -> list[str]:
+    """Say what is weak about the enrollment keys; Workers know them, so they go on working."""
+    given = {
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": settings.enrollment_key,
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": settings.enrollment_key_previous,
+    }
+    found = {name: assess_key(key) for name, key in given.items() if key is not None}
+    return [f"{name}: {weakness}" for name, weakness in found.items() if weakness is not None]
 
 
 def _unnamed_proxy(settings: ServerSettings) -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from lyftdata.core.errors import SettingsError
+from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.private_files import PrivateDirectory
 from lyftdata.server.clock import RandomBytes
+from lyftdata.server.secret_strength import check_secret_key
 
 _SETTING = "LYFTDATA_STAGING_DIR"
 _SECRET_KEY_FILE = "secret.key"  # noqa: S105 - a file's name
@@ -141,4 +142,8 @@ def _read(path: Path) -> bytes | None:
     key = key.removeprefix(codecs.BOM_UTF8).strip()
     if len(key) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
         raise SettingsError([f"{file} holds no key: it was cut or emptied. Restore it from a backup."])
+    try:
+        check_secret_key(Secret(key.decode("utf-8", "replace")))
+    except InvalidInputError as error:
+        raise SettingsError([f"{file} {error.message}."]) from error
     return key

@@ -12,9 +12,7 @@ from tests.unit.core.forge import altered, hs256, parts
 from lyftdata.core._jose import JwsError, UnverifiedJws, sign
 from lyftdata.core.enrollment import (
     PROOF_TYPE,
-    PUBLISHED_EXAMPLE,
     EnrollmentKey,
-    assess_enrollment_key,
     check_enrollment_key_length,
     generate_enrollment_key,
     make_proof,
@@ -202,36 +200,10 @@ def test_thirty_two_characters_are_the_least(length, fine):
             check_enrollment_key_length(Secret("x" * length))
 
 
-@pytest.mark.parametrize(
-    "weak",
-    [
-        PUBLISHED_EXAMPLE,
-        "a" * 40,
-        "password" * 5,
-        "0123456789" * 4,
-        "abcdefghijklmnopqrstuvwxyz0123456789",
-        "correct-horse-battery-staple-abcdefgh",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
-    ],
-)
-def test_weak_secrets_are_warned_about(weak):
-    """The published example, repeats, runs and monotony get a warning."""
-    assert assess_enrollment_key(Secret(weak))
-
-
 @given(st.integers())
-def test_generated_secrets_are_long_and_unsuspicious(seed):
-    """What we make ourselves is long enough and draws no warning."""
-    secret = generate_enrollment_key(seeded_bytes(seed))
-
-    assert len(secret) == 43
-    assert assess_enrollment_key(secret) == []
-
-
-@given(st.integers())
-def test_random_hex_is_no_false_alarm(seed):
-    """Thirty-two random hex digits, as openssl prints them, draw no warning."""
-    assert assess_enrollment_key(Secret(seeded_bytes(seed)(16).hex())) == []
+def test_generated_secrets_are_long(seed):
+    """What the program makes itself is longer than it demands."""
+    assert len(generate_enrollment_key(seeded_bytes(seed))) == 43
 
 
 @pytest.mark.parametrize(

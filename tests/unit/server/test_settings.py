@@ -4,7 +4,7 @@ import os
 import stat
 
 import pytest
-from tests.builders import ENROLLMENT_KEY, seeded_bytes
+from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.server.services import issuer_of
@@ -187,7 +187,7 @@ def test_one_key_a_purpose():
 
 
 SHARED = {
-    "LYFTDATA_SECRET_KEY": "k" * 40,
+    "LYFTDATA_SECRET_KEY": SECRET_KEY,
     "LYFTDATA_PUBLIC_URL": "https://lyft.example",
     "LYFTDATA_TRUSTED_PROXIES": "10.0.0.5",
 }

@@ -1,0 +1,291 @@
+"""Secrets that a person chose: what can be guessed is refused or warned about, what is random is not."""
+
+import base64
+import random
+import string
+import threading
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import Browser
+
+from lyftdata.core.enrollment import generate_enrollment_key
+from lyftdata.core.errors import InvalidInputError, SettingsError
+from lyftdata.core.secret import Secret
+from lyftdata.private_files import PrivateDirectory
+from lyftdata.server import secret_strength
+from lyftdata.server.passwords import check_new_password
+from lyftdata.server.secret_strength import (
+    MIN_PASSWORD_GUESSES,
+    PUBLISHED_EXAMPLE,
+    assess_key,
+    check_password,
+    check_secret_key,
+)
+from lyftdata.server.settings import read_server_settings
+from lyftdata.server.staging import load_secret_key
+
+MONOTONY = [
+    "a" * 40,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
+    "ab" * 20,
+    "password" * 5,
+    "0123456789" * 4,
+    "deadbeef" * 4,
+    "changeme" * 4,
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "qwertyuiopasdfghjklzxcvbnm1234567890",
+    "aaaabbbbccccddddeeeeffffgggghhhhiiii",
+]
+PHRASES = [
+    "Summer2026Summer2026Autumn2026Wint",
+    "Winter2025Winter2025Spring2026Summ",
+    # As long as a generated one, and of its characters.
+    "SummerTwentySixSummerTwentySevenWinterIsHer",
+    "correct-horse-battery-staple-abcdefgh",
+    "correct horse battery staple orange window",
+    "ThisIsOurSharedSecretForWorkers2026!",
+    "MyCompanyEnrollmentKeyForWorkers2026",
+    "lyftdata-auto-enrollment-secret-key",
+    "This is our enrollment secret for the year 2026",
+    "P@ssw0rdP@ssw0rdP@ssw0rd2026Acme!!!!",
+    "MaryHadALittleLambItsFleeceWasWhite",
+    "DasIstUnserGeheimesPasswort2026Server",
+    "production-workers-shared-key-do-not-share",
+    "192.168.0.1-admin-192.168.0.2-admin",
+    "Lyftdata!Lyftdata?Lyftdata.Lyftdata",
+]
+WEAK = [PUBLISHED_EXAMPLE, *MONOTONY, *PHRASES]
+
+
+def bytes_of(seed, count):
+    """Return random bytes that a test can repeat."""
+    return seeded_bytes(seed)(count)
+
+
+def letters(seed, alphabet, count):
+    """Return random characters."""
+    return "".join(random.Random(seed).choices(alphabet, k=count))
+
+
+RANDOM = {
+    "ours": lambda seed: generate_enrollment_key(seeded_bytes(seed)).reveal(),
+    "openssl rand -hex 16": lambda seed: bytes_of(seed, 16).hex(),
+    "openssl rand -hex 32": lambda seed: bytes_of(seed, 32).hex(),
+    "openssl rand -base64 32": lambda seed: base64.b64encode(bytes_of(seed, 32)).decode(),
+    "secret.key": lambda seed: base64.urlsafe_b64encode(bytes_of(seed, 32)).decode(),
+    "base32": lambda seed: base64.b32encode(bytes_of(seed, 20)).decode(),
+    "uuid": lambda seed: str(uuid.UUID(bytes=bytes_of(seed, 16), version=4)),
+    "32 of letters and digits": lambda seed: letters(seed, string.ascii_letters + string.digits, 32),
+    "a password manager's": lambda seed: letters(seed, string.printable[:94], 40),
+}
+
+
+@pytest.mark.parametrize("weak", WEAK)
+def test_a_weak_enrollment_key_is_warned_about(weak):
+    """The Server starts with it, since Workers know it, and names the variable and the command that makes a good one."""
+    read = read_server_settings(
+        {"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY, "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": weak}
+    )
+    (warning,) = read.warnings
+
+    assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: ")
+    assert "guessed" in warning or "everyone knows it" in warning
+    assert "lyftdata enrollment generate-key" in warning
+    assert weak not in warning
+
+
+@pytest.mark.parametrize("weak", WEAK)
+def test_a_weak_secret_key_is_refused(weak):
+    """Nobody but the Server knows it, so that it costs nothing to take another."""
+    with pytest.raises(SettingsError) as told:
+        read_server_settings({"LYFTDATA_SECRET_KEY": weak})
+    (problem,) = told.value.problems
+
+    assert problem.startswith("LYFTDATA_SECRET_KEY: must be random")
+    assert "lyftdata enrollment generate-key" in problem
+    assert weak not in problem
+
+
+@pytest.mark.parametrize("weak", [PUBLISHED_EXAMPLE, "a" * 40, PHRASES[0]])
+def test_a_weak_secret_key_in_the_data_directory_is_refused(tmp_path, weak):
+    """The file may have been filled by hand: the same rule, and the file's name."""
+    directory = PrivateDirectory(tmp_path / "s", named_by="X", child="y")
+    directory.make()
+    directory.write("secret.key", weak.encode() + b"\n")
+    with pytest.raises(SettingsError, match=r"secret\.key must be random") as told:
+        load_secret_key(directory.path, given=None, random_bytes=seeded_bytes())
+    assert weak not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+@settings(max_examples=10)
+@given(seed=st.integers())
+def test_random_keys_cause_no_false_alarm(kind, seed):
+    """What key generators print draws no warning."""
+    assert assess_key(Secret(RANDOM[kind](seed))) is None
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_a_random_secret_key_is_accepted(kind):
+    """What key generators print serves as a secret key."""
+    check_secret_key(Secret(RANDOM[kind](1)))
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "bbbbbbbbbbbb",
+        "Password123!",
+        "password1234",
+        "P@ssw0rd2026",
+        "administrator1",
+        "lyftdata2026",
+        "lyftdata-admin",
+        "lyftdata-worker",
+        "qwertyuiop12",
+        "adminadmin12",
+        "letmein-letmein",
+        "Summer2026!!",
+        "123456789012",
+        "aB3$aB3$aB3$",
+        "iloveyou1987",
+        "b" * 500,
+    ],
+)
+def test_a_weak_password_is_refused(weak):
+    """With one sentence that says what was found and what to do; the password is not repeated."""
+    with pytest.raises(InvalidInputError) as told:
+        check_new_password(Secret(weak), operator="ada")
+
+    assert told.value.message.startswith("is too easy to guess. ")
+    assert "unrelated words" in told.value.message
+    assert weak not in told.value.message
+
+
+def test_what_is_known_of_its_owner_is_tried_first():
+    """The same password is taken from one operator and refused from the one whose name is in it."""
+    check_new_password(Secret("zyxomma-2026!"), operator="ada")
+    check_password(Secret("zyxomma-2026!"), min_guesses=MIN_PASSWORD_GUESSES, known=["ada"])
+    with pytest.raises(InvalidInputError, match="easy to guess"):
+        check_password(Secret("zyxomma-2026!"), min_guesses=MIN_PASSWORD_GUESSES, known=["zyxomma"])
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        PASSWORD,
+        "fluffy kitten 1987 sails",
+        "kE2vx9QaT7mB",
+        "correcthorsebatterystaple",
+        "Grüße an Zwölf Boxkämpfer",
+    ],
+)
+def test_a_good_password_is_taken(fine):
+    """Unrelated words, or random characters."""
+    check_new_password(Secret(fine), operator="ada")
+
+
+@pytest.mark.parametrize("around", [" x", "x ", "\tx", "\ufeffx"])
+def test_a_password_does_not_begin_or_end_with_what_is_taken_off(around):
+    """Where a password is piped in, white space around it is taken off: its owner could not sign in."""
+    with pytest.raises(InvalidInputError, match="white space"):
+        check_new_password(Secret(around.replace("x", "correct horse battery")), operator="ada")
+
+
+@pytest.mark.parametrize(
+    ("password", "taken"),
+    [("kE2vx9Qa", True), ("bbbbbbbb", False), ("Password123!", False), ("lyftdata2026", False)],
+)
+def test_the_first_password_is_assessed_too(password, taken):
+    """With a lower bound, since it is changed at the first sign-in."""
+    if taken:
+        read_server_settings({"LYFTDATA_ADMIN_INIT_PASSWORD": password})
+        return
+    with pytest.raises(SettingsError, match="LYFTDATA_ADMIN_INIT_PASSWORD: is too easy to guess") as told:
+        read_server_settings({"LYFTDATA_ADMIN_INIT_PASSWORD": password})
+    assert password not in str(told.value)
+
+
+def test_no_secret_makes_the_assessment_try_thousands_of_spellings():
+    """Zxcvbn matches its dictionaries once for each way to read the symbols: a handful, whatever a password holds."""
+    from zxcvbn import matching
+
+    def spellings(text):
+        return len(matching.enumerate_l33t_subs(matching.relevant_l33t_subtable(text, matching.L33T_TABLE)))
+
+    text = ("4@8({[<6913!|1$5+7%2" * 4)[: secret_strength._MAX_ASSESSED_LENGTH]
+    assert spellings(text) > 500
+    assert spellings(text.translate(secret_strength._ONE_SYMBOL_A_LETTER)) < 10
+
+
+def test_assessments_at_once_do_not_mix():
+    """Each of many threads is told about its own operator's name."""
+    answers = {}
+
+    def ask(name):
+        try:
+            check_password(Secret("zyxomma-2026!"), min_guesses=MIN_PASSWORD_GUESSES, known=[name])
+            answers[name] = "taken"
+        except InvalidInputError:
+            answers[name] = "refused"
+
+    names = ["zyxomma", *(f"somebody-else-{number}" for number in range(7))]
+    asking = [threading.Thread(target=ask, args=(name,)) for name in names]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join()
+    assert {name for name, answer in answers.items() if answer == "refused"} == {"zyxomma"}
+
+
+async def test_the_api_says_why(server, admin):
+    """422 with the field and the reason, for one's own password and for another operator's; nothing is changed."""
+    weak = "bbbbbbbbbbbb"
+    await server.http.post("/api/operators", json={"name": "grace", "role": "viewer"}, headers=admin)
+    for method, path, body in (
+        ("POST", "/api/operators", {"name": "ada", "role": "viewer", "password": weak}),
+        ("PATCH", "/api/operators/grace", {"password": weak}),
+        ("POST", "/api/me/password", {"current_password": PASSWORD, "new_password": weak}),
+    ):
+        answer = await server.http.request(method, path, json=body, headers=admin)
+        assert answer.status_code == 422
+        assert answer.json()["field"] == "password"
+        assert "too easy to guess" in answer.json()["detail"]
+        assert weak not in answer.text
+    await server.sign_in()
+
+
+async def test_the_page_says_why(server):
+    """The form is shown again with the reason, and the old password stays in force."""
+    browser = Browser(server.from_address("192.0.2.50"))
+    await browser.sign_in("admin", PASSWORD)
+    await browser.learn_token()
+    answer = await browser.post(
+        "/account/password", current=PASSWORD, new="bbbbbbbbbbbb", again="bbbbbbbbbbbb"
+    )
+
+    assert answer.status_code == 422
+    assert "too easy to guess" in answer.text
+    assert "bbbbbbbbbbbb" not in answer.text
+    assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
+
+
+@pytest.mark.parametrize("written", [f" {PASSWORD}", f"\ufeff{PASSWORD}\r\n"])
+async def test_a_pasted_password_signs_in(server, written):
+    """White space and a byte order mark around a password are not part of it."""
+    answer = await server.http.post("/api/login", json={"username": "admin", "password": written})
+
+    assert answer.status_code == 200
+
+
+def test_a_key_that_is_good_starts():
+    """The keys that other tests use are among those that are taken without a word."""
+    read = read_server_settings(
+        {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+    )
+    assert read.warnings == ()
