@@ -56,6 +56,7 @@ def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
         StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
     """
     check_there(database)
+    sqlite.check_place(database)
     draft = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     with _new_file(to, draft):
         copy(database, draft)

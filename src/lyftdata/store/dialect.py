@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Insert, String, Table, Update, func
@@ -43,6 +44,12 @@ def make_engine(url: str | URL) -> Engine:
 def is_shared(engine: Engine) -> bool:
     """Return whether several Servers may use the database at once."""
     return engine.dialect.name == "postgresql"
+
+
+def check_place(engine: Engine) -> None:
+    """Check that a database that is a file is this user's alone; raises StoreError."""
+    if not is_shared(engine):
+        sqlite.check_place(Path(str(engine.url.database)))
 
 
 def lock_database(engine: Engine) -> int | None:

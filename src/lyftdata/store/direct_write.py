@@ -34,6 +34,7 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
     """
     engine = dialect.make_engine(url)
     try:
+        dialect.check_place(engine)
         with engine.begin() as conn:
             _check_version(migrate.current_version(conn))
             dialect.take_turn(conn)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from typing import cast
 
@@ -38,6 +39,40 @@ def make_engine(url: URL) -> Engine:
     return engine
 
 
+def check_place(file: Path) -> None:
+    """
+    Check that a database is this user's alone, before anything is read from it: no other user may write where it is.
+
+    SQLite plays back a journal that lies beside the file, so whoever can put one there writes the state. Of a symbolic link
+    both directories count. A file that others may read is closed to them: a copy put back from a backup has the mode that
+    the umask gave it. No file there is no fault.
+
+    Raises:
+        StoreError: Others can write there, it belongs to another user, or it cannot be looked at.
+    """
+    real = Path(os.path.realpath(file))
+    try:
+        for directory in dict.fromkeys((file.parent, real.parent)):
+            if others_can_write(directory):
+                raise StoreError(
+                    f"Others can write to {directory}, where the database {file.name} is.",
+                    hint="Keep it in a directory of mode 0700: unset LYFTDATA_DATABASE_URL, or name one there.",
+                )
+        status = real.stat()
+        if status.st_uid != os.geteuid():
+            raise StoreError(
+                f"The database {file} belongs to another user (UID {status.st_uid}).",
+                hint="Run this as the user that the Server runs as.",
+            )
+        # By its name: closing any descriptor of a file drops all locks that this process has on it (POSIX).
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            real.chmod(0o600)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"The database {file} cannot be used: {error.strerror}.") from error
+
+
 def lock(file: str) -> int:
     """
     Keep every other Server off a database file, and everybody else; return what holds the lock.
@@ -48,14 +83,10 @@ def lock(file: str) -> int:
         DatabaseInUseError: Another Server is using it.
         StoreError: The file cannot be made or kept private.
     """
-    lock_file = f"{file}.lock"
+    check_place(Path(file))
+    # Of a symbolic link what it leads to, where SQLite keeps its own locks: two names must not have a lock each.
+    lock_file = f"{os.path.realpath(file)}.lock"
     try:
-        if others_can_write(Path(file).parent):
-            # SQLite plays back a journal that lies beside the file: whoever can put one there writes the state.
-            raise StoreError(
-                f"Others can write to {Path(file).parent}, where the database {Path(file).name} is.",
-                hint="Keep it in a directory of mode 0700: unset LYFTDATA_DATABASE_URL, or name one there.",
-            )
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"The database's lock {lock_file} cannot be opened: {error.strerror}.") from error

@@ -1,0 +1,143 @@
+"""A database outside of the data directory: each program that opens it makes the same check first."""
+
+import asyncio
+import os
+import stat
+
+import pytest
+from tests.builders import SECRET_KEY
+from tests.processes import Host
+
+from lyftdata.core.secret import Secret
+from lyftdata.server.operator_recovery import reset_password, unlock
+from lyftdata.server.staging import audit_key_of
+from lyftdata.server.upkeep import back_up, move_to_postgresql, read_place, restore
+from lyftdata.store import Store
+from lyftdata.store.errors import StoreError
+
+AUDIT_KEY = audit_key_of(SECRET_KEY.encode())
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Return a database in a directory of its own."""
+    file = tmp_path / "elsewhere" / "x.db"
+    file.parent.mkdir(mode=0o700)
+    asyncio.run(Store.open(f"sqlite:///{file}", audit_key=AUDIT_KEY).close())
+    return file
+
+
+def place_of(file, tmp_path):
+    """Return the settings of a Server whose database is that file."""
+    (tmp_path / "staging").mkdir(mode=0o700, exist_ok=True)
+    return read_place(
+        {
+            "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
+            "LYFTDATA_SECRET_KEY": SECRET_KEY,
+            "LYFTDATA_DATABASE_URL": f"sqlite:///{file}",
+        }
+    )
+
+
+def open_as_server(file, _tmp_path):
+    """Open the database as a Server does."""
+    asyncio.run(Store.open(f"sqlite:///{file}", audit_key=AUDIT_KEY).close())
+
+
+def take_backup(file, tmp_path):
+    """Back it up."""
+    back_up(place_of(file, tmp_path), tmp_path / "new-backup.db")
+
+
+def put_back(file, tmp_path):
+    """Put a backup in its place."""
+    restore(place_of(file, tmp_path), file)
+
+
+def move(file, tmp_path):
+    """Move it to PostgreSQL, which is not asked before."""
+    there = {"LYFTDATA_DATABASE_URL": "postgresql://127.0.0.1:1/x", "LYFTDATA_SECRET_KEY": SECRET_KEY}
+    move_to_postgresql(read_place(there, staging_dir=str(tmp_path / "staging")), source=file)
+
+
+OPENERS = {
+    "server": open_as_server,
+    "unlock": lambda file, tmp_path: unlock(place_of(file, tmp_path), "admin"),
+    "reset-password": lambda file, tmp_path: reset_password(
+        place_of(file, tmp_path), "admin", Secret("a long new password"), announce=lambda *_: None
+    ),
+    "backup": take_backup,
+    "restore": put_back,
+    "migrate": move,
+}
+OPENED = pytest.mark.parametrize("opening", OPENERS.values(), ids=OPENERS)
+
+
+@OPENED
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_directory_that_others_can_write_to_is_refused(database, tmp_path, opening, mode):
+    """A journal beside the file would be played back, whoever has put it there."""
+    database.parent.chmod(mode)
+
+    with pytest.raises(StoreError, match=f"Others can write to {database.parent}"):
+        opening(database, tmp_path)
+
+
+@OPENED
+def test_so_is_one_behind_a_symbolic_link(database, tmp_path, opening):
+    """Where the link leads to counts, and not only where it is."""
+    database.parent.chmod(0o777)
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+
+    with pytest.raises(StoreError, match=f"Others can write to {database.parent}"):
+        opening(link, tmp_path)
+
+
+@OPENED
+def test_a_file_of_another_user_is_refused(database, tmp_path, opening):
+    """Its owner could change what it holds; root, who may open it, is told as well."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(database, 12345, 12345)
+
+    with pytest.raises(StoreError, match=r"belongs to another user \(UID 12345\)"):
+        opening(database, tmp_path)
+
+
+def test_what_others_could_read_is_closed_to_them(database, tmp_path):
+    """A copy put back by hand is its owner's alone after the first command, as after a start of the Server."""
+    database.chmod(0o644)
+
+    back_up(place_of(database, tmp_path), tmp_path / "backup.db")
+
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_two_names_of_one_database_are_one_database(database, tmp_path):
+    """A second Server that is given a symbolic link to the file of the first does not start."""
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+    first = Store.open(f"sqlite:///{database}", audit_key=AUDIT_KEY)
+
+    with pytest.raises(StoreError, match="Another Server is using the database"):
+        Store.open(f"sqlite:///{link}", audit_key=AUDIT_KEY)
+    asyncio.run(first.close())
+
+
+def test_the_command_line_says_so(database, tmp_path):
+    """`admin unlock` ends with what to do, and has changed nothing."""
+    database.parent.chmod(0o777)
+    before = database.read_bytes()
+    host = Host(
+        tmp_path / "host",
+        LYFTDATA_STAGING_DIR=str(tmp_path / "staging"),
+        LYFTDATA_SECRET_KEY=SECRET_KEY,
+        LYFTDATA_DATABASE_URL=f"sqlite:///{database}",
+    )
+
+    done = host.run("admin", "unlock", "admin")
+
+    assert done.returncode == 1
+    assert "Keep it in a directory of mode 0700" in done.stderr
+    assert database.read_bytes() == before
