@@ -273,6 +273,20 @@ def secrets_in_readable_files(text: str) -> Iterator[str]:
 
 
 @rule
+def secrets_that_a_shell_keeps(text: str) -> Iterator[str]:
+    """What is typed or pasted into a shell stays in its history, here-documents too; and a file that is there stays as open as it was."""
+    for match in re.finditer(r"umask 0?77[;&\s]+(?:cat|tee)\b[^\n)]*", text):
+        yield f"a file that is there keeps its permissions: {match[0]}"
+    secret_file = r"[^\n|]*(?:\.key|\.secret|[/\s](?:key|secret|password|token))(?=[\s'\"`);]|$)"
+    for match in re.finditer(
+        rf"\bcat >{secret_file}[^\n]*<<|\bcreate secret\b[^\n]*<<|-stdin\b[^\n]*<<"
+        rf"|\b(?:echo|printf)\s+(?![^\n]*\$)[^\n>|]*>{secret_file}",
+        text,
+    ):
+        yield f"a secret in the shell's history: {match[0]}"
+
+
+@rule
 def ports_open_to_all(text: str) -> Iterator[str]:
     """A published port is this machine's own, unless TLS ends there."""
     for manifest in _manifests(text):

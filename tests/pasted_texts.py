@@ -58,8 +58,8 @@ def from_the_ui() -> Iterator[Text]:
     """What the web UI gives to paste, filled in, for both strategies; and the text of its templates."""
     for secret, name in (("LYFTDATA_WORKER_API_KEY", "press-01"), ("LYFTDATA_AUTO_ENROLLMENT_KEY", "worker")):
         for url in ("https://lyft.example", "http://localhost:3000"):
-            given = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_ID": name, secret: "lyftdata_FILLED_IN_SECRET"}
-            for snippet in snippets(given, secret=secret, name=name):
+            plain = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_ID": name}
+            for snippet in snippets(plain, secret=secret, name=name):
                 yield Text(f"UI: {snippet.title}, {secret}, {url}", f"{snippet.how}\n{snippet.text}")
     for template in sorted((ROOT / "src").rglob("*.html")):
         yield _file(template)

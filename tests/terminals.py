@@ -3,8 +3,14 @@
 import os
 import pty
 import select
+import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.processes import until
 
 
 def run_on_a_terminal(
@@ -37,3 +43,63 @@ def run_on_a_terminal(
         raise AssertionError(message)
     finally:
         os.close(terminal)
+
+
+class Typist:
+    """
+    Somebody at the terminal of a program, who reads what it writes and types.
+
+    Attributes:
+        written: All that was on the terminal so far, what was typed and echoed included; a return is an end of line.
+    """
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, cwd: Path) -> None:
+        self.written = ""
+        self._read_to = 0
+        self._child, self._terminal = pty.fork()
+        if self._child == 0:
+            os.chdir(cwd)
+            os.execvpe(command[0], list(command), dict(environ))
+
+    def enter(self, text: str) -> None:
+        """Type a text."""
+        os.write(self._terminal, text.encode())
+
+    def wait_for(self, text: str, *, within_s: float = 60.0) -> None:
+        """Wait until a text is written, behind the one that was waited for before."""
+        self._read_until(lambda: text in self.written[self._read_to :], text, within_s)
+        self._read_to = self.written.index(text, self._read_to) + len(text)
+
+    def wait_until_hidden(self, *, within_s: float = 60.0) -> None:
+        """Wait until what is typed is not shown."""
+        until(lambda: not termios.tcgetattr(self._terminal)[3] & termios.ECHO, "no echo", within_s=within_s)
+
+    def wait_for_end(self, *, within_s: float = 60.0) -> None:
+        """Wait until the program has left the terminal."""
+        self._read_until(lambda: False, "the end", within_s)
+
+    def _read_until(self, done: Callable[[], bool], what: str, within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        while not done():
+            assert select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0], (
+                f"not on the terminal: {what}\n{self.written}"
+            )
+            try:
+                self.written += os.read(self._terminal, 65_536).decode(errors="replace").replace("\r", "\n")
+            except OSError:
+                assert what == "the end", f"ended before: {what}\n{self.written}"
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            os.kill(self._child, 9)
+        os.waitpid(self._child, 0)
+        os.close(self._terminal)

@@ -34,7 +34,7 @@ def test_what_is_pasted_has_no_fault(where):
         "npm ci --omit=dev",  # the Makefile
         "ARG PYTHON_IMAGE=",  # the Dockerfile
         "kind: StatefulSet",  # what the UI gives
-        "lyftdata_FILLED_IN_SECRET",  # filled in
+        "Paste the shared secret, which is not shown",  # for the other strategy
         "data-copy=",  # its templates
         "curl -H @- https://service.example.com/",  # help
         "pip install --require-hashes -r server.txt",  # a message
@@ -114,6 +114,13 @@ def test_the_texts_are_found(part):
         ("postgresql://a:PASSWORD@db.example.com/x", "without a checked certificate"),
         ("postgresql://a:PASSWORD@db.example.com/x?sslmode=require", "switched off"),
         ("lyftdata enrollment generate-key > key.txt", "others can read"),
+        ("$ (umask 077; cat > /etc/x/key)", "keeps its permissions"),
+        ("(umask 077; tee /etc/x/key > /dev/null)", "keeps its permissions"),
+        ("cat > x.key <<'END'\nlyftdata_abc\nEND", "shell's history"),
+        ("kubectl create secret generic x --from-file=s=/dev/stdin <<END\nKEY\nEND", "shell's history"),
+        ("echo lyftdata_abc > x.key", "shell's history"),
+        ("printf '%s' PASSWORD > /etc/x/password", "shell's history"),
+        ("lyftdata login --password-stdin <<< hunter2", "shell's history"),
         ('services:\n  a:\n    ports: ["5432:5432"]\n', "other machines reach"),
     ],
 )
@@ -146,6 +153,10 @@ def test_faults_are_found(text, fault):
         "upstream service {\n  server 127.0.0.1:8080;\n}\nproxy_pass http://service;",
         "(umask 077; lyftdata enrollment generate-key > key.txt)",
         "lyftdata enrollment generate-key --output enrollment.key",
+        "install -m 600 /dev/null x.key\ncat > x.key",
+        "IFS= read -rs secret && printf '%s\\n' \"$secret\" > x.key",
+        "cat > compose.yaml <<'END'\nservices: {}\nEND",
+        'bao policy write worker - <<EOF\npath "a" {}\nEOF',
         "postgresql://a:PASSWORD@db.example.com/x?sslmode=verify-full",
         'services:\n  a:\n    ports: ["127.0.0.1:5432:5432"]\n',
     ],

@@ -87,7 +87,7 @@ def test_new_worker_until_it_is_online(site, admin):
     expect(page.get_by_text("Waiting for press-01 to connect…")).to_be_visible()
     key = shown_key(page)
     script = page.get_by_role("tabpanel", name="Shell").locator("code").inner_text()
-    assert key in script
+    assert key not in script
 
     wrong = site.worker_host(
         "wrong",
@@ -117,8 +117,9 @@ def test_new_worker_until_it_is_online(site, admin):
 
 
 def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
-    """The shell text, as it is, in a shell: online."""
+    """The shell text, as it is, in a shell, and the key where it is asked for: online."""
     page = add_worker(admin, "press-01")
+    key = shown_key(page)
     script = page.get_by_role("tabpanel", name="Shell").locator("code").inner_text()
     host = site.worker_host("press-01")
     (tmp_path / "bin").mkdir()
@@ -129,8 +130,18 @@ def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
     program.chmod(0o755)
     environ = host.environ | {"PATH": f"{program.parent}:{host.environ['PATH']}"}
     del environ["LYFTDATA_URL"]
-    pasted = subprocess.Popen(["bash", "-c", script], env=environ, cwd=host.home, stderr=subprocess.DEVNULL)
+    pasted = subprocess.Popen(
+        ["bash", "-c", script],
+        env=environ,
+        cwd=host.home,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
+        assert pasted.stdin is not None
+        pasted.stdin.write(f"{key}\n")
+        pasted.stdin.close()
         expect(page.get_by_text("press-01 is online.")).to_be_visible()
     finally:
         pasted.terminate()

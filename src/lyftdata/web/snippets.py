@@ -1,5 +1,9 @@
 """
-What to paste on a Worker's host, filled in. Every value is quoted for the language it stands in.
+What to paste on a Worker's host, filled in but for the secret. Every value is quoted for the language it stands in.
+
+A shell keeps what is pasted into it in its history, here-documents too. So no text holds the secret: it asks for it
+(`read -s`, in bash and zsh), which shows and keeps nothing. Each text is one compound command: a terminal that pastes line
+by line would otherwise give the next line to `read`.
 """
 
 import hashlib
@@ -16,6 +20,7 @@ Variables = Mapping[str, str]
 
 _IMAGE = f"lyftdata-worker:{__version__}"
 _BUILD = f"docker build --target worker --tag {_IMAGE} ."
+_PROMPTS = {"LYFTDATA_WORKER_API_KEY": "API key", "LYFTDATA_AUTO_ENROLLMENT_KEY": "shared secret"}
 # Ends what a shell reads as it stands. No value holds a line like this: all of them are single lines of a known form.
 _END = "END"
 
@@ -29,7 +34,7 @@ class Snippet(msgspec.Struct, frozen=True):
     text: str
 
 
-def snippets(given: Variables, *, secret: str, name: str) -> list[Snippet]:
+def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
     """
     Return the ways to start a Worker.
 
@@ -38,41 +43,39 @@ def snippets(given: Variables, *, secret: str, name: str) -> list[Snippet]:
     built before, in the version of this Server.
 
     Args:
-        given: The Worker's variables with their values, the secret among them.
-        secret: Which of them is the secret.
+        plain: The Worker's variables with their values, without the secret.
+        secret: The variable of the secret.
         name: What files and services are called: letters, digits, dots and dashes.
     """
     loopback = " Replace the Server's address by one that leads to it from inside a container."
-    note = loopback if is_loopback_url(given["LYFTDATA_URL"]) else ""
-    plain = {key: value for key, value in given.items() if key != secret}
-    value = given[secret]
+    note = loopback if is_loopback_url(plain["LYFTDATA_URL"]) else ""
     return [
         Snippet(
             "shell",
             "Shell",
-            f"Paste into a shell on the Worker's host, where lyftdata {__version__} is installed.",
-            _shell(plain, secret, value, name),
+            f"Paste into bash or zsh on the Worker's host, where lyftdata {__version__} is installed.",
+            _shell(plain, secret, name),
         ),
         Snippet(
             "systemd",
             "systemd",
-            f"Paste into a root shell on the Worker's host, where lyftdata {__version__} is installed in /opt/lyftdata: "
+            f"Paste into bash or zsh, as root, on the Worker's host, where lyftdata {__version__} is installed in /opt/lyftdata: "
             "a service, and a file with the secret, which root alone reads.",
-            _systemd(plain, secret, value, name),
+            _systemd(plain, secret, name),
         ),
         Snippet(
             "compose",
             "Docker Compose",
-            f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and paste this into a "
-            f"shell in an empty directory.{note}",
-            _compose(plain, secret, value, name),
+            f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and paste this into "
+            f"bash or zsh in an empty directory.{note}",
+            _compose(plain, secret, name),
         ),
         Snippet(
             "kubernetes",
             "Kubernetes",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and push it to your "
-            f"registry. Replace registry.example.com by its address, and paste this into a shell.{note}",
-            _kubernetes(plain, secret, value, name),
+            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{note}",
+            _kubernetes(plain, secret, name),
         ),
     ]
 
@@ -82,27 +85,40 @@ def is_loopback_url(url: str) -> bool:
     return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
-def _shell(plain: Variables, secret: str, value: str, name: str) -> str:
+def _ask(secret: str, then: str) -> str:
+    """Return shell lines that ask for the secret and give it to what follows."""
+    return f"""\
+printf '%s' 'Paste the {_PROMPTS[secret]}, which is not shown, and press Enter: '
+IFS= read -rs secret && echo && printf '%s\\n' "$secret" {then}
+unset secret"""
+
+
+def _ask_for_file(secret: str, file: str, *, mode: str = "600") -> str:
+    """Return shell lines that ask for the secret and put it into a file; one that is there is replaced, with its permissions."""
+    return f"install -m {mode} /dev/null {file}\n{_ask(secret, f'> {file}')}"
+
+
+def _shell(plain: Variables, secret: str, name: str) -> str:
     exports = "\n".join(f"export {key}={shlex.quote(text)}" for key, text in plain.items())
     return f"""\
-(umask 077; cat > {name}.key) <<'{_END}'
-{value}
-{_END}
+{{
+{_ask_for_file(secret, f"{name}.key")}
 export {secret}_FILE="$PWD/{name}.key"
 {exports}
-lyftdata run worker"""
+lyftdata run worker
+}}"""
 
 
-def _systemd(plain: Variables, secret: str, value: str, name: str) -> str:
+def _systemd(plain: Variables, secret: str, name: str) -> str:
     return f"""\
+{{
 install -d -m 700 /etc/lyftdata
-(umask 077; cat > /etc/lyftdata/{name}.key) <<'{_END}'
-{value}
-{_END}
+{_ask_for_file(secret, f"/etc/lyftdata/{name}.key")}
 cat > /etc/systemd/system/lyftdata-{name}.service <<'{_END}'
 {worker_unit(plain, secret=secret, name=name)}
 {_END}
-systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service"""
+systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service
+}}"""
 
 
 def worker_unit(plain: Variables, *, secret: str, name: str, command: str = "") -> str:
@@ -188,15 +204,14 @@ UMask=0077
 """
 
 
-def _compose(plain: Variables, secret: str, value: str, name: str) -> str:
+def _compose(plain: Variables, secret: str, name: str) -> str:
     environment = "\n".join(f"      {key}: {_yaml(text.replace('$', '$$'))}" for key, text in plain.items())
     # Docker mounts the file with owner and mode as they are, and the Worker in its container is another user: the
     # directory keeps other users of the host out.
     return f"""\
+{{
 install -d -m 700 ~/.config/lyftdata
-(umask 022; cat > ~/.config/lyftdata/{name}.key) <<'{_END}'
-{value}
-{_END}
+{_ask_for_file(secret, f"~/.config/lyftdata/{name}.key", mode="644")}
 cat > compose.yaml <<'{_END}'
 services:
   worker:
@@ -219,18 +234,19 @@ secrets:
 volumes:
   worker:
 {_END}
-docker compose up --detach"""
+docker compose up --detach
+}}"""
 
 
-def _kubernetes(plain: Variables, secret: str, value: str, name: str) -> str:
+def _kubernetes(plain: Variables, secret: str, name: str) -> str:
     resource = _resource_name(name)
     environment = "\n".join(
         f"            - {{name: {key}, value: {_yaml(text)}}}" for key, text in plain.items()
     )
+    create = f"| kubectl create secret generic lyftdata-{resource} --from-file=secret=/dev/stdin"
     return f"""\
-kubectl create secret generic lyftdata-{resource} --from-file=secret=/dev/stdin <<'{_END}'
-{value}
-{_END}
+{{
+{_ask(secret, create)}
 kubectl apply -f - <<'{_END}'
 apiVersion: apps/v1
 kind: StatefulSet
@@ -277,7 +293,8 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         resources: {{requests: {{storage: 16Mi}}}}
-{_END}"""
+{_END}
+}}"""
 
 
 def _resource_name(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.terminals import Typist
 
 from lyftdata import __version__
 from lyftdata.web.snippets import snippets, worker_unit
@@ -15,11 +16,7 @@ from lyftdata.web.snippets import snippets, worker_unit
 ROOT = Path(__file__).parents[3]
 
 ODD = "a b$HOME`id`\"'\\$(id)#: {x}"
-GIVEN = {
-    "LYFTDATA_URL": "https://lyft.example",
-    "LYFTDATA_WORKER_ID": "press-01",
-    "LYFTDATA_WORKER_API_KEY": ODD,
-}
+GIVEN = {"LYFTDATA_URL": "https://lyft.example", "LYFTDATA_WORKER_ID": "press-01"}
 
 
 def made(given=GIVEN, name="press-01"):
@@ -28,7 +25,7 @@ def made(given=GIVEN, name="press-01"):
 
 
 def paste(script, home, **tools):
-    """Run a text in an empty directory of a home directory, with programs of these names that keep what they are given."""
+    """Run a text twice in an empty directory of a home directory, with the secret typed in and programs that keep what they are given."""
     programs = home / "bin"
     programs.mkdir()
     for tool, text in {"systemctl": "", "docker": "", "kubectl": "", "lyftdata": "", **tools}.items():
@@ -37,8 +34,10 @@ def paste(script, home, **tools):
         file.chmod(0o755)
     (home / "here").mkdir()
     environ = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home)}
-    for shell in ("sh", "bash"):
-        subprocess.run([shell, "-euc", script], env=environ, cwd=home / "here", check=True)
+    for _ in range(2):
+        subprocess.run(
+            ["bash", "-euc", script], env=environ, cwd=home / "here", input=f"{ODD}\n", text=True, check=True
+        )
 
 
 def mode(path):
@@ -60,6 +59,45 @@ def test_the_shell_text_keeps_the_secret_in_a_private_file(tmp_path):
     assert file.read_text() == f"{ODD}\n"
     assert mode(file) == 0o600
     assert (tmp_path / "here" / "shown").read_text() == f"{file} press-01"
+
+
+@pytest.mark.parametrize("mode_of_paste", ["bracketed", "line by line"])
+def test_a_shell_keeps_no_secret_in_its_history(tmp_path, mode_of_paste):
+    """Pasted into an interactive bash, with the secret typed in when it is asked for: not in the history, and not on the terminal."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "lyftdata"
+    program.write_text("#!/bin/sh\necho it runs\n")
+    program.chmod(0o755)
+    left = tmp_path / "press-01.key"
+    left.write_text("an old key")
+    left.chmod(0o644)
+    environ = {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "HISTFILE": str(tmp_path / "history"),
+        "TERM": "xterm",
+        "PS1": "ready> ",
+    }
+    bracketed = mode_of_paste == "bracketed"
+    (tmp_path / ".inputrc").write_text(f"set enable-bracketed-paste {'on' if bracketed else 'off'}\n")
+    text = made()["shell"].text
+    with Typist(["bash", "--norc", "-i"], environ, cwd=tmp_path) as typist:
+        typist.wait_for("ready> ")
+        typist.enter(f"\x1b[200~{text}\x1b[201~\r" if bracketed else f"{text}\n")
+        # At the beginning of a line: the text itself, which is echoed, has it in the middle of one.
+        typist.wait_for("\nPaste the API key, which is not shown, and press Enter: ")
+        typist.wait_until_hidden()
+        typist.enter(f"{ODD}\n")
+        typist.wait_for("it runs")
+        typist.enter("exit\n")
+        typist.wait_for_end()
+
+    assert left.read_text() == f"{ODD}\n"
+    assert mode(left) == 0o600
+    history = (tmp_path / "history").read_text()
+    assert "lyftdata run worker" in history
+    assert ODD not in history
+    assert ODD not in typist.written
 
 
 def test_the_systemd_text_writes_a_unit_and_a_file_for_root_alone(tmp_path):
@@ -176,7 +214,7 @@ def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
 def test_two_workers_are_never_one_resource():
     """`Press.01` and `press-01` would be the same name, and the one's secret written over the other's."""
     names = {
-        made(name=name)["kubernetes"].text.split()[4]
+        re.findall(r"create secret generic (\S+)", made(name=name)["kubernetes"].text)[0]
         for name in ("press-01", "Press-01", "press.01", "PRESS.01", "a" * 40 + "-x", "a" * 40 + "-y")
     }
     assert len(names) == 6

@@ -18,15 +18,11 @@ async def show(page: Page) -> Response:
     for worker in enrolled:
         if worker.enrolled_with and worker.enrolled_with not in known:
             former[worker.enrolled_with] = former.get(worker.enrolled_with, 0) + 1
-    given = {
-        "LYFTDATA_URL": page.services.issuer,
-        "LYFTDATA_WORKER_NAME": "choose-a-name",
-        "LYFTDATA_AUTO_ENROLLMENT_KEY": "the shared secret",
-    }
+    plain = {"LYFTDATA_URL": page.services.issuer, "LYFTDATA_WORKER_NAME": "choose-a-name"}
     return page.render(
         "enrollment.html",
         enrollment=status,
         former=sorted(former.items(), key=lambda pair: -pair[1]),
         total=len(enrolled),
-        snippets=snippets(given, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
+        snippets=snippets(plain, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
     )

@@ -6,7 +6,6 @@ from typing import Any
 from starlette.responses import Response
 
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.secret import Secret
 from lyftdata.server import queries
 from lyftdata.server.views import key_status
 from lyftdata.web.page import Page
@@ -45,7 +44,7 @@ async def create(page: Page) -> Response:
         "worker": record,
         "key": shown,
         "key_name": name if issued is None else issued.record.name,
-        "snippets": _snippets(page, record, shown),
+        "snippets": _snippets(page, record),
         **await _state(page, record),
     }
     page.instead = f"/workers/{record.id}"
@@ -74,10 +73,6 @@ async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def _snippets(page: Page, record: WorkerRecord, key: Secret | None) -> list[Snippet]:
-    given = {
-        "LYFTDATA_URL": page.services.issuer,
-        "LYFTDATA_WORKER_ID": record.id,
-        "LYFTDATA_WORKER_API_KEY": "the API key" if key is None else key.reveal(),
-    }
-    return snippets(given, secret="LYFTDATA_WORKER_API_KEY", name=record.id)  # noqa: S106 - a variable's name
+def _snippets(page: Page, record: WorkerRecord) -> list[Snippet]:
+    plain = {"LYFTDATA_URL": page.services.issuer, "LYFTDATA_WORKER_ID": record.id}
+    return snippets(plain, secret="LYFTDATA_WORKER_API_KEY", name=record.id)  # noqa: S106 - a variable's name
