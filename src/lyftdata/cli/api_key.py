@@ -257,5 +257,6 @@ def _show_one(key: dict[str, Any]) -> None:
             ("Last used", f"{when(key['last_used_at'])} by {key['last_used_by'] or '-'}"),
             ("Still working", previous or "-"),
             ("Created", f"{when(key['created_at'])} by {key['created_by']}"),
+            ("Rotated", f"{when(key['rotated_at'])} by {key['rotated_by']}" if key["rotated_at"] else "-"),
         ]
     )

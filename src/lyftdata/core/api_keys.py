@@ -20,10 +20,13 @@ from lyftdata.core.refusals import (
     ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
     ApiKeyRevokedError,
+    ApiKeyRotatedError,
     MalformedApiKeyError,
+    UnprovenError,
     WrongApiKeyError,
 )
 from lyftdata.core.secret import Secret
+from lyftdata.core.times import format_time
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
@@ -106,26 +109,51 @@ def verify_api_key(
     Raises:
         WrongApiKeyError: No such key, or another secret.
         ApiKeyRevokedError: Revoked.
-        ApiKeyExpiredError: `now >= expires_at`.
+        ApiKeyRotatedError: An older generation, and `now >= expires_at`.
+        ApiKeyExpiredError: The newest generation, and `now >= expires_at`.
         ApiKeyNotForWorkerError: Issued for other Workers.
     """
     right = hmac.compare_digest(presented.digest, _NO_RECORD if record is None else record.digest)
     if record is None or not right:
         raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
     if record.revoked_at is not None:
+        revoked_at = record.revoked_at
         raise ApiKeyRevokedError(
-            lambda: f"{_named(record)} was revoked at {record.revoked_at}.", claimed_worker=worker_id
+            lambda: f"{_named(record)} was revoked at {format_time(revoked_at)}.",
+            claimed_worker=worker_id,
+            api_key=record.name,
         )
     if record.expires_at is not None and now >= record.expires_at:
-        raise ApiKeyExpiredError(
-            lambda: f"{_named(record)} expired at {record.expires_at}.", claimed_worker=worker_id
-        )
+        raise _ended(record, record.expires_at, worker_id)
     if not record.for_all_workers and worker_id not in record.worker_ids:
         raise ApiKeyNotForWorkerError(
-            lambda: f"{_named(record)} is for {len(record.worker_ids)} other Workers.",
+            lambda: f"{_named(record)} is for {_others(len(record.worker_ids))}.",
             claimed_worker=worker_id,
+            api_key=record.name,
         )
     return record
+
+
+def _ended(record: ApiKeyRecord, at: datetime, worker_id: str) -> UnprovenError:
+    """Return why a key stopped working at a time: what to do differs between a life that ended and a rotation."""
+    if record.rotated_at is not None:
+        return ApiKeyRotatedError(
+            lambda: (
+                f"Generation {record.generation} of {_named(record)} stopped working at {format_time(at)}, "
+                "after a rotation."
+            ),
+            claimed_worker=worker_id,
+            api_key=record.name,
+        )
+    return ApiKeyExpiredError(
+        lambda: f"{_named(record)} expired at {format_time(at)}.",
+        claimed_worker=worker_id,
+        api_key=record.name,
+    )
+
+
+def _others(number: int) -> str:
+    return f"{number:,} other Worker{'' if number == 1 else 's'}" if number else "no Worker any more"
 
 
 def _named(record: ApiKeyRecord) -> str:

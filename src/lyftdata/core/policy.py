@@ -70,12 +70,19 @@ def decide_same_name(
         return "coexist"
     if holder.strategy is Strategy.API_KEY:
         # An operator made that entry: knowing the enrollment key must not be enough to push it aside.
-        raise NameInUseError("The holder was added by an operator and is never superseded.")
+        raise NameInUseError(
+            "The holder was added by an operator and is never superseded.", other_worker=holder.id
+        )
     if not holder.enabled:
         # Otherwise a disabled Worker would be back under a new ID as soon as its directory is removed.
-        raise NameInUseError("An operator has disabled the holder; delete or rename it to free the name.")
+        raise NameInUseError(
+            "An operator has disabled the holder; delete or rename it to free the name.",
+            other_worker=holder.id,
+        )
     if policy is NamePolicy.REJECT:
-        raise NameInUseError("The name policy is 'reject': delete or rename the holder first.")
+        raise NameInUseError(
+            "The name policy is 'reject': delete or rename the holder first.", other_worker=holder.id
+        )
     if holder_online:
-        raise NameInUseError("The holder is connected.")
+        raise NameInUseError("The holder is connected.", other_worker=holder.id)
     return "supersede"

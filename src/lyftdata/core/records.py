@@ -156,7 +156,8 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.
 
-    A name may have several generations: `rotate` issues a new one and lets the old one expire.
+    A name may have several generations: `rotate` issues a new one and lets the old one expire; `rotated_at` is when that
+    was done to this one.
     `for_all_workers` is said outright, so that a key whose last Worker was deleted is a key for nobody,
     never a key for everybody.
     """
@@ -171,6 +172,7 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    rotated_at: datetime | None = None
 
 
 class ResourceRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,7 +285,7 @@ class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     One attempt turned down, with the whole reason.
 
     `claimed_worker` is whatever the caller called itself (hostile text, cleaned and cut to 128), "" if nothing.
-    `detail` is for operators only.
+    `detail` is for operators only. `api_key` and `other_worker` name what it is about, where the cause knows.
     """
 
     reference: str
@@ -293,6 +295,8 @@ class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     claimed_worker: str
     detail: str
     proved: bool
+    api_key: str = ""
+    other_worker: str = ""
 
 
 class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ class RefusedError(LyftdataError):
             function it is put into words when the operator asks, not before the caller is answered: how long that
             takes depends on the cause, and a stopwatch must not tell causes apart.
         claimed_worker: What the caller called itself (ID or name), as received; "" if it did not.
+        api_key: Name of the API key that was presented, where it is known; never the key.
+        other_worker: ID of another Worker that the cause is about: who holds the name, who took it over.
     """
 
     meaning: ClassVar[str]
@@ -33,10 +35,19 @@ class RefusedError(LyftdataError):
     final: bool = True
     """Whether asking again with the same credential is pointless; the agent then exits 3."""
 
-    def __init__(self, detail: str | Callable[[], str] = "", *, claimed_worker: str = "") -> None:
+    def __init__(
+        self,
+        detail: str | Callable[[], str] = "",
+        *,
+        claimed_worker: str = "",
+        api_key: str = "",
+        other_worker: str = "",
+    ) -> None:
         super().__init__(self.meaning, hint=self.mend)
         self._detail = detail
         self.claimed_worker = claimed_worker
+        self.api_key = api_key
+        self.other_worker = other_worker
 
     @property
     def explanation(self) -> str:
@@ -142,6 +153,16 @@ class ApiKeyRevokedError(UnprovenError):
     code = "api_key_revoked"
     meaning = "The API key was revoked."
     mend = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
+
+
+class ApiKeyRotatedError(UnprovenError):
+    """A newer generation of the key has taken its place, and the time in which both worked is over."""
+
+    code = "api_key_rotated"
+    meaning = (
+        "An operator has rotated this API key, and the older generation that was presented no longer works."
+    )
+    mend = "Give the Worker the key's newest generation (LYFTDATA_WORKER_API_KEY), or rotate again if it was lost."
 
 
 class ApiKeyExpiredError(UnprovenError):

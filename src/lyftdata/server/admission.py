@@ -299,7 +299,11 @@ def check_entry(worker: WorkerRecord) -> None:
         WorkerDisabledError: An operator has disabled it.
     """
     if worker.superseded_by is not None:
-        raise SupersededError(f"Superseded by {worker.superseded_by}.", claimed_worker=worker.id)
+        raise SupersededError(
+            f"Superseded by {worker.superseded_by}.",
+            claimed_worker=worker.id,
+            other_worker=worker.superseded_by,
+        )
     if not worker.enabled:
         raise WorkerDisabledError(claimed_worker=worker.id)
 

@@ -24,6 +24,7 @@ _LOOKS_MISCONFIGURED = frozenset(
         "malformed_api_key",
         "wrong_api_key",
         "api_key_revoked",
+        "api_key_rotated",
         "api_key_expired",
         "api_key_not_for_worker",
         "enrollment_disabled",

@@ -15,6 +15,7 @@ from lyftdata.core.refusals import (
     ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
     ApiKeyRevokedError,
+    ApiKeyRotatedError,
     RefusedError,
     SupersededError,
     WorkerDeletedError,
@@ -180,7 +181,11 @@ class Effects:
         if worker is None:
             return WorkerDeletedError(claimed_worker=claimed)
         if worker.superseded_by is not None:
-            return SupersededError(f"Superseded by {worker.superseded_by}.", claimed_worker=claimed)
+            return SupersededError(
+                f"Superseded by {worker.superseded_by}.",
+                claimed_worker=claimed,
+                other_worker=worker.superseded_by,
+            )
         if not worker.enabled or worker.epoch != credential.epoch:
             return WorkerDisabledError(claimed_worker=claimed)
         if credential.kind == "jkt":
@@ -190,12 +195,14 @@ class Effects:
     def _why_key_stops(self, public_id: str, worker: WorkerRecord) -> RefusedError | None:
         key = self._directory.find_api_key(public_id)
         if key is None or key.revoked_at is not None:
-            name = "" if key is None else f"API key '{key.name}'."
-            return ApiKeyRevokedError(name, claimed_worker=worker.id)
+            name, detail = ("", "") if key is None else (key.name, f"API key '{key.name}'.")
+            return ApiKeyRevokedError(detail, claimed_worker=worker.id, api_key=name)
+        detail = f"API key '{key.name}'."
         if key.expires_at is not None and self._clock() >= key.expires_at:
-            return ApiKeyExpiredError(f"API key '{key.name}'.", claimed_worker=worker.id)
+            why = ApiKeyExpiredError if key.rotated_at is None else ApiKeyRotatedError
+            return why(detail, claimed_worker=worker.id, api_key=key.name)
         if not key.for_all_workers and worker.id not in key.worker_ids:
-            return ApiKeyNotForWorkerError(f"API key '{key.name}'.", claimed_worker=worker.id)
+            return ApiKeyNotForWorkerError(detail, claimed_worker=worker.id, api_key=key.name)
         return None
 
 

@@ -248,7 +248,11 @@ class Enrollment:
         known = names.by_thumbprint.get(registration.metadata.public_key.thumbprint)
         if known is not None:
             if known.superseded_by is not None:
-                raise SupersededError(f"Superseded by {known.superseded_by}.", claimed_worker=known.id)
+                raise SupersededError(
+                    f"Superseded by {known.superseded_by}.",
+                    claimed_worker=known.id,
+                    other_worker=known.superseded_by,
+                )
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
@@ -289,7 +293,9 @@ class Enrollment:
                 policy=self.name_policy, holder=holder, holder_online=self._may_be_online(names.tx, holder)
             )
         except NameInUseError as error:
-            raise NameInUseError(f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name) from error
+            raise NameInUseError(
+                f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name, other_worker=holder.id
+            ) from error
         if verdict == "supersede":
             names.replace(
                 msgspec.structs.replace(

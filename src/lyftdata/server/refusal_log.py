@@ -76,6 +76,8 @@ class _Pending(msgspec.Struct, frozen=True):
             claimed_worker=self.claimed_worker,
             detail=clean_text(hide_credentials(self.refused.detail, secrets=secrets), 512),
             proved=self.refused.proved,
+            api_key=self.refused.api_key,
+            other_worker=self.refused.other_worker,
         )
 
 

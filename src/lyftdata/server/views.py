@@ -99,6 +99,7 @@ def api_key_view(
     """Show a key by its newest generation; older ones that still work are `previous`."""
     now = services.clock()
     newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
+    first = older[-1] if older else newest
     uses = [
         use
         for record in generations
@@ -112,8 +113,10 @@ def api_key_view(
         generation=newest.generation,
         for_all_workers=newest.for_all_workers,
         worker_ids=sorted(newest.worker_ids),
-        created_at=newest.created_at,
-        created_by=newest.created_by,
+        created_at=first.created_at,
+        created_by=first.created_by,
+        rotated_at=newest.created_at if older else None,
+        rotated_by=newest.created_by if older else None,
         expires_at=newest.expires_at,
         revoked_at=newest.revoked_at,
         status=key_status(newest, now),
@@ -199,6 +202,8 @@ def refusal_view(attempt: RefusalAttempt) -> Refusal:
         claimed_worker=attempt.claimed_worker,
         detail=attempt.detail,
         proved=attempt.proved,
+        api_key=attempt.api_key,
+        other_worker=attempt.other_worker,
         meaning=cause.meaning if cause else "",
         mend=cause.mend if cause else "",
     )

@@ -39,8 +39,14 @@ def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
 def rotate_api_key(tx: WriteTx, record: ApiKeyRecord, *, previous_expire_at: datetime) -> None:
     """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
     for older in find_by_name(tx.conn, record.name):
-        if older.revoked_at is None and (older.expires_at is None or older.expires_at > previous_expire_at):
-            _replace(tx, msgspec.structs.replace(older, expires_at=previous_expire_at))
+        ends_before = older.expires_at is not None and older.expires_at <= previous_expire_at
+        ended = msgspec.structs.replace(
+            older,
+            expires_at=older.expires_at if ends_before else previous_expire_at,
+            rotated_at=older.rotated_at or record.created_at,
+        )
+        if older.revoked_at is None and ended != older:
+            _replace(tx, ended)
     _insert(tx, record)
 
 
@@ -149,5 +155,9 @@ def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
 def _replace(tx: WriteTx, record: ApiKeyRecord) -> None:
     """Write what may change of a key: its dates."""
     statement = update(api_keys).where(api_keys.c.public_id == record.public_id)
-    tx.conn.execute(statement.values(expires_at=record.expires_at, revoked_at=record.revoked_at))
+    tx.conn.execute(
+        statement.values(
+            expires_at=record.expires_at, revoked_at=record.revoked_at, rotated_at=record.rotated_at
+        )
+    )
     tx.changed(ApiKeyChanged(record.public_id, record))

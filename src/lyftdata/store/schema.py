@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
+    text,
 )
 from sqlalchemy.engine import Dialect
 
@@ -116,6 +117,7 @@ api_keys = Table(
     Column("created_by", String(128), nullable=False),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("rotated_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
     Column("last_used_by", String(64)),
     UniqueConstraint("name", "generation"),
@@ -194,6 +196,8 @@ refusal_attempts = Table(
     Column("claimed_worker", String(128), nullable=False),
     Column("detail", String(512), nullable=False),
     Column("proved", Boolean, nullable=False),
+    Column("api_key", String(50), nullable=False, server_default=text("''")),
+    Column("other_worker", String(64), nullable=False, server_default=text("''")),
     Index(None, "reference"),
 )
 

@@ -14,6 +14,7 @@ from lyftdata.core.refusals import (
     ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
     ApiKeyRevokedError,
+    ApiKeyRotatedError,
     MalformedApiKeyError,
     WrongApiKeyError,
 )
@@ -89,6 +90,18 @@ def test_a_key_dies_at_its_date(seconds, refusal):
     else:
         with pytest.raises(refusal):
             check(record, now=now)
+
+
+def test_an_older_generation_was_rotated_and_has_not_expired():
+    """What to do differs, so the causes do: the key's name is a field, and the time is for people."""
+    record = msgspec.structs.replace(RECORD, expires_at=NOON, rotated_at=NOON - timedelta(hours=1))
+
+    with pytest.raises(ApiKeyRotatedError) as refused:
+        check(record, now=NOON)
+
+    assert refused.value.api_key == record.name
+    assert f"{NOON:%Y-%m-%d %H:%M:%S} UTC" in refused.value.detail
+    assert "+00:00" not in refused.value.detail
 
 
 def test_a_revoked_key_is_refused_before_its_date_is_asked():

@@ -83,7 +83,7 @@ async def test_a_worker_made_anew_does_not_inherit(server, admin):
 
 
 async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin):
-    """Old and new key work side by side, then the old one has expired; tokens follow their key."""
+    """Old and new key work side by side, then the old one was rotated away; tokens follow their key."""
     await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
     old = (await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)).json()["key"]
     given = await token(server, ("press-01", old))
@@ -92,7 +92,7 @@ async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin
 
     assert [(await server.token_by_key("press-01", key)).status_code for key in (old, new)] == [200, 200]
     server.clock.forward(seconds=60)
-    assert await server.cause(await server.token_by_key("press-01", old)) == "api_key_expired"
+    assert await server.cause(await server.token_by_key("press-01", old)) == "api_key_rotated"
     assert (await server.token_by_key("press-01", new)).status_code == 200
     assert (await server.verify(given)).status_code == 401
 

@@ -343,7 +343,7 @@ async def connected(server, press):
         ("PATCH", "/api/workers/press-01", {"enabled": False}, "worker_disabled", False),
         ("DELETE", "/api/workers/press-01", None, "worker_deleted", True),
         ("POST", "/api/api-keys/{key}/revoke", {}, "api_key_revoked", True),
-        ("POST", "/api/api-keys/{key}/rotate", {"grace_s": 0}, "api_key_expired", True),
+        ("POST", "/api/api-keys/{key}/rotate", {"grace_s": 0}, "api_key_rotated", True),
     ],
 )
 async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(

@@ -38,7 +38,12 @@ class PreviousKey(BaseModel):
 
 
 class ApiKey(BaseModel):
-    """An API key, without the key: only its digest is kept."""
+    """
+    An API key, without the key: only its digest is kept.
+
+    `created_at` and `created_by` are of its first generation, `rotated_at` and `rotated_by` of the newest where there
+    are several.
+    """
 
     name: str
     public_id: str
@@ -47,6 +52,8 @@ class ApiKey(BaseModel):
     worker_ids: list[str]
     created_at: datetime
     created_by: str
+    rotated_at: datetime | None
+    rotated_by: str | None
     expires_at: datetime | None
     revoked_at: datetime | None
     status: KeyStatus

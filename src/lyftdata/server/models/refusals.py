@@ -27,7 +27,12 @@ class RefusalPage(BaseModel):
 
 
 class Refusal(BaseModel):
-    """One refused attempt, with the whole reason."""
+    """
+    One refused attempt, with the whole reason.
+
+    `api_key` is the name of the key that was presented, `other_worker` the ID of another Worker that the cause is about
+    (the holder of the name, or who took it over); empty where the cause has none.
+    """
 
     reference: str
     code: str
@@ -36,5 +41,7 @@ class Refusal(BaseModel):
     claimed_worker: str
     detail: str
     proved: bool
+    api_key: str
+    other_worker: str
     meaning: str
     mend: str

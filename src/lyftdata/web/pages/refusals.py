@@ -14,11 +14,7 @@ from lyftdata.web.page import Page
 
 _MOST = 100
 _REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
-# Written by us, in `core.refusals`' details; the name is checked to be a key's before it is used.
-_KEY_IN_DETAIL = re.compile(r"API key '([A-Za-z0-9_-]{5,50})'")
-_HOLDER_IN_DETAIL = re.compile(r"(?:Held|Superseded) by ([A-Za-z0-9][A-Za-z0-9.-]{0,63})")
-
-_KEY_CAUSES = {"malformed_api_key", "wrong_api_key", "api_key_revoked", "api_key_expired"}
+_KEY_CAUSES = {"malformed_api_key", "wrong_api_key", "api_key_revoked", "api_key_rotated", "api_key_expired"}
 _ENROLLMENT_CAUSES = {
     "enrollment_disabled",
     "wrong_enrollment_key",
@@ -59,7 +55,8 @@ async def show(page: Page) -> Response:
     """Show one refusal with the whole reason and what mends it."""
     refusal = await queries.get_refusal(page.services, page.part("reference"))
     mends = find_mends(page, refusal)
-    return page.render("refusal.html", refusal=refusal, mends=mends)
+    other = page.services.directory.find_worker(refusal.other_worker)
+    return page.render("refusal.html", refusal=refusal, mends=mends, other=other)
 
 
 def find_mends(page: Page, refusal: Refusal) -> list[Mend]:
@@ -70,9 +67,9 @@ def find_mends(page: Page, refusal: Refusal) -> list[Mend]:
         mends += _by_changing(page, refusal)
     if worker is not None:
         mends.append(Mend(f"Open Worker {worker.id}", f"/workers/{worker.id}"))
-    holder = _HOLDER_IN_DETAIL.search(refusal.detail)
-    if holder and page.services.directory.find_worker(holder[1]) is not None:
-        mends.append(Mend(f"Open Worker {holder[1]}", f"/workers/{holder[1]}"))
+    other = page.services.directory.find_worker(refusal.other_worker)
+    if other is not None:
+        mends.append(Mend(f"Open Worker {other.id}", f"/workers/{other.id}"))
     if refusal.code in _ENROLLMENT_CAUSES:
         mends.append(Mend("Open Auto-Enrollment", "/enrollment"))
     return mends
@@ -88,10 +85,10 @@ def _by_changing(page: Page, refusal: Refusal) -> list[Mend]:
         return []
     if refusal.code == "worker_disabled" and refusal.proved:
         return [Mend(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
-    key = _KEY_IN_DETAIL.search(refusal.detail)
+    key = refusal.api_key
     if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
         # Nothing says that who sent the key is that Worker: whoever has a key can claim any ID.
-        return [Mend(f"Allow key {key[1]} for {worker.id}…", f"/api-keys/{key[1]}/allow?worker={worker.id}")]
+        return [Mend(f"Allow key {key} for {worker.id}…", f"/api-keys/{key}/allow?worker={worker.id}")]
     if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
         return [Mend(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]
     return []

@@ -1,0 +1,119 @@
+"""What a refusal is about is kept in fields of its own, and becomes the buttons and links of its page."""
+
+import html
+import re
+from datetime import timedelta
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import text_of
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.store import refusals
+
+
+def buttons(page):
+    """Return the buttons of a refusal's page by what they say."""
+    found = re.findall(r'<a class="button[^"]*" href="([^"]+)">([^<]+)</a>', page.text)
+    return {html.unescape(text): html.unescape(path) for path, text in found}
+
+
+async def name_in_use(server, browser, holder):
+    """Let a Worker enroll under a name that an operator has given away; return the refusal's reference."""
+    await browser.post("/add-worker", name="scaler", id=holder, **{"with": "own"})
+    key = generate_identity_key()
+    proof = server.proof(key, "scaler", audience=server.services.issuer)
+    answer = await server.register(key, "scaler", credential=proof)
+    return answer.json()["reference"]
+
+
+@pytest.mark.parametrize("holder", ["w-1", "w-1.", "a.b-", "w" * 64])
+async def test_a_name_in_use_opens_its_holder(server, browser, holder):
+    """The button opens the Worker that holds the name, whatever its ID ends with."""
+    reference = await name_in_use(server, browser, holder)
+
+    page = await browser.get(f"/refusals/{reference}")
+
+    assert buttons(page)[f"Open Worker {holder}"] == f"/workers/{holder}"
+    assert f"Held by scaler {holder}" in text_of(page)
+    await server.services.refusals.flush()
+    assert f"Open Worker {holder}" in buttons(await browser.get(f"/refusals/{reference}"))
+
+
+async def test_a_superseded_worker_opens_the_one_that_took_its_name(server, browser):
+    """Both entries can be opened from the refusal."""
+    worker_id, key = await server.enrolled("scaler")
+    newer, _ = await server.enrolled("scaler")
+    answer = await server.register(
+        key, "scaler", credential=server.proof(key, "scaler", audience=server.services.issuer)
+    )
+
+    page = await browser.get(f"/refusals/{answer.json()['reference']}")
+
+    assert {f"Open Worker {worker_id}", f"Open Worker {newer}"} <= set(buttons(page))
+    assert f"Superseded by scaler {newer}" in text_of(page)
+
+
+async def test_a_deleted_holder_has_no_button(server, browser):
+    """The page still says who held the name then."""
+    reference = await name_in_use(server, browser, "w-1")
+    await browser.post("/workers/w-1/delete")
+
+    page = await browser.get(f"/refusals/{reference}")
+
+    assert "Open Worker w-1" not in buttons(page)
+    assert "Held by w-1." in text_of(page)
+
+
+async def test_a_refusal_from_before_the_fields_is_still_shown(server, browser):
+    """A row that says it in its sentence alone is shown as it is, without buttons that would be guessed from it."""
+    reference = await name_in_use(server, browser, "w-1")
+    await server.services.refusals.flush()
+    from sqlalchemy import text
+
+    await server.services.store.write(
+        lambda tx: tx.conn.execute(text("update refusal_attempts set other_worker = '', api_key = ''"))
+    )
+
+    page = await browser.get(f"/refusals/{reference}")
+
+    assert (page.status_code, "Held by w-1." in text_of(page)) == (200, True)
+    stored = await server.services.store.read(lambda conn: refusals.find_reference(conn, reference))
+    assert stored.other_worker == ""
+
+
+async def test_a_key_is_named_by_a_field(server, browser, press):
+    """The API and the page name the key; after a rotation the cause is not that it has expired."""
+    await browser.post("/issue-api-key", name="other-keys", **{"for": "chosen", "workers": "press-01"})
+    rotate = "/api-keys/other-keys/rotate"
+    rotated = await browser.post_shown(rotate, rotate, grace="1h")
+    first = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", rotated)
+    server.clock.forward(minutes=5)
+    await browser.post_shown(rotate, rotate, grace="0s")
+
+    answer = await server.token_by_key("press-01", first)
+
+    page = await browser.get(f"/refusals/{answer.json()['reference']}")
+    said = text_of(page)
+    assert "API key rotated" in said
+    assert "expired" not in said
+    assert 'href="/api-keys/other-keys"' in page.text
+    assert f"stopped working at {server.clock():%Y-%m-%d %H:%M:%S} UTC" in said
+
+
+async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, browser, press):
+    """*Created* is the first generation's, *Rotated* the newest one's."""
+    await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
+    server.clock.forward(days=3)
+    rotate = "/api-keys/press-keys/rotate"
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+    await browser.learn_token()
+    made = text_of(await browser.post_shown(rotate, rotate, grace="1h"))
+
+    page = text_of(await browser.get("/api-keys/press-keys"))
+
+    until = server.clock() + timedelta(hours=1)
+    assert f"The one before works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
+    assert f"still works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
+    assert "Created 3 days ago by admin Rotated just now by admin" in page
