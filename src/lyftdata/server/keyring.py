@@ -8,8 +8,7 @@ live in `core.keyring`; here they meet the store.
 from collections.abc import Mapping
 from datetime import datetime
 
-import msgspec
-
+from lyftdata.core.discovery import jwk_set
 from lyftdata.core.keyring import (
     RotationPlan,
     RotationPolicy,
@@ -118,7 +117,7 @@ class SigningKeys:
         now = self._clock()
         self.next_signs_from = min((r.signs_from for r in records if r.signs_from > now), default=None)
         self.verification_keys = {kid: key.verification for kid, key in keys.items()}
-        self.jwks = msgspec.json.encode({"keys": [key.public_jwk() for key in keys.values()]})
+        self.jwks = jwk_set(keys.values())
 
     def _decrypt(self, record: SigningKeyRecord) -> SigningKey:
         return self._decrypted.get(record.kid) or decrypt_signing_key(record, kek=self._kek)

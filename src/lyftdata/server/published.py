@@ -10,8 +10,8 @@ import hashlib
 from starlette.requests import Request
 from starlette.responses import Response
 
-# Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
-_MAX_AGE_S = 300
+from lyftdata.core.discovery import PUBLISHED_MAX_AGE_S
+
 _PREFLIGHT_MAX_AGE_S = 86_400
 
 PUBLISHED_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -30,7 +30,7 @@ def published(request: Request, body: bytes, *, media_type: str) -> Response:
         return _preflight()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {
-        "Cache-Control": f"public, max-age={_MAX_AGE_S}",
+        "Cache-Control": f"public, max-age={PUBLISHED_MAX_AGE_S}",
         "ETag": tag,
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Expose-Headers": "ETag",

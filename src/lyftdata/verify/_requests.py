@@ -3,11 +3,13 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.verify.errors import MissingTokenError, VerificationError
+from lyftdata.verify.identity import WorkerIdentity
 
 _log = logging.getLogger("lyftdata.verify")
 
@@ -92,6 +94,21 @@ class PublicPaths:
 
 def _is_public_path(path: str) -> bool:
     return path.startswith("/") and "*" not in path.removesuffix("/*")
+
+
+def worker_in(request: Mapping[str, Any], key: str) -> WorkerIdentity:
+    """
+    Return the Worker that a middleware has put into a request.
+
+    Raises:
+        LookupError: There is none.
+    """
+    worker: object = request.get(key)
+    if isinstance(worker, WorkerIdentity):
+        return worker
+    raise LookupError(
+        "no Worker makes this request: its path is public, or WorkerAuthMiddleware is not in front of it"
+    )
 
 
 def websocket_close_code(error: VerificationError) -> int:

@@ -3,8 +3,8 @@ ASGI middleware: every request and websocket comes from a Worker, or does not co
 
     app = WorkerAuthMiddleware(app, verifier=AsyncWorkerVerifier(issuer, audience=…), public_paths=["/healthz"])
 
-What is behind it finds the `WorkerIdentity` in `scope["lyftdata.worker"]` and in `scope["state"]["worker"]` (Starlette
-and FastAPI: `request.state.worker`); both are None on a public path. Nothing else of the request is changed: the
+What is behind it finds the `WorkerIdentity` by `current_worker(scope)` (Starlette and FastAPI: `current_worker(request.scope)`),
+which reads `scope["lyftdata.worker"]`, and in `scope["state"]["worker"]` (`request.state.worker`); both are None on a public path. Nothing else of the request is changed: the
 `Authorization` header is passed on. A websocket is checked once, when it is opened.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from lyftdata.verify._gate import AsyncTokenVerifier, AsyncWorkerGate
-from lyftdata.verify._requests import PublicPaths, refusal_answer, websocket_close_code
+from lyftdata.verify._requests import PublicPaths, refusal_answer, websocket_close_code, worker_in
 from lyftdata.verify.errors import VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 
@@ -23,6 +23,19 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WORKER = "lyftdata.worker"
+
+
+def current_worker(scope: Scope) -> WorkerIdentity:
+    """
+    Return the Worker that makes a request or has opened a websocket.
+
+    Args:
+        scope: Of the request; Starlette's and FastAPI's `request.scope`.
+
+    Raises:
+        LookupError: There is none: a public path, or a request that did not come through `WorkerAuthMiddleware`.
+    """
+    return worker_in(scope, WORKER)
 
 
 class WorkerAuthMiddleware:

@@ -3,8 +3,9 @@ WSGI middleware (Flask, Django, Bottle, …): every request comes from a Worker,
 
     app.wsgi_app = WorkerAuthMiddleware(app.wsgi_app, verifier=WorkerVerifier(issuer, audience=…))
 
-What is behind it finds the `WorkerIdentity` in `environ["lyftdata.worker"]`; None on a public path. Nothing else of
-the request is changed: the `Authorization` header is passed on.
+What is behind it finds the `WorkerIdentity` by `current_worker(environ)` (Flask: `current_worker(request.environ)`), which
+reads `environ["lyftdata.worker"]`; that is None on a public path. Nothing else of the request is changed: the
+`Authorization` header is passed on.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,13 +13,27 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from lyftdata.verify._gate import TokenVerifier, WorkerGate
-from lyftdata.verify._requests import PublicPaths, refusal_answer
+from lyftdata.verify._requests import PublicPaths, refusal_answer, worker_in
 from lyftdata.verify.errors import VerificationError
+from lyftdata.verify.identity import WorkerIdentity
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 WORKER = "lyftdata.worker"
+
+
+def current_worker(environ: "WSGIEnvironment") -> WorkerIdentity:
+    """
+    Return the Worker that makes a request.
+
+    Args:
+        environ: Of the request; Flask's `request.environ`, Django's `request.META`.
+
+    Raises:
+        LookupError: There is none: a public path, or a request that did not come through `WorkerAuthMiddleware`.
+    """
+    return worker_in(environ, WORKER)
 
 
 class WorkerAuthMiddleware:

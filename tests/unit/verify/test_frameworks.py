@@ -15,9 +15,11 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.verify import WorkerIdentity
 from lyftdata.verify._requests import PublicPaths, bearer_token, checked_scopes
 from lyftdata.verify.asgi import WorkerAuthMiddleware as AsgiMiddleware
+from lyftdata.verify.asgi import current_worker as worker_of_scope
 from lyftdata.verify.errors import MissingTokenError
 from lyftdata.verify.fastapi import RequireWorker
 from lyftdata.verify.wsgi import WorkerAuthMiddleware as WsgiMiddleware
+from lyftdata.verify.wsgi import current_worker as worker_of_environ
 
 # --- finding the token, and the open paths --------------------------------------------------------------
 
@@ -123,7 +125,7 @@ async def test_asgi_lets_a_worker_through_and_says_who_it_is():
 
     (scope,) = echo.scopes
     assert answer.text == "in"
-    assert scope["lyftdata.worker"].worker_id == "w-17"
+    assert worker_of_scope(scope).worker_id == "w-17"
     assert scope["state"]["worker"] is scope["lyftdata.worker"]
     assert (b"authorization", f"Bearer {mint()}".encode()[:20]) in [(k, v[:20]) for k, v in scope["headers"]]
 
@@ -173,6 +175,8 @@ async def test_asgi_has_public_paths():
 
     assert answer.text == "in"
     assert echo.scopes[0]["lyftdata.worker"] is None
+    with pytest.raises(LookupError, match="public"):
+        worker_of_scope(echo.scopes[0])
     assert echo.scopes[0]["state"]["worker"] is None
 
 
@@ -343,10 +347,12 @@ def flask_client(world, **options):
 
     @app.get("/me")
     def me():
-        return flask.request.environ["lyftdata.worker"].worker_id
+        return worker_of_environ(flask.request.environ).worker_id
 
     @app.get("/healthz")
     def healthz():
+        with pytest.raises(LookupError, match="public"):
+            worker_of_environ(flask.request.environ)
         return str(flask.request.environ["lyftdata.worker"])
 
     @app.get("/größe/<x>")

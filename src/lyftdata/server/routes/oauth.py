@@ -15,6 +15,7 @@ from lyftdata.core.refusals import (
     ScopeNotGrantedError,
     ScopeUnknownError,
 )
+from lyftdata.core.token_answers import TokenAnswer
 from lyftdata.server.admission import Admitted, Grant
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
@@ -44,15 +45,6 @@ _ERRORS: Mapping[type[RefusedError], str] = {
     DpopProofMissingError: "invalid_dpop_proof",
 }
 _HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
-
-
-class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to whoever gets a token (RFC 6749, section 5.1)."""
-
-    access_token: str
-    token_type: str
-    expires_in: int
-    scope: str = ""
 
 
 _encoder = msgspec.json.Encoder()

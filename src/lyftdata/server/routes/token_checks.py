@@ -8,6 +8,7 @@ from starlette.responses import Response
 from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import is_granted
+from lyftdata.core.token_answers import introspection_answer
 from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
 from lyftdata.server.registrations import TooManyChangesError
@@ -69,25 +70,7 @@ def _described(services: Services, verified: VerifiedWorker) -> dict[str, object
     resource = services.directory.find_resource(audience=str(claims.aud))
     # What was taken out of the resource since is no longer granted, whatever the token says.
     scopes = [s for s in claims.scope.split() if resource is not None and s in resource.scopes]
-    described: dict[str, object] = {
-        "active": True,
-        "client_id": claims.client_id,
-        "sub": claims.sub,
-        "aud": claims.aud,
-        "iss": claims.iss,
-        "jti": claims.jti,
-        "iat": claims.iat,
-        "exp": claims.exp,
-        "token_type": "Bearer" if claims.cnf is None else "DPoP",
-        "worker_name": worker.name,
-        "auth_strategy": worker.strategy.value,
-        "labels": worker.labels,
-    }
-    if scopes:
-        described["scope"] = " ".join(scopes)
-    if claims.cnf is not None:
-        described["cnf"] = claims.cnf
-    return described
+    return introspection_answer(claims, worker=worker, scopes=scopes)
 
 
 async def revoke(request: Request) -> Response:

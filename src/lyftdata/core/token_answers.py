@@ -1,0 +1,65 @@
+"""What a Server says about a token: to the Worker that gets it, to the service that asks about it, to the proxy in front."""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from lyftdata.core.names import format_labels
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.tokens import TokenClaims
+
+
+class TokenAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to a Worker that gets a token (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str = ""
+
+
+def introspection_answer(
+    claims: TokenClaims, *, worker: WorkerRecord, scopes: Sequence[str]
+) -> dict[str, object]:
+    """
+    Return the answer about an active token (RFC 7662, section 2.2).
+
+    Args:
+        claims: What the token says.
+        worker: The entry as it is now.
+        scopes: Those of the token that are still granted.
+    """
+    described: dict[str, object] = {
+        "active": True,
+        "client_id": claims.client_id,
+        "sub": claims.sub,
+        "aud": claims.aud,
+        "iss": claims.iss,
+        "jti": claims.jti,
+        "iat": claims.iat,
+        "exp": claims.exp,
+        "token_type": "Bearer" if claims.cnf is None else "DPoP",
+        "worker_name": worker.name,
+        "auth_strategy": worker.strategy.value,
+        "labels": worker.labels,
+    }
+    if scopes:
+        described["scope"] = " ".join(scopes)
+    if claims.cnf is not None:
+        described["cnf"] = claims.cnf
+    return described
+
+
+def worker_headers(worker: WorkerRecord) -> tuple[tuple[bytes, bytes], ...]:
+    """
+    Return who a Worker is, as the headers that a proxy hands to its service.
+
+    The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
+    """
+    return (
+        (b"x-lyftdata-worker-id", worker.id.encode()),
+        (b"x-lyftdata-worker-name", quote(worker.name, safe=" ").encode()),
+        (b"x-lyftdata-worker-strategy", worker.strategy.encode()),
+        (b"x-lyftdata-worker-labels", format_labels(worker.labels).encode()),
+    )
