@@ -6,6 +6,7 @@ Take jobs from a stream of Redis, as the Worker that this is.
 
 import os
 import time
+from typing import Any
 
 import httpx2
 import redis
@@ -39,7 +40,7 @@ def work(jobs: redis.Redis) -> None:
     """Take a job: one that another Worker left unfinished, or else a new one. It is done when it is acknowledged."""
     _, taken, _ = jobs.xautoclaim("jobs", "workers", WORKER_ID, min_idle_time=3_000, count=1)
     if not taken:
-        answer = jobs.xreadgroup("workers", WORKER_ID, {"jobs": ">"}, count=1, block=1_000)
+        answer: Any = jobs.xreadgroup("workers", WORKER_ID, {"jobs": ">"}, count=1, block=1_000)
         taken = answer[0][1] if answer else []
     for entry, fields in taken:
         try:

@@ -15,6 +15,9 @@ from tests.builders import ENROLLMENT_KEY
 from tests.certificates import self_signed
 from tests.processes import PASSWORD, Host, Site, free_port, until
 
+from lyftdata.verify import WorkerVerifier
+from lyftdata.verify.client import WorkerTokens
+
 
 def test_tls_from_end_to_end(tmp_path, open_site):
     """With a certificate the Server speaks TLS alone; a Worker that does not trust it does not connect, one that does is online."""
@@ -245,7 +248,7 @@ def test_watching_workers_come_and_go(site):
 
 
 def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
-    """Both Workers come online, the printed password signs in, Ctrl-C ends everything and leaves nothing."""
+    """Both Workers come online, the printed password signs in, the printed address is the issuer, Ctrl-C leaves nothing."""
     home = tmp_path / "home"
     home.mkdir()
     environ = {
@@ -268,6 +271,9 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
         operator = Host(home, LYFTDATA_URL=url)
         operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
         assert {w["status"] for w in operator.json("workers", "list")} == {"online"}
+        key = operator.done("workers", "add", "press-03", "--id", "press-03", "--issue-key").strip()
+        token = WorkerTokens.with_api_key(url, worker_id="press-03", api_key=key).get()
+        assert WorkerVerifier(url, audience=url).verify(token).worker_id == "press-03"
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.05)

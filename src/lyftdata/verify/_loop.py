@@ -21,10 +21,37 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
     """
     Checks worker tokens; for an event loop.
 
-    Make one and keep it. Arguments: see `Verifier`.
+    Make one and keep it.
 
         verifier = AsyncWorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
         worker = await verifier.verify(token)
+
+    Args:
+        issuer: What the Server calls itself (`LYFTDATA_PUBLIC_URL`); its keys are fetched from there. https, unless
+            it is this very machine.
+        audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
+            where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
+        server_url: Where the Server is reached, if not at its issuer.
+        allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
+        leeway_s: By how many seconds clocks may differ where a token begins. Its end has no leeway.
+        timeout_s: Bounds one question to the Server, whole.
+        outage_grace_s: For how long after they have ceased to be fresh the keys in hand are used while the Server
+            does not answer.
+        kid_retry_s: Tokens under unknown keys cause at most one fetch in this time, however many there are.
+        remember: How many checked tokens are remembered; about 1 KB each.
+        online: Ask the Server about every token, so that a disabled Worker is refused at once.
+        online_cache_s: Believe its yes for so many seconds, 0 to 60.
+        online_fail_open: When the Server cannot be asked, let the offline check decide; otherwise refuse (503).
+        resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
+            whose audience is not the Server itself.
+        resource_key: Its key (`lyftdata resources issue-key`).
+        transport: For tests: used instead of the network.
+        clock: For tests: gives Unix time in seconds.
+        monotonic: For tests: gives seconds on a clock that does not jump.
+
+    Raises:
+        InvalidInputError: An argument cannot be used; the message names it.
     """
 
     _flight: "asyncio.Task[None] | None" = None

@@ -25,6 +25,7 @@ from typing import Annotated, Any
 import msgspec
 
 from lyftdata.core._jose import JwsError, UnverifiedJws
+from lyftdata.core.text import clean_text
 from lyftdata.verify._keys import PublishedKey
 from lyftdata.verify.errors import (
     TokenBoundError,
@@ -102,7 +103,7 @@ def verify_token(
     key = keys.get(str(unverified.header.get("kid")))
     if key is None:
         hopeful = _reads_as_ours(unverified.claims, expected=expected, now_s=now_s)
-        raise UnknownKeyError("Its kid is none of the Server's keys.", worth_fetching=hopeful)
+        raise UnknownKeyError("Its kid is not one of the Server's published keys.", worth_fetching=hopeful)
     _check_signature(unverified, key=key, algorithm=unverified.header.get("alg"))
     claims = _decode_claims(unverified.payload)
     _check_claims(claims, expected=expected, now_s=now_s)
@@ -151,9 +152,14 @@ def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
     if claims.sub != claims.client_id:
         raise TokenMalformedError("sub and client_id differ.")
     if claims.iss != expected.issuer:
-        raise WrongIssuerError("It is from another issuer.")
-    if expected.audience not in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
-        raise WrongAudienceError("It is meant for another audience.")
+        raise WrongIssuerError(
+            f"It is from {clean_text(claims.iss)}, and the issuer here is {expected.issuer}."
+        )
+    audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+    if expected.audience not in audiences:
+        raise WrongAudienceError(
+            f"It is meant for {clean_text(' '.join(audiences))}, and this service is {clean_text(expected.audience)}."
+        )
     # No leeway: a token lives a quarter of an hour, and is renewed long before its end.
     if now_s >= claims.exp:
         raise TokenExpiredError

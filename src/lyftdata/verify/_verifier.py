@@ -40,7 +40,7 @@ _MOST_WAITING = 2
 
 class Verifier(Generic[TransportT]):
     """
-    What both kinds share: `WorkerVerifier` and `AsyncWorkerVerifier` take these arguments.
+    What both kinds share. `WorkerVerifier` and `AsyncWorkerVerifier` repeat the arguments, for editors that show them.
 
     Args:
         issuer: What the Server calls itself (`LYFTDATA_PUBLIC_URL`); its keys are fetched from there. https, unless
@@ -48,8 +48,8 @@ class Verifier(Generic[TransportT]):
         audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
             where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
         server_url: Where the Server is reached, if not at its issuer.
-        allow_http: Allow plain http to another machine: whoever sits on the way could then let anybody in.
-        tls_ca: Certificates (PEM) to trust in the place of the system's.
+        allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
+        tls_ca: File of certificates (PEM) to trust instead of the system's.
         leeway_s: By how many seconds clocks may differ where a token begins. Its end has no leeway.
         timeout_s: Bounds one question to the Server, whole.
         outage_grace_s: For how long after they have ceased to be fresh the keys in hand are used while the Server
@@ -62,9 +62,9 @@ class Verifier(Generic[TransportT]):
         resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
             whose audience is not the Server itself.
         resource_key: Its key (`lyftdata resources issue-key`).
-        transport: Put in the place of the network by tests.
-        clock: Gives Unix time in seconds.
-        monotonic: Gives seconds on a clock that does not jump.
+        transport: For tests: used instead of the network.
+        clock: For tests: gives Unix time in seconds.
+        monotonic: For tests: gives seconds on a clock that does not jump.
 
     Raises:
         InvalidInputError: An argument cannot be used; the message names it.

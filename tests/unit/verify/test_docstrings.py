@@ -1,0 +1,54 @@
+"""What an editor shows about a class when it is pointed at: every argument, where it is used and not in a base class."""
+
+import inspect
+import re
+
+import pytest
+
+from lyftdata.testing import FakeServer
+from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier, asgi, fastapi, grpc, wsgi
+from lyftdata.verify._verifier import Verifier
+from lyftdata.verify.aiohttp import AiohttpWorkerAuth
+from lyftdata.verify.client import RequestsWorkerAuth, TokenOptions, WorkerAuth, WorkerTokens
+from lyftdata.verify.httpx import HttpxWorkerAuth
+
+CLASSES = [
+    WorkerVerifier,
+    AsyncWorkerVerifier,
+    asgi.WorkerAuthMiddleware,
+    wsgi.WorkerAuthMiddleware,
+    fastapi.RequireWorker,
+    grpc.WorkerAuthInterceptor,
+    grpc.AsyncWorkerAuthInterceptor,
+    WorkerAuth,
+    RequestsWorkerAuth,
+    HttpxWorkerAuth,
+    AiohttpWorkerAuth,
+    FakeServer,
+]
+
+
+def documented(kind: type) -> dict[str, str]:
+    """Return the arguments that a class's own docstring describes, with the text of each."""
+    text = inspect.cleandoc(vars(kind)["__doc__"])
+    (section,) = re.findall(r"^(?:Args|Attributes):\n(.*?)(?:\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", section + "\n", re.DOTALL | re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in found}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_a_class_describes_each_of_its_arguments(kind):
+    """In its own docstring, in the order of its signature."""
+    assert list(documented(kind)) == list(inspect.signature(kind).parameters)
+
+
+@pytest.mark.parametrize("kind", [WorkerVerifier, AsyncWorkerVerifier])
+def test_both_verifiers_say_the_same_of_their_arguments(kind):
+    """The text is repeated, and cannot drift."""
+    assert documented(kind) == documented(Verifier)
+
+
+def test_the_options_of_tokens_are_described_where_they_are_looked_for():
+    """By the class that is imported, as by the type of the options."""
+    assert documented(WorkerTokens) == documented(TokenOptions)
+    assert list(documented(TokenOptions)) == list(TokenOptions.__annotations__)
