@@ -15,6 +15,7 @@ import msgspec
 
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret_text import trim
 from lyftdata.core.text import clean_text
 from lyftdata.verify._http import UnreachableError, arequest, request
 from lyftdata.verify._server import Answer
@@ -43,7 +44,7 @@ def source_from_agent(
     Raises:
         SettingsError: There is a token file alone, and `wanted` is not what it holds.
     """
-    socket, file = environ.get(TOKEN_SOCKET_VARIABLE), environ.get(TOKEN_FILE_VARIABLE)
+    socket, file = (trim(environ.get(name, "")) for name in (TOKEN_SOCKET_VARIABLE, TOKEN_FILE_VARIABLE))
     if socket:
         return AgentSocket(socket, wanted=wanted, timeout_s=timeout_s)
     if not file:
