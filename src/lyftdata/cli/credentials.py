@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import trim
 from lyftdata.private_files import PrivateDirectory
+from lyftdata.user_paths import default_config_dir, parse_path
 
 _FILE = "credentials.json"
 
@@ -28,13 +29,17 @@ class Credentials:
 
     @classmethod
     def default(cls) -> "Credentials":
-        """Return those of this user: LYFTDATA_CONFIG_DIR, or the user's configuration directory."""
-        given = os.environ.get("LYFTDATA_CONFIG_DIR")
-        return cls(
-            Path(given).expanduser()
-            if given
-            else Path(platformdirs.user_config_dir("lyftdata", appauthor=False))
-        )
+        """
+        Return those of this user: LYFTDATA_CONFIG_DIR, or the user's configuration directory.
+
+        Raises:
+            SettingsError: There is no such directory, because the user has no home directory.
+        """
+        given = trim(os.environ.get("LYFTDATA_CONFIG_DIR", ""))
+        try:
+            return cls(parse_path(given) if given else default_config_dir())
+        except InvalidInputError as error:
+            raise SettingsError([f"LYFTDATA_CONFIG_DIR: {error.message}."]) from error
 
     def find(self, url: str) -> Secret | None:
         """

@@ -32,13 +32,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     One row of a table of settings.
 
     `parse` raises InvalidInputError; its message follows the variable's name, so it begins with "must". A
-    secret has no flag: the command line shows in `ps`. A switch's flag takes no value.
+    secret has no flag: the command line shows in `ps`. A switch's flag takes no value. `make_default` works out a default
+    that may not exist, and is called only if nothing is given; its InvalidInputError names the variable.
     """
 
     name: str
     field: str
     parse: Callable[[str], Any]
     default: Any = None
+    make_default: Callable[[], Any] | None = None
     default_doc: str
     doc: str
     flag: str | None = None
@@ -121,7 +123,9 @@ def _read(
             raise InvalidInputError(setting.name, f"is set, and so is {setting.name}_FILE; unset one of them")
         if file:
             return _parse(setting, _file_text(setting, file, read_file), source=f"{setting.name}_FILE")
-    return _parse(setting, text, source=setting.name) if text else setting.default
+    if text:
+        return _parse(setting, text, source=setting.name)
+    return setting.default if setting.make_default is None else setting.make_default()
 
 
 def _parse(setting: Setting, text: str, *, source: str) -> Any:

@@ -28,6 +28,7 @@ from lyftdata.server.secret_strength import (
     check_password,
     check_secret_key,
 )
+from lyftdata.user_paths import default_data_dir, parse_path
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
 
@@ -234,16 +235,12 @@ def _algorithm(text: str) -> str:
     return names[one_of(*names)(text)]
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
 TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_STAGING_DIR",
         field="staging_dir",
-        parse=_path,
-        default=_path("~/.local/lyftdata"),
+        parse=parse_path,
+        make_default=default_data_dir,
         default_doc="`~/.local/lyftdata`",
         flag="--staging-dir",
         doc="Data directory; created with mode 0700, and refused if others can read it.",
@@ -339,7 +336,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_TLS_CERT",
         field="tls_cert",
-        parse=_path,
+        parse=parse_path,
         default=None,
         default_doc="none",
         flag="--tls-cert",
@@ -348,7 +345,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_TLS_KEY",
         field="tls_key",
-        parse=_path,
+        parse=parse_path,
         default=None,
         default_doc="none",
         flag="--tls-key",

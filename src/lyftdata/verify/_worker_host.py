@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey
@@ -19,6 +18,7 @@ from lyftdata.core.strategy import (
     WorkerInputs,
     choose_strategy,
 )
+from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
 from lyftdata.verify._server import checked_url
 from lyftdata.verify._tokens import ApiKeyCredential, Credential, IdentityCredential
 
@@ -27,10 +27,6 @@ _MAX_FILE_BYTES = 65_536
 
 def _url(text: str) -> str:
     return checked_url("LYFTDATA_URL", text, allow_http=True)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
 
 
 def _row(
@@ -48,13 +44,8 @@ _TABLE = (
     _row("LYFTDATA_WORKER_ID", "worker_id", parse_worker_id),
     _row("LYFTDATA_WORKER_API_KEY", "api_key", parse_secret, secret=True),
     _row("LYFTDATA_WORKER_NAME", "worker_name", parse_worker_name),
-    _row(
-        "LYFTDATA_JOBS_DIR",
-        "jobs_dir",
-        _path,
-        _path(platformdirs.user_state_dir("lyftdata", appauthor=False)) / "worker",
-    ),
-    _row("LYFTDATA_TLS_CA", "tls_ca", _path),
+    _row("LYFTDATA_JOBS_DIR", "jobs_dir", parse_path),
+    _row("LYFTDATA_TLS_CA", "tls_ca", parse_path),
 )
 
 
@@ -79,7 +70,13 @@ def read_worker_host(
         SettingsError: There is neither; or the two contradict each other.
     """
     values, _ = read_settings(_TABLE, environ=environ, flags={}, read_file=read_file)
-    stored = _load_identity(values["jobs_dir"])
+    directory: Path | None = values["jobs_dir"] or default_jobs_dir()
+    has_api_key = values["worker_id"] is not None and values["api_key"] is not None
+    # As the agent does: with an API key a directory that this user cannot see is not needed.
+    if directory is None or (has_api_key and not is_visible(directory)):
+        stored = None
+    else:
+        stored = _load_identity(directory)
     url = values["url"]
     if stored is not None and any(same_origin(url, known) for known in (stored.server_url, stored.issuer)):
         url = stored.server_url  # another spelling of the same Server
@@ -98,13 +95,17 @@ def read_worker_host(
         url=values["url"],
         allow_http=values["allow_http"],
         tls_ca=values["tls_ca"],
-        credential=_choose(inputs, stored, values["api_key"], values["jobs_dir"]),
+        credential=_choose(inputs, stored, values["api_key"], directory),
     )
 
 
 def _choose(
-    inputs: WorkerInputs, stored: StoredIdentity | None, api_key: Secret | None, directory: Path
+    inputs: WorkerInputs, stored: StoredIdentity | None, api_key: Secret | None, directory: Path | None
 ) -> Credential:
+    if directory is None and not (inputs.worker_id and api_key):
+        raise SettingsError(
+            [f"LYFTDATA_JOBS_DIR: {NO_HOME}, or set LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY."]
+        )
     if stored is None and inputs.worker_id is None and api_key is None:
         raise SettingsError(
             [
@@ -113,7 +114,7 @@ def _choose(
             ]
         )
     choice = choose_strategy(inputs, stored)
-    if isinstance(choice, UseStoredIdentity):
+    if isinstance(choice, UseStoredIdentity) and directory is not None:
         identity = choice.identity
         return IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
     return ApiKeyCredential(inputs.worker_id or "", api_key or Secret(""))

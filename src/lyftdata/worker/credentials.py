@@ -126,7 +126,9 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
     Raises:
         SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used cannot be one.
     """
-    stored = directory.load_identity()
+    has_api_key = settings.worker_id is not None and settings.api_key is not None
+    # A Worker with an API key needs no directory: one that it cannot see holds no identity that contradicts the key.
+    stored = None if has_api_key and not directory.is_visible() else directory.load_identity()
     url = settings.url
     if stored is not None and any(same_origin(url, known) for known in (stored.server_url, stored.issuer)):
         # Another spelling of the same Server (localhost, 127.0.0.1, its public name) is not another Server.

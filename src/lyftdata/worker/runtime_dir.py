@@ -27,13 +27,13 @@ _MAX_SOCKET_PATH = 103
 
 
 @contextlib.contextmanager
-def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path) -> Iterator[Path]:
+def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path | None) -> Iterator[Path]:
     """
     Make the directory, and remove it with all that is in it; first remove those of agents that were killed.
 
     Args:
         environ: Tells where systemd (`RUNTIME_DIRECTORY`) or the login (`XDG_RUNTIME_DIR`) wants such things.
-        jobs_dir: The Worker's own directory, for hosts without any place for temporary files.
+        jobs_dir: The Worker's own directory, if it has one, for hosts without any place for temporary files.
 
     Raises:
         StateError: No place can be written to.
@@ -42,7 +42,7 @@ def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path) -> Iterator
         yield directory.path
 
 
-def _places(environ: Mapping[str, str], jobs_dir: Path) -> Iterator[Path]:
+def _places(environ: Mapping[str, str], jobs_dir: Path | None) -> Iterator[Path]:
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         # systemd names several, separated by colons, where a unit has several.
         given = environ.get(name, "").partition(":")[0]
@@ -50,7 +50,8 @@ def _places(environ: Mapping[str, str], jobs_dir: Path) -> Iterator[Path]:
             yield Path(given)
     with contextlib.suppress(FileNotFoundError):
         yield Path(tempfile.gettempdir())
-    yield jobs_dir
+    if jobs_dir is not None:
+        yield jobs_dir
 
 
 def _make_in_one_of(places: Iterator[Path]) -> TemporaryDirectory:

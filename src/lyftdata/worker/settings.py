@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import platformdirs
 
 from lyftdata.core.api_keys import find_malformation
 from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
@@ -30,6 +29,7 @@ from lyftdata.core.settings import (
     parse_switch,
     read_settings,
 )
+from lyftdata.user_paths import default_jobs_dir, parse_path
 from lyftdata.worker.child import GRACE_S
 from lyftdata.worker.restart import NEVER, POLICIES
 
@@ -73,7 +73,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Secret | None
     worker_name: str | None
     enrollment_key: Secret | None
-    jobs_dir: Path
+    jobs_dir: Path | None
     labels: Labels
     tls_ca: Path | None
     tls_insecure: bool
@@ -115,12 +115,8 @@ def parse_stop_grace(text: str) -> int:
     return seconds
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
 def _existing_file(text: str) -> Path:
-    path = _path(text)
+    path = parse_path(text)
     if not path.is_file():
         raise InvalidInputError("tls_ca", f"must be a file of certificates (PEM); {path} is none")
     return path
@@ -192,8 +188,8 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_JOBS_DIR",
         field="jobs_dir",
-        parse=_path,
-        default=_path(platformdirs.user_state_dir("lyftdata", appauthor=False)) / "worker",
+        parse=parse_path,
+        make_default=default_jobs_dir,
         default_doc="`lyftdata/worker` in the user's state directory",
         flag="--jobs-dir",
         doc="The Worker's own directory, mode 0700: its identity key and identity. No two Workers share one.",

@@ -23,6 +23,7 @@ from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.private_files import PrivateDirectory
+from lyftdata.user_paths import NO_HOME, is_visible
 
 _KEY_FILE = "identity-key.pem"
 _IDENTITY_FILE = "identity.json"
@@ -40,12 +41,27 @@ class StateDirectory:
     A directory of mode 0700 that one Worker program at a time may use.
 
     Args:
-        path: Where it is (`LYFTDATA_JOBS_DIR`); made when it is first needed.
+        path: Where it is (`LYFTDATA_JOBS_DIR`); made when it is first needed. None where it was not given and this user
+            has no home directory: every use then raises SettingsError.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = PrivateDirectory(path, named_by="LYFTDATA_JOBS_DIR", child="worker")
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """Where it is; raises SettingsError if there is no such place."""
+        if self._path is None:
+            raise SettingsError([f"LYFTDATA_JOBS_DIR: {NO_HOME}."])
+        return self._path
+
+    @property
+    def _files(self) -> PrivateDirectory:
+        return PrivateDirectory(self.path, named_by="LYFTDATA_JOBS_DIR", child="worker")
+
+    def is_visible(self) -> bool:
+        """Return whether this user can see what is there, even if it is nothing; another user's home is closed."""
+        return self._path is not None and is_visible(self._path)
 
     def load_identity(self) -> StoredIdentity | None:
         """

@@ -1,0 +1,34 @@
+"""Paths that depend on a home directory or a working directory which does not exist."""
+
+import pytest
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.server.settings import read_server_settings
+from lyftdata.worker.settings import read_worker_settings
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [(read_worker_settings, "LYFTDATA_JOBS_DIR"), (read_server_settings, "LYFTDATA_STAGING_DIR")],
+)
+def test_a_relative_path_in_a_removed_directory_names_its_variable(tmp_path, monkeypatch, read, name):
+    """The variable, the fault and the remedy, not a sentence about output that could not be written."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(SettingsError) as told:
+        read({name: "state"})
+    assert told.value.problems == [
+        f"{name}: must be an absolute path: the working directory cannot be used (No such file or directory)."
+    ]
+
+
+def test_the_home_of_a_user_who_does_not_exist_is_told():
+    """A mistyped `~name/` names the variable."""
+    with pytest.raises(SettingsError) as told:
+        read_worker_settings({"LYFTDATA_JOBS_DIR": "~no-such-user-here/jobs"})
+    assert told.value.problems == [
+        "LYFTDATA_JOBS_DIR: must be an absolute path, because there is no such home directory."
+    ]
