@@ -5,7 +5,9 @@ What needs an operator's attention, each with what it is about: the pages turn t
 from collections.abc import Sequence
 from datetime import timedelta
 
-from lyftdata.core.records import ApiKeyRecord
+import msgspec
+
+from lyftdata.core.records import ApiKeyRecord, WorkerRecord
 from lyftdata.server import queries
 from lyftdata.server.models.refusals import RefusalGroup
 from lyftdata.server.models.status import Attention, Concern
@@ -43,72 +45,128 @@ async def find_concerns(services: Services) -> list[Concern]:
     """Return what needs attention, the most pressing first."""
     groups = await queries.list_refusals(services, limit=500)
     recent = [group for group in groups if services.clock() - group.last_at <= _RECENTLY]
+    refused = await _unsolved(services, _sorted_out(services, recent))
     return [
-        *_duplicates(recent),
-        *_misconfigured(services, recent),
+        *_duplicates(refused),
+        *_misconfigured(refused),
         *(Concern(kind=Attention.SETTING, subject="", title=warning) for warning in services.warnings),
         *await _expiring(services),
         *_rotating(services),
     ]
 
 
-def _duplicates(recent: Sequence[RefusalGroup]) -> list[Concern]:
-    found = [group for group in recent if group.code == "duplicate_instance"]
+class _Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """What was refused for one cause: a Worker that there is, wherever it asked from, or strangers at one address."""
+
+    code: str
+    worker: WorkerRecord | None
+    groups: Sequence[RefusalGroup]
+
+    @property
+    def latest(self) -> RefusalGroup:
+        return max(self.groups, key=lambda group: group.last_at)
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.groups)
+
+    @property
+    def origin(self) -> str:
+        addresses = {group.address for group in self.groups}
+        return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
+
+
+def _sorted_out(services: Services, recent: Sequence[RefusalGroup]) -> list[_Refused]:
+    """
+    Join groups by Worker and cause; of those who are no Worker, by address and cause.
+
+    A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
+    they call themselves is not repeated, and however many they make up, they take no place from those that there are.
+    """
+    by_name = _by_unique_name(services)
+    joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
+    workers: dict[str, WorkerRecord] = {}
+    for group in recent:
+        worker = services.directory.find_worker(group.claimed_worker) or by_name.get(group.claimed_worker)
+        if worker is not None:
+            workers[worker.id] = worker
+        whose = ("", group.address) if worker is None else (worker.id, "")
+        joined.setdefault((group.code, *whose), []).append(group)
     return [
-        Concern(
-            kind=Attention.DUPLICATE,
-            subject=group.last_reference,
-            title=f"{group.claimed_worker} was started twice",
-            detail=group.last_detail,
-        )
-        for group in found[:_MOST_OF_A_KIND]
+        _Refused(code=code, worker=workers.get(worker_id), groups=groups)
+        for (code, worker_id, _), groups in joined.items()
     ]
 
 
-def _misconfigured(services: Services, recent: Sequence[RefusalGroup]) -> list[Concern]:
-    """
-    Tell of Workers that are refused again and again: those that there are, each; others as one for an address.
+def _by_unique_name(services: Services) -> dict[str, WorkerRecord]:
+    found: dict[str, WorkerRecord] = {}
+    twice: set[str] = set()
+    for worker in services.directory.workers():
+        if worker.superseded_by is None:
+            if worker.name in found:
+                twice.add(worker.name)
+            found[worker.name] = worker
+    return {name: worker for name, worker in found.items() if name not in twice}
 
-    Anybody can claim to be a Worker that there is not. What they call themselves is not repeated here, and however
-    many they make up, they take no place from those that an operator knows.
-    """
-    repeated = [group for group in recent if group.code in _LOOKS_MISCONFIGURED and group.count >= _A_PATTERN]
-    known = [g for g in repeated if services.directory.find_worker(g.claimed_worker) is not None]
-    strangers: dict[str, list[RefusalGroup]] = {}
-    for group in repeated:
-        if services.directory.find_worker(group.claimed_worker) is None:
-            strangers.setdefault(group.address, []).append(group)
+
+async def _unsolved(services: Services, refused: Sequence[_Refused]) -> list[_Refused]:
+    """Leave out those Workers that were let in since they were last refused."""
+    let_in = await queries.last_let_in(services, {one.worker.id for one in refused if one.worker is not None})
     return [
-        *(_known(group) for group in known[:_MOST_OF_A_KIND]),
+        one
+        for one in refused
+        if one.worker is None or one.worker.id not in let_in or let_in[one.worker.id] < one.latest.last_at
+    ]
+
+
+def _duplicates(refused: Sequence[_Refused]) -> list[Concern]:
+    found = [one for one in refused if one.code == "duplicate_instance"]
+    return [
+        Concern(
+            kind=Attention.DUPLICATE,
+            subject=one.latest.last_reference,
+            title=f"{one.latest.claimed_worker if one.worker is None else one.worker.name} was started twice",
+            detail=one.latest.last_detail,
+        )
+        for one in found[:_MOST_OF_A_KIND]
+    ]
+
+
+def _misconfigured(refused: Sequence[_Refused]) -> list[Concern]:
+    """Tell of Workers, and then of strangers, that are refused again and again."""
+    repeated = [one for one in refused if one.code in _LOOKS_MISCONFIGURED and one.count >= _A_PATTERN]
+    known = [one for one in repeated if one.worker is not None]
+    strangers = [one for one in repeated if one.worker is None]
+    return [
+        *(_known(one, one.worker.name) for one in known[:_MOST_OF_A_KIND] if one.worker is not None),
         *_more(len(known)),
-        *(_strangers(address, theirs) for address, theirs in list(strangers.items())[:_MOST_OF_A_KIND]),
+        *(_stranger(one) for one in strangers[:_MOST_OF_A_KIND]),
         *_more(len(strangers), "addresses"),
     ]
 
 
-def _known(group: RefusalGroup) -> Concern:
+def _known(refused: _Refused, name: str) -> Concern:
     return Concern(
         kind=Attention.REFUSED,
-        subject=group.last_reference,
-        title=f"{group.claimed_worker} at {group.address} was refused {group.count:,} times",
-        detail=group.meaning,
+        subject=refused.latest.last_reference,
+        title=f"{name} at {refused.origin} was refused {refused.count:,} times",
+        detail=refused.latest.meaning,
     )
 
 
-def _strangers(address: str, groups: Sequence[RefusalGroup]) -> Concern:
-    causes = sorted({group.code.replace("_", " ") for group in groups})
+def _stranger(refused: _Refused) -> Concern:
     return Concern(
         kind=Attention.REFUSED,
-        subject=groups[0].last_reference,
-        title=f"{address} was refused {sum(group.count for group in groups):,} times, as no Worker that there is",
-        detail=f"Causes: {', '.join(causes)}.",
+        subject=refused.latest.last_reference,
+        title=f"{refused.origin} was refused {refused.count:,} times, as an unknown Worker",
+        detail=refused.latest.meaning,
     )
 
 
 def _more(found: int, of: str = "Workers") -> list[Concern]:
     if found <= _MOST_OF_A_KIND:
         return []
-    title = f"{found - _MOST_OF_A_KIND:,} more {of} are refused again and again"
+    title = f"{found - _MOST_OF_A_KIND:,} more cases of {of} that are refused again and again"
     return [Concern(kind=Attention.REFUSED, subject="", title=title)]
 
 
@@ -134,10 +192,20 @@ async def _expiring(services: Services) -> list[Concern]:
             kind=Attention.KEY_EXPIRES,
             subject=key.name,
             title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
-            detail=f"{len(key.used_by):,} of the Workers connected now use it.",
+            detail=_users(len(key.used_by)),
         )
         for key in keys
     ]
+
+
+def _users(number: int) -> str:
+    match number:
+        case 0:
+            return "No Worker that is connected now uses it."
+        case 1:
+            return "1 Worker that is connected now uses it."
+        case _:
+            return f"{number:,} Workers that are connected now use it."
 
 
 def _rotating(services: Services) -> list[Concern]:
@@ -149,6 +217,6 @@ def _rotating(services: Services) -> list[Concern]:
             kind=Attention.SIGNING_KEY,
             subject="",
             title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
-            detail="It is published already. Whoever checks tokens by a copy of the JWKS should load it anew by then.",
+            detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",
         )
     ]

@@ -6,7 +6,7 @@ what is shown as connected is connected now.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -125,6 +125,23 @@ async def worker_sessions(services: Services, worker_id: str) -> list[WorkerSess
     current = services.sessions.find(worker_id)
     since = None if current is None else current.since
     return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
+
+
+async def last_let_in(services: Services, worker_ids: Collection[str]) -> dict[str, datetime]:
+    """
+    Return when these Workers were last let in, as far as is known; by ID.
+
+    A connected one when it connected: that it gets tokens all the time says nothing of a second host that is refused.
+    """
+    started = await services.session_log.last_starts(worker_ids)
+    found: dict[str, datetime] = {}
+    for worker_id in worker_ids:
+        session = services.sessions.find(worker_id)
+        since = services.traces.admitted_at(worker_id) if session is None else session.since
+        times = [at for at in (started.get(worker_id), since) if at is not None]
+        if times:
+            found[worker_id] = max(times)
+    return found
 
 
 async def list_api_keys(services: Services) -> list[ApiKey]:

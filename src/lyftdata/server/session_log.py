@@ -5,6 +5,8 @@ A crash loses a second of it, and the ends of what was connected then: such a se
 """
 
 import asyncio
+from collections.abc import Collection
+from datetime import datetime
 from functools import partial
 
 from lyftdata.core.records import WorkerSessionRecord
@@ -41,6 +43,16 @@ class SessionLog:
         """Return the last sessions of a Worker, the latest first."""
         await self.flush()
         return await self._store.read(lambda conn: worker_sessions.list_sessions(conn, worker_id))
+
+    async def last_starts(self, worker_ids: Collection[str]) -> dict[str, datetime]:
+        """Return when the last session of each of these Workers began; of Workers that never had one, nothing."""
+        pending = {
+            worker_id: max(record.started_at for record in of_worker.values())
+            for worker_id in worker_ids
+            if (of_worker := self._pending.get(worker_id))
+        }
+        kept = await self._store.read(lambda conn: worker_sessions.last_starts(conn, worker_ids))
+        return kept | pending
 
     async def flush(self) -> None:
         """Write what is pending to the store, in parts; what could not be written stays pending."""

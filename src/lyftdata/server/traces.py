@@ -24,6 +24,7 @@ class TraceLog:
         self._workers: dict[str, WorkerTraces] = {}
         self._keys: dict[str, tuple[datetime, str]] = {}
         self._left: dict[str, datetime] = {}
+        self._admitted: dict[str, datetime] = {}
         self._enrollment_keys: dict[str, datetime] = {}
         # On their way to the store: not pending any more, and not yet to be read from there.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
@@ -53,6 +54,14 @@ class TraceLog:
         """Note who used an API key last."""
         self._keys[public_id] = (at, worker_id)
 
+    def token_given(self, worker_id: str, *, at: datetime) -> None:
+        """Note that a Worker was let in just now; kept in memory alone, to tell what was refused before."""
+        self._admitted[worker_id] = at
+
+    def admitted_at(self, worker_id: str) -> datetime | None:
+        """Return when a Worker last got a token from this Server since its start, or None."""
+        return self._admitted.get(worker_id)
+
     def enrollment_key_used(self, fingerprint: str, *, at: datetime) -> None:
         """Note that an enrollment key was proved just now."""
         self._enrollment_keys[fingerprint] = at
@@ -66,6 +75,7 @@ class TraceLog:
         self.seen.discard(worker_id)
         self._workers.pop(worker_id, None)
         self._left.pop(worker_id, None)
+        self._admitted.pop(worker_id, None)
 
     def left_at(self, worker_id: str) -> datetime | None:
         """Return when a Worker was last connected, if that is known but not yet written."""

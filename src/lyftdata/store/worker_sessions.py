@@ -1,7 +1,7 @@
 """When Workers were connected: the last few sessions of each."""
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, case, delete, func, select, true, update
 
@@ -43,6 +43,20 @@ def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = No
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         _close(tx, worker_sessions.c.worker_id.in_(wanted[start : start + _BATCH]), end)
+
+
+def last_starts(conn: Connection, worker_ids: Collection[str]) -> dict[str, datetime]:
+    """Return when the last session of each of these Workers began; of Workers that never had one, nothing."""
+    found: dict[str, datetime] = {}
+    wanted = sorted(worker_ids)
+    for start in range(0, len(wanted), _BATCH):
+        of_these = worker_sessions.c.worker_id.in_(wanted[start : start + _BATCH])
+        last = func.max(worker_sessions.c.started_at)
+        query = (
+            select(worker_sessions.c.worker_id, last).where(of_these).group_by(worker_sessions.c.worker_id)
+        )
+        found.update((row[0], row[1]) for row in conn.execute(query))
+    return found
 
 
 def count_cut_off(conn: Connection) -> int:

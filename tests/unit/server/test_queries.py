@@ -5,10 +5,13 @@ import io
 import re
 
 import pytest
+from tests.unit.server.test_token import stranger_key
 
+from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role, Sample, State, Strategy
 from lyftdata.server import queries
 from lyftdata.server.actor import Actor
+from lyftdata.server.attention import find_concerns
 from lyftdata.server.models.status import Period
 from lyftdata.server.queries import WorkerFilter, find_workers
 from lyftdata.store import samples
@@ -238,6 +241,85 @@ async def test_a_worker_refused_again_and_again_is_shown_for_an_hour(server, adm
     assert await concerns(server, admin) == {("refused", refused.json()["reference"])}
     server.clock.forward(hours=1, seconds=1)
     assert await concerns(server, admin) == set()
+
+
+async def refuse(server, worker_id, key="nonsense", *, times=3, address="203.0.113.5"):
+    """Have a Worker refused by its key."""
+    async with server.from_address(address) as http:
+        form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
+        for _ in range(times):
+            server.clock.forward(seconds=10)
+            await http.post("/oauth2/token", data=form)
+
+
+async def titles(server):
+    """Return what the overview says of those who are refused."""
+    return [c.title for c in await find_concerns(server.services) if c.kind == "refused"]
+
+
+@pytest.mark.parametrize("how", ["token", "session", "ended session"])
+async def test_a_worker_that_was_let_in_since_needs_nothing(server, admin, press, how):
+    """Once it has a token or has connected, what was wrong is past; refused once more, it is shown again."""
+    await refuse(server, "press-01")
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
+    server.clock.forward(seconds=10)
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    if how != "token":
+        server.services.traces.forget("press-01")
+        headers, poll = {"Authorization": f"Bearer {token}"}, {"boot_id": "boot-0001"}
+        await server.http.post("/api/worker/session", json=poll, headers=headers)
+        if how == "ended session":
+            off = {"boot_id": "boot-0001", "sign_off": True}
+            await server.http.post("/api/worker/session", json=off, headers=headers)
+            await server.services.session_log.flush()
+
+    assert await titles(server) == []
+    await refuse(server, "press-01", times=1)
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 4 times"]
+
+
+async def test_a_connected_workers_tokens_do_not_hide_a_second_host(server, admin, press):
+    """What is refused elsewhere under the same ID stays in sight while the first host goes on."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    await refuse(server, "press-01")
+    server.clock.forward(seconds=1)
+    await server.token_by_key(*press)
+
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
+
+
+async def test_one_line_a_worker_and_cause(server, admin, press):
+    """From however many addresses; another cause is another line, since what to do is another thing."""
+    for n in range(4):
+        await refuse(server, "press-01", times=1, address=f"203.0.113.{n}")
+    await refuse(server, "press-01", stranger_key())
+
+    assert sorted(await titles(server)) == [
+        "press-01 at 203.0.113.5 was refused 3 times",
+        "press-01 at 4 addresses was refused 4 times",
+    ]
+
+
+async def test_a_worker_is_called_by_its_name(server, admin):
+    """Also one that enrolled and is refused by its ID, or by its name; strangers have a line an address and cause."""
+    worker_id, _ = await server.enrolled("binder-02")
+    await refuse(server, worker_id)
+    for _ in range(3):
+        server.clock.forward(seconds=10)
+        key = generate_identity_key()
+        proof = server.proof(key, "binder-02", secret="x" * 40)
+        await server.register(key, "binder-02", credential=proof)
+    await refuse(server, "press-99", address="203.0.113.99")
+    await refuse(server, "press-98", stranger_key(), address="203.0.113.99")
+
+    assert sorted(await titles(server)) == [
+        "203.0.113.99 was refused 3 times, as an unknown Worker",
+        "203.0.113.99 was refused 3 times, as an unknown Worker",
+        "binder-02 at 127.0.0.1 was refused 3 times",
+        "binder-02 at 203.0.113.5 was refused 3 times",
+    ]
 
 
 async def test_a_key_that_ends_within_a_fortnight_is_shown_until_it_has(server, admin):

@@ -552,7 +552,7 @@ async def test_strangers_take_no_place_from_workers_that_there_are(server, brows
     page = text_of(await browser.get("/"))
 
     assert "press-01 at 127.0.0.1 was refused 3 times" in page
-    assert re.search(r"203\.0\.113\.9 was refused \d+ times, as no Worker that there is", page)
+    assert re.search(r"203\.0\.113\.9 was refused \d+ times, as an unknown Worker", page)
     assert "licence" not in page
 
 

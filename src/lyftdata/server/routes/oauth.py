@@ -141,5 +141,6 @@ def _check_dpop(
 def _note(services: Services, admitted: Admitted) -> None:
     """Leave traces and count; nothing here is written before the answer."""
     services.metrics.token_signed(admitted.worker.strategy)
+    services.traces.token_given(admitted.worker.id, at=services.clock())
     if admitted.api_key is not None:
         services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=services.clock())
