@@ -79,6 +79,10 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
 
 def _show(found: dict[str, Any]) -> None:
     echo(f"Auto-Enrollment is {'on' if found['enabled'] else 'off'}; name policy {found['name_policy']}")
+    for previous in found["previous_issuers"]:
+        count = previous["workers"]
+        who = "1 Worker signs" if count == 1 else f"{count or 'no'} Workers sign"
+        echo(f"Previous address {previous['issuer']}: {who} for it")
     if not found["enabled"]:
         say(
             "To switch it on, start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY (lyftdata enrollment generate-key)."

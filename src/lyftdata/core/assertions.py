@@ -39,12 +39,13 @@ class VerifiedAssertion(msgspec.Struct, frozen=True):
     What a checked assertion leaves to do: ask whether it is from before a moment that matters, and spend its `jti`.
 
     `signed_at` is when it was signed by the Worker's clock, which may be off by the leeway; the earliest possible time where it
-    does not say. `nonce` is what it holds, not checked yet.
+    does not say. `nonce` is what it holds, not checked yet. `audience` is which of the accepted ones it names.
     """
 
     jti: str
     expires_at: datetime
     signed_at: datetime
+    audience: str
     nonce: str | None = None
 
     def may_be_before(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
@@ -137,7 +138,7 @@ def verify_assertion(
         unverified: As `read_assertion` gave it.
         key: The Worker's public identity key; None costs the same time and never passes.
         worker_id: Who the caller says it is; `iss` and `sub` must both be it.
-        audiences: Accepted `aud` values, compared exactly.
+        audiences: Accepted `aud` values, compared exactly, the preferred one first.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
 
@@ -171,7 +172,9 @@ def _check_claims(
 ) -> VerifiedAssertion:
     if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
         raise JwsError("It speaks of another Worker.")
-    if not set(audience_claim(claims)) & set(audiences):
+    named = set(audience_claim(claims))
+    audience = next((accepted for accepted in audiences if accepted in named), None)
+    if audience is None:
         raise JwsError("It is meant for another Server.")
     jti = text_claim(claims, "jti", max_length=128)
     expires = int_claim(claims, "exp")
@@ -195,5 +198,6 @@ def _check_claims(
         jti,
         expires_at=datetime.fromtimestamp(expires, UTC),
         signed_at=datetime.fromtimestamp(max(0, signed_s), UTC),
+        audience=audience,
         nonce=nonce,
     )

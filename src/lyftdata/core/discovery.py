@@ -1,6 +1,6 @@
 """What a Server publishes about itself: RFC 8414 metadata and the JWK Set."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ PUBLISHED_MAX_AGE_S = 300
 _METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
-def server_metadata(issuer: str) -> dict[str, object]:
+def server_metadata(issuer: str, previous_issuers: Sequence[str] = ()) -> dict[str, object]:
     """
     Return the authorization server metadata (RFC 8414, section 2).
 
@@ -20,7 +20,9 @@ def server_metadata(issuer: str) -> dict[str, object]:
     response type, also where they ask for nothing but `client_credentials`. So there is an endpoint that refuses every
     request, and the response type is the one with which it would give nothing out (OAuth 2.0 Multiple Response Types, 4).
     """
-    return {
+    # What a Worker that is given the new address asks for before it signs for that one (docs/decisions/0021).
+    previous = {"lyftdata_previous_issuers": list(previous_issuers)} if previous_issuers else {}
+    return previous | {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/oauth2/authorize",
         "token_endpoint": f"{issuer}/oauth2/token",

@@ -77,6 +77,7 @@ class VerifiedProof(msgspec.Struct, frozen=True):
     thumbprint: str
     jti: str
     expires_at: datetime
+    audience: str
     nonce: str | None = None
 
 
@@ -151,7 +152,7 @@ def verify_proof(
     unverified: UnverifiedJws,
     *,
     keys: Sequence[tuple[str, EnrollmentKey]],
-    audience: str,
+    audiences: Sequence[str],
     now: datetime,
     leeway_s: int = 30,
 ) -> VerifiedProof:
@@ -163,7 +164,7 @@ def verify_proof(
     Args:
         unverified: As `read_proof` gave it.
         keys: Fingerprint and key, the current one first, then the previous.
-        audience: This Server's issuer.
+        audiences: This Server's issuer, then those that it had before and still accepts.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
 
@@ -177,7 +178,7 @@ def verify_proof(
     fingerprint = _find_key(unverified, keys, claimed=str(claimed))
     try:
         return _check_claims(
-            header, claims, fingerprint=fingerprint, audience=audience, now=now, leeway_s=leeway_s
+            header, claims, fingerprint=fingerprint, audiences=audiences, now=now, leeway_s=leeway_s
         )
     except JwsError as error:
         raise MalformedProofError(str(error), claimed_worker=str(claimed)) from error
@@ -201,14 +202,15 @@ def _check_claims(
     claims: dict[str, object],
     *,
     fingerprint: str,
-    audience: str,
+    audiences: Sequence[str],
     now: datetime,
     leeway_s: int,
 ) -> VerifiedProof:
     if header.get("typ") != PROOF_TYPE:
         raise JwsError("Its typ is not that of a proof.")
-    if audience_claim(claims) != [audience]:
-        raise JwsError(f"It is meant for '{audience_claim(claims)[0]}', and this Server is '{audience}'.")
+    named = audience_claim(claims)
+    if len(named) != 1 or named[0] not in audiences:
+        raise JwsError(f"It is meant for '{named[0]}', and this Server is '{audiences[0]}'.")
     name, thumbprint = text_claim(claims, "name"), text_claim(claims, "jkt", max_length=43)
     jti = text_claim(claims, "jti", max_length=128)
     issued, expires = int_claim(claims, "iat"), int_claim(claims, "exp")
@@ -222,7 +224,7 @@ def _check_claims(
     nonce = text_claim(claims, "nonce") if "nonce" in claims else None
     # Remembered for as long as it could pass, leeway included.
     remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)
-    return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, nonce)
+    return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, named[0], nonce)
 
 
 def _derive(raw: bytes, info: bytes) -> bytes:

@@ -55,7 +55,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
     strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with. `registration_digest` is
     the SHA-256 digest of the token by which a client of another make manages its own entry (RFC 7592). `dpop_bound` says
-    that it gets tokens only with a proof of possession (`dpop_bound_access_tokens`, RFC 9449, section 5.2).
+    that it gets tokens only with a proof of possession (`dpop_bound_access_tokens`, RFC 9449, section 5.2). `signs_for` is the
+    issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
     """
 
     id: str
@@ -73,6 +74,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: str | None = None
     registration_digest: bytes | None = None
     dpop_bound: bool = False
+    signs_for: str | None = None
 
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ Which strategy a Worker uses: a pure function of its settings and of what its di
 |-----------------------------------------------------------------|--------------------------|
 | an ID and an API key                                            | the API key              |
 | a stored identity for this Server (and nothing that contradicts)| that identity            |
+| a stored identity for the address that this Server had before   | that identity            |
 | a name and an enrollment key                                    | Auto-Enrollment          |
 | anything else                                                   | nothing: it does not start |
 
@@ -58,13 +59,23 @@ class UseStoredIdentity(msgspec.Struct, frozen=True):
     identity: StoredIdentity
 
 
+class MoveStoredIdentity(msgspec.Struct, frozen=True):
+    """
+    Log in with the identity key, at the new address of the same Server.
+
+    Whether it is the same Server is not known yet: the Server at the new address must say that it had the old one.
+    """
+
+    identity: StoredIdentity
+
+
 class Enroll(msgspec.Struct, frozen=True):
     """Enroll under this name."""
 
     worker_name: str
 
 
-Choice = UseApiKey | UseStoredIdentity | Enroll
+Choice = UseApiKey | UseStoredIdentity | MoveStoredIdentity | Enroll
 
 
 def choose_strategy(inputs: WorkerInputs, stored: StoredIdentity | None) -> Choice:
@@ -105,18 +116,24 @@ def _api_key(inputs: WorkerInputs, stored: StoredIdentity | None) -> UseApiKey:
     return UseApiKey(inputs.worker_id)
 
 
-def _stored(inputs: WorkerInputs, stored: StoredIdentity) -> UseStoredIdentity:
+def _stored(inputs: WorkerInputs, stored: StoredIdentity) -> UseStoredIdentity | MoveStoredIdentity:
     if inputs.worker_name is not None and inputs.worker_name != stored.worker_name:
         raise _refuse(
             f"{NAME} is '{inputs.worker_name}', but the directory ({DIRECTORY}) holds the identity of Worker "
             f"'{stored.worker_name}' ({stored.worker_id}): unset {NAME}, or set {DIRECTORY} to a directory of this Worker's own."
         )
     if inputs.server_url != stored.server_url:
-        raise _refuse(
-            f"LYFTDATA_URL is {inputs.server_url}, but the directory ({DIRECTORY}) holds an identity at the Server "
-            f"{stored.server_url}: set LYFTDATA_URL to that Server, or set {DIRECTORY} to another directory to enroll anew."
-        )
+        return MoveStoredIdentity(stored)
     return UseStoredIdentity(stored)
+
+
+def another_server(url: str, stored: StoredIdentity) -> SettingsError:
+    """Return the fault of a Worker that is sent to a Server at which it has no identity."""
+    return _refuse(
+        f"LYFTDATA_URL is {url}, but the directory ({DIRECTORY}) holds an identity at the Server {stored.issuer}: set "
+        f"LYFTDATA_URL to that Server, or set {DIRECTORY} to another directory to enroll there. If it is the same Server at a new "
+        f"address, add {stored.issuer} to LYFTDATA_PREVIOUS_PUBLIC_URLS on the Server."
+    )
 
 
 def _enroll(inputs: WorkerInputs) -> Enroll:

@@ -7,7 +7,7 @@ the same each time that is 24 µs in the place of 43 (ES256). Checking goes thro
 
 import base64
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -146,7 +146,7 @@ def verify_worker_token(
     unverified_token: str,
     *,
     keys: Mapping[str, VerificationKey],
-    issuer: str,
+    issuers: Collection[str],
     audience: str | None,
     now: datetime,
 ) -> TokenClaims:
@@ -159,7 +159,7 @@ def verify_worker_token(
     Args:
         unverified_token: Compact JWS as received, at most 4096 characters.
         keys: Verification keys by `kid`; a retired key stays until its last token has died.
-        issuer: The one `iss` accepted, compared exactly.
+        issuers: The `iss` values accepted, compared exactly: the Server's, and those that it had before.
         audience: The one `aud` accepted, compared exactly; None where the caller compares it.
         now: Aware UTC time.
 
@@ -182,7 +182,7 @@ def verify_worker_token(
     except JwsError as error:
         raise WrongTokenError(str(error), claimed_worker=_unsafe_subject(unverified_token)) from error
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
-    if claims.iss != issuer or (audience is not None and audience not in audiences):
+    if claims.iss not in issuers or (audience is not None and audience not in audiences):
         raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)
     if claims.sub != claims.client_id:
         raise WrongTokenError("sub and client_id differ.", claimed_worker=claims.sub)

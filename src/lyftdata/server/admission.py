@@ -57,6 +57,8 @@ class Admitted(msgspec.Struct, frozen=True):
     api_key: ApiKeyRecord | None = None
     ticket: Ticket | None = None
     """The assertion, to be used up at every other Server too."""
+    issuer: str | None = None
+    """For which issuer the Worker has signed."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ class Admission:
         directory: Directory,
         signing_keys: SigningKeys,
         issuer: str,
+        previous_issuers: Sequence[str] = (),
         token_ttl_s: int,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -85,7 +88,10 @@ class Admission:
         self._signing_keys = signing_keys
         self._issuer = issuer
         # RFC 7523, section 3: the token endpoint may name itself; newer clients name the issuer.
-        self._audiences = (issuer, f"{issuer}/oauth2/token")
+        self._issuers = (issuer, *previous_issuers)
+        self._audiences = {
+            audience: known for known in self._issuers for audience in (known, f"{known}/oauth2/token")
+        }
         self._token_ttl_s = token_ttl_s
         self._clock = clock
         self._random_bytes = random_bytes
@@ -129,7 +135,7 @@ class Admission:
                 unverified_assertion,
                 key=key,
                 worker_id=worker_id,
-                audiences=self._audiences,
+                audiences=self._audiences.keys(),
                 now=now,
             )
         except Exception as error:
@@ -148,7 +154,12 @@ class Admission:
             self._check_fresh(worker, assertion, now=now)
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
-        return Admitted(worker, format_credential("jkt", str(worker.thumbprint), worker.epoch), ticket=ticket)
+        return Admitted(
+            worker,
+            format_credential("jkt", str(worker.thumbprint), worker.epoch),
+            ticket=ticket,
+            issuer=self._audiences[assertion.audience],
+        )
 
     def _check_fresh(self, worker: WorkerRecord, assertion: VerifiedAssertion, *, now: datetime) -> None:
         """
@@ -222,7 +233,7 @@ class Admission:
         """
         if not resource:
             return self._grant_by_scope(worker, scope) if scope else Grant(self._issuer, "")
-        if resource.rstrip("/") == self._issuer:
+        if resource.rstrip("/") in self._issuers:
             if scope:
                 raise ScopeNotGrantedError("This Server has no scopes.", claimed_worker=worker.id)
             return Grant(self._issuer, "")

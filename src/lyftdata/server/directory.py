@@ -7,6 +7,7 @@ is changed in the event loop right after the commit that changed the truth and b
 answered, so whoever was told "revoked" can rely on it. It is never aged out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -59,6 +60,14 @@ class Directory:
         from one that nobody has.
         """
         return self._identity_keys.get(worker_id)
+
+    def count_by_issuer(self) -> dict[str, int]:
+        """Return how many Workers that may come in sign for each issuer."""
+        return Counter(
+            worker.signs_for
+            for worker in self._workers.values()
+            if worker.signs_for is not None and worker.superseded_by is None
+        )
 
     def find_api_key(self, public_id: str) -> ApiKeyRecord | None:
         """Return the API key with this public id, or None."""

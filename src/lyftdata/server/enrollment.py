@@ -105,7 +105,7 @@ class Enrollment:
         *,
         keys: Sequence[AcceptedKey],
         name_policy: NamePolicy,
-        issuer: str,
+        issuers: Sequence[str],
         store: Store,
         sessions: Sessions,
         traces: TraceLog,
@@ -117,7 +117,7 @@ class Enrollment:
         self.keys = keys
         self._known_secrets = known_secrets
         self.name_policy = name_policy
-        self._issuer = issuer
+        self._issuers = issuers
         self._store = store
         self._sessions = sessions
         self._traces = traces
@@ -150,7 +150,7 @@ class Enrollment:
         try:
             unverified_proof = read_proof(unverified_credential)
             if unverified_proof is not None:
-                proof = verify_proof(unverified_proof, keys=keys, audience=self._issuer, now=self._clock())
+                proof = verify_proof(unverified_proof, keys=keys, audiences=self._issuers, now=self._clock())
                 self._check_nonce(proof)
                 return proof.fingerprint, proof
             matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
@@ -281,6 +281,8 @@ class Enrollment:
             enrolled_with=registration.fingerprint,
             enrolled_from=address,
             dpop_bound=bool(registration.metadata.dpop_bound),
+            # A client that has sent the raw secret signs for what the metadata says.
+            signs_for=self._issuers[0] if registration.proof is None else registration.proof.audience,
         )
 
     def _settle_name(self, names: "_Names", fresh: WorkerRecord) -> None:

@@ -31,7 +31,8 @@ def check_host(request: Request, services: Services) -> None:
         UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
     """
     host = _hostname(request.headers.get("host", ""))
-    ours = {"localhost", urlsplit(services.issuer).hostname, services.settings.bind_address.host.lower()}
+    known = {urlsplit(url).hostname for url in (services.issuer, *services.previous_issuers)}
+    ours = {"localhost", services.settings.bind_address.host.lower(), *known}
     if host not in ours and not _is_address(host):
         raise UnknownHostError(
             "This Server is not known by that name.",

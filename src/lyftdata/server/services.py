@@ -101,6 +101,8 @@ class Services(msgspec.Struct, kw_only=True):
 
     settings: ServerSettings
     issuer: str
+    previous_issuers: tuple[str, ...]
+    """Addresses that the Server had before: what was signed for them is still accepted."""
     started_at: datetime
     clock: Clock
     store: Store
@@ -223,6 +225,8 @@ async def _assemble(
     kept: KeptReplays | None,
 ) -> Services:
     issuer = issuer_of(settings)
+    previous_issuers = tuple(url for url in settings.previous_public_urls if url != issuer)
+    issuers = (issuer, *previous_issuers)
     directory = Directory(
         await store.read(lambda conn: list(workers.all_workers(conn))),
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
@@ -309,7 +313,7 @@ async def _assemble(
         random_bytes=random_source,
     )
     keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=random_source)
-    verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuer=issuer, clock=clock)
+    verifier = TokenVerifier(directory=directory, signing_keys=signing_keys, issuers=issuers, clock=clock)
     started_at = clock()
     # With several Servers the database has what was used, and nothing is lost.
     lost_before = None
@@ -326,6 +330,7 @@ async def _assemble(
     return Services(
         settings=settings,
         issuer=issuer,
+        previous_issuers=previous_issuers,
         started_at=started_at,
         clock=clock,
         store=store,
@@ -335,6 +340,7 @@ async def _assemble(
             directory=directory,
             signing_keys=signing_keys,
             issuer=issuer,
+            previous_issuers=previous_issuers,
             token_ttl_s=settings.worker_token_ttl_s,
             clock=clock,
             random_bytes=random_source,
@@ -351,7 +357,7 @@ async def _assemble(
         enrollment=Enrollment(
             keys=enrollment_keys,
             name_policy=settings.name_policy,
-            issuer=issuer,
+            issuers=issuers,
             store=store,
             sessions=sessions,
             traces=trace_log,
@@ -405,6 +411,7 @@ async def _assemble(
         exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
         warnings=[
             *warnings_of(settings, issuer),
+            *_issuer_warnings(directory, issuers),
             *audit_warnings(store),
             *await store.read(exposure.find),
         ],
@@ -450,6 +457,17 @@ def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
             "Auto-enrolled Workers check that this is the address they were given."
         )
     return warnings
+
+
+def _issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
+    """Return a warning for each address that Workers sign for and that the Server does not answer to any more."""
+    return [
+        f"LYFTDATA_PREVIOUS_PUBLIC_URLS: the issuer was {signed_for} and is {issuers[0]} now; {count} auto-enrolled "
+        f"{'Worker signs' if count == 1 else 'Workers sign'} for the old one and will be refused. Add {signed_for} until "
+        "they have moved (docs/how-to/move-to-another-address.md)."
+        for signed_for, count in directory.count_by_issuer().items()
+        if signed_for not in issuers
+    ]
 
 
 def audit_warnings(store: Store) -> list[str]:

@@ -87,6 +87,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Secret | None
     allow_unverified_database: bool
     public_url: str | None
+    previous_public_urls: tuple[str, ...]
     admin_init_password: Secret | None
     secret_key: Secret | None
     tls_cert: Path | None
@@ -134,6 +135,11 @@ def parse_public_url(text: str) -> str:
     if not fine or parts.username or parts.path not in {"", "/"}:
         raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
     return text.rstrip("/")
+
+
+def parse_previous_urls(text: str) -> tuple[str, ...]:
+    """Read earlier issuers, separated by commas."""
+    return tuple(parse_public_url(part.strip()) for part in text.split(",") if part.strip())
 
 
 def parse_proxies(text: str) -> tuple[str, ...]:
@@ -313,6 +319,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--public-url",
         doc="The address by which Workers reach the Server: the issuer of tokens. Set it behind a proxy and "
         "whenever the Server listens on every interface.",
+    ),
+    Setting(
+        name="LYFTDATA_PREVIOUS_PUBLIC_URLS",
+        field="previous_public_urls",
+        parse=parse_previous_urls,
+        default=(),
+        default_doc="none",
+        flag="--previous-public-urls",
+        doc="Addresses that LYFTDATA_PUBLIC_URL had before, separated by commas: auto-enrolled Workers that sign for them are still "
+        "let in, and tokens issued under them are accepted until they expire. Name only addresses that you still hold.",
     ),
     Setting(
         name="LYFTDATA_ADMIN_INIT_PASSWORD",

@@ -13,7 +13,7 @@ import msgspec
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.server.parts import in_parts
-from lyftdata.store import Store, api_keys, enrollment_key_uses, traces
+from lyftdata.store import Store, api_keys, enrollment_key_uses, traces, workers
 
 
 class TraceLog:
@@ -26,6 +26,7 @@ class TraceLog:
         self._left: dict[str, datetime] = {}
         self._admitted: dict[str, datetime] = {}
         self._enrollment_keys: dict[str, datetime] = {}
+        self._signs_for: dict[str, str] = {}
         # On their way to the store: not pending any more, and not yet to be read from there.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
         self._keys_in_flight: dict[str, tuple[datetime, str]] = {}
@@ -62,6 +63,10 @@ class TraceLog:
         """Return when a Worker last got a token from this Server since its start, or None."""
         return self._admitted.get(worker_id)
 
+    def signed_for(self, worker_id: str, issuer: str) -> None:
+        """Note that a Worker signs for another issuer than its entry says."""
+        self._signs_for[worker_id] = issuer
+
     def enrollment_key_used(self, fingerprint: str, *, at: datetime) -> None:
         """Note that an enrollment key was proved just now."""
         self._enrollment_keys[fingerprint] = at
@@ -96,6 +101,7 @@ class TraceLog:
             self._keys_in_flight, self._keys = self._keys, {}
             left, enrollment_keys = dict(self._left), dict(self._enrollment_keys)
             try:
+                await self._write_issuers()
                 await self._write(self._workers_in_flight, self._keys_in_flight, left, enrollment_keys)
             except BaseException:
                 self._workers = self._workers_in_flight | self._workers
@@ -107,14 +113,21 @@ class TraceLog:
             finally:
                 self._workers_in_flight, self._keys_in_flight = {}, {}
 
+    async def _write_issuers(self) -> None:
+        for part in in_parts(list(self._signs_for.items())):
+            await self._store.write(partial(workers.set_signs_for, issuers=dict(part)))
+            for worker_id, issuer in part:
+                if self._signs_for.get(worker_id) == issuer:
+                    del self._signs_for[worker_id]
+
     async def _write(
         self,
-        workers: Mapping[str, WorkerTraces],
+        seen_workers: Mapping[str, WorkerTraces],
         keys: Mapping[str, tuple[datetime, str]],
         left: Mapping[str, datetime],
         enrollment_keys: Mapping[str, datetime],
     ) -> None:
-        for seen in in_parts(workers.values()):
+        for seen in in_parts(seen_workers.values()):
             await self._store.write(partial(traces.upsert_traces, traces=seen))
         for gone in in_parts(left.items()):
             await self._store.write(partial(traces.touch_last_seen, seen=dict(gone)))

@@ -7,6 +7,7 @@ never the question.
 """
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -32,10 +33,12 @@ class VerifiedWorker(msgspec.Struct, frozen=True):
 class TokenVerifier:
     """Checks worker tokens against the Server's own keys and its directory."""
 
-    def __init__(self, *, directory: Directory, signing_keys: SigningKeys, issuer: str, clock: Clock) -> None:
+    def __init__(
+        self, *, directory: Directory, signing_keys: SigningKeys, issuers: Collection[str], clock: Clock
+    ) -> None:
         self._directory = directory
         self._signing_keys = signing_keys
-        self._issuer = issuer
+        self._issuers = issuers
         self._clock = clock
         self._remembered: dict[bytes, TokenClaims] = {}
 
@@ -54,7 +57,8 @@ class TokenVerifier:
         """
         verified = self.verify_for_anybody(unverified_token)
         claims = verified.claims
-        if claims.aud != self._issuer:
+        # Both of an earlier issuer in a token from before the Server moved to another address.
+        if claims.aud != claims.iss:
             raise WrongTokenError("It is for another service.", claimed_worker=claims.sub)
         if claims.bound_to != bound_to:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
@@ -98,7 +102,7 @@ class TokenVerifier:
         claims = verify_worker_token(
             unverified_token,
             keys=self._signing_keys.verification_keys,
-            issuer=self._issuer,
+            issuers=self._issuers,
             audience=None,
             now=self._clock(),
         )

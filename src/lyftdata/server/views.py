@@ -21,7 +21,7 @@ from lyftdata.core.refusals import cause_of
 from lyftdata.core.resources import is_granted
 from lyftdata.server.models.api_keys import ApiKey, KeyStatus, PreviousKey
 from lyftdata.server.models.audit import AuditEvent
-from lyftdata.server.models.enrollment import EnrollmentKeyStatus, EnrollmentStatus
+from lyftdata.server.models.enrollment import EnrollmentKeyStatus, EnrollmentStatus, PreviousIssuer
 from lyftdata.server.models.refusals import Refusal, RefusalGroup
 from lyftdata.server.models.resources import Resource
 from lyftdata.server.models.workers import Worker, WorkerSession
@@ -171,7 +171,16 @@ async def enrollment_view(services: Services) -> EnrollmentStatus:
         )
         for accepted in services.enrollment.keys
     ]
-    return EnrollmentStatus(enabled=bool(keys), name_policy=services.enrollment.name_policy, keys=keys)
+    counts = services.directory.count_by_issuer()
+    return EnrollmentStatus(
+        enabled=bool(keys),
+        name_policy=services.enrollment.name_policy,
+        keys=keys,
+        previous_issuers=[
+            PreviousIssuer(issuer=issuer, workers=counts.get(issuer, 0))
+            for issuer in services.previous_issuers
+        ],
+    )
 
 
 def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:

@@ -4,6 +4,7 @@ The tables. Portable between SQLite and PostgreSQL; changed only together with a
 No column holds anything that can be used to log in.
 """
 
+import sys
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -63,6 +64,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class InternedString(TypeDecorator[str]):
+    """Text of which there are few values in many rows, all of which are held in memory."""
+
+    impl = String
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the one object that holds this text."""
+        return None if value is None else sys.intern(value)
+
+
 workers = Table(
     "workers",
     metadata,
@@ -81,6 +93,7 @@ workers = Table(
     Column("superseded_by", String(64)),
     Column("registration_digest", LargeBinary(32)),
     Column("dpop_bound", Boolean, nullable=False, server_default=false()),
+    Column("signs_for", InternedString(256)),
     Index(None, "name"),
 )
 

@@ -1,8 +1,9 @@
 """Worker entries."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -78,6 +79,14 @@ def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
     if tx.conn.execute(update(workers).where(workers.c.id == record.id).values(to_row(record))).rowcount != 1:
         raise NotFoundError("worker", record.id)
     tx.changed(WorkerChanged(record.id, record))
+
+
+def set_signs_for(tx: WriteTx, issuers: Mapping[str, str]) -> None:
+    """Note for which issuer Workers sign, by ID; those deleted meanwhile are left out."""
+    for worker_id, issuer in issuers.items():
+        record = find_worker(tx.conn, worker_id)
+        if record is not None and record.signs_for != issuer:
+            replace_worker(tx, msgspec.structs.replace(record, signs_for=issuer))
 
 
 def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:

@@ -149,7 +149,7 @@ class Endpoints:
             claims = verify_worker_token(
                 unverified_token,
                 keys=self._keys.verification(),
-                issuer=self._issuer(),
+                issuers=[self._issuer()],
                 audience=audience,
                 now=datetime.fromtimestamp(time.time(), UTC),
             )

@@ -150,7 +150,7 @@ class FakeServer:
             RefusedError: It is not a living token of this Server.
         """
         return verify_worker_token(
-            token, keys=self._keys.verification(), issuer=self.issuer, audience=None, now=datetime.now(UTC)
+            token, keys=self._keys.verification(), issuers=[self.issuer], audience=None, now=datetime.now(UTC)
         )
 
     # --- what operators do ----------------------------------------------------------------------------------

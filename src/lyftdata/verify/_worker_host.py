@@ -13,9 +13,11 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import Setting, parse_switch, read_settings
 from lyftdata.core.strategy import (
+    MoveStoredIdentity,
     StoredIdentity,
     UseStoredIdentity,
     WorkerInputs,
+    another_server,
     choose_strategy,
 )
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
@@ -114,6 +116,9 @@ def _choose(
             ]
         )
     choice = choose_strategy(inputs, stored)
+    if isinstance(choice, MoveStoredIdentity):
+        # The agent moves it; this client does not write to the Worker's directory.
+        raise another_server(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity) and directory is not None:
         identity = choice.identity
         return IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)

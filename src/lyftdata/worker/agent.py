@@ -33,7 +33,7 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenRejectedError,
 )
-from lyftdata.worker.credentials import Credential, enroll
+from lyftdata.worker.credentials import Credential, obtain_identity
 from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hostfacts import host_facts
@@ -151,7 +151,9 @@ class Agent:
     async def _enrolled(self) -> Credential:
         while True:
             try:
-                credential = await self._unless_stopped(enroll(self._settings, self._directory, self._client))
+                credential = await self._unless_stopped(
+                    obtain_identity(self._settings, self._directory, self._client)
+                )
             except ServerUnreachableError as error:
                 await self._wait_out(error)
             except RefusedByServerError as refused:
@@ -160,7 +162,6 @@ class Agent:
                 await self._wait_for_the_disk(error)
             else:
                 self._backoff.reset()
-                _log.info("enrolled", worker_id=credential.worker_id, name=self._settings.worker_name)
                 return credential
 
     async def _one_round(self, credential: Credential) -> None:

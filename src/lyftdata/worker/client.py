@@ -163,6 +163,13 @@ class TokenReply(msgspec.Struct, frozen=True):
         return "TokenReply(***)"
 
 
+class Issuers(msgspec.Struct, frozen=True):
+    """What the Server calls itself, and what it called itself before it moved."""
+
+    current: str
+    previous: tuple[str, ...] = ()
+
+
 class ServerClient:
     """
     Requests to one Server; close it with `aclose()`.
@@ -192,13 +199,15 @@ class ServerClient:
             trust_env=goes_through_proxies(settings),
         )
 
-    async def metadata_issuer(self) -> str:
-        """Return what the Server calls itself (RFC 8414); raises ServerUnreachableError."""
+    async def issuers(self) -> Issuers:
+        """Return what the Server calls itself, and what it did before (RFC 8414); raises ServerUnreachableError."""
         answer = await self._request("GET", "/.well-known/oauth-authorization-server")
         issuer = answer.body.get("issuer")
         if answer.status != httpx2.codes.OK or not isinstance(issuer, str):
             raise _unusable(answer)
-        return issuer
+        previous = answer.body.get("lyftdata_previous_issuers")
+        named = previous if isinstance(previous, list) else []
+        return Issuers(issuer, tuple(url for url in named if isinstance(url, str)))
 
     async def register(self, *, credential: str, metadata: Mapping[str, Any]) -> str:
         """

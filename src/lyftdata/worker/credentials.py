@@ -20,17 +20,22 @@ from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.strategy import (
     SECRET,
     Enroll,
+    MoveStoredIdentity,
     StoredIdentity,
     UseApiKey,
     UseStoredIdentity,
     WorkerInputs,
+    another_server,
     choose_strategy,
 )
 from lyftdata.core.text import clean_text
-from lyftdata.worker.client import RefusedByServerError, ServerClient, TokenReply
+from lyftdata.log import get_logger
+from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient, TokenReply
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
-from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.state import StateDirectory, StateError
+
+_log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -121,7 +126,7 @@ def _for(resource: str | None, scope: str | None) -> dict[str, str]:
 
 def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Credential | None:
     """
-    Return the credential that settings and directory agree on; None means that the Worker must enroll first.
+    Return the credential that settings and directory agree on; None means that the Server must be asked first (`obtain_identity`).
 
     Raises:
         SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used cannot be one.
@@ -145,6 +150,8 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
             return ApiKeyCredential(worker_id, settings.api_key or Secret(""))
         case UseStoredIdentity(identity=identity):
             return IdentityCredential(identity, directory.load_key())
+        case MoveStoredIdentity():
+            return None
         case Enroll():
             _check_enrollment_key(settings.enrollment_key or Secret(""))
             return None
@@ -164,6 +171,48 @@ def _check_enrollment_key(secret: Secret) -> None:
         raise SettingsError([problem])
 
 
+async def obtain_identity(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Move the stored identity to the Server's new address, or enroll where there is none.
+
+    Raises:
+        SettingsError, StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+    """
+    stored = directory.load_identity()
+    if stored is None:
+        return await enroll(settings, directory, client)
+    return await _move(stored, settings, directory, client)
+
+
+async def _move(
+    stored: StoredIdentity, settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Sign for the address that the Worker was given from now on, if the Server there says that it had the old one.
+
+    An address that only an answer names is never signed for: whoever holds the old one could name the new Server's, and
+    use there what the Worker signs.
+
+    Raises:
+        SettingsError: It is another Server, or calls itself by another address than the one this Worker was given.
+        ServerUnreachableError: As in `client`.
+    """
+    issuers = await client.issuers()
+    if stored.issuer not in issuers.previous:
+        raise another_server(settings.url, stored)
+    issuer = _choose_audience(issuers, settings)
+    moved = msgspec.structs.replace(stored, issuer=issuer, server_url=settings.url)
+    try:
+        directory.save_identity(moved)
+    except StateError as error:
+        # The Server is asked again at each start.
+        _log.warning("move_not_saved", problem=error.message)
+    _log.info("moved", worker_id=moved.worker_id, issuer=issuer, previous_issuer=stored.issuer)
+    return IdentityCredential(moved, directory.load_key())
+
+
 async def enroll(
     settings: WorkerSettings, directory: StateDirectory, client: ServerClient
 ) -> IdentityCredential:
@@ -179,8 +228,7 @@ async def enroll(
     """
     name, secret = settings.worker_name or "", settings.enrollment_key or Secret("")
     key = directory.load_or_make_key()
-    issuer = await client.metadata_issuer()
-    _check_issuer(issuer, settings)
+    issuer = _choose_audience(await client.issuers(), settings)
     metadata = {
         "client_name": name,
         "jwks": {"keys": [key.public.as_dict()]},
@@ -203,6 +251,7 @@ async def enroll(
     worker_id = await signed_for_now(client.server_clock, ask)
     identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
     directory.save_identity(identity)
+    _log.info("enrolled", worker_id=worker_id, name=name)
     return IdentityCredential(identity, key)
 
 
@@ -261,13 +310,20 @@ def new_jti() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
 
 
-def _check_issuer(issuer: str, settings: WorkerSettings) -> None:
-    """A proof is made for the Server that the Worker was sent to, never for one that an answer names."""
+def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
+    """
+    Return which of the Server's addresses to sign for: the one that the Worker was sent to, never one that only an answer names.
+
+    Raises:
+        SettingsError: The Server has not got that address.
+    """
     expected = settings.public_url or settings.url
-    if not same_origin(issuer, expected):
-        raise SettingsError(
-            [
-                f"LYFTDATA_URL: the Server at {settings.url} calls itself {clean_text(issuer, 200)}. Set LYFTDATA_PUBLIC_URL={settings.url} on the "
-                "Server, or, if that address is right, set LYFTDATA_URL or LYFTDATA_PUBLIC_URL to it on the Worker."
-            ]
-        )
+    for issuer in (issuers.current, *issuers.previous):
+        if same_origin(issuer, expected):
+            return issuer
+    raise SettingsError(
+        [
+            f"LYFTDATA_URL: the Server at {settings.url} calls itself {clean_text(issuers.current, 200)}. Set LYFTDATA_PUBLIC_URL={settings.url} "
+            "on the Server, or, if that address is right, set LYFTDATA_URL or LYFTDATA_PUBLIC_URL to it on the Worker."
+        ]
+    )

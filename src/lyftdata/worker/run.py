@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from typing import Any
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.strategy import another_server
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
@@ -151,8 +152,12 @@ async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) 
         SettingsError: There is no identity to get one with.
         AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As in `client`.
     """
-    credential = choose_credential(settings, StateDirectory(settings.jobs_dir))
+    directory = StateDirectory(settings.jobs_dir)
+    credential = choose_credential(settings, directory)
     if credential is None:
+        stored = directory.load_identity()
+        if stored is not None:
+            raise another_server(settings.url, stored)
         raise SettingsError(
             [
                 "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."

@@ -47,7 +47,7 @@ def verify(proof, *, keys=RING, now=NOON):
         unverified = UnverifiedJws(proof)
     except JwsError as error:
         raise WrongEnrollmentKeyError from error
-    return verify_proof(unverified, keys=keys, audience=ISSUER, now=now)
+    return verify_proof(unverified, keys=keys, audiences=[ISSUER], now=now)
 
 
 def signed(header=None, **claims):

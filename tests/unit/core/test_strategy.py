@@ -7,10 +7,12 @@ import pytest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.strategy import (
     Enroll,
+    MoveStoredIdentity,
     StoredIdentity,
     UseApiKey,
     UseStoredIdentity,
     WorkerInputs,
+    another_server,
     choose_strategy,
 )
 
@@ -47,13 +49,15 @@ TABLE = list(
 
 @pytest.mark.parametrize(("worker_id", "api_key", "name", "secret", "stored"), TABLE)
 def test_every_combination(worker_id, api_key, name, secret, stored):
-    """ID and key mean API key; a fitting stored identity is used; name and secret enroll; nothing else starts."""
+    """ID and key mean API key; a fitting stored identity is used, and moved to another address; name and secret enroll; nothing else starts."""
     result = outcome(worker_id, api_key, name, secret, stored)
 
     if worker_id and api_key and not secret and stored is None:
         assert result == UseApiKey("w-1")
     elif not worker_id and not api_key and (stored is STORED or (stored is OTHER_NAME and name is None)):
         assert result == UseStoredIdentity(stored)
+    elif not worker_id and not api_key and stored is OTHER_SERVER:
+        assert result == MoveStoredIdentity(stored)
     elif not worker_id and not api_key and name and secret and stored is None:
         assert result == Enroll("press")
     else:
@@ -74,7 +78,6 @@ def test_every_combination(worker_id, api_key, name, secret, stored):
         ),
         (("w-1", True, None, False, STORED), ["WORKER_ID", "WORKER_API_KEY", "JOBS_DIR", "w-7"]),
         ((None, False, "x", False, STORED), ["WORKER_NAME", "JOBS_DIR", "press"]),
-        ((None, False, "press", True, OTHER_SERVER), ["URL", "JOBS_DIR", "https://o"]),
     ],
 )
 def test_a_refusal_names_every_variable_at_fault(given, named):
@@ -82,6 +85,13 @@ def test_a_refusal_names_every_variable_at_fault(given, named):
     message = outcome(*given)
 
     assert all(part in message for part in named), message
+
+
+def test_a_worker_of_another_server_is_told_all_ways_out():
+    """The message names the variables, the Server that the identity is for, and what to set if the Server has moved."""
+    (message,) = another_server(URL, OTHER_SERVER).problems
+
+    assert all(part in message for part in ("LYFTDATA_URL", "JOBS_DIR", "https://o", "PREVIOUS_PUBLIC_URLS"))
 
 
 def test_the_enrollment_key_is_not_needed_once_enrolled():

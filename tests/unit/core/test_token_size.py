@@ -52,7 +52,7 @@ def test_the_longest_token_verifies(algorithm):
     given, token = longest_token(algorithm)
 
     keys = {given["signer"].kid: given["signer"].verification}
-    claims = verify_worker_token(token, keys=keys, issuer=ISSUER, audience=AUDIENCE, now=NOON)
+    claims = verify_worker_token(token, keys=keys, issuers=[ISSUER], audience=AUDIENCE, now=NOON)
 
     assert claims.labels == LABELS
     assert 4_000 < len(token) <= 4_096

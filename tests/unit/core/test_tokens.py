@@ -49,7 +49,7 @@ def mint(signer=SIGNER, **changes):
 
 def verify(token, *, keys=RING, now=NOON, issuer=ISSUER, audience=ISSUER):
     """Verify a token."""
-    return verify_worker_token(token, keys=keys, issuer=issuer, audience=audience, now=now)
+    return verify_worker_token(token, keys=keys, issuers=[issuer], audience=audience, now=now)
 
 
 def resigned(token, *, header=None, claims=None, signer=SIGNER):

@@ -70,7 +70,7 @@ def test_one_captured_proof_tells_a_guesser_which_key_made_it(server):
     def fits(guess):
         keys = [("", EnrollmentKey(Secret(guess)))]
         try:
-            verify_proof(captured, keys=keys, audience=ISSUER, now=server.clock())
+            verify_proof(captured, keys=keys, audiences=[ISSUER], now=server.clock())
         except WrongEnrollmentKeyError:
             return False
         return True

@@ -17,9 +17,17 @@ class EnrollmentKeyStatus(BaseModel):
     last_used_at: datetime | None
 
 
+class PreviousIssuer(BaseModel):
+    """An address that the Server had before, and how many Workers still sign for it."""
+
+    issuer: str
+    workers: int
+
+
 class EnrollmentStatus(BaseModel):
     """Whether Auto-Enrollment is on, and with which keys."""
 
     enabled: bool
     name_policy: NamePolicy
     keys: list[EnrollmentKeyStatus]
+    previous_issuers: list[PreviousIssuer]

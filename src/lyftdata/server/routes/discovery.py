@@ -12,7 +12,7 @@ from lyftdata.server.services import Services
 async def authorization_server(request: Request) -> Response:
     """Answer `/.well-known/oauth-authorization-server`."""
     services: Services = request.app.state.services
-    return _published_json(request, server_metadata(services.issuer))
+    return _published_json(request, server_metadata(services.issuer, services.previous_issuers))
 
 
 async def openid_configuration(request: Request) -> Response:
@@ -27,7 +27,7 @@ async def openid_configuration(request: Request) -> Response:
         # Its default is true.
         "request_uri_parameter_supported": False,
     }
-    return _published_json(request, server_metadata(services.issuer) | extra)
+    return _published_json(request, server_metadata(services.issuer, services.previous_issuers) | extra)
 
 
 async def jwks(request: Request) -> Response:

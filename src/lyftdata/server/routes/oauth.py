@@ -144,3 +144,5 @@ def _note(services: Services, admitted: Admitted) -> None:
     services.traces.token_given(admitted.worker.id, at=services.clock())
     if admitted.api_key is not None:
         services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=services.clock())
+    if admitted.issuer is not None and admitted.issuer != admitted.worker.signs_for:
+        services.traces.signed_for(admitted.worker.id, admitted.issuer)

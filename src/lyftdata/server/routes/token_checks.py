@@ -59,7 +59,7 @@ def _may_know(services: Services, caller: Admitted | ResourceRecord, verified: V
 
 def _still_granted(services: Services, verified: VerifiedWorker) -> bool:
     audience = verified.claims.aud
-    if audience == services.issuer:
+    if audience in {services.issuer, *services.previous_issuers}:
         return True
     resource = services.directory.find_resource(audience=str(audience))
     return resource is not None and is_granted(resource, verified.worker)
