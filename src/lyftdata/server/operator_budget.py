@@ -26,7 +26,6 @@ COST_PER_KIB = 0.08
 _COST_PER_CHECKED_EVENT = 0.02
 _MAX_CHECK_COST = 500.0
 _SESSION = re.compile(rb"lyftdata_session_[0-9A-Za-z_-]{1,128}")
-_MAX_TOKENS = 4
 
 
 class TooManyRequestsError(LyftdataError):
@@ -111,14 +110,16 @@ class OperatorBudget:
         """
         Return the operator whose session a request carries, as far as it was identified before.
 
-        Nothing is decided by it but how long the request waits: that the session is still open is not asked here.
+        Nothing is decided by it but how long the request waits: that the session is still open is not asked here. Every
+        token counts, however many there are (a request's head is bounded): a client must not hide its own behind others.
         """
-        found: list[bytes] = []
         for name, value in headers:
             if name in {b"authorization", b"cookie"}:
-                found += _SESSION.findall(value)
-        known = (self._operators.get(session_digest(token)) for token in found[:_MAX_TOKENS])
-        return next((operator for operator in known if operator is not None), None)
+                for token in _SESSION.findall(value):
+                    operator = self._operators.get(session_digest(token))
+                    if operator is not None:
+                        return operator
+        return None
 
 
 def session_digest(token: bytes) -> bytes:

@@ -20,6 +20,14 @@ _MAX_WAITING = 100
 # A client that asks again at once is slowed down by this much each time, on each of its connections.
 _HELD_FOR_S = 1.0
 _MAX_HELD = 64
+_IDENTIFIED = "lyftdata.identified_operators"
+
+
+def note_operator(scope: Scope, operator: str) -> None:
+    """Say whose request it is, once that is known: its answer is charged to that operator."""
+    identified: list[str] | None = scope.get(_IDENTIFIED)
+    if identified is not None:
+        identified.append(operator)
 
 
 class OperatorGate:
@@ -40,10 +48,13 @@ class OperatorGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, in its turn, and charge its operator for the answer."""
-        operator = self._budget.operator_of(scope["headers"]) if scope["type"] == "http" else None
-        if operator is None:
-            # A session that was not seen before is counted where it is identified.
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        operator = self._budget.operator_of(scope["headers"])
+        if operator is None:
+            # A session that was not seen before waits for nothing. Its operator pays all the same.
+            await _Answer(self._app, self._budget, None).send(scope, receive, send)
             return
         line = self._lines.setdefault(operator, asyncio.Semaphore(_AT_ONCE))
         if not self._budget.wait_s(operator) and self._waiting[operator] < _MAX_WAITING:
@@ -54,7 +65,7 @@ class OperatorGate:
                 self._waiting[operator] -= 1
             # Those that waited before it may have spent what there was.
             if not self._budget.wait_s(operator):
-                await _Answer(self._app, self._budget, operator, line).send(scope, receive, send)
+                await _Answer(self._app, self._budget, line).send(scope, receive, send)
                 return
             line.release()
         await self._turn_away(operator, scope, receive, send)
@@ -77,19 +88,21 @@ class OperatorGate:
 class _Answer:
     """One request whose turn has come: it frees its place when its answer begins, and is charged for its size."""
 
-    def __init__(self, app: ASGIApp, budget: OperatorBudget, operator: str, line: asyncio.Semaphore) -> None:
+    def __init__(self, app: ASGIApp, budget: OperatorBudget, line: asyncio.Semaphore | None) -> None:
         self._app = app
         self._budget = budget
-        self._operator = operator
-        self._line: asyncio.Semaphore | None = line
+        self._line = line
 
     async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the answer made and sent."""
+        identified: list[str] = []
+        scope[_IDENTIFIED] = identified
 
         async def send_and_charge(message: Message) -> None:
             # An event stream goes on for hours after it has begun.
             self._leave_line()
-            self._budget.charge(self._operator, len(message.get("body", b"")) / 1024 * COST_PER_KIB)
+            for operator in identified[:1]:
+                self._budget.charge(operator, len(message.get("body", b"")) / 1024 * COST_PER_KIB)
             await send(message)
 
         try:

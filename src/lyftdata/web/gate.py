@@ -29,6 +29,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.hosts import check_host
 from lyftdata.server.operator_budget import PAGE_COST, TooManyRequestsError
+from lyftdata.server.operator_gate import note_operator
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.problems import problem, status_of_error
 from lyftdata.server.services import Services
@@ -90,6 +91,7 @@ async def _identified(request: Request) -> Page:
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
+    note_operator(request.scope, actor.operator)
     return Page(request=request, services=services, actor=actor, csrf=csrf_token(token))
 
 

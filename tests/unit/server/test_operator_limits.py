@@ -14,7 +14,7 @@ from lyftdata.server import event_feed
 from lyftdata.server.actor import Actor
 from lyftdata.server.events import Event, Events
 from lyftdata.server.operator_budget import OperatorBudget, TooManyRequestsError, session_digest
-from lyftdata.server.operator_gate import OperatorGate
+from lyftdata.server.operator_gate import OperatorGate, note_operator
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.services import end_listeners
 from lyftdata.server.slots import Slots
@@ -208,6 +208,7 @@ async def test_a_large_answer_costs_more_than_a_small_one():
     budget = OperatorBudget(earned_per_s=1, most_saved=100, monotonic=Monotonic())
 
     async def answers(scope, _receive, send):
+        note_operator(scope, "vera")
         await send({"type": "http.response.start", "status": 200, "headers": []})
         size = 1_000_000 if scope["path"] == "/large" else 100
         await send({"type": "http.response.body", "body": b"x" * size})
@@ -220,6 +221,46 @@ async def test_a_large_answer_costs_more_than_a_small_one():
 
     assert small < 1
     assert large > 50
+
+
+@pytest.mark.parametrize("decoys", [4, 100])
+async def test_a_session_does_not_hide_behind_others(server, admin, decoys):
+    """Tokens that nobody has, before the real one, change nothing: the gate knows whose request it is."""
+    cookies = "; ".join(f"c{i}=lyftdata_session_{i}" for i in range(decoys))
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
+
+    headers = [(b"cookie", cookies.encode()), (b"authorization", admin["Authorization"].encode())]
+
+    assert server.services.budget.operator_of(headers) == "admin"
+
+
+@pytest.mark.parametrize("path", ["/api/refusals", "/refusals"])
+async def test_an_answer_is_charged_to_whose_session_it_was(server, admin, monkeypatch, path):
+    """By its size too, when the gate did not know the session, or took the request for another operator's."""
+    budget = server.services.budget
+    token = admin["Authorization"].split()[1]
+    stranger = "lyftdata_session_" + "b" * 44
+    if not path.startswith("/api"):
+        await _own_password(server, admin)
+    headers = admin | {"Cookie": f"x={stranger}; __Host-lyftdata={token}"}
+    charged = []
+    charge = budget.charge
+
+    def noted(operator, cost):
+        charged.append((operator, cost))
+        charge(operator, cost)
+
+    monkeypatch.setattr(budget, "charge", noted)
+    for known in ({}, {session_digest(stranger.encode()): "vera"}):
+        budget._operators.clear()
+        budget._operators.update(known)
+        charged.clear()
+
+        answer = await server.http.get(path, headers=headers)
+
+        assert answer.status_code == 200
+        assert {operator for operator, _ in charged} == {"admin"}
+        assert sum(cost for _, cost in charged[1:]) == pytest.approx(len(answer.content) / 1024 * 0.08)
 
 
 async def test_workers_are_not_held_up_by_an_operators_debt(server, admin, press):

@@ -10,6 +10,7 @@ from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.server.actor import Actor
 from lyftdata.server.hosts import check_host_of_browsers
+from lyftdata.server.operator_gate import note_operator
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.services import Services
 from lyftdata.server.wire import bearer_token, client_address
@@ -37,7 +38,9 @@ async def signed_in(
         token = bearer_token(request)
     except MissingCredentialsError:
         raise NotSignedInError("You are not signed in.", hint="lyftdata login") from None
-    return await services.operators.identify(token, address=client_address(request.scope))
+    actor = await services.operators.identify(token, address=client_address(request.scope))
+    note_operator(request.scope, actor.operator)
+    return actor
 
 
 def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
