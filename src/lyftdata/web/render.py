@@ -47,7 +47,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"version": lyftdata.__version__, "static": static_url, "query": _query}
+    environment.globals |= {
+        "version": lyftdata.__version__,
+        "static": static_url,
+        "query": _query,
+        "dom_id": _dom_id,
+    }
     environment.filters |= {
         "ago": ago,
         "iso": _iso,
@@ -118,6 +123,11 @@ def _bdi(text: str) -> Markup:
 
 def _iso(when: datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _dom_id(*parts: object) -> str:
+    """Return an element's ID made of texts of any kind: an update recognises the same row, message or link by it."""
+    return "-".join(quote(str(part), safe="") for part in parts)
 
 
 def _query(**parameters: object) -> str:

@@ -1,84 +1,73 @@
-// What the pages do beyond reading: live updates, copying, tabs, ticking all. Every page works without it.
+// What the pages do beyond reading: copying, ticking all, tabs, sending a form once. Every page works without it.
 "use strict";
 
-// The stream says only that something has changed; what a page shows, it asks for itself. A tab that is not looked at
-// holds no connection: browsers give a site six.
-const live = document.body.dataset.live;
-let stream = null;
+// What is hidden without scripts and shown with them stays shown when its region is updated.
+const shownByScript = new WeakSet();
 
-// What is on its way was asked for before this change. It replaces the very element that would ask once more, so the
-// question waits until that has come.
-let isMissed = false;
-
-function renew() {
-  isMissed = document.querySelector(".htmx-request") !== null;
-  if (!isMissed) htmx.trigger(document.body, "fleet");
+function reveal(element) {
+  shownByScript.add(element);
+  element.hidden = false;
 }
 
-for (const name of ["htmx:afterSettle", "htmx:responseError", "htmx:sendError"]) {
-  document.addEventListener(name, () => { if (isMissed) setTimeout(renew, 50); });
+// Said by a screen reader, which is told of nothing but changes within a region that it knows already.
+function announce(text) {
+  document.getElementById("said").textContent = text;
 }
 
-function lost(isLost) {
-  document.getElementById("lost").hidden = !isLost;
+const labels = new WeakMap();
+
+async function copy(button) {
+  const label = button.querySelector(".label");
+  const text = button.dataset.copy ?? button.previousElementSibling.textContent;
+  if (!labels.has(button)) labels.set(button, label.textContent);
+  try {
+    await navigator.clipboard.writeText(text);
+    label.textContent = "Copied";
+  } catch {
+    label.textContent = "Not copied: select it";
+  }
+  announce(label.textContent);
+  setTimeout(() => { label.textContent = labels.get(button); announce(""); }, 1500);
 }
 
-function listen() {
-  const wanted = Boolean(live) && !document.hidden;
-  if (wanted && !stream) {
-    stream = new EventSource(live);
-    stream.addEventListener("fleet", renew);
-    // Whatever happened between the page and the stream, or while the stream was lost, is asked for now.
-    stream.addEventListener("open", () => { lost(false); renew(); });
-    stream.addEventListener("error", () => lost(true));
-  } else if (!wanted && stream) {
-    stream.close();
-    stream = null;
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy], [data-copy-previous]");
+  if (button) copy(button);
+});
+
+// The box in the heading says of all boxes below: ticked, not ticked, or some of each.
+const TICKS = "input[name=id]";
+
+function showAllTicked() {
+  const boxes = [...document.querySelectorAll(TICKS)];
+  const ticked = boxes.filter((box) => box.checked).length;
+  for (const all of document.querySelectorAll("[data-all]")) {
+    all.checked = ticked > 0 && ticked === boxes.length;
+    all.indeterminate = ticked > 0 && ticked < boxes.length;
   }
 }
 
-document.addEventListener("visibilitychange", () => {
-  listen();
-  if (!document.hidden && live) renew();
-});
-window.addEventListener("pagehide", () => { if (stream) stream.close(); });
-listen();
-
-// A list that is renewed under the pointer keeps its ticks.
-let ticked = new Set();
-document.addEventListener("htmx:beforeSwap", () => {
-  ticked = new Set([...document.querySelectorAll("input[name=id]:checked")].map((box) => box.value));
-});
-document.addEventListener("htmx:afterSwap", () => {
-  for (const box of document.querySelectorAll("input[name=id]")) box.checked = box.checked || ticked.has(box.value);
-  prepare(document);
-});
-// Somebody who is reading a tooltip or has selected text must not lose it to an update.
-document.addEventListener("htmx:confirm", (event) => {
-  if (event.detail.triggeringEvent?.type === "fleet" && String(document.getSelection())) event.preventDefault();
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-all]")) {
+    for (const box of document.querySelectorAll(TICKS)) box.checked = event.target.checked;
+  }
+  showAllTicked();
 });
 
-async function copy(button, text) {
-  await navigator.clipboard.writeText(text);
-  const before = button.lastChild.previousSibling.textContent;
-  button.lastChild.previousSibling.textContent = " Copied";
-  setTimeout(() => { button.lastChild.previousSibling.textContent = before; }, 1500);
+function prepare() {
+  for (const element of document.querySelectorAll("[data-all]")) reveal(element);
+  if (navigator.clipboard) {
+    for (const button of document.querySelectorAll("[data-copy], [data-copy-previous]")) reveal(button);
+  }
+  // Only what scrolls is a stop of the Tab key; without scripts, every table is one.
+  for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+  showAllTicked();
 }
 
-function prepare(root) {
-  for (const button of root.querySelectorAll("[data-copy], [data-copy-previous]")) {
-    if (!navigator.clipboard || button.dataset.ready) continue;
-    button.dataset.ready = "yes";
-    button.hidden = false;
-    button.addEventListener("click", () => copy(button, button.dataset.copy ?? button.previousElementSibling.textContent));
-  }
-  for (const all of root.querySelectorAll("[data-all]")) {
-    all.hidden = false;
-    all.onchange = () => {
-      for (const box of document.querySelectorAll("input[name=id]")) box.checked = all.checked;
-    };
-  }
-}
+document.addEventListener("htmx:afterSwap", prepare);
+window.addEventListener("resize", prepare);
+// A browser fills in ticks of before only once the page has loaded.
+window.addEventListener("pageshow", showAllTicked);
 
 // Sections one below the other become tabs (WAI-ARIA Authoring Practices, tabs with manual activation).
 function tabs(box) {
@@ -133,4 +122,4 @@ window.addEventListener("pageshow", (event) => {
 });
 
 for (const box of document.querySelectorAll("[data-tabs]")) tabs(box);
-prepare(document);
+prepare();

@@ -1,0 +1,83 @@
+"""A proxy such as stands in front of most Servers: it answers 502 by itself while there is no Server behind it."""
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Gateway:
+    """
+    Passes every byte on, in both directions.
+
+    Args:
+        port: Where the Server listens on loopback.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._is_failing = False
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        self._cut_all()
+
+    def fail(self) -> None:
+        """Answer 502 from now on, and cut every connection, as if the Server behind had gone."""
+        self._is_failing = True
+        self._cut_all()
+
+    def recover(self) -> None:
+        """Pass requests on again."""
+        self._is_failing = False
+
+    def _cut_all(self) -> None:
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            try:
+                if self._is_failing:
+                    raise ConnectionRefusedError
+                server = socket.create_connection(self._server)
+            except ConnectionRefusedError:
+                client.recv(65_536)
+                client.sendall(_BAD_GATEWAY)
+                return
+            with server:
+                self._open |= {client, server}
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+                self._open -= {client, server}
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
