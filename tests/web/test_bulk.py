@@ -170,3 +170,25 @@ def test_what_was_done_is_not_said_over_what_is_true_now(admin, world):
     expect(page.locator(".notice.good")).to_have_count(0)
     expect(page.get_by_role("link", name="Disable…")).to_be_visible()
     other.close()
+
+
+def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
+    """Two tabs on one Worker: the second to save reads what the first has saved, and keeps what was typed."""
+    page = admin.go("/workers/binder-03")
+    other = admin.open_tab()
+    other.goto(world.url + "/workers/binder-03")
+    page.get_by_role("textbox", name="Labels").fill("owner=ann")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
+
+    other.get_by_role("textbox", name="Labels").fill("rack=7")
+    other.get_by_role("button", name="Save").click()
+
+    expect(other.get_by_role("alert")).to_contain_text("It reads now: labels: owner=ann.")
+    expect(other.get_by_role("textbox", name="Labels")).to_have_value("rack=7")
+    expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
+    other.get_by_role("textbox", name="Labels").fill("owner=ann,rack=7")
+    other.get_by_role("button", name="Save").click()
+    expect(other.get_by_role("link", name="rack=7")).to_be_visible()
+    expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
+    other.close()

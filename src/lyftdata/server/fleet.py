@@ -2,7 +2,7 @@
 What operators do to Worker entries. Each use case is one transaction with its audit event in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.actor import Actor
 from lyftdata.server.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, workers
 from lyftdata.store.changes import WorkerChanged
@@ -78,15 +79,24 @@ class Fleet:
         name: str | None = None,
         labels: Labels | None = None,
         enabled: bool | None = None,
+        expected: Mapping[str, object] | None = None,
         actor: Actor,
     ) -> WorkerRecord:
         """
         Rename, label, disable or enable a Worker; what is None stays as it is.
 
+        Args:
+            worker_id: Whose.
+            name: The new name.
+            labels: All its labels from now on.
+            enabled: Whether it may connect.
+            expected: Fields as they were when this was decided; None does not ask.
+            actor: Who does it.
+
         Raises:
             InvalidInputError: Name or a label breaks its rule.
             NotFoundError: No such Worker.
-            ConflictError: `worker_name_taken`.
+            ConflictError: `worker_name_taken`, `changed_meanwhile`.
         """
         new_name = None if name is None else parse_worker_name(name)
         new_labels = None if labels is None else parse_labels(labels)
@@ -94,6 +104,7 @@ class Fleet:
 
         def op(tx: WriteTx) -> WorkerRecord:
             record = workers.get_worker(tx.conn, worker_id)
+            check_unchanged(record, expected)
             if new_name is not None and new_name != record.name:
                 record = self._rename(tx, record, new_name, actor)
             if new_labels is not None and new_labels != record.labels:

@@ -17,6 +17,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.device_marks import DeviceMarks
+from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.lockout import Claim, Lockout
 from lyftdata.server.operator_budget import REQUEST_COST, OperatorBudget, session_digest
@@ -296,17 +297,26 @@ class Operators:
         await self._set_password(operator, chosen, must_change=True, keep_session=None, actor=actor)
         return chosen
 
-    async def set_role(self, name: str, role: Role, *, actor: Actor) -> OperatorRecord:
+    async def set_role(
+        self, name: str, role: Role, *, expected: Role | None = None, actor: Actor
+    ) -> OperatorRecord:
         """
         Change a role.
 
+        Args:
+            name: Whose.
+            role: The new role.
+            expected: The role as it was when this was decided; None does not ask.
+            actor: Who does it.
+
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `last_admin`: nobody could undo it.
+            ConflictError: `last_admin`: no operator could undo it; `changed_meanwhile`.
         """
 
         def op(tx: WriteTx) -> OperatorRecord:
             record = _get(tx, name)
+            check_unchanged(record, None if expected is None else {"role": expected})
             if role is not Role.ADMIN:
                 _keep_an_admin(tx, record)
             changed = msgspec.structs.replace(record, role=role)

@@ -14,6 +14,7 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
 )
+from lyftdata.server.edits import PreconditionFailedError
 from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.passwords import TooBusyError
@@ -23,6 +24,7 @@ from lyftdata.store import StoreError, UnstorableError
 _STATUS: dict[type[LyftdataError], int] = {
     InvalidInputError: 422,
     NotFoundError: 404,
+    PreconditionFailedError: 412,
     ConflictError: 409,
     ForbiddenError: 403,
     NotSignedInError: 401,

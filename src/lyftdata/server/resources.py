@@ -4,7 +4,7 @@ What operators do with resources, the services for which Workers may get tokens.
 Each use case is one transaction with its audit event in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -23,6 +23,7 @@ from lyftdata.core.resources import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, resources
 
@@ -85,11 +86,30 @@ class Resources:
 
         return await self._store.write(op)
 
-    async def change(self, name: str, change: ResourceChange, *, actor: Actor) -> ResourceRecord:
-        """Change a resource; raises as `add`, and NotFoundError."""
+    async def change(
+        self,
+        name: str,
+        change: ResourceChange,
+        *,
+        expected: Mapping[str, object] | None = None,
+        actor: Actor,
+    ) -> ResourceRecord:
+        """
+        Change a resource.
+
+        Args:
+            name: Which.
+            change: What to change.
+            expected: Fields as they were when this was decided; None does not ask.
+            actor: Who does it.
+
+        Raises:
+            As `add`; NotFoundError; ConflictError `changed_meanwhile`.
+        """
 
         def op(tx: WriteTx) -> ResourceRecord:
             before = resources.get_resource(tx.conn, name)
+            check_unchanged(before, expected)
             record = self._changed(before, change)
             if record != before:
                 resources.replace_resource(tx, record)

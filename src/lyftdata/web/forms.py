@@ -47,11 +47,6 @@ class Form:
         """Return whether a box was ticked."""
         return bool(self._fields.get(name))
 
-    def has_changed(self, name: str) -> bool:
-        """Return whether a field differs from what it was when the form was shown (its field `…_before`)."""
-        before = self._fields.get(f"{name}_before")
-        return before is None or before[-1].strip() != self.text(name)
-
     def labels(self, name: str) -> Labels:
         """Return labels written as `zone=eu-1,gpu`; raises InvalidInputError."""
         return parse_label_text(self.text(name)) if self.text(name) else {}

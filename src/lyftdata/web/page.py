@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from lyftdata.core.errors import ConflictError, LyftdataError
 from lyftdata.core.policy import is_allowed
 from lyftdata.server.actor import Actor
+from lyftdata.server.edits import CHANGED_MEANWHILE
 from lyftdata.server.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash
 from lyftdata.web.flash import open_flash, seal_flash
@@ -34,7 +35,7 @@ class Page(msgspec.Struct, kw_only=True):
 
     `problem` is what was wrong with the form just posted, when its page is shown again with it. `instead` is what the
     browser's history holds in place of an answer to a form: loaded again or come back to, that is asked for, and the
-    form is not sent a second time.
+    form is not sent a second time. `touched` names the fields that the form just posted has changed.
     """
 
     request: Request
@@ -44,6 +45,17 @@ class Page(msgspec.Struct, kw_only=True):
     form: Form = EMPTY
     problem: LyftdataError | None = None
     instead: str = ""
+    touched: frozenset[str] | None = None
+
+    def keeps(self, name: str) -> bool:
+        """Return whether a field is shown again as it was typed, because something was wrong with the form."""
+        return self.problem is not None and (self.touched is None or name in self.touched)
+
+    def seen(self, now: str) -> str:
+        """Return what a form was shown with: as it is now, unless it is shown again for another fault than that."""
+        before = self.form.text("seen")
+        has_conflict = self.problem is not None and self.problem.code == CHANGED_MEANWHILE
+        return before if before and self.problem is not None and not has_conflict else now
 
     def part(self, name: str) -> str:
         """Return a part of the path."""

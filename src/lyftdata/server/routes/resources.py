@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from lyftdata.server import queries
 from lyftdata.server.actor import Actor
 from lyftdata.server.models import resources as models
 from lyftdata.server.resources import ResourceChange
 from lyftdata.server.routes.deps import ServicesDep, allowed
+from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, resource_fields
 
 router = APIRouter(prefix="/resources", tags=["resources"])
 
@@ -31,18 +32,32 @@ async def add_resource(body: models.NewResource, actor: Writer, services: Servic
 
 
 @router.get("/{name}", summary="Show a resource")
-async def show_resource(name: str, _actor: Reader, services: ServicesDep) -> models.Resource:
+async def show_resource(
+    name: str, _actor: Reader, services: ServicesDep, response: Response
+) -> models.Resource:
     """Return one resource."""
-    return queries.get_resource(services, name)
+    resource = queries.get_resource(services, name)
+    response.headers["ETag"] = etag(resource_fields(resource))
+    return resource
 
 
 @router.patch("/{name}", summary="Change a resource")
 async def change_resource(
-    name: str, body: models.ResourceChange, actor: Writer, services: ServicesDep
+    name: str,
+    body: models.ResourceChange,
+    actor: Writer,
+    services: ServicesDep,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> models.Resource:
     """Change what the body names."""
-    await services.resources.change(name, ResourceChange(**body.model_dump()), actor=actor)
-    return queries.get_resource(services, name)
+    before = queries.get_resource(services, name)
+    expected = check_precondition(if_match, resource_fields(before))
+    change = ResourceChange(**body.model_dump())
+    await services.resources.change(name, change, expected=expected, actor=actor)
+    resource = queries.get_resource(services, name)
+    response.headers["ETag"] = etag(resource_fields(resource))
+    return resource
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a resource")

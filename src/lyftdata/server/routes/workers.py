@@ -10,6 +10,7 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.models import workers as models
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.routes.deps import ServicesDep, allowed
+from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, worker_fields
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 
@@ -61,9 +62,13 @@ async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDe
 
 
 @router.get("/{worker_id}", summary="Show a Worker")
-async def show_worker(worker_id: str, _actor: Reader, services: ServicesDep) -> models.Worker:
+async def show_worker(
+    worker_id: str, _actor: Reader, services: ServicesDep, response: Response
+) -> models.Worker:
     """Return one Worker."""
-    return await queries.get_worker(services, worker_id)
+    worker = await queries.get_worker(services, worker_id)
+    response.headers["ETag"] = etag(worker_fields(worker))
+    return worker
 
 
 @router.get("/{worker_id}/sessions", summary="List a Worker's last sessions")
@@ -74,13 +79,29 @@ async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -
 
 @router.patch("/{worker_id}", summary="Rename, label, disable or enable a Worker")
 async def change_worker(
-    worker_id: str, body: models.WorkerChange, actor: Writer, services: ServicesDep
+    worker_id: str,
+    body: models.WorkerChange,
+    actor: Writer,
+    services: ServicesDep,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> models.Worker:
     """Change what the body names. Disabling ends the Worker's session before this returns."""
+    expected = None
+    if if_match is not None:
+        before = await queries.get_worker(services, worker_id)
+        expected = check_precondition(if_match, worker_fields(before))
     record = await services.fleet.change(
-        worker_id, name=body.name, labels=body.labels, enabled=body.enabled, actor=actor
+        worker_id,
+        name=body.name,
+        labels=body.labels,
+        enabled=body.enabled,
+        expected=expected,
+        actor=actor,
     )
-    return (await queries.worker_views(services, [record]))[0]
+    worker = (await queries.worker_views(services, [record]))[0]
+    response.headers["ETag"] = etag(worker_fields(worker))
+    return worker
 
 
 @router.delete("/{worker_id}", status_code=204, summary="Delete a Worker")

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Role
 from lyftdata.core.secret import Secret
+from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
 
@@ -15,6 +16,7 @@ PER_PAGE = 25
 
 async def show(page: Page) -> Response:
     """Show every operator, and the open sessions that one may see."""
+    operators = await page.services.operators.list()
     everybodys = page.may("sessions.revoke_any")
     found = await page.services.operators.sessions(None if everybodys else page.actor.operator)
     sessions = sorted(found, key=lambda session: session.created_at, reverse=True)
@@ -22,13 +24,14 @@ async def show(page: Page) -> Response:
     number = page.number(pages)
     return page.render(
         "operators.html",
-        operators=await page.services.operators.list(),
+        operators=operators,
         sessions=sessions[(number - 1) * PER_PAGE : number * PER_PAGE],
         open_sessions=Counter(session.operator for session in sessions),
         total=len(sessions),
         number=number,
         pages=pages,
         roles=list(Role),
+        seen={operator.name: seal_fields({"role": operator.role}) for operator in operators},
     )
 
 
@@ -41,8 +44,11 @@ async def add(page: Page) -> Response:
 
 async def set_role(page: Page) -> Response:
     """Change a role."""
-    role = _role(page)
-    await page.services.operators.set_role(page.part("name"), role, actor=page.actor)
+    role, operator = _role(page), await page.services.operators.get(page.part("name"))
+    edit = read_edit(page, current={"role": operator.role}, given={"role": role})
+    if edit.changes:
+        expected = operator.role if edit.expected else None
+        await page.services.operators.set_role(operator.name, role, expected=expected, actor=page.actor)
     return page.redirect("/operators", done=f"{page.part('name')} is now {role}.")
 
 

@@ -1,9 +1,13 @@
 """Resources: services for which Workers may get tokens."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from lyftdata.server import queries
+from lyftdata.server.models.resources import Resource
 from lyftdata.server.resources import ResourceChange
+from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 
 _SAVED = "Saved. Tokens given from now on follow it."
@@ -22,7 +26,7 @@ async def form(page: Page) -> Response:
 async def add(page: Page) -> Response:
     """Define a resource."""
     name = page.form.text("name")
-    await page.services.resources.add(name, _change(page), actor=page.actor)
+    await page.services.resources.add(name, ResourceChange(**_given(page)), actor=page.actor)
     return page.redirect(f"/resources/{name}", done=_SAVED)
 
 
@@ -34,13 +38,18 @@ async def show(page: Page) -> Response:
         resource=resource,
         before=page.seal(_key_in_force(page, resource.name)),
         issuer=page.services.issuer,
+        seen=page.seen(seal_fields(_editable(resource))),
     )
 
 
 async def change(page: Page) -> Response:
     """Change a resource."""
     name = page.part("name")
-    await page.services.resources.change(name, _change(page), actor=page.actor)
+    current = _editable(queries.get_resource(page.services, name))
+    edit = read_edit(page, current=current, given=_given(page))
+    await page.services.resources.change(
+        name, ResourceChange(**edit.changes), expected=edit.expected, actor=page.actor
+    )
     return page.redirect(f"/resources/{name}", done=_SAVED)
 
 
@@ -72,13 +81,19 @@ def _key_in_force(page: Page, name: str) -> str | None:
     return next((r.key_public_id for r in page.services.directory.resources() if r.name == name), None)
 
 
-def _change(page: Page) -> ResourceChange:
-    return ResourceChange(
-        audience=page.form.text("audience"),
-        scopes=page.form.words("scopes"),
-        for_all_workers=page.form.is_on("for_all_workers"),
-        include_enrolled=page.form.is_on("include_enrolled"),
-        worker_ids=page.form.words("worker_ids"),
-        worker_names=page.form.lines("worker_names"),
-        labels=page.form.words("labels"),
-    )
+def _editable(resource: Resource) -> dict[str, object]:
+    return {name: getattr(resource, name) for name in ResourceChange.__struct_fields__}
+
+
+def _given(page: Page) -> dict[str, Any]:
+    """Return the fields as posted, what is a set in the order in which it is kept."""
+    form = page.form
+    return {
+        "audience": form.text("audience"),
+        "scopes": sorted(set(form.words("scopes"))),
+        "for_all_workers": form.is_on("for_all_workers"),
+        "include_enrolled": form.is_on("include_enrolled"),
+        "worker_ids": sorted(set(form.words("worker_ids"))),
+        "worker_names": sorted(set(form.lines("worker_names"))),
+        "labels": sorted(set(form.words("labels"))),
+    }

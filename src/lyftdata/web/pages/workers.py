@@ -13,6 +13,7 @@ from lyftdata.server import queries
 from lyftdata.server.models.workers import Worker
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
+from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import count
 
@@ -86,17 +87,25 @@ async def show(page: Page) -> Response:
         sessions=await queries.worker_sessions(page.services, worker.id),
         ends=SESSION_ENDS,
         timeline=await _timeline(page, worker),
+        seen=page.seen(seal_fields(_editable(worker))),
     )
+
+
+def _editable(worker: Worker) -> dict[str, object]:
+    return {"name": worker.name, "labels": worker.labels}
 
 
 async def rename(page: Page) -> Response:
     """Set name and labels."""
     worker_id, form = page.part("worker_id"), page.form
-    # What was not touched is not sent: a page opened yesterday must not bring yesterday's labels back.
+    worker = await queries.get_worker(page.services, worker_id)
+    given = {"name": form.text("name"), "labels": form.labels("labels")}
+    edit = read_edit(page, current=_editable(worker), given=given)
     await page.services.fleet.change(
         worker_id,
-        name=form.text("name") if form.has_changed("name") else None,
-        labels=form.labels("labels") if form.has_changed("labels") else None,
+        name=edit.changes.get("name"),
+        labels=edit.changes.get("labels"),
+        expected=edit.expected,
         actor=page.actor,
     )
     return page.redirect(f"/workers/{worker_id}", done="Saved.")

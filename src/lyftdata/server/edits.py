@@ -1,0 +1,39 @@
+"""
+Edits that lose nobody else's: what an editor saw is compared with what is there when the change is written.
+
+Without it the last one to save wins: of two operators who label the same Worker one loses the labels, and is not told.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from lyftdata.core.errors import ConflictError
+
+CHANGED_MEANWHILE = "changed_meanwhile"
+
+
+class PreconditionFailedError(ConflictError):
+    """What is to be changed is not as the caller has read it."""
+
+
+def fingerprint(value: object) -> str:
+    """Return a short digest of a field's value; the order of a mapping's keys does not count."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:24]
+
+
+def check_unchanged(record: object, expected: Mapping[str, object] | None) -> None:
+    """
+    Raise ConflictError `changed_meanwhile` where a field of a record is not what the editor saw; None checks nothing.
+
+    To be called within the transaction that writes the change.
+    """
+    changed = [name for name, value in (expected or {}).items() if getattr(record, name) != value]
+    if changed:
+        fields = " and ".join(name.replace("_", " ") for name in changed)
+        raise ConflictError(
+            CHANGED_MEANWHILE,
+            f"Nothing was saved: the {fields} changed meanwhile.",
+            hint="Load it again, and make the change once more.",
+        )

@@ -1,0 +1,48 @@
+"""`ETag` and `If-Match` (RFC 9110, section 13.1.1): an edit by a program that must overwrite nobody else's."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Header
+
+from lyftdata.server.edits import CHANGED_MEANWHILE, PreconditionFailedError, fingerprint
+from lyftdata.server.models.resources import Resource
+from lyftdata.server.models.workers import Worker
+from lyftdata.server.resources import ResourceChange
+
+IfMatch = Annotated[
+    str | None,
+    Header(description="The `ETag` of the answer that the change is based on; 412 if it was changed since."),
+]
+
+
+def worker_fields(worker: Worker) -> dict[str, object]:
+    """Return what can be edited of a Worker."""
+    return {"name": worker.name, "labels": worker.labels, "enabled": worker.enabled}
+
+
+def resource_fields(resource: Resource) -> dict[str, object]:
+    """Return what can be edited of a resource."""
+    return {name: getattr(resource, name) for name in ResourceChange.__struct_fields__}
+
+
+def etag(fields: Mapping[str, object]) -> str:
+    """Return the entity tag of what can be edited: what changes by itself, such as *last seen*, is no part of it."""
+    return f'"{fingerprint(fields)}"'
+
+
+def check_precondition(if_match: str | None, fields: Mapping[str, object]) -> Mapping[str, object] | None:
+    """
+    Return the values that the fields must still have when the change is written; None if nothing was asked for.
+
+    Raises:
+        PreconditionFailedError: `changed_meanwhile`.
+    """
+    if if_match is None:
+        return None
+    tags = {tag.strip() for tag in if_match.split(",")}
+    if "*" not in tags and etag(fields) not in tags:
+        raise PreconditionFailedError(
+            CHANGED_MEANWHILE, "Nothing was changed: it is not as it was read.", hint="Read it again."
+        )
+    return fields
