@@ -13,6 +13,7 @@ import msgspec
 
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import trim
+from lyftdata.core.service_links import is_service_link
 
 PREFIX = "LYFTDATA_"
 
@@ -152,14 +153,18 @@ def _file_text(setting: Setting, path: str, read_file: Callable[[str], str]) -> 
 def _unknown_names(
     table: Sequence[Setting], environ: Mapping[str, str], known_elsewhere: frozenset[str]
 ) -> Iterator[str]:
-    known = set(known_elsewhere)
+    known = set[str]()
     for setting in table:
         known |= {setting.name, f"{setting.name}_FILE"} if setting.secret else {setting.name}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f" Did you mean {near[0]}?" if near else ""
-            yield f"{name} is not a setting and is ignored.{guess}"
+        if not name.startswith(PREFIX) or name in known or name in known_elsewhere:
+            continue
+        if is_service_link(name, environ[name]):
+            continue
+        # Only of this program's own: a Worker is not to be sent to a setting of the Server's.
+        near = difflib.get_close_matches(name, known, n=1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        yield f"{name} is not a setting and is ignored.{guess}"
 
 
 LOG_SETTINGS: tuple[Setting, ...] = (

@@ -1,0 +1,60 @@
+"""What Kubernetes adds to the environment is not taken for mistyped settings."""
+
+import pytest
+
+from lyftdata.server.settings import read_server_settings
+from lyftdata.worker.settings import read_worker_settings
+
+# As Kubernetes writes them (k8s.io, "Accessing the Service": environment variables), for a service with a named port.
+LINKS = {
+    "{}_SERVICE_HOST": "10.96.14.3",
+    "{}_SERVICE_PORT": "3000",
+    "{}_SERVICE_PORT_HTTPS": "3000",
+    "{}_PORT": "tcp://10.96.14.3:3000",
+    "{}_PORT_3000_TCP": "tcp://10.96.14.3:3000",
+    "{}_PORT_3000_TCP_PROTO": "tcp",
+    "{}_PORT_3000_TCP_PORT": "3000",
+    "{}_PORT_3000_TCP_ADDR": "10.96.14.3",
+}
+SIX = {
+    "{}_SERVICE_HOST": "fd00::7:1",
+    "{}_PORT": "tcp://[fd00::7:1]:3000",
+    "{}_PORT_53_UDP": "udp://[fd00::7:1]:53",
+    "{}_PORT_53_UDP_ADDR": "fd00::7:1",
+}
+
+
+@pytest.mark.parametrize("read", [read_server_settings, read_worker_settings])
+@pytest.mark.parametrize("links", [LINKS, SIX], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    "service", ["LYFTDATA", "LYFTDATA_SERVER", "LYFTDATA_WORKER", "LYFTDATA_SERVER_HEADLESS_2"]
+)
+def test_service_links_draw_no_warning(read, links, service):
+    """Neither side warns about them, whatever the service is called after the product's name."""
+    assert read({name.format(service): value for name, value in links.items()}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LYFTDATA_PORT", "3000"),
+        ("LYFTDATA_SERVICE_HOST", "lyftdata.example"),
+        ("LYFTDATA_SERVICE", "10.96.14.3"),
+        ("LYFTDATA_PORT_3000_TCP_SOCKET", "3000"),
+        ("LYFTDATA_BIND_PORT", "3000"),
+    ],
+)
+def test_what_someone_meant_as_a_setting_is_warned_about(name, value):
+    """The shape of the name alone is not enough."""
+    (warning,) = read_server_settings({name: value}).warnings
+    assert warning.startswith(f"{name} is not a setting and is ignored.")
+
+
+def test_a_guess_is_one_of_the_own_settings():
+    """A Worker is not told about a setting that only the Server has, nor the other way round."""
+    (warning,) = read_worker_settings({"LYFTDATA_TLS_CERTS": "x"}).warnings
+    assert "LYFTDATA_TLS_CERT?" not in warning
+    (warning,) = read_worker_settings({"LYFTDATA_WORKER_NAMES": "x"}).warnings
+    assert warning.endswith("Did you mean LYFTDATA_WORKER_NAME?")
+    (warning,) = read_server_settings({"LYFTDATA_TLS_CERTS": "x"}).warnings
+    assert warning.endswith("Did you mean LYFTDATA_TLS_CERT?")
