@@ -14,10 +14,16 @@ from tests.processes import until
 
 
 def run_on_a_terminal(
-    command: Sequence[str], environ: Mapping[str, str], *, within_s: float = 60.0
+    command: Sequence[str], environ: Mapping[str, str], *, within_s: float = 60.0, columns: int = 0
 ) -> tuple[int, str]:
     """
     Run a program whose controlling terminal nobody types at.
+
+    Args:
+        command: What is run.
+        environ: Its environment.
+        within_s: How long it has.
+        columns: How wide the terminal is; it does not say if 0.
 
     Returns:
         Its exit code and all that it has written to the terminal.
@@ -27,6 +33,8 @@ def run_on_a_terminal(
     """
     child, terminal = pty.fork()
     if child == 0:
+        if columns:
+            termios.tcsetwinsize(0, (24, columns))
         os.execvpe(command[0], list(command), dict(environ))
     written = b""
     deadline = time.monotonic() + within_s

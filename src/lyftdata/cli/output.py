@@ -24,6 +24,11 @@ _STYLES = {
     "revoked": "red",
 }
 
+# As rich separates columns.
+_GAP = 2
+# As much as a field of a record has.
+_MAX_CELL_LENGTH = 1024
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 url_option = click.option("--url", help="The Server; LYFTDATA_URL or http://localhost:3000 unless given.")
 
@@ -34,8 +39,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print a table: with rich on a terminal, aligned and uncut when piped; hostile text is cleaned either way."""
-    cleaned = [[clean_text(cell, 256) for cell in row] for row in rows]
+    """
+    Print a table, aligned; hostile text is cleaned.
+
+    On a terminal that is too narrow for it, columns that hold nothing are left out, then cells are wrapped between words,
+    and if that is not enough each row becomes a record of one line a field. Nothing is cut: an ID or a name is what the
+    next command takes.
+    """
+    cleaned = [[clean_text(cell, _MAX_CELL_LENGTH) for cell in row] for row in rows]
     if not cleaned:
         say(empty)
     elif sys.stdout.isatty():
@@ -48,7 +59,7 @@ def print_fields(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values, one a line."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        echo(f"{name.ljust(width)}  {clean_text(value, 1024)}".rstrip())
+        echo(f"{name.ljust(width)}  {clean_text(value, _MAX_CELL_LENGTH)}".rstrip())
 
 
 output_option = click.option(
@@ -171,13 +182,52 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    cells = [[column.upper(), *cells] for column, *cells in zip(columns, *rows, strict=True)]
+    if _excess(cells, console.width) > 0:
+        cells = [column for column in cells if any(cell not in {"", "-"} for cell in column[1:])]
+    widths = _fit(cells, console.width)
+    if widths is None:
+        _print_records(cells)
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.upper())
-    for row in rows:
+    for column, width in zip(cells, widths, strict=True):
+        table.add_column(column[0], width=width, overflow="fold")
+    for row in zip(*(column[1:] for column in cells), strict=True):
         # Text, not markup: a Worker named "[red]" is a name and not a colour.
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    console.print(table)
+
+
+def _excess(columns: Sequence[Sequence[str]], available: int) -> int:
+    """Return by how much the columns are too wide together."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    return sum(widths) + _GAP * (len(widths) - 1) - available
+
+
+def _fit(columns: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """Return the width of each column so that no word is broken; None if they do not fit."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    words = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
+    excess = _excess(columns, available)
+    # The column that can give most gives first.
+    for index in sorted(range(len(widths)), key=lambda i: words[i] - widths[i]):
+        given = max(0, min(excess, widths[index] - words[index]))
+        widths[index] -= given
+        excess -= given
+    return widths if excess <= 0 else None
+
+
+def _print_records(columns: Sequence[Sequence[str]]) -> None:
+    headers, *rows = zip(*columns, strict=True)
+    for number, row in enumerate(rows):
+        if number:
+            echo("")
+        print_fields(list(zip(headers, row, strict=True)))
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
