@@ -201,11 +201,14 @@ def _come_back() -> Response:
     )
 
 
-async def _store_failed(_request: Request, error: Exception) -> Response:
+async def _store_failed(request: Request, error: Exception) -> Response:
     """Tell Workers to come back: a full disk is an outage, not a refusal. Not those who sent what cannot be stored."""
     if isinstance(error, UnstorableError):
         return oauth_error_response(OAuthError("invalid_request", error.message))
-    _log.error("the store failed", problem=str(error))
+    services: Services = request.app.state.services
+    # While the database takes no changes at all, that is logged as an error by the writer's watch.
+    level = "error" if services.store.writer_health.is_writing() else "warning"
+    services.request_failures.failed(level=level, problem=str(error))
     return temporarily_unavailable("The Server cannot write its state.", retry_after_s=5)
 
 

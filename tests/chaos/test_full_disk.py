@@ -44,7 +44,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
 
         volume.fill()
         begun = time.monotonic()
-        site.server.wait_for("the store failed")
+        site.server.wait_for("request_failed")
         told = len(acknowledged)
         token = token_of(site, given)
         assert httpx2.get(

@@ -17,6 +17,12 @@ from lyftdata.core.text import clean_text
 from lyftdata.worker.client import goes_through_proxies, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
+# What a proxy says by an answer of its own (RFC 9110, sections 15.6.3 to 15.6.5).
+_GATEWAY_ANSWERS = {
+    502: "a proxy in front of the Server got no valid answer from it",
+    503: "a proxy in front has no Server that is ready",
+    504: "a proxy in front got no answer from the Server in time",
+}
 _MAX_WAITS = 20
 _MAX_WAIT_S = 5.0
 # What Python makes of bytes on the command line that are no UTF-8 goes into no request.
@@ -153,15 +159,38 @@ class Api:
         hint = "Is the Server running there? Set --url or LYFTDATA_URL to its address; `lyftdata run server` starts one here."
         raise ApiError(f"{self.url} cannot be reached: {detail}", hint=hint) from error
 
+    def _unknown_answer(self, response: httpx2.Response, body: object) -> ApiError:
+        """Return the fault that an answer in another form than the API's tells of."""
+        status = response.status_code
+        description = body.get("error_description") if isinstance(body, dict) else None
+        if status == httpx2.codes.SERVICE_UNAVAILABLE and isinstance(description, str):
+            return ApiError(
+                f"{self.url} answered 503: {clean_text(description, 300)}",
+                hint="Try again in a moment. The Server's log and /readyz say more.",
+            )
+        if status in _GATEWAY_ANSWERS:
+            return ApiError(
+                f"{self.url} answered {status}: {_GATEWAY_ANSWERS[status]}.",
+                hint="Is the Server running, and its database up? Its log and /readyz say more.",
+            )
+        if response.has_redirect_location:
+            target = clean_text(response.headers["Location"], 200)
+            return ApiError(
+                f"{self.url} answered {status} and points to {target}, which is not followed.",
+                hint="If the Server is there, set --url or LYFTDATA_URL to that address.",
+            )
+        return ApiError(
+            f"{self.url} answered {status}, not as a lyftdata Server does: a proxy or another program is there.",
+            hint="Check --url or LYFTDATA_URL.",
+        )
+
     def _fail(self, response: httpx2.Response) -> NoReturn:
         try:
             problem = response.json()
         except ValueError:
             problem = {}
         if not isinstance(problem, dict) or "code" not in problem:
-            raise ApiError(
-                f"{self.url} answered {response.status_code}, not as a lyftdata Server does. Check LYFTDATA_URL."
-            )
+            raise self._unknown_answer(response, problem)
         hint = str(problem.get("hint") or "")
         field = clean_text(str(problem.get("field") or ""))
         detail = clean_text(str(problem.get("detail", "")), 500)

@@ -147,7 +147,7 @@ class Cluster:
             await self._store.catch_up()
         except StoreError as error:
             if not self._is_deaf:
-                _log.error("cut off from the other Servers; Workers are sent elsewhere", problem=str(error))
+                _log.warning("lost_peers", problem=str(error))
             self._is_deaf = True
             self._sessions.send_elsewhere()
 

@@ -33,6 +33,7 @@ from lyftdata.server.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.effects import Effects, Elsewhere
 from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
+from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
 from lyftdata.server.kept_replays import KeptReplays, leave_replays, take_replays
@@ -137,6 +138,8 @@ class Services(msgspec.Struct, kw_only=True):
     exports: Slots
     """Exports of the audit log that are running."""
     warnings: list[str]
+    request_failures: FailureLog
+    """Requests that fail because of the database."""
 
 
 @contextlib.asynccontextmanager
@@ -409,6 +412,7 @@ async def _assemble(
         device_marks=device_marks,
         budget=budget,
         exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
+        request_failures=FailureLog(_log, "request_failed"),
         warnings=[
             *warnings_of(settings, issuer),
             *_issuer_warnings(directory, issuers),
@@ -601,12 +605,18 @@ def _hidden(key: bytes) -> Callable[[str], str]:
 
 
 async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again. A full disk today must not end tomorrow's work: a failure is logged, and it goes on."""
+    failures = FailureLog(_log, "background_task_failed")
     while True:
         await asyncio.sleep(seconds)
         try:
             await work()
+        except StoreError as error:
+            # The writer's watch logs an outage of the database as an error, once for all tasks.
+            failures.failed(level="warning", work=name, problem=str(error))
         except LyftdataError as error:
-            # A full disk today must not end the routine work of tomorrow: say it, and try again.
-            _log.error("routine work failed", work=name, problem=str(error))
-        except Exception:  # noqa: BLE001 - whatever it was: the next round may do better
-            _log.exception("routine work failed", work=name)
+            failures.failed(work=name, problem=str(error))
+        except Exception as error:  # noqa: BLE001 - the next round may succeed
+            failures.failed(exception=error, work=name)
+        else:
+            failures.succeeded()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
+from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.wire import temporarily_unavailable
 from lyftdata.store import Store, StoreError
 
@@ -32,6 +33,7 @@ class UpToDate:
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self._app = app
         self._store = store
+        self._failures = FailureLog(_log, "state_not_current")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -39,7 +41,7 @@ class UpToDate:
             try:
                 await hear(self._store)
             except StoreError as error:
-                _log.error("what other Servers have changed is not known", problem=str(error))
+                self._failures.failed(level="warning", problem=str(error))
                 answer = temporarily_unavailable("The Server cannot read its state.", retry_after_s=2)
                 await answer(scope, receive, send)
                 return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from lyftdata.log import get_logger
+from lyftdata.server.failure_log import FailureLog
 from lyftdata.store import Store, StoreError, lock_holders
 from lyftdata.store.lock_holders import LockHolder
 
@@ -29,23 +30,33 @@ class WriterWatch:
         self._store = store
         self._monotonic = monotonic
         self._logged_at_s: float | None = None
-        self._was_writing = True
+        self._failures = FailureLog(_log, "writes_unavailable", monotonic=monotonic)
+        self._stopped_at_s: float | None = None
 
     async def look(self) -> None:
-        """Log what is new."""
+        """Log an outage when it begins, once a minute while it lasts, and when it is over."""
         health = self._store.writer_health
         is_writing, is_waiting = health.is_writing(), health.waited_s() > _LONG_WAIT_S
         if is_waiting:
             await self._log_wait(health.waited_s())
-        if self._was_writing and not is_writing:
-            _log.error(
-                "writes_unavailable", problem=health.problem or "The database does not answer the writer."
-            )
-        is_told = self._logged_at_s is not None or not self._was_writing
+        if not is_writing:
+            self._log_outage(health.problem or "The database does not answer the writer.")
+        is_told = self._logged_at_s is not None or self._stopped_at_s is not None
         if is_told and is_writing and not is_waiting and health.problem is None:
-            _log.info("writes_resumed")
-            self._logged_at_s = None
-        self._was_writing = is_writing
+            self._log_end()
+
+    def _log_outage(self, problem: str) -> None:
+        now_s = self._monotonic()
+        if self._stopped_at_s is None:
+            self._stopped_at_s = now_s
+        self._failures.failed(problem=problem, for_s=round(now_s - self._stopped_at_s))
+
+    def _log_end(self) -> None:
+        stopped_at_s = self._stopped_at_s
+        after_s = {} if stopped_at_s is None else {"after_s": round(self._monotonic() - stopped_at_s)}
+        _log.info("writes_resumed", **after_s)
+        self._logged_at_s = self._stopped_at_s = None
+        self._failures.succeeded()
 
     async def _log_wait(self, waited_s: float) -> None:
         now_s = self._monotonic()

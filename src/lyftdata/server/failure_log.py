@@ -1,0 +1,51 @@
+"""Logs a failure that repeats: when it begins, and now and then while it lasts."""
+
+import time
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+AGAIN_AFTER_S = 60.0
+
+
+class FailureLog:
+    """
+    One kind of failure that may repeat many times a second, such as that of a database that is down.
+
+    Args:
+        log: Where to.
+        event: The event.
+        monotonic: Seconds on a clock that is never set.
+    """
+
+    def __init__(
+        self, log: FilteringBoundLogger, event: str, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
+        self._event = event
+        self._monotonic = monotonic
+        self._logged_at_s: float | None = None
+        self._left_out = 0
+
+    def failed(self, *, level: str = "error", exception: Exception | None = None, **fields: object) -> None:
+        """
+        Log a failure, if it is the first or a minute has passed; `left_out` counts those not logged since.
+
+        Args:
+            level: `warning` or `error`.
+            exception: Logged with its traceback: a failure that is not expected.
+            fields: Of the event.
+        """
+        now_s = self._monotonic()
+        if self._logged_at_s is not None and now_s - self._logged_at_s < AGAIN_AFTER_S:
+            self._left_out += 1
+            return
+        if self._left_out:
+            fields["left_out"] = self._left_out
+        self._logged_at_s, self._left_out = now_s, 0
+        write = self._log.warning if level == "warning" else self._log.error
+        write(self._event, exc_info=exception, **fields)
+
+    def succeeded(self) -> None:
+        """Log the next failure at once, however soon it comes."""
+        self._logged_at_s, self._left_out = None, 0

@@ -1,0 +1,40 @@
+"""The database goes down and comes back: what the log and the command line say."""
+
+import httpx2
+import pytest
+from tests.builders import SECRET_KEY
+from tests.postgres import Cluster
+from tests.processes import Site, end_started
+
+
+@pytest.fixture
+def cluster_that_stops():
+    """Return a PostgreSQL of this test's own."""
+    own = Cluster()
+    yield own
+    own.close()
+
+
+def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_that_stops, tmp_path):
+    """However many requests and background tasks fail: one line of level error, few warnings, and `writes_resumed`."""
+    site = Site(
+        tmp_path, LYFTDATA_DATABASE_URL=cluster_that_stops.new_database(), LYFTDATA_SECRET_KEY=SECRET_KEY
+    )
+    try:
+        site.sign_in()
+        before = len(site.server.log.splitlines())
+        cluster_that_stops.stop()
+        site.server.wait_for("writes_unavailable")
+        answers = [httpx2.get(f"{site.url}/.well-known/jwks.json").status_code for _ in range(20)]
+        told = site.operator.run("workers", "list")
+        cluster_that_stops.start()
+        over = site.server.wait_for("writes_resumed")
+    finally:
+        end_started()
+
+    lines = site.server.log.splitlines()[before:]
+    assert sum('"level": "error"' in line for line in lines) == 1, site.server.log
+    assert len(lines) < 12, site.server.log
+    assert answers == [503] * 20
+    assert "answered 503: The Server cannot read its state." in told.stderr
+    assert over["after_s"] >= 0

@@ -1,0 +1,84 @@
+"""What the command line says when something other than the Server answers at its address."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lyftdata.cli.api import Api, ApiError
+from lyftdata.core.secret import Secret
+
+# As HAProxy 2.6 and nginx 1.22 send them.
+HAPROXY_503 = "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
+NGINX = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
+ANSWERS = {
+    "haproxy-503": (503, {}, HAPROXY_503),
+    "nginx-502": (502, {}, NGINX.format("502 Bad Gateway")),
+    "nginx-504": (504, {}, NGINX.format("504 Gateway Time-out")),
+    "moved": (301, {"Location": "https://lyftdata.example/api/whoami"}, ""),
+    "firewall": (403, {}, "<html>Request blocked.</html>"),
+    "portal": (200, {}, "<html><form>Sign in</form></html>"),
+    "server-503": (
+        503,
+        {"Content-Type": "application/json"},
+        '{"error":"temporarily_unavailable","error_description":"The Server cannot read its state."}',
+    ),
+    "json-elsewhere": (404, {"Content-Type": "application/json"}, '["no"]'),
+}
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Answers by the last part of the path."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        status, headers, body = ANSWERS[self.path.split("/")[2]]
+        self.send_response(status)
+        for name, value in {"Content-Type": "text/html", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Return the address of what answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        thread = threading.Thread(target=elsewhere.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{elsewhere.server_port}"
+        elsewhere.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("haproxy-503", ["503", "no Server that is ready", "readyz"]),
+        ("nginx-502", ["502", "no valid answer", "readyz"]),
+        ("nginx-504", ["504", "in time", "readyz"]),
+        ("moved", ["301", "https://lyftdata.example/api/whoami", "LYFTDATA_URL"]),
+        ("firewall", ["403", "another program", "LYFTDATA_URL"]),
+        ("portal", ["not as a lyftdata Server does", "LYFTDATA_URL"]),
+        ("server-503", ["503", "The Server cannot read its state", "Try again"]),
+        ("json-elsewhere", ["404", "LYFTDATA_URL"]),
+    ],
+)
+def test_the_message_says_what_happened(kind, parts, address, tmp_path, monkeypatch):
+    """The address, the status, who answers and what to do; a firewall is not told as a Server that is down."""
+    monkeypatch.setenv("LYFTDATA_CONFIG_DIR", str(tmp_path / "config"))
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Api(address) as api:
+        api.credentials.store(address, Secret("lyftdata_session"))
+        with pytest.raises(ApiError) as told:
+            api.get(f"/{kind}")
+
+    message = f"{told.value.message} {told.value.hint}"
+    assert address in message
+    assert all(part in message for part in parts), message
