@@ -14,6 +14,7 @@ import lyftdata
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
+from lyftdata.watched_file import WatchedFile
 from lyftdata.worker.client import goes_through_proxies, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
@@ -46,6 +47,17 @@ class ApiError(LyftdataError):
         self.problem_code = problem_code
 
 
+def _connections(settings: WorkerSettings) -> httpx2.Client:
+    return httpx2.Client(
+        base_url=settings.url,
+        timeout=httpx2.Timeout(30.0, connect=10.0),
+        follow_redirects=False,
+        headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
+        verify=tls_context(settings),
+        trust_env=goes_through_proxies(settings),
+    )
+
+
 class Api:
     """
     Requests to one Server as the operator who is signed in; close it, or use it with `with`.
@@ -55,17 +67,11 @@ class Api:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        settings = _connection_settings(url)
-        self.url = settings.url
+        self._settings = _connection_settings(url)
+        self.url = self._settings.url
         self.credentials = Credentials.default()
-        self._http = httpx2.Client(
-            base_url=self.url,
-            timeout=httpx2.Timeout(30.0, connect=10.0),
-            follow_redirects=False,
-            headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
-            verify=tls_context(settings),
-            trust_env=goes_through_proxies(settings),
-        )
+        self._tls_ca = WatchedFile(self._settings.tls_ca if self.url.startswith("https:") else None)
+        self._http = _connections(self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +113,8 @@ class Api:
 
     def lines(self, path: str, *, timeout: float | None = 30.0) -> Iterator[str]:
         """Iterate over the lines of an answer as they come."""
+        # Lines may be followed for weeks: connected again, by the certificates of that day.
+        self._renew_connections()
         try:
             limits = httpx2.Timeout(30.0, read=timeout)
             with self._http.stream(
@@ -118,6 +126,18 @@ class Api:
                 yield from _lines(response.iter_text())
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
+
+    def _renew_connections(self) -> None:
+        """Connect again if LYFTDATA_TLS_CA was replaced by other certificates."""
+        if not self._tls_ca.has_changed():
+            return
+        try:
+            new = _connections(self._settings)
+        except OSError:  # ssl.SSLError is one; a file that is half written changes nothing
+            self._tls_ca.forget()
+            return
+        self._http.close()
+        self._http = new
 
     def _request(self, method: str, path: str, *, signed_in: bool = True, **options: Any) -> httpx2.Response:
         headers = self._authorization() if signed_in else {}

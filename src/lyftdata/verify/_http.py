@@ -19,6 +19,7 @@ from lyftdata.core.origins import is_loopback
 from lyftdata.verify._keys import PublishedKeys
 from lyftdata.verify._server import Answer, Place, fetch_keys
 from lyftdata.verify.errors import KeysUnavailableError
+from lyftdata.watched_file import WatchedFile
 
 MAX_ANSWER_BYTES = 65_536
 # No compression: a small answer must not grow large once it is here.
@@ -62,6 +63,29 @@ def client_options(place: Place) -> dict[str, Any]:
         # A proxy in the environment carries TLS, and reads plain http: the latter goes to loopback, or is asked for.
         "trust_env": secure and not is_loopback(place.server_url),
     }
+
+
+def online_options(place: Place, tls_ca: WatchedFile, *, is_first: bool) -> dict[str, Any] | None:
+    """
+    Return how the client of the online check is made, or None if the one that there is serves on.
+
+    Args:
+        place: The Server.
+        tls_ca: The certificates to trust: a client that keeps connections is made again when they were replaced.
+        is_first: Whether there is no client yet.
+
+    Raises:
+        UnreachableError: There is no client yet, and the certificates cannot be read.
+    """
+    if not tls_ca.has_changed() and not is_first:
+        return None
+    try:
+        return client_options(place)
+    except OSError as error:  # ssl.SSLError is one
+        tls_ca.forget()
+        if is_first:
+            raise _unreachable(str(place.tls_ca), error) from error
+        return None  # half written: the certificates that were read last hold
 
 
 def get(

@@ -7,7 +7,7 @@ from typing import Self
 
 import httpx2
 
-from lyftdata.verify._http import UnreachableError, aget_keys, arequest, client_options
+from lyftdata.verify._http import UnreachableError, aget_keys, arequest, online_options
 from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
@@ -94,8 +94,9 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
     async def aclose(self) -> None:
         """Close the connections of the online check; the verifier may be used again after."""
         http, self._http = self._http, None
-        if http is not None:
-            await http[1].aclose()
+        replaced, self._replaced = self._replaced, []
+        for client in (*replaced, *([] if http is None else [http[1]])):
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,9 +173,13 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
 
     def _online_client(self) -> httpx2.AsyncClient:
-        """Return the client that keeps connections; another event loop gets another."""
-        loop = asyncio.get_running_loop()
-        if self._http is None or self._http[0] is not loop:
-            options = client_options(self._place)
-            self._http = (loop, httpx2.AsyncClient(**options, transport=self._transport))
-        return self._http[1]
+        """Return the client that keeps connections; another event loop gets another, and so do new certificates."""
+        loop, http = asyncio.get_running_loop(), self._http
+        is_first = http is None or http[0] is not loop
+        options = online_options(self._place, self._tls_ca, is_first=is_first)
+        if options is not None:
+            if http is not None and not is_first:
+                self._replaced.append(http[1])  # other tasks may be using it
+            http = self._http = (loop, httpx2.AsyncClient(**options, transport=self._transport))
+        assert http is not None  # noqa: S101 - the first one was made above
+        return http[1]

@@ -8,7 +8,7 @@ from typing import Self
 
 import httpx2
 
-from lyftdata.verify._http import UnreachableError, client_options, get_keys, request
+from lyftdata.verify._http import UnreachableError, get_keys, online_options, request
 from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
@@ -96,8 +96,9 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
     def close(self) -> None:
         """Close the connections of the online check; the verifier may be used again after."""
         http, self._http = self._http, None
-        if http is not None:
-            http[1].close()
+        replaced, self._replaced = self._replaced, []
+        for client in (*replaced, *([] if http is None else [http[1]])):
+            client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -200,12 +201,17 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
 
     def _online_client(self) -> httpx2.Client:
-        """Return the client that keeps connections; a process that forked makes its own."""
+        """Return the client that keeps connections; a process that forked makes its own, and so do new certificates."""
         with self._lock:
-            if self._http is None or self._http[0] != os.getpid():
-                options = client_options(self._place)
-                self._http = (os.getpid(), httpx2.Client(**options, transport=self._transport))
-            return self._http[1]
+            http = self._http
+            is_first = http is None or http[0] != os.getpid()
+            options = online_options(self._place, self._tls_ca, is_first=is_first)
+            if options is not None:
+                if http is not None and not is_first:
+                    self._replaced.append(http[1])  # other threads may be using it
+                http = self._http = (os.getpid(), httpx2.Client(**options, transport=self._transport))
+            assert http is not None  # noqa: S101 - the first one was made above
+            return http[1]
 
 
 class _Flight:

@@ -21,9 +21,9 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.nonces import unsafe_nonce_time
-from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.verify._server import Answer
+from lyftdata.watched_file import CurrentApiKey
 
 _RENEW_AT = 2 / 3
 # Give or take a quarter, so that a fleet started together drifts apart; as the agent does.
@@ -122,17 +122,17 @@ class Credential(Protocol):
 
 
 class ApiKeyCredential:
-    """A Worker ID and an API key (`client_secret_post`)."""
+    """A Worker ID and an API key (`client_secret_post`), which may be rotated while the program runs."""
 
     signs = False
 
-    def __init__(self, worker_id: str, api_key: Secret) -> None:
+    def __init__(self, worker_id: str, api_key: CurrentApiKey) -> None:
         self._worker_id = worker_id
         self._api_key = api_key
 
     def form(self, *, nonce: str | None = None) -> dict[str, str]:  # noqa: ARG002 - nothing is signed
         """Return ID and key."""
-        return {"client_id": self._worker_id, "client_secret": self._api_key.reveal()}
+        return {"client_id": self._worker_id, "client_secret": self._api_key.read().reveal()}
 
 
 class IdentityCredential:

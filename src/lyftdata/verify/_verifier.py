@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret_text import secret_argument
@@ -29,6 +29,7 @@ from lyftdata.verify._rules import Expected, verify_token
 from lyftdata.verify._server import Answer, Place, checked_url
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, TokenRevokedError
 from lyftdata.verify.identity import WorkerIdentity
+from lyftdata.watched_file import WatchedFile
 
 _log = logging.getLogger("lyftdata.verify")
 
@@ -118,6 +119,8 @@ class Verifier(Generic[TransportT]):
             policy = OnlinePolicy(check=check, cache_s=online_cache_s, fail_open=online_fail_open)
             self._online = OnlineState(policy)
         self._transport = transport
+        self._tls_ca = WatchedFile(self._place.tls_ca)
+        self._replaced: list[Any] = []  # clients made before the certificates changed, closed in the end
         self._lock = threading.Lock()  # held for microseconds, when a fetch starts or a client is made
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         self._clock = clock

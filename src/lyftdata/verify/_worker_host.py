@@ -10,7 +10,7 @@ from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id, parse_worker_name
 from lyftdata.core.origins import same_origin
 from lyftdata.core.secret import Secret
-from lyftdata.core.secret_text import parse_secret
+from lyftdata.core.secret_text import parse_secret, trim
 from lyftdata.core.settings import Setting, parse_switch, read_settings
 from lyftdata.core.strategy import (
     MoveStoredIdentity,
@@ -23,6 +23,7 @@ from lyftdata.core.strategy import (
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
 from lyftdata.verify._server import checked_url
 from lyftdata.verify._tokens import ApiKeyCredential, Credential, IdentityCredential
+from lyftdata.watched_file import CurrentApiKey
 
 _MAX_FILE_BYTES = 65_536
 
@@ -97,12 +98,12 @@ def read_worker_host(
         url=values["url"],
         allow_http=values["allow_http"],
         tls_ca=values["tls_ca"],
-        credential=_choose(inputs, stored, values["api_key"], directory),
+        credential=_choose(inputs, stored, _current_key(values["api_key"], environ), directory),
     )
 
 
 def _choose(
-    inputs: WorkerInputs, stored: StoredIdentity | None, api_key: Secret | None, directory: Path | None
+    inputs: WorkerInputs, stored: StoredIdentity | None, api_key: CurrentApiKey | None, directory: Path | None
 ) -> Credential:
     if directory is None and not (inputs.worker_id and api_key):
         raise SettingsError(
@@ -122,7 +123,12 @@ def _choose(
     if isinstance(choice, UseStoredIdentity) and directory is not None:
         identity = choice.identity
         return IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
-    return ApiKeyCredential(inputs.worker_id or "", api_key or Secret(""))
+    return ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
+
+
+def _current_key(api_key: Secret | None, environ: Mapping[str, str]) -> CurrentApiKey | None:
+    file = trim(environ.get("LYFTDATA_WORKER_API_KEY_FILE", ""))
+    return None if api_key is None else CurrentApiKey(api_key, Path(file) if file else None)
 
 
 def _load_identity(directory: Path) -> StoredIdentity | None:

@@ -25,6 +25,7 @@ from lyftdata.verify._tokens import (
     WorkerAuthError,
 )
 from lyftdata.verify._worker_host import read_worker_host
+from lyftdata.watched_file import CurrentApiKey
 
 _TIMEOUT_S = 10.0
 
@@ -107,7 +108,9 @@ class WorkerTokens:
         Raises:
             InvalidInputError: An argument cannot be used; the message names it.
         """
-        credential = ApiKeyCredential(parse_worker_id(trim(worker_id)), secret_argument("api_key", api_key))
+        credential = ApiKeyCredential(
+            parse_worker_id(trim(worker_id)), CurrentApiKey(secret_argument("api_key", api_key))
+        )
         return cls._from_server(server_url, credential, options)
 
     @classmethod

@@ -51,10 +51,16 @@ EXIT_REFUSED = 3
 _LONGEST_HOLD_S = 600.0
 _SHORTEST_POLL_S = 1.0
 _SIGN_OFF_WITHIN_S = 3.0
+# How often a rotated API key is looked for while a poll is held.
+_LOOK_EVERY_S = 5.0
 
 
 class Stopping(Exception):  # noqa: N818 - not an error: the way out
     """SIGTERM or SIGINT came, or the COMMAND has ended."""
+
+
+class CredentialChangedError(Exception):
+    """The API key was rotated: a token by the new one is due, whatever the Server says about the old one."""
 
 
 class FinallyRefusedError(Exception):
@@ -97,6 +103,8 @@ class Agent:
         self._boot_id = uuid.uuid4().hex
         self._facts = host_facts()
         self._token: HeldToken | None = None
+        self._token_by = ""
+        """The version of the credential by which the token was got, or asked for last."""
         self._online = False
         self._rejected_in_a_row = 0
         self._hold_s = 25.0
@@ -169,14 +177,18 @@ class Agent:
         try:
             token = await self._valid_token(credential)
             reply = await self._unless_stopped(self._poll(token, credential))
+            await self._connected(reply, credential)
+        except CredentialChangedError:
+            self._token = None
         except TokenRejectedError as rejected:
             await self._token_rejected(rejected)
         except ServerUnreachableError as error:
             await self._wait_out(error)
         except RefusedByServerError as refused:
-            await self._refused(refused)
-        else:
-            await self._connected(reply, credential)
+            if refused.final and credential.version() != self._token_by:
+                self._token = None  # a rotated key is tried before a refusal of the old one is final
+            else:
+                await self._refused(refused)
 
     async def _valid_token(self, credential: Credential) -> HeldToken:
         if self._token is None or self._token.is_due(self._monotonic()):
@@ -184,6 +196,10 @@ class Agent:
         return self._token
 
     async def _renew(self, credential: Credential) -> HeldToken:
+        version = credential.version()
+        if self._token_by not in {"", version}:
+            _log.info("api_key_changed", reason="LYFTDATA_WORKER_API_KEY_FILE holds another key")
+        self._token_by = version
         reply = await credential.fetch_token(self._client)
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
@@ -194,9 +210,13 @@ class Agent:
         """Hold one poll; the token is renewed beside it, since a poll may be held for longer than a token lives."""
         poll = asyncio.ensure_future(self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s))
         try:
-            wait_s = token.due_in_s(self._monotonic())
-            while not (await asyncio.wait({poll}, timeout=wait_s))[0]:
-                wait_s = await self._renew_beside(credential)
+            left_s = token.due_in_s(self._monotonic())
+            while not (await asyncio.wait({poll}, timeout=min(left_s, _LOOK_EVERY_S)))[0]:
+                if credential.version() != self._token_by:
+                    raise CredentialChangedError
+                left_s -= _LOOK_EVERY_S
+                if left_s <= 0:
+                    left_s = await self._renew_beside(credential)
             return poll.result()
         finally:
             poll.cancel()
@@ -224,7 +244,7 @@ class Agent:
         self._rejected_in_a_row = 0
         self._hold_s = min(max(reply.hold_s, 1.0), _LONGEST_HOLD_S)
         for directive in reply.directives:
-            await self._obey(directive)
+            self._obey(directive)
         if reply.directives or reply.session != "established":
             return
         if self._online:
@@ -259,17 +279,16 @@ class Agent:
             await self._pause(_SHORTEST_POLL_S * (0.5 + self._chance()))
         self._last_answer_s = self._monotonic()
 
-    async def _obey(self, directive: Directive) -> None:
+    def _obey(self, directive: Directive) -> None:
         match directive.kind:
             case "stop":
-                refused = RefusedByServerError(
+                raise RefusedByServerError(
                     directive.reason,
                     reference=directive.reference,
                     told_code=directive.code,
                     final=directive.final,
                     mend=directive.mend,
                 )
-                await self._refused(refused)
             case "renew":
                 self._token = None
             case _:

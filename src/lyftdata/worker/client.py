@@ -18,6 +18,7 @@ import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.origins import is_loopback
 from lyftdata.keepalive import keepalive_options
+from lyftdata.renewed_connections import RenewedConnections
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
 
@@ -188,15 +189,9 @@ class ServerClient:
         clock: ServerClock | None = None,
     ) -> None:
         self.server_clock = clock or ServerClock()
-        tls = tls_context(settings)
-        self._http = httpx2.AsyncClient(
-            base_url=settings.url,
-            timeout=_TIMEOUT,
-            follow_redirects=False,
-            headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
-            verify=tls,
-            transport=transport or _direct_transport(settings, tls),
-            trust_env=goes_through_proxies(settings),
+        self._connections = RenewedConnections(
+            settings.tls_ca if settings.url.startswith("https:") else None,
+            make=lambda: _connections(settings, transport),
         )
 
     async def issuers(self) -> Issuers:
@@ -270,11 +265,14 @@ class ServerClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def _request(self, method: str, path: str, **options: Any) -> _Answer:
         try:
-            async with self._http.stream(method, path, **options) as response:
+            async with (
+                self._connections.use() as http,
+                http.stream(method, path, **options) as response,
+            ):
                 self.server_clock.note(response.headers)
                 body = await _bounded(response)
                 return _Answer(response.status_code, response.headers, body)
@@ -282,6 +280,19 @@ class ServerClient:
             # The library's text names the address and the error, never what was sent.
             detail = str(error) or type(error).__name__
             raise ServerUnreachableError(f"The Server cannot be reached: {detail}") from error
+
+
+def _connections(settings: WorkerSettings, transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
+    tls = tls_context(settings)
+    return httpx2.AsyncClient(
+        base_url=settings.url,
+        timeout=_TIMEOUT,
+        follow_redirects=False,
+        headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
+        verify=tls,
+        transport=transport or _direct_transport(settings, tls),
+        trust_env=goes_through_proxies(settings),
+    )
 
 
 async def _bounded(response: httpx2.Response) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from lyftdata.core.strategy import (
 )
 from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
+from lyftdata.watched_file import CurrentApiKey
 from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient, TokenReply
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
@@ -48,6 +49,10 @@ class Credential(Protocol):
     worker_id: str
     strategy: Strategy
 
+    def version(self) -> str:
+        """Return what changes when the next token would be got by another secret; it gives nothing away."""
+        ...
+
     async def fetch_token(
         self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
     ) -> TokenReply:
@@ -63,13 +68,17 @@ class Credential(Protocol):
 
 
 class ApiKeyCredential:
-    """A Worker ID and an API key (`client_secret_post`)."""
+    """A Worker ID and an API key (`client_secret_post`), which may be rotated while the Worker runs."""
 
     strategy = Strategy.API_KEY
 
-    def __init__(self, worker_id: str, api_key: Secret) -> None:
+    def __init__(self, worker_id: str, api_key: CurrentApiKey) -> None:
         self.worker_id = worker_id
         self._api_key = api_key
+
+    def version(self) -> str:
+        """Return the version of the key that its file holds now."""
+        return self._api_key.version()
 
     async def fetch_token(
         self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
@@ -78,7 +87,7 @@ class ApiKeyCredential:
         form = {
             "grant_type": "client_credentials",
             "client_id": self.worker_id,
-            "client_secret": self._api_key.reveal(),
+            "client_secret": self._api_key.read().reveal(),
         }
         return await client.token(form | _for(resource, scope))
 
@@ -92,6 +101,10 @@ class IdentityCredential:
         self.worker_id = identity.worker_id
         self._issuer = identity.issuer
         self._key = key
+
+    def version(self) -> str:
+        """Return what never changes: an identity stays what it is."""
+        return self.worker_id
 
     async def fetch_token(
         self, client: ServerClient, *, resource: str | None = None, scope: str | None = None
@@ -147,7 +160,8 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
     )
     match choose_strategy(inputs, stored):
         case UseApiKey(worker_id=worker_id):
-            return ApiKeyCredential(worker_id, settings.api_key or Secret(""))
+            key = CurrentApiKey(settings.api_key or Secret(""), settings.api_key_file)
+            return ApiKeyCredential(worker_id, key)
         case UseStoredIdentity(identity=identity):
             return IdentityCredential(identity, directory.load_key())
         case MoveStoredIdentity():

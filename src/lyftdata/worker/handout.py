@@ -64,6 +64,7 @@ class _Audience:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.token: HeldToken | None = None
+        self.got_by = ""
 
 
 class Handout:
@@ -182,13 +183,15 @@ class Handout:
         withdrawals = self._withdrawals
         # One request for each audience and scope, however many ask at once.
         async with entry.lock:
+            version = self._credential.version()
             is_needed = (
                 entry.token is None
+                or entry.got_by != version  # an old key's tokens end with it
                 or entry.token.is_due(self._monotonic())
                 or self._is_rejected(entry.token, wanted)
             )
             if withdrawals == self._withdrawals and is_needed:
-                entry.token = await self._fetch(wanted)
+                entry.token, entry.got_by = await self._fetch(wanted), version
         # The Server may have said yes just before it said no: what was under way then is not handed out any more.
         return entry.token if withdrawals == self._withdrawals else None
 

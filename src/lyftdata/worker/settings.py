@@ -82,6 +82,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str | None
     log_level: str
     warnings: tuple[str, ...] = ()
+    api_key_file: Path | None = None
+    """Where the API key was read from, to be read again when it was rotated; None if it came by variable."""
 
 
 def parse_server_url(text: str) -> str:
@@ -165,7 +167,7 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         secret=True,
-        doc="The Worker's API key (strategy API key).",
+        doc="The Worker's API key (strategy API key). A file is read again: a key that was rotated there is used without a restart.",
     ),
     Setting(
         name="LYFTDATA_WORKER_NAME",
@@ -210,7 +212,7 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="the system's store",
         flag="--tls-ca",
-        doc="Certificates (PEM) to trust in the place of the system's.",
+        doc="Certificates (PEM) to trust instead of the system's. Read again for new connections when the file has changed.",
     ),
     Setting(
         name="LYFTDATA_TLS_INSECURE",
@@ -274,7 +276,12 @@ def read_worker_settings(
         warnings.append(
             f"{_ENROLLMENT_KEY}_FILE: there is no file {path}; the Worker can start only if it is enrolled already."
         )
-    settings = WorkerSettings(**values, warnings=(*warnings, *_malformed_key(values["api_key"])))
+    key_file = trim(environ.get("LYFTDATA_WORKER_API_KEY_FILE", ""))
+    settings = WorkerSettings(
+        **values,
+        warnings=(*warnings, *_malformed_key(values["api_key"])),
+        api_key_file=Path(key_file) if key_file else None,
+    )
     _check_no_secret(settings)
     if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:
         raise SettingsError(

@@ -38,6 +38,11 @@ class Server:
     def __init__(self):
         self.asked = []
         self.refusal = None
+        self.key = "first"
+
+    def version(self):
+        """Say which key this is."""
+        return self.key
 
     async def fetch_token(self, _client, *, resource=None, scope=None):
         """Give the next token."""

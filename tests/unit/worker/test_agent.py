@@ -43,6 +43,17 @@ class ScriptedServer:
         self.given = 0
         self.polled = []
         self.signed_off = False
+        self.new_keys = 0
+        self.key = 1
+
+    def version(self):
+        """Say which key is in the file."""
+        return f"key {self.key}"
+
+    def rotate(self):
+        """Put another key into the file, if there is one left."""
+        self.key += self.new_keys > 0
+        self.new_keys -= self.new_keys > 0
 
     async def fetch_token(self, _client):
         """Give the next token, or what the script wants in its place."""
@@ -50,6 +61,7 @@ class ScriptedServer:
         if self.tokens:
             outcome = self.tokens.pop(0)
             if isinstance(outcome, Exception):
+                self.rotate()
                 raise outcome
         return TokenReply(f"token-{self.given}", 900)
 
@@ -258,6 +270,35 @@ async def test_a_final_refusal_ends_with_3(run):
 
     assert (await run(server))[0] == 3
     assert not server.signed_off
+
+
+@pytest.mark.parametrize("said", ["by a directive", "by the token endpoint"])
+@pytest.mark.parametrize(("new_keys", "code"), [(1, 0), (0, 3)])
+async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, said, new_keys, code):
+    """The old key has ended while its file already holds the new one: the Worker goes on; with the same key it ends."""
+    refused = RefusedByServerError("Expired.", reference="R", final=True)
+    stop = PollReply(
+        session="established", directives=[Directive("stop", "api_key_expired", True, "Expired.", "R")]
+    )
+    if said == "by a directive":
+        server = ScriptedServer(ESTABLISHED)
+        server.script += [server.rotate, stop, ESTABLISHED]
+    else:
+        rejected = TokenRejectedError(reference="R")
+        server = ScriptedServer(ESTABLISHED, rejected, ESTABLISHED, tokens=[None, refused])
+    server.new_keys = new_keys
+
+    assert (await run(server))[0] == code
+
+
+async def test_a_key_that_stays_wrong_ends_the_worker(run):
+    """Each new key is tried once: one that is refused too is final."""
+    refused = RefusedByServerError("no", reference="R", final=True)
+    server = ScriptedServer(tokens=[refused] * 5)
+    server.new_keys = 2
+
+    assert (await run(server))[0] == 3
+    assert server.given == 3
 
 
 async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):

@@ -32,7 +32,12 @@ class Server:
         self.asked = []
         self.scopes = []
         self.refusal = None
+        self.key = "first"
         self.answering = None
+
+    def version(self):
+        """Say which key this is."""
+        return self.key
 
     async def fetch_token(self, _client, *, resource=None, scope=None):
         """Give the next token."""
@@ -135,6 +140,15 @@ async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_pa
     await asyncio.sleep(0.1)
     keeping.cancel()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_rotated_key_replaces_tokens_for_audiences(handout, server):
+    """A token got by the old key ends with it: the next caller gets one by the new key."""
+    audience = TokenRequest("https://a.example")
+    assert [(await handout.token(audience))[0] for _ in range(2)] == ["for-1", "for-1"]
+    server.key = "second"
+
+    assert [(await handout.token(audience))[0] for _ in range(2)] == ["for-2", "for-2"]
 
 
 async def test_withdrawn_there_is_nothing(handout, tmp_path, server):

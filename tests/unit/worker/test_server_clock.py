@@ -191,7 +191,9 @@ async def test_a_server_without_nonces_is_an_outage_for_who_needs_one():
     """The host asks again later rather than ending for good."""
     host = Host(5 * HOUR_S)
     await host.fetch()
-    host.client._http._transport = httpx2.MockTransport(lambda _request: httpx2.Response(404))
+    host.client._connections._current.http._transport = httpx2.MockTransport(
+        lambda _request: httpx2.Response(404)
+    )
 
     with pytest.raises(ServerUnreachableError):
         await host.fetch()

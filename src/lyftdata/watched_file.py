@@ -1,0 +1,83 @@
+"""
+Files that are replaced while a program runs: a rotated API key, a rotated set of certificates.
+
+Whoever rotates them writes the file, and restarts nothing. A file that is missing, empty or half written for a moment changes
+nothing: what was read last is used until there is something whole to read.
+"""
+
+import hashlib
+from pathlib import Path
+
+from lyftdata.core.api_keys import find_malformation
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
+
+_MAX_FILE_BYTES = 65_536
+
+
+class WatchedFile:
+    """
+    Tells whether a file is another than when it was last asked about.
+
+    Args:
+        path: The file; links are followed, so that another target counts. None never changes.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen = self._look()
+
+    def has_changed(self) -> bool:
+        """Return whether it has changed since the last time; a file that is not there has not."""
+        now = self._look()
+        if now is None or now == self._seen:
+            return False
+        self._seen = now
+        return True
+
+    def forget(self) -> None:
+        """Count the file as changed the next time, too: what it holds now could not be used."""
+        self._seen = None
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = None if self._path is None else self._path.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class CurrentApiKey:
+    """
+    A Worker's API key, as it stands now.
+
+    Args:
+        key: As it was read at the start.
+        file: The file that it was read from; None if it came by a variable, which cannot change.
+    """
+
+    def __init__(self, key: Secret, file: Path | None = None) -> None:
+        self._key = key
+        self._file = None if file is None else file.absolute()
+
+    def read(self) -> Secret:
+        """Return the key for a request that is made now."""
+        self._key = self._newest()
+        return self._key
+
+    def version(self) -> str:
+        """Return what tells this key from another, and does not give it away."""
+        return hashlib.sha256(self.read().reveal().encode()).hexdigest()
+
+    def _newest(self) -> Secret:
+        if self._file is None:
+            return self._key
+        try:
+            with self._file.open("rb") as stream:
+                found = parse_secret(stream.read(_MAX_FILE_BYTES).decode())
+        except (OSError, UnicodeDecodeError, InvalidInputError):
+            return self._key
+        # Cut short, a key that is being written is not yet one; where the first one had another form, form says nothing.
+        is_cut = find_malformation(found) is not None and find_malformation(self._key) is None
+        return self._key if is_cut else found

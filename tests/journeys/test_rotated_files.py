@@ -1,0 +1,111 @@
+"""An API key and a set of certificates are rotated in their files: Workers, clients and verifiers go on without a restart."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import httpx2
+from tests.certificates import issued
+from tests.processes import PASSWORD, Host, until
+
+from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier
+from lyftdata.verify.client import WorkerTokens
+
+PROGRAM = 'echo "$LYFTDATA_WORKER_TOKEN_FILE" >> starts; exec sleep 600'
+
+
+def test_a_rotated_api_key_is_picked_up(plain_site):
+    """The new key is in the file when the old one ends: the program is not stopped, and a client gets its next token."""
+    site = plain_site
+    site.operator.done("workers", "add", "press-01", "--id", "press-01")
+    key = site.operator.done("api-key", "issue", "press-key", "--worker", "press-01").strip()
+    host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY_FILE="worker.key")
+    file = host.home / "worker.key"
+    file.write_text(key)
+    agent = host.start("run", "worker", "--", "sh", "-c", PROGRAM)
+    agent.wait_for("online")
+    starts = host.home / "starts"
+    until(starts.exists, "the program's start")
+    clock = [0.0]
+    client = WorkerTokens.from_environment(
+        {**host.environ, "LYFTDATA_WORKER_API_KEY_FILE": str(file)}, monotonic=lambda: clock[0]
+    )
+    first = client.get()
+
+    file.write_text(site.operator.done("api-key", "rotate", "press-key", "--grace", "1s", "--yes").strip())
+    until(lambda: token_status(site, key) == 401, "the end of the old key")
+    agent.wait_for("api_key_changed")
+
+    verifier = WorkerVerifier(site.url, audience=site.url, online=True)
+    token_file = Path(starts.read_text().split()[0])
+    with verifier:
+        until(lambda: is_taken(verifier, token_file.read_text()), "the agent's token by the new key")
+        clock[0] += 700
+        assert client.get() != first
+        assert is_taken(verifier, client.get())
+    until(lambda: site.status("press-01") == "online", "the Worker online")
+    assert agent.alive()
+    assert agent.events("refused") == []
+    assert len(starts.read_text().split()) == 1
+
+
+def token_status(site, key):
+    """Return the status with which a key gets a token."""
+    form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
+    return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=60).status_code
+
+
+def is_taken(verifier, token):
+    """Return whether the Server takes a token at this moment."""
+    from lyftdata.verify import InvalidTokenError
+
+    try:
+        return verifier.verify(token).worker_id == "press-01"
+    except InvalidTokenError:
+        return False
+
+
+def test_a_rotated_authority_is_picked_up(tmp_path, open_site):
+    """The Server comes back with a certificate of another authority: who trusts it by now is connected again."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        issued(tmp_path / name)
+    trusted, cert, key = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def serve_by(name):
+        """Put the files of an authority in place."""
+        for source, target in (("authority", trusted), ("cert", cert), ("key", key)):
+            shutil.copyfile(tmp_path / name / f"{source}.pem", target)
+
+    serve_by("first")
+    key.chmod(0o600)
+    site = open_site(LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key))
+    url = f"https://localhost:{site.port}"
+    trust = {"LYFTDATA_URL": url, "LYFTDATA_TLS_CA": str(trusted)}
+    operator = Host(tmp_path / "desk", **trust)
+    operator.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+    api_key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    host = site.worker_host("a", **trust, LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=api_key)
+    agent = host.start("run", "worker")
+    agent.wait_for("online")
+    watch = operator.start("workers", "watch")
+    until(lambda: "Following Workers" in watch.log, "the first events")
+    options = {"audience": url, "online": True, "tls_ca": trusted}
+    threads, loop = WorkerVerifier(url, **options), AsyncWorkerVerifier(url, **options)
+    tokens = WorkerTokens.with_api_key(url, worker_id="press-01", api_key=api_key, tls_ca=trusted)
+
+    with asyncio.Runner() as runner, threads:
+
+        async def verify_on_loop():
+            return (await loop.verify(tokens.get())).worker_id
+
+        assert threads.verify(tokens.get()).worker_id == runner.run(verify_on_loop()) == "press-01"
+        serve_by("second")
+        site.server.terminate()
+        site.start_server()
+
+        assert threads.verify(tokens.get()).worker_id == runner.run(verify_on_loop()) == "press-01"
+        runner.run(loop.aclose())
+    agent.wait_for("online", count=2)
+    until(lambda: watch.log.count("Following Workers") == 2, "the events to be followed again")
+    assert agent.events("refused") == []

@@ -1,0 +1,82 @@
+"""A key or a set of certificates that is replaced while a program runs is noticed; one that is half written is not used."""
+
+import secrets
+
+import pytest
+
+from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.secret import Secret
+from lyftdata.watched_file import CurrentApiKey, WatchedFile
+
+
+def new_key():
+    """Return the text of an API key."""
+    return generate_api_key(secrets.token_bytes).text.reveal()
+
+
+FIRST, SECOND = new_key(), new_key()
+
+
+@pytest.mark.parametrize("written", [SECOND, f"{SECOND}\n", f"\ufeff{SECOND}\r\n", f"  {SECOND}\t"])
+def test_a_rotated_key_is_used(tmp_path, written):
+    """However the tool that rotates it ends its lines."""
+    file = tmp_path / "key"
+    file.write_text(FIRST)
+    key = CurrentApiKey(Secret(FIRST), file)
+    before = key.version()
+    assert (key.read().reveal(), key.version()) == (FIRST, before)
+
+    file.write_text(written, encoding="utf-8")
+
+    assert key.version() != before
+    assert key.read().reveal() == SECOND
+    assert SECOND not in key.version()
+
+
+@pytest.mark.parametrize(
+    "left", [None, b"", b"\n", SECOND[:30].encode(), b"\xff\xfe", f'"{SECOND}"'.encode()]
+)
+def test_a_file_without_a_whole_key_changes_nothing(tmp_path, left):
+    """Gone, empty, cut, not text or in quotes: the key that was read last goes on being used."""
+    file = tmp_path / "key"
+    if left is not None:
+        file.write_bytes(left)
+    key = CurrentApiKey(Secret(FIRST), file)
+
+    assert key.version() == CurrentApiKey(Secret(FIRST)).version()
+    assert key.read().reveal() == FIRST
+
+
+def test_a_key_from_a_variable_stays():
+    """It has no file to be read again from."""
+    key = CurrentApiKey(Secret(FIRST))
+
+    assert (key.read().reveal(), key.version()) == (FIRST, key.version())
+
+
+def test_a_replaced_file_is_noticed_once(tmp_path):
+    """Written anew, renamed into place, or behind a link that leads elsewhere; a file that is gone has not changed."""
+    file, link = tmp_path / "ca", tmp_path / "link"
+    file.write_text("first")
+    link.symlink_to(file)
+    watched = WatchedFile(link)
+    assert not watched.has_changed()
+
+    file.write_text("second, longer")
+    assert [watched.has_changed(), watched.has_changed()] == [True, False]
+    (tmp_path / "new").write_text("third, longer!")
+    (tmp_path / "new").replace(file)
+    assert [watched.has_changed(), watched.has_changed()] == [True, False]
+    (tmp_path / "other").write_text("fourth")
+    (tmp_path / "new").symlink_to(tmp_path / "other")
+    (tmp_path / "new").replace(link)
+    assert [watched.has_changed(), watched.has_changed()] == [True, False]
+    watched.forget()
+    assert [watched.has_changed(), watched.has_changed()] == [True, False]
+    link.unlink()
+    assert not watched.has_changed()
+
+
+def test_no_file_never_changes():
+    """Where the system's certificates are trusted there is nothing to watch."""
+    assert not WatchedFile(None).has_changed()
