@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -22,10 +22,11 @@ from lyftdata.core.refusals import (
     ApiKeyRevokedError,
     ApiKeyRotatedError,
     MalformedApiKeyError,
-    UnprovenError,
+    RefusedError,
     WrongApiKeyError,
 )
 from lyftdata.core.secret import Secret
+from lyftdata.core.standing import Problem, key_problem
 from lyftdata.core.times import format_time
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -116,40 +117,11 @@ def verify_api_key(
     right = hmac.compare_digest(presented.digest, _NO_RECORD if record is None else record.digest)
     if record is None or not right:
         raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
-    if record.revoked_at is not None:
-        revoked_at = record.revoked_at
-        raise ApiKeyRevokedError(
-            lambda: f"{_named(record)} was revoked at {format_time(revoked_at)}.",
-            claimed_worker=worker_id,
-            api_key=record.name,
-        )
-    if record.expires_at is not None and now >= record.expires_at:
-        raise _ended(record, record.expires_at, worker_id)
-    if not record.for_all_workers and worker_id not in record.worker_ids:
-        raise ApiKeyNotForWorkerError(
-            lambda: f"{_named(record)} is for {_others(len(record.worker_ids))}.",
-            claimed_worker=worker_id,
-            api_key=record.name,
-        )
+    problem = key_problem(record, worker_id=worker_id, now=now)
+    if problem is not None:
+        cause, detail = _REFUSALS[problem]
+        raise cause(lambda: detail(record), claimed_worker=worker_id, api_key=record.name)
     return record
-
-
-def _ended(record: ApiKeyRecord, at: datetime, worker_id: str) -> UnprovenError:
-    """Return why a key stopped working at a time: what to do differs between a life that ended and a rotation."""
-    if record.rotated_at is not None:
-        return ApiKeyRotatedError(
-            lambda: (
-                f"Generation {record.generation} of {_named(record)} stopped working at {format_time(at)}, "
-                "after a rotation."
-            ),
-            claimed_worker=worker_id,
-            api_key=record.name,
-        )
-    return ApiKeyExpiredError(
-        lambda: f"{_named(record)} expired at {format_time(at)}.",
-        claimed_worker=worker_id,
-        api_key=record.name,
-    )
 
 
 def _others(number: int) -> str:
@@ -158,6 +130,32 @@ def _others(number: int) -> str:
 
 def _named(record: ApiKeyRecord) -> str:
     return f"API key '{record.name}' ({record.public_id})"
+
+
+def _ended(record: ApiKeyRecord) -> str:
+    return "" if record.expires_at is None else format_time(record.expires_at)
+
+
+_REFUSALS: Mapping[Problem, tuple[type[RefusedError], Callable[[ApiKeyRecord], str]]] = {
+    Problem.API_KEY_REVOKED: (
+        ApiKeyRevokedError,
+        lambda key: f"{_named(key)} was revoked at {format_time(key.revoked_at) if key.revoked_at else ''}.",
+    ),
+    Problem.API_KEY_ROTATED: (
+        ApiKeyRotatedError,
+        lambda key: (
+            f"Generation {key.generation} of {_named(key)} stopped working at {_ended(key)}, after a rotation."
+        ),
+    ),
+    Problem.API_KEY_EXPIRED: (
+        ApiKeyExpiredError,
+        lambda key: f"{_named(key)} expired at {_ended(key)}.",
+    ),
+    Problem.API_KEY_NOT_FOR_WORKER: (
+        ApiKeyNotForWorkerError,
+        lambda key: f"{_named(key)} is for {_others(len(key.worker_ids))}.",
+    ),
+}
 
 
 def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:

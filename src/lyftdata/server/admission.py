@@ -39,7 +39,8 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.resources import granted_scopes, is_granted, other_spelling, with_scopes
 from lyftdata.core.secret import Secret
-from lyftdata.core.tokens import Credential, format_credential, mint_worker_token, parse_credential
+from lyftdata.core.standing import Problem, entry_problem, standing_problem
+from lyftdata.core.tokens import format_credential, mint_worker_token, parse_credential
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
@@ -149,7 +150,7 @@ class Admission:
                 ) from error
             raise
         worker = expect(worker)
-        if is_admissible(worker):
+        if entry_problem(worker) is None:
             # Before it is used up: another Server may have changed the entry, and the same assertion is then checked again.
             self._check_fresh(worker, assertion, now=now)
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
@@ -194,7 +195,7 @@ class Admission:
         """
         worker = expect(self._directory.find_worker(admitted.worker.id))
         check_entry(worker)
-        check_still_good(self._directory, worker.id, admitted.credential, now=self._clock())
+        check_standing(self._directory, worker.id, admitted.credential, now=self._clock())
         return msgspec.structs.replace(admitted, worker=worker)
 
     def admit_resource(self, name: str, unverified_key: Secret) -> ResourceRecord | None:
@@ -296,11 +297,6 @@ def expect(worker: WorkerRecord | None) -> WorkerRecord:
     return worker
 
 
-def is_admissible(worker: WorkerRecord) -> bool:
-    """Return whether `check_entry` lets a Worker pass."""
-    return worker.superseded_by is None and worker.enabled
-
-
 def check_entry(worker: WorkerRecord) -> None:
     """
     Refuse a Worker that has proved its key but may not come in.
@@ -309,17 +305,27 @@ def check_entry(worker: WorkerRecord) -> None:
         SupersededError: Another Worker has taken its name.
         WorkerDisabledError: An operator has disabled it.
     """
-    if worker.superseded_by is not None:
-        raise SupersededError(
-            f"Superseded by {worker.superseded_by}.",
-            claimed_worker=worker.id,
-            other_worker=worker.superseded_by,
-        )
-    if not worker.enabled:
-        raise WorkerDisabledError(claimed_worker=worker.id)
+    match entry_problem(worker):
+        case None:
+            return
+        case Problem.SUPERSEDED:
+            raise SupersededError(
+                f"Superseded by {worker.superseded_by}.",
+                claimed_worker=worker.id,
+                other_worker=worker.superseded_by or "",
+            )
+        case _:
+            raise WorkerDisabledError(claimed_worker=worker.id)
 
 
-def check_still_good(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> WorkerRecord:
+def find_problem(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> Problem | None:
+    """Return why what a Worker has proved (`cred` of its token) is not good now, by the directory; or None."""
+    proved = parse_credential(credential)
+    key = directory.find_api_key(proved.value) if proved.kind == "key" else None
+    return standing_problem(directory.find_worker(worker_id), proved, key=key, now=now)
+
+
+def check_standing(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> WorkerRecord:
     """
     Ask whether what a token was minted from still stands; a signature alone cannot know.
 
@@ -329,36 +335,7 @@ def check_still_good(directory: Directory, worker_id: str, credential: str, *, n
     Raises:
         TokenRevokedError: Worker gone, disabled or superseded; credential revoked, expired or taken away.
     """
-    worker = directory.find_worker(worker_id)
-    if worker is None:
-        raise TokenRevokedError("The Worker was deleted.", claimed_worker=worker_id)
-    problem = why_not_good(directory, worker, parse_credential(credential), now=now)
-    if problem:
-        raise TokenRevokedError(problem, claimed_worker=worker_id)
-    return worker
-
-
-def why_not_good(directory: Directory, worker: WorkerRecord, credential: Credential, *, now: datetime) -> str:
-    """Return why a token's credential no longer stands for this Worker, or the empty string."""
-    if worker.superseded_by is not None:
-        return "The Worker was superseded."
-    if not worker.enabled:
-        return "The Worker is disabled."
-    if credential.epoch != worker.epoch:
-        return "The token is from before the Worker was disabled or made anew."
-    if credential.kind == "jkt":
-        return "" if credential.value == worker.thumbprint else "The Worker's identity key has changed."
-    return why_key_not_good(directory.find_api_key(credential.value), worker, now=now)
-
-
-def why_key_not_good(key: ApiKeyRecord | None, worker: WorkerRecord, *, now: datetime) -> str:
-    """Return why an API key no longer stands for this Worker, or the empty string."""
-    if key is None or worker.strategy is not Strategy.API_KEY:
-        return "The API key is gone."
-    if key.revoked_at is not None:
-        return "The API key was revoked."
-    if key.expires_at is not None and now >= key.expires_at:
-        return "The API key has expired."
-    if not key.for_all_workers and worker.id not in key.worker_ids:
-        return "The API key is no longer for this Worker."
-    return ""
+    problem = find_problem(directory, worker_id, credential, now=now)
+    if problem is not None:
+        raise TokenRevokedError(problem.sentence, claimed_worker=worker_id)
+    return expect(directory.find_worker(worker_id))

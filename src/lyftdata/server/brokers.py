@@ -27,8 +27,8 @@ from lyftdata.core.refusals import (
     WrongTokenError,
 )
 from lyftdata.core.resources import is_granted
-from lyftdata.core.tokens import parse_credential
-from lyftdata.server.admission import why_not_good
+from lyftdata.core.standing import Problem, entry_problem, is_for
+from lyftdata.server.admission import find_problem
 from lyftdata.server.clock import Clock
 from lyftdata.server.directory import Directory
 from lyftdata.server.verification import TokenVerifier, VerifiedWorker
@@ -122,7 +122,7 @@ class Brokers:
         if worker is None:
             raise UnknownWorkerError(claimed_worker=username)
         # Not the causes that a Worker is told which has proved its key: here a broker has said a name.
-        if worker.superseded_by is not None or not worker.enabled:
+        if entry_problem(worker) is not None:
             raise TokenRevokedError("The Worker is disabled or superseded.", claimed_worker=username)
         if not is_granted(resource, worker):
             raise OperationNotGrantedError(
@@ -130,8 +130,9 @@ class Brokers:
             )
         logins = self._logins.get((resource.name, username))
         problems = [problem for _, problem in self._credentials(worker, logins)]
-        if problems and all(problems):
-            raise TokenRevokedError(problems[-1], claimed_worker=username)
+        found = [problem for problem in problems if problem is not None]
+        if found and len(found) == len(problems):
+            raise TokenRevokedError(found[-1].sentence, claimed_worker=username)
         return worker
 
     def why_close(
@@ -157,8 +158,8 @@ class Brokers:
         accepted_at = now - timedelta(seconds=connection.age_s)
         logins = self._logins.get((resource.name, worker.id), _Logins())
         for seen_at, problem in self._credentials(worker, logins):
-            if problem and seen_at >= accepted_at - _UNDER_WAY:
-                raise TokenRevokedError(problem, claimed_worker=worker.id)
+            if problem is not None and seen_at >= accepted_at - _UNDER_WAY:
+                raise TokenRevokedError(problem.sentence, claimed_worker=worker.id)
         for jti, seen_at in logins.tokens.items():
             if seen_at >= accepted_at - _UNDER_WAY and self._directory.is_token_revoked(jti):
                 raise TokenRevokedError("The Worker took this token back.", claimed_worker=worker.id)
@@ -191,12 +192,14 @@ class Brokers:
             if self._directory.find_worker(worker_id) is None:
                 del self._logins[name, worker_id]
 
-    def _credentials(self, worker: WorkerRecord, logins: _Logins | None) -> list[tuple[datetime, str]]:
-        """Return for each credential that a Worker has used when it did so last, and why it is not good or ""."""
+    def _credentials(
+        self, worker: WorkerRecord, logins: _Logins | None
+    ) -> list[tuple[datetime, Problem | None]]:
+        """Return for each credential that a Worker has used when it did so last, and why it is not good, if it is not."""
         now = self._clock()
         used = {} if logins is None else logins.credentials
         return [
-            (seen_at, why_not_good(self._directory, worker, parse_credential(credential), now=now))
+            (seen_at, find_problem(self._directory, worker.id, credential, now=now))
             for credential, seen_at in used.items()
         ]
 
@@ -222,5 +225,4 @@ def _ended_at(key: ApiKeyRecord) -> datetime | None:
 
 def _may_be_behind(key: ApiKeyRecord, worker: WorkerRecord, accepted_at: datetime) -> bool:
     ended_at = _ended_at(key)
-    is_for_it = key.for_all_workers or worker.id in key.worker_ids
-    return is_for_it and ended_at is not None and ended_at >= accepted_at - _UNDER_WAY
+    return is_for(key, worker.id) and ended_at is not None and ended_at >= accepted_at - _UNDER_WAY

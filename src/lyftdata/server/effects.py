@@ -18,11 +18,14 @@ from lyftdata.core.refusals import (
     ApiKeyRotatedError,
     RefusedError,
     SupersededError,
+    TokenRevokedError,
     WorkerDeletedError,
     WorkerDisabledError,
 )
+from lyftdata.core.standing import Problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import get_logger
+from lyftdata.server.admission import find_problem
 from lyftdata.server.clock import Clock
 from lyftdata.server.directory import Directory
 from lyftdata.server.events import Event, Events
@@ -159,8 +162,12 @@ class Effects:
                 self._attempt(self._check, session, renew=ends)
 
     def _check(self, session: Session, *, renew: bool) -> None:
-        refused = self._why_stop(session)
-        if refused is not None:
+        problem = find_problem(self._directory, session.worker_id, session.credential, now=self._clock())
+        if problem is Problem.IDENTITY_KEY_REPLACED:
+            # Its owner has replaced it, and has the new one to get a token with. The old token is not accepted any more.
+            self._sessions.tell(session.worker_id, _RENEW)
+        elif problem is not None:
+            refused = self._refusal(problem, session)
             self._sessions.stop(session.worker_id, stop_directive(refused, self._reference(refused, session)))
         elif renew:
             self._sessions.tell(session.worker_id, _RENEW)
@@ -173,37 +180,38 @@ class Effects:
             _log.exception("refusal_not_recorded", worker=session.worker_id)
             return ""
 
-    def _why_stop(self, session: Session) -> RefusedError | None:
-        """Return the cause for which a connected Worker must go, or None."""
-        worker = self._directory.find_worker(session.worker_id)
-        claimed = session.worker_id
-        credential = parse_credential(session.credential)
-        if worker is None:
-            return WorkerDeletedError(claimed_worker=claimed)
-        if worker.superseded_by is not None:
-            return SupersededError(
-                f"Superseded by {worker.superseded_by}.",
-                claimed_worker=claimed,
-                other_worker=worker.superseded_by,
-            )
-        if not worker.enabled or worker.epoch != credential.epoch:
-            return WorkerDisabledError(claimed_worker=claimed)
-        if credential.kind == "jkt":
-            return None
-        return self._why_key_stops(credential.value, worker)
+    def _refusal(self, problem: Problem, session: Session) -> RefusedError:
+        """Return the cause for which a connected Worker must go; it has proved its key, and is told."""
+        cause, worker_id = _CAUSES[problem], session.worker_id
+        worker = self._directory.find_worker(worker_id)
+        if worker is not None and problem is Problem.SUPERSEDED:
+            by = worker.superseded_by or ""
+            return cause(f"Superseded by {by}.", claimed_worker=worker_id, other_worker=by)
+        proved = parse_credential(session.credential)
+        key = self._directory.find_api_key(proved.value) if proved.kind == "key" else None
+        if key is not None and problem in _KEY_PROBLEMS:
+            return cause(f"API key '{key.name}'.", claimed_worker=worker_id, api_key=key.name)
+        return cause(claimed_worker=worker_id)
 
-    def _why_key_stops(self, public_id: str, worker: WorkerRecord) -> RefusedError | None:
-        key = self._directory.find_api_key(public_id)
-        if key is None or key.revoked_at is not None:
-            name, detail = ("", "") if key is None else (key.name, f"API key '{key.name}'.")
-            return ApiKeyRevokedError(detail, claimed_worker=worker.id, api_key=name)
-        detail = f"API key '{key.name}'."
-        if key.expires_at is not None and self._clock() >= key.expires_at:
-            why = ApiKeyExpiredError if key.rotated_at is None else ApiKeyRotatedError
-            return why(detail, claimed_worker=worker.id, api_key=key.name)
-        if not key.for_all_workers and worker.id not in key.worker_ids:
-            return ApiKeyNotForWorkerError(detail, claimed_worker=worker.id, api_key=key.name)
-        return None
+
+_KEY_PROBLEMS = {
+    Problem.API_KEY_REVOKED,
+    Problem.API_KEY_ROTATED,
+    Problem.API_KEY_EXPIRED,
+    Problem.API_KEY_NOT_FOR_WORKER,
+}
+_CAUSES: Mapping[Problem, type[RefusedError]] = {
+    Problem.WORKER_DELETED: WorkerDeletedError,
+    Problem.SUPERSEDED: SupersededError,
+    Problem.WORKER_DISABLED: WorkerDisabledError,
+    Problem.EARLIER_EPOCH: WorkerDisabledError,
+    Problem.API_KEY_GONE: ApiKeyRevokedError,
+    Problem.API_KEY_REVOKED: ApiKeyRevokedError,
+    Problem.API_KEY_ROTATED: ApiKeyRotatedError,
+    Problem.API_KEY_EXPIRED: ApiKeyExpiredError,
+    Problem.API_KEY_NOT_FOR_WORKER: ApiKeyNotForWorkerError,
+    Problem.IDENTITY_KEY_REPLACED: TokenRevokedError,
+}
 
 
 def stop_directive(refused: RefusedError, reference: str) -> Directive:

@@ -15,7 +15,7 @@ import msgspec
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, TokenRevokedError, WrongTokenError
 from lyftdata.core.tokens import TokenClaims, verify_worker_token
-from lyftdata.server.admission import check_still_good
+from lyftdata.server.admission import check_standing
 from lyftdata.server.clock import Clock
 from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
@@ -93,7 +93,7 @@ class TokenVerifier:
         return self._still_good(claims, now)
 
     def _still_good(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
-        worker = check_still_good(self._directory, claims.sub, claims.cred, now=now)
+        worker = check_standing(self._directory, claims.sub, claims.cred, now=now)
         if self._directory.is_token_revoked(claims.jti):
             raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)

@@ -19,6 +19,7 @@ from lyftdata.core.records import (
 )
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.resources import is_granted
+from lyftdata.core.standing import Problem, key_end
 from lyftdata.server.models.api_keys import ApiKey, KeyStatus, PreviousKey
 from lyftdata.server.models.audit import AuditEvent
 from lyftdata.server.models.enrollment import EnrollmentKeyStatus, EnrollmentStatus, PreviousIssuer
@@ -133,9 +134,13 @@ def api_key_view(
 
 def key_status(record: ApiKeyRecord, now: datetime) -> KeyStatus:
     """Return `live`, `expired` or `revoked`."""
-    if record.revoked_at is not None:
-        return "revoked"
-    return "expired" if record.expires_at is not None and now >= record.expires_at else "live"
+    match key_end(record, now=now):
+        case Problem.API_KEY_REVOKED:
+            return "revoked"
+        case None:
+            return "live"
+        case _:
+            return "expired"
 
 
 def resource_view(services: Services, record: ResourceRecord) -> Resource:

@@ -1,0 +1,169 @@
+"""Everyone who asks whether a Worker is still good gives the same answer."""
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import msgspec
+import pytest
+from tests.builders import NOON, api_key
+from tests.deployment import ASSERTION_TYPE
+from tests.unit.server.test_oauth_extras import AUDIENCE, define
+from tests.unit.server.test_sessions import boot, polling
+
+from lyftdata.core.records import Strategy
+from lyftdata.core.refusals import RefusedError
+from lyftdata.core.standing import Problem, key_end, standing_problem
+from lyftdata.core.tokens import parse_credential
+from lyftdata.server.brokers import Connection
+from lyftdata.server.effects import Effects, Elsewhere
+from lyftdata.server.views import key_status
+from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
+
+HOUR = timedelta(hours=1)
+ENTRIES = {
+    "in order": {},
+    "deleted": None,
+    "superseded": {"superseded_by": "other"},
+    "disabled": {"enabled": False},
+    "enabled again": {"epoch": 9_999_999_999_999},
+    "other strategy": {"strategy": Strategy.AUTO_ENROLLMENT},
+    "other identity key": {"thumbprint": "other"},
+}
+KEYS = {
+    "in order": {},
+    "gone": None,
+    "revoked": {"revoked_at": NOON - HOUR},
+    "expired": {"expires_at": NOON - HOUR},
+    "rotated": {"rotated_at": NOON - HOUR, "expires_at": NOON - HOUR},
+    "for others": {"for_all_workers": False, "worker_ids": frozenset({"other"})},
+}
+
+
+@pytest.fixture
+def effects(server):
+    """Return what carries changes to the sessions, with nobody elsewhere."""
+    services = server.services
+    return Effects(
+        directory=services.directory,
+        sessions=services.sessions,
+        refusals=services.refusals,
+        traces=services.traces,
+        events=services.events,
+        left=lambda _: None,
+        elsewhere=Elsewhere(
+            presence=lambda *_: None, signing_keys=lambda: None, told=(), missed=lambda: None
+        ),
+        clock=server.clock,
+    )
+
+
+def changed(record, change):
+    """Return a record with a change, or None."""
+    return None if change is None else msgspec.structs.replace(record, **change)
+
+
+def lets_through(step, *arguments):
+    """Return whether a check passes."""
+    try:
+        step(*arguments)
+    except RefusedError:
+        return False
+    return True
+
+
+class Asked:
+    """A Worker with a token, and everyone who may be asked about it."""
+
+    def __init__(self, server, effects, worker_id, token, broker_token):
+        self.services, self.effects, self.worker_id = server.services, effects, worker_id
+        self.token, self.broker_token = token, broker_token
+        self.verified = self.services.verifier.verify(token)
+        self.credential = parse_credential(self.verified.claims.cred)
+        self.entry = self.services.directory.find_worker(worker_id)
+        self.key = self.services.directory.find_api_key(self.credential.value)
+        self.broker = self.services.directory.find_resource_by_name("broker")
+
+    async def answers(self, entry, key):
+        """Log in and connect while all is in order, put entry and key into a state, and return who lets it through."""
+        services = self.services
+        services.directory.apply(self.changes(self.entry, self.key))
+        services.brokers.check_login(self.broker, self.worker_id, self.broker_token)
+        session, _ = services.sessions.attach(self.entry, boot(), self.verified.claims.cred)
+        poll, _peer = await polling(services.sessions, session)
+        self.effects.on_change(self.changes(entry, key))
+        await asyncio.sleep(0)
+        connection = Connection(username=self.worker_id, age_s=0)
+        said = {
+            "token": lets_through(services.verifier.verify, self.token),
+            "token again": lets_through(services.verifier.again, self.verified),
+            "session": not poll.done() or (await poll).kind == "renew",
+            "broker": lets_through(services.brokers.check_worker, self.broker, self.worker_id),
+            "connection": lets_through(services.brokers.why_close, self.broker, connection, ()),
+        }
+        services.sessions.sign_off(self.worker_id, "boot-0001")
+        await poll
+        return said
+
+    def changes(self, entry, key):
+        """Return what makes these the entry and the key."""
+        changes = [WorkerChanged(self.worker_id, entry)]
+        return changes if self.key is None else [*changes, ApiKeyChanged(self.key.public_id, key)]
+
+
+async def test_with_an_api_key_all_agree(server, effects, admin, press):
+    """Each state of the entry with each state of the key: tokens, session and broker let through the same ones."""
+    await define(server, admin, for_all_workers=True)
+    tokens = [
+        (await server.token_by_key(*press, **form)).json()["access_token"]
+        for form in ({}, {"resource": AUDIENCE})
+    ]
+    asked = Asked(server, effects, press[0], *tokens)
+    seen = set()
+    for entry_change, key_change in itertools.product(ENTRIES.values(), KEYS.values()):
+        entry, key = changed(asked.entry, entry_change), changed(asked.key, key_change)
+        problem = standing_problem(entry, asked.credential, key=key, now=server.clock())
+        seen.add(problem)
+
+        said = await asked.answers(entry, key)
+
+        assert set(said.values()) == {problem is None}, (entry_change, key_change, problem, said)
+        # After it was enabled again a Worker gets a new token, with a key that is in order.
+        may_ask = problem is None or (problem is Problem.EARLIER_EPOCH and key == asked.key)
+        assert ((await server.token_by_key(*press)).status_code == 200) is may_ask, (entry_change, key_change)
+    assert seen == {None, *Problem} - {Problem.IDENTITY_KEY_REPLACED}
+
+
+async def test_with_an_identity_key_all_agree(server, effects, admin):
+    """What is not in order is let through by none of them; a Worker that replaced its key is told to get a new token."""
+    await define(server, admin, for_all_workers=True, include_enrolled=True)
+    worker_id, key = await server.enrolled()
+    tokens = []
+    for form in ({}, {"resource": AUDIENCE}):
+        asked_for = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": server.assertion(key, worker_id),
+        }
+        tokens.append((await server.http.post("/oauth2/token", data=asked_for | form)).json()["access_token"])
+    asked = Asked(server, effects, worker_id, *tokens)
+    for name in ENTRIES.keys() - {"other strategy"}:
+        entry = changed(asked.entry, ENTRIES[name])
+        problem = standing_problem(entry, asked.credential, key=None, now=server.clock())
+
+        said = await asked.answers(entry, None)
+
+        assert said.pop("session") is (problem in {None, Problem.IDENTITY_KEY_REPLACED}), name
+        assert set(said.values()) == {problem is None}, (name, problem, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, "live"), ("revoked", "revoked"), ("expired", "expired"), ("rotated", "expired")],
+)
+def test_a_key_is_shown_as_it_is_judged(change, status):
+    """What an operator sees of a key is what lets Workers in or not."""
+    key = api_key(**(KEYS[change] or {} if change else {}))
+
+    assert key_status(key, NOON) == status
+    assert (key_end(key, now=NOON) is None) is (status == "live")
