@@ -1,7 +1,7 @@
 """What a page's handler is given: who asks, with which form, and how to answer."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -11,8 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lyftdata.core.errors import ConflictError, LyftdataError
+from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError
 from lyftdata.core.policy import is_allowed
+from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.edits import CHANGED_MEANWHILE
 from lyftdata.server.services import Services
@@ -68,6 +69,31 @@ class Page(msgspec.Struct, kw_only=True):
         A form that was posted from a filtered list carries the filter along.
         """
         return (self.request.query_params.get(name, "").strip() or self.form.text(name))[:130]
+
+    def check_parameters(self, *known: str) -> None:
+        """
+        Refuse an address whose query has a parameter that the page does not know, or one twice.
+
+        A list would show everything for a filter that was mistyped, and what is done to all of it is done to the wrong ones.
+
+        Raises:
+            InvalidInputError: Names the parameter.
+        """
+        names = [name for name, _ in self.request.query_params.multi_items() if name != "id"]
+        for name in names:
+            if name not in known:
+                raise InvalidInputError(name, f"There is no filter '{clean_text(name, 40)}'.")
+            if names.count(name) > 1:
+                raise InvalidInputError(name, f"The filter '{name}' is given twice.")
+
+    def choice(self, name: str, known: Collection[str]) -> str:
+        """Return a parameter that must be one of a few, empty if it is not there; raises InvalidInputError."""
+        text = self.query(name)
+        if text and text not in known:
+            raise InvalidInputError(
+                name, f"There is no {name} '{clean_text(text, 40)}'. There are: {', '.join(known)}."
+            )
+        return text
 
     def number(self, pages: int) -> int:
         """Return which page of a long list is wanted, of so many."""

@@ -4,10 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
+from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.hosts import check_host_of_browsers
 from lyftdata.server.operator_gate import note_operator
@@ -43,6 +46,19 @@ async def signed_in(
     return actor
 
 
+def _check_parameters(request: Request) -> None:
+    """
+    Refuse a query parameter that the route does not know; raises InvalidInputError.
+
+    A mistyped filter would list everything, and whoever goes through the list changes the wrong things.
+    """
+    route: APIRoute = request.scope["route"]
+    known = {parameter.alias for parameter in route.dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidInputError(clean_text(name, 40), "is not a parameter of this request")
+
+
 def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
     """
     Return a dependency that gives the operator if the policy table allows them this action.
@@ -50,8 +66,9 @@ def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
     That a first password was not changed yet stops the pages and not this, on purpose: docs/security-model.md says why.
     """
 
-    async def gate(actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
+    async def gate(request: Request, actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
         check_allowed(action, role=actor.role)
+        _check_parameters(request)
         return actor
 
     return gate

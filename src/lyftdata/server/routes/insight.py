@@ -41,7 +41,9 @@ async def list_refusals(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     code: Annotated[str | None, Query(max_length=64)] = None,
-    q: Annotated[str | None, Query(max_length=128, description="Part of a Worker or an address.")] = None,
+    q: Annotated[
+        str | None, Query(min_length=1, max_length=128, description="Part of a Worker or an address.")
+    ] = None,
 ) -> RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
     if code is not None and cause_of(code) is None:
@@ -64,8 +66,8 @@ async def list_audit(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
-    action: Annotated[str | None, Query(max_length=64)] = None,
-    subject: Annotated[str | None, Query(max_length=128)] = None,
+    action: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    subject: Annotated[str | None, Query(min_length=1, max_length=128)] = None,
 ) -> AuditPage:
     """Return decisions about trust, the latest first."""
     return await queries.list_audit(services, limit=limit, before=before, action=action, subject=subject)

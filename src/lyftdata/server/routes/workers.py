@@ -22,13 +22,19 @@ Writer = Annotated[Actor, Depends(allowed("workers.write"))]
 async def list_workers(
     _actor: Reader,
     services: ServicesDep,
-    q: Annotated[str | None, Query(max_length=128, description="Part of a name or an ID.")] = None,
+    q: Annotated[
+        str | None, Query(min_length=1, max_length=128, description="Part of a name or an ID.")
+    ] = None,
     status: State | None = None,
     strategy: Strategy | None = None,
-    label: Annotated[str | None, Query(max_length=130, description="`key` or `key=value`.")] = None,
-    api_key: Annotated[str | None, Query(max_length=50, description="Name of the key last used.")] = None,
+    label: Annotated[
+        str | None, Query(min_length=1, max_length=130, description="`key` or `key=value`.")
+    ] = None,
+    api_key: Annotated[
+        str | None, Query(min_length=1, max_length=50, description="Name of the key last used.")
+    ] = None,
     enrolled_with: Annotated[
-        str | None, Query(max_length=32, description="Fingerprint of an enrollment key.")
+        str | None, Query(min_length=1, max_length=32, description="Fingerprint of an enrollment key.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,

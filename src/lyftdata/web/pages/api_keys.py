@@ -18,6 +18,7 @@ GRACES = {"0s": "At once", "1h": "In an hour", "24h": "In a day", "7d": "In 7 da
 
 async def show_list(page: Page) -> Response:
     """Show every key that has the text in its name, a page at a time."""
+    page.check_parameters("q", "page")
     part = page.query("q").casefold()
     found = queries.find_api_keys(page.services, lambda record: part in record.name.casefold())
     pages = max(1, -(-len(found) // PER_PAGE))

@@ -14,6 +14,7 @@ _VERIFIED_AT_ONCE = 20_000
 
 async def show(page: Page) -> Response:
     """Show decisions about trust, the latest first."""
+    page.check_parameters("action", "subject", "before", "follow")
     text = page.query("before")
     before = int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 18 and int(text) else None  # noqa: PLR2004
     found = await queries.list_audit(
@@ -41,7 +42,8 @@ async def verified(page: Page) -> Response:
 
 async def download(page: Page) -> Response:
     """Hand out the whole log as a file."""
-    form = ExportForm.CSV if page.query("format") == "csv" else ExportForm.JSONL
+    page.check_parameters("format")
+    form = ExportForm(page.choice("format", list(ExportForm)) or ExportForm.JSONL)
     name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
     return export_response(page.services, form, page.actor, headers=headers)

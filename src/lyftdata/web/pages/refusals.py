@@ -36,19 +36,17 @@ class Mend(msgspec.Struct, frozen=True):
 
 async def show_list(page: Page) -> Response:
     """Show groups of refusals; a reference typed into the search opens that refusal."""
-    q = page.query("q")
+    page.check_parameters("q", "code")
+    codes = sorted(cause.code for cause in all_causes())
+    code, q = page.choice("code", codes), page.query("q")
     if _REFERENCE.match(q):
         try:
             await queries.get_refusal(page.services, q)
             return page.redirect(f"/refusals/{q.upper()}")
         except NotFoundError:
             pass
-    groups = await queries.list_refusals(
-        page.services, limit=_MOST, code=page.query("code") or None, q=q or None
-    )
-    return page.render(
-        "refusals.html", groups=groups, most=_MOST, codes=sorted(cause.code for cause in all_causes())
-    )
+    groups = await queries.list_refusals(page.services, limit=_MOST, code=code or None, q=q or None)
+    return page.render("refusals.html", groups=groups, most=_MOST, codes=codes)
 
 
 async def show(page: Page) -> Response:

@@ -11,6 +11,7 @@ from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.server import queries
 from lyftdata.server.models.workers import Worker
+from lyftdata.server.problems import status_of_error
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
 from lyftdata.web.edit import read_edit, seal_fields
@@ -51,14 +52,20 @@ class Event(msgspec.Struct, frozen=True):
 
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
-    wanted = _filter(page)
-    sort = page.query("sort") if page.query("sort") in SORTS else "name"
-    found = _sorted(page, await queries.find_workers(page.services, wanted), sort)
+    sort, found = "name", list[WorkerRecord]()
+    try:
+        page.check_parameters(*_FILTERS, "sort", "page", "labels", "action")
+        sort = page.choice("sort", list(SORTS)) or sort
+        found = _sorted(page, await queries.find_workers(page.services, _filter(page)), sort)
+    except InvalidInputError as error:
+        # Nothing is listed, so nothing can be ticked that was not meant.
+        page.problem = page.problem or error
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     return page.render(
         "workers.html",
+        status=200 if page.problem is None else status_of_error(page.problem),
         workers=await queries.worker_views(page.services, shown),
         total=len(found),
         everything=page.services.directory.worker_count(),
@@ -172,9 +179,7 @@ async def ask_many(page: Page) -> Response:
         ids = _ticked(page)
     except InvalidInputError as error:
         page.problem = error
-        response = await show_list(page)
-        response.status_code = 422
-        return response
+        return await show_list(page)
     records = [r for r in (page.services.directory.find_worker(i) for i in ids) if r is not None]
     return page.render(
         "workers_confirm.html",
@@ -265,11 +270,11 @@ def _wanted_labels(page: Page) -> dict[str, str]:
 
 
 def _filter(page: Page) -> WorkerFilter:
-    status, strategy = page.query("status"), page.query("strategy")
+    status, strategy = page.choice("status", list(State)), page.choice("strategy", list(Strategy))
     return WorkerFilter(
         q=page.query("q") or None,
-        state=State(status) if status in set(State) else None,
-        strategy=Strategy(strategy) if strategy in set(Strategy) else None,
+        state=State(status) if status else None,
+        strategy=Strategy(strategy) if strategy else None,
         label=page.query("label") or None,
         api_key=page.query("key") or None,
         enrolled_with=page.query("secret") or None,

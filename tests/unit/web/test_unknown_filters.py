@@ -1,0 +1,73 @@
+"""A filter that is mistyped is an error, and never everything: on the pages, in the API and on the command line."""
+
+import html
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.test_pages import text_of
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/workers?status=bogus", "There is no status 'bogus'. There are: online, offline"),
+        ("/workers?status=Online", "There is no status 'Online'."),
+        ("/workers?strategy=bogus", "There is no strategy 'bogus'."),
+        ("/workers?sort=bogus", "There is no sort 'bogus'."),
+        ("/workers?stauts=offline", "There is no filter 'stauts'."),
+        ("/workers?status=online&status=offline", "The filter 'status' is given twice."),
+        ("/workers?status=%3Cscript%3E", "There is no status '<script>'."),
+        ("/change-workers?action=disable&status=bogus", "Tick at least one Worker first."),
+        ("/refusals?code=bogus", "There is no code 'bogus'."),
+        ("/refusals?cause=wrong_api_key", "There is no filter 'cause'."),
+        ("/audit?acton=worker.disabled", "There is no filter 'acton'."),
+        ("/audit/export?format=xml", "There is no format 'xml'. There are: "),
+        ("/api-keys?name=press", "There is no filter 'name'."),
+    ],
+)
+async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path, said):
+    """With the menu, and without a row that could be ticked."""
+    page = await browser.get(path)
+
+    assert (page.status_code, said in html.unescape(text_of(page))) == (422, True)
+    assert 'name="id"' not in page.text
+    assert "<script>" not in page.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?q=&status=&strategy=&label=&key=&sort=", "?page=7", "?q=press&secret=", "?id=press-01&labels=gpu"],
+)
+async def test_an_empty_field_of_the_form_is_no_filter(browser, press, query):
+    """What the form sends for fields that were left empty lists everything."""
+    page = await browser.get(f"/workers{query}")
+
+    assert (page.status_code, 'value="press-01"' in page.text) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/workers?status=bogus",
+        "/api/workers?state=offline",
+        "/api/workers?label=",
+        "/api/workers?q=",
+        "/api/workers?api_key=",
+        "/api/refusals?code=bogus",
+        "/api/refusals?code=",
+        "/api/refusals?cause=wrong_api_key",
+        "/api/audit?acton=worker.disabled",
+        "/api/audit?action=",
+        "/api/api-keys?q=press",
+        "/api/history?period=year",
+        "/api/audit/export?format=xml",
+    ],
+)
+async def test_the_api_refuses_it(server, browser, press, path):
+    """A parameter that is unknown or empty is 422, and nothing is listed."""
+    admin = await server.sign_in(password="xxx " + PASSWORD)
+
+    answer = await server.http.get(path, headers=admin)
+
+    assert answer.status_code == 422, answer.text
+    assert "press-01" not in answer.text
