@@ -27,6 +27,7 @@ from lyftdata.server.audit_watch import AuditWatch
 from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
+from lyftdata.server.decision_log import DecisionLog
 from lyftdata.server.device_marks import DeviceMarks
 from lyftdata.server.directory import Directory
 from lyftdata.server.dpop import MAX_PROOFS_PER_WORKER, Dpop
@@ -138,6 +139,8 @@ class Services(msgspec.Struct, kw_only=True):
     exports: Slots
     """Exports of the audit log that are running."""
     warnings: list[str]
+    decisions: DecisionLog | None
+    """Where decisions go to the log, if they do."""
     request_failures: FailureLog
     """Requests that fail because of the database."""
 
@@ -230,6 +233,7 @@ async def _assemble(
     issuer = issuer_of(settings)
     previous_issuers = tuple(url for url in settings.previous_public_urls if url != issuer)
     issuers = (issuer, *previous_issuers)
+    audit_length = store.audit_length
     directory = Directory(
         await store.read(lambda conn: list(workers.all_workers(conn))),
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
@@ -249,12 +253,21 @@ async def _assemble(
         clock=clock,
     )
 
+    decisions = DecisionLog(store, after=audit_length) if settings.log_decisions else None
+
+    def begun(session: Session) -> None:
+        session_log.begun(session)
+        if decisions is not None:
+            decisions.worker_online(session)
+
     def ended(session: Session, why: str) -> None:
         # The other Servers first: they must not take it for connected because its end could not be logged.
         cluster.touched(session)
         session_log.ended(session, why)
+        if decisions is not None:
+            decisions.worker_offline(session, why)
 
-    sessions.on_begin, sessions.on_end, sessions.on_break = session_log.begun, ended, cluster.touched
+    sessions.on_begin, sessions.on_end, sessions.on_break = begun, ended, cluster.touched
     metrics = Metrics(
         online=sessions.count_here,
         workers=directory.worker_count,
@@ -412,6 +425,7 @@ async def _assemble(
         device_marks=device_marks,
         budget=budget,
         exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
+        decisions=decisions,
         request_failures=FailureLog(_log, "request_failed"),
         warnings=[
             *warnings_of(settings, issuer),
@@ -497,6 +511,8 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
             asyncio.create_task(_every("beat", _BEAT_EVERY_S, services.cluster.beat)),
             asyncio.create_task(_every("keep up", _TELL_EVERY_S, services.cluster.keep_up)),
         ]
+    if services.decisions is not None:
+        tasks.append(asyncio.create_task(_every("log decisions", _FLUSH_EVERY_S, services.decisions.follow)))
     try:
         yield
     finally:
@@ -508,6 +524,8 @@ async def _kept_going(services: Services) -> AsyncIterator[None]:
         await _at_the_end("operators", services.operators.aclose())
         await _at_the_end("traces and refusals", flush(services))
         await _at_the_end("that this Server stops", services.cluster.leave())
+        if services.decisions is not None:
+            await _at_the_end("decisions", services.decisions.follow())
 
 
 async def _at_the_end(what: str, writing: Awaitable[None]) -> None:

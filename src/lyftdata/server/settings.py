@@ -98,6 +98,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     signing_algorithm: str
     log_format: str | None
     log_level: str
+    log_decisions: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -407,6 +408,17 @@ TABLE: tuple[Setting, ...] = (
         "name of RFC 9864, which most libraries do not accept yet. A change takes effect with the next key rotation.",
     ),
     *LOG_SETTINGS,
+    Setting(
+        name="LYFTDATA_LOG_DECISIONS",
+        field="log_decisions",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        flag="--log-decisions",
+        is_switch=True,
+        doc="Logs each event of the audit log (`decision`: sign-ins, keys issued, Workers disabled and the like) and which Workers come "
+        "and go (`worker_online`, `worker_offline`), for a SIEM. At level info.",
+    ),
 )
 
 
@@ -497,5 +509,10 @@ def _contradictions(settings: ServerSettings) -> list[str]:
         problems.append(
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: set without LYFTDATA_AUTO_ENROLLMENT_KEY; "
             "set both to rotate, or unset both to switch Auto-Enrollment off."
+        )
+    if settings.log_decisions and settings.log_level not in {"debug", "info"}:
+        problems.append(
+            f"LYFTDATA_LOG_DECISIONS: decisions are logged at level info, which LYFTDATA_LOG_LEVEL={settings.log_level} leaves out; "
+            "set it to info."
         )
     return problems

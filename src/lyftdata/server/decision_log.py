@@ -1,0 +1,63 @@
+"""
+Writes decisions to the log, for a SIEM that reads it: every event of the audit log, and which Workers come and go.
+
+The audit log is read, not what this Server does: so what other Servers and the commands on the host decide is there too, in the
+order and with the numbers of the audit log, and nothing that was rolled back. A missing number is a missing line.
+"""
+
+import functools
+
+from lyftdata.core.records import ChainedAuditEvent
+from lyftdata.log import get_logger
+from lyftdata.server.sessions import Session
+from lyftdata.store import Store, audit
+
+_log = get_logger(__name__)
+
+_BATCH = 500
+
+
+class DecisionLog:
+    """
+    Follows the audit log.
+
+    Args:
+        store: Whose audit log.
+        after: The number of the last event that is not to be logged any more.
+    """
+
+    def __init__(self, store: Store, *, after: int) -> None:
+        self._store = store
+        self._last = after
+
+    async def follow(self) -> None:
+        """Log the events that have been added."""
+        while True:
+            read = functools.partial(audit.events_after, after=self._last, limit=_BATCH)
+            batch = await self._store.read(read)
+            for event in batch:
+                self._log_event(event)
+                self._last = event.number
+            if len(batch) < _BATCH:
+                return
+
+    def _log_event(self, chained: ChainedAuditEvent) -> None:
+        event = chained.event
+        _log.info(
+            "decision",
+            number=chained.number,
+            at=event.at.isoformat(),
+            action=event.action,
+            actor=event.actor,
+            subject=event.subject,
+            address=event.address,
+            details=event.details,
+        )
+
+    def worker_online(self, session: Session) -> None:
+        """Log that a Worker has connected to this Server."""
+        _log.info("worker_online", worker_id=session.worker_id, address=session.boot.address)
+
+    def worker_offline(self, session: Session, why: str) -> None:
+        """Log that a Worker is no longer connected, and why."""
+        _log.info("worker_offline", worker_id=session.worker_id, address=session.boot.address, reason=why)
