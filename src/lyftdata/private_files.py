@@ -26,7 +26,7 @@ from lyftdata.core.errors import SettingsError
 _MAX_FILE_BYTES = 65_536
 _OTHERS = 0o077
 # Some file systems cannot sync a directory (old CIFS, some FUSE): there is nothing more that could be done.
-_CANNOT_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+_CANNOT_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 # NFS locks what is open for writing alone, and a directory never is.
 _CANNOT_LOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL}
@@ -235,6 +235,15 @@ def others_can_write(directory: Path) -> bool:
     """
     status = directory.stat()
     return bool(status.st_mode & 0o022) or status.st_uid not in {0, os.geteuid()}
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename or a removal in a directory durable, where its file system can do that; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync_directory(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(descriptor: int) -> None:

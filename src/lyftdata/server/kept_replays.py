@@ -6,7 +6,6 @@ A file and not the database, which may be put back to an earlier state: then it 
 """
 
 import contextlib
-import errno
 import os
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.log import get_logger
+from lyftdata.private_files import sync_directory
 
 _log = get_logger(__name__)
 
@@ -53,7 +53,7 @@ def take_replays(staging_dir: Path) -> KeptReplays | None:
             [f"LYFTDATA_STAGING_DIR: {file} cannot be read and removed: {error.strerror}."]
         ) from error
     try:
-        _sync(staging_dir)
+        sync_directory(staging_dir)
         return msgspec.json.decode(raw, type=KeptReplays)
     except (OSError, msgspec.DecodeError) as error:
         _log.warning("used_assertions_unreadable", file=str(file), problem=str(error))
@@ -80,15 +80,3 @@ def discard_replays(staging_dir: Path) -> None:
     """Remove what the last run has left: what it says is not the whole truth about another state of the database."""
     with contextlib.suppress(FileNotFoundError):
         (staging_dir / _FILE).unlink()
-
-
-def _sync(directory: Path) -> None:
-    """Make a removal durable. Some file systems have no sync of a directory (EINVAL), and need none."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
+from lyftdata.private_files import sync_directory
 from lyftdata.store import audit, dialect, migrate, sqlite
 from lyftdata.store.errors import DatabaseInUseError, StoreError
 
@@ -64,7 +65,7 @@ def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
         _sync(draft)
         # Over the empty file that holds the name, which is ours.
         draft.replace(to)
-        _sync(to.parent)
+        sync_directory(to.parent)
     return msgspec.structs.replace(found, file=to)
 
 
@@ -96,7 +97,7 @@ def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) ->
         # The lock makes an empty file where there is none.
         kept = _keep_aside(database, now) if database.stat().st_size else None
         draft.replace(database)
-        _sync(database.parent)
+        sync_directory(database.parent)
     return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept)
 
 
@@ -248,12 +249,12 @@ def _keep_aside(database: Path, now: datetime) -> Path:
     log, index = (database.with_name(database.name + part) for part in _BESIDE)
     with contextlib.suppress(FileNotFoundError):
         os.link(log, aside.with_name(aside.name + _BESIDE[0]))
-    _sync(database.parent)
+    sync_directory(database.parent)
     log.unlink(missing_ok=True)
     # SQLite makes it anew from the log.
     index.unlink(missing_ok=True)
     # Before the new database has the name: after a power cut the old log must not be beside it.
-    _sync(database.parent)
+    sync_directory(database.parent)
     return aside
 
 
