@@ -361,3 +361,10 @@ def test_json_and_a_key_file_show_the_key_once(tmp_path):
     assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
     with key_output(None) as key_out:
         assert key_out.for_json("lyftdata_x") == "lyftdata_x"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("worker", "workers"), ("audits", "audit"), ("logn", "login")])
+def test_a_mistyped_command_names_the_nearest(typed, meant, capsys):
+    """As for the commands of a group."""
+    assert run([typed, "list"]) == 2
+    assert f"No such command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
