@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
 from lyftdata.cli.output import (
     KeyOutput,
     emit,
@@ -187,12 +187,11 @@ def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: 
     from lyftdata.cli.api import Api, path_part
 
     grace_s = _seconds(grace, "--grace")
-    confirm(
-        f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}.",
-        yes=yes,
-    )
+    path = f"/api-keys/{path_part(name)}"
+    question = f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}."
     with Api(url) as api, key_output(output) as key_out:
-        answer = api.post(f"/api-keys/{path_part(name)}/rotate", {"grace_s": grace_s})
+        confirm_existing(api, path, question, yes=yes)
+        answer = api.post(f"{path}/rotate", {"grace_s": grace_s})
         _print_key(answer, key_out, as_json=as_json, done="rotated")
 
 

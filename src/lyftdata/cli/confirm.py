@@ -1,8 +1,12 @@
 """Asking before something is destroyed or cut off."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
@@ -17,8 +21,57 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
+    _require_terminal(question)
+    click.confirm(question, abort=True, err=True)
+
+
+def _require_terminal(question: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(
             f"{question} Nothing was done: there is no terminal to ask. Say --yes if you mean it."
         )
-    click.confirm(question, abort=True, err=True)
+
+
+def confirm_existing(api: "Api", path: str, question: str, *, yes: bool) -> None:
+    """
+    Ask about something on the Server once it is known to be there: a mistyped name is reported first.
+
+    Without a terminal and without `--yes` the Server is not asked either.
+
+    Args:
+        api: The Server.
+        path: Where the thing can be read.
+        question: What is asked.
+        yes: Go on without asking; the request that follows finds out by itself.
+
+    Raises:
+        ApiError: It is not there, or cannot be read.
+        click.UsageError, click.Abort: As `confirm`.
+    """
+    if not yes:
+        _require_terminal(question)
+        api.get(path)
+    confirm(question, yes=yes)
+
+
+def confirm_listed(api: "Api", path: str, key: str, value: str, question: str, *, yes: bool) -> None:
+    """
+    Do the same for what can only be found in a list.
+
+    Args:
+        api: The Server.
+        path: Where the list can be read.
+        key: The member by which its items are named.
+        value: The name of the one that is meant.
+        question: What is asked.
+        yes: Go on without asking.
+
+    Raises:
+        click.ClickException: It is not in the list.
+        ApiError, click.UsageError, click.Abort: As above.
+    """
+    if not yes:
+        _require_terminal(question)
+        if all(item[key] != value for item in api.get(path)["items"]):
+            raise click.ClickException(f"There is no '{value}' in {path.removeprefix('/')}.")
+    confirm(question, yes=yes)

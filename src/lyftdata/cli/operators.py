@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.confirm import confirm_listed, yes_option
 from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say, url_option, when
 
 _ROLES = click.Choice(["admin", "viewer"])
@@ -93,8 +93,9 @@ def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> N
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
+    question = f"Reset the password of {name}? Their sessions end at once."
     with Api(url) as api:
+        confirm_listed(api, "/operators", "name", name, question, yes=yes)
         answer = api.patch(f"/operators/{path_part(name)}", {"reset_password": True})
     _print_password(answer, as_json=as_json, done=f"Password of {name} reset")
 
@@ -113,8 +114,9 @@ def delete(name: str, url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(f"Delete operator {name}? Their sessions end at once.", yes=yes)
+    question = f"Delete operator {name}? Their sessions end at once."
     with Api(url) as api:
+        confirm_listed(api, "/operators", "name", name, question, yes=yes)
         api.delete(f"/operators/{path_part(name)}")
     say(f"Operator {name} deleted")
 
@@ -151,8 +153,8 @@ def revoke_session(session_id: str, url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(f"End session {session_id}?", yes=yes)
     with Api(url) as api:
+        confirm_listed(api, "/admin-sessions", "id", session_id, f"End session {session_id}?", yes=yes)
         api.delete(f"/admin-sessions/{path_part(session_id)}")
     say("Session ended")
 
@@ -171,8 +173,8 @@ def revoke_sessions(name: str, url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(f"End every session of {name}?", yes=yes)
     with Api(url) as api:
+        confirm_listed(api, "/operators", "name", name, f"End every session of {name}?", yes=yes)
         api.delete(f"/operators/{path_part(name)}/sessions")
     say(f"Sessions of {name} ended")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.confirm import confirm_existing, yes_option
 from lyftdata.cli.output import (
     echo,
     emit,
@@ -181,9 +181,12 @@ def delete(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(f"Delete the resource {name}? Workers get no more tokens for it.", yes=yes)
+    path = f"/resources/{path_part(name)}"
     with Api(url) as api:
-        api.delete(f"/resources/{path_part(name)}")
+        confirm_existing(
+            api, path, f"Delete the resource {name}? Workers get no more tokens for it.", yes=yes
+        )
+        api.delete(path)
     emit({"name": name, "deleted": True}, as_json=as_json, show=lambda _: say(f"Resource deleted: {name}"))
 
 
@@ -197,7 +200,8 @@ def _given(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _workers(found: dict[str, Any]) -> str:
-    return "nobody" if not found["workers"] else f"{found['workers']} Workers as things are"
+    count = found["workers"]
+    return f"{count or 'no'} {'Worker' if count == 1 else 'Workers'} at present"
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:

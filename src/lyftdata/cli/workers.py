@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.confirm import confirm_existing, yes_option
 from lyftdata.cli.output import (
     KeyOutput,
     echo,
@@ -218,7 +218,11 @@ def disable(worker_id: str, url: str | None, *, yes: bool, as_json: bool) -> Non
     Example:
       lyftdata workers disable press-01 --yes
     """
-    confirm(f"Disable Worker {worker_id}? Its session and its program stop at once.", yes=yes)
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        question = f"Disable Worker {worker_id}? Its session and its program stop at once."
+        confirm_existing(api, f"/workers/{path_part(worker_id)}", question, yes=yes)
     _change(worker_id, {"enabled": False}, url, as_json=as_json, done="disabled")
 
 
@@ -251,12 +255,13 @@ def delete(worker_id: str, url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    confirm(
-        f"Delete Worker {worker_id}? Its session ends at once, and its identity cannot be brought back.",
-        yes=yes,
+    path = f"/workers/{path_part(worker_id)}"
+    question = (
+        f"Delete Worker {worker_id}? Its session ends at once, and its identity cannot be brought back."
     )
     with Api(url) as api:
-        api.delete(f"/workers/{path_part(worker_id)}")
+        confirm_existing(api, path, question, yes=yes)
+        api.delete(path)
     say(f"Worker {worker_id} deleted")
 
 
