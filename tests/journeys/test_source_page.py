@@ -51,6 +51,8 @@ def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
 
     for agent in agents:
         agent.wait_for("online")
+        (said,) = agent.events("worker_name_unused")
+        assert said["problem"].startswith("LYFTDATA_WORKER_NAME: has no effect")
 
     shown = plain_site.workers()
     assert {w["status"] for w in shown.values()} == {"online"}

@@ -58,6 +58,11 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
         check_command(command, environ)
     run = functools.partial(_run_agent, settings, command, directory=directory, environ=environ, umask=umask)
     if credential is not None and credential.strategy.value == "api_key":
+        if settings.worker_name is not None:
+            _log.info(
+                "worker_name_unused",
+                problem="LYFTDATA_WORKER_NAME: has no effect on the Server with an API key; an operator names the Worker.",
+            )
         return await run(credential=credential)
     with directory.locked():
         # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.

@@ -176,7 +176,8 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         flag="--worker-name",
-        doc="The name to enroll under (strategy Auto-Enrollment); optional with an API key.",
+        doc="The name to enroll under (strategy Auto-Enrollment). Allowed with an API key, where it only shows in the Worker's own log: "
+        "the Worker's name on the Server is what an operator gave it.",
     ),
     Setting(
         name="LYFTDATA_AUTO_ENROLLMENT_KEY",
