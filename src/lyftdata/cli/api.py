@@ -14,8 +14,9 @@ import lyftdata
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
+from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
 from lyftdata.watched_file import WatchedFile
-from lyftdata.worker.client import goes_through_proxies, tls_context
+from lyftdata.worker.client import proxy_of, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 # What a proxy says by an answer of its own (RFC 9110, sections 15.6.3 to 15.6.5).
@@ -48,13 +49,15 @@ class ApiError(LyftdataError):
 
 
 def _connections(settings: WorkerSettings) -> httpx2.Client:
+    proxy = proxy_of(settings)
     return httpx2.Client(
         base_url=settings.url,
         timeout=httpx2.Timeout(30.0, connect=10.0),
         follow_redirects=False,
         headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
         verify=tls_context(settings),
-        trust_env=goes_through_proxies(settings),
+        proxy=None if proxy is None else proxy.url,
+        trust_env=False,
     )
 
 
@@ -69,6 +72,7 @@ class Api:
     def __init__(self, url: str | None = None) -> None:
         self._settings = _connection_settings(url)
         self.url = self._settings.url
+        self._proxy = proxy_of(self._settings)
         self.credentials = Credentials.default()
         self._tls_ca = WatchedFile(self._settings.tls_ca if self.url.startswith("https:") else None)
         self._http = _connections(self._settings)
@@ -164,9 +168,7 @@ class Api:
         try:
             return response.json()
         except ValueError:
-            raise ApiError(
-                f"{self.url} answered, but not as a lyftdata Server does. Check LYFTDATA_URL."
-            ) from None
+            raise self._not_a_server(response) from None
 
     def _authorization(self) -> dict[str, str]:
         token = self.credentials.find(self.url)
@@ -175,9 +177,18 @@ class Api:
         return {"Authorization": f"Bearer {token.reveal()}"}
 
     def _unreachable(self, error: Exception) -> NoReturn:
-        detail = str(error) or type(error).__name__
-        hint = "Is the Server running there? Set --url or LYFTDATA_URL to its address; `lyftdata run server` starts one here."
-        raise ApiError(f"{self.url} cannot be reached: {detail}", hint=hint) from error
+        hint = (
+            remedy_for_failure(error, url=self.url, proxy=self._proxy)
+            or "Is the Server running there? Set --url or LYFTDATA_URL to its address; `lyftdata run server` starts one here."
+        )
+        raise ApiError(describe_failure(error, url=self.url, proxy=self._proxy), hint=hint) from error
+
+    def _not_a_server(self, response: httpx2.Response) -> ApiError:
+        status, location = response.status_code, response.headers.get("location")
+        return ApiError(
+            describe_answer(status, url=self.url, location=location, proxy=self._proxy),
+            hint=remedy_for_answer(status, location=location, proxy=self._proxy),
+        )
 
     def _unknown_answer(self, response: httpx2.Response, body: object) -> ApiError:
         """Return the fault that an answer in another form than the API's tells of."""
@@ -193,16 +204,7 @@ class Api:
                 f"{self.url} answered {status}: {_GATEWAY_ANSWERS[status]}.",
                 hint="Is the Server running, and its database up? Its log and /readyz say more.",
             )
-        if response.has_redirect_location:
-            target = clean_text(response.headers["Location"], 200)
-            return ApiError(
-                f"{self.url} answered {status} and points to {target}, which is not followed.",
-                hint="If the Server is there, set --url or LYFTDATA_URL to that address.",
-            )
-        return ApiError(
-            f"{self.url} answered {status}, not as a lyftdata Server does: a proxy or another program is there.",
-            hint="Check --url or LYFTDATA_URL.",
-        )
+        return self._not_a_server(response)
 
     def _fail(self, response: httpx2.Response) -> NoReturn:
         try:

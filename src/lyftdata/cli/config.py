@@ -67,11 +67,13 @@ def _read(side: str) -> Any:
         server = read_server_settings(os.environ)
         check_tls_files(server.tls_cert, server.tls_key)
         return server
+    from lyftdata.worker.client import proxy_of
     from lyftdata.worker.credentials import choose_credential
     from lyftdata.worker.settings import read_worker_settings
     from lyftdata.worker.state import StateDirectory
 
     settings = read_worker_settings(os.environ)
+    proxy_of(settings)
     choose_credential(settings, StateDirectory(settings.jobs_dir))
     return settings
 

@@ -41,7 +41,7 @@ class ServerSource:
         """Get a token; raises as `TokenSource.fetch`."""
         url, within_s = self._url, self._place.timeout_s
         try:
-            with httpx2.Client(**client_options(self._place), transport=self._transport) as http:
+            with httpx2.Client(**client_options(self._place, self._transport)) as http:
                 answer = request(http, "POST", url, within_s=within_s, data=self._form())
                 nonce = self._offered_nonce(answer)
                 if nonce is not None:
@@ -54,7 +54,7 @@ class ServerSource:
         """Get a token; raises as `TokenSource.fetch`."""
         url, within_s = self._url, self._place.timeout_s
         try:
-            async with httpx2.AsyncClient(**client_options(self._place), transport=self._transport) as http:
+            async with httpx2.AsyncClient(**client_options(self._place, self._transport)) as http:
                 answer = await arequest(http, "POST", url, within_s=within_s, data=self._form())
                 nonce = self._offered_nonce(answer)
                 if nonce is not None:

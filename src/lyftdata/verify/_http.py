@@ -5,6 +5,7 @@ A redirect would let an answer choose who is believed; a body without end would 
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from typing import Any, TypeVar
 import httpx2
 
 import lyftdata
-from lyftdata.core.errors import InvalidInputError, LyftdataError
+from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.origins import is_loopback
+from lyftdata.http_proxies import find_proxy
 from lyftdata.verify._keys import PublishedKeys
 from lyftdata.verify._server import Answer, Place, fetch_keys
 from lyftdata.verify.errors import KeysUnavailableError
@@ -25,6 +27,7 @@ MAX_ANSWER_BYTES = 65_536
 # No compression: a small answer must not grow large once it is here.
 _HEADERS = {"User-Agent": f"lyftdata-verify/{lyftdata.__version__}", "Accept-Encoding": "identity"}
 
+_UNKNOWN_CA = re.compile("self-signed certificate|unable to get (?:local )?issuer certificate")
 ErrorT = TypeVar("ErrorT", bound=LyftdataError)
 
 
@@ -52,25 +55,40 @@ def checked_ca(tls_ca: str | Path | None) -> Path | None:
     return Path(tls_ca)
 
 
-def client_options(place: Place) -> dict[str, Any]:
-    """Return how a client for this Server is made."""
+def client_options(
+    place: Place, transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None
+) -> dict[str, Any]:
+    """
+    Return how a client for this Server is made.
+
+    Raises:
+        UnreachableError: The environment names a proxy that cannot be used.
+    """
     secure = place.server_url.startswith("https:")
     return {
         "timeout": httpx2.Timeout(place.timeout_s),
         "follow_redirects": False,
         "headers": _HEADERS,
         "verify": ssl.create_default_context(cafile=place.tls_ca) if secure else False,
-        # A proxy in the environment carries TLS, and reads plain http: the latter goes to loopback, or is asked for.
-        "trust_env": secure and not is_loopback(place.server_url),
+        "transport": transport,
+        "proxy": _proxy_url(place.server_url) if transport is None else None,
+        "trust_env": False,
     }
 
 
-def online_options(place: Place, tls_ca: WatchedFile, *, is_first: bool) -> dict[str, Any] | None:
+def online_options(
+    place: Place,
+    transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None,
+    tls_ca: WatchedFile,
+    *,
+    is_first: bool,
+) -> dict[str, Any] | None:
     """
     Return how the client of the online check is made, or None if the one that there is serves on.
 
     Args:
         place: The Server.
+        transport: Put in the place of the network by tests.
         tls_ca: The certificates to trust: a client that keeps connections is made again when they were replaced.
         is_first: Whether there is no client yet.
 
@@ -80,12 +98,23 @@ def online_options(place: Place, tls_ca: WatchedFile, *, is_first: bool) -> dict
     if not tls_ca.has_changed() and not is_first:
         return None
     try:
-        return client_options(place)
+        return client_options(place, transport)
     except OSError as error:  # ssl.SSLError is one
         tls_ca.forget()
         if is_first:
             raise _unreachable(str(place.tls_ca), error) from error
         return None  # half written: the certificates that were read last hold
+
+
+def _proxy_url(url: str) -> str | None:
+    # A proxy in the environment carries TLS, and reads plain http: the latter goes to loopback, or is asked for.
+    if not url.startswith("https:") or is_loopback(url):
+        return None
+    try:
+        proxy = find_proxy(url)
+    except SettingsError as error:
+        raise UnreachableError(error.message) from error
+    return None if proxy is None else proxy.url
 
 
 def get(
@@ -189,7 +218,7 @@ def get_keys(place: Place, *, transport: httpx2.BaseTransport | None) -> Publish
     """
     try:
         steps = fetch_keys(place)
-        with httpx2.Client(**client_options(place), transport=transport) as http:
+        with httpx2.Client(**client_options(place, transport)) as http:
             url = next(steps)
             while True:
                 url = steps.send(get(http, url, within_s=place.timeout_s / 2))
@@ -209,7 +238,7 @@ async def aget_keys(place: Place, *, transport: httpx2.AsyncBaseTransport | None
     """
     try:
         steps = fetch_keys(place)
-        async with httpx2.AsyncClient(**client_options(place), transport=transport) as http:
+        async with httpx2.AsyncClient(**client_options(place, transport)) as http:
             url = next(steps)
             while True:
                 answer = await aget(http, url, within_s=place.timeout_s / 2)
@@ -233,4 +262,7 @@ def _check_plain(response: httpx2.Response) -> None:
 
 
 def _unreachable(url: str, error: Exception) -> UnreachableError:
-    return UnreachableError(f"{url}: {str(error) or type(error).__name__}")
+    detail = str(error) or type(error).__name__
+    # The fault of a first use where the Server's certificate is from a CA of one's own.
+    remedy = " Give that CA's certificate as tls_ca=." if _UNKNOWN_CA.search(detail) else ""
+    return UnreachableError(f"{url}: {detail}{remedy}")

@@ -176,10 +176,10 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         """Return the client that keeps connections; another event loop gets another, and so do new certificates."""
         loop, http = asyncio.get_running_loop(), self._http
         is_first = http is None or http[0] is not loop
-        options = online_options(self._place, self._tls_ca, is_first=is_first)
+        options = online_options(self._place, self._transport, self._tls_ca, is_first=is_first)
         if options is not None:
             if http is not None and not is_first:
                 self._replaced.append(http[1])  # other tasks may be using it
-            http = self._http = (loop, httpx2.AsyncClient(**options, transport=self._transport))
+            http = self._http = (loop, httpx2.AsyncClient(**options))
         assert http is not None  # noqa: S101 - the first one was made above
         return http[1]

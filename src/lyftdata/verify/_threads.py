@@ -205,11 +205,11 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         with self._lock:
             http = self._http
             is_first = http is None or http[0] != os.getpid()
-            options = online_options(self._place, self._tls_ca, is_first=is_first)
+            options = online_options(self._place, self._transport, self._tls_ca, is_first=is_first)
             if options is not None:
                 if http is not None and not is_first:
                     self._replaced.append(http[1])  # other threads may be using it
-                http = self._http = (os.getpid(), httpx2.Client(**options, transport=self._transport))
+                http = self._http = (os.getpid(), httpx2.Client(**options))
             assert http is not None  # noqa: S101 - the first one was made above
             return http[1]
 

@@ -53,6 +53,8 @@ _SHORTEST_POLL_S = 1.0
 _SIGN_OFF_WITHIN_S = 3.0
 # How often a rotated API key is looked for while a poll is held.
 _LOOK_EVERY_S = 5.0
+# Tries in a row without an answer, some seconds in all.
+_LOUD_AFTER = 4
 
 
 class Stopping(Exception):  # noqa: N818 - not an error: the way out
@@ -319,8 +321,11 @@ class Agent:
         wait_s = self._backoff.next_s(retry_after_s=error.retry_after_s)
         if self._online:
             self._online = False
-            _log.warning("offline", reason=clean_text(error.message, 200))
-        _log.info("retrying", reason=clean_text(error.message, 200), wait_s=round(wait_s, 1))
+            _log.warning("offline", reason=clean_text(error.message, 400))
+        # Outages pass by themselves. One that does not must show at the level `warning`, too.
+        log = _log.warning if self._backoff.failures >= _LOUD_AFTER else _log.info
+        remedy = {"remedy": clean_text(error.hint, 400)} if error.hint else {}
+        log("retrying", reason=clean_text(error.message, 400), **remedy, wait_s=round(wait_s, 1))
         self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
         await self._pause(wait_s)
 

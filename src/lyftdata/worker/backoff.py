@@ -39,6 +39,11 @@ class Backoff:
             return wait
         return max(0.0, min(retry_after_s, _LONGEST_RETRY_AFTER_S)) + wait * self._random()
 
+    @property
+    def failures(self) -> int:
+        """Return how many failures there were since the last success."""
+        return self._failures
+
     def reset(self) -> None:
         """Start again from the shortest wait."""
         self._failures = 0

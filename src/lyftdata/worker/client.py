@@ -7,7 +7,6 @@ address it was meant for, or nowhere. Answers are bounded in size and time.
 """
 
 import ssl
-import urllib.request
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -17,8 +16,10 @@ import msgspec
 import lyftdata
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.origins import is_loopback
+from lyftdata.http_proxies import EnvironmentProxy, find_proxy
 from lyftdata.keepalive import keepalive_options
 from lyftdata.renewed_connections import RenewedConnections
+from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
 
@@ -40,13 +41,14 @@ class ServerUnreachableError(LyftdataError):
     No usable answer: network, an outage, a proxy's limit. Asking again is right.
 
     Args:
+        remedy: What to do about it, if that can be told.
         retry_after_s: Seconds the Server asked for, or None.
     """
 
     code = "server_unreachable"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, remedy: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=remedy)
         self.retry_after_s = retry_after_s
 
 
@@ -133,6 +135,8 @@ class _Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: dict[str, Any]
+    url: str
+    proxy: EnvironmentProxy | None
 
 
 class Directive(msgspec.Struct, frozen=True):
@@ -189,6 +193,8 @@ class ServerClient:
         clock: ServerClock | None = None,
     ) -> None:
         self.server_clock = clock or ServerClock()
+        self._url = settings.url
+        self._proxy = proxy_of(settings)
         self._connections = RenewedConnections(
             settings.tls_ca if settings.url.startswith("https:") else None,
             make=lambda: _connections(settings, transport),
@@ -275,23 +281,25 @@ class ServerClient:
             ):
                 self.server_clock.note(response.headers)
                 body = await _bounded(response)
-                return _Answer(response.status_code, response.headers, body)
+                return _Answer(response.status_code, response.headers, body, self._url, self._proxy)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError) as error:
-            # The library's text names the address and the error, never what was sent.
-            detail = str(error) or type(error).__name__
-            raise ServerUnreachableError(f"The Server cannot be reached: {detail}") from error
+            raise ServerUnreachableError(
+                describe_failure(error, url=self._url, proxy=self._proxy),
+                remedy=remedy_for_failure(error, url=self._url, proxy=self._proxy),
+            ) from error
 
 
 def _connections(settings: WorkerSettings, transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
-    tls = tls_context(settings)
+    tls, proxy = tls_context(settings), proxy_of(settings)
     return httpx2.AsyncClient(
         base_url=settings.url,
         timeout=_TIMEOUT,
         follow_redirects=False,
         headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
         verify=tls,
-        transport=transport or _direct_transport(settings, tls),
-        trust_env=goes_through_proxies(settings),
+        transport=transport or (_direct_transport(tls) if proxy is None else None),
+        proxy=proxy.url if proxy is not None and transport is None else None,
+        trust_env=False,
     )
 
 
@@ -354,9 +362,18 @@ def _text(answer: _Answer, name: str) -> str:
 
 
 def _unusable(answer: _Answer) -> ServerUnreachableError:
+    retry_after_s = _retry_after_s(answer.headers.get("retry-after"))
     said = _text(answer, "error_description")
-    message = f"The Server answered {answer.status}" + (f": {said}" if said else ".")
-    return ServerUnreachableError(message, retry_after_s=_retry_after_s(answer.headers.get("retry-after")))
+    if said:
+        return ServerUnreachableError(
+            f"The Server answered {answer.status}: {said}", retry_after_s=retry_after_s
+        )
+    location = answer.headers.get("location")
+    return ServerUnreachableError(
+        describe_answer(answer.status, url=answer.url, location=location, proxy=answer.proxy),
+        remedy=remedy_for_answer(answer.status, location=location, proxy=answer.proxy),
+        retry_after_s=retry_after_s,
+    )
 
 
 def _retry_after_s(value: str | None) -> float | None:
@@ -374,13 +391,15 @@ def goes_through_proxies(settings: WorkerSettings) -> bool:
     return settings.url.startswith("https:") and not is_loopback(settings.url)
 
 
+def proxy_of(settings: WorkerSettings) -> EnvironmentProxy | None:
+    """Return the proxy on the way to the Server; raises SettingsError if it cannot be used."""
+    return find_proxy(settings.url) if goes_through_proxies(settings) else None
+
+
 def _direct_transport(
-    settings: WorkerSettings,
     tls: ssl.SSLContext | bool,  # noqa: FBT001 - as the library has it
-) -> httpx2.AsyncBaseTransport | None:
-    """Return one that notices a Server that is gone; None where a proxy is in between, of which the library finds out."""
-    if goes_through_proxies(settings) and urllib.request.getproxies():
-        return None
+) -> httpx2.AsyncBaseTransport:
+    """Return one that notices a Server that is gone."""
     return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, socket_options=keepalive_options())
 
 

@@ -1,0 +1,75 @@
+"""
+The proxy that the environment names on the way to a Server: `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+
+Only the one that would be used is looked at. A proxy that cannot be used (SOCKS, FTP) does not matter to a program whose
+Server is in `NO_PROXY`; the HTTP library by itself would end with a traceback for either.
+"""
+
+import os
+import urllib.request
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.text import clean_text
+
+
+class EnvironmentProxy(msgspec.Struct, frozen=True):
+    """A proxy: its URL, which may hold a password, and the variable that names it."""
+
+    url: str
+    variable: str
+
+    @property
+    def address(self) -> str:
+        """Return host and port, which may be shown."""
+        return clean_text(urlsplit(self.url).netloc.rpartition("@")[2], 100)
+
+    def __repr__(self) -> str:
+        return f"EnvironmentProxy({self.address!r}, {self.variable!r})"
+
+
+def find_proxy(url: str) -> EnvironmentProxy | None:
+    """
+    Return the proxy that requests to a URL go through, None if they go there directly.
+
+    Raises:
+        SettingsError: It is not an HTTP proxy, or not an address; names the variable.
+    """
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
+    if scheme is None or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    given = proxies[scheme]
+    proxy = EnvironmentProxy(given if "://" in given else f"http://{given}", _variable(scheme))
+    _check(proxy, host=parts.hostname or "")
+    return proxy
+
+
+def _variable(scheme: str) -> str:
+    """Return the variable that counted: Python prefers the lower-case one."""
+    lower = f"{scheme}_proxy"
+    return lower if os.environ.get(lower) else lower.upper()
+
+
+def _check(proxy: EnvironmentProxy, *, host: str) -> None:
+    try:
+        parts = urlsplit(proxy.url)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+        parts = urlsplit("")
+    name_it = f"Or name the Server's host in NO_PROXY to go there directly: NO_PROXY={clean_text(host, 100)}"
+    if parts.scheme and parts.scheme not in {"http", "https"}:
+        raise SettingsError(
+            [
+                f"{proxy.variable}: a proxy of the kind {clean_text(parts.scheme, 20)}:// cannot be used: name an http:// "
+                f"or https:// proxy. {name_it}"
+            ]
+        )
+    if not is_address:
+        raise SettingsError(
+            [f"{proxy.variable}: must be the address of a proxy, http://host:port. {name_it}"]
+        )

@@ -1,0 +1,106 @@
+"""
+What to tell a person when no Server answers at an address: what was tried, what came, and what to do.
+
+Between a Worker and its Server there may be proxies, firewalls and sign-in pages. Their answers are none of the
+Server's, and are not to be taken for it.
+"""
+
+from urllib.parse import SplitResult, urlsplit
+
+import httpx2
+
+from lyftdata.core.text import clean_text
+from lyftdata.http_proxies import EnvironmentProxy
+
+_CHECK_URL = "Check LYFTDATA_URL."
+_REDIRECTS = range(300, 400)
+_OK = range(200, 300)
+_GATEWAY_FAULTS = (502, 503, 504)
+_PROXY_AUTHENTICATION = 407
+
+
+def describe_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | None) -> str:
+    """Return a sentence on a request that got no answer: the address, the proxy if there was one, and the library's words."""
+    # They name the address and the error, never what was sent.
+    detail = clean_text(str(error), 200) or type(error).__name__
+    return f"{url} cannot be reached{_through(proxy)}: {detail}"
+
+
+def remedy_for_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | None) -> str:
+    """Return what to do about it, or an empty text."""
+    detail = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in detail:
+        return _certificate_remedy(detail)
+    if any(part in detail for part in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
+        return f"That address does not speak https. {_CHECK_URL}"
+    if url.startswith("http:") and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+        return f"That address may speak https, and not http. {_CHECK_URL}"
+    if proxy is not None:
+        host = urlsplit(url).hostname or ""
+        return f"Check the proxy of {proxy.variable}, or go to the Server directly: NO_PROXY={host}"
+    return ""
+
+
+def _certificate_remedy(detail: str) -> str:
+    if "mismatch" in detail.lower():
+        return "The certificate is for another name: set LYFTDATA_URL to a name that it holds."
+    if "expired" in detail or "not yet valid" in detail:
+        return "Renew the Server's certificate, or correct this host's clock."
+    return "If the Server's certificate is from a CA of your own, set LYFTDATA_TLS_CA to that CA's certificate (a PEM file)."
+
+
+def describe_answer(status: int, *, url: str, location: str | None, proxy: EnvironmentProxy | None) -> str:
+    """Return a sentence on an answer that is not a lyftdata Server's."""
+    to = f" (Location: {_shown(location)})" if location else ""
+    return f"{url} answered {status}{to}{_through(proxy)}, and not as a lyftdata Server does."
+
+
+def remedy_for_answer(status: int, *, location: str | None, proxy: EnvironmentProxy | None) -> str:
+    """Return what to do about it."""
+    if status == _PROXY_AUTHENTICATION:
+        return f"A proxy wants to know who asks: {_whose(proxy)}"
+    if status in _REDIRECTS:
+        return f"Redirects are not followed. {_new_url(location)}"
+    if status in _OK:
+        return f"A sign-in page or another service answers there. {_CHECK_URL}"
+    if status in _GATEWAY_FAULTS:
+        return "A proxy in front of the Server gets no answer from it."
+    return (
+        "A proxy, a firewall or another program answers there. If it protects the Server, let it pass /.well-known/, "
+        f"/oauth2/ and /api/. {_CHECK_URL}"
+    )
+
+
+def _through(proxy: EnvironmentProxy | None) -> str:
+    return "" if proxy is None else f" through the proxy {proxy.address} ({proxy.variable})"
+
+
+def _whose(proxy: EnvironmentProxy | None) -> str:
+    if proxy is None:
+        return f"it stands in front of the Server. {_CHECK_URL}"
+    return f"put name and password into {proxy.variable}, or name the Server's host in NO_PROXY."
+
+
+def _new_url(location: str | None) -> str:
+    parts = _split(location)
+    if parts is None:
+        return _CHECK_URL
+    return f"If the Server is there, set LYFTDATA_URL={clean_text(f'{parts.scheme}://{parts.netloc}', 200)}"
+
+
+def _shown(location: str | None) -> str:
+    """Return a Location without what may be secret in it: user, query and fragment."""
+    parts = _split(location)
+    if parts is None:
+        return clean_text((location or "").partition("?")[0].partition("#")[0], 200)
+    return clean_text(f"{parts.scheme}://{parts.netloc}{parts.path}", 200)
+
+
+def _split(location: str | None) -> SplitResult | None:
+    try:
+        parts = urlsplit(location or "")
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2])
