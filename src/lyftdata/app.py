@@ -51,6 +51,7 @@ from lyftdata.server.routes import (
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
+from lyftdata.server.start_checks import check_files
 from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.server.up_to_date import UpToDate
 from lyftdata.server.wire import OAuthError, oauth_error_response, temporarily_unavailable
@@ -250,9 +251,9 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
 
 
 async def _serve(settings: ServerSettings) -> int:
-    # The address and the certificate come first: a Server that cannot start must not have touched its state.
+    # The address and the files come first: a Server that cannot start must not have touched its state.
     with listen(settings.bind_address) as listening:
-        check_tls_files(settings.tls_cert, settings.tls_key)
+        check_files(settings)
         bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
         settings = msgspec.structs.replace(settings, bind_address=bound)
         async with open_services(settings) as services:

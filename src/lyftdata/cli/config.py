@@ -8,9 +8,10 @@ import click
 
 from lyftdata.cli.output import echo, json_option, print_json, say
 from lyftdata.cli.run import require_server, server_table, worker_table
-from lyftdata.core.errors import SettingsError
+from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.settings import Setting
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
@@ -27,28 +28,30 @@ def config() -> None:
 
 @config.command()
 @click.argument("side", type=click.Choice(["server", "worker"]))
+@click.option("--connect", is_flag=True, help="Connect to the Server's PostgreSQL database, too.")
 @json_option
-def check(side: str, *, as_json: bool) -> int:
+def check(side: str, *, connect: bool, as_json: bool) -> int:
     """
     Read the settings from this environment and say every fault at once; secrets are shown as ***.
 
-    A Server's PostgreSQL database is asked what it lets other roles do. Exit 0 if the settings can be used, 2 if not.
+    The files that they name are checked as a start checks them: certificates, keys, directories. With --connect a Server's PostgreSQL
+    database is connected to, and asked what it lets other roles do. Exit 0 if the settings can be used, 2 if not, 1 if
+    only the database cannot be reached.
 
     \b
     Example:
       lyftdata config check worker
+      lyftdata config check server --connect
     """
     table = server_table() if side == "server" else worker_table()
     try:
         settings = _read(side)
+        found = _database_warnings(settings) if side == "server" and connect else []
     except SettingsError as error:
-        if as_json:
-            print_json({"ok": False, "problems": error.problems, "warnings": [], "settings": {}})
-        else:
-            for problem in error.problems:
-                say(f"Error: {problem}")
-        return EXIT_USAGE
-    warnings = [*settings.warnings, *(_database_warnings(settings) if side == "server" else ())]
+        return _report(error.problems, EXIT_USAGE, as_json=as_json)
+    except LyftdataError as error:
+        return _report([error.message], EXIT_FAILED, as_json=as_json)
+    warnings = [*settings.warnings, *found]
     shown = {setting.name: _shown(getattr(settings, setting.field)) for setting in table}
     if as_json:
         print_json({"ok": True, "problems": [], "warnings": warnings, "settings": shown})
@@ -57,15 +60,25 @@ def check(side: str, *, as_json: bool) -> int:
     return 0
 
 
+def _report(problems: Sequence[str], code: int, *, as_json: bool) -> int:
+    """Print problems; return the exit code."""
+    if as_json:
+        print_json({"ok": False, "problems": list(problems), "warnings": [], "settings": {}})
+    else:
+        for problem in problems:
+            say(f"Error: {problem}")
+    return code
+
+
 def _read(side: str) -> Any:
     """Read one side's settings, and for a Worker ask which strategy they come to."""
     if side == "server":
         require_server()
         from lyftdata.server.settings import read_server_settings
-        from lyftdata.server.tls_files import check_tls_files
+        from lyftdata.server.start_checks import check_files
 
         server = read_server_settings(os.environ)
-        check_tls_files(server.tls_cert, server.tls_key)
+        check_files(server)
         return server
     from lyftdata.worker.client import proxy_of
     from lyftdata.worker.credentials import choose_credential
@@ -79,7 +92,12 @@ def _read(side: str) -> Any:
 
 
 def _database_warnings(settings: Any) -> list[str]:
-    """Ask the PostgreSQL database what it lets other roles do; a file has its mode."""
+    """
+    Ask the PostgreSQL database what it lets other roles do; a file has its mode.
+
+    Raises:
+        StoreError: It cannot be reached.
+    """
     if settings.database_url is None:
         return []
     from lyftdata.store import exposure

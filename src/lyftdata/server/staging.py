@@ -47,6 +47,31 @@ def check_staging_dir(path: Path) -> None:
     _check_writable(path)
 
 
+def check_staging_dir_or_parent(path: Path) -> None:
+    """
+    Check the data directory, or, where there is none, that it can be made.
+
+    Raises:
+        SettingsError: It cannot be used or made.
+    """
+    try:
+        if _private(path).exists():
+            check_staging_dir(path)
+            return
+        above = next(parent for parent in path.parents if parent.exists())
+    except OSError as error:
+        raise _cannot_be_used(path, error) from error
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise SettingsError(
+            [f"{_SETTING}: {path} cannot be made: {above} is not a directory that this user can write to."]
+        )
+
+
+def check_secret_key_file(path: Path) -> None:
+    """Check the secret key in a data directory, if there is one; raises SettingsError."""
+    _read(path)
+
+
 def _private(path: Path) -> PrivateDirectory:
     return PrivateDirectory(path, named_by=_SETTING, child="server")
 

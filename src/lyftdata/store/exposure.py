@@ -39,7 +39,12 @@ def find(conn: Connection) -> list[str]:
 
 
 def ask(url: str | URL) -> list[str]:
-    """Return the same by a connection of its own, or a sentence on why it cannot be known."""
+    """
+    Return the same by a connection of its own.
+
+    Raises:
+        StoreError: The database cannot be reached, or does not answer.
+    """
     try:
         engine = dialect.make_engine(url)
         if not dialect.is_shared(engine):
@@ -52,7 +57,7 @@ def ask(url: str | URL) -> list[str]:
     except (SQLAlchemyError, StoreError) as error:
         reason = problem_of(error) if isinstance(error, DBAPIError) else str(error)
         problem = clean_text(" ".join(reason.split()), 300)
-        return [f"{_SETTING}: it could not be checked what other roles may do in the database: {problem}"]
+        raise StoreError(f"{_SETTING}: the database cannot be used: {problem}") from error
 
 
 def _of_database(conn: Connection) -> Iterator[str]:

@@ -117,10 +117,22 @@ def parse_stop_grace(text: str) -> int:
     return seconds
 
 
-def _existing_file(text: str) -> Path:
+def parse_tls_ca(text: str) -> Path:
+    """Read the name of a file of certificates, and check that it is one."""
+    import ssl
+
     path = parse_path(text)
-    if not path.is_file():
-        raise InvalidInputError("tls_ca", f"must be a file of certificates (PEM); {path} is none")
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise InvalidInputError(
+            "tls_ca", f"must be a file of certificates (PEM); {path} holds none"
+        ) from error
+    except OSError as error:
+        raise InvalidInputError(
+            "tls_ca",
+            f"must be a file of certificates (PEM); {path} cannot be read: {(error.strerror or str(error)).lower()}",
+        ) from error
     return path
 
 
@@ -209,7 +221,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_TLS_CA",
         field="tls_ca",
-        parse=_existing_file,
+        parse=parse_tls_ca,
         default=None,
         default_doc="the system's store",
         flag="--tls-ca",

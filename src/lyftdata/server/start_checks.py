@@ -1,0 +1,31 @@
+"""What must be right before a Server touches its state: a start and `lyftdata config check server` both ask here."""
+
+from collections.abc import Callable
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.server.settings import ServerSettings
+from lyftdata.server.staging import check_secret_key_file, check_staging_dir_or_parent
+from lyftdata.server.tls_files import check_tls_files
+
+
+def check_files(settings: ServerSettings) -> None:
+    """
+    Check the files and directories that the settings name; nothing is made or changed.
+
+    Raises:
+        SettingsError: Names every fault.
+    """
+    problems: list[str] = []
+    checks: list[Callable[[], None]] = [
+        lambda: check_tls_files(settings.tls_cert, settings.tls_key),
+        lambda: check_staging_dir_or_parent(settings.staging_dir),
+    ]
+    if settings.secret_key is None:
+        checks.append(lambda: check_secret_key_file(settings.staging_dir))
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise SettingsError(problems)
