@@ -102,7 +102,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         )
         for event in found
     ]
-    print_table(columns, rows, empty="No event fits; actions are listed without --action.")
+    print_table(columns, rows, empty="No matching events; actions are listed without --action.")
 
 
 def _show_report(report: dict[str, Any]) -> None:

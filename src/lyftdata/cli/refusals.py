@@ -75,7 +75,7 @@ def _show_table(found: list[dict[str, Any]], *, is_filtered: bool) -> None:
         )
         for group in found
     ]
-    print_table(columns, rows, empty="No refusal fits." if is_filtered else "Nobody was turned down.")
+    print_table(columns, rows, empty="No matching refusals." if is_filtered else "No refusals.")
 
 
 def _show_one(refusal: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.core.standing import Problem, key_problem
+from lyftdata.core.text import count
 from lyftdata.core.times import format_time
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -69,7 +70,7 @@ def parse_api_key(unverified: str) -> PresentedApiKey:
     """
     match = _FORM.fullmatch(unverified)
     if match is None:
-        raise MalformedApiKeyError(f"{len(unverified)} characters were sent.")
+        raise MalformedApiKeyError(f"What was sent has {count(len(unverified), 'character')}.")
     body, public_id, secret, checksum = match.groups()
     if checksum != _checksum(body):
         raise MalformedApiKeyError(f"The checksum of {public_id} is wrong: a character was changed.")
@@ -89,7 +90,7 @@ def find_malformation(api_key: Secret) -> str | None:
         is_right = match[4] == _checksum(match[1])
         return None if is_right else "its checksum is wrong, so at least one character was changed"
     if len(text) != API_KEY_LENGTH:
-        return f"it has {len(text)} characters, and an API key has {API_KEY_LENGTH}"
+        return f"it has {count(len(text), 'character')}, and an API key has {API_KEY_LENGTH}"
     return "it does not have the form lyftdata_… of letters and digits"
 
 
@@ -125,7 +126,7 @@ def verify_api_key(
 
 
 def _others(number: int) -> str:
-    return f"{number:,} other Worker{'' if number == 1 else 's'}" if number else "no Worker any more"
+    return count(number, "other Worker") if number else "no Worker any more"
 
 
 def _named(record: ApiKeyRecord) -> str:

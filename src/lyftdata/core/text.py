@@ -27,3 +27,8 @@ def clean_lines(text: str, *, indent: str = "") -> str:
     """
     # Not splitlines(): that ends a line at characters that no terminal takes for its end, and would let them pass.
     return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 Worker` or `1,200 Workers`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -12,7 +12,7 @@ from lyftdata.core.names import parse_operator_name
 from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
-from lyftdata.core.text import clean_text
+from lyftdata.core.text import clean_text, count
 from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes, random_id
@@ -48,7 +48,7 @@ class LoginLockedError(LyftdataError):
     code = "login_locked"
 
     def __init__(self, wait_s: int) -> None:
-        super().__init__(f"Too many failed sign-ins. Try again in {wait_s} seconds.")
+        super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
         self.wait_s = wait_s
 
 

@@ -14,6 +14,8 @@ from starlette.responses import HTMLResponse, Response
 
 import lyftdata
 from lyftdata.core.names import format_labels
+from lyftdata.core.text import count
+from lyftdata.web.wording import describe_details
 
 # What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
 HEADERS: Mapping[str, str] = {
@@ -58,9 +60,10 @@ def _environment() -> Environment:
         "iso": _iso,
         "labels": format_labels,
         "path": lambda text: quote(str(text), safe=""),
-        "words": _words,
-        "heading": lambda code: _words(code)[:1].upper() + _words(code)[1:],
+        "words": words,
+        "heading": lambda code: words(code)[:1].upper() + words(code)[1:],
         "count": count,
+        "described": describe_details,
         "code": _code,
         "bdi": _bdi,
     }
@@ -92,14 +95,9 @@ def _span(seconds: float) -> str:
     return count(int(seconds), "second")
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 Worker` or `1,200 Workers`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _words(code: object) -> str:
-    """Return a code such as `api_key_revoked` as words."""
-    return str(code).replace("_", " ").replace("api key", "API key")
+def words(code: object) -> str:
+    """Return a code such as `api_key_revoked` as words for people."""
+    return str(code).replace("_", " ").replace("api key", "API key").replace("dpop", "DPoP")
 
 
 def _code(text: str) -> Markup:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
+from lyftdata.core.text import count
 from lyftdata.server import queries
 from lyftdata.server.models.workers import Worker
 from lyftdata.server.problems import status_of_error
@@ -16,7 +17,8 @@ from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
-from lyftdata.web.render import count
+from lyftdata.web.render import words
+from lyftdata.web.wording import describe_details
 
 PER_PAGE = 50
 _MOST_AT_ONCE = 200
@@ -31,6 +33,13 @@ SESSION_ENDS = {
     "started_again": "its program was started again",
     "server_stopped": "the Server stopped",
     "server_crashed": "the Server ended without warning",
+    "worker_disabled": "an operator disabled it",
+    "worker_deleted": "an operator deleted it",
+    "superseded": "another Worker took its name",
+    "api_key_revoked": "its API key was revoked",
+    "api_key_rotated": "its API key was rotated",
+    "api_key_expired": "its API key expired",
+    "api_key_not_for_worker": "its API key is not for it any more",
 }
 _FILTERS = ("q", "status", "strategy", "label", "key", "secret")
 _ASKED_FIRST = {"disable", "enable", "delete"}
@@ -301,16 +310,16 @@ async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
     events = [
         Event(
             entry.at,
-            entry.action.removeprefix("worker."),
+            words(entry.action.removeprefix("worker.")),
             entry.actor.removeprefix("operator:"),
-            ", ".join(f"{key} {value}" for key, value in entry.details.items()),
+            ", ".join(f"{name} {value}" for name, value in describe_details(entry.details)),
         )
         for entry in log.items
     ]
     events += [
         Event(
             group.last_at,
-            f"refused: {group.code.replace('_', ' ')}",
+            f"refused: {words(group.code)}",
             group.address,
             f"{group.count:,} times since {group.first_at:%Y-%m-%d %H:%M} UTC"
             if group.count > 1

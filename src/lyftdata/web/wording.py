@@ -1,0 +1,53 @@
+"""What the audit log keeps for machines, in words for the people who read the pages; the API and exports keep the former."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from lyftdata.core.text import count
+
+_NAMES = {
+    "public_id": "public ID",
+    "dpop_bound": "DPoP-bound",
+    "grace_s": "older generation works for",
+    "enrolled_with": "enrolled with",
+}
+_STRATEGIES = {"api_key": "API key", "auto_enrollment": "Auto-Enrollment"}
+
+
+def describe_details(details: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return details as pairs of a name and a value, both for people."""
+    return [
+        (_NAMES.get(name, name.replace("_", " ")), _VALUES.get(name, str)(value))
+        for name, value in details.items()
+    ]
+
+
+def describe_span(span: timedelta) -> str:
+    """Return a length of time in its largest units: `7 days`, `1 hour 30 minutes`, `no time`."""
+    left_s, parts = max(0, int(span.total_seconds())), []
+    for unit_s, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        number, left_s = divmod(left_s, unit_s)
+        if number:
+            parts.append(count(number, noun))
+    return " ".join(parts[:2]) or "no time"
+
+
+def _seconds(text: str) -> str:
+    return describe_span(timedelta(seconds=int(text))) if text.isascii() and text.isdigit() else text
+
+
+def _labels(text: str) -> str:
+    """Return `gpu=,rack=7` as `gpu, rack=7`."""
+    return ", ".join(part.removesuffix("=") for part in text.split(",") if part) or "none"
+
+
+def _workers(text: str) -> str:
+    return {"all": "every Worker", "nobody": "none"}.get(text, text.replace(",", ", "))
+
+
+_VALUES: Mapping[str, Callable[[str], str]] = {
+    "grace_s": _seconds,
+    "labels": _labels,
+    "workers": _workers,
+    "strategy": lambda text: _STRATEGIES.get(text, text),
+}

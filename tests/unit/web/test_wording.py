@@ -1,0 +1,135 @@
+"""Sentences read right in every grammatical state, and what is kept for machines is not shown to people."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.test_gate import GETS, fill
+from tests.unit.web.test_pages import text_of
+
+from lyftdata.core.text import count
+from lyftdata.web.snippets import snippets
+from lyftdata.web.wording import describe_details, describe_span
+
+MACHINE_TEXT = re.compile(
+    r"\+00:00|\d:\d\d\.\d{3}|grace_s|enrolled_with|public_id|dpop_bound|\w=,|\bNone\b(?! in this| of )"
+)
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ({"generation": "2", "grace_s": "604800"}, "generation 2, older generation works for 7 days"),
+        ({"grace_s": "5400"}, "older generation works for 1 hour 30 minutes"),
+        ({"grace_s": "0"}, "older generation works for no time"),
+        ({"labels": "gpu=,rack=7"}, "labels gpu, rack=7"),
+        ({"labels": "note=a=b"}, "labels note=a=b"),
+        ({"labels": ""}, "labels none"),
+        ({"public_id": "x", "workers": "all"}, "public ID x, workers every Worker"),
+        ({"workers": "a,b"}, "workers a, b"),
+        ({"name": "x", "strategy": "api_key"}, "name x, strategy API key"),
+        ({"dpop_bound": "yes"}, "DPoP-bound yes"),
+        ({"grace_s": "soon"}, "older generation works for soon"),
+    ],
+)
+def test_details_are_words(details, said):
+    """Seconds become a span, labels read as they are typed, and names of fields are words."""
+    assert ", ".join(f"{name} {value}" for name, value in describe_details(details)) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "no time"), (1, "1 second"), (61, "1 minute 1 second"), (86_400, "1 day"), (90_061, "1 day 1 hour")],
+)
+def test_spans_are_words(seconds, said):
+    """At most two units, each in its number."""
+    assert describe_span(timedelta(seconds=seconds)) == said
+
+
+def test_counts_agree_with_their_nouns():
+    """One is one; none and many are plural."""
+    assert [count(number, "Worker") for number in (0, 1, 2, 1_200)] == [
+        "0 Workers",
+        "1 Worker",
+        "2 Workers",
+        "1,200 Workers",
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://localhost:3000", "https://lyft.example"])
+def test_how_to_paste_is_whole_sentences(url):
+    """Each way ends with a full stop, and one sentence is parted from the next."""
+    given = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_API_KEY": "x"}
+
+    for snippet in snippets(given, secret="LYFTDATA_WORKER_API_KEY", name="press-01"):
+        assert snippet.how.endswith(".")
+        assert not re.search(r"[a-z]\.[A-Z]|[a-z] (?:Put|Replace|Paste|Build) ", snippet.how), snippet.how
+
+
+@pytest.fixture
+async def lived(server, browser, press):
+    """Do to a Server what leaves details, times and spans in its pages."""
+    await browser.post("/workers/press-01", name="press-01", labels="gpu,rack=7")
+    await browser.post(
+        "/issue-api-key", name="press-keys", life="7d", **{"for": "chosen", "workers": "press-01"}
+    )
+    rotate = "/api-keys/press-keys/rotate"
+    first = re.search(r"lyftdata_\w{10}_\w{38}", (await browser.post_shown(rotate, rotate, grace="1h")).text)
+    assert first is not None
+    await browser.post("/issue-api-key", name="short-keys", life="7d", **{"for": "all"})
+    await browser.post(
+        "/add-resource", name="broker", audience="https://broker.example", worker_ids="press-01"
+    )
+    await server.enrolled("scaler")
+    server.clock.forward(days=8, seconds=1.234567)
+    await server.token_by_key("press-01", first[0])
+    await server.token_by_key(*press)
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+    await browser.learn_token()
+    return browser
+
+
+@pytest.mark.parametrize("path", sorted({entry.path for entry in GETS} - {"/events", "/audit/export"}))
+async def test_no_page_shows_text_for_machines(lived, path):
+    """No time with a zone as Python writes it, no names of fields, no labels with a bare `=`."""
+    page = await lived.get(fill(path))
+
+    assert MACHINE_TEXT.findall(re.sub(r"(?s)<pre.*?</pre>", "", page.text.partition("<main")[2])) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, "No Worker gets tokens now for https://broker.example."),
+        ({"worker_ids": "press-01"}, "1 Worker gets no more tokens for https://broker.example."),
+        ({"worker_ids": "press-01 press-02"}, "2 Workers get no more tokens for https://broker.example."),
+    ],
+)
+async def test_deleting_a_resource_says_how_many_it_is_for(browser, press, chosen, said):
+    """None, one, and more."""
+    await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
+    await browser.post("/add-resource", name="broker", audience="https://broker.example", **chosen)
+
+    assert said in text_of(await browser.get("/resources/broker/delete"))
+
+
+@pytest.mark.parametrize("action", ["disable", "enable", "delete"])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_what_is_asked_agrees_with_how_many_it_is_about(server, browser, press, action, number):
+    """One Worker is *it*, several are *they*."""
+    await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
+    await browser.post("/workers/press-01/disable")
+    ticked = "&".join(f"id=press-0{n + 1}" for n in range(number))
+
+    said = text_of(await browser.get(f"/change-workers?action={action}&{ticked}"))
+
+    expected = {
+        "disable": ("It waits and connects again", "They wait and connect again"),
+        "enable": (
+            "1 Worker was disabled by an operator.",
+            "1 Worker is enabled already: for it nothing changes.",
+        ),
+        "delete": ("The entry is gone, with its ID.", "The entries are gone, with their IDs."),
+    }[action][number - 1]
+    assert expected in said
