@@ -86,12 +86,12 @@ async def token_of(server, worker_id, key):
     return answer.json()["access_token"]
 
 
-def poll(server, token, boot_id="boot-0001"):
+def poll(server, token, boot_id="boot-0001", **more):
     """Start a poll at a Server."""
     return asyncio.ensure_future(
         server.http.post(
             "/api/worker/session",
-            json={"boot_id": boot_id, "host": {"hostname": boot_id}},
+            json={"boot_id": boot_id, "host": {"hostname": boot_id}} | more,
             headers={"Authorization": f"Bearer {token}"},
         )
     )

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import pytest
 from tests.several.test_one_state import (
     code_of,
     connected,
@@ -160,3 +161,29 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
 
 async def _is_offline(server):
     return not await _is_online(server, "press-01")
+
+
+@pytest.mark.parametrize("at_the_same_server", [True, False])
+async def test_the_next_start_is_connected_as_soon_as_the_last_has_signed_off(
+    start_server, at_the_same_server
+):
+    """A rolling update: the waiting poll is answered by the sign-off itself, at whichever Server either of them is."""
+    async with start_server() as first, start_server() as second:
+        at = first if at_the_same_server else second
+        token = await token_of(first, *await new_worker(first))
+        held = await connected(at, token)
+        await until(lambda: _is_online(first, "press-01"), "the first Server knows")
+
+        assert (await poll(first, token, "boot-next")).status_code == 409
+        waiting = poll(first, token, "boot-next", await_slot=True)
+        await until(lambda: _is_waiting(first), "the next start waits")
+        assert not waiting.done()
+        assert (await poll(at, token, sign_off=True)).json()["session"] == "ended"
+
+        answer = await waiting
+        assert (answer.status_code, answer.json()["session"]) == (200, "established")
+        await held
+
+
+async def _is_waiting(server):
+    return bool(server.services.sessions._waiting_for_slot)

@@ -49,6 +49,9 @@ GRACE_AFTER_BREAK_S = 3.0
 _SHORTEST_HOLD_S = 25.0
 _LONGEST_HOLD_S = 240.0
 _MOST_POLLS_PER_S = 150.0
+# Starts of one Worker whose polls wait for its slot at once; more than these are refused without waiting.
+_MAX_WAITING_FOR_SLOT = 4
+MAX_WAIT_FOR_SLOT_S = 25.0
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
 _BACK_WITHIN = timedelta(minutes=2)
 
@@ -130,6 +133,8 @@ class Sessions:
         self._ends = PollEnds()
         self._expected = 0
         self._expected_until = now()
+        # By Worker the polls of other starts of it that wait for its slot.
+        self._waiting_for_slot: dict[str, set[asyncio.Future[bool]]] = {}
         # By Worker the start of its program that has had a poll held here; a session may move on, and come back.
         self._has_been_held: dict[str, str] = {}
 
@@ -180,6 +185,7 @@ class Sessions:
             self._elsewhere.pop(worker_id, None)
             if worker_id not in self._by_worker:
                 self._has_been_held.pop(worker_id, None)
+                self._free_slot(worker_id)
         if self.is_online(worker_id) is not was_online:
             _notify(self.on_change, worker_id)
 
@@ -234,6 +240,60 @@ class Sessions:
         if session is not None and session.boot.boot_id != boot_id and session.is_between_polls():
             session.known = session.known or asyncio.Event()
             await session.known.wait()
+
+    async def wait_for_slot(
+        self,
+        worker_id: str,
+        boot_id: str,
+        *,
+        within_s: float,
+        watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> bool:
+        """
+        Wait until no other start of a Worker holds its slot: that one has signed off, was stopped, or is lost.
+
+        So the next start of a program that is replaced is connected as soon as the last one has gone, without asking again
+        and again. If the slot is still held in the end, `attach` refuses as ever.
+
+        Args:
+            worker_id: Whose slot it is.
+            boot_id: The start that waits.
+            within_s: Seconds.
+            watch_peer: As for `wait`.
+
+        Returns:
+            False if the peer has closed its connection: it must not be connected any more.
+        """
+        waiting = self._waiting_for_slot.setdefault(worker_id, set())
+        if not self._is_held_by_another(worker_id, boot_id) or len(waiting) >= _MAX_WAITING_FOR_SLOT:
+            self._forget_if_empty(worker_id)
+            return True
+        loop = asyncio.get_running_loop()
+        is_free: asyncio.Future[bool] = loop.create_future()
+        waiting.add(is_free)
+        timer = loop.call_later(within_s, _resolve, is_free, True)
+        unwatch = watch_peer(partial(_resolve, is_free, False))
+        try:
+            return await is_free
+        finally:
+            timer.cancel()
+            unwatch()
+            waiting.discard(is_free)
+            self._forget_if_empty(worker_id)
+
+    def _is_held_by_another(self, worker_id: str, boot_id: str) -> bool:
+        session = self.find(worker_id)
+        is_another = session is not None and session.boot.boot_id != boot_id and session.holds_place()
+        return is_another and not self._stopping
+
+    def _forget_if_empty(self, worker_id: str) -> None:
+        if not self._waiting_for_slot.get(worker_id):
+            self._waiting_for_slot.pop(worker_id, None)
+
+    def _free_slot(self, worker_id: str) -> None:
+        """Let the polls go on that wait for a slot; the first one takes it, and the others are refused."""
+        for is_free in tuple(self._waiting_for_slot.get(worker_id, ())):
+            _resolve(is_free, True)
 
     def attach(
         self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
@@ -319,6 +379,7 @@ class Sessions:
             session.broken = True
             self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
+            self._free_slot(session.worker_id)
             _notify(self.on_break, session)
             return outcome
         return self._answered(session, outcome)
@@ -363,6 +424,8 @@ class Sessions:
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
             _notify(self.on_end, session, SessionEnd.SERVER_STOPPED)
+        for worker_id in tuple(self._waiting_for_slot):
+            self._free_slot(worker_id)
 
     def send_elsewhere(self) -> None:
         """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
@@ -381,6 +444,7 @@ class Sessions:
         self._has_been_held.pop(session.worker_id, None)
         if session.poll is not None:
             _settle(session.poll, outcome)
+        self._free_slot(session.worker_id)
         _notify(self.on_end, session, why)
         _notify(self.on_change, session.worker_id)
 
@@ -417,6 +481,11 @@ def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> 
 def _settle(poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd) -> None:
     if not poll.done():
         poll.set_result(outcome)
+
+
+def _resolve(waiting: "asyncio.Future[bool]", outcome: bool) -> None:  # noqa: FBT001 - as futures have it
+    if not waiting.done():
+        waiting.set_result(outcome)
 
 
 def _key_of(session: Session) -> tuple[str, str]:

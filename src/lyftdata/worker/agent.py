@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from lyftdata.core.names import format_labels
+from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
@@ -53,6 +54,7 @@ _SHORTEST_POLL_S = 1.0
 _SIGN_OFF_WITHIN_S = 3.0
 # How often a rotated API key is looked for while a poll is held.
 _LOOK_EVERY_S = 5.0
+_MAX_PAUSE_FOR_SLOT_S = 2.0
 # Tries in a row without an answer, some seconds in all.
 _LOUD_AFTER = 4
 
@@ -105,6 +107,7 @@ class Agent:
         self._boot_id = uuid.uuid4().hex
         self._facts = host_facts()
         self._token: HeldToken | None = None
+        self._awaits_slot = False
         self._token_by = ""
         """The version of the credential by which the token was got, or asked for last."""
         self._online = False
@@ -239,11 +242,13 @@ class Agent:
             "host": self._facts,
             "labels": format_labels(self._settings.labels),
             "sign_off": sign_off,
+            "await_slot": self._awaits_slot,
         }
 
     async def _connected(self, reply: PollReply, credential: Credential) -> None:
         self._backoff.reset()
         self._rejected_in_a_row = 0
+        self._awaits_slot = False
         self._hold_s = min(max(reply.hold_s, 1.0), _LONGEST_HOLD_S)
         for directive in reply.directives:
             self._obey(directive)
@@ -346,7 +351,11 @@ class Agent:
         await self._work.stop()
         if refused.final:
             raise FinallyRefusedError
-        await self._pause(self._backoff.next_s(retry_after_s=refused.retry_after_s))
+        wait_s = self._backoff.next_s(retry_after_s=refused.retry_after_s)
+        # Another process of this Worker is connected, as in a rolling update: the Server holds the next poll until that one
+        # has gone, so there is no reason to stay away for long.
+        self._awaits_slot = refused.told_code == DuplicateInstanceError.code
+        await self._pause(min(wait_s, _MAX_PAUSE_FOR_SLOT_S) if self._awaits_slot else wait_s)
 
     def _what_is_known(self, refused: RefusedByServerError) -> dict[str, Any]:
         facts = {

@@ -76,6 +76,73 @@ async def test_the_first_poll_is_new_and_the_next_is_not(sessions):
     assert sessions.seen == [("w-1", True)]
 
 
+async def waiting(sessions, boot_id="boot-0002", within_s=60.0):
+    """Return a poll of another start that waits for the slot of w-1, and its peer."""
+    peer = Peer()
+    poll = asyncio.create_task(
+        sessions.wait_for_slot("w-1", boot_id, within_s=within_s, watch_peer=peer.watch)
+    )
+    await asyncio.sleep(0)
+    return poll, peer
+
+
+@pytest.mark.parametrize("end", ["sign_off", "stop", "break", "release_all"])
+async def test_the_next_start_waits_for_the_end_of_the_last(sessions, end):
+    """It is held while the other is connected, and goes on in the moment in which that one has gone."""
+    first, _ = attach(sessions)
+    held, peer = await polling(sessions, first)
+    next_one, _ = await waiting(sessions)
+    assert not next_one.done()
+
+    if end == "sign_off":
+        sessions.sign_off("w-1", "boot-0001")
+    elif end == "stop":
+        sessions.stop("w-1", STOP)
+    elif end == "break":
+        peer.closed.set()
+        await held
+    else:
+        sessions.release_all()
+
+    assert await next_one is True
+    if end != "release_all":
+        assert attach(sessions, boot("boot-0002"))[1]
+    await asyncio.gather(held)
+
+
+async def test_a_start_that_waits_in_vain_is_refused(sessions):
+    """When its time is over it goes on, and finds the slot held."""
+    attach(sessions)
+    next_one, _ = await waiting(sessions, within_s=0.01)
+
+    assert await next_one is True
+    with pytest.raises(DuplicateInstanceError):
+        attach(sessions, boot("boot-0002"))
+
+
+async def test_a_start_that_has_gone_takes_no_slot(sessions):
+    """Its peer closed the connection while it waited: it is not connected when the slot is free."""
+    attach(sessions)
+    next_one, peer = await waiting(sessions)
+    peer.closed.set()
+
+    assert await next_one is False
+    assert sessions._waiting_for_slot == {}
+
+
+async def test_a_free_slot_is_not_waited_for(sessions):
+    """Neither by the first start, nor by the one that holds it; and of many that wait only a few are held."""
+    assert await (await waiting(sessions))[0] is True
+    attach(sessions)
+    assert await (await waiting(sessions, "boot-0001"))[0] is True
+    held = [(await waiting(sessions, f"boot-100{number}"))[0] for number in range(6)]
+    await asyncio.sleep(0)
+    assert [poll.done() for poll in held] == [False] * 4 + [True] * 2
+    sessions.sign_off("w-1", "boot-0001")
+    assert await asyncio.gather(*held) == [True] * 6
+    assert sessions._waiting_for_slot == {}
+
+
 async def test_a_poll_ends_with_its_hold(sessions):
     """Nothing to say: the poll is answered when its time is over, and the Worker stays online."""
     session, _ = attach(sessions)

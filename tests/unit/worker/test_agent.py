@@ -42,6 +42,7 @@ class ScriptedServer:
         self.tokens = list(tokens)
         self.given = 0
         self.polled = []
+        self.awaited = []
         self.signed_off = False
         self.new_keys = 0
         self.key = 1
@@ -71,6 +72,7 @@ class ScriptedServer:
             self.signed_off = True
             return PollReply(session="ended")
         self.polled.append(token)
+        self.awaited.append(body["await_slot"])
         if not self.script:
             self.agent.stop()
             return ESTABLISHED
@@ -307,6 +309,17 @@ async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
     server = ScriptedServer(ESTABLISHED, tokens=[disabled] * 3)
 
     assert await run(server) == (0, [0.75, 1.5, 3.0])
+
+
+async def test_it_waits_at_the_server_for_the_end_of_another_process(run):
+    """A rolling update: after the first refusal each poll asks to be held until the other has gone, and comes soon."""
+    duplicate = RefusedByServerError("Twice.", reference="R", told_code="duplicate_instance", final=False)
+    server = ScriptedServer(*[duplicate] * 8, ESTABLISHED)
+    code, slept = await run(server)
+
+    assert code == 0
+    assert max(slept) <= 2
+    assert server.awaited == [False, *[True] * 8, False]
 
 
 async def test_a_refusal_may_ask_for_patience(run):

@@ -19,6 +19,7 @@ from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import (
+    MAX_WAIT_FOR_SLOT_S,
     Boot,
     Directive,
     PollEnd,
@@ -47,6 +48,8 @@ class Poll(msgspec.Struct, frozen=True):
     host: dict[str, str] = {}
     labels: str = ""
     sign_off: bool = False
+    await_slot: bool = False
+    """Whether to wait for the end of the Worker's other start, rather than to be refused for it at once."""
 
 
 _poll_decoder = msgspec.json.Decoder(Poll)
@@ -66,6 +69,8 @@ async def session(request: Request) -> Response:
             services.sessions.sign_off(verified.worker.id, poll.boot_id)
             return json_response({"session": "ended", "hold_s": 0, "directives": []})
         boot = _boot(poll, services.known_secrets, address=address)
+        if poll.await_slot:
+            await _wait_for_slot(request, services, verified, boot)
         await services.sessions.until_known(verified.worker.id, boot.boot_id)
         async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
             # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
@@ -92,6 +97,19 @@ async def session(request: Request) -> Response:
     if is_new and not place.moves:
         return _established(services, [])
     return await _hold(request, services, current, verified)
+
+
+async def _wait_for_slot(request: Request, services: Services, verified: VerifiedWorker, boot: Boot) -> None:
+    """Wait for the end of the Worker's other start; raises OAuthError, which nothing reads, if this one has gone meanwhile."""
+    left_s = verified.claims.exp - services.clock().timestamp()
+    is_here = await services.sessions.wait_for_slot(
+        verified.worker.id,
+        boot.boot_id,
+        within_s=max(0.0, min(MAX_WAIT_FOR_SLOT_S, left_s)),
+        watch_peer=partial(watch_peer, request.receive),
+    )
+    if not is_here:
+        raise OAuthError("invalid_request", "The connection was closed.")
 
 
 async def _hold(request: Request, services: Services, current: Session, verified: VerifiedWorker) -> Response:
