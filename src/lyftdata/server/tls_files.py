@@ -33,6 +33,8 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
+    # In TLS 1.2 a client could repeat the handshake, the expensive part, on one connection. OpenSSL before 3 allows it.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     load_certificate(context, cert, key)
     return context
 

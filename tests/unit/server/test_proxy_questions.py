@@ -338,3 +338,39 @@ async def test_envoy_reads_200_for_nothing_else(server):
         answer = await server.http.post("/auth/ext_authz/api/things", headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+# `T` stands for the token and `P` for a proof that was not used yet.
+AMBIGUOUS = {
+    "two proofs": [("Authorization", "DPoP T"), ("DPoP", "P"), ("DPoP", "P")],
+    "a proof and nonsense": [("Authorization", "DPoP T"), ("DPoP", "P"), ("DPoP", "nonsense")],
+    "a proof and an empty one": [("Authorization", "DPoP T"), ("DPoP", "P"), ("DPoP", "")],
+    "two proofs in one header": [("Authorization", "DPoP T"), ("DPoP", "P, P")],
+    "two tokens": [("Authorization", "DPoP T"), ("Authorization", "DPoP T"), ("DPoP", "P")],
+    "a bearer token behind it": [("Authorization", "DPoP T"), ("Authorization", "Bearer T"), ("DPoP", "P")],
+    "a bearer token before it": [("Authorization", "Bearer T"), ("Authorization", "DPoP T"), ("DPoP", "P")],
+    "two tokens in one header": [("Authorization", "DPoP T, DPoP T"), ("DPoP", "P")],
+    "an empty token behind it": [("Authorization", "DPoP T"), ("Authorization", ""), ("DPoP", "P")],
+}
+
+
+@pytest.mark.parametrize("shown", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_what_is_ambiguous_is_refused(server, named, token, key, shown):
+    """Two tokens or two proofs, however a proxy joins them: refused at every endpoint that a proxy asks (RFC 9449, section 4.3)."""
+    asking = Asking(server, token, key)
+
+    async def status(path, given, url):
+        filled = [
+            (name, value.replace("T", token, 2) if name == "Authorization" else value)
+            for name, value in given
+        ]
+        headers = [
+            (name, value.replace("P", asking.proof(url)) if name == "DPoP" else value)
+            for name, value in filled
+        ]
+        return (await server.http.get(path, headers=[*headers, *forwarded().items()])).status_code
+
+    clear = [("Authorization", "DPoP T"), ("DPoP", "P")]
+    for path in ("/auth/verify/api", "/auth/ext_authz/api/things"):
+        assert await status(path, clear, f"{API}/things") < 300
+        assert await status(path, shown, f"{API}/things") == 401

@@ -9,7 +9,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.certificates import self_signed
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.server.tls_files import EncryptedKeyError, check_tls_files, load_certificate
+from lyftdata.server.tls_files import EncryptedKeyError, check_tls_files, load_certificate, server_context
 
 
 def problems_of(cert, key):
@@ -101,3 +101,8 @@ def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch
     assert said.startswith(f"LYFTDATA_TLS_KEY: {key} is encrypted")
     with pytest.raises(EncryptedKeyError):
         load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
+
+
+def test_no_client_repeats_the_handshake(tmp_path):
+    """Renegotiation in TLS 1.2 is off, whatever the default of this machine's OpenSSL is."""
+    assert server_context(*self_signed(tmp_path)).options & ssl.OP_NO_RENEGOTIATION
