@@ -21,7 +21,7 @@ class Gateway:
         self._server = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._is_failing = False
+        self._is_failing = self._is_hanging = False
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -39,9 +39,15 @@ class Gateway:
         self._is_failing = True
         self._cut_all()
 
+    def hang(self) -> None:
+        """Take requests from now on and answer none, as a Server that is stuck does."""
+        self._is_hanging = True
+        self._cut_all()
+
     def recover(self) -> None:
         """Pass requests on again."""
-        self._is_failing = False
+        self._is_failing = self._is_hanging = False
+        self._cut_all()
 
     def _cut_all(self) -> None:
         for each in list(self._open):
@@ -58,6 +64,10 @@ class Gateway:
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
+            if self._is_hanging:
+                self._open.add(client)
+                _pump(client, None)
+                return
             try:
                 if self._is_failing:
                     raise ConnectionRefusedError
@@ -75,9 +85,12 @@ class Gateway:
                 self._open -= {client, server}
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket | None) -> None:
+    """Pass on what comes until the connection ends; without a sink, throw it away."""
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
+            if sink is not None:
+                sink.sendall(data)
+    if sink is not None:
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)

@@ -1,5 +1,6 @@
 """Pages that stay current while somebody works with them: nothing is taken out of the hand that uses it."""
 
+import ipaddress
 import re
 
 import httpx2
@@ -11,7 +12,9 @@ from tests.web.world import ADMIN
 
 STALE = "what is shown may be old"
 # What a browser and htmx write to the console by themselves when an answer does not come or is an error.
-UNREACHABLE = re.compile(r"net::ERR_|Response Status Error Code (502|404)")
+UNREACHABLE = re.compile(
+    r"net::ERR_|Response Status Error Code (502|404)|htmx:(afterRequest|timeout|sendError)"
+)
 LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
 # What no script of a page's sees: how often an answer has come, and how often one was shown.
 COUNT = """window.answers = 0; window.swaps = 0;
@@ -29,7 +32,9 @@ class Flapping:
     """A Worker that an operator elsewhere disables and enables again."""
 
     def __init__(self, url: str, worker_id: str) -> None:
-        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=60)
+        # A connection for each request: the Server may have been started again in between.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=60, limits=limits)
         answer = self._http.post("/api/login", json={"username": ADMIN, "password": PASSWORD})
         self._http.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
         self._worker_id = worker_id
@@ -46,6 +51,14 @@ class Flapping:
         for wanted in range(1, number + 1):
             self.flap()
             page.wait_for_function("wanted => swaps >= wanted", arg=wanted)
+
+    def post(self, path, body):
+        """Do something else in the meantime; return the answer."""
+        return self._http.post(path, json=body).raise_for_status().json()
+
+    def delete(self, path):
+        """Delete something in the meantime."""
+        self._http.delete(path).raise_for_status()
 
     def close(self) -> None:
         """Close the connections."""
@@ -146,12 +159,12 @@ def test_focus_stays_while_refusals_come_in(opened, world):
 
 def test_focus_goes_to_the_next_row_when_its_own_is_gone(opened, worker):
     """A Worker that is gone takes no keyboard with it: the row in its place has the focus."""
-    worker._http.post("/api/workers", json={"name": "aaa", "id": "aaa"}).raise_for_status()
+    worker.post("/api/workers", {"name": "aaa", "id": "aaa"})
     page = opened("/workers")
     page.get_by_role("link", name="aaa", exact=True).focus()
     following = page.locator("tbody tr").nth(1).get_by_role("link").first.inner_text()
 
-    worker._http.delete("/api/workers/aaa").raise_for_status()
+    worker.delete("/api/workers/aaa")
 
     expect(page.get_by_role("link", name="aaa", exact=True)).to_have_count(0)
     assert page.evaluate("document.activeElement.closest('tr').innerText").strip().startswith(following)
@@ -329,11 +342,31 @@ def test_the_stream_is_opened_again_after_a_502(opened, gateway, worker):
     worker.seen_by(page, 1)
 
 
+def test_a_page_outlives_a_restart_behind_a_proxy(opened, gateway, world, worker):
+    """The Server is started again: the page that was open says that it may be old, then follows as before."""
+    page = opened("/workers", url=gateway.url)
+    world.server.terminate()
+    expect(page.locator("#lost")).to_contain_text(STALE)
+    world.start_server()
+    expect(page.locator("#lost")).to_be_empty()
+    page.evaluate("swaps = 0")
+    worker.seen_by(page, 1)
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(opened, gateway):
+    """A request that gets no answer counts as one that failed."""
+    page = opened("/refusals", url=gateway.url)
+    gateway.hang()
+    expect(page.locator("#lost")).to_contain_text(STALE, timeout=60_000)
+    gateway.recover()
+    expect(page.locator("#lost")).to_be_empty()
+
+
 def test_a_page_that_is_gone_says_so(opened, worker):
     """Another operator deletes the Worker whose page is open: what stays on the screen is called old."""
-    worker._http.post("/api/workers", json={"name": "brief", "id": "brief"}).raise_for_status()
+    worker.post("/api/workers", {"name": "brief", "id": "brief"})
     page = opened("/workers/brief")
-    worker._http.delete("/api/workers/brief").raise_for_status()
+    worker.delete("/api/workers/brief")
 
     expect(page.locator("#lost")).to_contain_text(STALE)
 
@@ -440,39 +473,37 @@ def test_no_time_is_broken_within_a_word(opened, path, width):
     assert broken == []
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
-def test_a_long_address_pushes_nothing_out_of_the_table(opened, world, worker, width):
-    """With IPv6 addresses and long names of keys too, *Last seen* is in sight on a laptop."""
+@pytest.fixture(scope="module")
+def long_address(world, worker):
+    """Return a long IPv6 address from which a Worker and an operator have come."""
+    name = "wide"
+    key_name = "key-of-the-fleet-in-the-eastern-hall-number-12345"
+    worker.post("/api/workers", {"name": name, "id": name})
+    issued = worker.post("/api/api-keys", {"name": key_name, "worker_ids": [name]})
     given = {"X-Forwarded-For": LONG_ADDRESS}
-    made = worker._http.post(
-        "/api/workers", json={"name": f"wide {width}", "id": f"wide-{width}", "issue_key": False}
-    ).raise_for_status()
-    issued = worker._http.post(
-        "/api/api-keys",
-        json={
-            "name": f"key-of-the-fleet-in-the-eastern-hall-number-{width}",
-            "worker_ids": [made.json()["worker"]["id"]],
-        },
-    ).raise_for_status()
     with httpx2.Client(base_url=world.url, headers=given, trust_env=False, timeout=60) as host:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": f"wide-{width}",
-            "client_secret": issued.json()["key"],
-        }
+        form = {"grant_type": "client_credentials", "client_id": name, "client_secret": issued["key"]}
         token = host.post("/oauth2/token", data=form).raise_for_status().json()["access_token"]
+        host.post("/oauth2/token", data=form | {"client_secret": "x"})
+        host.post("/api/login", json={"username": ADMIN, "password": PASSWORD}).raise_for_status()
         poll = {"boot_id": "boot-0001", "host": {}}
         bearer = {"Authorization": f"Bearer {token}"}
         host.post("/api/worker/session", json=poll, headers=bearer).raise_for_status()
-    page = opened(f"/workers?q=wide+{width}", width=width)
+    return str(ipaddress.ip_address(LONG_ADDRESS))
 
-    expect(page.locator("tbody tr")).to_contain_text("2001:")
-    assert (
-        page.evaluate(
-            "(() => { const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth; })()"
-        )
-        <= 0
-    )
+
+@pytest.mark.parametrize("width", [1280, 1024, 390, 320])
+@pytest.mark.parametrize(
+    "path", ["/", "/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"]
+)
+def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path, width):
+    """An IPv6 address wraps: the last column, *Last seen* or what can be done, is in sight without scrolling."""
+    page = opened(path, width=width)
+    assert long_address in page.locator("main").inner_html()
+
+    wider = "[...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+    assert page.evaluate(wider) == [0] * page.locator(".scroll").count()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_forced_colors_show_every_mark(opened):

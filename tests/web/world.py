@@ -65,9 +65,14 @@ class World:
             # Playwright's own event loop runs in this thread.
             elsewhere.submit(asyncio.run, self._live_through_a_week()).result()
         self.host = Host(root / "server", **self._environ)
-        self.server: Program = self.host.start("run", "server")
-        self.server.wait_for("ready")
+        self.server = self.start_server()
         self.fleet = Fleet(self.url, self.keys)
+
+    def start_server(self) -> Program:
+        """Start the Server, for the first time or again, and wait until it is ready."""
+        self.server = self.host.start("run", "server")
+        self.server.wait_for("ready")
+        return self.server
 
     def close(self) -> None:
         """Send everybody home."""
@@ -285,6 +290,7 @@ class Fleet:
             held.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
+        self._loop.close()
 
 
 def find_chromium() -> str | None:
