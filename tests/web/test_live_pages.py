@@ -1,4 +1,4 @@
-"""Pages that stay current while somebody works with them: nothing is taken out of the hand that uses it."""
+"""Pages that update themselves: focus, clicks, selected text, ticks and scroll positions survive it."""
 
 import ipaddress
 import re
@@ -16,7 +16,7 @@ UNREACHABLE = re.compile(
     r"net::ERR_|Response Status Error Code (502|404)|htmx:(afterRequest|timeout|sendError)"
 )
 LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
-# What no script of a page's sees: how often an answer has come, and how often one was shown.
+# Counts how often an answer has come, and how often one was shown.
 COUNT = """window.answers = 0; window.swaps = 0;
 document.addEventListener("htmx:beforeSwap", () => { answers += 1; });
 document.addEventListener("htmx:afterSwap", () => { swaps += 1; });"""
@@ -29,7 +29,7 @@ SCROLLED = """() => new Promise(resolve => {
 
 
 class Flapping:
-    """A Worker that an operator elsewhere disables and enables again."""
+    """A Worker that another operator disables and enables again."""
 
     def __init__(self, url: str, worker_id: str) -> None:
         # A connection for each request: the Server may have been started again in between.
@@ -132,7 +132,7 @@ def _on_port(cookie, url):
     ],
 )
 def test_focus_stays_while_a_worker_flaps(opened, worker, path, focused):
-    """A keyboard that has reached a link stays on it, however often a Worker comes and goes."""
+    """A focused link keeps the focus, however often a Worker comes and goes."""
     page = opened(path)
     link = page.locator(focused)
     link.focus()
@@ -143,7 +143,7 @@ def test_focus_stays_while_a_worker_flaps(opened, worker, path, focused):
 
 
 def test_focus_stays_while_refusals_come_in(opened, world):
-    """The list of refusals asks for itself every few seconds, and a new one on top moves the one that has the focus."""
+    """A new refusal on top moves the focused one down, and it keeps the focus."""
     page = opened("/refusals")
     link = page.locator("#live li", has_text="press-99").get_by_role("link")
     link.focus()
@@ -158,7 +158,7 @@ def test_focus_stays_while_refusals_come_in(opened, world):
 
 
 def test_focus_goes_to_the_next_row_when_its_own_is_gone(opened, worker):
-    """A Worker that is gone takes no keyboard with it: the row in its place has the focus."""
+    """When the focused row goes, the row that takes its place gets the focus."""
     worker.post("/api/workers", {"name": "aaa", "id": "aaa"})
     page = opened("/workers")
     page.get_by_role("link", name="aaa", exact=True).focus()
@@ -171,7 +171,7 @@ def test_focus_goes_to_the_next_row_when_its_own_is_gone(opened, worker):
 
 
 def test_a_slow_click_lands_where_it_began(opened, worker):
-    """An update that arrives while the button of the mouse is down waits until the click is done."""
+    """An update that arrives while a mouse button is down waits until the click is done."""
     page = opened("/workers")
     page.get_by_role("link", name="press-03", exact=True).hover()
     page.mouse.down()
@@ -184,7 +184,7 @@ def test_a_slow_click_lands_where_it_began(opened, worker):
 
 
 def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
-    """Nothing is lost by waiting."""
+    """A deferred update is shown once the pointer is up."""
     page = opened("/workers")
     page.get_by_role("columnheader", name="Status").hover()
     page.mouse.down()
@@ -207,7 +207,7 @@ def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
     ],
 )
 def test_selected_text_stays_selected(opened, worker, path, selected):
-    """A reference or an ID can be selected and copied at leisure; the page says that it waits, and catches up after."""
+    """Selected text stays selected; the page says that updates wait, and shows them afterwards."""
     page = opened(path)
     page.evaluate("selector => getSelection().selectAllChildren(document.querySelector(selector))", selected)
     text = page.evaluate("String(getSelection())")
@@ -224,7 +224,7 @@ def test_selected_text_stays_selected(opened, worker, path, selected):
 
 
 def test_a_control_that_is_being_edited_is_left_alone(opened, worker):
-    """What is being typed within a part that updates itself is not typed over, and what was typed stays."""
+    """An update does not replace a field that is being edited."""
     page = opened("/workers")
     page.evaluate("document.querySelector('#fleet').insertAdjacentHTML('beforeend', '<input id=note>')")
     page.locator("#note").press_sequentially("half a sen")
@@ -236,7 +236,7 @@ def test_a_control_that_is_being_edited_is_left_alone(opened, worker):
 
 
 def test_ticks_and_the_box_above_them_stay(opened, worker):
-    """All, some and none are still what they were after updates; *some* is shown as neither."""
+    """Ticks survive updates, and the box above them shows all, some or none."""
     page = opened("/workers")
     every = page.get_by_role("checkbox", name="All on this page")
     every.check()
@@ -263,7 +263,7 @@ def test_ticks_and_the_box_above_them_stay(opened, worker):
 
 
 def test_scroll_positions_stay_and_a_table_scrolls_by_keyboard(opened, worker):
-    """A wide table is a stop of the Tab key, the arrows move it, and it stays where it was moved to; so does the page."""
+    """A wide table scrolls by keyboard, and updates keep its scroll position and that of the page."""
     page = opened("/workers")
     page.evaluate(
         "document.querySelector('main').style.maxWidth = '480px'; dispatchEvent(new Event('resize'))"
@@ -286,7 +286,7 @@ def test_scroll_positions_stay_and_a_table_scrolls_by_keyboard(opened, worker):
 
 
 def test_a_table_that_does_not_scroll_is_no_stop_of_the_tab_key(opened):
-    """Where everything is in sight there is nothing to move."""
+    """A table that fits is not a tab stop."""
     page = opened("/workers")
 
     assert page.locator(".scroll").first.get_attribute("tabindex") == "-1"
@@ -304,7 +304,7 @@ LIVE = {
 
 @pytest.mark.parametrize("path", [path for path in LIVE if not path.endswith("waiting")])
 def test_every_live_page_says_when_it_may_be_old(opened, gateway, path):
-    """With the Server gone the page says so at once or at its next question, and stops saying it when one is answered."""
+    """With the Server gone the page says that it may be old, until a request succeeds again."""
     page = opened(path, url=gateway.url)
     expect(page.locator("#lost")).to_be_empty()
     gateway.fail()
@@ -314,7 +314,7 @@ def test_every_live_page_says_when_it_may_be_old(opened, gateway, path):
 
 
 def test_a_waiting_page_says_when_it_may_be_old(opened, gateway):
-    """Whoever waits for a Worker is told that it is the Server that is not there."""
+    """The panel that waits for a Worker says when the Server cannot be reached."""
     page = opened("/add-worker", url=gateway.url)
     page.get_by_label("Name", exact=True).fill("awaited")
     page.get_by_role("button", name="Add Worker").click()
@@ -326,7 +326,7 @@ def test_a_waiting_page_says_when_it_may_be_old(opened, gateway):
 
 
 def test_the_stream_is_opened_again_after_a_502(opened, gateway, worker):
-    """A browser gives a stream up for good after one 502: the page opens another, and follows what happens again."""
+    """A browser never reconnects a stream after a 502: the page opens a new one, and follows changes again."""
     page = opened("/workers", url=gateway.url)
     streams = []
     page.on("response", lambda answer: streams.append(answer.status) if "/events" in answer.url else None)
@@ -343,7 +343,7 @@ def test_the_stream_is_opened_again_after_a_502(opened, gateway, worker):
 
 
 def test_a_page_outlives_a_restart_behind_a_proxy(opened, gateway, world, worker):
-    """The Server is started again: the page that was open says that it may be old, then follows as before."""
+    """While the Server restarts the open page says that it may be old; then it follows changes again."""
     page = opened("/workers", url=gateway.url)
     world.server.terminate()
     expect(page.locator("#lost")).to_contain_text(STALE)
@@ -363,7 +363,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(opened, gate
 
 
 def test_a_page_that_is_gone_says_so(opened, worker):
-    """Another operator deletes the Worker whose page is open: what stays on the screen is called old."""
+    """When another operator deletes the Worker whose page is open, the page says that it may be old."""
     worker.post("/api/workers", {"name": "brief", "id": "brief"})
     page = opened("/workers/brief")
     worker.delete("/api/workers/brief")
@@ -372,7 +372,7 @@ def test_a_page_that_is_gone_says_so(opened, worker):
 
 
 def test_following_begins_and_ends_with_the_tick(opened, worker):
-    """*Follow live* needs no other button, in either direction, and the address says which."""
+    """Ticking or clearing *Follow live* takes effect without another button, and the URL follows."""
     page = opened("/audit")
     expect(page.get_by_text("The chain is whole.")).to_be_visible()
     page.get_by_label("Follow live").check()
@@ -387,7 +387,7 @@ def test_following_begins_and_ends_with_the_tick(opened, worker):
 
 
 def test_clear_comes_with_a_filter_and_every_field_filters_while_typing(opened):
-    """The way back to the whole list is offered as soon as there is a filter; label and key are fields like any other."""
+    """*Clear* appears as soon as there is a filter, and label and key filter while typing too."""
     page = opened("/workers")
     expect(page.get_by_role("link", name="Clear")).to_have_count(0)
     page.get_by_label("Label", exact=True).press_sequentially("zone=eu-1")
@@ -403,9 +403,12 @@ def test_clear_comes_with_a_filter_and_every_field_filters_while_typing(opened):
     page.get_by_label("Action").press_sequentially("worker.disabled")
     expect(page.get_by_role("link", name="Clear")).to_be_visible()
 
+    page = opened("/api-keys?q=press")
+    expect(page.get_by_role("link", name="Clear")).to_be_visible()
+
 
 def test_another_period_keeps_the_place(opened, worker):
-    """Hour, day and week are looked at without losing one's place, and updates stay with the one that was chosen."""
+    """Choosing a period keeps the scroll position and the focus, and updates keep the period."""
     page = opened("/")
     page.get_by_role("link", name="Week").focus()
     page.evaluate("scrollTo(0, 300)")
@@ -421,7 +424,7 @@ def test_another_period_keeps_the_place(opened, worker):
 
 
 def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, world):
-    """The region is there before its text changes: one that is replaced as a whole is often not read out."""
+    """A live region exists before its text changes: screen readers often skip one that is replaced."""
     page = opened("/add-worker")
     page.get_by_label("Name", exact=True).fill("refused-one")
     page.get_by_label("Worker ID").fill("refused-one")
@@ -445,7 +448,7 @@ def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, w
 
 
 def test_copying_twice_leaves_the_button_as_it_was(opened):
-    """A second click while it says *Copied* does not make that its name."""
+    """A double click on *Copy* does not leave *Copied* as its label."""
     page = opened("/enrollment")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     button = page.get_by_role("button", name="the command").first
@@ -497,7 +500,7 @@ def long_address(world, worker):
     "path", ["/", "/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"]
 )
 def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path, width):
-    """An IPv6 address wraps: the last column, *Last seen* or what can be done, is in sight without scrolling."""
+    """An IPv6 address wraps, so the last column is in sight without scrolling."""
     page = opened(path, width=width)
     assert long_address in page.locator("main").inner_html()
 
@@ -507,7 +510,7 @@ def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path
 
 
 def test_forced_colors_show_every_mark(opened):
-    """With the colours of the system (Windows' high contrast) dots and the chosen period are still told apart."""
+    """In forced colours (Windows high contrast) status marks and the chosen period can be told apart."""
     page = opened("/", forced_colors="active")
     assert page.evaluate("matchMedia('(forced-colors: active)').matches")
     unseen = page.evaluate(

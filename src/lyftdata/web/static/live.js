@@ -18,7 +18,7 @@ const SETTLED_MS = 50;
 
 // What a person has set in a control, or has opened, the Server does not set back; nor what app.js has shown.
 function mayUpdate(name, element) {
-  if (name === "value") return element.value === element.defaultValue;
+  if (name === "value" && "defaultValue" in element) return element.value === element.defaultValue;
   if (name === "selected") return element.selected === element.defaultSelected;
   if (name === "hidden") return !shownByScript.has(element);
   return name !== "checked" && name !== "open";
@@ -45,10 +45,11 @@ function keepFocus(region) {
 function identify(root) {
   const counts = new Map();
   for (const element of root.querySelectorAll("a:not([id]), form:not([id]), button:not([id])")) {
-    const { localName, href, action, name, value } = element;
-    const key = JSON.stringify([localName, href, action, name, value]);
+    // Attributes and not properties: an input named `id` or `action` hides those of its form.
+    const target = ["href", "action", "name", "value"].map((name) => element.getAttribute(name));
+    const key = JSON.stringify([element.localName, ...target]);
     counts.set(key, (counts.get(key) ?? 0) + 1);
-    element.id = `${key}${counts.get(key)}`;
+    element.setAttribute("id", `${key}${counts.get(key)}`);
   }
 }
 
@@ -69,7 +70,7 @@ htmx.defineExtension("morph", {
   handleSwap: (style, target, fragment) => style === "morph" && morph(target, fragment),
 });
 
-// --- Holding an update while somebody works with what is shown -----------------------------------------------------
+// --- Holding an update while a person uses what is shown -----------------------------------------------------------
 
 // Elements whose answer was not shown, or that got none: they ask again as soon as that can help.
 const unanswered = new Set();
