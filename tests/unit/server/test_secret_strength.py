@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import Browser
+from tests.unit.web.conftest import Browser, signed_in
 
 from lyftdata.core.enrollment import generate_enrollment_key
 from lyftdata.core.errors import InvalidInputError, SettingsError
@@ -289,3 +289,18 @@ def test_a_key_that_is_good_starts():
         {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
     )
     assert read.warnings == ()
+
+
+async def test_the_page_marks_a_weak_key(opened):
+    """The Auto-Enrollment page says which of the two keys is weak, and what to do; it shows neither."""
+    weak = PHRASES[0]
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=weak) as server:
+        own = {"current_password": PASSWORD, "new_password": f"xxx {PASSWORD}"}
+        await server.http.post("/api/me/password", json=own, headers=await server.sign_in())
+        browser = await signed_in(server, "admin", own["new_password"])
+        page = await browser.get("/enrollment")
+
+    assert page.text.count("</i>weak</span>") == page.text.count("</i>good</span>") == 1
+    assert "lyftdata enrollment generate-key" in page.text
+    assert weak not in page.text
+    assert ENROLLMENT_KEY not in page.text
