@@ -59,7 +59,7 @@ def row(page, name):
 
 
 def test_first_sign_in(site, open_window):
-    """A wrong password is refused, the first one opens one page only, and the new one opens the rest."""
+    """A wrong password is refused, the first one opens one page only, and the new one opens the page that was asked for."""
     window = open_window(site.url)
     page = window.sign_in(password="wrong wrong wrong")
     expect(page.get_by_role("alert")).to_contain_text("Name or password is wrong")
@@ -67,13 +67,13 @@ def test_first_sign_in(site, open_window):
     page = window.sign_in()
     expect(page.get_by_role("heading", level=1)).to_have_text("Choose a password of your own")
     window.go("/workers")
-    expect(page).to_have_url(f"{site.url}/account/password")
+    expect(page).to_have_url(f"{site.url}/account/password?next=%2Fworkers")
     page.get_by_label("Password now").fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
     page.get_by_label("New password again").fill(NEW_PASSWORD)
     page.get_by_role("button", name="Change password").click()
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
     expect(page.get_by_role("status").first).to_contain_text("Your password was changed")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{site.url}/login")
