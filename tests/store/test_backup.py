@@ -1,7 +1,9 @@
 """Copies of an SQLite database: whole, private, never over anything, and put back without loss."""
 
 import asyncio
+import os
 import shutil
+import signal
 import sqlite3
 import stat
 
@@ -328,3 +330,70 @@ async def test_what_is_not_right_is_not_restored(database, tmp_path, harm, key, 
         restore(file, database, key)
 
     assert names_in(database.parent) == before
+
+
+class Interrupted:
+    """Ctrl-C at the first report of a stage."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def __call__(self, stage, _done, _total):
+        if stage == self.stage:
+            raise KeyboardInterrupt
+
+
+STAGES = ["Copying", "Checking the database", "Checking the audit log"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_an_interrupted_backup_leaves_nothing(database, tmp_path, stage):
+    """Neither a file nor a draft; the next one works."""
+    await made_with(database, "w-1")
+    target = tmp_path / "interrupted"
+    target.mkdir()
+
+    with pytest.raises(KeyboardInterrupt):
+        backup.back_up(database, target / "monday.db", audit_key=AUDIT_KEY, on_progress=Interrupted(stage))
+
+    assert list(target.iterdir()) == []
+    assert back_up(database, target / "monday.db").audit.ok
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_an_interrupted_restore_changes_nothing(database, tmp_path, stage):
+    """The database is what it was, and no draft is beside it."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    await made_with(database, "w-2")
+    before = names_in(database.parent)
+
+    with pytest.raises(KeyboardInterrupt):
+        backup.restore(file, database, audit_key=AUDIT_KEY, now=NOON, on_progress=Interrupted(stage))
+
+    assert names_in(database.parent) == before
+    assert await ids_in(database) == {"w-1", "w-2"}
+
+
+async def test_ctrl_c_waits_while_one_database_takes_the_place_of_another(database, tmp_path, monkeypatch):
+    """A SIGINT between the two renames counts after them: both states are there, whole."""
+    await made_with(database, "w-1")
+    file = back_up(database, tmp_path / "monday.db").file
+    await made_with(database, "w-2")
+    keep_aside = backup._keep_aside
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return keep_aside(*arguments)
+
+    monkeypatch.setattr(backup, "_keep_aside", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            restore(file, database)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    (kept,) = database.parent.glob("*.before-restore-*Z")
+    assert await ids_in(database) == {"w-1"}
+    assert await ids_in(kept) == {"w-1", "w-2"}

@@ -61,7 +61,8 @@ async def test_everything_arrives(source, target):
     """Every table's rows are the same on both sides, and the state goes on from there: log, numbers, Workers."""
     at(
         source,
-        "INSERT INTO refusal_attempts SELECT number + value, reference, code, at, address, claimed_worker, detail, proved "
+        "INSERT INTO refusal_attempts (number, reference, code, at, address, claimed_worker, detail, proved) "
+        "SELECT number + value, reference, code, at, address, claimed_worker, detail, proved "
         "FROM refusal_attempts, (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 2500) "
         "SELECT value FROM n)",
     )
@@ -267,3 +268,18 @@ def test_it_may_take_as_long_as_it_takes(source, target, monkeypatch):
     move(source, target)
 
     assert set(limits) == {"0"}
+
+
+@pytest.mark.parametrize("stage", ["Copying", "Comparing", "Checking the audit log"])
+def test_an_interrupted_move_leaves_the_target_empty(source, target, stage):
+    """Ctrl-C at any stage: the source is as it was, and the same command works afterwards."""
+
+    def interrupt(reported, _done, _total):
+        if reported == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transfer.transfer(source, target, audit_key=AUDIT_KEY, on_progress=interrupt)
+
+    assert drafts_beside(source) == []
+    assert move(source, target).audit.ok

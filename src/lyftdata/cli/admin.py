@@ -56,9 +56,11 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
       lyftdata admin backup /backup/lyftdata-monday.db
     """
     place = _place(staging_dir)
+    from lyftdata.cli.progress import show_progress
     from lyftdata.server.upkeep import back_up
 
-    copied = back_up(place, file)
+    with show_progress() as on_progress:
+        copied = back_up(place, file, on_progress=on_progress)
     emit(
         {
             "file": str(copied.file),
@@ -98,10 +100,12 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
       lyftdata admin restore /backup/lyftdata-monday.db
     """
     place = _place(staging_dir)
+    from lyftdata.cli.progress import show_progress
     from lyftdata.server.upkeep import restore as put_back
 
     confirm(f"Put {file} in the place of the Server's database {place.sqlite_file()}?", yes=yes)
-    restored = put_back(place, file)
+    with show_progress() as on_progress:
+        restored = put_back(place, file, on_progress=on_progress)
     copied = restored.copied
     emit(
         {
@@ -144,9 +148,11 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
       LYFTDATA_DATABASE_URL_FILE=/run/secrets/database lyftdata admin migrate
     """
     place = _place(staging_dir)
+    from lyftdata.cli.progress import show_progress
     from lyftdata.server.upkeep import move_to_postgresql
 
-    moved = move_to_postgresql(place, source=source)
+    with show_progress() as on_progress:
+        moved = move_to_postgresql(place, source=source, on_progress=on_progress)
     rows = sum(content.rows for content in moved.tables.values())
     emit(
         {

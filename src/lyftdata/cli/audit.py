@@ -1,10 +1,18 @@
 """`lyftdata audit`: the audit log."""
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lyftdata.cli.output import echo, emit, json_option, print_exactly, print_table, say, url_option, when
+from lyftdata.cli.progress import show_progress
+from lyftdata.core.progress import ignore_progress
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
+
+_REPORT_EVERY = 100
 
 
 @click.group()
@@ -61,9 +69,13 @@ def export(form: str, url: str | None) -> None:
     """
     from lyftdata.cli.api import Api
 
-    with Api(url) as api:
-        for line in api.lines(f"/audit/export?format={form}"):
+    # Events on a terminal show by themselves how far it is.
+    with Api(url) as api, show_progress(wanted=not sys.stdout.isatty()) as on_progress:
+        total = 0 if on_progress is ignore_progress else _count_events(api)
+        for done, line in enumerate(api.lines(f"/audit/export?format={form}"), start=1):
             print_exactly(line)
+            if done % _REPORT_EVERY == 0:
+                on_progress("Exporting", done, total)
 
 
 @audit.command()
@@ -82,10 +94,18 @@ def verify(url: str | None, *, as_json: bool) -> int:
     """
     from lyftdata.cli.api import Api
 
-    with Api(url) as api:
+    with Api(url) as api, show_progress() as on_progress:
+        # The Server checks: how far it is, it does not say.
+        on_progress("Checking the audit log", 0, 0)
         report = api.get("/audit/verify")
     emit(report, as_json=as_json, show=_show_report)
     return 0 if report["ok"] else 1
+
+
+def _count_events(api: "Api") -> int:
+    """Return how many events the log has at least."""
+    latest = api.get("/audit", limit=1)["items"]
+    return int(latest[0]["number"]) if latest else 0
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:

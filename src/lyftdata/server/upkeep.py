@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import make_url
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.server.clock import Clock, utc_now
@@ -90,7 +91,7 @@ def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) ->
     return place
 
 
-def back_up(place: Place, to: Path) -> backup.Copied:
+def back_up(place: Place, to: Path, *, on_progress: OnProgress = ignore_progress) -> backup.Copied:
     """
     Copy the SQLite database to a new file, while the Server may be running.
 
@@ -100,10 +101,12 @@ def back_up(place: Place, to: Path) -> backup.Copied:
     """
     database = place.sqlite_file()
     check_staging_dir(place.staging_dir)
-    return backup.back_up(database, to, audit_key=_audit_key(place))
+    return backup.back_up(database, to, audit_key=_audit_key(place), on_progress=on_progress)
 
 
-def restore(place: Place, backup_file: Path, *, clock: Clock = utc_now) -> backup.Restored:
+def restore(
+    place: Place, backup_file: Path, *, clock: Clock = utc_now, on_progress: OnProgress = ignore_progress
+) -> backup.Restored:
     """
     Put a backup in the place of the SQLite database of a Server that does not run.
 
@@ -115,16 +118,21 @@ def restore(place: Place, backup_file: Path, *, clock: Clock = utc_now) -> backu
     prepare_staging_dir(place.staging_dir)
     # What was used since the backup was made is not in it.
     discard_replays(place.staging_dir)
-    return backup.restore(backup_file, database, audit_key=_audit_key(place), now=clock())
+    return backup.restore(
+        backup_file, database, audit_key=_audit_key(place), now=clock(), on_progress=on_progress
+    )
 
 
-def move_to_postgresql(place: Place, *, source: Path | None = None) -> Transferred:
+def move_to_postgresql(
+    place: Place, *, source: Path | None = None, on_progress: OnProgress = ignore_progress
+) -> Transferred:
     """
     Copy the state of a Server that does not run to the PostgreSQL database that the settings name.
 
     Args:
         place: The settings.
         source: The SQLite file; the data directory's unless given.
+        on_progress: Told how far it is.
 
     Raises:
         SettingsError: The settings name no PostgreSQL database, or there is no secret key.
@@ -140,7 +148,10 @@ def move_to_postgresql(place: Place, *, source: Path | None = None) -> Transferr
     if source is None:
         check_staging_dir(place.staging_dir)
     return transfer(
-        source or database_file(place.staging_dir), place.database_url.reveal(), audit_key=_audit_key(place)
+        source or database_file(place.staging_dir),
+        place.database_url.reveal(),
+        audit_key=_audit_key(place),
+        on_progress=on_progress,
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection, CursorResult, Row, func, insert, select
 
 from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
+from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store import dialect
 from lyftdata.store.rows import from_row, to_row
@@ -142,7 +143,12 @@ def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAud
 
 
 def verify(
-    conn: Connection, *, key: bytes, written: int = 0, between: Callable[[], None] = lambda: None
+    conn: Connection,
+    *,
+    key: bytes,
+    written: int = 0,
+    between: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> ChainReport:
     """
     Check every link of the chain, its end, and that the head was written by us.
@@ -153,6 +159,7 @@ def verify(
         written: Number of an event known to be written: a log that ends before it was turned back, even if an
             old head that once was ours was put in place.
         between: Called after each thousand events; whatever it raises ends the check.
+        on_progress: Told how far it is.
     """
     row = conn.execute(select(audit_head)).first()
     if row is None:
@@ -160,7 +167,9 @@ def verify(
     if not _is_ours(row, key):
         return _unsound("The record of the last event was changed.")
     with _in_order(conn) as rows:
-        events = _with_breaks(rows, between)
+        events = _with_breaks(
+            rows, between, lambda done: on_progress("Checking the audit log", done, row.number)
+        )
         report = verify_chain(events, key=key, expected_head=(row.number, row.hash))
     if report.ok and report.head_number < written:
         problem = f"The log ends at event {report.head_number}, but event {written} was written."
@@ -168,9 +177,14 @@ def verify(
     return report
 
 
-def _with_breaks(rows: CursorResult[Any], between: Callable[[], None]) -> Iterator[ChainedAuditEvent]:
+def _with_breaks(
+    rows: CursorResult[Any], between: Callable[[], None], on_done: Callable[[int], None]
+) -> Iterator[ChainedAuditEvent]:
+    done = 0
     for part in rows.partitions():
         yield from map(_chained, part)
+        done += len(part)
+        on_done(done)
         between()
 
 

@@ -8,7 +8,9 @@ overwrites anything: a backup is a new file, and what a restored one takes the p
 import contextlib
 import os
 import secrets
+import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +20,13 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
+from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.private_files import sync_directory
 from lyftdata.store import audit, dialect, migrate, sqlite
 from lyftdata.store.errors import DatabaseInUseError, StoreError
 
 _BESIDE = ("-wal", "-shm")
+_PAGES_AT_ONCE = 2_000
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +45,9 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     kept: Path | None
 
 
-def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
+def back_up(
+    database: Path, to: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_progress
+) -> Copied:
     """
     Copy a database to a new file for its owner alone (0600), while a Server may be using it.
 
@@ -52,6 +58,7 @@ def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
         database: The SQLite file.
         to: The new file.
         audit_key: Keys the audit chain.
+        on_progress: Told how far it is; whatever it raises, such as at Ctrl-C, leaves no file.
 
     Raises:
         StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
@@ -60,8 +67,8 @@ def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
     sqlite.check_place(database)
     draft = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     with _new_file(to, draft):
-        copy(database, draft)
-        found = check(draft, audit_key=audit_key)
+        copy(database, draft, on_progress=on_progress)
+        found = check(draft, audit_key=audit_key, on_progress=on_progress)
         _sync(draft)
         # Over the empty file that holds the name, which is ours.
         draft.replace(to)
@@ -69,7 +76,14 @@ def back_up(database: Path, to: Path, *, audit_key: bytes) -> Copied:
     return msgspec.structs.replace(found, file=to)
 
 
-def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) -> Restored:
+def restore(
+    backup: Path,
+    database: Path,
+    *,
+    audit_key: bytes,
+    now: datetime,
+    on_progress: OnProgress = ignore_progress,
+) -> Restored:
     """
     Put a backup in the place of a database that no Server is using.
 
@@ -78,6 +92,7 @@ def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) ->
         database: The SQLite file; what is there is kept under another name.
         audit_key: Keys the audit chain.
         now: Names what is kept; aware UTC.
+        on_progress: Told how far it is; what it raises leaves everything as it was.
 
     Raises:
         StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
@@ -85,8 +100,8 @@ def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) ->
     """
     check_there(backup)
     with locked(database), draft_beside(database) as draft:
-        copy(backup, draft)
-        found = check(draft, audit_key=audit_key)
+        copy(backup, draft, on_progress=on_progress)
+        found = check(draft, audit_key=audit_key, on_progress=on_progress)
         if not found.audit.ok:
             raise StoreError(
                 f"The audit log in {backup} does not fit the secret key. {found.audit.problem}",
@@ -94,11 +109,36 @@ def restore(backup: Path, database: Path, *, audit_key: bytes, now: datetime) ->
                 "or secret.key in the data directory.",
             )
         _sync(draft)
-        # The lock makes an empty file where there is none.
-        kept = _keep_aside(database, now) if database.stat().st_size else None
-        draft.replace(database)
-        sync_directory(database.parent)
+        # In between, the old database is under its name without its log: Ctrl-C waits.
+        with _signals_held_back():
+            # The lock makes an empty file where there is none.
+            kept = _keep_aside(database, now) if database.stat().st_size else None
+            draft.replace(database)
+            sync_directory(database.parent)
     return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept)
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """
+    Have SIGINT, SIGTERM and SIGHUP wait until this is done.
+
+    By handlers, not by the thread's mask: any other thread may get the signal, and the handler runs in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Handlers run in the main thread alone.
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager
@@ -137,7 +177,7 @@ def check_there(file: Path) -> None:
         raise StoreError(f"There is no database at {file}.")
 
 
-def copy(database: Path, to: Path) -> None:
+def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress) -> None:
     """
     Copy a database as it is at one moment, whoever writes to it meanwhile; `to` is a new file or an empty one.
 
@@ -152,8 +192,15 @@ def copy(database: Path, to: Path) -> None:
             contextlib.closing(sqlite3.connect(source_uri, uri=True)) as source,
             contextlib.closing(sqlite3.connect(to)) as target,
         ):
-            # All pages in one step: between steps another's change would start the copy anew, under load for ever.
-            source.backup(target)
+            # Reading begins here and lasts: otherwise a change by another between two steps would restart the copy, under load for ever.
+            source.execute("BEGIN").close()
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(
+                target,
+                pages=_PAGES_AT_ONCE,
+                progress=lambda _status, left, total: on_progress("Copying", total - left, total),
+            )
+            source.rollback()
             # One file, without a log beside it, wherever it is taken.
             target.execute("PRAGMA journal_mode=DELETE").close()
     except (sqlite3.Error, UnicodeError) as error:
@@ -161,7 +208,7 @@ def copy(database: Path, to: Path) -> None:
         raise StoreError(f"The database {database} cannot be copied: {error}.") from error
 
 
-def check(database: Path, *, audit_key: bytes) -> Copied:
+def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_progress) -> Copied:
     """
     Check a copy that nobody else has: its structure, its references, its version, and its audit chain.
 
@@ -169,13 +216,15 @@ def check(database: Path, *, audit_key: bytes) -> Copied:
         StoreError: It is damaged, no database of ours, or of a version that this program cannot work with.
     """
     try:
+        on_progress("Checking the database", 0, 0)
         _check_structure(database)
+        on_progress("Checking the database", 1, 1)
         engine = sqlite.make_engine(URL.create("sqlite", database=str(database)))
         try:
             with dialect.for_reading(engine).connect() as conn:
                 migrate.check_known(conn)
                 schema = migrate.current_version(conn)
-                report = audit.verify(conn, key=audit_key)
+                report = audit.verify(conn, key=audit_key, on_progress=on_progress)
         finally:
             engine.dispose()
         with contextlib.closing(sqlite3.connect(database)) as raw:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
+from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.store import audit, backup, dialect, migrate, postgresql, sqlite
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.schema import metadata, schema_floor, writer_lock
@@ -54,7 +55,9 @@ class Transferred(msgspec.Struct, frozen=True, kw_only=True):
     audit: ChainReport
 
 
-def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
+def transfer(
+    source: Path, target: str, *, audit_key: bytes, on_progress: OnProgress = ignore_progress
+) -> Transferred:
     """
     Copy the state of a stopped Server to PostgreSQL, and make sure that it is the same there.
 
@@ -62,6 +65,7 @@ def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
         source: The SQLite file; it stays as it is.
         target: SQLAlchemy URL of an empty PostgreSQL database.
         audit_key: Keys the audit chain.
+        on_progress: Told how far it is; what it raises leaves the target empty.
 
     Raises:
         StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;
@@ -80,8 +84,9 @@ def transfer(source: Path, target: str, *, audit_key: bytes) -> Transferred:
             postgresql.keep_turn(to)
             _check_empty(to)
             migrate.upgrade(to)
-            tables = {table.name: _move(table, conn, to) for table in metadata.sorted_tables}
-            report = _verify(to, tables, audit_key)
+            counting = _Counting("Copying", _count_rows(conn), on_progress)
+            tables = {table.name: _move(table, conn, to, counting) for table in metadata.sorted_tables}
+            report = _verify(to, tables, audit_key, on_progress)
     except DBAPIError as error:
         raise StoreError(f"The database failed: {problem_of(error)}.", hint="Nothing was changed.") from error
     finally:
@@ -123,7 +128,25 @@ def _check_empty(conn: Connection) -> None:
         )
 
 
-def _move(table: Table, source: Connection, target: Connection) -> Content:
+class _Counting:
+    """Reports how many of all rows are done."""
+
+    def __init__(self, stage: str, total: int, on_progress: OnProgress) -> None:
+        self._stage, self._total, self._on_progress = stage, total, on_progress
+        self._done = 0
+
+    def add(self, rows: int) -> None:
+        """Report more rows."""
+        self._done += rows
+        self._on_progress(self._stage, self._done, self._total)
+
+
+def _count_rows(conn: Connection) -> int:
+    tables = metadata.sorted_tables
+    return sum(conn.execute(select(func.count()).select_from(table)).scalar_one() for table in tables)
+
+
+def _move(table: Table, source: Connection, target: Connection, counting: _Counting) -> Content:
     """Copy a table; return what was read."""
     names = [_name(column) for column in table.columns]
     statement = insert(table).values({column.name: _given(column) for column in table.columns})
@@ -133,19 +156,23 @@ def _move(table: Table, source: Connection, target: Connection) -> Content:
         # What the schema says of itself was written when it was made.
         if table is not schema_floor:
             target.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+        counting.add(len(rows))
     _count_on(table, target)
     return content.total()
 
 
-def _verify(target: Connection, tables: Mapping[str, Content], audit_key: bytes) -> ChainReport:
+def _verify(
+    target: Connection, tables: Mapping[str, Content], audit_key: bytes, on_progress: OnProgress
+) -> ChainReport:
+    counting = _Counting("Comparing", sum(content.rows for content in tables.values()), on_progress)
     for table in metadata.sorted_tables:
-        arrived = _content(table, target)
+        arrived = _content(table, target, counting)
         if arrived != tables[table.name]:
             raise StoreError(
                 f"What has arrived in {table.name} is not what was read: {arrived.rows} of {tables[table.name].rows} rows.",
                 hint="Nothing was changed.",
             )
-    report = audit.verify(target, key=audit_key)
+    report = audit.verify(target, key=audit_key, on_progress=on_progress)
     if not report.ok:
         raise StoreError(
             f"The audit log does not fit the secret key. {report.problem}",
@@ -155,10 +182,11 @@ def _verify(target: Connection, tables: Mapping[str, Content], audit_key: bytes)
     return report
 
 
-def _content(table: Table, conn: Connection) -> Content:
+def _content(table: Table, conn: Connection, counting: _Counting) -> Content:
     content = _Adding()
     for rows in _read(table, conn):
         content.add(rows)
+        counting.add(len(rows))
     return content.total()
 
 

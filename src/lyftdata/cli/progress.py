@@ -1,0 +1,39 @@
+"""Shows how far a long command is, on a terminal; elsewhere nothing is printed."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from lyftdata.core.progress import OnProgress, ignore_progress
+
+
+@contextlib.contextmanager
+def show_progress(*, wanted: bool = True) -> Iterator[OnProgress]:
+    """
+    Give what to report to: a bar for each stage, with the time left, on standard error while it lasts.
+
+    Args:
+        wanted: If not, nothing is shown.
+    """
+    if not wanted or not sys.stderr.isatty():
+        yield ignore_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    # It goes away at the end, and at Ctrl-C: what is left on the terminal is what the command says.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total or None)
+            bars.update(stages[stage], completed=done, total=total or None)
+
+        yield report
