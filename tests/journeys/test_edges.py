@@ -248,7 +248,7 @@ def test_watching_workers_come_and_go(site):
 
 
 def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
-    """Both Workers come online, the printed password signs in, the printed address is the issuer, Ctrl-C leaves nothing."""
+    """Workers come online; the printed password signs in, until it is changed; the printed address is the issuer; Ctrl-C leaves nothing."""
     home = tmp_path / "home"
     home.mkdir()
     environ = {
@@ -274,6 +274,11 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
         key = operator.done("workers", "add", "press-03", "--id", "press-03", "--issue-key").strip()
         token = WorkerTokens.with_api_key(url, worker_id="press-03", api_key=key).get()
         assert WorkerVerifier(url, audience=url).verify(token).worker_id == "press-03"
+        new = "moss lantern 41 gravel"
+        operator.done("password", "--password-stdin", stdin=f"{password}\n{new}\n")
+        # It does not go on with the old password until nobody can sign in.
+        assert any("another password now" in line for line in process.stdout)
+        operator.done("login", "admin", "--password-stdin", stdin=f"{new}\n")
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.05)

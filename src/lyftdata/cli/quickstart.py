@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import click
 
@@ -37,6 +37,7 @@ _PORT = 3000
 _READY_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.25
 _STOP_WITHIN_S = 10.0
+_UNAUTHORIZED = 401
 
 _API_KEY_WORKER = "press-01"
 _ENROLLED_WORKER = "press-02"
@@ -46,6 +47,15 @@ class QuickstartError(LyftdataError):
     """One of the programs could not be started, or has ended by itself."""
 
     code = "quickstart_failed"
+
+
+class SignedOutError(LyftdataError):
+    """The printed password of `admin` is not the right one any more."""
+
+    code = "signed_out"
+
+    def __init__(self) -> None:
+        super().__init__("The password of admin was changed.")
 
 
 @click.command()
@@ -177,15 +187,30 @@ class _Quickstart:
         shown: dict[str, str] = {}
         told = False
         while True:
-            states = operator.states()
-            for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
-                state = states.get(name, "")
-                if state not in {"", "never_connected", shown.get(name, "")}:
-                    echo(f"Worker   {name}   {strategy:15}   {state}")
-                    shown[name] = state
-            if not told and list(shown.values()) == ["online"] * 2:
-                told = True
-                self._say_what_next()
+            try:
+                states = operator.states()
+            except SignedOutError:
+                echo("admin has another password now: the Workers' states are not shown here any more.")
+                self._wait()
+            told = self._show(states, shown, told=told)
+            self._check_alive()
+            time.sleep(_LOOK_EVERY_S)
+
+    def _show(self, states: dict[str, str], shown: dict[str, str], *, told: bool) -> bool:
+        """Print what has changed; return whether it was said what to try next."""
+        for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
+            state = states.get(name, "")
+            if state not in {"", "never_connected", shown.get(name, "")}:
+                echo(f"Worker   {name}   {strategy:15}   {state}")
+                shown[name] = state
+        if not told and list(shown.values()) == ["online"] * 2:
+            self._say_what_next()
+            return True
+        return told
+
+    def _wait(self) -> NoReturn:
+        """Go on until Ctrl-C, or until a program has ended that should not."""
+        while True:
             self._check_alive()
             time.sleep(_LOOK_EVERY_S)
 
@@ -252,10 +277,18 @@ class _Operator:
         return Secret(answer.json()["api_key"]["key"])
 
     def states(self) -> dict[str, str]:
-        """Return the Workers' states by name; nothing while the Server cannot be asked."""
+        """
+        Return the Workers' states by name; nothing while the Server cannot be asked.
+
+        Raises:
+            SignedOutError: The session has ended, and the password is not the printed one any more. To try it again and again
+                would lock the person out who has changed it.
+        """
         try:
             answer = self._http.get("/api/workers")
-            if answer.status_code == 401:  # noqa: PLR2004 - the session has ended after its twelve hours
+            if (
+                answer.status_code == _UNAUTHORIZED
+            ):  # the session has ended, after its twelve hours or by a new password
                 self._sign_in(self._password)
                 answer = self._http.get("/api/workers")
             workers: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
@@ -265,7 +298,10 @@ class _Operator:
 
     def _sign_in(self, password: Secret) -> None:
         body = {"username": "admin", "password": password.reveal()}
-        token = self._http.post("/api/login", json=body).raise_for_status().json()["token"]
+        answer = self._http.post("/api/login", json=body)
+        if answer.is_client_error:
+            raise SignedOutError
+        token = answer.raise_for_status().json()["token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
 
