@@ -1,6 +1,7 @@
 """A filter that is mistyped is an error, and never everything: on the pages, in the API and on the command line."""
 
 import html
+import re
 
 import pytest
 from tests.deployment import PASSWORD
@@ -31,6 +32,7 @@ async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path,
 
     assert (page.status_code, said in html.unescape(text_of(page))) == (422, True)
     assert 'name="id"' not in page.text
+    assert not re.search(r'hx-get="[^"]*bogus', page.text)
     assert "<script>" not in page.text
 
 

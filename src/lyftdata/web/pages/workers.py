@@ -61,14 +61,14 @@ class Event(msgspec.Struct, frozen=True):
 
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
-    sort, found = "name", list[WorkerRecord]()
+    sort, found, is_rejected = "name", list[WorkerRecord](), False
     try:
         page.check_parameters(*_FILTERS, "sort", "page", "labels", "action")
         sort = page.choice("sort", list(SORTS)) or sort
         found = _sorted(page, await queries.find_workers(page.services, _filter(page)), sort)
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
-        page.problem = page.problem or error
+        page.problem, is_rejected = page.problem or error, True
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
@@ -82,6 +82,7 @@ async def show_list(page: Page) -> Response:
         pages=pages,
         sort=sort,
         sorts=SORTS,
+        is_rejected=is_rejected,
         statuses=list(State),
         strategies=list(Strategy),
         parameters=_parameters(page, sort),
