@@ -154,7 +154,13 @@ def check_token_answers(real, fake):
     """Compare what a client of a Worker is answered."""
     fake.add_resource("files", audience=FILES, scopes=SCOPES)
     environ = fake.add_worker("press-01", labels=LABELS).environ
-    wanted: list[dict[str, str]] = [{}, {"resource": FILES}, {"resource": FILES, "scope": "jobs:read"}]
+    wanted: list[dict[str, str]] = [
+        {},
+        {"resource": FILES},
+        {"resource": f"{FILES}/"},
+        {"resource": FILES, "scope": "jobs:read"},
+        {"scope": "jobs:read"},
+    ]
     for one in wanted:
         ours = token_answer(fake.url, environ["LYFTDATA_WORKER_API_KEY"], one)
         theirs = token_answer(real.url, real.api_key, one)
@@ -164,6 +170,7 @@ def check_token_answers(real, fake):
     refused: list[dict[str, str]] = [
         {"resource": "https://elsewhere.example.com"},
         {"resource": FILES, "scope": "jobs:delete"},
+        {"scope": "jobs:delete"},
         {"client_secret": "lyftdata_wrong"},
         {"grant_type": "password"},
     ]

@@ -23,12 +23,9 @@ import msgspec
 from lyftdata.core.api_keys import parse_api_key, verify_api_key
 from lyftdata.core.assertions import LEEWAY_S, UnverifiedAssertion, VerifiedAssertion, verify_assertion
 from lyftdata.core.epochs import changed_at
+from lyftdata.core.grants import Grant, decide_grant
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
-    ResourceNotGrantedError,
-    ScopeAmbiguousError,
-    ScopeNotGrantedError,
-    ScopeUnknownError,
     StaleAssertionError,
     SupersededError,
     TokenRevokedError,
@@ -37,7 +34,6 @@ from lyftdata.core.refusals import (
     WrongApiKeyError,
     WrongStrategyError,
 )
-from lyftdata.core.resources import granted_scopes, is_granted, other_spelling, with_scopes
 from lyftdata.core.secret import Secret
 from lyftdata.core.standing import Problem, entry_problem, standing_problem
 from lyftdata.core.tokens import format_credential, mint_worker_token, parse_credential
@@ -46,8 +42,6 @@ from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.nonces import Nonces
 from lyftdata.server.replay import SpentAssertions, Ticket
-
-_MAX_NAMED = 8
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -60,13 +54,6 @@ class Admitted(msgspec.Struct, frozen=True):
     """The assertion, to be used up at every other Server too."""
     issuer: str | None = None
     """For which issuer the Worker has signed."""
-
-
-class Grant(msgspec.Struct, frozen=True):
-    """For whom a token is, and what it may do there, space-separated."""
-
-    audience: str
-    scope: str
 
 
 class Admission:
@@ -232,41 +219,7 @@ class Admission:
             ScopeUnknownError: No resource was named, and none for this Worker has these scopes.
             ScopeAmbiguousError: No resource was named, and several for this Worker have these scopes.
         """
-        if not resource:
-            return self._grant_by_scope(worker, scope) if scope else Grant(self._issuer, "")
-        if resource.rstrip("/") in self._issuers:
-            if scope:
-                raise ScopeNotGrantedError("This Server has no scopes.", claimed_worker=worker.id)
-            return Grant(self._issuer, "")
-        record = self._find_resource(resource)
-        if record is None or not is_granted(record, worker):
-            detail = (
-                "There is no such resource." if record is None else f"Resource '{record.name}' is not for it."
-            )
-            raise ResourceNotGrantedError(f"{detail} Asked for: {resource[:256]}", claimed_worker=worker.id)
-        scopes = granted_scopes(record, scope)
-        if scopes is None:
-            raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
-        return Grant(record.audience, " ".join(scopes))
-
-    def _find_resource(self, audience: str) -> ResourceRecord | None:
-        """Find the resource that a Worker names; its token's `aud` is the spelling of the operator."""
-        found = self._directory.find_resource(audience=audience)
-        other = other_spelling(audience)
-        if found is not None or other is None:
-            return found
-        return self._directory.find_resource(audience=other)
-
-    def _grant_by_scope(self, worker: WorkerRecord, scope: str) -> Grant:
-        """Choose the one resource of this Worker that has all of these scopes, for clients that cannot name one."""
-        asked_for = sorted(set(scope.split()))
-        having = with_scopes(self._directory.resources(), asked_for)
-        granted = [resource for resource in having if is_granted(resource, worker)]
-        if not granted:
-            raise ScopeUnknownError(_scope_detail(scope, having, "are not for it"), claimed_worker=worker.id)
-        if len(granted) > 1:
-            raise ScopeAmbiguousError(_scope_detail(scope, granted, "have it"), claimed_worker=worker.id)
-        return Grant(granted[0].audience, " ".join(asked_for))
+        return decide_grant(worker, self._directory, issuers=self._issuers, resource=resource, scope=scope)
 
     def mint(self, admitted: Admitted, grant: Grant, *, bound_to: str | None = None) -> str:
         """Sign a worker token (RFC 9068) for a Worker that was just admitted, bound to its DPoP key if it has shown one."""
@@ -282,12 +235,6 @@ class Admission:
             scope=grant.scope,
             bound_to=bound_to,
         )
-
-
-def _scope_detail(scope: str, resources: Sequence[ResourceRecord], verb: str) -> str:
-    """Say which scopes were asked for, and which resources that concerns; both may be many."""
-    named = ", ".join(sorted(f"'{resource.name}'" for resource in resources)[:_MAX_NAMED])
-    return f"Asked for: {scope[:256]}" + (f". Resources that {verb}: {named}" if named else "")
 
 
 def expect(worker: WorkerRecord | None) -> WorkerRecord:

@@ -20,11 +20,11 @@ from http import HTTPStatus
 import msgspec
 
 from lyftdata.core.discovery import PUBLISHED_MAX_AGE_S, server_metadata
+from lyftdata.core.grants import GRANT_ERRORS, decide_grant
 from lyftdata.core.records import Strategy, WorkerRecord
 from lyftdata.core.refusals import RefusedError
-from lyftdata.core.resources import granted_scopes
 from lyftdata.core.token_answers import TokenAnswer, introspection_answer, worker_headers
-from lyftdata.core.tokens import TokenClaims, verify_worker_token
+from lyftdata.core.tokens import TokenClaims, parse_credential, verify_worker_token
 from lyftdata.testing._state import State
 from lyftdata.testing._tokens import SigningKeys, make_token
 
@@ -116,29 +116,32 @@ class Endpoints:
         form = _form(request)
         if form.get("grant_type") != "client_credentials":
             return _json(HTTPStatus.BAD_REQUEST, {"error": "unsupported_grant_type"})
-        worker = self._state.admit_worker(*_client(request, form))
-        if worker is None:
+        admitted = self._state.admit_worker(*_client(request, form))
+        if admitted is None:
             return _wrong_client()
+        worker = msgspec.structs.replace(admitted, epoch=self._state.epoch(admitted.id))
         if self._state.is_disabled(worker.id):
             refusal = {"error": "unauthorized_client", "code": "worker_disabled", "final": False}
             return _json(HTTPStatus.BAD_REQUEST, _REFERENCE | refusal)
-        audience, scopes = form.get("resource") or self._issuer(), []
-        if audience != self._issuer():
-            resource = self._state.find_resource(audience)
-            if resource is None:
-                return _json(HTTPStatus.BAD_REQUEST, _REFERENCE | {"error": "invalid_target"})
-            granted = granted_scopes(resource, form.get("scope", ""))
-            if granted is None:
-                return _json(HTTPStatus.BAD_REQUEST, _REFERENCE | {"error": "invalid_scope"})
-            scopes = granted
+        try:
+            granted = decide_grant(
+                worker,
+                self._state,
+                issuers=[self._issuer()],
+                resource=form.get("resource", ""),
+                scope=form.get("scope", ""),
+            )
+        except RefusedError as refused:
+            error = GRANT_ERRORS.get(type(refused), "invalid_request")
+            return _json(HTTPStatus.BAD_REQUEST, _REFERENCE | {"error": error, "code": refused.code})
         token = make_token(
             worker,
-            {"audience": audience, "scopes": scopes},
+            {"audience": granted.audience, "scopes": granted.scope.split()},
             signer=self._keys.signer,
             issuer=self._issuer(),
             ttl_s=self._token_ttl_s,
         )
-        answer = TokenAnswer(token, "Bearer", self._token_ttl_s, " ".join(scopes))
+        answer = TokenAnswer(token, "Bearer", self._token_ttl_s, granted.scope)
         return Response(
             HTTPStatus.OK, {"Content-Type": "application/json"} | _NO_STORE, msgspec.json.encode(answer)
         )
@@ -156,7 +159,9 @@ class Endpoints:
         except RefusedError:
             return None
         is_good = not self._state.is_revoked(claims.jti) and not self._state.is_disabled(claims.sub)
-        return claims if is_good else None
+        # Disabling a Worker ends the tokens that it has, also when it is enabled again.
+        is_current = parse_credential(claims.cred).epoch == self._state.epoch(claims.sub)
+        return claims if is_good and is_current else None
 
 
 # Where a Server has the reference of a refusal, there is nothing to look up here.

@@ -113,7 +113,7 @@ class FakeServer:
         Raises:
             InvalidInputError: A Worker ID or scope that no Server accepts.
         """
-        worker = worker_record(worker_id, fields)
+        worker = worker_record(worker_id, fields, epoch=self._state.epoch(worker_id))
         return make_token(
             worker, fields, signer=self._keys.signer, issuer=self.issuer, ttl_s=self._token_ttl_s
         )
@@ -136,7 +136,7 @@ class FakeServer:
         if flaw is Flaw.UNKNOWN_KEY:
             signer = generate_signing_key(signer.algorithm)
         issuer = ELSEWHERE if flaw is Flaw.WRONG_ISSUER else self.issuer
-        worker = worker_record(worker_id, wanted)
+        worker = worker_record(worker_id, wanted, epoch=self._state.epoch(worker_id))
         token = make_token(worker, wanted, signer=signer, issuer=issuer, ttl_s=self._token_ttl_s)
         if flaw is Flaw.TOKEN_REVOKED:
             self.revoke(token)
@@ -164,7 +164,7 @@ class FakeServer:
         self._state.set_enabled(worker_id, enabled=False)
 
     def enable(self, worker_id: str) -> None:
-        """Enable a Worker again. Unlike at a real Server, tokens from before are good again."""
+        """Enable a Worker again: it gets tokens, and those from before stay refused by the online check."""
         self._state.set_enabled(worker_id, enabled=True)
 
     def rotate_keys(self, *, forget_old: bool = False) -> None:

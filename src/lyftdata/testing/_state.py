@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from lyftdata.core.api_keys import NewApiKey, generate_api_key, parse_api_key, verify_api_key
+from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import parse_audience, parse_resource_name, parse_scopes
+from lyftdata.testing._tokens import CREATED_AT
 
 
 class FakeWorker(NamedTuple):
@@ -41,6 +43,7 @@ class State:
         self._resources: dict[str, ResourceRecord] = {}
         self._disabled: set[str] = set()
         self._revoked: set[str] = set()
+        self._epochs: dict[str, int] = {}
 
     def add_worker(self, worker: WorkerRecord) -> NewApiKey:
         """Add a Worker; return its API key."""
@@ -89,7 +92,11 @@ class State:
             return None
         return record if secrets.compare_digest(digest, record.key_digest) else None
 
-    def find_resource(self, audience: str) -> ResourceRecord | None:
+    def resources(self) -> list[ResourceRecord]:
+        """Return every resource."""
+        return list(self._resources.values())
+
+    def find_resource(self, *, audience: str) -> ResourceRecord | None:
         """Return the resource that a token is for."""
         return next((one for one in self._resources.values() if one.audience == audience), None)
 
@@ -98,11 +105,16 @@ class State:
         self._revoked.add(token_id)
 
     def set_enabled(self, worker_id: str, *, enabled: bool) -> None:
-        """Disable or enable a Worker."""
+        """Disable or enable a Worker; either begins a new epoch of its entry."""
+        self._epochs[worker_id] = next_epoch(self.epoch(worker_id), now=datetime.now(UTC))
         if enabled:
             self._disabled.discard(worker_id)
         else:
             self._disabled.add(worker_id)
+
+    def epoch(self, worker_id: str) -> int:
+        """Return the epoch of a Worker's entry: what its tokens must have been made in."""
+        return self._epochs.get(worker_id, first_epoch(CREATED_AT))
 
     def is_revoked(self, token_id: str) -> bool:
         """Return whether a token was taken back."""

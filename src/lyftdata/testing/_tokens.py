@@ -18,7 +18,7 @@ from lyftdata.core.tokens import format_credential, mint_worker_token
 SigningAlgorithm = Literal["ES256", "EdDSA", "Ed25519"]
 
 _PUBLIC_ID = "TESTS00001"
-_CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class TokenFields(TypedDict, total=False):
@@ -77,8 +77,8 @@ class SigningKeys:
         self._keys = [new] if forget_old else [*self._keys, new]
 
 
-def worker_record(worker_id: str, fields: TokenFields) -> WorkerRecord:
-    """Return the entry that a Server would have of a Worker."""
+def worker_record(worker_id: str, fields: TokenFields, *, epoch: int | None = None) -> WorkerRecord:
+    """Return the entry that a Server would have of a Worker; as it was made, unless an epoch is given."""
     strategy = Strategy(fields.get("strategy", "api_key"))
     enrolled = strategy is Strategy.AUTO_ENROLLMENT
     return WorkerRecord(
@@ -86,8 +86,8 @@ def worker_record(worker_id: str, fields: TokenFields) -> WorkerRecord:
         name=fields.get("name", worker_id),
         strategy=strategy,
         labels=dict(fields.get("labels", {})),
-        epoch=first_epoch(_CREATED_AT),
-        created_at=_CREATED_AT,
+        epoch=first_epoch(CREATED_AT) if epoch is None else epoch,
+        created_at=CREATED_AT,
         created_by="tests",
         thumbprint=generate_identity_key().public.thumbprint if enrolled else None,
     )

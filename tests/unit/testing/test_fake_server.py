@@ -92,7 +92,7 @@ def test_every_reason_to_refuse_a_token_has_a_flaw():
 
 @pytest.mark.parametrize("for_resource", [True, False])
 def test_revoked_and_disabled_are_seen_online(for_resource):
-    """Offline such a token is good, as it is with a real Server; online it is refused, and good again when enabled."""
+    """Offline such a token is good, as it is with a real Server; online it is refused, also when the Worker is enabled again."""
     with FakeServer() as server:
         audience = server.issuer
         options: dict[str, Any] = {}
@@ -110,7 +110,9 @@ def test_revoked_and_disabled_are_seen_online(for_resource):
             with pytest.raises(TokenRevokedError):
                 online.verify(good)
             server.enable("w-1")
-            assert online.verify(good).worker_id == "w-1"
+            with pytest.raises(TokenRevokedError):
+                online.verify(good)
+            assert online.verify(server.token("w-1", audience=audience)).worker_id == "w-1"
 
 
 def test_a_resource_with_a_wrong_key_learns_nothing():
@@ -195,6 +197,7 @@ def test_a_client_of_a_worker_gets_tokens():
         assert (token().aud, token().labels) == (server.issuer, {"zone": "eu-1"})
         assert token(resource=AUDIENCE).scope == "a b"
         assert token(resource=AUDIENCE, scope="b").scope == "b"
+        assert token(scope="b").aud == AUDIENCE
         for wanted in ({"resource": "https://elsewhere.example"}, {"resource": AUDIENCE, "scope": "c"}):
             with pytest.raises(TokenRefusedError):
                 token(**wanted)

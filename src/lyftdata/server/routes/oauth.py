@@ -6,17 +6,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lyftdata.core.grants import GRANT_ERRORS, Grant
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
     DpopProofMissingError,
     RefusedError,
-    ResourceNotGrantedError,
-    ScopeAmbiguousError,
-    ScopeNotGrantedError,
-    ScopeUnknownError,
 )
 from lyftdata.core.token_answers import TokenAnswer
-from lyftdata.server.admission import Admitted, Grant
+from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_worker, read_credential
 from lyftdata.server.dpop import DpopNonceError
 from lyftdata.server.replay import Ticket, spend_everywhere
@@ -38,10 +35,7 @@ from lyftdata.server.wire import (
 
 # RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.
 _ERRORS: Mapping[type[RefusedError], str] = {
-    ResourceNotGrantedError: "invalid_target",
-    ScopeNotGrantedError: "invalid_scope",
-    ScopeUnknownError: "invalid_scope",
-    ScopeAmbiguousError: "invalid_target",
+    **GRANT_ERRORS,
     DpopProofMissingError: "invalid_dpop_proof",
 }
 _HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
