@@ -1,6 +1,8 @@
 """What operators do in a browser, with real Workers at the other end."""
 
+import os
 import re
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -137,6 +139,8 @@ def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # The agent is a child of the shell: both are ended.
+        start_new_session=True,
     )
     try:
         assert pasted.stdin is not None
@@ -144,7 +148,7 @@ def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
         pasted.stdin.close()
         expect(page.get_by_text("press-01 is online.")).to_be_visible()
     finally:
-        pasted.terminate()
+        os.killpg(pasted.pid, signal.SIGTERM)
         pasted.wait()
 
 
