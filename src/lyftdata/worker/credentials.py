@@ -196,7 +196,9 @@ async def obtain_identity(
     """
     stored = directory.load_identity()
     if stored is None:
-        return await enroll(settings, directory, client)
+        enrolled = await enroll(settings, directory, client)
+        _log.info("enrolled", worker_id=enrolled.worker_id, name=settings.worker_name)
+        return enrolled
     return await _move(stored, settings, directory, client)
 
 
@@ -265,7 +267,6 @@ async def enroll(
     worker_id = await signed_for_now(client.server_clock, ask)
     identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
     directory.save_identity(identity)
-    _log.info("enrolled", worker_id=worker_id, name=name)
     return IdentityCredential(identity, key)
 
 
