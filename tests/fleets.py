@@ -90,9 +90,12 @@ def insert_rows(tx: WriteTx, table: Table, rows: list[dict[str, Any]]) -> None:
     tx.conn.execute(insert(table), rows)
 
 
-def assertion_body(key: ec.EllipticCurvePrivateKey, worker_id: str, audience: str, *, now: int) -> str:
+def assertion_body(
+    key: ec.EllipticCurvePrivateKey, worker_id: str, audience: str, *, now: int, nonce: str = ""
+) -> str:
     """Return the form of a token request by `private_key_jwt` (RFC 7523), good once and for four minutes."""
     claims = {"iss": worker_id, "sub": worker_id, "aud": audience, "jti": random_id(random_bytes)}
+    claims |= {"nonce": nonce} if nonce else {}
     parts = ({"alg": "ES256", "typ": "JWT"}, claims | {"iat": now, "exp": now + 240})
     message = b".".join(_base64url(json.dumps(part).encode()) for part in parts)
     r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from lyftdata.log import configure_logging
 from lyftdata.worker.client import ServerClient, ServerUnreachableError
 from lyftdata.worker.credentials import Credential, choose_credential, enroll
 from lyftdata.worker.settings import read_worker_settings
@@ -39,6 +40,8 @@ async def one(name: str, url: str, root: Path, gate: asyncio.Semaphore) -> None:
 
 async def main(url: str, root: str, count: str) -> None:
     """Enroll them all, a few at a time."""
+    # Standard output is for what was enrolled alone.
+    configure_logging(format="json", level="info", stream=sys.stderr)
     gate = asyncio.Semaphore(_AT_ONCE)
     await asyncio.gather(*(one(f"w-{n:04}", url, Path(root), gate) for n in range(int(count))))
 
