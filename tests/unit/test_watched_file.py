@@ -1,20 +1,14 @@
 """A key or a set of certificates that is replaced while a program runs is noticed; one that is half written is not used."""
 
-import secrets
-
 import pytest
+from tests.builders import seeded_bytes
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.secret import Secret
 from lyftdata.watched_file import CurrentApiKey, WatchedFile
 
 
-def new_key():
-    """Return the text of an API key."""
-    return generate_api_key(secrets.token_bytes).text.reveal()
-
-
-FIRST, SECOND = new_key(), new_key()
+FIRST, SECOND = (generate_api_key(seeded_bytes(seed)).text.reveal() for seed in (1, 2))
 
 
 @pytest.mark.parametrize("written", [SECOND, f"{SECOND}\n", f"\ufeff{SECOND}\r\n", f"  {SECOND}\t"])
