@@ -160,6 +160,33 @@ def test_a_start_on_a_changed_audit_log_says_so(plain_site):
     assert plain_site.operator.run("audit", "verify").returncode == 1
 
 
+def test_a_restore_names_the_workers_that_it_does_not_know(site):
+    """Those that were added and enrolled since; an enrolled one is back once its directory is removed."""
+    host = site.server_host
+    host.done("admin", "backup", "monday.db")
+    site.operator.done("workers", "add", "press-07", "--id", "press-07")
+    given = {"LYFTDATA_WORKER_NAME": "press-08", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+    late = site.worker_host("late", **given)
+    agent = late.start("run", "worker")
+    enrolled_as = agent.wait_for("online")["worker_id"]
+    assert agent.terminate() == 0
+    assert site.server.terminate() == 0
+
+    restored = host.run("admin", "restore", "monday.db", "--yes", "--json")
+
+    missing = [tuple(worker.values()) for worker in json.loads(restored.stdout)["missing_workers"]]
+    assert missing == [("press-07", "press-07", "api_key"), (enrolled_as, "press-08", "auto_enrollment")]
+    assert f"unknown now: press-08 ({enrolled_as})." in restored.stderr
+    assert "unknown now: press-07 (press-07)." in restored.stderr
+    site.start_server()
+    refused = late.start("run", "worker")
+    assert refused.exit_code() == 3
+    (reference,) = [event["reference"] for event in refused.events("refused")]
+    assert "directory" in site.operator.done("refusals", "show", reference)
+    shutil.rmtree(late.home / "jobs")
+    late.start("run", "worker").wait_for("online")
+
+
 def test_without_its_secret_key_nothing_is_put_back(plain_site):
     """On a new host the key comes first: a database that nobody can use is not put in place."""
     host = plain_site.server_host

@@ -7,7 +7,6 @@ from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.secret import Secret
 from lyftdata.watched_file import CurrentApiKey, WatchedFile
 
-
 FIRST, SECOND = (generate_api_key(seeded_bytes(seed)).text.reveal() for seed in (1, 2))
 
 

@@ -13,11 +13,17 @@ from lyftdata.cli.output import echo, emit, json_option, print_json, print_table
 from lyftdata.cli.run import require_server
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lyftdata.core.audit import ChainReport
     from lyftdata.core.records import OperatorRecord
     from lyftdata.server.upkeep import Place
+    from lyftdata.store.backup import MissingWorker
+
+_MAX_NAMED = 20
 
 _staging_option = click.option(
     "--staging-dir", metavar="DIR", help="The Server's data directory. [LYFTDATA_STAGING_DIR]"
@@ -113,6 +119,12 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
             "kept": None if restored.kept is None else str(restored.kept),
             "schema": copied.schema,
             "audit": _audit(copied.audit),
+            "missing_workers": None
+            if restored.missing is None
+            else [
+                {"id": worker.id, "name": worker.name, "strategy": worker.strategy.value}
+                for worker in restored.missing
+            ],
         },
         as_json=as_json,
         show=lambda _: echo(
@@ -123,6 +135,32 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     if restored.kept is not None:
         say(f"What was there is kept as {restored.kept}.")
     say("What was revoked, disabled or deleted since this backup is valid again: take it back once more.")
+    if restored.missing is None:
+        say("Which Workers were added since cannot be told: what was there cannot be read.")
+    elif restored.missing:
+        _say_who_is_missing(restored.missing)
+
+
+def _say_who_is_missing(missing: "Sequence[MissingWorker]") -> None:
+    """Name the Workers that the restored state does not know, and say how each gets in again."""
+    from lyftdata.core.records import Strategy
+
+    enrolled = [worker for worker in missing if worker.strategy is Strategy.AUTO_ENROLLMENT]
+    added = [worker for worker in missing if worker.strategy is Strategy.API_KEY]
+    if enrolled:
+        say(f"Enrolled since this backup, and unknown now: {_names(enrolled)}.")
+        say("On each of their hosts remove the Worker's directory (LYFTDATA_JOBS_DIR) and start it again.")
+    if added:
+        say(f"Added since this backup, and unknown now: {_names(added)}.")
+        say(
+            "Add them again with the same ID, and give each a new key (lyftdata workers add NAME --id ID --issue-key)."
+        )
+
+
+def _names(workers: "Sequence[MissingWorker]") -> str:
+    shown = ", ".join(f"{clean_text(worker.name, 64)} ({worker.id})" for worker in workers[:_MAX_NAMED])
+    rest = len(workers) - _MAX_NAMED
+    return shown + (f" and {rest:,} more (--json names all)" if rest > 0 else "")
 
 
 @admin.command()

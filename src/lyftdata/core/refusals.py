@@ -91,7 +91,10 @@ class UnknownWorkerError(UnprovenError):
 
     code = "unknown_worker"
     meaning = "No Worker has this ID."
-    mend = "Check LYFTDATA_WORKER_ID on the host against `lyftdata workers list`, or add the Worker."
+    mend = (
+        "Check LYFTDATA_WORKER_ID on the host against `lyftdata workers list`, or add the Worker. One that had enrolled and is "
+        "unknown since it was deleted or a backup was restored enrolls again once its directory on the host is removed."
+    )
 
 
 class WrongStrategyError(UnprovenError):

@@ -11,7 +11,7 @@ import secrets
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
 from lyftdata.core.progress import OnProgress, ignore_progress
+from lyftdata.core.records import Strategy
 from lyftdata.private_files import sync_directory
 from lyftdata.store import audit, dialect, migrate, sqlite
 from lyftdata.store.errors import DatabaseInUseError, StoreError
@@ -38,11 +39,24 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
     audit: ChainReport
 
 
+class MissingWorker(msgspec.Struct, frozen=True):
+    """A Worker that a database has and its restored backup does not know."""
+
+    id: str
+    name: str
+    strategy: Strategy
+
+
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What was put in place, and where what was there is now; None if nothing was there."""
+    """
+    What was put in place, and where what was there is now; None if nothing was there.
+
+    `missing` are the Workers that were added or enrolled since the backup; None if what was there cannot be read.
+    """
 
     copied: Copied
     kept: Path | None
+    missing: Sequence[MissingWorker] | None = ()
 
 
 def back_up(
@@ -115,7 +129,26 @@ def restore(
             kept = _keep_aside(database, now) if database.stat().st_size else None
             draft.replace(database)
             sync_directory(database.parent)
-    return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept)
+    missing = () if kept is None else _missing_workers(kept, database)
+    return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept, missing=missing)
+
+
+def _missing_workers(kept: Path, restored: Path) -> list[MissingWorker] | None:
+    """Return the Workers that only the database that was there has, by name; None if it is damaged."""
+    try:
+        known = {worker.id for worker in _workers_of(restored)}
+        found = [worker for worker in _workers_of(kept) if worker.id not in known]
+    except (sqlite3.Error, UnicodeError, ValueError):
+        return None
+    return sorted(found, key=lambda worker: (worker.name, worker.id))
+
+
+def _workers_of(database: Path) -> list[MissingWorker]:
+    uri = f"{database.absolute().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as raw:
+        raw.execute("PRAGMA trusted_schema=OFF").close()
+        rows = raw.execute("SELECT id, name, strategy FROM workers").fetchall()
+    return [MissingWorker(str(row[0]), str(row[1]), Strategy(row[2])) for row in rows]
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from lyftdata.worker.client import (
 from lyftdata.worker.credentials import Credential, obtain_identity
 from lyftdata.worker.handout import Handout
 from lyftdata.worker.held_token import HeldToken
+from lyftdata.worker.hold_limit import HoldLimit
 from lyftdata.worker.hostfacts import host_facts
 from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.state import StateDirectory, StateError
@@ -113,6 +114,7 @@ class Agent:
         self._online = False
         self._rejected_in_a_row = 0
         self._hold_s = 25.0
+        self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_SHORTEST_POLL_S
         self._stop = asyncio.Event()
         self._stop_signal: int | None = None
@@ -214,6 +216,7 @@ class Agent:
     async def _poll(self, token: HeldToken, credential: Credential) -> PollReply:
         """Hold one poll; the token is renewed beside it, since a poll may be held for longer than a token lives."""
         poll = asyncio.ensure_future(self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s))
+        asked_at_s = self._monotonic()
         try:
             left_s = token.due_in_s(self._monotonic())
             while not (await asyncio.wait({poll}, timeout=min(left_s, _LOOK_EVERY_S)))[0]:
@@ -222,7 +225,14 @@ class Agent:
                 left_s -= _LOOK_EVERY_S
                 if left_s <= 0:
                     left_s = await self._renew_beside(credential)
-            return poll.result()
+            try:
+                reply = poll.result()
+            except ServerUnreachableError as error:
+                if error.was_cut:
+                    self._hold_limit.cut_after(self._monotonic() - asked_at_s)
+                raise
+            self._hold_limit.answered_after(self._monotonic() - asked_at_s)
+            return reply
         finally:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
@@ -243,6 +253,7 @@ class Agent:
             "labels": format_labels(self._settings.labels),
             "sign_off": sign_off,
             "await_slot": self._awaits_slot,
+            "max_hold_s": self._hold_limit.seconds,
         }
 
     async def _connected(self, reply: PollReply, credential: Credential) -> None:

@@ -43,13 +43,17 @@ class ServerUnreachableError(LyftdataError):
     Args:
         remedy: What to do about it, if that can be told.
         retry_after_s: Seconds the Server asked for, or None.
+        was_cut: Whether the connection was closed, or a proxy gave up (504), while the answer was waited for.
     """
 
     code = "server_unreachable"
 
-    def __init__(self, message: str, *, remedy: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, remedy: str = "", retry_after_s: float | None = None, was_cut: bool = False
+    ) -> None:
         super().__init__(message, hint=remedy)
         self.retry_after_s = retry_after_s
+        self.was_cut = was_cut
 
 
 class TokenRejectedError(LyftdataError):
@@ -286,6 +290,7 @@ class ServerClient:
             raise ServerUnreachableError(
                 describe_failure(error, url=self._url, proxy=self._proxy),
                 remedy=remedy_for_failure(error, url=self._url, proxy=self._proxy),
+                was_cut=isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError),
             ) from error
 
 
@@ -373,6 +378,7 @@ def _unusable(answer: _Answer) -> ServerUnreachableError:
         describe_answer(answer.status, url=answer.url, location=location, proxy=answer.proxy),
         remedy=remedy_for_answer(answer.status, location=location, proxy=answer.proxy),
         retry_after_s=retry_after_s,
+        was_cut=answer.status == httpx2.codes.GATEWAY_TIMEOUT,
     )
 
 

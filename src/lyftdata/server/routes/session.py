@@ -1,5 +1,6 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
+import math
 import random
 from functools import partial
 from typing import Annotated
@@ -50,6 +51,8 @@ class Poll(msgspec.Struct, frozen=True):
     sign_off: bool = False
     await_slot: bool = False
     """Whether to wait for the end of the Worker's other start, rather than to be refused for it at once."""
+    max_hold_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    """For how long it may be held at most, where something in between cuts it sooner than this Server would answer."""
 
 
 _poll_decoder = msgspec.json.Decoder(Poll)
@@ -96,7 +99,7 @@ async def session(request: Request) -> Response:
     _note(services, current)
     if is_new and not place.moves:
         return _established(services, [])
-    return await _hold(request, services, current, verified)
+    return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s)
 
 
 async def _wait_for_slot(request: Request, services: Services, verified: VerifiedWorker, boot: Boot) -> None:
@@ -112,7 +115,14 @@ async def _wait_for_slot(request: Request, services: Services, verified: Verifie
         raise OAuthError("invalid_request", "The connection was closed.")
 
 
-async def _hold(request: Request, services: Services, current: Session, verified: VerifiedWorker) -> Response:
+async def _hold(
+    request: Request,
+    services: Services,
+    current: Session,
+    verified: VerifiedWorker,
+    *,
+    at_most_s: float | None,
+) -> Response:
     # The poll ends with the token it came with, and with its API key: nobody stays connected on what has died.
     ends_s = [float(verified.claims.exp)]
     key = find_used_key(current, services.directory.find_api_key)
@@ -120,7 +130,7 @@ async def _hold(request: Request, services: Services, current: Session, verified
         ends_s.append(key.expires_at.timestamp())
     now = services.clock()
     left_s = max(1.0, min(ends_s) - now.timestamp())
-    hold_s = services.sessions.hold_s()
+    hold_s = min(services.sessions.hold_s(), math.inf if at_most_s is None else at_most_s)
     if services.sessions.begin_hold(current):
         # A fleet that comes back together would ask in step for ever after, and pass the ceiling in each wave.
         hold_s = max(1.0, hold_s * random.random())  # noqa: S311 - no secret: it spreads them over one interval

@@ -1,0 +1,65 @@
+"""
+How long a poll may be held before something between the Worker and the Server cuts it.
+
+Proxies, firewalls and address translation close a connection on which nothing has been sent for a while, and some of them
+sooner than a poll is held. Cut each time, a Worker would be offline and online again for ever. So it asks for shorter holds
+once it was cut twice after the same time, which an outage or a restart of the Server does not do.
+"""
+
+from collections.abc import Callable
+
+from lyftdata.log import get_logger
+
+_log = get_logger(__name__)
+
+# Sooner than that it was no idle timeout that anybody sets.
+_SHORTEST_CUT_S = 2.0
+# A timeout is coarse, and the network takes its time.
+_SAME_WITHIN_S, _SAME_WITHIN = 1.0, 0.1
+_MARGIN = 0.75
+# Then a longer one is tried: the host may have moved, the proxy may have been changed.
+_FORGET_AFTER_S = 3_600.0
+
+
+class HoldLimit:
+    """
+    Learns from polls that were cut.
+
+    Args:
+        monotonic: Gives seconds on a clock that does not jump.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last_cut_s: float | None = None
+        self._limit_s: float | None = None
+        self._learned_at_s = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Return for how long a poll may be held at most; None as long as nothing is known."""
+        if self._limit_s is not None and self._monotonic() - self._learned_at_s > _FORGET_AFTER_S:
+            self._limit_s = None
+        return self._limit_s
+
+    def answered_after(self, held_s: float) -> None:
+        """Note that a poll was held for so long, and was answered: what cut one sooner was no timeout."""
+        if self._last_cut_s is not None and held_s > self._last_cut_s:
+            self._last_cut_s = None
+
+    def cut_after(self, held_s: float) -> None:
+        """Note that a connection ended without an answer after so long."""
+        if held_s < _SHORTEST_CUT_S:
+            return
+        before_s, self._last_cut_s = self._last_cut_s, held_s
+        if before_s is None or abs(before_s - held_s) > max(_SAME_WITHIN_S, _SAME_WITHIN * before_s):
+            return
+        self._limit_s = max(1.0, _MARGIN * min(before_s, held_s))
+        self._learned_at_s = self._monotonic()
+        self._last_cut_s = None
+        _log.warning(
+            "polls_cut",
+            reason=f"twice in a row something in between closed the connection after {held_s:.0f} seconds",
+            remedy="polls are held shorter from here on; better let proxies wait longer for an answer",
+            hold_s=round(self._limit_s, 1),
+        )
