@@ -71,5 +71,5 @@ def _check(proxy: EnvironmentProxy, *, host: str) -> None:
         )
     if not is_address:
         raise SettingsError(
-            [f"{proxy.variable}: must be the address of a proxy, http://host:port. {name_it}"]
+            [f"{proxy.variable}: must be the address of a proxy, with its scheme, host and port. {name_it}"]
         )
