@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,12 @@ def test_a_hidden_program_still_reads_what_it_is_given(host, prefix):
     os.close(writing)
     done = subprocess.run(
         [*host.python, "config", "check", "server"],
-        env={"LYFTDATA_SECRET_KEY_FILE": "/dev/stdin", "PATH": os.environ["PATH"]},
+        env={
+            "LYFTDATA_SECRET_KEY_FILE": "/dev/stdin",
+            # Not there, and could be made: `nobody` has no home.
+            "LYFTDATA_STAGING_DIR": str(Path(tempfile.gettempdir()) / f"lyftdata-{uuid.uuid4().hex}"),
+            "PATH": os.environ["PATH"],
+        },
         stdin=reading,
         capture_output=True,
         text=True,
