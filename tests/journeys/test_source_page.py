@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
-from tests.processes import Host, until
+from tests.processes import Host, Site, until
 
 
 def issued_key(operator, *arguments):
@@ -163,8 +163,9 @@ def test_a_wrong_mix_is_refused_at_start(tmp_path, environ, named):
     assert not (tmp_path / "jobs").exists()
 
 
-def test_an_enrolled_directory_is_not_used_by_another_worker(site):
-    """An identity of another Worker in the directory is refused at start, exit 2."""
+def test_an_enrolled_directory_is_not_used_by_another_worker(site, tmp_path):
+    """An identity of another Worker, or at another Server, in the directory is refused at start, exit 2."""
+    other = Site(tmp_path / "other")
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
     agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     agent.wait_for("online")
@@ -172,7 +173,7 @@ def test_an_enrolled_directory_is_not_used_by_another_worker(site):
 
     for given in (
         {"LYFTDATA_WORKER_NAME": "other"},
-        {"LYFTDATA_URL": "http://127.0.0.1:1"},
+        {"LYFTDATA_URL": other.url},
         {"LYFTDATA_WORKER_ID": "x"},
     ):
         result = host.run("run", "worker", **given)

@@ -7,7 +7,7 @@ import pytest
 from psycopg import sql
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, exposure
+from lyftdata.store import Store, StoreError, exposure
 
 ROOT = Path(__file__).parents[2]
 WHERE_IT_IS_CLOSED = (
@@ -98,15 +98,16 @@ async def test_tables_of_a_role_that_is_not_ours_are_told_of(closed, cluster, da
 
 
 def test_a_database_that_does_not_answer_is_told_of(cluster):
-    """Unreachable or refused: one line, without the password."""
+    """Unreachable or refused: an error of one line, without the password."""
     for url in (
         "postgresql://owner:pass-word@127.0.0.1:1/none",
         cluster.url("none").replace("not-a-secret", "pass-word"),
     ):
-        [problem] = exposure.ask(url)
-        assert "could not be checked" in problem
-        assert "pass-word" not in problem
-        assert "\n" not in problem
+        with pytest.raises(StoreError) as caught:
+            exposure.ask(url)
+        assert "the database cannot be used" in caught.value.message
+        assert "pass-word" not in str(caught.value)
+        assert "\n" not in caught.value.message
 
 
 def test_a_file_is_open_to_nobody(tmp_path):
