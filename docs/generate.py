@@ -266,7 +266,7 @@ the login does not matter; that it was taken back does. No tag is ever given.
 ### `/api/worker/session`
 
 `{"boot_id", "host": {…}, "labels", "sign_off", "await_slot", "max_hold_s"}` with a worker token. The first poll of a boot id is answered at once, the next are
-held for `hold_s` seconds, or for `max_hold_s` where a Worker asks for less, since something in between cuts it sooner. `directives` is a list of `{"kind", "code", "final", "reason", "mend", "reference"}`; kinds are `stop` and `renew`;
+held for `hold_s` seconds, or for `max_hold_s` where a Worker asks for less, since something in between cuts it sooner. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop` and `renew`;
 a client ignores kinds it does not know. While another boot id of the Worker is connected, a poll is refused with 409 `duplicate_instance`; with `"await_slot": true` it is
 first held, up to 25 seconds, until that one has gone.
 

@@ -12,7 +12,7 @@ The exemption lets the right key pass while others guess, and gives a guesser on
 where sites are cheap or too many to remember:
 
     provider  256 sites that failed for the first time, then one every 15 seconds: an IPv6 /32, an IPv4 /16. Beyond it
-              no site of that provider is exempt: whoever holds a /32 has 65,536 sites.
+              no site of that provider is exempt: the holder of a /32 has 65,536 sites.
     memory    20,000 sites that failed within the last hour. Beyond it no site is exempt, and none is forgotten early.
 
 docs/decisions/0017 says what this costs.
@@ -116,7 +116,7 @@ def _site_of(network: str) -> str:
 
 
 def _provider_of(network: str) -> str:
-    """Return the network of whoever gives out sites: an IPv6 /32, an IPv4 /16."""
+    """Return the network of the provider that assigns sites: an IPv6 /32, an IPv4 /16."""
     return f"provider {_leading_bits(network, ipv6=32, ipv4=16)}"
 
 

@@ -9,7 +9,7 @@ of an environment file from Windows, the byte order mark of an editor, the quote
     invisible characters inside                   rejected, with their name and position
 
 Rejecting them where the secret is read gives a message that names the fault. Otherwise the secret is wrong at the other
-side, and nobody can see why.
+side, and no log can say why.
 """
 
 import unicodedata

@@ -87,7 +87,7 @@ def standing_problem(
 
 
 def entry_problem(worker: WorkerRecord | None) -> Problem | None:
-    """Return why an entry lets nobody in, whatever was proved, or None."""
+    """Return why a Worker may not come in, whatever it has proved, or None."""
     if worker is None:
         return Problem.WORKER_DELETED
     if worker.superseded_by is not None:
@@ -96,14 +96,14 @@ def entry_problem(worker: WorkerRecord | None) -> Problem | None:
 
 
 def key_problem(key: ApiKeyRecord | None, *, worker_id: str, now: datetime) -> Problem | None:
-    """Return why an API key lets this Worker in no more, or None; whether the Worker may come in is not asked."""
+    """Return why an API key is not good for this Worker, or None; the Worker's entry is not looked at."""
     if key is None:
         return Problem.API_KEY_GONE
     return key_end(key, now=now) or (None if is_for(key, worker_id) else Problem.API_KEY_NOT_FOR_WORKER)
 
 
 def key_end(key: ApiKeyRecord, *, now: datetime) -> Problem | None:
-    """Return why an API key lets no Worker in any more, or None."""
+    """Return why an API key is not good for any Worker, or None."""
     if key.revoked_at is not None:
         return Problem.API_KEY_REVOKED
     # The moment itself is too late (as RFC 7519, section 4.1.4, has it for `exp`).

@@ -63,7 +63,7 @@ class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     final: bool = False
     reason: str = ""
-    mend: str = ""
+    remedy: str = ""
     reference: str = ""
 
 

@@ -305,7 +305,7 @@ class Agent:
                     reference=directive.reference,
                     told_code=directive.code,
                     final=directive.final,
-                    mend=directive.mend,
+                    mend=directive.remedy,
                 )
             case "renew":
                 self._token = None

@@ -150,7 +150,7 @@ class Directive(msgspec.Struct, frozen=True):
     code: str = ""
     final: bool = False
     reason: str = ""
-    mend: str = ""
+    remedy: str = ""
     reference: str = ""
 
 

@@ -208,7 +208,7 @@ async def _move(
     """
     Sign for the address that the Worker was given from now on, if the Server there says that it had the old one.
 
-    An address that only an answer names is never signed for: whoever holds the old one could name the new Server's, and
+    An address that only an answer names is never signed for: the holder of the old one could name the new Server's, and
     use there what the Worker signs.
 
     Raises:

@@ -12,7 +12,7 @@ from lyftdata.log import get_logger
 
 _log = get_logger(__name__)
 
-# Sooner than that it was no idle timeout that anybody sets.
+# An idle timeout is longer than that.
 _SHORTEST_CUT_S = 2.0
 # A timeout is coarse, and the network takes its time.
 _SAME_WITHIN_S, _SAME_WITHIN = 1.0, 0.1
