@@ -8,6 +8,7 @@ a browser use it.
 import hmac
 from datetime import timedelta
 from hashlib import sha256
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,16 +24,9 @@ _KEPT_AFTER_THE_END = timedelta(days=7)
 def set_session(response: Response, request: Request, services: Services, token: Secret) -> None:
     """Hand a session's token to the browser: out of scripts' reach, for this site alone."""
     secure = _is_secure(request, services)
-    response.set_cookie(
-        _name(request, secure=secure),
-        token.reveal(),
-        # Kept beyond the session, whose end is the Server's to decide: by it the sign-in page knows that one has ended.
-        max_age=int((SESSION_LIFE + _KEPT_AFTER_THE_END).total_seconds()),
-        path="/",
-        secure=secure,
-        httponly=True,
-        samesite="lax",
-    )
+    # Kept beyond the session, whose end is the Server's to decide: by it the sign-in page knows that one has ended.
+    life = SESSION_LIFE + _KEPT_AFTER_THE_END
+    _set(response, _name(request, secure=secure), token.reveal(), life=life, secure=secure)
 
 
 def read_session(request: Request, services: Services) -> str | None:
@@ -43,9 +37,7 @@ def read_session(request: Request, services: Services) -> str | None:
 def forget_session(response: Response, request: Request, services: Services) -> None:
     """Take the token back; device marks stay, for the next sign-in."""
     secure = _is_secure(request, services)
-    response.delete_cookie(
-        _name(request, secure=secure), path="/", secure=secure, httponly=True, samesite="lax"
-    )
+    _delete(response, _name(request, secure=secure), secure=secure)
 
 
 def set_device_mark(
@@ -53,15 +45,8 @@ def set_device_mark(
 ) -> None:
     """Let the browser keep that an operator has signed in on this device."""
     secure = _is_secure(request, services)
-    response.set_cookie(
-        _device_name(request, services, operator, secure=secure),
-        mark.reveal(),
-        max_age=int(MARK_LIFE.total_seconds()),
-        path="/",
-        secure=secure,
-        httponly=True,
-        samesite="strict",
-    )
+    name = _device_name(request, services, operator, secure=secure)
+    _set(response, name, mark.reveal(), life=MARK_LIFE, secure=secure, samesite="strict")
 
 
 def read_device_mark(request: Request, services: Services, *, operator: str) -> str:
@@ -75,15 +60,7 @@ def set_flash(
 ) -> None:
     """Let the browser carry what the next page says once (`web.flash`)."""
     secure = _is_secure(request, services)
-    response.set_cookie(
-        _flash_name(request, secure=secure),
-        value,
-        max_age=int(life.total_seconds()),
-        path="/",
-        secure=secure,
-        httponly=True,
-        samesite="lax",
-    )
+    _set(response, _flash_name(request, secure=secure), value, life=life, secure=secure)
 
 
 def read_flash(request: Request, services: Services) -> str | None:
@@ -94,9 +71,33 @@ def read_flash(request: Request, services: Services) -> str | None:
 def forget_flash(response: Response, request: Request, services: Services) -> None:
     """Take it back: it was shown."""
     secure = _is_secure(request, services)
-    response.delete_cookie(
-        _flash_name(request, secure=secure), path="/", secure=secure, httponly=True, samesite="lax"
+    _delete(response, _flash_name(request, secure=secure), secure=secure)
+
+
+def _set(
+    response: Response,
+    name: str,
+    value: str,
+    *,
+    life: timedelta,
+    secure: bool,
+    samesite: Literal["lax", "strict"] = "lax",
+) -> None:
+    """Set a cookie that scripts cannot read and that another site's page cannot have sent with a post."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(life.total_seconds()),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite=samesite,
     )
+
+
+def _delete(response: Response, name: str, *, secure: bool) -> None:
+    # Browsers delete a cookie with the prefix __Host- only by one with the attributes that it demands.
+    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def _read(request: Request, name: str) -> str | None:
