@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lyftdata.log import configure_logging
 from lyftdata.worker.client import ServerClient, ServerUnreachableError
-from lyftdata.worker.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.identity.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import read_worker_settings
-from lyftdata.worker.state import StateDirectory
 
 _AT_ONCE = 8
 

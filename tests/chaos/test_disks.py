@@ -19,7 +19,7 @@ from tests.chaos.fleet import (
 from tests.processes import Program, Site, until
 from tests.small_disks import SmallDisk
 
-from lyftdata.worker.token_socket import ask_token_socket
+from lyftdata.worker.tokens.socket import ask_token_socket
 
 
 class Place:

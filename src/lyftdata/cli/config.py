@@ -81,9 +81,9 @@ def _read(side: str) -> Any:
         check_files(server)
         return server
     from lyftdata.worker.client import proxy_of
-    from lyftdata.worker.credentials import choose_credential
+    from lyftdata.worker.identity.credentials import choose_credential
+    from lyftdata.worker.identity.state import StateDirectory
     from lyftdata.worker.settings import read_worker_settings
-    from lyftdata.worker.state import StateDirectory
 
     settings = read_worker_settings(os.environ)
     proxy_of(settings)

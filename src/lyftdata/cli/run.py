@@ -118,7 +118,7 @@ def _run_server(**given: Any) -> int:
 def _run_worker(command: tuple[str, ...], **given: Any) -> int:
     from lyftdata.cli.output import say
     from lyftdata.log import configure_logging
-    from lyftdata.worker.child import CommandError
+    from lyftdata.worker.process.command import CommandError
     from lyftdata.worker.run import run_worker
     from lyftdata.worker.settings import read_worker_settings
 

@@ -49,7 +49,7 @@ def _get_token(audience: str | None) -> "TokenReply":
     from lyftdata.core.command_tokens import TOKEN_SOCKET_VARIABLE
     from lyftdata.worker.run import fetch_token
     from lyftdata.worker.settings import read_worker_settings
-    from lyftdata.worker.token_socket import ask_token_socket
+    from lyftdata.worker.tokens.socket import ask_token_socket
 
     socket_path = os.environ.get(TOKEN_SOCKET_VARIABLE)
     if socket_path:

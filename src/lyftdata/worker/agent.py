@@ -19,13 +19,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from lyftdata.core.backoff import Backoff
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
-from lyftdata.worker.backoff import Backoff
-from lyftdata.worker.child import SIGNAL_EXIT_BASE
 from lyftdata.worker.client import (
     Directive,
     PollReply,
@@ -34,14 +33,15 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenRejectedError,
 )
-from lyftdata.worker.credentials import Credential, obtain_identity
-from lyftdata.worker.handout import Handout
-from lyftdata.worker.held_token import HeldToken
 from lyftdata.worker.hold_limit import HoldLimit
-from lyftdata.worker.hostfacts import host_facts
+from lyftdata.worker.host_facts import host_facts
+from lyftdata.worker.identity.credentials import Credential, obtain_identity
+from lyftdata.worker.identity.state import StateDirectory, StateError
+from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
+from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import WorkerSettings
-from lyftdata.worker.state import StateDirectory, StateError
-from lyftdata.worker.work import Work
+from lyftdata.worker.tokens.held_token import HeldToken
+from lyftdata.worker.tokens.provider import TokenProvider
 
 _log = get_logger(__name__)
 
@@ -68,7 +68,7 @@ class CredentialChangedError(Exception):
     """The API key was rotated: a token by the new one is due, whatever the Server says about the old one."""
 
 
-class FinallyRefusedError(Exception):
+class PermanentlyRefusedError(Exception):
     """A refusal for good; it was logged already."""
 
 
@@ -80,9 +80,10 @@ class Agent:
         settings: The Worker's settings.
         client: The Server.
         directory: The Worker's own directory.
-        work: The COMMAND, run while the Worker is let in.
-        handout: Hands the current token to the COMMAND.
+        supervisor: The COMMAND, run while the Worker is let in.
+        provider: Gives the current token to the COMMAND.
         notifier: Tells systemd how it goes.
+        stop: Set when the agent is to end: by `stop()`, and by the COMMAND's end.
         chance: Gives a number from 0 up to 1.
         monotonic: Gives seconds on a clock that does not jump.
     """
@@ -93,9 +94,10 @@ class Agent:
         *,
         client: ServerClient,
         directory: StateDirectory,
-        work: Work,
-        handout: Handout,
+        supervisor: CommandSupervisor,
+        provider: TokenProvider,
         notifier: Notifier,
+        stop: asyncio.Event,
         chance: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,12 +118,11 @@ class Agent:
         self._hold_s = 25.0
         self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_SHORTEST_POLL_S
-        self._stop = asyncio.Event()
+        self._stop = stop
         self._stop_signal: int | None = None
-        self._handout = handout
+        self._provider = provider
         self._notifier = notifier
-        self._work = work
-        work.on_end = self._stop.set
+        self._supervisor = supervisor
 
     def stop(self, number: int | None = None) -> bool:
         """
@@ -144,16 +145,16 @@ class Agent:
         code = EXIT_DONE
         try:
             found = credential or await self._enrolled()
-            self._handout.identify(found)
+            self._provider.identify(found)
             while True:
                 await self._one_round(found)
         except Stopping:
             pass
-        except FinallyRefusedError:
+        except PermanentlyRefusedError:
             code = EXIT_REFUSED
         finally:
             await self._end()
-        return code or self._work.exit_code or self._ended_by_signal()
+        return code or self._supervisor.exit_code or self._ended_by_signal()
 
     def _ended_by_signal(self) -> int:
         """SIGTERM and SIGINT are how an agent is meant to end; by any other signal it ends as a program would."""
@@ -210,7 +211,7 @@ class Agent:
         reply = await credential.fetch_token(self._client)
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
-        self._handout.publish(token)
+        self._provider.publish(token)
         return token
 
     async def _poll(self, token: HeldToken, credential: Credential) -> PollReply:
@@ -277,13 +278,13 @@ class Agent:
                 strategy=credential.strategy.value,
                 server=self._settings.url,
             )
-        self._work.ensure(self._identity(credential))
+        self._supervisor.ensure(self._identity(credential))
 
     def _identity(self, credential: Credential) -> dict[str, str]:
         """Return the variables that tell the COMMAND who it is, and where its token is."""
         name = self._settings.worker_name
         who = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
-        return who | ({"LYFTDATA_WORKER_NAME": name} if name else {}) | self._handout.environ()
+        return who | ({"LYFTDATA_WORKER_NAME": name} if name else {}) | self._provider.environ()
 
     async def _not_too_fast(self) -> None:
         """
@@ -303,7 +304,7 @@ class Agent:
                 raise RefusedByServerError(
                     directive.reason,
                     reference=directive.reference,
-                    told_code=directive.code,
+                    cause_code=directive.code,
                     final=directive.final,
                     mend=directive.remedy,
                 )
@@ -356,28 +357,28 @@ class Agent:
         """The Server says no: stop the COMMAND; then end, or stay and ask again."""
         self._online = False
         self._token = None
-        self._handout.withdraw()
+        self._provider.withdraw()
         _log.error("refused", **self._what_is_known(refused))
         self._notifier.tell(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
-        await self._work.stop()
+        await self._supervisor.stop()
         if refused.final:
-            raise FinallyRefusedError
+            raise PermanentlyRefusedError
         wait_s = self._backoff.next_s(retry_after_s=refused.retry_after_s)
         # Another process of this Worker is connected, as in a rolling update: the Server holds the next poll until that one
         # has gone, so there is no reason to stay away for long.
-        self._awaits_slot = refused.told_code == DuplicateInstanceError.code
+        self._awaits_slot = refused.cause_code == DuplicateInstanceError.code
         await self._pause(min(wait_s, _MAX_PAUSE_FOR_SLOT_S) if self._awaits_slot else wait_s)
 
     def _what_is_known(self, refused: RefusedByServerError) -> dict[str, Any]:
         facts = {
             "reference": clean_text(refused.reference, 32),
-            "code": clean_text(refused.told_code, 64),
+            "code": clean_text(refused.cause_code, 64),
             "reason": clean_text(refused.message, 200),
             "mend": clean_text(refused.hint, 200),
         }
         if refused.clock_off:
             facts["clock"] = f"this host's is {refused.clock_off}, which may be the cause"
-        if not refused.told_code:
+        if not refused.cause_code:
             facts["mend"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
         return {key: value for key, value in facts.items() if value}
 
@@ -408,7 +409,7 @@ class Agent:
 
     async def _end(self) -> None:
         self._notifier.tell(STOPPING="1", STATUS="Stopping.")
-        await self._work.stop(self._stop_signal or signal.SIGTERM)
+        await self._supervisor.stop(self._stop_signal or signal.SIGTERM)
         if self._token is not None:
             await self._sign_off(self._token)
         _log.info("stopped")

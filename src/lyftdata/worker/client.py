@@ -78,7 +78,7 @@ class RefusedByServerError(LyftdataError):
     Args:
         reason: What it said.
         reference: By which an operator finds the whole reason.
-        told_code: The cause, if the Worker had proved its key.
+        cause_code: The cause, if the Worker had proved its key.
         final: Whether asking again is pointless.
         retry_after_s: Seconds the Server asked to wait, or None.
         nonce: What to sign with when trying again, or None.
@@ -93,7 +93,7 @@ class RefusedByServerError(LyftdataError):
         reason: str,
         *,
         reference: str,
-        told_code: str = "",
+        cause_code: str = "",
         final: bool = True,
         mend: str = "",
         retry_after_s: float | None = None,
@@ -101,7 +101,7 @@ class RefusedByServerError(LyftdataError):
     ) -> None:
         super().__init__(reason, hint=mend)
         self.reference = reference
-        self.told_code = told_code
+        self.cause_code = cause_code
         self.final = final
         self.retry_after_s = retry_after_s
         self.nonce = nonce
@@ -115,7 +115,7 @@ class AudienceRefusedError(LyftdataError):
         reason: What it said.
         error: `invalid_target` (RFC 8707) or `invalid_scope` (RFC 6749, section 5.2).
         reference: By which an operator finds the whole reason, or empty.
-        told_code: The cause, or empty.
+        cause_code: The cause, or empty.
     """
 
     code = "audience_refused"
@@ -126,13 +126,13 @@ class AudienceRefusedError(LyftdataError):
         *,
         error: str = "invalid_target",
         reference: str = "",
-        told_code: str = "",
+        cause_code: str = "",
         mend: str = "",
     ) -> None:
         super().__init__(reason, hint=mend)
         self.error = error
         self.reference = reference
-        self.told_code = told_code
+        self.cause_code = cause_code
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -343,7 +343,7 @@ def _refusal(answer: _Answer) -> LyftdataError:
     return RefusedByServerError(
         _text(answer, "error_description"),
         reference=reference[:32],
-        told_code=_text(answer, "code"),
+        cause_code=_text(answer, "code"),
         final=final if isinstance(final, bool) else True,
         mend=_text(answer, "mend"),
         retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
@@ -356,7 +356,7 @@ def _audience_refusal(answer: _Answer) -> AudienceRefusedError:
         _text(answer, "error_description") or "The Server gives no tokens for this audience or scope.",
         error=_text(answer, "error"),
         reference=_text(answer, "reference")[:32],
-        told_code=_text(answer, "code"),
+        cause_code=_text(answer, "code"),
         mend=_text(answer, "mend"),
     )
 

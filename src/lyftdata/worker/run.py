@@ -14,19 +14,19 @@ from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
-from lyftdata.worker.child import Child, check_command
 from lyftdata.worker.client import ServerClient, TokenReply
-from lyftdata.worker.credentials import Credential, choose_credential
-from lyftdata.worker.handout import Handout
-from lyftdata.worker.reaper import Reaper
-from lyftdata.worker.restart import RestartPolicy
-from lyftdata.worker.runtime_dir import TOKEN_SOCKET, runtime_directory
+from lyftdata.worker.identity.credentials import Credential, choose_credential
+from lyftdata.worker.identity.state import StateDirectory
+from lyftdata.worker.process.command import CommandProcess, check_command
+from lyftdata.worker.process.reaper import Reaper
+from lyftdata.worker.process.restart import RestartPolicy
+from lyftdata.worker.process.signals import signals_passed_on
+from lyftdata.worker.process.supervisor import CommandSupervisor
+from lyftdata.worker.process.terminal import Terminal
 from lyftdata.worker.settings import WorkerSettings, scrub_environment
-from lyftdata.worker.signals import signals_passed_on
-from lyftdata.worker.state import StateDirectory
-from lyftdata.worker.terminal import Terminal
-from lyftdata.worker.token_socket import TokenSocket
-from lyftdata.worker.work import Work
+from lyftdata.worker.tokens.provider import TokenProvider
+from lyftdata.worker.tokens.runtime_dir import TOKEN_SOCKET, runtime_directory
+from lyftdata.worker.tokens.socket import TokenSocket
 
 _log = get_logger(__name__)
 
@@ -92,36 +92,44 @@ async def _run_agent(
         client = ServerClient(settings)
         stack.push_async_callback(client.aclose)
         reaper = stack.enter_context(Reaper())
-        handout = await stack.enter_async_context(_handing_out(settings, command, client, environ))
-        launch = functools.partial(Child.start, command, environ=environ, reaper=reaper, umask=umask)
+        provider = await stack.enter_async_context(_token_provider(settings, command, client, environ))
+        launch = functools.partial(CommandProcess.start, command, environ=environ, reaper=reaper, umask=umask)
         terminal = stack.enter_context(_terminal(command))
-        work = Work(
+        stop = asyncio.Event()
+        supervisor = CommandSupervisor(
             launch if command else None,
             restart=RestartPolicy(settings.restart, chance=random.random),
             stop_grace_s=settings.stop_grace_s,
+            on_end=stop.set,
             terminal=terminal,
         )
         agent = Agent(
-            settings, client=client, directory=directory, work=work, handout=handout, notifier=notifier
+            settings,
+            client=client,
+            directory=directory,
+            supervisor=supervisor,
+            provider=provider,
+            notifier=notifier,
+            stop=stop,
         )
-        stack.enter_context(signals_passed_on(agent, work))
+        stack.enter_context(signals_passed_on(agent, supervisor))
         # Keeps systemd's watchdog quiet as long as the event loop turns.
         await stack.enter_async_context(_beside(notifier.keep_watchdog()))
         return await agent.run(credential)
 
 
 @contextlib.asynccontextmanager
-async def _handing_out(
+async def _token_provider(
     settings: WorkerSettings, command: Sequence[str], client: ServerClient, environ: Mapping[str, str]
-) -> AsyncIterator[Handout]:
+) -> AsyncIterator[TokenProvider]:
     """With a COMMAND there is a directory for its token file and socket; without one nobody would look."""
     if not command:
-        yield Handout(client, directory=None)
+        yield TokenProvider(client, directory=None)
         return
     with runtime_directory(environ, jobs_dir=settings.jobs_dir) as path:
-        handout = Handout(client, directory=path)
-        async with TokenSocket(handout).serving(path / TOKEN_SOCKET), _beside(handout.keep_file()):
-            yield handout
+        provider = TokenProvider(client, directory=path)
+        async with TokenSocket(provider).serving(path / TOKEN_SOCKET), _beside(provider.keep_file()):
+            yield provider
 
 
 @contextlib.contextmanager

@@ -30,8 +30,8 @@ from lyftdata.core.settings import (
     read_settings,
 )
 from lyftdata.user_paths import default_jobs_dir, parse_path
-from lyftdata.worker.child import GRACE_S
-from lyftdata.worker.restart import NEVER, POLICIES
+from lyftdata.worker.process.command import GRACE_S
+from lyftdata.worker.process.restart import NEVER, POLICIES
 
 SERVER_ONLY = frozenset(
     {

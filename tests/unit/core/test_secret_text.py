@@ -12,10 +12,10 @@ from lyftdata.server.staging import load_secret_key
 from lyftdata.verify import WorkerVerifier
 from lyftdata.verify._worker_host import _TABLE as LIBRARY
 from lyftdata.verify._worker_tokens import WorkerTokens
-from lyftdata.worker.credentials import choose_credential
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import TABLE as WORKER
 from lyftdata.worker.settings import read_worker_settings
-from lyftdata.worker.state import StateDirectory
 
 KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
 DATABASE = "postgresql://lyftdata:x@localhost/lyftdata"

@@ -18,9 +18,9 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenReply,
 )
-from lyftdata.worker.handout import Handout
-from lyftdata.worker.held_token import HeldToken
-from lyftdata.worker.token_socket import TokenSocket
+from lyftdata.worker.tokens.held_token import HeldToken
+from lyftdata.worker.tokens.provider import TokenProvider
+from lyftdata.worker.tokens.socket import TokenSocket
 
 
 class Clock:
@@ -55,14 +55,14 @@ class Server:
 class Running:
     """An agent's token socket and token file, with the client of a program that runs under it."""
 
-    def __init__(self, directory, handout, server, clock, *, is_async):
+    def __init__(self, directory, provider, server, clock, *, is_async):
         self.path = directory / "token.sock"
-        self.handout = handout
+        self.provider = provider
         self.server = server
         self.clock = clock
         self._is_async = is_async
         # What an agent leaves of a Worker in the environment: its ID, and no key.
-        self.environ = {"LYFTDATA_WORKER_ID": "w-17", **handout.environ()}
+        self.environ = {"LYFTDATA_WORKER_ID": "w-17", **provider.environ()}
 
     def tokens(self, **options):
         """Return the program's tokens."""
@@ -87,11 +87,11 @@ async def agent(request):
     clock: Any = Clock()
     server: Any = Server()
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
-        handout = Handout(server, directory=Path(directory), monotonic=clock)
-        handout.identify(server)
-        handout.publish(HeldToken(TokenReply("own", 900), monotonic_s=clock.s, jitter=0.5))
-        running = Running(Path(directory), handout, server, clock, is_async=request.param == "event loop")
-        async with TokenSocket(handout).serving(running.path):
+        provider = TokenProvider(server, directory=Path(directory), monotonic=clock)
+        provider.identify(server)
+        provider.publish(HeldToken(TokenReply("own", 900), monotonic_s=clock.s, jitter=0.5))
+        running = Running(Path(directory), provider, server, clock, is_async=request.param == "event loop")
+        async with TokenSocket(provider).serving(running.path):
             yield running
 
 
@@ -114,7 +114,7 @@ async def test_the_next_token_is_asked_for_in_time(agent, passed_s, token):
     """At two thirds of its life, by when the agent has the next one."""
     tokens = agent.tokens()
     await agent.get(tokens)
-    agent.handout.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s + 600, jitter=0.5))
+    agent.provider.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s + 600, jitter=0.5))
     agent.clock.s += passed_s
     await agent.get(tokens)
     await settled(tokens)
@@ -188,13 +188,13 @@ async def test_a_refusal_reaches_the_program(agent, refusal, error, says, final)
 
 async def test_a_worker_that_is_refused_has_no_token(agent):
     """A withdrawn Worker's program reads that there is none at the moment, and has one again a few seconds after the agent."""
-    agent.handout.withdraw()
+    agent.provider.withdraw()
     tokens = agent.tokens()
     for _ in range(9):
         with pytest.raises(TokenUnavailableError, match="no token at the moment"):
             await agent.get(tokens)
         agent.clock.s += 5
-    agent.handout.publish(HeldToken(TokenReply("again", 900), monotonic_s=agent.clock.s, jitter=0.5))
+    agent.provider.publish(HeldToken(TokenReply("again", 900), monotonic_s=agent.clock.s, jitter=0.5))
 
     assert await agent.get(tokens) == "again"
 
@@ -207,7 +207,7 @@ async def test_the_file_serves_where_there_is_no_socket(agent):
     del agent.environ[TOKEN_SOCKET_VARIABLE]
     tokens = agent.tokens()
     assert await agent.get(tokens) == "own"
-    agent.handout.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s, jitter=0.5))
+    agent.provider.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s, jitter=0.5))
     agent.clock.s += 5
 
     assert await agent.get(tokens) == "next"
@@ -219,7 +219,7 @@ async def test_after_a_401_the_file_is_read_at_once(agent):
     tokens = agent.tokens()
     await agent.get(tokens)
     assert await agent.get_another(tokens, "own") is None
-    agent.handout.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s, jitter=0.5))
+    agent.provider.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s, jitter=0.5))
 
     assert await agent.get_another(tokens, "own") == "next"
 
@@ -227,7 +227,7 @@ async def test_after_a_401_the_file_is_read_at_once(agent):
 async def test_a_file_that_is_gone_is_named(agent):
     """The agent removes it while the Worker is refused; the program reads which file, and what to do."""
     del agent.environ[TOKEN_SOCKET_VARIABLE]
-    agent.handout.withdraw()
+    agent.provider.withdraw()
 
     with pytest.raises(
         TokenUnavailableError, match=rf"{TOKEN_FILE_VARIABLE}: .*token cannot be read.*run worker"

@@ -6,11 +6,11 @@ import functools
 import pytest
 import structlog
 
+from lyftdata.core.backoff import Backoff
 from lyftdata.core.records import Strategy
 from lyftdata.service_manager import Notifier
 from lyftdata.worker import agent as module
 from lyftdata.worker.agent import Agent
-from lyftdata.worker.backoff import Backoff
 from lyftdata.worker.client import (
     Directive,
     PollReply,
@@ -19,12 +19,12 @@ from lyftdata.worker.client import (
     TokenRejectedError,
     TokenReply,
 )
-from lyftdata.worker.handout import Handout
-from lyftdata.worker.held_token import HeldToken
-from lyftdata.worker.restart import RestartPolicy
+from lyftdata.worker.identity.state import StateDirectory
+from lyftdata.worker.process.restart import RestartPolicy
+from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import read_worker_settings
-from lyftdata.worker.state import StateDirectory
-from lyftdata.worker.work import Work
+from lyftdata.worker.tokens.held_token import HeldToken
+from lyftdata.worker.tokens.provider import TokenProvider
 
 ESTABLISHED = PollReply(session="established", hold_s=25)
 
@@ -109,9 +109,10 @@ def run(tmp_path, monkeypatch):
             settings,
             client=server,
             directory=StateDirectory(tmp_path),
-            work=Work(None, restart=RestartPolicy("never", chance=lambda: 0.5)),
-            handout=Handout(server, directory=None, monotonic=clock),
+            supervisor=CommandSupervisor(None, restart=RestartPolicy("never", chance=lambda: 0.5)),
+            provider=TokenProvider(server, directory=None, monotonic=clock),
             notifier=Notifier({}),
+            stop=asyncio.Event(),
             chance=lambda: 0.5,
             monotonic=clock,
         )
@@ -305,7 +306,7 @@ async def test_a_key_that_stays_wrong_ends_the_worker(run):
 
 async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
     """Disabled or a second instance: stay, ask again, come back."""
-    disabled = RefusedByServerError("no", reference="R", told_code="worker_disabled", final=False)
+    disabled = RefusedByServerError("no", reference="R", cause_code="worker_disabled", final=False)
     server = ScriptedServer(ESTABLISHED, tokens=[disabled] * 3)
 
     assert await run(server) == (0, [0.75, 1.5, 3.0])
@@ -313,7 +314,7 @@ async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
 
 async def test_it_waits_at_the_server_for_the_end_of_another_process(run):
     """A rolling update: after the first refusal each poll asks to be held until the other has gone, and comes soon."""
-    duplicate = RefusedByServerError("Twice.", reference="R", told_code="duplicate_instance", final=False)
+    duplicate = RefusedByServerError("Twice.", reference="R", cause_code="duplicate_instance", final=False)
     server = ScriptedServer(*[duplicate] * 8, ESTABLISHED)
     code, slept = await run(server)
 

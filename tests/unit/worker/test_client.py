@@ -145,7 +145,7 @@ async def test_an_unproven_refusal_is_final():
 
     with pytest.raises(RefusedByServerError) as refused:
         await client.token({})
-    assert (refused.value.reference, refused.value.final, refused.value.told_code) == ("7K2M9QXD", True, "")
+    assert (refused.value.reference, refused.value.final, refused.value.cause_code) == ("7K2M9QXD", True, "")
 
 
 @pytest.mark.parametrize("final", [True, False])
@@ -156,7 +156,7 @@ async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
 
     with pytest.raises(RefusedByServerError) as refused:
         await client.token({})
-    assert (refused.value.told_code, refused.value.final, refused.value.hint) == (
+    assert (refused.value.cause_code, refused.value.final, refused.value.hint) == (
         "worker_disabled",
         final,
         "Enable it.",

@@ -11,7 +11,7 @@ from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.nonces import is_good_nonce, make_nonce
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.client import RefusedByServerError, ServerClient, ServerUnreachableError
-from lyftdata.worker.credentials import IdentityCredential
+from lyftdata.worker.identity.credentials import IdentityCredential
 from lyftdata.worker.server_clock import TOLERANCE_S, ServerClock
 from lyftdata.worker.settings import read_worker_settings
 

@@ -6,9 +6,9 @@ import pytest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.client import ServerClient
-from lyftdata.worker.credentials import choose_credential, obtain_identity
+from lyftdata.worker.identity.credentials import choose_credential, obtain_identity
+from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.settings import read_worker_settings
-from lyftdata.worker.state import StateDirectory, StateError
 
 OLD, NEW, OTHER = "https://old.example", "https://new.example", "https://other.example"
 

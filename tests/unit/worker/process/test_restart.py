@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyftdata.worker.restart import RestartPolicy
+from lyftdata.worker.process.restart import RestartPolicy
 
 
 def delays(policy, ends):

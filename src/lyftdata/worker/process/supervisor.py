@@ -1,10 +1,9 @@
 """
 The COMMAND over the agent's life: started when the Worker is let in, stopped when it is not, started again.
 
-    work = Work(launch, restart=RestartPolicy("never", chance=random.random))
-    work.on_end = agent.stop
-    work.ensure({"LYFTDATA_WORKER_ID": "press-01"})
-    await work.stop()          # on the Server's order; a later `ensure` starts it again
+    supervisor = CommandSupervisor(launch, restart=RestartPolicy("never", chance=random.random), on_end=stop.set)
+    supervisor.ensure({"LYFTDATA_WORKER_ID": "press-01"})
+    await supervisor.stop()       # on the Server's order; a later `ensure` starts it again
 
 A run that ends by itself may be followed by another one, after a delay, while the Worker is let in.
 """
@@ -17,9 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from lyftdata.log import get_logger
-from lyftdata.worker.child import GRACE_S, SIGNAL_EXIT_BASE, Child, CommandError
-from lyftdata.worker.restart import RestartPolicy
-from lyftdata.worker.terminal import Terminal, is_interactive
+from lyftdata.worker.process.command import GRACE_S, SIGNAL_EXIT_BASE, CommandError, CommandProcess
+from lyftdata.worker.process.restart import RestartPolicy
+from lyftdata.worker.process.terminal import Terminal, is_interactive
 
 _log = get_logger(__name__)
 
@@ -27,12 +26,12 @@ _log = get_logger(__name__)
 class Launch(Protocol):
     """Starts one run of the COMMAND; raises CommandError."""
 
-    def __call__(self, *, identity: Mapping[str, str], on_stop: Callable[[int], None]) -> Child:
+    def __call__(self, *, identity: Mapping[str, str], on_stop: Callable[[int], None]) -> CommandProcess:
         """Start it."""
         ...
 
 
-class Work:
+class CommandSupervisor:
     """
     Keeps at most one run of the COMMAND going.
 
@@ -40,6 +39,7 @@ class Work:
         launch: Starts a run; None for a Worker that only stays connected.
         restart: Whether a run is followed by another.
         stop_grace_s: Seconds from asking to killing.
+        on_end: Called when the COMMAND has ended by itself for the last time; not when it was stopped from here.
         terminal: The terminal to hand to the COMMAND, if there is one.
         monotonic: Gives seconds on a clock that does not jump.
         sleep: Waits that many seconds.
@@ -51,6 +51,7 @@ class Work:
         *,
         restart: RestartPolicy,
         stop_grace_s: float = GRACE_S,
+        on_end: Callable[[], None] = lambda: None,
         terminal: Terminal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -61,10 +62,9 @@ class Work:
         self._terminal = terminal
         self._monotonic = monotonic
         self._sleep = sleep
-        self._child: Child | None = None
+        self._child: CommandProcess | None = None
         self._runs: asyncio.Task[None] | None = None
-        self.on_end: Callable[[], None] = lambda: None
-        """Called when the COMMAND has ended by itself for the last time; not when it was stopped from here."""
+        self._on_end = on_end
         self.exit_code: int | None = None
         """How the last run ended, as a shell would say it; None while one goes on, or before the first."""
 
@@ -99,11 +99,11 @@ class Work:
 
     def _over(self, runs: asyncio.Task[None]) -> None:
         if not runs.cancelled():
-            self.on_end()
+            self._on_end()
 
     # --- one run after the other ------------------------------------------------------------------------
 
-    async def _go_on(self, launch: Launch, child: Child | None, identity: Mapping[str, str]) -> None:
+    async def _go_on(self, launch: Launch, child: CommandProcess | None, identity: Mapping[str, str]) -> None:
         while True:
             started_s = self._monotonic()
             if child is not None:
@@ -118,7 +118,7 @@ class Work:
             await self._sleep(delay_s)
             child = self._begin_again(launch, identity)
 
-    def _begin(self, launch: Launch, identity: Mapping[str, str]) -> Child:
+    def _begin(self, launch: Launch, identity: Mapping[str, str]) -> CommandProcess:
         self._child = child = launch(identity=identity, on_stop=self._stopped)
         self.exit_code = None
         if self._lend_terminal(child, asked_for=False):
@@ -126,7 +126,7 @@ class Work:
             child.send_signal(signal.SIGCONT)
         return child
 
-    def _begin_again(self, launch: Launch, identity: Mapping[str, str]) -> Child | None:
+    def _begin_again(self, launch: Launch, identity: Mapping[str, str]) -> CommandProcess | None:
         """A program that is missing for a while (an upgrade) is one more failure, not the end."""
         try:
             return self._begin(launch, identity)
@@ -135,7 +135,7 @@ class Work:
             self.exit_code = error.exit_code
             return None
 
-    async def _finish(self, child: Child, number: int) -> None:
+    async def _finish(self, child: CommandProcess, number: int) -> None:
         code = await child.stop(number, grace_s=self._stop_grace_s)
         self._child = None
         self.exit_code = code
@@ -180,7 +180,7 @@ class Work:
         if self._lend_terminal(self._child, asked_for=wants_terminal) or not wants_terminal:
             self._child.send_signal(signal.SIGCONT)
 
-    def _lend_terminal(self, child: Child, *, asked_for: bool) -> bool:
+    def _lend_terminal(self, child: CommandProcess, *, asked_for: bool) -> bool:
         if self._terminal is None or not (asked_for or is_interactive()):
             return False
         return self._terminal.hand_to(child.pid)

@@ -1,12 +1,12 @@
 """
 What the COMMAND is given of the Worker's identity: the current token, and tokens for audiences it asks for.
 
-    handout = Handout(client, directory=path)
-    handout.identify(credential)
-    handout.publish(token)              # the file is whole at every moment, with the old token or with the new one
-    await handout.token(request)        # what the token socket answers
-    await handout.keep_file()           # beside all of this: writes the file later, where it could not be written
-    handout.withdraw()                  # the Worker is not let in: there is nothing to hand out
+    provider = TokenProvider(client, directory=path)
+    provider.identify(credential)
+    provider.publish(token)              # the file is whole at every moment, with the old token or with the new one
+    await provider.token(request)        # what the token socket answers
+    await provider.keep_file()           # beside all of this: writes the file later, where it could not be written
+    provider.withdraw()                  # the Worker is not let in: there is nothing to hand out
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIA
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import get_logger
 from lyftdata.worker.client import ServerClient
-from lyftdata.worker.credentials import Credential
-from lyftdata.worker.held_token import HeldToken
-from lyftdata.worker.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
+from lyftdata.worker.identity.credentials import Credential
+from lyftdata.worker.tokens.held_token import HeldToken
+from lyftdata.worker.tokens.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 
 _log = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class _Audience:
         self.got_by = ""
 
 
-class Handout:
+class TokenProvider:
     """
     Hands tokens out, never what they are got with.
 

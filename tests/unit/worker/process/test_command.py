@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from tests.processes import until
 
-from lyftdata.worker.child import Child, CommandError, check_command, without_secrets
-from lyftdata.worker.reaper import Reaper
-from lyftdata.worker.restart import RestartPolicy
-from lyftdata.worker.work import Work
+from lyftdata.worker.process.command import CommandError, CommandProcess, check_command, without_secrets
+from lyftdata.worker.process.reaper import Reaper
+from lyftdata.worker.process.restart import RestartPolicy
+from lyftdata.worker.process.supervisor import CommandSupervisor
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who was left behind")
 
@@ -42,7 +42,7 @@ async def reaper():
 @pytest.fixture
 def start(reaper):
     """Return a function that starts a COMMAND."""
-    return functools.partial(Child.start, environ=dict(os.environ), identity={}, reaper=reaper)
+    return functools.partial(CommandProcess.start, environ=dict(os.environ), identity={}, reaper=reaper)
 
 
 def python(program, *arguments):
@@ -169,7 +169,7 @@ async def test_children_from_before_are_left_alone():
     """What a shell started before it became the agent is no part of the COMMAND; it is reaped, not ended."""
     older = await asyncio.create_subprocess_exec("sleep", "600")
     with Reaper() as reaper:
-        child = Child.start(["true"], environ=os.environ, identity={}, reaper=reaper)
+        child = CommandProcess.start(["true"], environ=os.environ, identity={}, reaper=reaper)
         await child.wait()
         await child.stop()
 
@@ -212,17 +212,17 @@ class Waits:
 
 
 @pytest.fixture
-def work(start):
-    """Return a function that makes a Work for a COMMAND, with the test's waits and an event for its end."""
+def supervised(start):
+    """Return a function that makes a CommandSupervisor for a COMMAND, with the test's waits and an event for its end."""
 
     def make(command, policy):
         waits, ended = Waits(), asyncio.Event()
-        made = Work(
+        made = CommandSupervisor(
             functools.partial(_launch, start, command),
             restart=RestartPolicy(policy, chance=lambda: 1.0),
+            on_end=ended.set,
             sleep=waits,
         )
-        made.on_end = ended.set
         return made, waits, ended
 
     return make
@@ -232,11 +232,11 @@ def _launch(start, command, *, identity, on_stop):
     return start(command, identity=identity, on_stop=on_stop)
 
 
-async def test_it_is_started_again_after_growing_waits(work, tmp_path):
+async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
     """`always`: each run is followed by another, with the same identity, until it is stopped."""
     ran = tmp_path / "ran"
     program = "import os, sys; open(sys.argv[1], 'a').write(os.environ['LYFTDATA_WORKER_ID'] + '\\n')"
-    kept, waits, ended = work(python(program, ran), "always")
+    kept, waits, ended = supervised(python(program, ran), "always")
     kept.ensure({"LYFTDATA_WORKER_ID": "w-1"})
     for wait_s in (1, 2, 4):
         async with asyncio.timeout(10):
@@ -253,9 +253,9 @@ async def test_it_is_started_again_after_growing_waits(work, tmp_path):
 
 
 @pytest.mark.parametrize(("policy", "code"), [("never", 7), ("on-failure", 0)])
-async def test_the_last_end_is_told(work, policy, code):
+async def test_the_last_end_is_told(supervised, policy, code):
     """What is not started again ends the Worker, with its exit code."""
-    kept, _, ended = work(python(f"raise SystemExit({code})"), policy)
+    kept, _, ended = supervised(python(f"raise SystemExit({code})"), policy)
     kept.ensure({})
     async with asyncio.timeout(10):
         await ended.wait()
@@ -264,10 +264,10 @@ async def test_the_last_end_is_told(work, policy, code):
     assert kept.exit_code == code
 
 
-async def test_stopped_it_is_not_started_again_until_it_is_let_in(work, tmp_path):
+async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tmp_path):
     """Between two runs the Server says no: no run follows; let in again, one does at once."""
     ran = tmp_path / "ran"
-    kept, waits, _ = work(["sh", "-c", f"echo x >> {ran}; exit 1"], "on-failure")
+    kept, waits, _ = supervised(["sh", "-c", f"echo x >> {ran}; exit 1"], "on-failure")
     kept.ensure({})
     async with asyncio.timeout(10):
         await waits.asked.get()
@@ -284,7 +284,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(work, tmp_path
     assert ran.read_text() == "x\nx\n"
 
 
-async def test_a_program_that_is_missing_for_a_while_is_no_end(work, tmp_path):
+async def test_a_program_that_is_missing_for_a_while_is_no_end(supervised, tmp_path):
     """Gone at a restart (an upgrade): one more failure; there again, it runs."""
     program = tmp_path / "press"
 
@@ -294,7 +294,7 @@ async def test_a_program_that_is_missing_for_a_while_is_no_end(work, tmp_path):
         (tmp_path / "draft").rename(program)
 
     install(1)
-    kept, waits, ended = work([str(program)], "on-failure")
+    kept, waits, ended = supervised([str(program)], "on-failure")
     kept.ensure({})
     async with asyncio.timeout(10):
         await waits.asked.get()

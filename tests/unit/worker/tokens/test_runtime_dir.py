@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lyftdata.worker.runtime_dir import runtime_directory
-from lyftdata.worker.state import StateError
+from lyftdata.worker.identity.state import StateError
+from lyftdata.worker.tokens.runtime_dir import runtime_directory
 
 
 @pytest.fixture

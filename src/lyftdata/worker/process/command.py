@@ -19,7 +19,7 @@ from lyftdata.core.errors import LyftdataError
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
 from lyftdata.hardening import die_with_parent
 from lyftdata.log import get_logger
-from lyftdata.worker.reaper import Reaper
+from lyftdata.worker.process.reaper import Reaper
 
 _log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
     """
     Make sure that there is a program to run, before anybody is told that this Worker is there.
 
-    It is looked for where `Child.start` will. What only the attempt shows (a program of another machine's, a file
+    It is looked for where `CommandProcess.start` will. What only the attempt shows (a program of another machine's, a file
     system that runs none) is still found out then.
 
     Raises:
@@ -78,7 +78,7 @@ def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
     raise CommandError(f"{program} cannot be started: {where}.", exit_code=NOT_FOUND)
 
 
-class Child:
+class CommandProcess:
     """One run of the COMMAND; made by `start`, over with `stop`."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Child:
         reaper: Reaper,
         umask: int = -1,
         on_stop: Callable[[int], None] = lambda _: None,
-    ) -> "Child":
+    ) -> "CommandProcess":
         """
         Start the COMMAND.
 

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Iterator
 from typing import Protocol
 
-from lyftdata.worker.work import Work
+from lyftdata.worker.process.supervisor import CommandSupervisor
 
 _END = (signal.SIGTERM, signal.SIGINT)
 _END_WITHOUT_COMMAND = (signal.SIGHUP, signal.SIGQUIT)
@@ -31,17 +31,17 @@ class Stoppable(Protocol):
 
 
 @contextlib.contextmanager
-def signals_passed_on(agent: Stoppable, work: Work) -> Iterator[None]:
+def signals_passed_on(agent: Stoppable, supervisor: CommandSupervisor) -> Iterator[None]:
     """Take every signal that concerns the COMMAND; needs a running loop in the main thread."""
     loop = asyncio.get_running_loop()
 
     def end(number: int) -> None:
         # The agent's end begins with this signal to the COMMAND; a second one, while that takes its time, is passed on.
         if not agent.stop(number):
-            work.send_signal(number)
+            supervisor.send_signal(number)
 
     def pass_on_or_end(number: int) -> None:
-        if not work.send_signal(number):
+        if not supervisor.send_signal(number):
             agent.stop(number)
 
     taken = dict.fromkeys(_END, end) | dict.fromkeys(_END_WITHOUT_COMMAND, pass_on_or_end)
@@ -50,10 +50,10 @@ def signals_passed_on(agent: Stoppable, work: Work) -> Iterator[None]:
         if number in _END or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, handler, number)
     for number in _ONLY_PASSED_ON:
-        loop.add_signal_handler(number, work.send_signal, number)
-    if work.has_command:
-        loop.add_signal_handler(signal.SIGTSTP, work.suspend)
-        loop.add_signal_handler(signal.SIGCONT, work.resume)
+        loop.add_signal_handler(number, supervisor.send_signal, number)
+    if supervisor.has_command:
+        loop.add_signal_handler(signal.SIGTSTP, supervisor.suspend)
+        loop.add_signal_handler(signal.SIGCONT, supervisor.resume)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lyftdata.worker.backoff import Backoff
+from lyftdata.core.backoff import Backoff
 
 NEVER = "never"
 ON_FAILURE = "on-failure"

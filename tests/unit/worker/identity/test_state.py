@@ -13,10 +13,10 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import is_loopback, same_origin
 from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.core.strategy import StoredIdentity
-from lyftdata.worker.child import without_secrets
+from lyftdata.worker.identity.state import StateDirectory, StateError
+from lyftdata.worker.process.command import without_secrets
 from lyftdata.worker.settings import TABLE as WORKER
 from lyftdata.worker.settings import read_worker_settings, scrub_environment
-from lyftdata.worker.state import StateDirectory, StateError
 
 IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id="w-1", worker_name="press")
 
@@ -111,7 +111,7 @@ _WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
 from lyftdata.core.strategy import StoredIdentity
-from lyftdata.worker.state import StateDirectory
+from lyftdata.worker.identity.state import StateDirectory
 directory = StateDirectory(Path(sys.argv[1]))
 with directory.locked():
     directory.load_or_make_key()

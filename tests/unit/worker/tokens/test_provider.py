@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from lyftdata.core.command_tokens import token_digest
-from lyftdata.worker import handout as module
 from lyftdata.worker.client import AudienceRefusedError, TokenReply
-from lyftdata.worker.handout import MAX_AUDIENCES, Handout, NoTokenError, TokenRequest
-from lyftdata.worker.held_token import HeldToken
+from lyftdata.worker.tokens import provider as module
+from lyftdata.worker.tokens.held_token import HeldToken
+from lyftdata.worker.tokens.provider import MAX_AUDIENCES, NoTokenError, TokenProvider, TokenRequest
 
 # Reads as fast as it can until the last token has come; counts what it saw, and fails at anything but a whole token.
 READER = """
@@ -76,18 +76,18 @@ def server():
 
 
 @pytest.fixture
-def handout(tmp_path, now, server):
-    """Return a handout with a current token."""
-    made = Handout(server, directory=tmp_path, monotonic=now)
+def provider(tmp_path, now, server):
+    """Return a provider with a current token."""
+    made = TokenProvider(server, directory=tmp_path, monotonic=now)
     made.identify(server)
     made.publish(held("current"))
     return made
 
 
-def test_the_file_is_private_and_names_itself(handout, tmp_path):
+def test_the_file_is_private_and_names_itself(provider, tmp_path):
     """Mode 0600, the token and nothing else, at the path that the environment names."""
     path = tmp_path / "token"
-    assert handout.environ() == {
+    assert provider.environ() == {
         "LYFTDATA_WORKER_TOKEN_FILE": str(path),
         "LYFTDATA_WORKER_TOKEN_SOCKET": str(tmp_path / "token.sock"),
     }
@@ -95,38 +95,38 @@ def test_the_file_is_private_and_names_itself(handout, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_file_is_whole_while_it_is_replaced(handout, tmp_path):
+def test_the_file_is_whole_while_it_is_replaced(provider, tmp_path):
     """A reader in a tight loop sees whole tokens only, through two thousand renewals."""
-    handout.publish(held("0000" * 500))
+    provider.publish(held("0000" * 500))
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(tmp_path / "token")], stdout=subprocess.PIPE, text=True
     )
     for number in range(2000):
-        handout.publish(held(f"{number:04}" * 500))
-    handout.publish(held("last"))
+        provider.publish(held(f"{number:04}" * 500))
+    provider.publish(held("last"))
 
     assert reader.communicate(timeout=30)[0].strip() > "1"
     assert reader.returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["token"]
 
 
-def test_a_file_that_cannot_be_written_does_not_end_the_work(handout, tmp_path):
+def test_a_file_that_cannot_be_written_does_not_end_the_work(provider, tmp_path):
     """The old file stays, and the socket has the new token."""
     (tmp_path / ".token.new").mkdir()
 
-    handout.publish(held("next"))
+    provider.publish(held("next"))
 
     assert (tmp_path / "token").read_text() == "current"
-    assert asyncio.run(handout.token(TokenRequest()))[0] == "next"
+    assert asyncio.run(provider.token(TokenRequest()))[0] == "next"
 
 
-async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_path, monkeypatch):
+async def test_a_file_that_could_not_be_written_is_written_later(provider, tmp_path, monkeypatch):
     """As soon as there is room, with the token of that moment; nothing is written for a Worker that is not let in any more."""
     monkeypatch.setattr(module, "_WRITE_AGAIN_S", 0.01)
-    keeping = asyncio.create_task(handout.keep_file())
+    keeping = asyncio.create_task(provider.keep_file())
     (tmp_path / ".token.new").mkdir()
-    handout.publish(held("next"))
-    handout.publish(held("last"))
+    provider.publish(held("next"))
+    provider.publish(held("last"))
 
     (tmp_path / ".token.new").rmdir()
     async with asyncio.timeout(10):
@@ -134,46 +134,46 @@ async def test_a_file_that_could_not_be_written_is_written_later(handout, tmp_pa
             await asyncio.sleep(0.01)
 
     (tmp_path / ".token.new").mkdir()
-    handout.publish(held("never"))
-    handout.withdraw()
+    provider.publish(held("never"))
+    provider.withdraw()
     (tmp_path / ".token.new").rmdir()
     await asyncio.sleep(0.1)
     keeping.cancel()
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_rotated_key_replaces_tokens_for_audiences(handout, server):
+async def test_a_rotated_key_replaces_tokens_for_audiences(provider, server):
     """A token got by the old key ends with it: the next caller gets one by the new key."""
     audience = TokenRequest("https://a.example")
-    assert [(await handout.token(audience))[0] for _ in range(2)] == ["for-1", "for-1"]
+    assert [(await provider.token(audience))[0] for _ in range(2)] == ["for-1", "for-1"]
     server.key = "second"
 
-    assert [(await handout.token(audience))[0] for _ in range(2)] == ["for-2", "for-2"]
+    assert [(await provider.token(audience))[0] for _ in range(2)] == ["for-2", "for-2"]
 
 
-async def test_withdrawn_there_is_nothing(handout, tmp_path, server):
+async def test_withdrawn_there_is_nothing(provider, tmp_path, server):
     """Not let in: no file, no token, and no token for anybody else."""
-    await handout.token(TokenRequest("https://a.example"))
-    handout.withdraw()
+    await provider.token(TokenRequest("https://a.example"))
+    provider.withdraw()
 
     assert list(tmp_path.iterdir()) == []
     for audience in (None, "https://a.example"):
         with pytest.raises(NoTokenError):
-            await handout.token(TokenRequest(audience))
+            await provider.token(TokenRequest(audience))
     assert server.asked == ["https://a.example"]
 
 
 @pytest.mark.parametrize("let_in_again", [False, True])
-async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(handout, server, let_in_again):
+async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(provider, server, let_in_again):
     """The Server's answer was under way when the Worker was disabled: whoever waits for it gets nothing."""
     server.answering = asyncio.Event()
-    asking = [asyncio.create_task(handout.token(TokenRequest("https://a.example"))) for _ in range(2)]
+    asking = [asyncio.create_task(provider.token(TokenRequest("https://a.example"))) for _ in range(2)]
     while not server.asked:
         await asyncio.sleep(0)
 
-    handout.withdraw()
+    provider.withdraw()
     if let_in_again:
-        handout.publish(held("another"))
+        provider.publish(held("another"))
     server.answering.set()
 
     outcomes = await asyncio.gather(*asking, return_exceptions=True)
@@ -181,56 +181,56 @@ async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(handout, serve
 
 
 @pytest.mark.parametrize(("passed_s", "left_s"), [(0, 900), (899.5, None), (898.9, 1), (900, None)])
-async def test_it_says_how_long_the_token_lives(handout, now, passed_s, left_s):
+async def test_it_says_how_long_the_token_lives(provider, now, passed_s, left_s):
     """`expires_in` is what is left of it, never rounded up; a token without a whole second is none."""
     now.s += passed_s
     if left_s is None:
         with pytest.raises(NoTokenError):
-            await handout.token(TokenRequest())
+            await provider.token(TokenRequest())
     else:
-        assert await handout.token(TokenRequest()) == ("current", left_s)
+        assert await provider.token(TokenRequest()) == ("current", left_s)
 
 
 @pytest.mark.parametrize(("passed_s", "requests"), [(599, 1), (600, 2)])
 async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
-    handout, now, server, passed_s, requests
+    provider, now, server, passed_s, requests
 ):
     """One request until then, whoever asks; afterwards a new one."""
-    await handout.token(TokenRequest("https://a.example"))
+    await provider.token(TokenRequest("https://a.example"))
     now.s += passed_s
-    handout.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))
-    await handout.token(TokenRequest("https://a.example"))
+    provider.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))
+    await provider.token(TokenRequest("https://a.example"))
 
     assert server.asked == ["https://a.example"] * requests
 
 
-async def test_those_who_ask_at_once_share_one_request(handout, server):
+async def test_those_who_ask_at_once_share_one_request(provider, server):
     """Ten at once for one audience: one request to the Server, one token."""
-    tokens = await asyncio.gather(*[handout.token(TokenRequest("https://a.example")) for _ in range(10)])
+    tokens = await asyncio.gather(*[provider.token(TokenRequest("https://a.example")) for _ in range(10)])
 
     assert len(set(tokens)) == 1
     assert len(server.asked) == 1
 
 
-async def test_remembered_audiences_are_bounded(handout, server):
+async def test_remembered_audiences_are_bounded(provider, server):
     """The one that was asked for longest ago is forgotten first."""
     first, *others = [f"https://{number}.example" for number in range(MAX_AUDIENCES + 1)]
     for audience in (first, *others):
-        await handout.token(TokenRequest(audience))
+        await provider.token(TokenRequest(audience))
     asked = len(server.asked)
 
-    await handout.token(TokenRequest(others[-1]))
+    await provider.token(TokenRequest(others[-1]))
     assert len(server.asked) == asked
-    await handout.token(TokenRequest(first))
+    await provider.token(TokenRequest(first))
     assert len(server.asked) == asked + 1
 
 
-async def test_each_scope_has_a_token_of_its_own(handout, server):
+async def test_each_scope_has_a_token_of_its_own(provider, server):
     """A token for one scope is not handed out for another, nor for all scopes of that audience."""
     audience = "https://a.example"
     asked = [TokenRequest(audience, scope) for scope in (None, "jobs:read", "jobs:write")]
 
-    texts = [(await handout.token(wanted))[0] for wanted in (*asked, *asked)]
+    texts = [(await provider.token(wanted))[0] for wanted in (*asked, *asked)]
 
     assert texts == ["for-1", "for-2", "for-3"] * 2
     assert server.scopes == [None, "jobs:read", "jobs:write"]
@@ -239,15 +239,15 @@ async def test_each_scope_has_a_token_of_its_own(handout, server):
 @pytest.mark.parametrize("audience", [None, "https://a.example"])
 @pytest.mark.parametrize(("passed_s", "is_replaced"), [(4.9, False), (5, True)])
 async def test_a_token_that_a_service_has_rejected_is_replaced(
-    handout, now, server, tmp_path, audience, passed_s, is_replaced
+    provider, now, server, tmp_path, audience, passed_s, is_replaced
 ):
     """Once, however many report it, unless it is new: a service that rejects every token does not cost one a request."""
-    text, _ = await handout.token(TokenRequest(audience))
+    text, _ = await provider.token(TokenRequest(audience))
     before = len(server.asked)
     now.s += passed_s
     report = TokenRequest(audience, rejected=token_digest(text))
 
-    others = {other for other, _ in await asyncio.gather(*[handout.token(report) for _ in range(5)])}
+    others = {other for other, _ in await asyncio.gather(*[provider.token(report) for _ in range(5)])}
 
     assert len(server.asked) == before + is_replaced
     assert (others == {text}) is not is_replaced
@@ -256,15 +256,15 @@ async def test_a_token_that_a_service_has_rejected_is_replaced(
         assert (tmp_path / "token").read_text() == next(iter(others))
 
 
-async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(handout, now, server, tmp_path):
+async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(provider, now, server, tmp_path):
     """The Worker was disabled while a rejected token was being replaced: neither the file nor the socket has one."""
     server.answering = asyncio.Event()
     now.s += 10
-    asking = asyncio.create_task(handout.token(TokenRequest(rejected=token_digest("current"))))
+    asking = asyncio.create_task(provider.token(TokenRequest(rejected=token_digest("current"))))
     while not server.asked:
         await asyncio.sleep(0)
 
-    handout.withdraw()
+    provider.withdraw()
     server.answering.set()
 
     with pytest.raises(NoTokenError):
@@ -272,11 +272,11 @@ async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(handout, now,
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_refused_audience_is_asked_again(handout, server):
+async def test_a_refused_audience_is_asked_again(provider, server):
     """A refusal is passed on and not remembered: it may be mended at the Server meanwhile."""
     server.refusal = AudienceRefusedError("This Server gives tokens for itself only.")
     with pytest.raises(AudienceRefusedError):
-        await handout.token(TokenRequest("https://a.example"))
+        await provider.token(TokenRequest("https://a.example"))
     server.refusal = None
 
-    assert (await handout.token(TokenRequest("https://a.example")))[0] == "for-2"
+    assert (await provider.token(TokenRequest("https://a.example")))[0] == "for-2"

@@ -32,9 +32,9 @@ from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.watched_file import CurrentApiKey
 from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient, TokenReply
+from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
-from lyftdata.worker.state import StateDirectory, StateError
 
 _log = get_logger(__name__)
 
@@ -304,9 +304,9 @@ async def signed_for_now(
     try:
         return await ask(first)
     except RefusedByServerError as refused:
-        second = None if refused.told_code else _signing_with(refused.nonce)
+        second = None if refused.cause_code else _signing_with(refused.nonce)
         if second is None:
-            if not refused.told_code and clock.is_skewed():
+            if not refused.cause_code and clock.is_skewed():
                 refused.final, refused.clock_off = False, clock.describe_skew()
             raise
     answer = await ask(second)

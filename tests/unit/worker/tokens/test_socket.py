@@ -19,8 +19,8 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenReply,
 )
-from lyftdata.worker.handout import NoTokenError, TokenRequest
-from lyftdata.worker.token_socket import (
+from lyftdata.worker.tokens.provider import NoTokenError, TokenRequest
+from lyftdata.worker.tokens.socket import (
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
     TokenSocket,
@@ -31,7 +31,7 @@ from lyftdata.worker.token_socket import (
 GET = b"GET /token HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Handout:
+class TokenProvider:
     """Has tokens, or what the test wants in their place."""
 
     def __init__(self):
@@ -47,17 +47,17 @@ class Handout:
 
 
 @pytest.fixture
-def handout():
+def provider():
     """Return what has the tokens."""
-    return Handout()
+    return TokenProvider()
 
 
 @pytest.fixture
-async def path(handout):
+async def path(provider):
     """Serve at a short path, and return it."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
         where = Path(directory) / "token.sock"
-        async with TokenSocket(handout, head_within_s=0.3).serving(where):
+        async with TokenSocket(provider, head_within_s=0.3).serving(where):
             yield where
 
 
@@ -86,24 +86,24 @@ async def test_a_token(path):
     assert headers["Date"].endswith("GMT")
 
 
-async def test_audience_scope_and_a_rejected_token_are_passed_on(path, handout):
+async def test_audience_scope_and_a_rejected_token_are_passed_on(path, provider):
     """What is asked for reaches the agent as it was sent."""
     digest = "0123456789abcdef" * 4
     query = f"audience=https%3A%2F%2Fa.example&scope=jobs:read+jobs:write&rejected={digest}"
     status, _, _ = await ask(path, f"GET /token?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
     assert status == 200
-    assert handout.asked == [TokenRequest("https://a.example", "jobs:read jobs:write", digest)]
+    assert provider.asked == [TokenRequest("https://a.example", "jobs:read jobs:write", digest)]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
-async def test_curl_can_ask(path, handout):
+async def test_curl_can_ask(path, provider):
     """The line of the documentation works, with and without an audience."""
     for query, audience in (("", None), ("?audience=https%3A%2F%2Fa.example", "https://a.example")):
         curl = ["curl", "-sf", "--max-time", "10", "--unix-socket", path, f"http://localhost/token{query}"]
         told = await asyncio.to_thread(subprocess.check_output, curl)
         assert json.loads(told)["access_token"] == "token-1"
-        assert handout.asked[-1] == TokenRequest(audience)
+        assert provider.asked[-1] == TokenRequest(audience)
 
 
 async def test_the_socket_is_private(path):
@@ -113,7 +113,7 @@ async def test_the_socket_is_private(path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root to be another user")
-async def test_another_user_gets_nothing(path, handout):
+async def test_another_user_gets_nothing(path, provider):
     """Even where the modes would let another user in, the kernel says who is there: 403."""
     path.parent.chmod(0o777)
     path.chmod(0o666)
@@ -127,7 +127,7 @@ async def test_another_user_gets_nothing(path, handout):
 
     assert told.startswith("HTTP/1.1 403 ")
     assert "token-1" not in told
-    assert handout.asked == []
+    assert provider.asked == []
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ async def test_another_user_gets_nothing(path, handout):
         (b"GET /token HTTP/1.1\r\nHost: x\r\n", 408, "invalid_request"),
     ],
 )
-async def test_what_is_no_request_for_a_token(path, handout, raw, status, error):
+async def test_what_is_no_request_for_a_token(path, provider, raw, status, error):
     """Each gets a status and a JSON error, and nobody is asked for a token."""
     answered, headers, body = await ask(path, raw)
 
     assert (answered, json.loads(body)["error"]) == (status, error)
     assert (headers.get("Allow") == "GET, HEAD") == (status == 405)
-    assert handout.asked == []
+    assert provider.asked == []
 
 
 async def test_other_correct_forms(path):
@@ -183,7 +183,7 @@ async def test_other_correct_forms(path):
     ("outcome", "status", "said"),
     [
         (
-            AudienceRefusedError("For itself only.", reference="7K2M9QXD", told_code="c", mend="m"),
+            AudienceRefusedError("For itself only.", reference="7K2M9QXD", cause_code="c", mend="m"),
             400,
             {
                 "error": "invalid_target",
@@ -199,7 +199,7 @@ async def test_other_correct_forms(path):
             {"error": "invalid_scope", "error_description": "It has no such scope."},
         ),
         (
-            RefusedByServerError("Disabled.\x1b[2J", reference="7K2M9QXD", told_code="worker_disabled"),
+            RefusedByServerError("Disabled.\x1b[2J", reference="7K2M9QXD", cause_code="worker_disabled"),
             403,
             {
                 "error": "access_denied",
@@ -220,9 +220,9 @@ async def test_other_correct_forms(path):
         ),
     ],
 )
-async def test_a_refusal_is_passed_on(path, handout, outcome, status, said):
+async def test_a_refusal_is_passed_on(path, provider, outcome, status, said):
     """What the Server said reaches the COMMAND as JSON, cleaned; an outage is told from a refusal."""
-    handout.outcome = outcome
+    provider.outcome = outcome
 
     answered, headers, body = await ask(path, GET)
 
@@ -241,11 +241,11 @@ async def test_connections_are_bounded_and_come_back(path):
     assert (await ask(path, GET))[0] == 200
 
 
-async def test_at_its_end_nobody_is_left_hanging(handout):
+async def test_at_its_end_nobody_is_left_hanging(provider):
     """Connections that are open are closed."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
         where = Path(directory) / "token.sock"
-        serving = TokenSocket(handout)
+        serving = TokenSocket(provider)
         async with serving.serving(where):
             reader, writer = await asyncio.open_unix_connection(where)
             writer.write(b"GET")
@@ -257,13 +257,13 @@ async def test_at_its_end_nobody_is_left_hanging(handout):
         writer.close()
 
 
-async def test_our_own_programs_ask_it(path, handout):
+async def test_our_own_programs_ask_it(path, provider):
     """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
     told = await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
     assert told == TokenReply("token-1", 871)
-    assert handout.asked == [TokenRequest("https://a.example")]
+    assert provider.asked == [TokenRequest("https://a.example")]
 
-    handout.outcome = AudienceRefusedError("For itself only.", mend="Do this.")
+    provider.outcome = AudienceRefusedError("For itself only.", mend="Do this.")
     with pytest.raises(TokenSocketError, match=r"invalid_target: For itself only\.") as caught:
         await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
     assert caught.value.hint == "Do this."

@@ -17,7 +17,7 @@ from lyftdata.temporary_directory import (
     longest_path,
     make_temporary_directory,
 )
-from lyftdata.worker.state import StateError
+from lyftdata.worker.identity.state import StateError
 
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
 TOKEN_SOCKET = "token.sock"  # noqa: S105

@@ -36,7 +36,7 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenReply,
 )
-from lyftdata.worker.handout import Handout, NoTokenError, TokenRequest
+from lyftdata.worker.tokens.provider import NoTokenError, TokenProvider, TokenRequest
 
 _log = get_logger(__name__)
 
@@ -105,12 +105,12 @@ class TokenSocket:
     Answers on a Unix socket; see `serving`.
 
     Args:
-        handout: Has the tokens.
+        provider: Has the tokens.
         head_within_s: Seconds a request may take to arrive.
     """
 
-    def __init__(self, handout: Handout, *, head_within_s: float = _HEAD_WITHIN_S) -> None:
-        self._handout = handout
+    def __init__(self, provider: TokenProvider, *, head_within_s: float = _HEAD_WITHIN_S) -> None:
+        self._provider = provider
         self._head_within_s = head_within_s
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -176,7 +176,7 @@ class TokenSocket:
 
     async def _token(self, wanted: TokenRequest) -> _Answer:
         try:
-            text, left_s = await self._handout.token(wanted)
+            text, left_s = await self._provider.token(wanted)
         except (AudienceRefusedError, RefusedByServerError) as refused:
             return _refusal(refused)
         except (NoTokenError, ServerUnreachableError) as error:
@@ -261,7 +261,7 @@ def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
         "error": error,
         "error_description": clean_text(refused.message, 300),
         "reference": clean_text(refused.reference, 32),
-        "code": clean_text(refused.told_code, 64),
+        "code": clean_text(refused.cause_code, 64),
         "mend": clean_text(refused.hint, 300),
     }
     return _Answer(status, {name: value for name, value in body.items() if value})
