@@ -53,6 +53,7 @@ def settings_page() -> str:
             "| `LYFTDATA_WORKER_ID` and `LYFTDATA_WORKER_API_KEY` | API key |",
             "| `LYFTDATA_WORKER_NAME` and `LYFTDATA_AUTO_ENROLLMENT_KEY` | Auto-Enrollment |",
             "| a directory with an identity for this Server, and no other Worker's settings | that identity; no enrollment key is read |",
+            "| such a directory, and another `LYFTDATA_WORKER_NAME` | that identity, if the Server has renamed the Worker to that name |",
             "| both strategies, half of one, or an identity of another Worker or Server | none: it exits with 2 and one message that names the variables |",
             "",
             "The Worker name is optional with the API key strategy.",

@@ -45,8 +45,9 @@ def check(side: str, *, connect: bool, as_json: bool) -> int:
     """
     table = server_table() if side == "server" else worker_table()
     try:
-        settings = _read(side)
-        found = _database_warnings(settings) if side == "server" and connect else []
+        settings, found = _read(side)
+        if side == "server" and connect:
+            found = _database_warnings(settings)
     except SettingsError as error:
         return _report(error.problems, EXIT_USAGE, as_json=as_json)
     except LyftdataError as error:
@@ -70,8 +71,8 @@ def _report(problems: Sequence[str], code: int, *, as_json: bool) -> int:
     return code
 
 
-def _read(side: str) -> Any:
-    """Read one side's settings, and for a Worker ask which strategy they come to."""
+def _read(side: str) -> tuple[Any, list[str]]:
+    """Read one side's settings, and for a Worker ask which strategy they come to; return them, and further warnings."""
     if side == "server":
         require_server()
         from lyftdata.server.settings import read_server_settings
@@ -79,16 +80,17 @@ def _read(side: str) -> Any:
 
         server = read_server_settings(os.environ)
         check_files(server)
-        return server
+        return server, []
     from lyftdata.worker.client import proxy_of
-    from lyftdata.worker.identity.credentials import choose_credential
+    from lyftdata.worker.identity.credentials import choose_credential, list_unconfirmed
     from lyftdata.worker.identity.state import StateDirectory
     from lyftdata.worker.settings import read_worker_settings
 
     settings = read_worker_settings(os.environ)
     proxy_of(settings)
-    choose_credential(settings, StateDirectory(settings.jobs_dir))
-    return settings
+    directory = StateDirectory(settings.jobs_dir)
+    choose_credential(settings, directory)
+    return settings, list_unconfirmed(settings, directory)
 
 
 def _database_warnings(settings: Any) -> list[str]:

@@ -6,6 +6,7 @@ Which strategy a Worker uses: a pure function of its settings and of what its di
 | an ID and an API key                                            | the API key              |
 | a stored identity for this Server (and nothing that contradicts)| that identity            |
 | a stored identity for the address that this Server had before   | that identity            |
+| a stored identity, and the name that the Server gives it now    | that identity            |
 | a name and an enrollment key                                    | Auto-Enrollment          |
 | anything else                                                   | nothing: it does not start |
 
@@ -38,7 +39,7 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True):
     What a Worker's directory says it is: an auto-enrolled Worker of one Server.
 
     `server_url` is the LYFTDATA_URL it enrolled by, `issuer` what that Server called itself; `worker_name` the
-    name it enrolled under.
+    name it enrolled under, or another LYFTDATA_WORKER_NAME that the Server has confirmed since.
     """
 
     issuer: str
@@ -69,13 +70,23 @@ class MoveStoredIdentity(msgspec.Struct, frozen=True):
     identity: StoredIdentity
 
 
+class RenameStoredIdentity(msgspec.Struct, frozen=True):
+    """
+    Log in with the identity key, under another name than the stored one.
+
+    Whether it is the same Worker is not known yet: the Server must say that it has this name now.
+    """
+
+    identity: StoredIdentity
+
+
 class Enroll(msgspec.Struct, frozen=True):
     """Enroll under this name."""
 
     worker_name: str
 
 
-Choice = UseApiKey | UseStoredIdentity | MoveStoredIdentity | Enroll
+Choice = UseApiKey | UseStoredIdentity | MoveStoredIdentity | RenameStoredIdentity | Enroll
 
 
 def choose_strategy(inputs: WorkerInputs, stored: StoredIdentity | None) -> Choice:
@@ -116,15 +127,30 @@ def _api_key(inputs: WorkerInputs, stored: StoredIdentity | None) -> UseApiKey:
     return UseApiKey(inputs.worker_id)
 
 
-def _stored(inputs: WorkerInputs, stored: StoredIdentity) -> UseStoredIdentity | MoveStoredIdentity:
-    if inputs.worker_name is not None and inputs.worker_name != stored.worker_name:
-        raise _refuse(
-            f"{NAME} is '{inputs.worker_name}', but the directory ({DIRECTORY}) holds the identity of Worker "
-            f"'{stored.worker_name}' ({stored.worker_id}): unset {NAME}, or set {DIRECTORY} to a directory of this Worker's own."
-        )
+def _stored(
+    inputs: WorkerInputs, stored: StoredIdentity
+) -> UseStoredIdentity | MoveStoredIdentity | RenameStoredIdentity:
     if inputs.server_url != stored.server_url:
         return MoveStoredIdentity(stored)
+    if inputs.worker_name not in {None, stored.worker_name}:
+        return RenameStoredIdentity(stored)
     return UseStoredIdentity(stored)
+
+
+def another_name(given: str, current: str, stored: StoredIdentity) -> SettingsError:
+    """
+    Return the fault of a Worker that is given a name which is not its name on the Server.
+
+    Args:
+        given: What LYFTDATA_WORKER_NAME says.
+        current: The Worker's name on the Server.
+        stored: Its identity.
+    """
+    return _refuse(
+        f"{NAME} is '{given}', but the directory ({DIRECTORY}) holds the identity of Worker '{current}' ({stored.worker_id}): "
+        f"unset {NAME}, or set {DIRECTORY} to a directory of this Worker's own. If it is this Worker under another name, "
+        f"rename it on the Server first: lyftdata workers rename {stored.worker_id} '{given}'"
+    )
 
 
 def another_server(url: str, stored: StoredIdentity) -> SettingsError:

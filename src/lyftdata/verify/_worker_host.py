@@ -13,7 +13,9 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret, trim
 from lyftdata.core.settings import Setting, parse_switch, read_settings
 from lyftdata.core.strategy import (
+    Choice,
     MoveStoredIdentity,
+    RenameStoredIdentity,
     StoredIdentity,
     UseStoredIdentity,
     WorkerInputs,
@@ -21,6 +23,7 @@ from lyftdata.core.strategy import (
     choose_strategy,
 )
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
+from lyftdata.verify._confirmed_name import UnconfirmedName
 from lyftdata.verify._server import checked_url
 from lyftdata.verify._tokens import ApiKeyCredential, Credential, IdentityCredential
 from lyftdata.watched_file import CurrentApiKey
@@ -59,6 +62,8 @@ class WorkerHost(msgspec.Struct, frozen=True, kw_only=True):
     allow_http: bool
     tls_ca: Path | None
     credential: Credential
+    unconfirmed: UnconfirmedName | None
+    """The name to ask the Server about, if it is not the one in the Worker's directory."""
 
 
 def read_worker_host(
@@ -94,17 +99,21 @@ def read_worker_host(
     # contradiction.
     if stored is not None and stored.worker_id == inputs.worker_id and not inputs.has_api_key:
         inputs = msgspec.structs.replace(inputs, worker_id=None)
+    choice, credential = _choose(inputs, stored, _current_key(values["api_key"], environ), directory)
     return WorkerHost(
         url=values["url"],
         allow_http=values["allow_http"],
         tls_ca=values["tls_ca"],
-        credential=_choose(inputs, stored, _current_key(values["api_key"], environ), directory),
+        credential=credential,
+        unconfirmed=UnconfirmedName(inputs.worker_name or "", choice.identity)
+        if isinstance(choice, RenameStoredIdentity)
+        else None,
     )
 
 
 def _choose(
     inputs: WorkerInputs, stored: StoredIdentity | None, api_key: CurrentApiKey | None, directory: Path | None
-) -> Credential:
+) -> tuple[Choice, Credential]:
     if directory is None and not (inputs.worker_id and api_key):
         raise SettingsError(
             [f"LYFTDATA_JOBS_DIR: {NO_HOME}, or set LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY."]
@@ -120,10 +129,10 @@ def _choose(
     if isinstance(choice, MoveStoredIdentity):
         # The agent moves it; this client does not write to the Worker's directory.
         raise another_server(inputs.server_url, choice.identity)
-    if isinstance(choice, UseStoredIdentity) and directory is not None:
+    if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
-        return IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
-    return ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
+        return choice, IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
+    return choice, ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
 
 
 def _current_key(api_key: Secret | None, environ: Mapping[str, str]) -> CurrentApiKey | None:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypedDict, Unpack
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret_text import secret_argument, trim
+from lyftdata.verify._confirmed_name import ConfirmedNameSource
 from lyftdata.verify._from_agent import source_from_agent
 from lyftdata.verify._from_server import ServerSource
 from lyftdata.verify._http import checked_ca
@@ -162,6 +163,9 @@ class WorkerTokens:
 
         Raises:
             SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
+
+        With another LYFTDATA_WORKER_NAME than the identity was enrolled under, the first token must carry that name: the
+        Worker was renamed on the Server. Otherwise `get()` raises WorkerAuthError.
         """
         variables = os.environ if environ is None else environ
         timeout_s = options.get("timeout_s", _TIMEOUT_S)
@@ -170,20 +174,14 @@ class WorkerTokens:
             return cls(agent, **_clocks(options))
         host = read_worker_host(variables)
         given: TokenOptions = {"allow_http": host.allow_http, "tls_ca": host.tls_ca, **options}
-        return cls._from_server(host.url, host.credential, given)
+        source: TokenSource = _server_source(host.url, host.credential, given)
+        if host.unconfirmed is not None:
+            source = ConfirmedNameSource(source, host.unconfirmed)
+        return cls(source, **_clocks(given))
 
     @classmethod
     def _from_server(cls, server_url: str, credential: Credential, options: TokenOptions) -> Self:
-        url = checked_url("server_url", server_url, allow_http=options.get("allow_http", False))
-        place = Place(
-            issuer=url,
-            server_url=url,
-            timeout_s=options.get("timeout_s", _TIMEOUT_S),
-            tls_ca=checked_ca(options.get("tls_ca")),
-        )
-        transport = options.get("transport")
-        source = ServerSource(place, credential, wanted=_wanted(options), transport=transport)
-        return cls(source, **_clocks(options))
+        return cls(_server_source(server_url, credential, options), **_clocks(options))
 
     def get(self) -> str:
         """
@@ -273,6 +271,17 @@ class WorkerTokens:
     def _start(self, rejected: str | None = None) -> "asyncio.Task[None]":
         task = self._task = asyncio.create_task(self._arenew(rejected), name="lyftdata-worker-token")
         return task
+
+
+def _server_source(server_url: str, credential: Credential, options: TokenOptions) -> ServerSource:
+    url = checked_url("server_url", server_url, allow_http=options.get("allow_http", False))
+    place = Place(
+        issuer=url,
+        server_url=url,
+        timeout_s=options.get("timeout_s", _TIMEOUT_S),
+        tls_ca=checked_ca(options.get("tls_ca")),
+    )
+    return ServerSource(place, credential, wanted=_wanted(options), transport=options.get("transport"))
 
 
 class _Clocks(TypedDict, total=False):

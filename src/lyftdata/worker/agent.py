@@ -12,6 +12,7 @@ a second instance of the same Worker, a name in use. Then it asks again at growi
 """
 
 import asyncio
+import functools
 import random
 import signal
 import time
@@ -111,6 +112,8 @@ class Agent:
         self._facts = host_facts()
         self._token: HeldToken | None = None
         self._awaits_slot = False
+        self._name = ""
+        """The Worker's name on the Server, by the last token."""
         self._token_by = ""
         """The version of the credential by which the token was got, or asked for last."""
         self._online = False
@@ -211,6 +214,7 @@ class Agent:
         reply = await credential.fetch_token(self._client)
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
+        self._name = token.worker_name or self._settings.worker_name or ""
         self._provider.publish(token)
         return token
 
@@ -274,17 +278,16 @@ class Agent:
             _log.info(
                 "online",
                 worker_id=credential.worker_id,
-                name=self._settings.worker_name,
+                name=self._name,
                 strategy=credential.strategy.value,
                 server=self._settings.url,
             )
-        self._supervisor.ensure(self._identity(credential))
+        self._supervisor.ensure(functools.partial(self._identity, credential))
 
     def _identity(self, credential: Credential) -> dict[str, str]:
         """Return the variables that tell the COMMAND who it is, and where its token is."""
-        name = self._settings.worker_name
         who = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
-        return who | ({"LYFTDATA_WORKER_NAME": name} if name else {}) | self._provider.environ()
+        return who | ({"LYFTDATA_WORKER_NAME": self._name} if self._name else {}) | self._provider.environ()
 
     async def _not_too_fast(self) -> None:
         """

@@ -8,14 +8,12 @@ import random
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from lyftdata.core.errors import SettingsError
-from lyftdata.core.strategy import another_server
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import ServerClient, TokenReply
-from lyftdata.worker.identity.credentials import Credential, choose_credential
+from lyftdata.worker.identity.credentials import Credential, choose_credential, confirmed_identity
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.command import CommandProcess, check_command
 from lyftdata.worker.process.reaper import Reaper
@@ -61,7 +59,7 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
         if settings.worker_name is not None:
             _log.info(
                 "worker_name_unused",
-                problem="LYFTDATA_WORKER_NAME: has no effect on the Server with an API key; an operator names the Worker.",
+                problem="LYFTDATA_WORKER_NAME: has no effect with an API key; an operator names the Worker.",
             )
         return await run(credential=credential)
     with directory.locked():
@@ -166,18 +164,10 @@ async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) 
         AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As in `client`.
     """
     directory = StateDirectory(settings.jobs_dir)
-    credential = choose_credential(settings, directory)
-    if credential is None:
-        stored = directory.load_identity()
-        if stored is not None:
-            raise another_server(settings.url, stored)
-        raise SettingsError(
-            [
-                "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
-            ]
-        )
+    chosen = choose_credential(settings, directory)
     client = ServerClient(settings)
     try:
+        credential = chosen or await confirmed_identity(settings, directory, client)
         return await credential.fetch_token(client, resource=audience)
     finally:
         await client.aclose()

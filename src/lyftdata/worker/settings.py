@@ -188,8 +188,8 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         flag="--worker-name",
-        doc="The name to enroll under (strategy Auto-Enrollment). Allowed with an API key, where it only shows in the Worker's own log: "
-        "the Worker's name on the Server is what an operator gave it.",
+        doc="The name to enroll under (strategy Auto-Enrollment). Once enrolled, the Worker starts with this name or with the one "
+        "that an operator has given it since. Allowed with an API key, where it has no effect: an operator names the Worker.",
     ),
     Setting(
         name="LYFTDATA_AUTO_ENROLLMENT_KEY",

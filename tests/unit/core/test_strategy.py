@@ -8,10 +8,12 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.strategy import (
     Enroll,
     MoveStoredIdentity,
+    RenameStoredIdentity,
     StoredIdentity,
     UseApiKey,
     UseStoredIdentity,
     WorkerInputs,
+    another_name,
     another_server,
     choose_strategy,
 )
@@ -49,7 +51,7 @@ TABLE = list(
 
 @pytest.mark.parametrize(("worker_id", "api_key", "name", "secret", "stored"), TABLE)
 def test_every_combination(worker_id, api_key, name, secret, stored):
-    """ID and key mean API key; a fitting stored identity is used, and moved to another address; name and secret enroll; nothing else starts."""
+    """ID and key mean API key; a fitting stored identity is used, and moved to another address or name; name and secret enroll; nothing else starts."""
     result = outcome(worker_id, api_key, name, secret, stored)
 
     if worker_id and api_key and not secret and stored is None:
@@ -58,6 +60,8 @@ def test_every_combination(worker_id, api_key, name, secret, stored):
         assert result == UseStoredIdentity(stored)
     elif not worker_id and not api_key and stored is OTHER_SERVER:
         assert result == MoveStoredIdentity(stored)
+    elif not worker_id and not api_key and stored is OTHER_NAME and name:
+        assert result == RenameStoredIdentity(stored)
     elif not worker_id and not api_key and name and secret and stored is None:
         assert result == Enroll("press")
     else:
@@ -77,7 +81,6 @@ def test_every_combination(worker_id, api_key, name, secret, stored):
             ["WORKER_ID", "WORKER_API_KEY", "WORKER_NAME", "AUTO_ENROLLMENT_KEY"],
         ),
         (("w-1", True, None, False, STORED), ["WORKER_ID", "WORKER_API_KEY", "JOBS_DIR", "w-7"]),
-        ((None, False, "x", False, STORED), ["WORKER_NAME", "JOBS_DIR", "press"]),
     ],
 )
 def test_a_refusal_names_every_variable_at_fault(given, named):
@@ -92,6 +95,15 @@ def test_a_worker_of_another_server_is_told_all_ways_out():
     (message,) = another_server(URL, OTHER_SERVER).problems
 
     assert all(part in message for part in ("LYFTDATA_URL", "JOBS_DIR", "https://o", "PREVIOUS_PUBLIC_URLS"))
+
+
+def test_a_worker_of_another_name_is_told_all_ways_out():
+    """The message names the variables, the name on the Server, and the command that renames the Worker there."""
+    (message,) = another_name("new", "current", STORED).problems
+
+    assert all(
+        part in message for part in ("LYFTDATA_WORKER_NAME", "JOBS_DIR", "'current'", "rename w-7 'new'")
+    )
 
 
 def test_the_enrollment_key_is_not_needed_once_enrolled():

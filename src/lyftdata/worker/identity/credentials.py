@@ -18,17 +18,21 @@ from lyftdata.core.records import Strategy
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.strategy import (
+    NAME,
     SECRET,
     Enroll,
     MoveStoredIdentity,
+    RenameStoredIdentity,
     StoredIdentity,
     UseApiKey,
     UseStoredIdentity,
     WorkerInputs,
+    another_name,
     another_server,
     choose_strategy,
 )
 from lyftdata.core.text import clean_text
+from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.log import get_logger
 from lyftdata.watched_file import CurrentApiKey
 from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient, TokenReply
@@ -147,16 +151,13 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
     has_api_key = settings.worker_id is not None and settings.api_key is not None
     # A Worker with an API key needs no directory: one that it cannot see holds no identity that contradicts the key.
     stored = None if has_api_key and not directory.is_visible() else directory.load_identity()
-    url = settings.url
-    if stored is not None and any(same_origin(url, known) for known in (stored.server_url, stored.issuer)):
-        # Another spelling of the same Server (localhost, 127.0.0.1, its public name) is not another Server.
-        url = stored.server_url
+    is_same_server = stored is not None and _is_same_server(settings, stored)
     inputs = WorkerInputs(
         worker_id=settings.worker_id,
         has_api_key=settings.api_key is not None,
         worker_name=settings.worker_name,
         has_enrollment_key=settings.enrollment_key is not None,
-        server_url=url,
+        server_url=stored.server_url if stored is not None and is_same_server else settings.url,
     )
     match choose_strategy(inputs, stored):
         case UseApiKey(worker_id=worker_id):
@@ -164,11 +165,35 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
             return ApiKeyCredential(worker_id, key)
         case UseStoredIdentity(identity=identity):
             return IdentityCredential(identity, directory.load_key())
-        case MoveStoredIdentity():
+        case MoveStoredIdentity() | RenameStoredIdentity():
             return None
         case Enroll():
             _check_enrollment_key(settings.enrollment_key or Secret(""))
             return None
+
+
+def list_unconfirmed(settings: WorkerSettings, directory: StateDirectory) -> list[str]:
+    """Return what the Server must confirm at the start before the stored identity is used, one sentence each."""
+    stored = None if settings.api_key is not None else directory.load_identity()
+    if stored is None:
+        return []
+    found = []
+    if not _is_same_server(settings, stored):
+        found.append(
+            f"LYFTDATA_URL: the stored identity is of {stored.issuer}. The Worker starts only if the Server at {settings.url} "
+            "lists that address in LYFTDATA_PREVIOUS_PUBLIC_URLS."
+        )
+    if settings.worker_name not in {None, stored.worker_name}:
+        found.append(
+            f"{NAME}: the stored identity is of Worker '{stored.worker_name}' ({stored.worker_id}). The Worker starts only if "
+            f"the Server has renamed it to '{settings.worker_name}'."
+        )
+    return found
+
+
+def _is_same_server(settings: WorkerSettings, stored: StoredIdentity) -> bool:
+    """Another spelling of the same Server (localhost, 127.0.0.1, its public name) is not another Server."""
+    return any(same_origin(settings.url, known) for known in (stored.server_url, stored.issuer))
 
 
 def _check_enrollment_key(secret: Secret) -> None:
@@ -189,24 +214,88 @@ async def obtain_identity(
     settings: WorkerSettings, directory: StateDirectory, client: ServerClient
 ) -> IdentityCredential:
     """
-    Move the stored identity to the Server's new address, or enroll where there is none.
+    Move the stored identity to the Server's new address, or to its new name; enroll where there is none.
 
     Raises:
-        SettingsError, StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+        SettingsError: It is another Server's, or another Worker's; or as `enroll`.
+        StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
     """
     stored = directory.load_identity()
     if stored is None:
         enrolled = await enroll(settings, directory, client)
         _log.info("enrolled", worker_id=enrolled.worker_id, name=settings.worker_name)
         return enrolled
-    return await _move(stored, settings, directory, client)
+    moved = stored if _is_same_server(settings, stored) else await _moved(stored, settings, client)
+    credential = IdentityCredential(moved, directory.load_key())
+    _save_confirmed(await _renamed(moved, settings, credential, client), stored, directory)
+    return credential
 
 
-async def _move(
-    stored: StoredIdentity, settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory: StateDirectory) -> None:
+    """Keep what the Server has confirmed; where that fails, it is asked again at each start."""
+    try:
+        directory.save_identity(confirmed)
+    except StateError as error:
+        _log.warning("identity_not_saved", problem=error.message)
+    if confirmed.issuer != stored.issuer:
+        _log.info("moved", worker_id=stored.worker_id, issuer=confirmed.issuer, previous_issuer=stored.issuer)
+    if confirmed.worker_name != stored.worker_name:
+        _log.info(
+            "renamed",
+            worker_id=stored.worker_id,
+            name=confirmed.worker_name,
+            previous_name=stored.worker_name,
+        )
+
+
+async def confirmed_identity(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
 ) -> IdentityCredential:
     """
-    Sign for the address that the Worker was given from now on, if the Server there says that it had the old one.
+    Return the stored identity if the Server has it under the name that the Worker was given. Writes nothing.
+
+    Raises:
+        SettingsError: There is none, or it is another Server's or another Worker's.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    stored = directory.load_identity()
+    if stored is None:
+        problem = (
+            "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
+        )
+        raise SettingsError([problem])
+    if not _is_same_server(settings, stored):
+        raise another_server(settings.url, stored)
+    credential = IdentityCredential(stored, directory.load_key())
+    await _renamed(stored, settings, credential, client)
+    return credential
+
+
+async def _renamed(
+    stored: StoredIdentity, settings: WorkerSettings, credential: IdentityCredential, client: ServerClient
+) -> StoredIdentity:
+    """
+    Return the identity under the name that the Worker was given, if that is its name on the Server.
+
+    A token by the identity key shows that name. No enrollment key is used and no other Worker is enrolled for a name.
+
+    Raises:
+        SettingsError: The Server has it under another name.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    name = settings.worker_name
+    if name is None or name == stored.worker_name:
+        return stored
+    reply = await credential.fetch_token(client)
+    current = unsafe_worker_name(reply.access_token)
+    if current != name:
+        raise another_name(name, clean_text(current, 64) or stored.worker_name, stored)
+    return msgspec.structs.replace(stored, worker_name=name)
+
+
+async def _moved(stored: StoredIdentity, settings: WorkerSettings, client: ServerClient) -> StoredIdentity:
+    """
+    Return the identity at the address that the Worker was given, if the Server there says that it had the old one.
 
     An address that only an answer names is never signed for: the holder of the old one could name the new Server's, and
     use there what the Worker signs.
@@ -219,14 +308,7 @@ async def _move(
     if stored.issuer not in issuers.previous:
         raise another_server(settings.url, stored)
     issuer = _choose_audience(issuers, settings)
-    moved = msgspec.structs.replace(stored, issuer=issuer, server_url=settings.url)
-    try:
-        directory.save_identity(moved)
-    except StateError as error:
-        # The Server is asked again at each start.
-        _log.warning("move_not_saved", problem=error.message)
-    _log.info("moved", worker_id=moved.worker_id, issuer=issuer, previous_issuer=stored.issuer)
-    return IdentityCredential(moved, directory.load_key())
+    return msgspec.structs.replace(stored, issuer=issuer, server_url=settings.url)
 
 
 async def enroll(

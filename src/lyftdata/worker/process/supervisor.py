@@ -2,7 +2,7 @@
 The COMMAND over the agent's life: started when the Worker is let in, stopped when it is not, started again.
 
     supervisor = CommandSupervisor(launch, restart=RestartPolicy("never", chance=random.random), on_end=stop.set)
-    supervisor.ensure({"LYFTDATA_WORKER_ID": "press-01"})
+    supervisor.ensure(lambda: {"LYFTDATA_WORKER_ID": "press-01"})
     await supervisor.stop()       # on the Server's order; a later `ensure` starts it again
 
 A run that ends by itself may be followed by another one, after a delay, while the Worker is let in.
@@ -29,6 +29,10 @@ class Launch(Protocol):
     def __call__(self, *, identity: Mapping[str, str], on_stop: Callable[[int], None]) -> CommandProcess:
         """Start it."""
         ...
+
+
+Identity = Callable[[], Mapping[str, str]]
+"""Returns the variables that tell a run who it is: at each start, since the Worker may be renamed in between."""
 
 
 class CommandSupervisor:
@@ -73,7 +77,7 @@ class CommandSupervisor:
         """Return whether there is something to run at all."""
         return self._launch is not None
 
-    def ensure(self, identity: Mapping[str, str]) -> None:
+    def ensure(self, identity: Identity) -> None:
         """Start the COMMAND unless it runs or is about to; raises CommandError when it cannot be started."""
         if self._launch is None or self._runs is not None:
             return
@@ -103,7 +107,7 @@ class CommandSupervisor:
 
     # --- one run after the other ------------------------------------------------------------------------
 
-    async def _go_on(self, launch: Launch, child: CommandProcess | None, identity: Mapping[str, str]) -> None:
+    async def _go_on(self, launch: Launch, child: CommandProcess | None, identity: Identity) -> None:
         while True:
             started_s = self._monotonic()
             if child is not None:
@@ -118,15 +122,15 @@ class CommandSupervisor:
             await self._sleep(delay_s)
             child = self._begin_again(launch, identity)
 
-    def _begin(self, launch: Launch, identity: Mapping[str, str]) -> CommandProcess:
-        self._child = child = launch(identity=identity, on_stop=self._stopped)
+    def _begin(self, launch: Launch, identity: Identity) -> CommandProcess:
+        self._child = child = launch(identity=identity(), on_stop=self._stopped)
         self.exit_code = None
         if self._lend_terminal(child, asked_for=False):
             # It may have asked for the terminal an instant too early, and been stopped for it.
             child.send_signal(signal.SIGCONT)
         return child
 
-    def _begin_again(self, launch: Launch, identity: Mapping[str, str]) -> CommandProcess | None:
+    def _begin_again(self, launch: Launch, identity: Identity) -> CommandProcess | None:
         """A program that is missing for a while (an upgrade) is one more failure, not the end."""
         try:
             return self._begin(launch, identity)

@@ -1,5 +1,6 @@
 """A worker token as the agent holds it, and when it is time for the next one."""
 
+from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.worker.client import TokenReply
 
 # Renewed at two thirds of its life, give or take a quarter of that: of ten thousand that came together 33 a second renew, which
@@ -16,6 +17,8 @@ class HeldToken:
     def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
         life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
         self.text = reply.access_token
+        self.worker_name = unsafe_worker_name(reply.access_token)
+        """The Worker's name on the Server; empty if the token carries none."""
         self.got_at_s = monotonic_s
         self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
         # What the Server said, uncut: whoever is handed the token relies on it.

@@ -1,5 +1,8 @@
 """For which address an auto-enrolled Worker signs: the one that its host was given, never one that only an answer names."""
 
+import base64
+import json
+
 import httpx2
 import pytest
 
@@ -23,14 +26,24 @@ def directory(tmp_path):
     return made
 
 
-async def move(directory, *, issuer, previous, url=NEW):
+async def move(directory, *, issuer, previous, url=NEW, given_name="", name_at_server="press"):
     """Start the Worker with an address at which a Server answers so."""
-    settings = read_worker_settings({"LYFTDATA_URL": url, "LYFTDATA_JOBS_DIR": str(directory.path)})
-    assert choose_credential(settings, directory) is None
-    body = {"issuer": issuer, "lyftdata_previous_issuers": previous}
-    client = ServerClient(
-        settings, transport=httpx2.MockTransport(lambda _request: httpx2.Response(200, json=body))
+    settings = read_worker_settings(
+        {
+            "LYFTDATA_URL": url,
+            "LYFTDATA_JOBS_DIR": str(directory.path),
+            "LYFTDATA_WORKER_NAME": given_name,
+        }
     )
+    assert choose_credential(settings, directory) is None
+    metadata = {"issuer": issuer, "lyftdata_previous_issuers": previous}
+    claims = base64.urlsafe_b64encode(json.dumps({"worker_name": name_at_server}).encode()).decode()
+    token = {"access_token": f"e30.{claims.rstrip('=')}.c2ln", "expires_in": 60}
+
+    def answer(request):
+        return httpx2.Response(200, json=token if request.url.path == "/oauth2/token" else metadata)
+
+    client = ServerClient(settings, transport=httpx2.MockTransport(answer))
     try:
         return await obtain_identity(settings, directory, client)
     finally:
@@ -65,6 +78,23 @@ async def test_otherwise_the_identity_stays_what_it_is(directory, issuer, previo
 
     assert "LYFTDATA_URL" in str(refused.value)
     assert directory.load_identity().issuer == OLD
+
+
+async def test_moved_and_renamed_at_once(directory):
+    """Both are confirmed before anything is kept."""
+    await move(directory, issuer=NEW, previous=[OLD], given_name="anvil", name_at_server="anvil")
+
+    moved = directory.load_identity()
+    assert (moved.issuer, moved.worker_name) == (NEW, "anvil")
+
+
+async def test_moved_but_not_renamed(directory):
+    """A name that the Server does not give the Worker: the identity stays as it was, at its old address."""
+    with pytest.raises(SettingsError, match="LYFTDATA_WORKER_NAME"):
+        await move(directory, issuer=NEW, previous=[OLD], given_name="anvil", name_at_server="press")
+
+    kept = directory.load_identity()
+    assert (kept.issuer, kept.worker_name) == (OLD, "press")
 
 
 async def test_a_directory_that_cannot_be_written_does_not_keep_a_worker_out(directory, monkeypatch):

@@ -233,21 +233,26 @@ def _launch(start, command, *, identity, on_stop):
 
 
 async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
-    """`always`: each run is followed by another, with the same identity, until it is stopped."""
+    """`always`: each run is followed by another, with the identity of that moment, until it is stopped."""
     ran = tmp_path / "ran"
-    program = "import os, sys; open(sys.argv[1], 'a').write(os.environ['LYFTDATA_WORKER_ID'] + '\\n')"
+    program = "import os, sys; open(sys.argv[1], 'a').write(os.environ['LYFTDATA_WORKER_NAME'] + '\\n')"
+    names = iter(["old", "new", "newer", "newest"])
+
+    def identity():
+        return {"LYFTDATA_WORKER_NAME": next(names)}
+
     kept, waits, ended = supervised(python(program, ran), "always")
-    kept.ensure({"LYFTDATA_WORKER_ID": "w-1"})
+    kept.ensure(identity)
     for wait_s in (1, 2, 4):
         async with asyncio.timeout(10):
             assert await waits.asked.get() == wait_s
-        kept.ensure({"LYFTDATA_WORKER_ID": "w-1"})
+        kept.ensure(identity)
         waits.over.set()
     async with asyncio.timeout(10):
         await waits.asked.get()
     await kept.stop()
 
-    assert ran.read_text() == "w-1\n" * 4
+    assert ran.read_text() == "old\nnew\nnewer\nnewest\n"
     assert not ended.is_set()
     assert kept.exit_code == 0
 
@@ -256,7 +261,7 @@ async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
 async def test_the_last_end_is_told(supervised, policy, code):
     """What is not started again ends the Worker, with its exit code."""
     kept, _, ended = supervised(python(f"raise SystemExit({code})"), policy)
-    kept.ensure({})
+    kept.ensure(dict)
     async with asyncio.timeout(10):
         await ended.wait()
     await kept.stop()
@@ -268,7 +273,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tm
     """Between two runs the Server says no: no run follows; let in again, one does at once."""
     ran = tmp_path / "ran"
     kept, waits, _ = supervised(["sh", "-c", f"echo x >> {ran}; exit 1"], "on-failure")
-    kept.ensure({})
+    kept.ensure(dict)
     async with asyncio.timeout(10):
         await waits.asked.get()
     await kept.stop()
@@ -277,7 +282,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tm
     waits.over.clear()
     assert ran.read_text() == "x\n"
 
-    kept.ensure({})
+    kept.ensure(dict)
     async with asyncio.timeout(10):
         await waits.asked.get()
     await kept.stop()
@@ -295,7 +300,7 @@ async def test_a_program_that_is_missing_for_a_while_is_no_end(supervised, tmp_p
 
     install(1)
     kept, waits, ended = supervised([str(program)], "on-failure")
-    kept.ensure({})
+    kept.ensure(dict)
     async with asyncio.timeout(10):
         await waits.asked.get()
         program.unlink()

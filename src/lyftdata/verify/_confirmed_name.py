@@ -1,0 +1,51 @@
+"""Tokens of a Worker that was renamed on the Server: the Server confirms the name that this host was given."""
+
+import msgspec
+
+from lyftdata.core.strategy import StoredIdentity, another_name
+from lyftdata.core.text import clean_text
+from lyftdata.core.tokens import unsafe_worker_name
+from lyftdata.verify._tokens import TokenReply, TokenSource, WorkerAuthError
+
+
+class UnconfirmedName(msgspec.Struct, frozen=True):
+    """The name that a host was given, and the identity in its directory, which has another one."""
+
+    given: str
+    identity: StoredIdentity
+
+
+class ConfirmedNameSource:
+    """
+    Takes tokens from another source, the first only if it carries the name that this host was given.
+
+    Later ones are not checked: a Worker that is renamed once more while it runs goes on.
+
+    Args:
+        source: Gives the tokens.
+        unconfirmed: What the first one must confirm.
+    """
+
+    def __init__(self, source: TokenSource, unconfirmed: UnconfirmedName) -> None:
+        self.new_for_s = source.new_for_s
+        self.longest_retry_s = source.longest_retry_s
+        self._source = source
+        self._unconfirmed: UnconfirmedName | None = unconfirmed
+
+    def fetch(self, *, rejected: str | None = None) -> TokenReply:
+        """Get a token; raises as `TokenSource.fetch`."""
+        return self._confirm(self._source.fetch(rejected=rejected))
+
+    async def afetch(self, *, rejected: str | None = None) -> TokenReply:
+        """Get a token; raises as `TokenSource.fetch`."""
+        return self._confirm(await self._source.afetch(rejected=rejected))
+
+    def _confirm(self, reply: TokenReply) -> TokenReply:
+        if self._unconfirmed is not None:
+            given, identity = self._unconfirmed.given, self._unconfirmed.identity
+            current = unsafe_worker_name(reply.access_token)
+            if current != given:
+                problem = another_name(given, clean_text(current, 64) or identity.worker_name, identity)
+                raise WorkerAuthError(problem.message) from problem
+            self._unconfirmed = None
+        return reply
