@@ -102,7 +102,7 @@ def _causes(*, proved: bool) -> Iterator[str]:
     causes: list[type[RefusedError]] = [cause for cause in all_causes() if cause.proved is proved]
     for cause in causes:
         final = ("yes" if cause.final else "no") if proved else "–"
-        yield f"| `{cause.code}` | {cause.meaning} | {cause.mend} | {final} |"
+        yield f"| `{cause.code}` | {cause.meaning} | {cause.remedy} | {final} |"
 
 
 def cli_page() -> str:
@@ -233,7 +233,7 @@ changes in a row have to wait (503 with `Retry-After`).
 ### Errors
 
 `{"error", "error_description", "reference"}` with the RFCs' codes. An unproven caller reads 401 `invalid_client` (token) or
-`invalid_token` (elsewhere), whatever the cause. A Worker that has proved its key reads `code`, `final` and `mend` too. Too many
+`invalid_token` (elsewhere), whatever the cause. A Worker that has proved its key reads `code`, `final` and `remedy` too. Too many
 failures from one address: 429 with `Retry-After`; a right credential from there still passes.
 
 ### `/auth/verify`

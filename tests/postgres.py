@@ -220,7 +220,7 @@ class Cable:
         """Let nothing through any more."""
         self._is_whole.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let new connections through; those that were cut are lost."""
         # In this order: one that is made meanwhile is whole, and lost with the others, not left without an answer.
         self._is_whole.set()

@@ -109,7 +109,7 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
 
     for disk in disks.values():
         disk.make_room()
-    mended = time.monotonic()
+    ended = time.monotonic()
     members = [new_auto, new_key, *old]
     wait_until_all_are(place.operator, members)
     for disk in disks.values():
@@ -118,9 +118,9 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
         group="Workers' hosts",
         fault="disks of Workers are full",
         load="2 connected Workers, 1 that starts, 1 that enrolls",
-        lasted_s=round(mended - begun, 1),
+        lasted_s=round(ended - begun, 1),
         **measured(place.operator, members),
-        recovered_s=round(time.monotonic() - mended, 1),
+        recovered_s=round(time.monotonic() - ended, 1),
     )
 
     assert nobody_was_touched(place.operator, members)

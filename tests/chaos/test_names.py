@@ -61,7 +61,7 @@ def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, netwo
         member.agent.wait_for("retrying", count=2, within_s=WITHIN_S)
     place.start_server(OTHER_SERVER)
     place.sign_in(OTHER_SERVER)
-    mended = time.monotonic()
+    ended = time.monotonic()
     for each in names:
         each.knows(OTHER_SERVER)
     wait_until_all_are(place.operator, members)
@@ -69,9 +69,9 @@ def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, netwo
         group="The network",
         fault="the Server's name is gone and comes back with another address",
         load="2 connected Workers",
-        lasted_s=round(mended - begun, 1),
+        lasted_s=round(ended - begun, 1),
         **measured(place.operator, members),
-        recovered_s=round(time.monotonic() - mended, 1),
+        recovered_s=round(time.monotonic() - ended, 1),
     )
 
     assert nobody_was_touched(place.operator, members)

@@ -27,15 +27,15 @@ def _addresses(place: FarApart) -> dict[str, str]:
 
 
 def _row(
-    operator: Host, fault: str, members: list[Member], *, begun: float, mended: float, online: float
+    operator: Host, fault: str, members: list[Member], *, begun: float, ended: float, online: float
 ) -> None:
     report.record(
         group=GROUP,
         fault=fault,
         load=f"{len(members)} connected Worker{'s' if len(members) > 1 else ''}, polls held for 4 min",
-        lasted_s=round(mended - begun, 1),
+        lasted_s=round(ended - begun, 1),
         **measured(operator, members),
-        recovered_s=round(online - mended, 1),
+        recovered_s=round(online - ended, 1),
     )
 
 
@@ -70,7 +70,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         "a cable is pulled out",
         [pulled],
         begun=begun,
-        mended=plugged_in,
+        ended=plugged_in,
         online=time.monotonic(),
     )
 
@@ -81,12 +81,12 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
     print("the Workers knew after", round(time.monotonic() - begun, 1), "s")
     until(lambda: _addresses(place)["moved-key"] == "10.77.3.9", "the new address", within_s=WITHIN_S)
     wait_until_all_are(place.operator, [moved])
-    _row(place.operator, "an address changes", [moved], begun=begun, mended=begun, online=time.monotonic())
+    _row(place.operator, "an address changes", [moved], begun=begun, ended=begun, online=time.monotonic())
 
     # Those that are cut off hear nothing of this either: when they are back, the other end knows nothing of them.
     place.server.kill()
     place.start_server(SERVER)
-    mended = time.monotonic()
+    ended = time.monotonic()
     for number in (1, 2):
         network.let_through(f"10.77.{number}.2")
     wait_until_all_are(place.operator, place.members)
@@ -95,7 +95,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         "packets are dropped and the Server's machine starts anew",
         cut,
         begun=begun,
-        mended=mended,
+        ended=ended,
         online=time.monotonic(),
     )
 

@@ -35,7 +35,7 @@ def a_server_is_cut_off(_field: Field, _cluster: Cluster, cable: Cable) -> Itera
     """Nothing gets from one Server to the database or back, and nobody is told."""
     cable.cut()
     yield
-    cable.mend()
+    cable.restore()
 
 
 @contextlib.contextmanager

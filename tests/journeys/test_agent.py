@@ -60,7 +60,7 @@ def test_disabled_it_stops_its_work_stays_and_is_back_by_itself(site):
         lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started", within_s=2
     )
     refused = agent.wait_for("refused")
-    assert (refused["code"], "enable" in refused["mend"]) == ("worker_disabled", True)
+    assert (refused["code"], "enable" in refused["remedy"]) == ("worker_disabled", True)
     assert agent.wait_for("command_stopped")["signal"] == "SIGTERM"
     assert agent.alive()
 

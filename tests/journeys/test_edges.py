@@ -172,7 +172,7 @@ def test_a_port_that_is_taken(tmp_path, site):
 
 
 def test_a_directory_that_others_can_read(tmp_path):
-    """The Server refuses to start and says how to mend it."""
+    """The Server refuses to start and says how to remedy it."""
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "open").chmod(0o755)
     given = {"LYFTDATA_STAGING_DIR": str(tmp_path / "open"), "LYFTDATA_BIND_ADDRESS": "127.0.0.1:0"}

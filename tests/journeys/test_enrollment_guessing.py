@@ -21,4 +21,4 @@ def test_a_worker_in_a_guessers_network_waits_and_enrolls_by_itself(open_site):
 
     cause = site.operator.json("refusals", "show", answers[-1].json()["reference"])
     assert cause["code"] == "enrollment_rate_limited"
-    assert "block the address" in cause["mend"]
+    assert "block the address" in cause["remedy"]

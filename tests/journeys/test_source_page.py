@@ -298,7 +298,7 @@ def test_the_random_first_password_is_printed_once_and_works(open_site):
 
 
 def test_strangers_read_a_reference_and_nothing_else(plain_site):
-    """A wrong key: exit 3, one reference; the operator opens it and reads cause and mend."""
+    """A wrong key: exit 3, one reference; the operator opens it and reads cause and remedy."""
     operator = plain_site.operator
     operator.done("workers", "add", "press-01", "--id", "press-01")
     key = issued_key(operator, "press-keys")

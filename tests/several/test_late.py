@@ -42,7 +42,7 @@ async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
         await new_worker(first, "press-02")
         await _forget_what_was_told(first)
         await new_worker(first, "press-03")
-        cable.mend()
+        cable.restore()
 
         async def answered():
             status = (await second.verify(token)).status_code

@@ -522,7 +522,7 @@ async def test_a_server_whose_readers_are_busy_is_ready(two):
 
 
 async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cable, database_url):
-    """It answers 503 and lets held polls go; mended, it knows what happened meanwhile before it answers again."""
+    """It answers 503 and lets held polls go; after repair it knows what happened meanwhile before it answers again."""
     async with start_server() as first, start_server(url=cable.url(database_url)) as second:
         press = await new_worker(first)
         token = await token_of(first, *press)
@@ -536,7 +536,7 @@ async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cab
         assert (await second.http.get("/healthz")).status_code == 200
         await disable(first)
 
-        cable.mend()
+        cable.restore()
         answers = set()
 
         async def is_back():

@@ -204,7 +204,7 @@ async def test_reading_does_not_wait_for_the_writer(store):
 
 
 async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
-    """A database that never answers a change would otherwise look well to whoever only reads; mended, it is well."""
+    """A database that never answers a change would otherwise look healthy to a reader; once repaired, it is healthy."""
     monkeypatch.setattr(writer_health, "STUCK_AFTER_S", 0.01)
     assert store.writer_health.is_writing()
     go_on, writing = held_back(store)

@@ -201,7 +201,7 @@ def test_revoking_a_key_cuts_its_workers_off_and_no_other(site, admin, open_wind
     assert agents["press-03"].alive()
 
 
-def test_a_refusal_is_found_by_its_reference_and_mended(site, admin):
+def test_a_refusal_is_found_by_its_reference_and_remedied(site, admin):
     """From the line in the Worker's log to the button, to the same Worker online with nothing else changed."""
     own = shown_key(add_worker(admin, "press-01"))
     add_worker(admin, "press-02")

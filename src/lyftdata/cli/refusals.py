@@ -88,7 +88,7 @@ def _show_one(refusal: dict[str, Any]) -> None:
             ("Cause", refusal["code"]),
             ("Meaning", refusal["meaning"]),
             ("Detail", refusal["detail"] or "-"),
-            ("What to do", refusal["mend"]),
+            ("What to do", refusal["remedy"]),
             ("Was told", "the cause" if refusal["proved"] else "the reference, and nothing else"),
         ]
     )

@@ -28,7 +28,7 @@ _URL = re.compile(r"[\x21-\x5B\x5D-\x7E]+")
 
 
 class DpopProofError(Exception):
-    """Not a proof for this request; the text may be told to its sender, who is the one to mend it."""
+    """Not a proof for this request; the text may be shown to its sender, which alone can correct it."""
 
 
 class DpopProof(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ RefusedError
 ├── UnprovenError     the caller has proved nothing: it always reads the same words
 └── ProvedError       the caller has proved its key and is still turned away: it learns the useful part
 
-A class is a cause. `code` is stable. `meaning` says to the operator what happened, `mend` what to do; both
+A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
 are for the operator's side only, unless the caller has proved its key. The reference page
 `docs/reference/refusals.md` is generated from this file.
 """
@@ -30,7 +30,7 @@ class RefusedError(LyftdataError):
     """
 
     meaning: ClassVar[str]
-    mend: ClassVar[str]
+    remedy: ClassVar[str]
     proved: ClassVar[bool]
     final: bool = True
     """Whether asking again with the same credential is pointless; the agent then exits 3."""
@@ -43,7 +43,7 @@ class RefusedError(LyftdataError):
         api_key: str = "",
         other_worker: str = "",
     ) -> None:
-        super().__init__(self.meaning, hint=self.mend)
+        super().__init__(self.meaning, hint=self.remedy)
         self._detail = detail
         self.claimed_worker = claimed_worker
         self.api_key = api_key
@@ -80,7 +80,7 @@ class MissingCredentialsError(UnprovenError):
 
     code = "missing_credentials"
     meaning = "The request carried no credential."
-    mend = (
+    remedy = (
         "Give the Worker LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY, "
         "or LYFTDATA_WORKER_NAME and LYFTDATA_AUTO_ENROLLMENT_KEY."
     )
@@ -91,7 +91,7 @@ class UnknownWorkerError(UnprovenError):
 
     code = "unknown_worker"
     meaning = "No Worker has this ID."
-    mend = (
+    remedy = (
         "Check LYFTDATA_WORKER_ID on the host against `lyftdata workers list`, or add the Worker. One that had enrolled and is "
         "unknown since it was deleted or a backup was restored enrolls again once its directory on the host is removed."
     )
@@ -102,7 +102,7 @@ class WrongStrategyError(UnprovenError):
 
     code = "wrong_strategy"
     meaning = "The Worker entry belongs to the other strategy: a Worker uses exactly one."
-    mend = "Start the Worker with the settings of its own strategy (`lyftdata workers show ID`), or add a new Worker."
+    remedy = "Start the Worker with the settings of its own strategy (`lyftdata workers show ID`), or add a new Worker."
 
 
 class RateLimitedError(UnprovenError):
@@ -110,7 +110,7 @@ class RateLimitedError(UnprovenError):
 
     code = "rate_limited"
     meaning = "Too many failed attempts came from this address. A right credential from there still passes."
-    mend = (
+    remedy = (
         "Find the misconfigured Worker among the other refusals from this address (`lyftdata refusals list`)."
     )
     final = False
@@ -124,7 +124,7 @@ class EnrollmentLimitedError(UnprovenError):
         "Too many wrong enrollment keys came from this network, or from everywhere. The credential was not looked at: "
         "a right one waits too, until the wrong ones stop."
     )
-    mend = (
+    remedy = (
         "Find who sends wrong keys in `lyftdata refusals list` (`wrong_enrollment_key`) and stop it: correct the key on "
         "those hosts, or block the address. Until then enroll from another network, or use an API key."
     )
@@ -139,7 +139,7 @@ class MalformedApiKeyError(UnprovenError):
 
     code = "malformed_api_key"
     meaning = "What was presented is not a whole API key: its form or its checksum is wrong."
-    mend = "Copy the key again, whole: it reads `lyftdata_…` and is 58 characters long."
+    remedy = "Copy the key again, whole: it reads `lyftdata_…` and is 58 characters long."
 
 
 class WrongApiKeyError(UnprovenError):
@@ -147,7 +147,7 @@ class WrongApiKeyError(UnprovenError):
 
     code = "wrong_api_key"
     meaning = "This Server has not issued this API key."
-    mend = "Issue a key (`lyftdata api-key issue NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
+    remedy = "Issue a key (`lyftdata api-key issue NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
 
 
 class ApiKeyRevokedError(UnprovenError):
@@ -155,7 +155,7 @@ class ApiKeyRevokedError(UnprovenError):
 
     code = "api_key_revoked"
     meaning = "The API key was revoked."
-    mend = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
+    remedy = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
 
 
 class ApiKeyRotatedError(UnprovenError):
@@ -165,7 +165,7 @@ class ApiKeyRotatedError(UnprovenError):
     meaning = (
         "An operator has rotated this API key, and the older generation that was presented no longer works."
     )
-    mend = "Give the Worker the key's newest generation (LYFTDATA_WORKER_API_KEY), or rotate again if it was lost."
+    remedy = "Give the Worker the key's newest generation (LYFTDATA_WORKER_API_KEY), or rotate again if it was lost."
 
 
 class ApiKeyExpiredError(UnprovenError):
@@ -173,7 +173,7 @@ class ApiKeyExpiredError(UnprovenError):
 
     code = "api_key_expired"
     meaning = "The API key has expired."
-    mend = "Issue or rotate the key (`lyftdata api-key rotate NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
+    remedy = "Issue or rotate the key (`lyftdata api-key rotate NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
 
 
 class ApiKeyNotForWorkerError(UnprovenError):
@@ -181,7 +181,7 @@ class ApiKeyNotForWorkerError(UnprovenError):
 
     code = "api_key_not_for_worker"
     meaning = "The API key was issued for other Workers than this one."
-    mend = (
+    remedy = (
         "Let this Worker use the key too (`lyftdata api-key allow NAME --worker ID`), issue one for it "
         "(`lyftdata api-key issue NAME --worker ID`), or correct LYFTDATA_WORKER_ID on the host."
     )
@@ -195,7 +195,7 @@ class EnrollmentDisabledError(UnprovenError):
 
     code = "enrollment_disabled"
     meaning = "Auto-Enrollment is off: the Server has no enrollment key."
-    mend = "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, or add the Worker and give it an API key."
+    remedy = "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, or add the Worker and give it an API key."
 
 
 class WrongEnrollmentKeyError(UnprovenError):
@@ -203,7 +203,7 @@ class WrongEnrollmentKeyError(UnprovenError):
 
     code = "wrong_enrollment_key"
     meaning = "The Worker's enrollment key is neither the Server's current nor its previous one."
-    mend = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value."
+    remedy = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value."
 
 
 class MalformedProofError(UnprovenError):
@@ -211,7 +211,9 @@ class MalformedProofError(UnprovenError):
 
     code = "malformed_proof"
     meaning = "The enrollment proof is made with a right key, but is not for this Server or lacks what it must hold."
-    mend = "Check LYFTDATA_URL on the host and LYFTDATA_PUBLIC_URL on the Server; update the Worker program."
+    remedy = (
+        "Check LYFTDATA_URL on the host and LYFTDATA_PUBLIC_URL on the Server; update the Worker program."
+    )
 
 
 class ProofExpiredError(UnprovenError):
@@ -219,7 +221,7 @@ class ProofExpiredError(UnprovenError):
 
     code = "proof_expired"
     meaning = "The enrollment proof is too old or from the future: the clocks of Worker and Server disagree, or it was captured."
-    mend = "Set the host's clock (NTP); the detail says how far it is off."
+    remedy = "Set the host's clock (NTP); the detail says how far it is off."
     # Not final: a clock that is being set right lets the very same Worker in.
     final = False
 
@@ -229,7 +231,7 @@ class ProofReplayedError(UnprovenError):
 
     code = "proof_replayed"
     meaning = "This very enrollment proof was used before."
-    mend = "A Worker makes a new proof for each attempt: look for someone replaying captured traffic."
+    remedy = "A Worker makes a new proof for each attempt: look for someone replaying captured traffic."
 
 
 class ProofNotForKeyError(UnprovenError):
@@ -237,7 +239,7 @@ class ProofNotForKeyError(UnprovenError):
 
     code = "proof_not_for_key"
     meaning = "The enrollment proof was made for another identity key or name than the request carries."
-    mend = "Somebody may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
+    remedy = "Somebody may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
 
 
 # --- unproven: identity keys ----------------------------------------------------------------------------
@@ -248,7 +250,7 @@ class WrongAssertionError(UnprovenError):
 
     code = "wrong_assertion"
     meaning = "The signed assertion is not by this Worker's identity key, or not for this Server."
-    mend = "Check that the Worker's directory is its own; to start afresh, remove it and let the Worker enroll again."
+    remedy = "Check that the Worker's directory is its own; to start afresh, remove it and let the Worker enroll again."
 
 
 class AssertionExpiredError(UnprovenError):
@@ -256,7 +258,7 @@ class AssertionExpiredError(UnprovenError):
 
     code = "assertion_expired"
     meaning = "The assertion is too old or from the future: the clocks of Worker and Server disagree."
-    mend = "Set the host's clock (NTP); the detail says how far it is off."
+    remedy = "Set the host's clock (NTP); the detail says how far it is off."
     final = False
 
 
@@ -268,7 +270,7 @@ class StaleAssertionError(UnprovenError):
         "The assertion may be from before the Worker was last disabled or enabled, or before the Server crashed: it "
         "could have been captured then."
     )
-    mend = (
+    remedy = (
         "None for the Worker program, which signs again with the nonce of the answer. A client that knows no nonces is "
         "let in half a minute after that moment; if it is refused for longer, its clock is behind, or somebody replays "
         "captured traffic."
@@ -281,7 +283,7 @@ class AssertionReplayedError(UnprovenError):
 
     code = "assertion_replayed"
     meaning = "This very assertion was used before."
-    mend = "A Worker signs a new assertion for each token: look for someone replaying captured traffic."
+    remedy = "A Worker signs a new assertion for each token: look for someone replaying captured traffic."
     final = False
 
 
@@ -293,7 +295,7 @@ class WrongTokenError(UnprovenError):
 
     code = "wrong_token"
     meaning = "The worker token is malformed, not signed by this Server, or not meant for it."
-    mend = "Ask for a new token at /oauth2/token."
+    remedy = "Ask for a new token at /oauth2/token."
     final = False
 
 
@@ -302,7 +304,7 @@ class TokenExpiredError(UnprovenError):
 
     code = "token_expired"
     meaning = "The worker token has expired."
-    mend = "Ask for a new token at /oauth2/token."
+    remedy = "Ask for a new token at /oauth2/token."
     final = False
 
 
@@ -313,7 +315,7 @@ class TokenRevokedError(UnprovenError):
     meaning = (
         "The Worker, or the credential with which it got this token, was disabled, revoked or removed since."
     )
-    mend = "See the Worker's entry and the audit log (`lyftdata workers show ID`)."
+    remedy = "See the Worker's entry and the audit log (`lyftdata workers show ID`)."
     final = False
 
 
@@ -325,7 +327,7 @@ class UnnamedServiceError(UnprovenError):
         "A proxy asked about a request to a service that no operator has named: its question names no resource, "
         "or the request is not below that resource's audience."
     )
-    mend = (
+    remedy = (
         "Add the service as a resource whose audience is its public URL (`lyftdata resources add NAME --audience "
         "https://service.example.com`), and have its proxy ask /auth/verify/NAME."
     )
@@ -340,7 +342,7 @@ class OperationNotGrantedError(UnprovenError):
 
     code = "operation_not_granted"
     meaning = "At a message broker the Worker has tried what no scope of the broker's resource allows."
-    mend = (
+    remedy = (
         "Add a scope for what the detail names (`lyftdata resources set NAME --scope SCOPE`; scopes that are not "
         "named again are gone), or correct what the Worker does."
     )
@@ -355,7 +357,7 @@ class WorkerDisabledError(ProvedError):
 
     code = "worker_disabled"
     meaning = "An operator has disabled this Worker."
-    mend = "Enable it (`lyftdata workers enable ID`): the Worker comes back by itself."
+    remedy = "Enable it (`lyftdata workers enable ID`): the Worker comes back by itself."
     final = False
 
 
@@ -364,7 +366,7 @@ class SupersededError(ProvedError):
 
     code = "superseded"
     meaning = "Another Worker enrolled under the same name while this one was offline, and took its place."
-    mend = "If this host is the right one, remove its directory and let it enroll again, under a name of its own."
+    remedy = "If this host is the right one, remove its directory and let it enroll again, under a name of its own."
 
 
 class NameInUseError(ProvedError):
@@ -374,7 +376,7 @@ class NameInUseError(ProvedError):
     meaning = (
         "Another Worker holds this name, and a name is never taken over while its holder may still use it."
     )
-    mend = "Give this Worker another LYFTDATA_WORKER_NAME, or stop or delete the holder."
+    remedy = "Give this Worker another LYFTDATA_WORKER_NAME, or stop or delete the holder."
     # Not final: once the holder has gone, the newcomer gets in without a human.
     final = False
 
@@ -384,7 +386,7 @@ class DuplicateInstanceError(ProvedError):
 
     code = "duplicate_instance"
     meaning = "Another process is connected as this very Worker: the first keeps its place."
-    mend = "Find the copied credentials: both hosts are in the detail. Stop one, or give it an identity of its own."
+    remedy = "Find the copied credentials: both hosts are in the detail. Stop one, or give it an identity of its own."
     final = False
 
 
@@ -400,7 +402,7 @@ class InvalidRegistrationError(ProvedError):
 
     code = "invalid_registration"
     meaning = "The enrollment key is right, but a member of the client metadata breaks a rule."
-    mend = "Correct the member that is named."
+    remedy = "Correct the member that is named."
 
     def __init__(
         self, explanation: str, *, error: str = "invalid_client_metadata", claimed_worker: str = ""
@@ -421,7 +423,7 @@ class DpopProofMissingError(ProvedError):
     meaning = (
         "The Worker has registered for bound tokens only (dpop_bound_access_tokens) and sent no DPoP proof."
     )
-    mend = (
+    remedy = (
         "Let the client send a DPoP proof with each token request, or let it register without "
         "dpop_bound_access_tokens."
     )
@@ -433,7 +435,7 @@ class ResourceNotGrantedError(ProvedError):
 
     code = "resource_not_granted"
     meaning = "The Worker asked for a token for a service that it may have none for."
-    mend = "Choose the Worker in the resource (`lyftdata resources set NAME --worker ID`), or correct what the Worker asks for."
+    remedy = "Choose the Worker in the resource (`lyftdata resources set NAME --worker ID`), or correct what the Worker asks for."
     # Not final: the Worker itself is welcome.
     final = False
 
@@ -443,7 +445,7 @@ class ScopeNotGrantedError(ProvedError):
 
     code = "scope_not_granted"
     meaning = "The Worker asked for a scope that the service it named does not have."
-    mend = "Add the scope to the resource (`lyftdata resources set NAME --scope SCOPE`), or correct what the Worker asks for."
+    remedy = "Add the scope to the resource (`lyftdata resources set NAME --scope SCOPE`), or correct what the Worker asks for."
     final = False
 
 
@@ -452,7 +454,7 @@ class ScopeUnknownError(ProvedError):
 
     code = "scope_unknown"
     meaning = "The Worker named no service, and no resource for which it may have tokens has all the scopes it asked for."
-    mend = (
+    remedy = (
         "Add the scopes to a resource or choose the Worker in it (`lyftdata resources set NAME`), or correct what the "
         "Worker asks for: it can name the service by its audience, in `resource`."
     )
@@ -467,7 +469,7 @@ class ScopeAmbiguousError(ProvedError):
         "The Worker named no service, and several resources for which it may have tokens have all the scopes it "
         "asked for."
     )
-    mend = (
+    remedy = (
         "Let the Worker name the service by its audience, in `resource`; for a client that can send only scopes, give "
         "the resource a scope that no other has (`lyftdata resources set NAME --scope SCOPE`)."
     )
@@ -479,7 +481,7 @@ class TokenTooLongError(ProvedError):
 
     code = "token_too_long"
     meaning = "A token with this Worker's name, labels and scopes would be longer than any check accepts."
-    mend = "Give the Worker fewer or shorter labels (`lyftdata workers label`), or the resource fewer scopes (`lyftdata resources set`)."
+    remedy = "Give the Worker fewer or shorter labels (`lyftdata workers label`), or the resource fewer scopes (`lyftdata resources set`)."
     # Not final: fewer labels let the Worker in.
     final = False
 
@@ -492,7 +494,7 @@ class WorkerDeletedError(ProvedError):
 
     code = "worker_deleted"
     meaning = "An operator has deleted this Worker."
-    mend = "Stop the program on its host, or add the Worker again."
+    remedy = "Stop the program on its host, or add the Worker again."
 
 
 def all_causes() -> list[type[RefusedError]]:

@@ -1,5 +1,5 @@
 """
-What needs an operator's attention, each with what it is about: the pages turn that into the action that mends it.
+What needs an operator's attention, each with what it is about: the pages turn that into the action that fixes it.
 """
 
 from collections.abc import Sequence

@@ -221,7 +221,7 @@ def stop_directive(refused: RefusedError, reference: str) -> Directive:
         code=refused.code,
         final=refused.final,
         reason=refused.meaning,
-        remedy=refused.mend,
+        remedy=refused.remedy,
         reference=reference,
     )
 

@@ -189,7 +189,7 @@ async def enrollment_view(services: Services) -> EnrollmentStatus:
 
 
 def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:
-    """Show a group of refusals with what its cause means and how it is mended."""
+    """Show a group of refusals with what its cause means and its remedy."""
     cause = cause_of(group.code)
     return RefusalGroup(
         code=group.code,
@@ -201,7 +201,7 @@ def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:
         last_reference=group.last_reference,
         last_detail=group.last_detail,
         meaning=cause.meaning if cause else "",
-        mend=cause.mend if cause else "",
+        remedy=cause.remedy if cause else "",
     )
 
 
@@ -219,7 +219,7 @@ def refusal_view(attempt: RefusalAttempt) -> Refusal:
         api_key=attempt.api_key,
         other_worker=attempt.other_worker,
         meaning=cause.meaning if cause else "",
-        mend=cause.mend if cause else "",
+        remedy=cause.remedy if cause else "",
     )
 
 

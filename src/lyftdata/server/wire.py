@@ -155,7 +155,7 @@ def refusal_response(
         "reference": answer.reference,
         "code": refused.code,
         "final": refused.final,
-        "mend": refused.mend,
+        "remedy": refused.remedy,
     }
     return json_response(told, status=proved_status)
 

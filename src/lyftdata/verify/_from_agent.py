@@ -149,7 +149,7 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
         reference=clean_text(said.get("reference", ""), 32),
         # A refusal for good ends the agent, and this program with it.
         final=said.get("error") in {"invalid_target", "invalid_scope"},
-        hint=clean_text(said.get("mend", ""), 300),
+        hint=clean_text(said.get("remedy", ""), 300),
     )
 
 

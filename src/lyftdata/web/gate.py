@@ -45,8 +45,8 @@ _log = get_logger(__name__)
 _SEE_OTHER = 303
 PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
-# What whoever filled a form in can mend there and then.
-_MENDED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
+# Errors that the person who filled in the form can fix there.
+_FIXED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
 
 
 def guarded(
@@ -108,7 +108,7 @@ async def _read_form(page: Page) -> Form:
 async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
     try:
         return await handler(page)
-    except _MENDED_IN_THE_FORM as error:
+    except _FIXED_IN_THE_FORM as error:
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)
         page.problem = error

@@ -309,7 +309,7 @@ class Agent:
                     reference=directive.reference,
                     cause_code=directive.code,
                     final=directive.final,
-                    mend=directive.remedy,
+                    remedy=directive.remedy,
                 )
             case "renew":
                 self._token = None
@@ -352,7 +352,7 @@ class Agent:
     async def _wait_for_the_disk(self, error: StateError) -> None:
         """No identity that is not on the disk is used; asking again with the same key gives the same ID."""
         wait_s = self._backoff.next_s()
-        _log.error("cannot enroll yet", reason=error.message, mend=error.hint, wait_s=round(wait_s, 1))
+        _log.error("cannot enroll yet", reason=error.message, remedy=error.hint, wait_s=round(wait_s, 1))
         self._notifier.tell(STATUS=f"Cannot enroll yet: {error.message}")
         await self._pause(wait_s)
 
@@ -377,12 +377,12 @@ class Agent:
             "reference": clean_text(refused.reference, 32),
             "code": clean_text(refused.cause_code, 64),
             "reason": clean_text(refused.message, 200),
-            "mend": clean_text(refused.hint, 200),
+            "remedy": clean_text(refused.hint, 200),
         }
         if refused.clock_off:
             facts["clock"] = f"this host's is {refused.clock_off}, which may be the cause"
         if not refused.cause_code:
-            facts["mend"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
+            facts["remedy"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
         return {key: value for key, value in facts.items() if value}
 
     # --- waiting and ending -----------------------------------------------------------------------------

@@ -95,11 +95,11 @@ class RefusedByServerError(LyftdataError):
         reference: str,
         cause_code: str = "",
         final: bool = True,
-        mend: str = "",
+        remedy: str = "",
         retry_after_s: float | None = None,
         nonce: str | None = None,
     ) -> None:
-        super().__init__(reason, hint=mend)
+        super().__init__(reason, hint=remedy)
         self.reference = reference
         self.cause_code = cause_code
         self.final = final
@@ -127,9 +127,9 @@ class AudienceRefusedError(LyftdataError):
         error: str = "invalid_target",
         reference: str = "",
         cause_code: str = "",
-        mend: str = "",
+        remedy: str = "",
     ) -> None:
-        super().__init__(reason, hint=mend)
+        super().__init__(reason, hint=remedy)
         self.error = error
         self.reference = reference
         self.cause_code = cause_code
@@ -345,7 +345,7 @@ def _refusal(answer: _Answer) -> LyftdataError:
         reference=reference[:32],
         cause_code=_text(answer, "code"),
         final=final if isinstance(final, bool) else True,
-        mend=_text(answer, "mend"),
+        remedy=_text(answer, "remedy"),
         retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
         nonce=answer.headers.get("lyftdata-nonce"),
     )
@@ -357,7 +357,7 @@ def _audience_refusal(answer: _Answer) -> AudienceRefusedError:
         error=_text(answer, "error"),
         reference=_text(answer, "reference")[:32],
         cause_code=_text(answer, "code"),
-        mend=_text(answer, "mend"),
+        remedy=_text(answer, "remedy"),
     )
 
 

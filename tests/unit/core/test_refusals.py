@@ -33,8 +33,8 @@ def test_every_code_of_the_contract_is_there_once():
 
 @pytest.mark.parametrize("cause", all_causes(), ids=lambda cause: cause.code)
 def test_every_cause_says_what_happened_and_what_to_do(cause: type[RefusedError]):
-    """Meaning and mend are sentences, and the code finds the cause."""
+    """Meaning and remedy are sentences, and the code finds the cause."""
     assert cause.meaning.endswith(".")
-    assert cause.mend.endswith(".")
+    assert cause.remedy.endswith(".")
     assert cause_of(cause.code) is cause
     assert issubclass(cause, UnprovenError) is not issubclass(cause, ProvedError)

@@ -154,7 +154,7 @@ def test_the_directory_is_made_for_its_owner_alone(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
 def test_a_directory_that_others_can_read_is_refused(tmp_path, mode):
-    """The message says how to mend it."""
+    """The message says how to remedy it."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(mode)
     with pytest.raises(SettingsError, match="chmod 700"):

@@ -156,7 +156,7 @@ async def test_a_worker_that_proved_its_key_learns_why(server, admin, press):
     assert answer.status_code == 400
     told = answer.json()
     assert (told["error"], told["code"], told["final"]) == ("unauthorized_client", "worker_disabled", False)
-    assert told["mend"]
+    assert told["remedy"]
     await server.http.patch("/api/workers/press-01", json={"enabled": True}, headers=admin)
     assert (await server.token_by_key(*press)).status_code == 200
 

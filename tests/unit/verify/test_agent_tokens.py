@@ -156,7 +156,7 @@ async def test_processes_share_the_replacement(agent):
     ("refusal", "error", "says", "final"),
     [
         (
-            AudienceRefusedError("Not for it.", reference="7K2M9QXD", mend="Let it."),
+            AudienceRefusedError("Not for it.", reference="7K2M9QXD", remedy="Let it."),
             TokenRefusedError,
             r"7K2M9QXD: Not for it\. Let it\.",
             True,

@@ -322,8 +322,8 @@ async def test_a_key_that_cannot_be_issued_is_not_issued_for_all(server, browser
     assert await state_of(server) == before
 
 
-async def test_a_refusal_is_found_by_its_reference_and_mended(server, browser, press):
-    """Typed in lower case it opens; its button leads to the mend; mended, the same key works."""
+async def test_a_refusal_is_found_by_its_reference_and_remedied(server, browser, press):
+    """Typed in lower case it opens; its button leads to the remedy; once fixed, the same key works."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     body = {"name": "press-keys", "worker_ids": ["press-01"]}

@@ -150,8 +150,8 @@ async def test_an_unproven_refusal_is_final():
 
 @pytest.mark.parametrize("final", [True, False])
 async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
-    """The code, the mend and whether it is for good come from the Server."""
-    body = REFUSED | {"code": "worker_disabled", "final": final, "mend": "Enable it."}
+    """The code, the remedy and whether it is for good come from the Server."""
+    body = REFUSED | {"code": "worker_disabled", "final": final, "remedy": "Enable it."}
     client, _ = answering(400, body)
 
     with pytest.raises(RefusedByServerError) as refused:

@@ -17,7 +17,7 @@ class RefusalGroup(BaseModel):
     last_reference: str
     last_detail: str
     meaning: str
-    mend: str
+    remedy: str
 
 
 class RefusalPage(BaseModel):
@@ -44,4 +44,4 @@ class Refusal(BaseModel):
     api_key: str
     other_worker: str
     meaning: str
-    mend: str
+    remedy: str

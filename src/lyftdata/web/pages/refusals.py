@@ -1,4 +1,4 @@
-"""The inbox of refusals: what they mean, and what mends them."""
+"""The inbox of refusals: what they mean, and their remedies."""
 
 import re
 
@@ -26,7 +26,7 @@ _ENROLLMENT_CAUSES = {
 }
 
 
-class Mend(msgspec.Struct, frozen=True):
+class RemedyLink(msgspec.Struct, frozen=True):
     """A button: what it says, and which page it opens; none changes anything at once."""
 
     label: str
@@ -50,43 +50,43 @@ async def show_list(page: Page) -> Response:
 
 
 async def show(page: Page) -> Response:
-    """Show one refusal with the whole reason and what mends it."""
+    """Show one refusal with the whole reason and its remedies."""
     refusal = await queries.get_refusal(page.services, page.part("reference"))
-    mends = find_mends(page, refusal)
+    remedies = find_remedies(page, refusal)
     other = page.services.directory.find_worker(refusal.other_worker)
-    return page.render("refusal.html", refusal=refusal, mends=mends, other=other)
+    return page.render("refusal.html", refusal=refusal, remedies=remedies, other=other)
 
 
-def find_mends(page: Page, refusal: Refusal) -> list[Mend]:
+def find_remedies(page: Page, refusal: Refusal) -> list[RemedyLink]:
     """Return the buttons that a refusal's cause has, as far as this operator may press them."""
     worker = page.services.directory.find_worker(refusal.claimed_worker)
-    mends: list[Mend] = []
+    remedies: list[RemedyLink] = []
     if page.may("workers.write"):
-        mends += _by_changing(page, refusal)
+        remedies += _by_changing(page, refusal)
     if worker is not None:
-        mends.append(Mend(f"Open Worker {worker.id}", f"/workers/{worker.id}"))
+        remedies.append(RemedyLink(f"Open Worker {worker.id}", f"/workers/{worker.id}"))
     other = page.services.directory.find_worker(refusal.other_worker)
     if other is not None:
-        mends.append(Mend(f"Open Worker {other.id}", f"/workers/{other.id}"))
+        remedies.append(RemedyLink(f"Open Worker {other.id}", f"/workers/{other.id}"))
     if refusal.code in _ENROLLMENT_CAUSES:
-        mends.append(Mend("Open Auto-Enrollment", "/enrollment"))
-    return mends
+        remedies.append(RemedyLink("Open Auto-Enrollment", "/enrollment"))
+    return remedies
 
 
-def _by_changing(page: Page, refusal: Refusal) -> list[Mend]:
+def _by_changing(page: Page, refusal: Refusal) -> list[RemedyLink]:
     worker = page.services.directory.find_worker(refusal.claimed_worker)
     if worker is None:
         is_an_id = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", refusal.claimed_worker)
         if refusal.code == "unknown_worker" and is_an_id:
             path = f"/add-worker?id={refusal.claimed_worker}"
-            return [Mend(f"Add Worker {refusal.claimed_worker}…", path)]
+            return [RemedyLink(f"Add Worker {refusal.claimed_worker}…", path)]
         return []
     if refusal.code == "worker_disabled" and refusal.proved:
-        return [Mend(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
+        return [RemedyLink(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
     key = refusal.api_key
     if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
         # Nothing says that who sent the key is that Worker: whoever has a key can claim any ID.
-        return [Mend(f"Allow key {key} for {worker.id}…", f"/api-keys/{key}/allow?worker={worker.id}")]
+        return [RemedyLink(f"Allow key {key} for {worker.id}…", f"/api-keys/{key}/allow?worker={worker.id}")]
     if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
-        return [Mend(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]
+        return [RemedyLink(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]
     return []

@@ -262,7 +262,7 @@ def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
         "error_description": clean_text(refused.message, 300),
         "reference": clean_text(refused.reference, 32),
         "code": clean_text(refused.cause_code, 64),
-        "mend": clean_text(refused.hint, 300),
+        "remedy": clean_text(refused.hint, 300),
     }
     return _Answer(status, {name: value for name, value in body.items() if value})
 
@@ -306,5 +306,5 @@ def ask_token_socket(path: str, *, audience: str | None) -> TokenReply:
     except msgspec.DecodeError as error:
         raise TokenSocketError(f"What answers at {path} is no agent of ours.") from error
     raise TokenSocketError(
-        f"{said.get('error', 'error')}: {said.get('error_description', '')}", hint=said.get("mend", "")
+        f"{said.get('error', 'error')}: {said.get('error_description', '')}", hint=said.get("remedy", "")
     )

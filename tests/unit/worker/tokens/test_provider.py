@@ -273,7 +273,7 @@ async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(provider, now
 
 
 async def test_a_refused_audience_is_asked_again(provider, server):
-    """A refusal is passed on and not remembered: it may be mended at the Server meanwhile."""
+    """A refusal is passed on and not remembered: it may be remedied at the Server meanwhile."""
     server.refusal = AudienceRefusedError("This Server gives tokens for itself only.")
     with pytest.raises(AudienceRefusedError):
         await provider.token(TokenRequest("https://a.example"))

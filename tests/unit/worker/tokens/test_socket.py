@@ -183,14 +183,14 @@ async def test_other_correct_forms(path):
     ("outcome", "status", "said"),
     [
         (
-            AudienceRefusedError("For itself only.", reference="7K2M9QXD", cause_code="c", mend="m"),
+            AudienceRefusedError("For itself only.", reference="7K2M9QXD", cause_code="c", remedy="m"),
             400,
             {
                 "error": "invalid_target",
                 "error_description": "For itself only.",
                 "reference": "7K2M9QXD",
                 "code": "c",
-                "mend": "m",
+                "remedy": "m",
             },
         ),
         (
@@ -263,7 +263,7 @@ async def test_our_own_programs_ask_it(path, provider):
     assert told == TokenReply("token-1", 871)
     assert provider.asked == [TokenRequest("https://a.example")]
 
-    provider.outcome = AudienceRefusedError("For itself only.", mend="Do this.")
+    provider.outcome = AudienceRefusedError("For itself only.", remedy="Do this.")
     with pytest.raises(TokenSocketError, match=r"invalid_target: For itself only\.") as caught:
         await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
     assert caught.value.hint == "Do this."
