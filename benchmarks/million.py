@@ -7,7 +7,7 @@ A simulation in steps of a tenth of a second. Each Worker follows the agent's ru
 life, polls held for as long as the Server says, waits that grow from half a second to between 15 and 30. The Servers are
 one queue, first in, first out, and as many cores; what a request costs there was measured (`tokens.json`, `polls.json`).
 A request that nobody waits for any more costs as much. They take what has queued in turns, and whoever is more than a second
-behind in one is told to come back (`lyftdata.server.overload`). Before anything else the model is held against the measured
+behind in one is told to come back (`lyftdata.server.http.overload`). Before anything else the model is held against the measured
 return of 10,000 Workers to one Server (`restart.json`).
 """
 
@@ -21,7 +21,7 @@ from benchmarks.harness import load, save
 from benchmarks.plots import figure, keep
 from numpy.typing import NDArray
 
-from lyftdata.server.overload import (
+from lyftdata.server.http.overload import (
     COME_BACK_AFTER_S,
     LOOK_EVERY_S,
     NO_POLLS_AFTER_S,

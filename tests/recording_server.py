@@ -10,7 +10,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
-from lyftdata.server.protocol import BoundedHttpProtocol
+from lyftdata.server.http.protocol import BoundedHttpProtocol
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from lyftdata.server.protocol import BoundedHttpProtocol
+from lyftdata.server.http.protocol import BoundedHttpProtocol
 
 
 async def _nothing(_request: Request) -> Response:

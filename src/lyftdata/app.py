@@ -30,12 +30,14 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
-from lyftdata.server.forwarded import ForwardedAddresses
-from lyftdata.server.handshakes import with_bounded_handshakes
+from lyftdata.server.http.forwarded import ForwardedAddresses
+from lyftdata.server.http.freshness import UpToDate
+from lyftdata.server.http.handshakes import with_bounded_handshakes
+from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
+from lyftdata.server.http.protocol import BoundedHttpProtocol
+from lyftdata.server.http.published import PUBLISHED_METHODS
+from lyftdata.server.http.wire import OAuthError, oauth_error_response, temporarily_unavailable
 from lyftdata.server.operator_gate import OperatorGate
-from lyftdata.server.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
-from lyftdata.server.protocol import BoundedHttpProtocol
-from lyftdata.server.published import PUBLISHED_METHODS
 from lyftdata.server.routes import (
     authorize,
     discovery,
@@ -53,8 +55,6 @@ from lyftdata.server.services import Services, open_services
 from lyftdata.server.settings import BindAddress, ServerSettings
 from lyftdata.server.start_checks import check_files
 from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
-from lyftdata.server.up_to_date import UpToDate
-from lyftdata.server.wire import OAuthError, oauth_error_response, temporarily_unavailable
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import failed, method_not_allowed, not_found, path_not_found, query_rejected

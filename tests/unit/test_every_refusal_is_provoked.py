@@ -7,7 +7,7 @@ import pytest
 from lyftdata.core.refusals import all_causes
 
 TESTS = Path(__file__).parents[1]
-PLACES = [*(TESTS / "unit" / "server").glob("test_*.py"), *(TESTS / "journeys").glob("test_*.py")]
+PLACES = [*(TESTS / "unit" / "server").rglob("test_*.py"), *(TESTS / "journeys").glob("test_*.py")]
 TEXT = "".join(place.read_text(encoding="utf-8") for place in PLACES)
 
 

@@ -37,6 +37,7 @@ from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
+from lyftdata.server.http.overload import Overload
 from lyftdata.server.kept_replays import KeptReplays, leave_replays, take_replays
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.known_secrets import KnownSecrets
@@ -45,7 +46,6 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.server.nonces import Nonces
 from lyftdata.server.operator_budget import OperatorBudget
 from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
-from lyftdata.server.overload import Overload
 from lyftdata.server.passwords import Passwords
 from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.registrations import Registrations

@@ -3,10 +3,10 @@
 from fastapi import FastAPI
 
 import lyftdata
-from lyftdata.server import problems
-from lyftdata.server.body_limit import BodyLimit
-from lyftdata.server.cross_site import SameSiteJson
 from lyftdata.server.event_feed import EventFeed
+from lyftdata.server.http import problems
+from lyftdata.server.http.body_limit import BodyLimit
+from lyftdata.server.http.cross_site import SameSiteJson
 from lyftdata.server.models.base import Problem
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.services import Services

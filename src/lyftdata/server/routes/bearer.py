@@ -8,11 +8,11 @@ from starlette.responses import Response
 from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.http.freshness import decide, hear, is_certain
+from lyftdata.server.http.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
 from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide, hear, is_certain
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
 
 
 def nonce_response(services: Services) -> Response:

@@ -12,11 +12,11 @@ from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
-from lyftdata.server.hosts import check_host_of_browsers
+from lyftdata.server.http.host_check import check_host_of_browsers
+from lyftdata.server.http.wire import bearer_token, client_address
 from lyftdata.server.operator_gate import note_operator
 from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.services import Services
-from lyftdata.server.wire import bearer_token, client_address
 
 
 def get_services(request: Request) -> Services:

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.discovery import server_metadata
-from lyftdata.server.published import published
+from lyftdata.server.http.published import published
 from lyftdata.server.services import Services
 
 

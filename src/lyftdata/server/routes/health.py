@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.server.http.freshness import hear
 from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import hear
 
 
 async def healthz(_request: Request) -> Response:

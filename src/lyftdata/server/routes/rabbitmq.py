@@ -23,10 +23,8 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.brokers import Connection
-from lyftdata.server.routes.oauth import refused_client
-from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import hear
-from lyftdata.server.wire import (
+from lyftdata.server.http.freshness import hear
+from lyftdata.server.http.wire import (
     NO_STORE,
     OAuthError,
     basic_credentials,
@@ -36,6 +34,8 @@ from lyftdata.server.wire import (
     read_body,
     read_form,
 )
+from lyftdata.server.routes.oauth import refused_client
+from lyftdata.server.services import Services
 
 _Form = Mapping[str, str]
 _Check = Callable[[Services, ResourceRecord, _Form], None]

@@ -19,11 +19,8 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.dpop import DpopNonceError
-from lyftdata.server.registrations import TooManyChangesError
-from lyftdata.server.routes.bearer import nonce_response, verified_worker
-from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide
-from lyftdata.server.wire import (
+from lyftdata.server.http.freshness import decide
+from lyftdata.server.http.wire import (
     OAuthError,
     bearer_token,
     client_address,
@@ -33,6 +30,9 @@ from lyftdata.server.wire import (
     refusal_response,
     temporarily_unavailable,
 )
+from lyftdata.server.registrations import TooManyChangesError
+from lyftdata.server.routes.bearer import nonce_response, verified_worker
+from lyftdata.server.services import Services
 
 
 async def register(request: Request) -> Response:

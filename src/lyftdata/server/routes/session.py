@@ -15,8 +15,17 @@ from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.core.text import clean_text
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.http.peer_watch import watch_peer
+from lyftdata.server.http.wire import (
+    OAuthError,
+    client_address,
+    json_response,
+    oauth_error_response,
+    read_body,
+    refusal_response,
+    temporarily_unavailable,
+)
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.peers import watch_peer
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 from lyftdata.server.sessions import (
@@ -28,15 +37,6 @@ from lyftdata.server.sessions import (
     find_used_key,
 )
 from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import (
-    OAuthError,
-    client_address,
-    json_response,
-    oauth_error_response,
-    read_body,
-    refusal_response,
-    temporarily_unavailable,
-)
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128

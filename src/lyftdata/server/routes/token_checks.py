@@ -11,13 +11,8 @@ from lyftdata.core.resources import is_granted
 from lyftdata.core.token_answers import introspection_answer
 from lyftdata.server.admission import Admitted
 from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
-from lyftdata.server.registrations import TooManyChangesError
-from lyftdata.server.replay import spend_everywhere
-from lyftdata.server.routes.oauth import refused_client
-from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide
-from lyftdata.server.verification import VerifiedWorker
-from lyftdata.server.wire import (
+from lyftdata.server.http.freshness import decide
+from lyftdata.server.http.wire import (
     OAuthError,
     basic_credentials,
     client_address,
@@ -26,6 +21,11 @@ from lyftdata.server.wire import (
     read_form,
     temporarily_unavailable,
 )
+from lyftdata.server.registrations import TooManyChangesError
+from lyftdata.server.replay import spend_everywhere
+from lyftdata.server.routes.oauth import refused_client
+from lyftdata.server.services import Services
+from lyftdata.server.verification import VerifiedWorker
 
 
 async def introspect(request: Request) -> Response:

@@ -17,11 +17,11 @@ from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError, UnnamedServiceError
 from lyftdata.core.resources import service_url
 from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.http.freshness import decide
+from lyftdata.server.http.wire import RawResponse, client_address, header_values, refusal_response
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.routes.identity_headers import identity_headers
 from lyftdata.server.services import Services
-from lyftdata.server.up_to_date import decide
-from lyftdata.server.wire import RawResponse, client_address, header_values, refusal_response
 
 PREFIX = "/auth/verify/"
 

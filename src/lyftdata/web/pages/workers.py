@@ -11,8 +11,8 @@ from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.core.text import count
 from lyftdata.server import queries
+from lyftdata.server.http.problems import status_of_error
 from lyftdata.server.models.workers import Worker
-from lyftdata.server.problems import status_of_error
 from lyftdata.server.queries import WorkerFilter
 from lyftdata.server.views import state_of
 from lyftdata.web.edit import read_edit, seal_fields

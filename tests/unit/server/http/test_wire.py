@@ -9,9 +9,9 @@ import uvicorn
 from starlette.requests import Request
 from uvicorn.server import ServerState
 
-from lyftdata.server import wire
-from lyftdata.server.protocol import BoundedHttpProtocol
-from lyftdata.server.wire import MAX_BODY_BYTES, OAuthError, RawResponse, read_body
+from lyftdata.server.http import wire
+from lyftdata.server.http.protocol import BoundedHttpProtocol
+from lyftdata.server.http.wire import MAX_BODY_BYTES, OAuthError, RawResponse, read_body
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 

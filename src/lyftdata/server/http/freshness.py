@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
 from lyftdata.server.failure_log import FailureLog
-from lyftdata.server.wire import temporarily_unavailable
+from lyftdata.server.http.wire import temporarily_unavailable
 from lyftdata.store import Store, StoreError
 
 _log = get_logger(__name__)

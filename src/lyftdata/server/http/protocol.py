@@ -15,7 +15,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from lyftdata.server.request_head import MAX_HEAD_BYTES, HeadRejectedError, check_head
+from lyftdata.server.http.request_head import MAX_HEAD_BYTES, HeadRejectedError, check_head
 
 HEAD_WITHIN_S = 15.0
 REST_WITHIN_S = 15.0

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import ForbiddenError
-from lyftdata.server.problems import problem
+from lyftdata.server.http.problems import problem
 from lyftdata.server.services import Services
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lyftdata.server.overload import NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
+from lyftdata.server.http.overload import NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 
 
 class Turns:

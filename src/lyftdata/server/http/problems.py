@@ -15,10 +15,10 @@ from lyftdata.core.errors import (
     NotFoundError,
 )
 from lyftdata.server.edits import PreconditionFailedError
+from lyftdata.server.http.wire import NO_STORE, OAuthError
 from lyftdata.server.operator_budget import TooManyRequestsError
 from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.passwords import TooBusyError
-from lyftdata.server.wire import NO_STORE, OAuthError
 from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {

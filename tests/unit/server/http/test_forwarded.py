@@ -4,7 +4,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
-from lyftdata.server.forwarded import ForwardedAddresses
+from lyftdata.server.http.forwarded import ForwardedAddresses
 
 
 async def seen(app, peer, *headers):

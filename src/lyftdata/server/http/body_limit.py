@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lyftdata.server.problems import problem
+from lyftdata.server.http.problems import problem
 
 MAX_ADMIN_BODY_BYTES = 65_536
 _BODY_WITHIN_S = 10.0

@@ -7,8 +7,8 @@ import pytest
 import uvloop
 from tests.certificates import self_signed
 
-from lyftdata.server import handshakes
-from lyftdata.server.handshakes import with_bounded_handshakes
+from lyftdata.server.http import handshakes
+from lyftdata.server.http.handshakes import with_bounded_handshakes
 
 HALF_A_HELLO = bytes.fromhex("160301020001")
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from lyftdata.log import get_logger
-from lyftdata.server.wire import canonical_address
+from lyftdata.server.http.wire import canonical_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

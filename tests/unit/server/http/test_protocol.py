@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.recording_server import Line, Recorder, connected
 
-from lyftdata.server import protocol
-from lyftdata.server.protocol import MOST_PIPELINED, _OneWrite
-from lyftdata.server.request_head import MAX_HEAD_BYTES
+from lyftdata.server.http import protocol
+from lyftdata.server.http.protocol import MOST_PIPELINED, _OneWrite
+from lyftdata.server.http.request_head import MAX_HEAD_BYTES
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyftdata.server.request_head import MAX_HEAD_BYTES, HeadRejectedError, check_head
+from lyftdata.server.http.request_head import MAX_HEAD_BYTES, HeadRejectedError, check_head
 
 HOST = (b"host", b"lyftdata.example:3000")
 
