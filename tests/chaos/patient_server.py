@@ -3,8 +3,8 @@
 import sys
 
 from lyftdata.cli.main import main
-from lyftdata.server import sessions
+from lyftdata.server.sessions import registry
 
 if __name__ == "__main__":
-    sessions._SHORTEST_HOLD_S = sessions._LONGEST_HOLD_S
+    registry._SHORTEST_HOLD_S = registry._LONGEST_HOLD_S
     sys.exit(main())

@@ -5,8 +5,8 @@ from tests.builders import worker
 from tests.several.test_one_state import until
 
 from lyftdata.core.records import PresenceRecord, ServerRecord
-from lyftdata.server import sessions as module
 from lyftdata.server.clock import utc_now
+from lyftdata.server.sessions import registry as module
 from lyftdata.store import presence, servers, workers
 
 FORMER = "former"

@@ -26,7 +26,7 @@ from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.http.wire import OAuthError
-from lyftdata.server.sessions import Boot, Session, Sessions, both_hosts
+from lyftdata.server.sessions.registry import Boot, Session, Sessions, both_hosts
 from lyftdata.store import (
     Store,
     StoreError,

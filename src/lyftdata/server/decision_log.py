@@ -9,7 +9,7 @@ import functools
 
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.log import get_logger
-from lyftdata.server.sessions import Session
+from lyftdata.server.sessions.registry import Session
 from lyftdata.store import Store, audit
 
 _log = get_logger(__name__)

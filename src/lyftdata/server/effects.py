@@ -30,8 +30,8 @@ from lyftdata.server.clock import Clock
 from lyftdata.server.directory import Directory
 from lyftdata.server.events import Event, Events
 from lyftdata.server.refusal_log import RefusalLog
-from lyftdata.server.sessions import Directive, Session, Sessions
-from lyftdata.server.traces import TraceLog
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.registry import Directive, Session, Sessions
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,

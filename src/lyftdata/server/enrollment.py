@@ -38,8 +38,8 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.nonces import Nonces
-from lyftdata.server.sessions import Sessions
-from lyftdata.server.traces import TraceLog
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx, presence, proofs, workers
 
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.

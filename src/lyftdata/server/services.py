@@ -53,8 +53,9 @@ from lyftdata.server.replay import SpentAssertions
 from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
 from lyftdata.server.secret_strength import assess_key
-from lyftdata.server.session_log import SessionLog
-from lyftdata.server.sessions import Session, Sessions
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.history import SessionLog
+from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.settings import ServerSettings
 from lyftdata.server.shared_limits import SharedLimits
 from lyftdata.server.shared_logins import SharedLogins
@@ -66,7 +67,6 @@ from lyftdata.server.staging import (
     load_secret_key,
     prepare_staging_dir,
 )
-from lyftdata.server.traces import TraceLog
 from lyftdata.server.verification import TokenVerifier
 from lyftdata.server.writer_watch import WriterWatch
 from lyftdata.store import (

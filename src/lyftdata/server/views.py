@@ -27,7 +27,7 @@ from lyftdata.server.models.refusals import Refusal, RefusalGroup
 from lyftdata.server.models.resources import Resource
 from lyftdata.server.models.workers import Worker, WorkerSession
 from lyftdata.server.services import Services
-from lyftdata.server.sessions import Session, find_used_key
+from lyftdata.server.sessions.registry import Session, find_used_key
 from lyftdata.store import enrollment_key_uses
 
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
-from tests.unit.server.test_sessions import boot, polling
+from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.refusals import UnknownWorkerError
 from lyftdata.server.services import flush, run_all, tidy
-from lyftdata.server.sessions import PollEnd, Sessions
+from lyftdata.server.sessions.registry import PollEnd, Sessions
 from lyftdata.store import StoreError, refusals
 
 WORKERS = ("press-01", "press-02", "press-03")

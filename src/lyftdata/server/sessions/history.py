@@ -12,7 +12,7 @@ from functools import partial
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.server.clock import Clock
 from lyftdata.server.parts import in_parts
-from lyftdata.server.sessions import Session
+from lyftdata.server.sessions.registry import Session
 from lyftdata.store import Store, worker_sessions
 
 

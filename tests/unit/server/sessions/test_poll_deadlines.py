@@ -5,10 +5,10 @@ import heapq
 import random
 from collections import Counter
 
-from tests.unit.server.test_sessions import WatchedSessions, attach, polling
+from tests.unit.server.sessions.test_registry import WatchedSessions, attach, polling
 
-from lyftdata.server.poll_ends import MOST_IN_A_SECOND, PollEnds
-from lyftdata.server.sessions import PollEnd
+from lyftdata.server.sessions.poll_deadlines import MOST_IN_A_SECOND, PollEnds
+from lyftdata.server.sessions.registry import PollEnd
 
 
 def ends_of(ends, count, *, now_s, hold_s):

@@ -32,7 +32,7 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import get_logger
-from lyftdata.server.poll_ends import PollEnds
+from lyftdata.server.sessions.poll_deadlines import PollEnds
 
 _log = get_logger(__name__)
 
