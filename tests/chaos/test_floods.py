@@ -26,7 +26,7 @@ LASTS_S = 8.0
 MOST_SENT = 80_000
 # So much more the Server may hold after a flood; it was seen to grow by less than a tenth of that.
 MOST_GROWTH = 60 * 1024 * 1024
-# The refusals written down in a row, and in each second: see `server/refusal_log.py`.
+# The refusals written down in a row, and in each second: see `server/admission/refusal_log.py`.
 MOST_KEPT_IN_A_ROW = 2_000
 MOST_KEPT_PER_S = 50
 TOKEN, POLL = "/oauth2/token", "/api/worker/session"

@@ -25,11 +25,11 @@ from lyftdata.core.refusals import (
 from lyftdata.core.standing import Problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import get_logger
-from lyftdata.server.admission import find_problem
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.clock import Clock
-from lyftdata.server.directory import Directory
 from lyftdata.server.events import Event, Events
-from lyftdata.server.refusal_log import RefusalLog
 from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.registry import Directive, Session, Sessions
 from lyftdata.store.changes import (

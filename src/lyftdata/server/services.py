@@ -21,35 +21,36 @@ from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
-from lyftdata.server.admission import Admission
+from lyftdata.server.admission.brokers import Brokers
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
+from lyftdata.server.admission.enrollment import AcceptedKey, Enrollment
+from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.replay import SpentAssertions
+from lyftdata.server.admission.replay_file import KeptReplays, leave_replays, take_replays
+from lyftdata.server.admission.self_management import Registrations
+from lyftdata.server.admission.token_issuer import Admission
+from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.api_keys import ApiKeys
 from lyftdata.server.audit_watch import AuditWatch
-from lyftdata.server.brokers import Brokers
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster import Cluster
 from lyftdata.server.decision_log import DecisionLog
 from lyftdata.server.device_marks import DeviceMarks
-from lyftdata.server.directory import Directory
-from lyftdata.server.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.effects import Effects, Elsewhere
-from lyftdata.server.enrollment import AcceptedKey, Enrollment
 from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.first_password import print_first_password
 from lyftdata.server.fleet import Fleet
 from lyftdata.server.http.overload import Overload
-from lyftdata.server.kept_replays import KeptReplays, leave_replays, take_replays
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
-from lyftdata.server.nonces import Nonces
 from lyftdata.server.operator_budget import OperatorBudget
 from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
 from lyftdata.server.passwords import Passwords
-from lyftdata.server.refusal_log import RefusalLog
-from lyftdata.server.registrations import Registrations
-from lyftdata.server.replay import SpentAssertions
 from lyftdata.server.resources import Resources
 from lyftdata.server.samples import SampleLog
 from lyftdata.server.secret_strength import assess_key
@@ -67,7 +68,6 @@ from lyftdata.server.staging import (
     load_secret_key,
     prepare_staging_dir,
 )
-from lyftdata.server.verification import TokenVerifier
 from lyftdata.server.writer_watch import WriterWatch
 from lyftdata.store import (
     Store,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from lyftdata.server.brokers import Brokers, Login
+from lyftdata.server.admission.brokers import Brokers, Login
 from lyftdata.store import Store
 from lyftdata.store.changes import Told
 

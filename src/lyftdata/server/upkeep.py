@@ -14,8 +14,8 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
+from lyftdata.server.admission.replay_file import discard_replays
 from lyftdata.server.clock import Clock, utc_now
-from lyftdata.server.kept_replays import discard_replays
 from lyftdata.server.settings import (
     ALLOW_UNVERIFIED_HINT,
     TABLE,

@@ -8,7 +8,7 @@ from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.assertions import UnverifiedAssertion
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.secret import Secret
-from lyftdata.server.client_auth import Presented
+from lyftdata.server.admission.client_authentication import Presented
 from lyftdata.verify._online import AuthVerify, Introspect
 from lyftdata.verify._server import Place
 from lyftdata.verify._tokens import TokenReply

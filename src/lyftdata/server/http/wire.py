@@ -15,7 +15,7 @@ from starlette.types import Message, Receive
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.refusals import MissingCredentialsError
-from lyftdata.server.refusal_log import Answer
+from lyftdata.server.admission.refusal_log import Answer
 
 MAX_BODY_BYTES = 16_384
 _BODY_WITHIN_S = 10.0

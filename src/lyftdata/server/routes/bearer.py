@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
-from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.replay import spend_everywhere
+from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.freshness import decide, hear, is_certain
 from lyftdata.server.http.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
-from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.services import Services
-from lyftdata.server.verification import VerifiedWorker
 
 
 def nonce_response(services: Services) -> Response:

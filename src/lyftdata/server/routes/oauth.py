@@ -13,9 +13,11 @@ from lyftdata.core.refusals import (
     RefusedError,
 )
 from lyftdata.core.token_answers import TokenAnswer
-from lyftdata.server.admission import Admitted
-from lyftdata.server.client_auth import admit_worker, read_credential
-from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.admission.client_authentication import admit_worker, read_credential
+from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.replay import Ticket, spend_everywhere
+from lyftdata.server.admission.token_issuer import Admitted
+from lyftdata.server.admission.token_request import TokenRequest, read_token_request
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     RAW_NO_STORE,
@@ -29,9 +31,7 @@ from lyftdata.server.http.wire import (
     read_form,
     refusal_response,
 )
-from lyftdata.server.replay import Ticket, spend_everywhere
 from lyftdata.server.services import Services
-from lyftdata.server.token_request import TokenRequest, read_token_request
 
 # RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.
 _ERRORS: Mapping[type[RefusedError], str] = {

@@ -22,7 +22,7 @@ from lyftdata.core.refusals import (
     WrongApiKeyError,
 )
 from lyftdata.core.secret import Secret
-from lyftdata.server.brokers import Connection
+from lyftdata.server.admission.brokers import Connection
 from lyftdata.server.http.freshness import hear
 from lyftdata.server.http.wire import (
     NO_STORE,

@@ -18,7 +18,8 @@ from lyftdata.core.refusals import (
     WrongEnrollmentKeyError,
 )
 from lyftdata.core.secret import Secret
-from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -30,7 +31,6 @@ from lyftdata.server.http.wire import (
     refusal_response,
     temporarily_unavailable,
 )
-from lyftdata.server.registrations import TooManyChangesError
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.services import Services
 

@@ -14,7 +14,8 @@ from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.core.text import clean_text
-from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -36,7 +37,6 @@ from lyftdata.server.sessions.registry import (
     Session,
     find_used_key,
 )
-from lyftdata.server.verification import VerifiedWorker
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128

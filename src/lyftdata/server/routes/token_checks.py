@@ -9,8 +9,11 @@ from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import is_granted
 from lyftdata.core.token_answers import introspection_answer
-from lyftdata.server.admission import Admitted
-from lyftdata.server.client_auth import admit_caller, admit_worker, read_credential
+from lyftdata.server.admission.client_authentication import admit_caller, admit_worker, read_credential
+from lyftdata.server.admission.replay import spend_everywhere
+from lyftdata.server.admission.self_management import TooManyChangesError
+from lyftdata.server.admission.token_issuer import Admitted
+from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -21,11 +24,8 @@ from lyftdata.server.http.wire import (
     read_form,
     temporarily_unavailable,
 )
-from lyftdata.server.registrations import TooManyChangesError
-from lyftdata.server.replay import spend_everywhere
 from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.services import Services
-from lyftdata.server.verification import VerifiedWorker
 
 
 async def introspect(request: Request) -> Response:

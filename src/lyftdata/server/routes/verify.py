@@ -16,7 +16,7 @@ from starlette.responses import Response
 from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError, UnnamedServiceError
 from lyftdata.core.resources import service_url
-from lyftdata.server.dpop import DpopNonceError
+from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import RawResponse, client_address, header_values, refusal_response
 from lyftdata.server.routes.bearer import nonce_response, verified_worker

@@ -35,9 +35,9 @@ from lyftdata.core.refusals import (
     WrongEnrollmentKeyError,
 )
 from lyftdata.core.secret import Secret
+from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.nonces import Nonces
 from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx, presence, proofs, workers

@@ -7,9 +7,9 @@ from hashlib import sha256
 from lyftdata.core.dpop import LEEWAY_S, DpopProof, DpopProofError, verify_dpop_proof
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
+from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock
 from lyftdata.server.http.wire import OAuthError
-from lyftdata.server.replay import SpentAssertions, Ticket
 
 _NONCE_EVERY_S = 120
 # Sixty requests a second, all the while: each needs a proof of its own, which is remembered for a minute.

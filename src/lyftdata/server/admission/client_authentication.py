@@ -8,7 +8,7 @@ from lyftdata.core.assertions import UnverifiedAssertion, read_assertion
 from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongAssertionError
 from lyftdata.core.secret import Secret
-from lyftdata.server.admission import Admission, Admitted
+from lyftdata.server.admission.token_issuer import Admission, Admitted
 from lyftdata.server.http.wire import OAuthError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -13,7 +13,7 @@ from tests.unit.server.test_oauth_extras import VERIFY, ask_bound, bound, dpop, 
 
 from lyftdata.core._jose import sign
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.server.kept_replays import discard_replays
+from lyftdata.server.admission.replay_file import discard_replays
 
 ALLOWED_SKEW = [-30, 0, 30]
 

@@ -37,11 +37,11 @@ from lyftdata.core.refusals import (
 from lyftdata.core.secret import Secret
 from lyftdata.core.standing import Problem, entry_problem, standing_problem
 from lyftdata.core.tokens import format_credential, mint_worker_token, parse_credential
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
-from lyftdata.server.nonces import Nonces
-from lyftdata.server.replay import SpentAssertions, Ticket
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -20,10 +20,10 @@ from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
 from lyftdata.core.refusals import WrongTokenError
 from lyftdata.core.secret import Secret
 from lyftdata.core.tokens import TokenClaims
-from lyftdata.server.admission import check_entry
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.token_issuer import check_entry
+from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.directory import Directory
-from lyftdata.server.verification import VerifiedWorker
 from lyftdata.store import Store, WriteTx, revoked_tokens, workers
 
 _PREFIX = "lyftdata_registration_"

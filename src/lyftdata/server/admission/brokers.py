@@ -28,10 +28,10 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.resources import is_granted
 from lyftdata.core.standing import Problem, entry_problem, is_for
-from lyftdata.server.admission import find_problem
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.token_issuer import find_problem
+from lyftdata.server.admission.token_verifier import TokenVerifier, VerifiedWorker
 from lyftdata.server.clock import Clock
-from lyftdata.server.directory import Directory
-from lyftdata.server.verification import TokenVerifier, VerifiedWorker
 
 # Of one Worker at one broker. Operators make credentials, so that 32 are never reached in practice; a Worker makes as many
 # tokens as it likes, and they are kept apart so that they push no credential out.

@@ -15,9 +15,9 @@ import msgspec
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, TokenRevokedError, WrongTokenError
 from lyftdata.core.tokens import TokenClaims, verify_worker_token
-from lyftdata.server.admission import check_standing
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.token_issuer import check_standing
 from lyftdata.server.clock import Clock
-from lyftdata.server.directory import Directory
 from lyftdata.server.keyring import SigningKeys
 
 _MOST_REMEMBERED = 50_000
