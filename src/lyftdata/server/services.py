@@ -35,10 +35,12 @@ from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.api_keys import ApiKeys
 from lyftdata.server.audit_watch import AuditWatch
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
-from lyftdata.server.cluster import Cluster
+from lyftdata.server.cluster.change_applier import Effects, Elsewhere
+from lyftdata.server.cluster.membership import Cluster
+from lyftdata.server.cluster.shared_limits import SharedLimits
+from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.decision_log import DecisionLog
 from lyftdata.server.device_marks import DeviceMarks
-from lyftdata.server.effects import Effects, Elsewhere
 from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.first_password import print_first_password
@@ -58,8 +60,6 @@ from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.settings import ServerSettings
-from lyftdata.server.shared_limits import SharedLimits
-from lyftdata.server.shared_logins import SharedLogins
 from lyftdata.server.slots import Slots
 from lyftdata.server.staging import (
     audit_key_of,

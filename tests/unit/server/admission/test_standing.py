@@ -16,7 +16,7 @@ from lyftdata.core.refusals import RefusedError
 from lyftdata.core.standing import Problem, key_end, standing_problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.server.admission.brokers import Connection
-from lyftdata.server.effects import Effects, Elsewhere
+from lyftdata.server.cluster.change_applier import Effects, Elsewhere
 from lyftdata.server.views import key_status
 from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
 
