@@ -30,6 +30,7 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
+from lyftdata.server.admin.operator_gate import OperatorGate
 from lyftdata.server.http.forwarded import ForwardedAddresses
 from lyftdata.server.http.freshness import UpToDate
 from lyftdata.server.http.handshakes import with_bounded_handshakes
@@ -37,7 +38,6 @@ from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, N
 from lyftdata.server.http.protocol import BoundedHttpProtocol
 from lyftdata.server.http.published import PUBLISHED_METHODS
 from lyftdata.server.http.wire import OAuthError, oauth_error_response, temporarily_unavailable
-from lyftdata.server.operator_gate import OperatorGate
 from lyftdata.server.routes import (
     authorize,
     discovery,

@@ -19,7 +19,7 @@ from tests.deployment import CHEAP
 from tests.peers.conftest import AUDIENCE, NODE
 from tests.processes import STARTED, Site
 
-from lyftdata.server.passwords import Passwords
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.services import Services, open_services, tidy
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import signing_keys

@@ -12,8 +12,8 @@ from tests.deployment import CHEAP, PASSWORD, Deployment
 from tests.postgres import Cable, Cluster
 
 from lyftdata.app import create_app
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.clock import utc_now
-from lyftdata.server.passwords import Passwords
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 

@@ -10,7 +10,7 @@ from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
 from tests.deployment import CHEAP, PASSWORD, Deployment, Open
 
 from lyftdata.app import create_app
-from lyftdata.server.passwords import Passwords
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 

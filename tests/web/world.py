@@ -22,7 +22,7 @@ from tests.processes import PASSWORD, Host, Program, free_port
 
 from lyftdata.app import create_app
 from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
-from lyftdata.server.passwords import Passwords
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.services import flush, open_services
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import WriteTx, samples, traces, worker_sessions

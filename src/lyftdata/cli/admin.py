@@ -274,14 +274,14 @@ def reset_password(
 
 
 def _print_password(record: "OperatorRecord", password: Secret) -> None:
-    from lyftdata.server.first_password import print_once
+    from lyftdata.server.admin.first_password import print_once
 
     say(f"The new first password of {record.name} is shown once:")
     print_once(f"{password.reveal()}\n")
 
 
 def _print_operator(record: "OperatorRecord", password: Secret) -> None:
-    from lyftdata.server.first_password import print_once
+    from lyftdata.server.admin.first_password import print_once
 
     shown = {"name": record.name, "role": record.role.value, "must_change_password": True}
     print_once(json.dumps({**shown, "password": password.reveal()}, indent=2) + "\n")

@@ -21,6 +21,19 @@ from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
 from lyftdata.log import get_logger
+from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.audit_watch import AuditWatch
+from lyftdata.server.admin.decision_log import DecisionLog
+from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.first_password import print_first_password
+from lyftdata.server.admin.lockout import Lockout
+from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, Operators
+from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.resources import Resources
+from lyftdata.server.admin.samples import SampleLog
+from lyftdata.server.admin.secret_strength import assess_key
+from lyftdata.server.admin.workers import Fleet
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
@@ -32,30 +45,17 @@ from lyftdata.server.admission.replay_file import KeptReplays, leave_replays, ta
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_verifier import TokenVerifier
-from lyftdata.server.api_keys import ApiKeys
-from lyftdata.server.audit_watch import AuditWatch
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster.change_applier import Effects, Elsewhere
 from lyftdata.server.cluster.membership import Cluster
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
-from lyftdata.server.decision_log import DecisionLog
-from lyftdata.server.device_marks import DeviceMarks
 from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
-from lyftdata.server.first_password import print_first_password
-from lyftdata.server.fleet import Fleet
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.lockout import Lockout
 from lyftdata.server.metrics import Metrics
-from lyftdata.server.operator_budget import OperatorBudget
-from lyftdata.server.operators import NETWORK_KEY_PURPOSE, Operators
-from lyftdata.server.passwords import Passwords
-from lyftdata.server.resources import Resources
-from lyftdata.server.samples import SampleLog
-from lyftdata.server.secret_strength import assess_key
 from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions

@@ -22,7 +22,7 @@ from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import LOG_SETTINGS, Setting, one_of, parse_switch, read_settings
 from lyftdata.core.text import clean_text
 from lyftdata.core.token_size import MAX_ISSUER_LENGTH
-from lyftdata.server.secret_strength import (
+from lyftdata.server.admin.secret_strength import (
     MIN_FIRST_PASSWORD_GUESSES,
     assess_key,
     check_password,

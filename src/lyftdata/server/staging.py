@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.private_files import PrivateDirectory
+from lyftdata.server.admin.secret_strength import check_secret_key
 from lyftdata.server.clock import RandomBytes
-from lyftdata.server.secret_strength import check_secret_key
 
 _SETTING = "LYFTDATA_STAGING_DIR"
 _SECRET_KEY_FILE = "secret.key"  # noqa: S105 - a file's name

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from lyftdata.server.models.status import History, HistoryPoint, Period
+from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
 
 WIDTH, HEIGHT = 1000.0, 120.0
 # Above the highest gridline stands its number; ticks too near to an edge would be cut.

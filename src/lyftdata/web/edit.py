@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.server.edits import CHANGED_MEANWHILE, fingerprint
+from lyftdata.server.admin.edits import CHANGED_MEANWHILE, fingerprint
 from lyftdata.web.page import Page
 
 

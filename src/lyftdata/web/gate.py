@@ -26,13 +26,13 @@ from lyftdata.core.errors import (
 )
 from lyftdata.core.policy import check_allowed
 from lyftdata.log import get_logger
+from lyftdata.server.admin.operator_budget import PAGE_COST, TooManyRequestsError
+from lyftdata.server.admin.operator_gate import note_operator
+from lyftdata.server.admin.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import problem, status_of_error
 from lyftdata.server.http.wire import client_address
-from lyftdata.server.operator_budget import PAGE_COST, TooManyRequestsError
-from lyftdata.server.operator_gate import note_operator
-from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.services import Services
 from lyftdata.web.cookies import csrf_token, read_session
 from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path

@@ -19,7 +19,7 @@ from tests.deployment import CHEAP, PASSWORD, Deployment
 
 from lyftdata.app import create_app
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.server.passwords import Passwords
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 

@@ -15,7 +15,7 @@ from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, signed_in
 import lyftdata.web
 from lyftdata.app import _routes
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.server.operator_budget import OperatorBudget
+from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.services import flush
 

@@ -20,7 +20,7 @@ from tests.unit.server.test_oauth_extras import dpop
 from lyftdata.app import create_app
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.names import format_labels
-from lyftdata.server.passwords import Passwords
+from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.services import open_services
 from lyftdata.server.settings import read_server_settings
 from lyftdata.store import workers

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import NOON
 
-from lyftdata.server.models.status import History, HistoryPoint, Period
+from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
 from lyftdata.web.charts import HEIGHT, WIDTH, bar_chart, line_chart
 
 

@@ -148,7 +148,7 @@ async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypa
     def broken(*_arguments, **_more):
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("lyftdata.server.queries.get_worker", broken)
+    monkeypatch.setattr("lyftdata.server.admin.queries.get_worker", broken)
     for headers in (HTML, {}):
         with pytest.raises(RuntimeError):
             await viewer.get("/workers/press-01", headers=headers)
@@ -514,7 +514,7 @@ async def test_no_redirect_repeats_a_body_elsewhere(server):
 
 async def test_an_operator_gets_no_pages_without_end(server, browser, monkeypatch):
     """Pages are made beside the answers to Workers: an operator in debt is told to come back."""
-    monkeypatch.setattr("lyftdata.server.operator_gate._HELD_FOR_S", 0)
+    monkeypatch.setattr("lyftdata.server.admin.operator_gate._HELD_FOR_S", 0)
     answers = [await browser.get("/account/password") for _ in range(60)]
     assert {answer.status_code for answer in answers} == {200}
     server.services.budget.charge("admin", 3_000)

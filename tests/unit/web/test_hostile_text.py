@@ -19,7 +19,7 @@ from tests.unit.web.conftest import FROM_OUR_PAGE
 from lyftdata.core.enrollment import PROOF_TYPE, EnrollmentKey
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.secret import Secret
-from lyftdata.server.operator_budget import OperatorBudget
+from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.services import flush
 from lyftdata.web.routes import PAGES, Entry
 

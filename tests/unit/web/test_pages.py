@@ -12,7 +12,7 @@ from tests.unit.web.test_gate import GETS, fill, name_of, state_of
 
 from lyftdata.core.records import Role
 from lyftdata.server.actor import Actor
-from lyftdata.server.audit_export import ExportForm, export_response
+from lyftdata.server.admin.audit_export import ExportForm, export_response
 
 HOSTILE = "<script>alert('x')</script>"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.server.admin.lockout import Lockout
 from lyftdata.server.clock import Clock
-from lyftdata.server.lockout import Lockout
 from lyftdata.store import Store
 from lyftdata.store.changes import Told
 

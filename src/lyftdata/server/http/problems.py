@@ -14,11 +14,11 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
 )
-from lyftdata.server.edits import PreconditionFailedError
+from lyftdata.server.admin.edits import PreconditionFailedError
+from lyftdata.server.admin.operator_budget import TooManyRequestsError
+from lyftdata.server.admin.operators import LoginFailedError, LoginLockedError, NotSignedInError
+from lyftdata.server.admin.passwords import TooBusyError
 from lyftdata.server.http.wire import NO_STORE, OAuthError
-from lyftdata.server.operator_budget import TooManyRequestsError
-from lyftdata.server.operators import LoginFailedError, LoginLockedError, NotSignedInError
-from lyftdata.server.passwords import TooBusyError
 from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {

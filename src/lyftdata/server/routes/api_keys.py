@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.api_keys import IssuedKey
-from lyftdata.server.models import api_keys as models
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.api_keys import IssuedKey
+from lyftdata.server.admin.schemas import api_keys as models
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.services import Services
 

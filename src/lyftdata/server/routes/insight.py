@@ -8,19 +8,19 @@ from starlette.responses import StreamingResponse
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
-from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.attention import find_concerns
-from lyftdata.server.audit_export import ExportForm, export_response
-from lyftdata.server.event_feed import EventFeed
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.alerts import find_concerns
+from lyftdata.server.admin.audit_export import ExportForm, export_response
+from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
+from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
+from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
+from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
+from lyftdata.server.admin.views import enrollment_view
 from lyftdata.server.events import Listener
-from lyftdata.server.models.audit import AuditPage, AuditReport
-from lyftdata.server.models.enrollment import EnrollmentStatus
-from lyftdata.server.models.refusals import Refusal, RefusalPage
-from lyftdata.server.models.status import Concerns, History, Period, Servers, ServerStatus
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.slots import SlotResponse
-from lyftdata.server.views import enrollment_view
 
 router = APIRouter()
 

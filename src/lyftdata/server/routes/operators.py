@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
-from lyftdata.server.models import operators as models
+from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.routes.account import operator_view
 from lyftdata.server.routes.deps import ServicesDep, allowed
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import Header
 
-from lyftdata.server.edits import CHANGED_MEANWHILE, PreconditionFailedError, fingerprint
-from lyftdata.server.models.resources import Resource
-from lyftdata.server.models.workers import Worker
-from lyftdata.server.resources import ResourceChange
+from lyftdata.server.admin.edits import CHANGED_MEANWHILE, PreconditionFailedError, fingerprint
+from lyftdata.server.admin.resources import ResourceChange
+from lyftdata.server.admin.schemas.resources import Resource
+from lyftdata.server.admin.schemas.workers import Worker
 
 IfMatch = Annotated[
     str | None,

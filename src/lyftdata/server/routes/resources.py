@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.models import resources as models
-from lyftdata.server.resources import ResourceChange
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.resources import ResourceChange
+from lyftdata.server.admin.schemas import resources as models
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, resource_fields
 

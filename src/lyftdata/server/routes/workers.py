@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from lyftdata.core.records import State, Strategy
-from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.models import workers as models
-from lyftdata.server.queries import WorkerFilter
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.queries import WorkerFilter
+from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, worker_fields
 

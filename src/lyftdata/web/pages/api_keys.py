@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.server import queries
-from lyftdata.server.api_keys import IssuedKey
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.web.page import Page
 
 PER_PAGE = 100

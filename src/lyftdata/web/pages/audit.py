@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from lyftdata.server import queries
-from lyftdata.server.audit_export import ExportForm, export_response
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.audit_export import ExportForm, export_response
 from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 

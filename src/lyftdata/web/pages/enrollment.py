@@ -3,8 +3,8 @@
 from starlette.responses import Response
 
 from lyftdata.core.records import Strategy
-from lyftdata.server.queries import WorkerFilter, find_workers
-from lyftdata.server.views import enrollment_view
+from lyftdata.server.admin.queries import WorkerFilter, find_workers
+from lyftdata.server.admin.views import enrollment_view
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import snippets
 

@@ -6,8 +6,8 @@ from typing import Any
 from starlette.responses import Response
 
 from lyftdata.core.records import WorkerRecord
-from lyftdata.server import queries
-from lyftdata.server.views import key_status
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.views import key_status
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import Snippet, snippets
 

@@ -9,12 +9,12 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.records import State
-from lyftdata.server import queries
-from lyftdata.server.attention import find_concerns
-from lyftdata.server.models.status import Concern, OneServer, Period
-from lyftdata.server.models.workers import Worker
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.alerts import find_concerns
+from lyftdata.server.admin.schemas.status import Concern, OneServer, Period
+from lyftdata.server.admin.schemas.workers import Worker
+from lyftdata.server.admin.views import state_of
 from lyftdata.server.services import Services
-from lyftdata.server.views import state_of
 from lyftdata.web.charts import Chart, bar_chart, line_chart
 from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import all_causes
-from lyftdata.server import queries
-from lyftdata.server.models.refusals import Refusal
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
 
 _MOST = 100

@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from lyftdata.server import queries
-from lyftdata.server.models.resources import Resource
-from lyftdata.server.resources import ResourceChange
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.resources import ResourceChange
+from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 

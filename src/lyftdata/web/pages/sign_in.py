@@ -5,11 +5,11 @@ from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
+from lyftdata.server.admin.operators import NotSignedInError
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.server.http.wire import client_address
-from lyftdata.server.operators import NotSignedInError
 from lyftdata.server.services import Services
 from lyftdata.web.cookies import (
     forget_session,

@@ -10,11 +10,11 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.core.text import count
-from lyftdata.server import queries
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.queries import WorkerFilter
+from lyftdata.server.admin.schemas.workers import Worker
+from lyftdata.server.admin.views import state_of
 from lyftdata.server.http.problems import status_of_error
-from lyftdata.server.models.workers import Worker
-from lyftdata.server.queries import WorkerFilter
-from lyftdata.server.views import state_of
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words

@@ -15,9 +15,9 @@ from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.standing import Problem, key_end, standing_problem
 from lyftdata.core.tokens import parse_credential
+from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.brokers import Connection
 from lyftdata.server.cluster.change_applier import Effects, Elsewhere
-from lyftdata.server.views import key_status
 from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
 
 HOUR = timedelta(hours=1)

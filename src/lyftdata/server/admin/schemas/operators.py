@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, SecretStr
 
 from lyftdata.core.records import Role
-from lyftdata.server.models.base import Input
+from lyftdata.server.admin.schemas.base import Input
 
 Password = Annotated[SecretStr, Field(max_length=1024)]
 DeviceMark = Annotated[SecretStr, Field(max_length=256)]

@@ -11,7 +11,7 @@ from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser
 
 from lyftdata.core.secret import Secret
-from lyftdata.server.lockout import Claim, Lockout
+from lyftdata.server.admin.lockout import Claim, Lockout
 from lyftdata.server.operator_recovery import unlock
 from lyftdata.server.upkeep import read_place
 

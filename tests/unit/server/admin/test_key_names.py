@@ -8,8 +8,8 @@ from tests.builders import seeded_bytes
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import Role
 from lyftdata.server.actor import Actor
-from lyftdata.server.api_keys import ApiKeys
-from lyftdata.server.fleet import Fleet
+from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.workers import Fleet
 
 ACTOR = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 RACK = "node.rack-17.row-4.eu-central-1.compute.example"

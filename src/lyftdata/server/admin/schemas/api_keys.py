@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lyftdata.server.models.base import Input
+from lyftdata.server.admin.schemas.base import Input
 
 KeyStatus = Literal["live", "expired", "revoked"]
 

@@ -10,8 +10,8 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lyftdata.server.admin.operator_budget import COST_PER_KIB, OperatorBudget, TooManyRequestsError
 from lyftdata.server.http.problems import problem
-from lyftdata.server.operator_budget import COST_PER_KIB, OperatorBudget, TooManyRequestsError
 
 # Requests of one operator whose answers are being made. Each may hold the event loop for tens of milliseconds, and a
 # Worker's request waits for all of those that are ready before it.

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from lyftdata.log import get_logger
+from lyftdata.server.admin.views import worker_view
 from lyftdata.server.events import Event, Follower, Listener
 from lyftdata.server.services import Services
-from lyftdata.server.views import worker_view
 from lyftdata.store import traces
 
 _log = get_logger(__name__)

@@ -20,12 +20,12 @@ from lyftdata.core.records import (
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.resources import is_granted
 from lyftdata.core.standing import Problem, key_end
-from lyftdata.server.models.api_keys import ApiKey, KeyStatus, PreviousKey
-from lyftdata.server.models.audit import AuditEvent
-from lyftdata.server.models.enrollment import EnrollmentKeyStatus, EnrollmentStatus, PreviousIssuer
-from lyftdata.server.models.refusals import Refusal, RefusalGroup
-from lyftdata.server.models.resources import Resource
-from lyftdata.server.models.workers import Worker, WorkerSession
+from lyftdata.server.admin.schemas.api_keys import ApiKey, KeyStatus, PreviousKey
+from lyftdata.server.admin.schemas.audit import AuditEvent
+from lyftdata.server.admin.schemas.enrollment import EnrollmentKeyStatus, EnrollmentStatus, PreviousIssuer
+from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
+from lyftdata.server.admin.schemas.resources import Resource
+from lyftdata.server.admin.schemas.workers import Worker, WorkerSession
 from lyftdata.server.services import Services
 from lyftdata.server.sessions.registry import Session, find_used_key
 from lyftdata.store import enrollment_key_uses

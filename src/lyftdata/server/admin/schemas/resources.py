@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from lyftdata.server.models.base import Input
+from lyftdata.server.admin.schemas.base import Input
 
 Selectors = Annotated[list[str], Field(max_length=1000)]
 

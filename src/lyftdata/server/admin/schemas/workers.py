@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from lyftdata.core.records import Status, Strategy
-from lyftdata.server.models.base import Input, Labels
+from lyftdata.server.admin.schemas.base import Input, Labels
 
 
 class NewWorker(Input):

@@ -8,11 +8,11 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.records import ApiKeyRecord, WorkerRecord
-from lyftdata.server import queries
-from lyftdata.server.models.refusals import RefusalGroup
-from lyftdata.server.models.status import Attention, Concern
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.schemas.refusals import RefusalGroup
+from lyftdata.server.admin.schemas.status import Attention, Concern
+from lyftdata.server.admin.views import key_status
 from lyftdata.server.services import Services
-from lyftdata.server.views import key_status
 
 _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)

@@ -22,8 +22,8 @@ from lyftdata.core.resources import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
+from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, resources
 

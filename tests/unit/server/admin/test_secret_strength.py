@@ -17,9 +17,9 @@ from lyftdata.core.enrollment import generate_enrollment_key
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.private_files import PrivateDirectory
-from lyftdata.server import secret_strength
-from lyftdata.server.passwords import check_new_password
-from lyftdata.server.secret_strength import (
+from lyftdata.server.admin import secret_strength
+from lyftdata.server.admin.passwords import check_new_password
+from lyftdata.server.admin.secret_strength import (
     MIN_PASSWORD_GUESSES,
     PUBLISHED_EXAMPLE,
     assess_key,

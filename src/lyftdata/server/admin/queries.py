@@ -15,15 +15,14 @@ import msgspec
 import lyftdata
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import ApiKeyRecord, RefusalAttempt, Sample, State, Strategy, WorkerRecord
-from lyftdata.server.api_keys import newest_generation
-from lyftdata.server.models.api_keys import ApiKey
-from lyftdata.server.models.audit import AuditPage, AuditReport
-from lyftdata.server.models.refusals import Refusal, RefusalGroup
-from lyftdata.server.models.resources import Resource
-from lyftdata.server.models.status import History, HistoryPoint, OneServer, Period, ServerStatus
-from lyftdata.server.models.workers import Worker, WorkerPage, WorkerSession
-from lyftdata.server.services import Services
-from lyftdata.server.views import (
+from lyftdata.server.admin.api_keys import newest_generation
+from lyftdata.server.admin.schemas.api_keys import ApiKey
+from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
+from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
+from lyftdata.server.admin.schemas.resources import Resource
+from lyftdata.server.admin.schemas.status import History, HistoryPoint, OneServer, Period, ServerStatus
+from lyftdata.server.admin.schemas.workers import Worker, WorkerPage, WorkerSession
+from lyftdata.server.admin.views import (
     api_key_view,
     audit_view,
     refusal_group_view,
@@ -33,6 +32,7 @@ from lyftdata.server.views import (
     worker_session_view,
     worker_view,
 )
+from lyftdata.server.services import Services
 from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
 
 _SHOWN_AT_ONCE = 50

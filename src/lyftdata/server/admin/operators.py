@@ -15,13 +15,13 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text, count
 from lyftdata.log import get_logger
 from lyftdata.server.actor import Actor
+from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.edits import check_unchanged
+from lyftdata.server.admin.lockout import Claim, Lockout
+from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
+from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.device_marks import DeviceMarks
-from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.lockout import Claim, Lockout
-from lyftdata.server.operator_budget import REQUEST_COST, OperatorBudget, session_digest
-from lyftdata.server.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.store import Store, WriteTx, admin_sessions, known_networks, operators
 
 _log = get_logger(__name__)

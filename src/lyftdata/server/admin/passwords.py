@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import trim
-from lyftdata.server.secret_strength import MIN_PASSWORD_GUESSES, check_password
+from lyftdata.server.admin.secret_strength import MIN_PASSWORD_GUESSES, check_password
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024

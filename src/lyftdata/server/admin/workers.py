@@ -11,9 +11,9 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.actor import Actor
-from lyftdata.server.api_keys import ApiKeys, IssuedKey
+from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
+from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.edits import check_unchanged
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx, workers
 from lyftdata.store.changes import WorkerChanged

@@ -9,11 +9,11 @@ from tests.unit.server.test_token import stranger_key
 
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role, Sample, State, Strategy
-from lyftdata.server import queries
 from lyftdata.server.actor import Actor
-from lyftdata.server.attention import find_concerns
-from lyftdata.server.models.status import Period
-from lyftdata.server.queries import WorkerFilter, find_workers
+from lyftdata.server.admin import queries
+from lyftdata.server.admin.alerts import find_concerns
+from lyftdata.server.admin.queries import WorkerFilter, find_workers
+from lyftdata.server.admin.schemas.status import Period
 from lyftdata.store import samples
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
