@@ -32,8 +32,8 @@ from lyftdata.core.records import (
     WorkerRecord,
     WorkerTraces,
 )
-from lyftdata.server.services import open_services
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.services import open_services
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import WriteTx, api_keys, refusals, samples, traces, workers
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of this run alone

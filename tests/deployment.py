@@ -14,7 +14,7 @@ from lyftdata.core.assertions import make_assertion
 from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.secret import Secret
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 PASSWORD = "correct horse battery"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

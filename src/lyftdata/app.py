@@ -51,10 +51,10 @@ from lyftdata.server.routes import (
     verify,
 )
 from lyftdata.server.routes.admin import admin_app
-from lyftdata.server.services import Services, open_services
-from lyftdata.server.settings import BindAddress, ServerSettings
-from lyftdata.server.start_checks import check_files
-from lyftdata.server.tls_files import check_tls_files, load_certificate, server_context
+from lyftdata.server.runtime.services import Services, open_services
+from lyftdata.server.runtime.settings import BindAddress, ServerSettings
+from lyftdata.server.runtime.start_checks import check_files
+from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import failed, method_not_allowed, not_found, path_not_found, query_rejected

@@ -16,7 +16,7 @@ from tests.chaos.field import memory_of
 from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread, until
 from tests.processes import STARTED, Site
 
-from lyftdata.server.staging import database_file
+from lyftdata.server.runtime.data_dir import database_file
 
 # `make chaos` asks for a fleet of a size that would take too long each time.
 RETURNING = int(os.environ.get("LYFTDATA_CHAOS_WORKERS", "1500"))

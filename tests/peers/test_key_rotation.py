@@ -20,8 +20,8 @@ from tests.peers.conftest import AUDIENCE, NODE
 from tests.processes import STARTED, Site
 
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.services import Services, open_services, tidy
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.services import Services, open_services, tidy
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import signing_keys
 from lyftdata.store.schema import signing_keys as table
 

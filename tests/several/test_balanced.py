@@ -113,7 +113,7 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
     one, two = (compose["services"][name] for name in ("one", "two"))
 
     assert one == two
-    from lyftdata.server.settings import read_server_settings
+    from lyftdata.server.runtime.settings import read_server_settings
 
     files = {
         "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata?sslmode=verify-full",

@@ -14,8 +14,8 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
 from lyftdata.server.clock import utc_now
-from lyftdata.server.services import tidy
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.services import tidy
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import audit, presence, servers, workers
 from lyftdata.store.signing_keys import all_signing_keys
 

@@ -15,7 +15,7 @@ from tests.several.test_one_state import (
 
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
-from lyftdata.server import services
+from lyftdata.server.runtime import services
 from lyftdata.store import presence
 
 

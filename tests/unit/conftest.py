@@ -11,8 +11,8 @@ from tests.deployment import CHEAP, PASSWORD, Deployment, Open
 
 from lyftdata.app import create_app
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.services import open_services
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.services import open_services
+from lyftdata.server.runtime.settings import read_server_settings
 
 
 @pytest.fixture

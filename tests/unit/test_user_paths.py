@@ -3,7 +3,7 @@
 import pytest
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.worker.settings import read_worker_settings
 
 

@@ -23,8 +23,8 @@ from tests.processes import PASSWORD, Host, Program, free_port
 from lyftdata.app import create_app
 from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.services import flush, open_services
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.services import flush, open_services
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import WriteTx, samples, traces, worker_sessions
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lyftdata.core.audit import ChainReport
     from lyftdata.core.records import OperatorRecord
-    from lyftdata.server.upkeep import Place
+    from lyftdata.server.runtime.maintenance import Place
     from lyftdata.store.backup import MissingWorker
 
 _MAX_NAMED = 20
@@ -63,7 +63,7 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
     """
     place = _place(staging_dir)
     from lyftdata.cli.progress import show_progress
-    from lyftdata.server.upkeep import back_up
+    from lyftdata.server.runtime.maintenance import back_up
 
     with show_progress() as on_progress:
         copied = back_up(place, file, on_progress=on_progress)
@@ -107,7 +107,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     """
     place = _place(staging_dir)
     from lyftdata.cli.progress import show_progress
-    from lyftdata.server.upkeep import restore as put_back
+    from lyftdata.server.runtime.maintenance import restore as put_back
 
     confirm(f"Put {file} in the place of the Server's database {place.sqlite_file()}?", yes=yes)
     with show_progress() as on_progress:
@@ -187,7 +187,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     """
     place = _place(staging_dir)
     from lyftdata.cli.progress import show_progress
-    from lyftdata.server.upkeep import move_to_postgresql
+    from lyftdata.server.runtime.maintenance import move_to_postgresql
 
     with show_progress() as on_progress:
         moved = move_to_postgresql(place, source=source, on_progress=on_progress)
@@ -233,7 +233,7 @@ def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
       lyftdata admin unlock ada --from 203.0.113.7
     """
     place = _place(staging_dir)
-    from lyftdata.server.operator_recovery import unlock as unlock_operator
+    from lyftdata.server.runtime.operator_recovery import unlock as unlock_operator
 
     unlock_operator(place, name, address=address)
     say(f"Operator {name} is unlocked.")
@@ -259,7 +259,7 @@ def reset_password(
       lyftdata admin reset-password admin --yes
     """
     place = _place(staging_dir)
-    from lyftdata.server.operator_recovery import reset_password as reset
+    from lyftdata.server.runtime.operator_recovery import reset_password as reset
 
     given = read_password("New password", from_stdin=True) if password_stdin else None
     confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
@@ -289,7 +289,7 @@ def _print_operator(record: "OperatorRecord", password: Secret) -> None:
 
 def _place(staging_dir: str | None) -> "Place":
     require_server()
-    from lyftdata.server.upkeep import read_place
+    from lyftdata.server.runtime.maintenance import read_place
 
     # What is written (copies, what SQLite puts beside them) is its owner's alone.
     os.umask(0o077)

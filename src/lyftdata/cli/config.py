@@ -75,8 +75,8 @@ def _read(side: str) -> tuple[Any, list[str]]:
     """Read one side's settings, and for a Worker ask which strategy they come to; return them, and further warnings."""
     if side == "server":
         require_server()
-        from lyftdata.server.settings import read_server_settings
-        from lyftdata.server.start_checks import check_files
+        from lyftdata.server.runtime.settings import read_server_settings
+        from lyftdata.server.runtime.start_checks import check_files
 
         server = read_server_settings(os.environ)
         check_files(server)

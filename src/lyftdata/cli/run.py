@@ -78,7 +78,7 @@ class _LateOptions(click.Command):
 
 def server_table() -> Sequence[Setting]:
     """Return the Server's settings."""
-    from lyftdata.server.settings import TABLE
+    from lyftdata.server.runtime.settings import TABLE
 
     return TABLE
 
@@ -110,7 +110,7 @@ def _run_server(**given: Any) -> int:
     require_server()
     table = server_table()
     from lyftdata.app import run_server
-    from lyftdata.server.settings import read_server_settings
+    from lyftdata.server.runtime.settings import read_server_settings
 
     return run_server(read_server_settings(os.environ, _flags(table, given)))
 

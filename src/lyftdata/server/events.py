@@ -13,7 +13,7 @@ import msgspec
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.server.actor import Actor
-from lyftdata.server.slots import Slot, Slots
+from lyftdata.server.stream_limits import Slot, Slots
 
 _MAX_WAITING = 1_000
 _MAX_LISTENERS = 200

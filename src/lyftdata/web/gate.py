@@ -33,7 +33,7 @@ from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import problem, status_of_error
 from lyftdata.server.http.wire import client_address
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import csrf_token, read_session
 from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path
 from lyftdata.web.forms import EMPTY, MAX_FORM_BYTES, Form, read_form

@@ -16,7 +16,7 @@ from lyftdata.core.policy import is_allowed
 from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.edits import CHANGED_MEANWHILE
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash
 from lyftdata.web.flash import open_flash, seal_flash
 from lyftdata.web.forms import EMPTY, Form

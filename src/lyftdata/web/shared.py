@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar, cast
 
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from tests.builders import seeded_bytes
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import parse_secret, parse_typed_secret, secret_argument, trim
 from lyftdata.private_files import PrivateDirectory
-from lyftdata.server.settings import TABLE as SERVER
-from lyftdata.server.settings import read_server_settings
-from lyftdata.server.staging import load_secret_key
+from lyftdata.server.runtime.data_dir import load_secret_key
+from lyftdata.server.runtime.settings import TABLE as SERVER
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.verify import WorkerVerifier
 from lyftdata.verify._worker_host import _TABLE as LIBRARY
 from lyftdata.verify._worker_tokens import WorkerTokens

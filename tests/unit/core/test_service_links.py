@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyftdata.server.settings import read_server_settings
+from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.worker.settings import read_worker_settings
 
 # As Kubernetes writes them (k8s.io, "Accessing the Service": environment variables), for a service with a named port.

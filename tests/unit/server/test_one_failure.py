@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.refusals import UnknownWorkerError
-from lyftdata.server.services import flush, run_all, tidy
+from lyftdata.server.runtime.services import flush, run_all, tidy
 from lyftdata.server.sessions.registry import PollEnd, Sessions
 from lyftdata.store import StoreError, refusals
 

@@ -12,7 +12,7 @@ from lyftdata.server.admin import queries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Attention, Concern
 from lyftdata.server.admin.views import key_status
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)

@@ -13,8 +13,8 @@ from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.views import audit_view
-from lyftdata.server.services import Services
-from lyftdata.server.slots import SlotResponse
+from lyftdata.server.runtime.services import Services
+from lyftdata.server.stream_limits import SlotResponse
 from lyftdata.store import audit
 
 _BATCH = 250

@@ -13,7 +13,7 @@ import msgspec
 from lyftdata.log import get_logger
 from lyftdata.server.admin.views import worker_view
 from lyftdata.server.events import Event, Follower, Listener
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.store import traces
 
 _log = get_logger(__name__)

@@ -32,7 +32,7 @@ from lyftdata.server.admin.views import (
     worker_session_view,
     worker_view,
 )
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
 
 _SHOWN_AT_ONCE = 50

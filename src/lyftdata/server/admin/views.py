@@ -26,7 +26,7 @@ from lyftdata.server.admin.schemas.enrollment import EnrollmentKeyStatus, Enroll
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
 from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.server.admin.schemas.workers import Worker, WorkerSession
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.registry import Session, find_used_key
 from lyftdata.store import enrollment_key_uses
 

@@ -41,7 +41,7 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.signing_keys import SigningKeys
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from lyftdata.core.tokens import TokenClaims, verify_worker_token
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.token_issuer import check_standing
 from lyftdata.server.clock import Clock
-from lyftdata.server.keyring import SigningKeys
+from lyftdata.server.signing_keys import SigningKeys
 
 _MOST_REMEMBERED = 50_000
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import ForbiddenError
 from lyftdata.server.http.problems import problem
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from lyftdata.core.errors import ForbiddenError
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 _BROWSERS_SAY = ("sec-fetch-site", "origin")
 

@@ -9,7 +9,7 @@ from lyftdata.server.http import problems
 from lyftdata.server.http.body_limit import BodyLimit
 from lyftdata.server.http.cross_site import SameSiteJson
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 _PROBLEM = {
     "model": Problem,

@@ -12,7 +12,7 @@ from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.freshness import decide, hear, is_certain
 from lyftdata.server.http.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 def nonce_response(services: Services) -> Response:

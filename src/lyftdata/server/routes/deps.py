@@ -16,7 +16,7 @@ from lyftdata.server.admin.operator_gate import note_operator
 from lyftdata.server.admin.operators import NotSignedInError
 from lyftdata.server.http.host_check import check_host_of_browsers
 from lyftdata.server.http.wire import bearer_token, client_address
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 def get_services(request: Request) -> Services:

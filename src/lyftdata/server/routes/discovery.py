@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from lyftdata.core.discovery import server_metadata
 from lyftdata.server.http.published import published
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 async def authorization_server(request: Request) -> Response:

@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.server.http.freshness import hear
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 async def healthz(_request: Request) -> Response:

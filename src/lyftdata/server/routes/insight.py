@@ -20,7 +20,7 @@ from lyftdata.server.admin.schemas.status import Concerns, History, Period, Serv
 from lyftdata.server.admin.views import enrollment_view
 from lyftdata.server.events import Listener
 from lyftdata.server.routes.deps import ServicesDep, allowed
-from lyftdata.server.slots import SlotResponse
+from lyftdata.server.stream_limits import SlotResponse
 
 router = APIRouter()
 

@@ -31,7 +31,7 @@ from lyftdata.server.http.wire import (
     read_form,
     refusal_response,
 )
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 # RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.
 _ERRORS: Mapping[type[RefusedError], str] = {

@@ -35,7 +35,7 @@ from lyftdata.server.http.wire import (
     read_form,
 )
 from lyftdata.server.routes.oauth import refused_client
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 _Form = Mapping[str, str]
 _Check = Callable[[Services, ResourceRecord, _Form], None]

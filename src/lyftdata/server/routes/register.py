@@ -32,7 +32,7 @@ from lyftdata.server.http.wire import (
     temporarily_unavailable,
 )
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 async def register(request: Request) -> Response:

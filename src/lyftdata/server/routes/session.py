@@ -28,7 +28,7 @@ from lyftdata.server.http.wire import (
 )
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.registry import (
     MAX_WAIT_FOR_SLOT_S,
     Boot,

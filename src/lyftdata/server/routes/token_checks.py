@@ -25,7 +25,7 @@ from lyftdata.server.http.wire import (
     temporarily_unavailable,
 )
 from lyftdata.server.routes.oauth import refused_client
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 
 async def introspect(request: Request) -> Response:

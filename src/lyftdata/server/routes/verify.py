@@ -21,7 +21,7 @@ from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import RawResponse, client_address, header_values, refusal_response
 from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.routes.identity_headers import identity_headers
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 
 PREFIX = "/auth/verify/"
 

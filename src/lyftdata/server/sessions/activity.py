@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from lyftdata.core.records import WorkerTraces
-from lyftdata.server.parts import in_parts
+from lyftdata.server.batched import in_parts
 from lyftdata.store import Store, api_keys, enrollment_key_uses, traces, workers
 
 

@@ -14,7 +14,7 @@ from lyftdata.server.admin.alerts import find_concerns
 from lyftdata.server.admin.schemas.status import Concern, OneServer, Period
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.admin.views import state_of
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.web.charts import Chart, bar_chart, line_chart
 from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues

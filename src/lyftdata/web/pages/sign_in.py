@@ -10,7 +10,7 @@ from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.server.http.wire import client_address
-from lyftdata.server.services import Services
+from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import (
     forget_session,
     read_device_mark,

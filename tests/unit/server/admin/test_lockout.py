@@ -12,8 +12,8 @@ from tests.unit.web.conftest import Browser
 
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.lockout import Claim, Lockout
-from lyftdata.server.operator_recovery import unlock
-from lyftdata.server.upkeep import read_place
+from lyftdata.server.runtime.maintenance import read_place
+from lyftdata.server.runtime.operator_recovery import unlock
 
 ROOT = Path(__file__).parents[3]
 HOME = "192.0.2.1"

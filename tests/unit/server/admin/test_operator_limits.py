@@ -17,8 +17,8 @@ from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.views import worker_view
 from lyftdata.server.events import Event, Events
 from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
-from lyftdata.server.services import end_listeners
-from lyftdata.server.slots import Slots
+from lyftdata.server.runtime.services import end_listeners
+from lyftdata.server.stream_limits import Slots
 from lyftdata.web.routes import PAGES
 
 MODULES = (account, api_keys, insight, operators, resources, workers)

@@ -26,8 +26,8 @@ from lyftdata.server.admin.secret_strength import (
     check_password,
     check_secret_key,
 )
-from lyftdata.server.settings import read_server_settings
-from lyftdata.server.staging import load_secret_key
+from lyftdata.server.runtime.data_dir import load_secret_key
+from lyftdata.server.runtime.settings import read_server_settings
 
 MONOTONY = [
     "a" * 40,

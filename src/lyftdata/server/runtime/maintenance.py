@@ -16,19 +16,19 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.server.admission.replay_file import discard_replays
 from lyftdata.server.clock import Clock, utc_now
-from lyftdata.server.settings import (
-    ALLOW_UNVERIFIED_HINT,
-    TABLE,
-    find_unverified_database,
-    is_shared_database,
-)
-from lyftdata.server.staging import (
+from lyftdata.server.runtime.data_dir import (
     audit_key_of,
     check_staging_dir,
     database_file,
     find_secret_key,
     prepare_staging_dir,
     secret_key_file,
+)
+from lyftdata.server.runtime.settings import (
+    ALLOW_UNVERIFIED_HINT,
+    TABLE,
+    find_unverified_database,
+    is_shared_database,
 )
 from lyftdata.store import backup
 from lyftdata.store.transfer import Transferred, transfer

@@ -53,22 +53,22 @@ from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.http.overload import Overload
-from lyftdata.server.keyring import SigningKeys
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.metrics import Metrics
-from lyftdata.server.sessions.activity import TraceLog
-from lyftdata.server.sessions.history import SessionLog
-from lyftdata.server.sessions.registry import Session, Sessions
-from lyftdata.server.settings import ServerSettings
-from lyftdata.server.slots import Slots
-from lyftdata.server.staging import (
+from lyftdata.server.runtime.data_dir import (
     audit_key_of,
     database_file,
     derive_key,
     load_secret_key,
     prepare_staging_dir,
 )
-from lyftdata.server.writer_watch import WriterWatch
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.writer_watch import WriterWatch
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.history import SessionLog
+from lyftdata.server.sessions.registry import Session, Sessions
+from lyftdata.server.signing_keys import SigningKeys
+from lyftdata.server.stream_limits import Slots
 from lyftdata.store import (
     Store,
     StoreError,

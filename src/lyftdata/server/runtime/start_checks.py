@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.server.settings import ServerSettings
-from lyftdata.server.staging import check_secret_key_file, check_staging_dir_or_parent
-from lyftdata.server.tls_files import check_tls_files
+from lyftdata.server.runtime.data_dir import check_secret_key_file, check_staging_dir_or_parent
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.tls_files import check_tls_files
 
 
 def check_files(settings: ServerSettings) -> None:

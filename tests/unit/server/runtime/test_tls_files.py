@@ -9,7 +9,12 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.certificates import self_signed
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.server.tls_files import EncryptedKeyError, check_tls_files, load_certificate, server_context
+from lyftdata.server.runtime.tls_files import (
+    EncryptedKeyError,
+    check_tls_files,
+    load_certificate,
+    server_context,
+)
 
 
 def problems_of(cert, key):

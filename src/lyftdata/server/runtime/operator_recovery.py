@@ -21,9 +21,9 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, network_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password
 from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
-from lyftdata.server.settings import is_shared_database
-from lyftdata.server.staging import audit_key_of, check_staging_dir, derive_key, find_secret_key
-from lyftdata.server.upkeep import Place
+from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, derive_key, find_secret_key
+from lyftdata.server.runtime.maintenance import Place
+from lyftdata.server.runtime.settings import is_shared_database
 from lyftdata.store import WriteTx, admin_sessions, known_networks, operators
 from lyftdata.store.backup import check_there
 from lyftdata.store.direct_write import write_directly
