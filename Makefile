@@ -99,9 +99,8 @@ $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py $(addprefix server/test_,request_head.py \
-	request_framing.py protocol.py wire.py token.py register.py admin_api.py sessions.py forwarded.py published.py tls.py tls_files.py handshakes.py)) \
-	tests/journeys/test_tls.py
+LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_token.py server/api/test_register.py \
+	server/admin/test_admin_api.py server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/journeys/test_tls.py
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest versions of all that is installed with the Server
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)

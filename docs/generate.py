@@ -14,7 +14,7 @@ import click
 
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
-from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.runtime.settings import TABLE as SERVER_TABLE
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
 

@@ -31,6 +31,19 @@ from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, get_logger
 from lyftdata.server.admin.operator_gate import OperatorGate
+from lyftdata.server.api import (
+    auth_verify,
+    discovery,
+    ext_authz,
+    health,
+    oauth_authorize,
+    oauth_register,
+    oauth_token,
+    oauth_token_checks,
+    rabbitmq,
+    worker_session,
+)
+from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.http.forwarded import ForwardedAddresses
 from lyftdata.server.http.freshness import UpToDate
 from lyftdata.server.http.handshakes import with_bounded_handshakes
@@ -38,19 +51,6 @@ from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, N
 from lyftdata.server.http.protocol import BoundedHttpProtocol
 from lyftdata.server.http.published import PUBLISHED_METHODS
 from lyftdata.server.http.wire import OAuthError, oauth_error_response, temporarily_unavailable
-from lyftdata.server.routes import (
-    authorize,
-    discovery,
-    ext_authz,
-    health,
-    oauth,
-    rabbitmq,
-    register,
-    session,
-    token_checks,
-    verify,
-)
-from lyftdata.server.routes.admin import admin_app
 from lyftdata.server.runtime.services import Services, open_services
 from lyftdata.server.runtime.settings import BindAddress, ServerSettings
 from lyftdata.server.runtime.start_checks import check_files
@@ -82,9 +82,9 @@ class ListenError(LyftdataError):
 Endpoint = Callable[[Request], Awaitable[Response]]
 # What takes longer than to say no, and whose callers come back by themselves: after how many seconds of a turn they have to.
 _TURNED_AWAY_AFTER_S: Mapping[Endpoint, float] = {
-    oauth.token: NO_TOKENS_AFTER_S,
-    register.register: NO_TOKENS_AFTER_S,
-    session.session: NO_POLLS_AFTER_S,
+    oauth_token.token: NO_TOKENS_AFTER_S,
+    oauth_register.register: NO_TOKENS_AFTER_S,
+    worker_session.session: NO_POLLS_AFTER_S,
 }
 
 
@@ -123,8 +123,8 @@ class _App(Starlette):
         found = self.hot.get((method, path))
         if found is not None:
             return found
-        if method == "GET" and path.startswith(verify.PREFIX):
-            return verify.verify_for_service
+        if method == "GET" and path.startswith(auth_verify.PREFIX):
+            return auth_verify.verify_for_service
         # Envoy asks with the method of the request that it asks about, and that may be any.
         return ext_authz.ext_authz if path.startswith(ext_authz.PREFIX) else None
 
@@ -138,16 +138,16 @@ def create_app(services: Services) -> ASGIApp:
 def _routes(services: Services) -> Starlette:
     app = _App(
         routes=[
-            Route("/oauth2/authorize", authorize.authorize, methods=["GET", "POST"]),
-            Route("/oauth2/token", oauth.token, methods=["POST"]),
-            Route("/oauth2/nonce", oauth.nonce, methods=["POST"]),
-            Route("/oauth2/register", register.register, methods=["POST"]),
-            Route("/oauth2/register/{worker_id}", register.manage, methods=["GET", "PUT", "DELETE"]),
-            Route("/oauth2/introspect", token_checks.introspect, methods=["POST"]),
-            Route("/oauth2/revoke", token_checks.revoke, methods=["POST"]),
-            Route("/api/worker/session", session.session, methods=["POST"]),
-            Route("/auth/verify", verify.verify, methods=["GET"]),
-            Route(verify.PREFIX + "{resource}", verify.verify_for_service, methods=["GET"]),
+            Route("/oauth2/authorize", oauth_authorize.authorize, methods=["GET", "POST"]),
+            Route("/oauth2/token", oauth_token.token, methods=["POST"]),
+            Route("/oauth2/nonce", oauth_token.nonce, methods=["POST"]),
+            Route("/oauth2/register", oauth_register.register, methods=["POST"]),
+            Route("/oauth2/register/{worker_id}", oauth_register.manage, methods=["GET", "PUT", "DELETE"]),
+            Route("/oauth2/introspect", oauth_token_checks.introspect, methods=["POST"]),
+            Route("/oauth2/revoke", oauth_token_checks.revoke, methods=["POST"]),
+            Route("/api/worker/session", worker_session.session, methods=["POST"]),
+            Route("/auth/verify", auth_verify.verify, methods=["GET"]),
+            Route(auth_verify.PREFIX + "{resource}", auth_verify.verify_for_service, methods=["GET"]),
             Route("/auth/rabbitmq/user", rabbitmq.user, methods=["POST"]),
             Route("/auth/rabbitmq/vhost", rabbitmq.vhost, methods=["POST"]),
             Route("/auth/rabbitmq/resource", rabbitmq.resource, methods=["POST"]),
@@ -171,10 +171,10 @@ def _routes(services: Services) -> Starlette:
     app.overload = services.overload
     app.state.shared = SharedValues(services)
     app.hot = {
-        ("POST", "/oauth2/token"): oauth.token,
-        ("POST", "/oauth2/register"): register.register,
-        ("POST", "/api/worker/session"): session.session,
-        ("GET", "/auth/verify"): verify.verify,
+        ("POST", "/oauth2/token"): oauth_token.token,
+        ("POST", "/oauth2/register"): oauth_register.register,
+        ("POST", "/api/worker/session"): worker_session.session,
+        ("GET", "/auth/verify"): auth_verify.verify,
     }
     return app
 

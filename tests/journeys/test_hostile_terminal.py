@@ -16,7 +16,7 @@ from tests.openapi import example
 from lyftdata.cli import main
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.secret import Secret
-from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.api.admin.app import admin_app
 
 # A title set, a screen cleared, an override of directions, a line that looks like another; and bytes that are no text,
 # as Python hands them on from a command line.

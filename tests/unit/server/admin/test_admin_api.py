@@ -9,7 +9,7 @@ import pytest
 from tests.builders import ISSUER, FakeClock
 from tests.deployment import PASSWORD
 
-from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.api.admin.app import admin_app
 
 OPERATIONS = [
     (method.upper(), f"/api{path}")

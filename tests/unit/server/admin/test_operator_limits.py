@@ -15,8 +15,8 @@ from lyftdata.server.admin import event_feed
 from lyftdata.server.admin.operator_budget import OperatorBudget, TooManyRequestsError, session_digest
 from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.views import worker_view
+from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.events import Event, Events
-from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.runtime.services import end_listeners
 from lyftdata.server.stream_limits import Slots
 from lyftdata.web.routes import PAGES

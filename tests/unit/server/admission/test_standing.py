@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from tests.builders import NOON, api_key
 from tests.deployment import ASSERTION_TYPE
+from tests.unit.server.api.test_oauth_extras import AUDIENCE, define
 from tests.unit.server.sessions.test_registry import boot, polling
-from tests.unit.server.test_oauth_extras import AUDIENCE, define
 
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import RefusedError

@@ -8,7 +8,7 @@ from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 
 from lyftdata.app import create_app
-from lyftdata.server.routes.admin import admin_app
+from lyftdata.server.api.admin.app import admin_app
 from lyftdata.store import audit
 
 SAFE = {"GET", "HEAD", "OPTIONS"}

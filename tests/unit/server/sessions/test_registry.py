@@ -443,7 +443,7 @@ async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
         return PollEnd.HELD
 
     monkeypatch.setattr(server.services.sessions, "wait", wait)
-    monkeypatch.setattr("lyftdata.server.routes.session.random.random", lambda: 1.0)
+    monkeypatch.setattr("lyftdata.server.api.worker_session.random.random", lambda: 1.0)
     for _ in range(2):
         await server.http.post(
             "/api/worker/session",
@@ -464,7 +464,7 @@ async def test_workers_that_come_back_together_do_not_stay_in_step(server, press
         return PollEnd.HELD
 
     monkeypatch.setattr(server.services.sessions, "wait", wait)
-    monkeypatch.setattr("lyftdata.server.routes.session.random.random", iter([0.5]).__next__)
+    monkeypatch.setattr("lyftdata.server.api.worker_session.random.random", iter([0.5]).__next__)
     for forward_s in (0, 0, 0, 15):
         server.clock.forward(seconds=forward_s)
         await server.http.post(

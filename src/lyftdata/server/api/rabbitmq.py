@@ -23,6 +23,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.brokers import Connection
+from lyftdata.server.api.oauth_token import refused_client
 from lyftdata.server.http.freshness import hear
 from lyftdata.server.http.wire import (
     NO_STORE,
@@ -34,7 +35,6 @@ from lyftdata.server.http.wire import (
     read_body,
     read_form,
 )
-from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.runtime.services import Services
 
 _Form = Mapping[str, str]

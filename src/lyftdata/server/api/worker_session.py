@@ -16,6 +16,7 @@ from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.core.text import clean_text
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.token_verifier import VerifiedWorker
+from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -27,7 +28,6 @@ from lyftdata.server.http.wire import (
     temporarily_unavailable,
 )
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.registry import (
     MAX_WAIT_FOR_SLOT_S,

@@ -8,8 +8,8 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin import queries
 from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas import resources as models
-from lyftdata.server.routes.deps import ServicesDep, allowed
-from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, resource_fields
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, resource_fields
 
 router = APIRouter(prefix="/resources", tags=["resources"])
 

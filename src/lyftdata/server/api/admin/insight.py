@@ -18,8 +18,8 @@ from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
 from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
 from lyftdata.server.admin.views import enrollment_view
+from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.events import Listener
-from lyftdata.server.routes.deps import ServicesDep, allowed
 from lyftdata.server.stream_limits import SlotResponse
 
 router = APIRouter()

@@ -5,10 +5,10 @@ from fastapi import FastAPI
 import lyftdata
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.schemas.base import Problem
+from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.http import problems
 from lyftdata.server.http.body_limit import BodyLimit
 from lyftdata.server.http.cross_site import SameSiteJson
-from lyftdata.server.routes import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.runtime.services import Services
 
 _PROBLEM = {

@@ -9,8 +9,8 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin import queries
 from lyftdata.server.admin.queries import WorkerFilter
 from lyftdata.server.admin.schemas import workers as models
-from lyftdata.server.routes.deps import ServicesDep, allowed
-from lyftdata.server.routes.preconditions import IfMatch, check_precondition, etag, worker_fields
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 

@@ -9,7 +9,7 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin import queries
 from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.server.admin.schemas import api_keys as models
-from lyftdata.server.routes.deps import ServicesDep, allowed
+from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 
 router = APIRouter(prefix="/api-keys", tags=["api keys"])

@@ -20,6 +20,7 @@ from lyftdata.core.refusals import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.self_management import TooManyChangesError
+from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -31,7 +32,6 @@ from lyftdata.server.http.wire import (
     refusal_response,
     temporarily_unavailable,
 )
-from lyftdata.server.routes.bearer import nonce_response, verified_worker
 from lyftdata.server.runtime.services import Services
 
 

@@ -17,10 +17,10 @@ from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError, UnnamedServiceError
 from lyftdata.core.resources import service_url
 from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.api.bearer import nonce_response, verified_worker
+from lyftdata.server.api.identity_headers import identity_headers
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import RawResponse, client_address, header_values, refusal_response
-from lyftdata.server.routes.bearer import nonce_response, verified_worker
-from lyftdata.server.routes.identity_headers import identity_headers
 from lyftdata.server.runtime.services import Services
 
 PREFIX = "/auth/verify/"

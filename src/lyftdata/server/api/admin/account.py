@@ -10,9 +10,9 @@ from lyftdata.core.records import OperatorRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
+from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.http.host_check import check_host_of_browsers
 from lyftdata.server.http.wire import client_address
-from lyftdata.server.routes.deps import ServicesDep, allowed
 
 router = APIRouter(tags=["account"])
 

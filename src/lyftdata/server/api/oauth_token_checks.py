@@ -14,6 +14,7 @@ from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.admission.token_verifier import VerifiedWorker
+from lyftdata.server.api.oauth_token import refused_client
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -24,7 +25,6 @@ from lyftdata.server.http.wire import (
     read_form,
     temporarily_unavailable,
 )
-from lyftdata.server.routes.oauth import refused_client
 from lyftdata.server.runtime.services import Services
 
 

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
-from lyftdata.server.routes.account import operator_view
-from lyftdata.server.routes.deps import ServicesDep, allowed
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.account import operator_view
 
 router = APIRouter(prefix="/operators", tags=["operators"])
 

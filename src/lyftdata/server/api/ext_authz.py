@@ -8,7 +8,7 @@ method and path of the question are those of the request; no header that a clien
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.server.routes.verify import ProxyQuestion, answer_proxy
+from lyftdata.server.api.auth_verify import ProxyQuestion, answer_proxy
 
 PREFIX = "/auth/ext_authz/"
 _RAW_PREFIX = PREFIX.encode()
