@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from sqlalchemy import event as sa_event
 
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
-from lyftdata.store import Store, WriteTx, proofs, workers
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import enrollment_proofs, workers
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 RUNS = 3
@@ -49,7 +50,7 @@ def row_and_event(tx: WriteTx, n: int) -> None:
 
 def enrollment(tx: WriteTx, n: int) -> None:
     """Do what an enrollment does: spend the proof, look for key and name, write entry and event."""
-    proofs.spend_proof(tx, jti=f"j{n}", expires_at=AT)
+    enrollment_proofs.spend_proof(tx, jti=f"j{n}", expires_at=AT)
     workers.find_by_thumbprint(tx.conn, f"t{n}")
     workers.find_live_by_name(tx.conn, f"w-{n}")
     row_and_event(tx, n)

@@ -34,7 +34,8 @@ from lyftdata.core.records import (
 )
 from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import WriteTx, api_keys, refusals, samples, traces, workers
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import activity, api_keys, refusals, samples, workers
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of this run alone
 NEW_PASSWORD = "another horse battery"  # noqa: S105 - of this run alone
@@ -114,7 +115,7 @@ def fill(tx: WriteTx, count: int, now: datetime) -> None:
                     host=host,
                 )
             )
-    traces.upsert_traces(tx, seen)
+    activity.upsert_traces(tx, seen)
     for minute in range(7 * 24 * 60):
         sample = Sample(
             at=now.replace(second=0, microsecond=0) - timedelta(minutes=minute),

@@ -111,7 +111,7 @@ class Deployment:
     async def cause(self, answer: httpx2.Response) -> str:
         """Return the code that an operator finds under the reference of a refusal."""
         await self.services.refusals.flush()
-        from lyftdata.store import refusals
+        from lyftdata.store.tables import refusals
 
         reference = answer.json()["reference"]
         attempt = await self.services.store.read(lambda conn: refusals.find_reference(conn, reference))

@@ -22,8 +22,8 @@ from tests.processes import STARTED, Site
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.services import Services, open_services, tidy
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import signing_keys
 from lyftdata.store.schema import signing_keys as table
+from lyftdata.store.tables import signing_keys
 
 
 # --- configuration: the pages show this part --- [configuration]

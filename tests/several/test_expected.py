@@ -7,7 +7,7 @@ from tests.several.test_one_state import until
 from lyftdata.core.records import PresenceRecord, ServerRecord
 from lyftdata.server.clock import utc_now
 from lyftdata.server.sessions import registry as module
-from lyftdata.store import presence, servers, workers
+from lyftdata.store.tables import presence, servers, workers
 
 FORMER = "former"
 AT_1 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3001"}

@@ -16,14 +16,14 @@ from tests.several.test_one_state import (
     until,
 )
 
-from lyftdata.store import hearing, outbox
-from lyftdata.store.changes import Change, Told
-from lyftdata.store.hearing import Heard
+from lyftdata.store.change_feed import change_log, feed
+from lyftdata.store.change_feed.changes import Change, Told
+from lyftdata.store.change_feed.feed import Heard
 
 
 async def _forget_what_was_told(server):
     """Drop what is older than now, as happens to what is older than a quarter of an hour."""
-    await server.services.store.write(lambda tx: outbox.prune(tx, older_than=timedelta(0)))
+    await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
 
 
 @pytest.mark.parametrize("take_back", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
@@ -69,7 +69,7 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
     await _forget_what_was_told(first)
     await until(lambda: _has_come_to(second, first), "the second has read the last")
     its_hearing._on_change = told
-    its_hearing._position = outbox.Mark(1)
+    its_hearing._position = change_log.Mark(1)
 
     directive = (await asyncio.wait_for(held, 20)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
@@ -84,7 +84,7 @@ async def _trusts_nothing(server, token):
 
 
 async def _has_come_to(server, other):
-    last = await other.services.store.read(outbox.position)
+    last = await other.services.store.read(change_log.position)
     return server.services.store._hearing._position == last
 
 
@@ -125,7 +125,7 @@ async def test_what_is_read_twice_is_told_once(two):
     before = its_hearing._position
 
     def read(conn):
-        return Heard(outbox.read(conn, after=before), before, 0.0)
+        return Heard(change_log.read(conn, after=before), before, 0.0)
 
     await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 1})))
     early = await second.services.store.read(read)
@@ -166,11 +166,11 @@ async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
 async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
     """The clock by which it is trusted goes on while the host sleeps, where the system has one that does."""
     _, second = two
-    assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == hearing._CLOCK
+    assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == feed._CLOCK
     await until(lambda: _hears(second), "it hears")
     read = time.clock_gettime
 
-    monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == hearing._CLOCK))
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == feed._CLOCK))
 
     assert not second.services.store.hears()
     await until(lambda: _hears(second), "it asks, and hears again")

@@ -16,8 +16,9 @@ from lyftdata.core.records import PresenceState
 from lyftdata.server.clock import utc_now
 from lyftdata.server.runtime.services import tidy
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import audit, presence, servers, workers
-from lyftdata.store.signing_keys import all_signing_keys
+from lyftdata.store import audit_log
+from lyftdata.store.tables import presence, servers, workers
+from lyftdata.store.tables.signing_keys import all_signing_keys
 
 
 async def until(question, what):
@@ -465,7 +466,7 @@ async def test_the_audit_log_is_one(two):
     for server in two:
         report = await server.services.store.verify_audit()
         assert report.ok, report.problem
-    events = await first.services.store.read(lambda conn: audit.events_after(conn, after=0, limit=1000))
+    events = await first.services.store.read(lambda conn: audit_log.events_after(conn, after=0, limit=1000))
     assert {f"worker:w-{n}-{k}" for n in range(2) for k in range(5)} <= {e.event.subject for e in events}
     assert [e.number for e in events] == list(range(1, len(events) + 1))
 

@@ -16,7 +16,7 @@ from tests.several.test_one_state import (
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
 from lyftdata.server.runtime import services
-from lyftdata.store import presence
+from lyftdata.store.tables import presence
 
 
 async def _row_of(server, worker_id="press-01"):

@@ -7,7 +7,8 @@ from sqlalchemy import JSON, URL, Boolean, Connection, DateTime, Integer, LargeB
 from tests.builders import NOON, event
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import audit, dialect, migrate
+from lyftdata.store import audit_log, migrate
+from lyftdata.store.dialects import dialect
 
 _AUDIT = {"audit_events", "audit_head"}
 _NOT_STATE = {"alembic_version", "schema_floor"}
@@ -26,12 +27,12 @@ def a_row(table: Table) -> dict[str, Any]:
 
 def begin_audit(conn: Connection, *, events: int = 1) -> None:
     """Write an audit log with its head."""
-    audit.begin(conn, key=AUDIT_KEY)
-    head = audit.load_head(conn, key=AUDIT_KEY)
+    audit_log.begin(conn, key=AUDIT_KEY)
+    head = audit_log.load_head(conn, key=AUDIT_KEY)
     for _ in range(events):
-        row, head = audit.link(event(details={"wörd": "ü"}), head=head, key=AUDIT_KEY)
-        audit.append(conn, [row])
-    audit.write_head(conn, head, key=AUDIT_KEY)
+        row, head = audit_log.link(event(details={"wörd": "ü"}), head=head, key=AUDIT_KEY)
+        audit_log.append(conn, [row])
+    audit_log.write_head(conn, head, key=AUDIT_KEY)
 
 
 def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> list[str]:

@@ -11,7 +11,8 @@ from tests.builders import event, worker
 from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.store import Store, StoreError, audit, workers
+from lyftdata.store import Store, StoreError, audit_log
+from lyftdata.store.tables import workers
 
 CUT_TWO = "DELETE FROM audit_events WHERE number > 3"
 HEAD_BACK = "UPDATE audit_head SET number = 3, hash = (SELECT hash FROM audit_events WHERE number = 3)"
@@ -168,7 +169,7 @@ async def test_the_events_of_one_that_failed_leave_no_gap(store):
     await held
     await outcomes
 
-    events = await store.read(lambda conn: audit.events_after(conn, after=0, limit=10))
+    events = await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=10))
     assert [(e.number, e.event.action) for e in events] == [
         (1, "first"),
         (2, "second"),

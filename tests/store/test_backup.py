@@ -11,7 +11,8 @@ import pytest
 from tests.builders import NOON, event, worker
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, StoreError, backup, migrate, workers
+from lyftdata.store import Store, StoreError, backup, migrate
+from lyftdata.store.tables import workers
 
 
 @pytest.fixture

@@ -24,10 +24,13 @@ from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
-from lyftdata.store import Store, StoreError, UnstorableError, audit, dialect, traces, workers, writer_health
-from lyftdata.store.changes import WorkerChanged
+from lyftdata.store import Store, StoreError, UnstorableError, audit_log
+from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import metadata
 from lyftdata.store.schema import workers as workers_table
+from lyftdata.store.tables import activity, workers
+from lyftdata.store.writer import health
 
 
 def insert(worker_id):
@@ -205,7 +208,7 @@ async def test_reading_does_not_wait_for_the_writer(store):
 
 async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
     """A database that never answers a change would otherwise look healthy to a reader; once repaired, it is healthy."""
-    monkeypatch.setattr(writer_health, "STUCK_AFTER_S", 0.01)
+    monkeypatch.setattr(health, "STUCK_AFTER_S", 0.01)
     assert store.writer_health.is_writing()
     go_on, writing = held_back(store)
     while store.writer_health.is_writing():
@@ -411,7 +414,7 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(database_url, monkeyp
         raise OSError("no head today")
 
     with monkeypatch.context() as patched:
-        patched.setattr(audit, "begin", broken)
+        patched.setattr(audit_log, "begin", broken)
         with pytest.raises(OSError, match="no head today"):
             Store.open(database_url, audit_key=AUDIT_KEY)
     engine = dialect.make_engine(database_url)
@@ -427,7 +430,9 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(database_url, monkeyp
 async def test_altering_a_table_keeps_what_hangs_on_it(store):
     """A migration drops and remakes `workers` (as SQLite must): their traces stay; rows left without theirs undo it."""
     await store.write(insert("w-1"))
-    await store.write(lambda tx: traces.upsert_traces(tx, [WorkerTraces(worker_id="w-1", last_seen_at=NOON)]))
+    await store.write(
+        lambda tx: activity.upsert_traces(tx, [WorkerTraces(worker_id="w-1", last_seen_at=NOON)])
+    )
 
     with dialect.migrating(store._engine) as conn:
         for statement in ("CREATE TABLE kept AS SELECT * FROM workers", "DROP TABLE workers"):
@@ -435,13 +440,13 @@ async def test_altering_a_table_keeps_what_hangs_on_it(store):
         workers_table.create(conn)
         conn.exec_driver_sql("INSERT INTO workers SELECT * FROM kept")
         conn.exec_driver_sql("DROP TABLE kept")
-    assert await store.read(traces.all_seen_ids) == {"w-1"}
+    assert await store.read(activity.all_seen_ids) == {"w-1"}
 
     with pytest.raises(StoreError, match="nothing was changed"), dialect.migrating(store._engine) as conn:
         conn.exec_driver_sql("DELETE FROM workers")
     assert await store.read(lambda conn: workers.find_worker(conn, "w-1"))
     await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
-    assert await store.read(traces.all_seen_ids) == set()
+    assert await store.read(activity.all_seen_ids) == set()
 
 
 def test_the_tables_are_portable():
@@ -534,7 +539,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     sound = ["ok"] if store.is_shared else await store.read(integrity_of)
     there = {w.id for w in await store.read(lambda conn: list(workers.all_workers(conn)))}
-    events = await store.read(lambda conn: audit.events_after(conn, after=0, limit=100_000))
+    events = await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=100_000))
     report = await store.verify_audit()
     await store.close()
 
@@ -554,7 +559,7 @@ class LostAnswer:
         self._lost = False
         self._error = store._engine.dialect.loaded_dbapi.OperationalError
         monkeypatch.setattr(store._engine.dialect, "do_commit", self._commit)
-        has = audit.has
+        has = audit_log.has
 
         def has_or_fail(*args):
             if self._unreachable:
@@ -562,7 +567,7 @@ class LostAnswer:
                 raise OperationalError("select", {}, Exception("out of reach"))
             return has(*args)
 
-        monkeypatch.setattr(audit, "has", has_or_fail)
+        monkeypatch.setattr(audit_log, "has", has_or_fail)
 
     def _commit(self, connection):
         if self._lost:

@@ -7,7 +7,8 @@ import pytest
 from psycopg import sql
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, StoreError, exposure
+from lyftdata.store import Store, StoreError
+from lyftdata.store.dialects import exposure
 
 ROOT = Path(__file__).parents[2]
 WHERE_IT_IS_CLOSED = (

@@ -8,8 +8,9 @@ from sqlalchemy.exc import StatementError
 from tests.builders import NOON, event, worker
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.store import audit, workers
-from lyftdata.store.changes import WorkerChanged
+from lyftdata.store import audit_log
+from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.tables import workers
 
 
 def add_all(tx, records):
@@ -33,7 +34,7 @@ async def in_one_group(store, *operations):
 
 async def subjects(store):
     """Return whom the audit log tells of, in order."""
-    found = await store.read(lambda conn: audit.events_after(conn, after=0, limit=100))
+    found = await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=100))
     return [one.event.subject for one in found]
 
 

@@ -14,8 +14,10 @@ from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 from tests.store.rows import make_filled
 
 from lyftdata.core.records import ServerRecord, WorkerTraces
-from lyftdata.store import Store, StoreError, dialect, migrate, servers, traces, workers
+from lyftdata.store import Store, StoreError, migrate
+from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import metadata
+from lyftdata.store.tables import activity, servers, workers
 
 OURS = migrate.newest_version()
 FLOOR = migrate.floor_of(list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())[::-1])
@@ -86,7 +88,7 @@ async def test_a_running_server_goes_on_while_the_next_version_upgrades(request,
     await running.write(add("w-2"))
     await upgraded.write(add("w-3"))
     await running.write(
-        lambda tx: traces.upsert_traces(tx, [WorkerTraces(worker_id="w-3", last_seen_at=NOON)])
+        lambda tx: activity.upsert_traces(tx, [WorkerTraces(worker_id="w-3", last_seen_at=NOON)])
     )
 
     assert version(url) == ("9999", OURS)

@@ -23,22 +23,22 @@ from lyftdata.core.records import (
     WorkerSessionRecord,
     WorkerTraces,
 )
-from lyftdata.store import (
+from lyftdata.store import audit_log
+from lyftdata.store.change_feed.changes import ApiKeyChanged, WorkerChanged
+from lyftdata.store.schema import metadata
+from lyftdata.store.tables import (
+    activity,
     admin_sessions,
     api_keys,
-    audit,
     enrollment_key_uses,
+    enrollment_proofs,
     operators,
-    proofs,
     refusals,
     samples,
     signing_keys,
-    traces,
     worker_sessions,
     workers,
 )
-from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
-from lyftdata.store.schema import metadata
 
 ENROLLED = worker(
     "w-e",
@@ -134,21 +134,21 @@ async def test_who_used_a_key_last_is_found(store):
     """By the name of the key, whatever its generation."""
     await add(store, worker("w-1"), worker("w-2"))
     left = [WorkerTraces(worker_id="w-1", api_key_name="press-keys"), WorkerTraces(worker_id="w-2")]
-    await store.write(lambda tx: traces.upsert_traces(tx, left))
+    await store.write(lambda tx: activity.upsert_traces(tx, left))
 
-    assert await store.read(lambda conn: traces.ids_by_api_key(conn, "press-keys")) == {"w-1"}
+    assert await store.read(lambda conn: activity.ids_by_api_key(conn, "press-keys")) == {"w-1"}
 
 
 async def test_what_is_written_each_second_leaves_few_cycles(store):
     """Or few: of those Python takes a long look at everything that moves, and nobody is answered meanwhile."""
     await add(store, worker("w-1"))
     seen = [WorkerTraces(worker_id="w-1", last_seen_at=NOON)]
-    await store.write(lambda tx: traces.upsert_traces(tx, seen))
+    await store.write(lambda tx: activity.upsert_traces(tx, seen))
     gc.collect()
     gc.disable()
     try:
         for _ in range(50):
-            await store.write(lambda tx: traces.upsert_traces(tx, seen))
+            await store.write(lambda tx: activity.upsert_traces(tx, seen))
         left = gc.collect()
     finally:
         gc.enable()
@@ -362,24 +362,24 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
     )
     later = msgspec.structs.replace(trace, last_seen_at=NOON + timedelta(seconds=1))
     for each in (trace, later):
-        await store.write(lambda tx, each=each: traces.upsert_traces(tx, [each]))
-    assert await store.read(lambda conn: traces.find_traces(conn, ["w-1", "w-2"])) == {"w-1": later}
-    assert await store.read(traces.all_seen_ids) == {"w-1"}
+        await store.write(lambda tx, each=each: activity.upsert_traces(tx, [each]))
+    assert await store.read(lambda conn: activity.find_traces(conn, ["w-1", "w-2"])) == {"w-1": later}
+    assert await store.read(activity.all_seen_ids) == {"w-1"}
 
     await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
-    await store.write(lambda tx: traces.upsert_traces(tx, [trace]))
-    assert await store.read(traces.all_seen_ids) == set()
+    await store.write(lambda tx: activity.upsert_traces(tx, [trace]))
+    assert await store.read(activity.all_seen_ids) == set()
 
 
 async def test_of_twenty_that_spend_a_proof_one_does(store):
     """A proof is used up once, whoever races; its memory ends with it."""
     # Over by the database's clock as well, whatever day it is.
     end = NOON - timedelta(days=3650)
-    spend = [store.write(lambda tx: proofs.spend_proofs(tx, [("j", end)])) for _ in range(20)]
+    spend = [store.write(lambda tx: enrollment_proofs.spend_proofs(tx, [("j", end)])) for _ in range(20)]
 
     assert sum(map(len, await asyncio.gather(*spend))) == 1
-    assert await store.write(lambda tx: proofs.prune(tx, end - timedelta(seconds=1))) == 0
-    assert await store.write(lambda tx: proofs.prune(tx, end)) == 1
+    assert await store.write(lambda tx: enrollment_proofs.prune(tx, end - timedelta(seconds=1))) == 0
+    assert await store.write(lambda tx: enrollment_proofs.prune(tx, end)) == 1
 
 
 async def test_operators_and_their_sessions(store):
@@ -494,9 +494,11 @@ async def test_an_untouched_log_is_whole(store, audited):
     report = await store.verify_audit()
 
     assert (report.ok, report.checked, report.head_number) == (True, 5, 5)
-    newest, *_ = await store.read(lambda conn: audit.list_events(conn, limit=2))
+    newest, *_ = await store.read(lambda conn: audit_log.list_events(conn, limit=2))
     assert newest.event.details == {"n": "4"}
-    assert [e.number for e in await store.read(lambda conn: audit.list_events(conn, limit=2, before=3))] == [
+    assert [
+        e.number for e in await store.read(lambda conn: audit_log.list_events(conn, limit=2, before=3))
+    ] == [
         2,
         1,
     ]

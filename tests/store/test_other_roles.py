@@ -9,8 +9,12 @@ from psycopg import sql
 from tests.builders import worker
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, StoreError, hearing, lock_holders, outbox, postgresql, workers
-from lyftdata.store.changes import Change, WorkerChanged
+from lyftdata.store import Store, StoreError
+from lyftdata.store.change_feed import change_log, feed
+from lyftdata.store.change_feed.changes import Change, WorkerChanged
+from lyftdata.store.dialects import postgresql
+from lyftdata.store.tables import workers
+from lyftdata.store.writer import lock_holders
 
 LOCK_MODES = (
     "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE",
@@ -164,9 +168,9 @@ async def told_of(told, worker_id):
 
 def test_the_channel_is_known_to_those_who_have_the_key():
     """Servers of one key meet on one channel, whose name says nothing to others."""
-    ours, theirs = hearing.channel_of(b"a" * 32), hearing.channel_of(b"b" * 32)
+    ours, theirs = feed.channel_of(b"a" * 32), feed.channel_of(b"b" * 32)
 
-    assert ours == hearing.channel_of(b"a" * 32) != theirs
+    assert ours == feed.channel_of(b"a" * 32) != theirs
     assert ours.removeprefix("lyftdata_").isalnum()
     assert len(ours) == len("lyftdata_") + 32
 
@@ -176,7 +180,7 @@ async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
 ):
     """Even on the right channel a notification says nothing but "look": of thousands, few are acted upon."""
     questions = 0
-    read = outbox.read
+    read = change_log.read
 
     def counted(*args, **kwargs):
         nonlocal questions
@@ -185,12 +189,12 @@ async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
 
     told: list[Change] = []
     async with listening(database_url, told) as hears, listening(database_url, []) as writes:
-        monkeypatch.setattr(hearing, "REST_AFTER_ASKING_S", 0.1)
-        monkeypatch.setattr(outbox, "read", counted)
+        monkeypatch.setattr(feed, "REST_AFTER_ASKING_S", 0.1)
+        monkeypatch.setattr(change_log, "read", counted)
         async with await psycopg.AsyncConnection.connect(add_role(), autocommit=True) as stranger:
             for number in range(3_000):
                 payload = f'{{"worker_id": "w-{number}", "kind": "worker"}}' + "\u202e\x1b" * 100
-                await stranger.execute("SELECT pg_notify(%s, %s)", (hearing.channel_of(AUDIT_KEY), payload))
+                await stranger.execute("SELECT pg_notify(%s, %s)", (feed.channel_of(AUDIT_KEY), payload))
         await writes.write(insert("w-real"))
         await told_of(told, "w-real")
 
@@ -211,7 +215,7 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
         listening(database_url, []) as writes,
         await psycopg.AsyncConnection.connect(database_url, autocommit=True) as ours,
     ):
-        await ours.execute(sql.SQL("LISTEN {}").format(sql.Identifier(hearing.channel_of(AUDIT_KEY))))
+        await ours.execute(sql.SQL("LISTEN {}").format(sql.Identifier(feed.channel_of(AUDIT_KEY))))
         await writes.write(insert("w-before"))
         before = [notification async for notification in ours.notifies(timeout=30, stop_after=1)]
         with psycopg.connect(stranger_url) as holds, psycopg.connect(stranger_url, autocommit=True) as fills:

@@ -7,7 +7,7 @@ from tests.postgres import Cluster
 from tests.store.conftest import AUDIT_KEY
 
 from lyftdata.store import Store, StoreError
-from lyftdata.store.postgresql_tls import unverified_hosts
+from lyftdata.store.dialects.postgresql_tls import unverified_hosts
 
 REMOTE = "postgresql://u:p@db.example/state"
 

@@ -10,8 +10,10 @@ from tests.builders import event, worker
 from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 from tests.store.rows import make_filled
 
-from lyftdata.store import Store, StoreError, dialect, transfer, workers
+from lyftdata.store import Store, StoreError, transfer
+from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import metadata
+from lyftdata.store.tables import workers
 
 
 @pytest.fixture

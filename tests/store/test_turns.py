@@ -9,7 +9,8 @@ from psycopg import sql
 from tests.builders import NOON, event
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import Store, spent_assertions
+from lyftdata.store import Store
+from lyftdata.store.tables import spent_assertions
 
 _TURN = "LOCK TABLE writer_lock IN SHARE UPDATE EXCLUSIVE MODE"
 _WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'writer_lock'::regclass AND NOT granted"

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import event
 
-from lyftdata.store import StoreError, dialect
+from lyftdata.store import StoreError
+from lyftdata.store.dialects import dialect
 
 
 def test_a_url_may_name_several_hosts_and_settings_of_its_own():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyftdata.store.writer_health import STUCK_AFTER_S, WriterHealth
+from lyftdata.store.writer.health import STUCK_AFTER_S, WriterHealth
 
 
 class Seconds:

@@ -25,7 +25,8 @@ from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.services import flush, open_services
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import WriteTx, samples, traces, worker_sessions
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import activity, samples, worker_sessions
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
@@ -110,7 +111,7 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
         s.worker_id: WorkerTraces(worker_id=s.worker_id, last_seen_at=s.ended_at, address=s.address)
         for s in past
     }
-    traces.upsert_traces(tx, list(left.values()))
+    activity.upsert_traces(tx, list(left.values()))
 
 
 def _sessions(now: datetime) -> list[WorkerSessionRecord]:

@@ -102,7 +102,7 @@ def _database_warnings(settings: Any) -> list[str]:
     """
     if settings.database_url is None:
         return []
-    from lyftdata.store import exposure
+    from lyftdata.store.dialects import exposure
 
     return exposure.ask(settings.database_url.reveal())
 

@@ -23,7 +23,8 @@ from lyftdata.core.keyring import (
 from lyftdata.core.records import AuditEvent, SigningKeyRecord
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.store import Store, WriteTx, signing_keys
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import signing_keys
 
 _log = get_logger(__name__)
 

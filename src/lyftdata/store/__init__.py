@@ -2,6 +2,6 @@
 
 from lyftdata.store.engine import Store
 from lyftdata.store.errors import StoreError, UnstorableError
-from lyftdata.store.transaction import WriteTx
+from lyftdata.store.writer.transaction import WriteTx
 
 __all__ = ["Store", "StoreError", "UnstorableError", "WriteTx"]

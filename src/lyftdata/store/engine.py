@@ -24,14 +24,17 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
-from lyftdata.store import audit, dialect, group, lock_holders, migrate, outbox
-from lyftdata.store.changes import Change
+from lyftdata.store import audit_log, migrate
+from lyftdata.store.change_feed import change_log
+from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.change_feed.feed import Heard, Hearing, channel_of
+from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError, is_lock_timeout, problem_of
-from lyftdata.store.group import translated
-from lyftdata.store.hearing import Heard, Hearing, channel_of
-from lyftdata.store.jobs import Doubt, Job, Together
-from lyftdata.store.transaction import WriteTx
-from lyftdata.store.writer_health import WriterHealth
+from lyftdata.store.writer import batch, lock_holders
+from lyftdata.store.writer.batch import translated
+from lyftdata.store.writer.health import WriterHealth
+from lyftdata.store.writer.jobs import Doubt, Job, Together
+from lyftdata.store.writer.transaction import WriteTx
 
 T = TypeVar("T")
 
@@ -49,11 +52,11 @@ class Store:
         self,
         engine: Engine,
         *,
-        head: audit.Head,
+        head: audit_log.Head,
         audit_key: bytes,
         on_change: OnChange | None,
         lock: int | None,
-        position: outbox.Mark,
+        position: change_log.Mark,
     ) -> None:
         self._engine = engine
         self._head = head
@@ -229,7 +232,7 @@ class Store:
             self._next_check = None
             written = self._head.number
             report = await self.read(
-                lambda conn: audit.verify(conn, key=self._audit_key, written=written, between=self._rest)
+                lambda conn: audit_log.verify(conn, key=self._audit_key, written=written, between=self._rest)
             )
             self._last_check_ok = report.ok
             return report
@@ -304,7 +307,7 @@ class Store:
     def _commit_as_fits(self, jobs: list[Job[Any]]) -> None:
         try:
             self._commit_group(jobs, alone=len(jobs) == 1)
-        except group.EventsNotWrittenError:
+        except batch.EventsNotWrittenError:
             for job in jobs:
                 job.begin_anew()
             self._commit_group(jobs, alone=True)
@@ -315,10 +318,10 @@ class Store:
         try:
             with self._engine.begin() as conn:
                 before = self._take_turn(conn)
-                head = group.run(conn, jobs, head=before, key=self._audit_key, alone=alone)
+                head = batch.run(conn, jobs, head=before, key=self._audit_key, alone=alone)
                 heard = self._tell_others(conn, jobs)
                 if head != before:
-                    audit.write_head(conn, head, key=self._audit_key)
+                    audit_log.write_head(conn, head, key=self._audit_key)
                     doubt = Doubt(head, jobs)
         except DBAPIError:
             # A commit that fails may have happened all the same: the answer was lost, not the change.
@@ -331,10 +334,10 @@ class Store:
         if heard is not None and self._hearing is not None:
             self._hearing.take_over(heard)
 
-    def _take_turn(self, conn: Connection) -> audit.Head:
+    def _take_turn(self, conn: Connection) -> audit_log.Head:
         """Wait until no other Server writes; return where the audit chain goes on: others may have appended to it."""
         dialect.take_turn(conn)
-        return audit.follow(conn, known=self._head, key=self._audit_key)
+        return audit_log.follow(conn, known=self._head, key=self._audit_key)
 
     def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> Heard | None:
         """Write down what is changed for the other Servers, and for this one what they have changed."""
@@ -363,7 +366,7 @@ class Store:
         if doubt is None:
             return False
         with self._engine.connect() as conn:
-            has_happened = audit.has(conn, doubt.head)
+            has_happened = audit_log.has(conn, doubt.head)
         self._doubt = None
         if not has_happened:
             return False
@@ -411,11 +414,11 @@ def _held_by(engine: Engine, error: BaseException) -> str:
     return ""
 
 
-def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit.Head, outbox.Mark]:
+def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Mark]:
     """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
-            audit.begin(conn, key=audit_key)
+            audit_log.begin(conn, key=audit_key)
         if dialect.is_shared(engine):
-            outbox.begin(conn)
-        return audit.load_head(conn, key=audit_key), outbox.position(conn)
+            change_log.begin(conn)
+        return audit_log.load_head(conn, key=audit_key), change_log.position(conn)

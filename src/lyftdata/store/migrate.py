@@ -16,10 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, select
 
-from lyftdata.store import dialect, servers
+from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError
 from lyftdata.store.schema import schema_floor
 from lyftdata.store.schema import servers as servers_table
+from lyftdata.store.tables import servers
 
 LOCATION = str(resources.files("lyftdata.store") / "migrations")
 

@@ -9,7 +9,8 @@ from tests.unit.server.sessions.test_registry import boot, polling
 from lyftdata.core.refusals import UnknownWorkerError
 from lyftdata.server.runtime.services import flush, run_all, tidy
 from lyftdata.server.sessions.registry import PollEnd, Sessions
-from lyftdata.store import StoreError, refusals
+from lyftdata.store import StoreError
+from lyftdata.store.tables import refusals
 
 WORKERS = ("press-01", "press-02", "press-03")
 
@@ -114,7 +115,7 @@ async def test_a_change_behind_one_that_cannot_be_read_is_taken_over(server, adm
     """In one commit with an unreadable key another Worker is disabled: it is out."""
     import msgspec
 
-    from lyftdata.store.changes import WorkerChanged
+    from lyftdata.store.change_feed.changes import WorkerChanged
 
     (first, _), (second, key) = await server.enrolled("press-02"), await server.enrolled("press-03")
     directory = server.services.directory

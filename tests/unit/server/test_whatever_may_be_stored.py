@@ -23,7 +23,7 @@ from lyftdata.core.names import format_labels
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import workers
+from lyftdata.store.tables import workers
 from lyftdata.verify import AsyncWorkerVerifier
 
 # As long as a public URL may be.

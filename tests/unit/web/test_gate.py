@@ -31,9 +31,9 @@ def fill(path):
 
 async def state_of(server):
     """Return everything that a form could change."""
-    from lyftdata.store import audit
+    from lyftdata.store import audit_log
 
-    events = await server.services.store.read(lambda conn: audit.list_events(conn, limit=1))
+    events = await server.services.store.read(lambda conn: audit_log.list_events(conn, limit=1))
     return events[0].number
 
 

@@ -10,7 +10,7 @@ from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.store import refusals
+from lyftdata.store.tables import refusals
 
 
 def buttons(page):

@@ -14,8 +14,9 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.store import Store, WriteTx, api_keys, workers
-from lyftdata.store.changes import ApiKeyChanged
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.change_feed.changes import ApiKeyChanged
+from lyftdata.store.tables import api_keys, workers
 
 _LONGEST_LIFE = timedelta(days=3650)
 _LONGEST_STEM = 38  # `-key-` and 6 characters go behind it, and a name has 50 at most

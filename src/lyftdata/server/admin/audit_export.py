@@ -15,7 +15,7 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin.views import audit_view
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.stream_limits import SlotResponse
-from lyftdata.store import audit
+from lyftdata.store import audit_log
 
 _BATCH = 250
 
@@ -65,7 +65,9 @@ async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncGe
     while await services.operators.is_signed_in(actor):
         # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
         await asyncio.sleep(services.budget.free_in_s(actor.operator))
-        batch = await services.store.read(functools.partial(audit.events_after, after=after, limit=_BATCH))
+        batch = await services.store.read(
+            functools.partial(audit_log.events_after, after=after, limit=_BATCH)
+        )
         if not batch:
             return
         # In a thread: Workers' requests are answered in between.

@@ -10,7 +10,7 @@ import functools
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.log import get_logger
 from lyftdata.server.sessions.registry import Session
-from lyftdata.store import Store, audit
+from lyftdata.store import Store, audit_log
 
 _log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ class DecisionLog:
     async def follow(self) -> None:
         """Log the events that have been added."""
         while True:
-            read = functools.partial(audit.events_after, after=self._last, limit=_BATCH)
+            read = functools.partial(audit_log.events_after, after=self._last, limit=_BATCH)
             batch = await self._store.read(read)
             for event in batch:
                 self._log_event(event)

@@ -14,7 +14,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.admin.views import worker_view
 from lyftdata.server.events import Event, Follower, Listener
 from lyftdata.server.runtime.services import Services
-from lyftdata.store import traces
+from lyftdata.store.tables import activity
 
 _log = get_logger(__name__)
 
@@ -73,7 +73,7 @@ class EventFeed:
     async def _render(self, events: Sequence[Event]) -> bytes:
         services = self._services
         ids = [event.worker_id for event in events]
-        stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
+        stored = await services.store.read(lambda conn: activity.find_traces(conn, ids))
         parts = []
         for worker_id in ids:
             worker = services.directory.find_worker(worker_id)

@@ -22,7 +22,8 @@ from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, 
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.store import Store, WriteTx, admin_sessions, known_networks, operators
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import admin_sessions, known_networks, operators
 
 _log = get_logger(__name__)
 

@@ -33,7 +33,8 @@ from lyftdata.server.admin.views import (
     worker_view,
 )
 from lyftdata.server.runtime.services import Services
-from lyftdata.store import api_keys, audit, refusals, samples, traces, workers
+from lyftdata.store import audit_log
+from lyftdata.store.tables import activity, api_keys, refusals, samples, workers
 
 _SHOWN_AT_ONCE = 50
 
@@ -79,7 +80,7 @@ async def find_workers(services: Services, wanted: WorkerFilter) -> list[WorkerR
 async def _users_of_key(services: Services, name: str) -> set[str]:
     """Return the IDs of the Workers that used this key last; the connected ones from their sessions."""
     await services.traces.flush()
-    users = await services.store.read(lambda conn: traces.ids_by_api_key(conn, name))
+    users = await services.store.read(lambda conn: activity.ids_by_api_key(conn, name))
     for record in services.directory.api_keys():
         if record.name == name:
             users |= set(services.sessions.online_with_key(record.public_id))
@@ -103,7 +104,7 @@ async def worker_page(
 async def worker_views(services: Services, records: Sequence[WorkerRecord]) -> list[Worker]:
     """Show these Workers, with what they left behind."""
     ids = [record.id for record in records]
-    stored = await services.store.read(lambda conn: traces.find_traces(conn, ids))
+    stored = await services.store.read(lambda conn: activity.find_traces(conn, ids))
     shown: list[Worker] = []
     for begin in range(0, len(records), _SHOWN_AT_ONCE):
         shown += [worker_view(services, record, stored) for record in records[begin : begin + _SHOWN_AT_ONCE]]
@@ -255,7 +256,7 @@ async def list_audit(
 ) -> AuditPage:
     """Return decisions about trust, the latest first."""
     events = await services.store.read(
-        lambda conn: audit.list_events(conn, limit=limit, before=before, action=action, subject=subject)
+        lambda conn: audit_log.list_events(conn, limit=limit, before=before, action=action, subject=subject)
     )
     following = events[-1].number if len(events) == limit else None
     return AuditPage(items=[audit_view(event) for event in events], next=following)

@@ -25,7 +25,8 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.store import Store, WriteTx, resources
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import resources
 
 
 class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):

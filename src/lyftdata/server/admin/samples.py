@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from lyftdata.core.records import Sample
 from lyftdata.server.clock import Clock
 from lyftdata.server.metrics import Metrics
-from lyftdata.store import Store, samples
+from lyftdata.store import Store
+from lyftdata.store.tables import samples
 
 _KEPT_FOR = timedelta(days=8)
 

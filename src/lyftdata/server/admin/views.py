@@ -28,7 +28,7 @@ from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.server.admin.schemas.workers import Worker, WorkerSession
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.registry import Session, find_used_key
-from lyftdata.store import enrollment_key_uses
+from lyftdata.store.tables import enrollment_key_uses
 
 
 def status_of(services: Services, worker_id: str) -> Status:

@@ -15,8 +15,9 @@ from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.store import Store, WriteTx, workers
-from lyftdata.store.changes import WorkerChanged
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.tables import workers
 
 
 class Fleet:

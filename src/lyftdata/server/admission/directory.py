@@ -17,7 +17,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.log import get_logger
-from lyftdata.store.changes import (
+from lyftdata.store.change_feed.changes import (
     AllChanged,
     ApiKeyChanged,
     Change,

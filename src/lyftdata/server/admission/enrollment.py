@@ -40,7 +40,8 @@ from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.registry import Sessions
-from lyftdata.store import Store, WriteTx, presence, proofs, workers
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import enrollment_proofs, presence, workers
 
 # The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
 _WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
@@ -341,7 +342,7 @@ class Enrollment:
 
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
     """Use proofs up; return the `jti` of each that was not used before."""
-    return proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
+    return enrollment_proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
 
 
 def _check_unspent(registration: Registration, unspent: set[str]) -> None:

@@ -22,7 +22,8 @@ from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.metrics import Metrics
-from lyftdata.store import Store, refusals
+from lyftdata.store import Store
+from lyftdata.store.tables import refusals
 
 _log = get_logger(__name__)
 

@@ -17,7 +17,8 @@ import msgspec
 from lyftdata.core.assertions import LEEWAY_S, VerifiedAssertion
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
-from lyftdata.store import Store, spent_assertions
+from lyftdata.store import Store
+from lyftdata.store.tables import spent_assertions
 
 _MAX_PER_WORKER = 1_000
 _TIDY_ABOVE = 32

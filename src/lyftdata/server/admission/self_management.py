@@ -24,7 +24,8 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.token_issuer import check_entry
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.store import Store, WriteTx, revoked_tokens, workers
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import revoked_tokens, workers
 
 _PREFIX = "lyftdata_registration_"
 _NO_TOKEN = bytes(32)

@@ -27,16 +27,9 @@ from lyftdata.log import get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.http.wire import OAuthError
 from lyftdata.server.sessions.registry import Boot, Session, Sessions, both_hosts
-from lyftdata.store import (
-    Store,
-    StoreError,
-    WriteTx,
-    outbox,
-    presence,
-    servers,
-    spent_assertions,
-    worker_sessions,
-)
+from lyftdata.store import Store, StoreError, WriteTx
+from lyftdata.store.change_feed import change_log
+from lyftdata.store.tables import presence, servers, spent_assertions, worker_sessions
 
 _log = get_logger(__name__)
 
@@ -157,7 +150,7 @@ class Cluster:
             return
 
         def op(tx: WriteTx) -> None:
-            outbox.prune(tx, older_than=_CHANGES_ARE_KEPT_FOR)
+            change_log.prune(tx, older_than=_CHANGES_ARE_KEPT_FOR)
             spent_assertions.prune(tx, self._clock())
 
         await self._store.write(op)

@@ -13,7 +13,7 @@ from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.server.admin.lockout import Lockout
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
-from lyftdata.store.changes import Told
+from lyftdata.store.change_feed.changes import Told
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"

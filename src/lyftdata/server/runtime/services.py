@@ -69,21 +69,19 @@ from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.signing_keys import SigningKeys
 from lyftdata.server.stream_limits import Slots
-from lyftdata.store import (
-    Store,
-    StoreError,
-    WriteTx,
+from lyftdata.store import Store, StoreError, WriteTx
+from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.dialects import exposure
+from lyftdata.store.tables import (
+    activity,
     api_keys,
-    exposure,
-    proofs,
+    enrollment_proofs,
     resources,
     revoked_tokens,
-    traces,
     worker_sessions,
     workers,
 )
-from lyftdata.store.changes import Change
-from lyftdata.store.operators import unlocks_by_name
+from lyftdata.store.tables.operators import unlocks_by_name
 
 _log = get_logger(__name__)
 
@@ -341,7 +339,7 @@ async def _assemble(
         return derive_key(secret_key, purpose=purpose) if store.is_shared else random_source(32)
 
     nonces = Nonces(key=nonce_key("nonces"), clock=clock, random_bytes=random_source)
-    trace_log = TraceLog(store=store, seen=await store.read(traces.all_seen_ids))
+    trace_log = TraceLog(store=store, seen=await store.read(activity.all_seen_ids))
     brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
     return Services(
         settings=settings,
@@ -589,7 +587,7 @@ async def tidy(services: Services) -> None:
     services.brokers.forget_deleted()
 
     def prune(tx: WriteTx) -> None:
-        proofs.prune(tx, now)
+        enrollment_proofs.prune(tx, now)
         revoked_tokens.prune(tx, now)
 
     # Keys first: they are what tokens need.

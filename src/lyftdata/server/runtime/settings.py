@@ -217,7 +217,7 @@ def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> 
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from lyftdata.store.postgresql_tls import unverified_hosts
+    from lyftdata.store.dialects.postgresql_tls import unverified_hosts
 
     try:
         hosts = unverified_hosts(make_url(url.reveal()), environ)

@@ -7,8 +7,9 @@ import msgspec
 
 from lyftdata.log import get_logger
 from lyftdata.server.failure_log import FailureLog
-from lyftdata.store import Store, StoreError, lock_holders
-from lyftdata.store.lock_holders import LockHolder
+from lyftdata.store import Store, StoreError
+from lyftdata.store.writer import lock_holders
+from lyftdata.store.writer.lock_holders import LockHolder
 
 _log = get_logger(__name__)
 

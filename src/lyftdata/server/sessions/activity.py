@@ -13,7 +13,8 @@ import msgspec
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.server.batched import in_parts
-from lyftdata.store import Store, api_keys, enrollment_key_uses, traces, workers
+from lyftdata.store import Store
+from lyftdata.store.tables import activity, api_keys, enrollment_key_uses, workers
 
 
 class TraceLog:
@@ -128,9 +129,9 @@ class TraceLog:
         enrollment_keys: Mapping[str, datetime],
     ) -> None:
         for seen in in_parts(seen_workers.values()):
-            await self._store.write(partial(traces.upsert_traces, traces=seen))
+            await self._store.write(partial(activity.upsert_traces, traces=seen))
         for gone in in_parts(left.items()):
-            await self._store.write(partial(traces.touch_last_seen, seen=dict(gone)))
+            await self._store.write(partial(activity.touch_last_seen, seen=dict(gone)))
         for used in in_parts(keys.items()):
             await self._store.write(partial(api_keys.touch_last_used, uses=dict(used)))
         if enrollment_keys:

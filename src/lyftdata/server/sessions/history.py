@@ -13,7 +13,8 @@ from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.server.batched import in_parts
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Session
-from lyftdata.store import Store, worker_sessions
+from lyftdata.store import Store
+from lyftdata.store.tables import worker_sessions
 
 
 class SessionLog:

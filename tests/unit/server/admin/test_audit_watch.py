@@ -92,7 +92,7 @@ async def test_what_a_later_check_finds_counts_as_well(opened, state):
 
 async def test_a_long_check_does_not_hold_up_the_end(opened, monkeypatch):
     """A Server that stops while its log is being checked ends the check."""
-    monkeypatch.setattr("lyftdata.store.audit._AT_ONCE", 1)
+    monkeypatch.setattr("lyftdata.store.audit_log._AT_ONCE", 1)
     monkeypatch.setattr("lyftdata.store.engine._REST_S", 3_600)
     async with asyncio.timeout(60):
         async with opened() as server:

@@ -345,8 +345,8 @@ async def test_which_networks_are_known_cannot_be_read_from_the_database(server,
 async def test_the_networks_of_one_operator_are_bounded(opened):
     """The one used longest ago is dropped beyond a hundred."""
     clock = FakeClock()
-    from lyftdata.store import known_networks
     from lyftdata.store.schema import known_networks as table
+    from lyftdata.store.tables import known_networks
 
     async with opened(clock) as server:
         for i in range(130):

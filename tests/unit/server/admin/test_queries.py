@@ -14,7 +14,7 @@ from lyftdata.server.admin import queries
 from lyftdata.server.admin.alerts import find_concerns
 from lyftdata.server.admin.queries import WorkerFilter, find_workers
 from lyftdata.server.admin.schemas.status import Period
-from lyftdata.store import samples
+from lyftdata.store.tables import samples
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 

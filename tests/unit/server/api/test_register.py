@@ -9,7 +9,7 @@ from tests.builders import ENROLLMENT_KEY
 
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.sessions.registry import Boot
-from lyftdata.store import workers
+from lyftdata.store.tables import workers
 
 
 def connect(server, worker_id):

@@ -9,7 +9,7 @@ from tests.deployment import PASSWORD
 
 from lyftdata.app import create_app
 from lyftdata.server.api.admin.app import admin_app
-from lyftdata.store import audit
+from lyftdata.store import audit_log
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 ELSEWHERE = "https://evil.example"
@@ -54,7 +54,7 @@ SIMPLE = {
 
 async def state_of(server):
     """Return the number of the last event: whatever changes something writes one."""
-    events = await server.services.store.read(lambda conn: audit.list_events(conn, limit=1))
+    events = await server.services.store.read(lambda conn: audit_log.list_events(conn, limit=1))
     return events[0].number
 
 

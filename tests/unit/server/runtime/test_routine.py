@@ -10,8 +10,9 @@ from lyftdata.core.records import Role
 from lyftdata.core.refusals import UnknownWorkerError, WorkerDisabledError
 from lyftdata.server.actor import Actor
 from lyftdata.server.http.wire import client_address
-from lyftdata.store import StoreError, api_keys, refusals
+from lyftdata.store import StoreError
 from lyftdata.store.schema import refusal_attempts
+from lyftdata.store.tables import api_keys, refusals
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 

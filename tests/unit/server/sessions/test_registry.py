@@ -9,8 +9,8 @@ from lyftdata.core.records import Status
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.server.admin.views import status_of
 from lyftdata.server.http.peer_watch import watch_peer
-from lyftdata.server.sessions.registry import Boot, Directive, PollEnd, Sessions
 from lyftdata.server.sessions import registry as module
+from lyftdata.server.sessions.registry import Boot, Directive, PollEnd, Sessions
 from lyftdata.store import StoreError
 
 STOP = Directive(kind="stop", code="worker_disabled")

@@ -1,0 +1,212 @@
+"""
+The audit log: appended to, never changed.
+
+The head row names the last event, under a keyed hash of its own, so that removing events from the end is found
+like any other removal. A Server remembers the head and compares it with the row before each group of events: others
+may have appended (other Servers, a command on the host). Where the row goes back behind what the Server remembers, the
+log was cut, and is never sound again. Were the row alone believed, the next event would close the gap.
+"""
+
+import hmac
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, CursorResult, Row, func, insert, select
+
+from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
+from lyftdata.core.progress import OnProgress, ignore_progress
+from lyftdata.core.records import AuditEvent, ChainedAuditEvent
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import audit_events, audit_head
+from lyftdata.store.tables.rows import from_row, to_row
+
+_HEAD_ID = 1
+_AT_ONCE = 1_000
+_NOT_OURS = bytes(32)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """
+    Where the chain ends.
+
+    `sound` is False once the head was found removed or changed. It stays so: every head written afterwards carries
+    no valid hash, so that `verify` goes on telling of it however many events follow.
+    """
+
+    number: int
+    hash: bytes
+    sound: bool = True
+
+
+def begin(conn: Connection, *, key: bytes) -> None:
+    """Write the head of an empty log, in the transaction that makes the tables: one without it was tampered with."""
+    write_head(conn, Head(0, GENESIS), key=key)
+
+
+def load_head(conn: Connection, *, key: bytes) -> Head:
+    """Return where the chain goes on, however the log was treated meanwhile: the Server must be able to start."""
+    row = conn.execute(select(audit_head)).first()
+    # Numbers that are taken are not given again, not even those of events that somebody else put there.
+    last = conn.execute(select(func.max(audit_events.c.number))).scalar() or 0
+    if row is None:
+        return Head(last, GENESIS, sound=False)
+    return Head(max(row.number, last), row.hash, sound=_is_ours(row, key))
+
+
+def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
+    """
+    Return where the chain goes on, in a database to which others append too.
+
+    What this Server remembers is compared with it: a log that ends before what was there at the last look, or in which
+    that event is another one now, was turned back or changed, and is never sound again.
+    """
+    row = conn.execute(select(audit_head)).first()
+    if row is not None and (row.number, row.hash) == (known.number, known.hash):
+        return known if _is_ours(row, key) else msgspec.structs.replace(known, sound=False)
+    if (
+        row is not None
+        and known.sound
+        and _is_ours(row, key)
+        and row.number > known.number
+        and has(conn, known)
+    ):
+        return Head(row.number, row.hash)
+    found = load_head(conn, key=key)
+    return Head(max(found.number, known.number), found.hash, sound=False)
+
+
+def is_marked_unsound(conn: Connection) -> bool:
+    """Return whether a Server has found the log changed, and written so down."""
+    return conn.execute(select(audit_head.c.mac)).scalar() == _NOT_OURS
+
+
+def has(conn: Connection, head: Head) -> bool:
+    """Return whether the log holds the event that was its end once."""
+    if head.number == 0:
+        return True
+    found = conn.execute(select(audit_events.c.hash).where(audit_events.c.number == head.number)).scalar()
+    return found is not None and hmac.compare_digest(found, head.hash)
+
+
+def write_head(conn: Connection, head: Head, *, key: bytes) -> None:
+    """Write down where the chain ends; once a transaction, after its events."""
+    mac = _head_mac(head.number, head.hash, key) if head.sound else _NOT_OURS
+    row = {"id": _HEAD_ID, "number": head.number, "hash": head.hash, "mac": mac}
+    dialect.upsert(conn, audit_head, [row])
+
+
+def link(event: AuditEvent, *, head: Head, key: bytes) -> tuple[dict[str, Any], Head]:
+    """Return the row of an event that follows on a head, and the head that follows on it; nothing is written yet."""
+    number = head.number + 1
+    digest = chain_hash(event, number=number, previous=head.hash, key=key)
+    row = to_row(event) | {"number": number, "previous": head.hash, "hash": digest}
+    return row, Head(number, digest, sound=head.sound)
+
+
+def append(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """
+    Append events, as `link` gave them.
+
+    The caller's transaction makes them durable together with what they tell of; the caller owes `write_head`.
+    """
+    if rows:
+        conn.execute(insert(audit_events), rows)
+
+
+def list_events(
+    conn: Connection,
+    *,
+    limit: int,
+    before: int | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+) -> list[ChainedAuditEvent]:
+    """Return events, the latest first; `before` is the number of the last one of the page before."""
+    query = select(audit_events).order_by(audit_events.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit_events.c.number < before)
+    if action:
+        query = query.where(audit_events.c.action == action)
+    if subject:
+        query = query.where(audit_events.c.subject == subject)
+    return [_chained(row) for row in conn.execute(query)]
+
+
+def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAuditEvent]:
+    """Return the events behind a number, the oldest first."""
+    query = (
+        select(audit_events).where(audit_events.c.number > after).order_by(audit_events.c.number).limit(limit)
+    )
+    return [_chained(row) for row in conn.execute(query)]
+
+
+def verify(
+    conn: Connection,
+    *,
+    key: bytes,
+    written: int = 0,
+    between: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = ignore_progress,
+) -> ChainReport:
+    """
+    Check every link of the chain, its end, and that the head was written by us.
+
+    Args:
+        conn: A reading connection.
+        key: The key of the chain.
+        written: Number of an event known to be written: a log that ends before it was turned back, even if an
+            old head that once was ours was put in place.
+        between: Called after each thousand events; whatever it raises ends the check.
+        on_progress: Told how far it is.
+    """
+    row = conn.execute(select(audit_head)).first()
+    if row is None:
+        return _unsound("The record of the last event was removed.")
+    if not _is_ours(row, key):
+        return _unsound("The record of the last event was changed.")
+    with _in_order(conn) as rows:
+        events = _with_breaks(
+            rows, between, lambda done: on_progress("Checking the audit log", done, row.number)
+        )
+        report = verify_chain(events, key=key, expected_head=(row.number, row.hash))
+    if report.ok and report.head_number < written:
+        problem = f"The log ends at event {report.head_number}, but event {written} was written."
+        return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)
+    return report
+
+
+def _with_breaks(
+    rows: CursorResult[Any], between: Callable[[], None], on_done: Callable[[int], None]
+) -> Iterator[ChainedAuditEvent]:
+    done = 0
+    for part in rows.partitions():
+        yield from map(_chained, part)
+        done += len(part)
+        on_done(done)
+        between()
+
+
+def _unsound(problem: str) -> ChainReport:
+    return ChainReport(ok=False, checked=0, head_number=0, head_hash=GENESIS, problem=problem)
+
+
+def _in_order(conn: Connection) -> CursorResult[Any]:
+    """Give the chain in batches: it may be longer than memory. To be closed, since the check ends at the first fault."""
+    query = select(audit_events).order_by(audit_events.c.number)
+    return conn.execution_options(yield_per=_AT_ONCE).execute(query)
+
+
+def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:
+    return hmac.compare_digest(row.mac, _head_mac(row.number, row.hash, key))
+
+
+def _head_mac(number: int, head_hash: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, b"audit head" + number.to_bytes(8, "big") + head_hash, sha256)
+
+
+def _chained(row: Row[tuple[object, ...]]) -> ChainedAuditEvent:
+    return ChainedAuditEvent(
+        number=row.number, event=from_row(AuditEvent, row), previous=row.previous, hash=row.hash
+    )

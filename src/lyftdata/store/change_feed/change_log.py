@@ -1,0 +1,180 @@
+"""
+What each Server tells the others: rows that name what has changed, numbered in the order of the commits.
+
+A row says which Worker or key has changed, not how: whoever reads it reads the thing itself, as it is by then. So a
+reader that is late sees the latest state at once, several changes of one thing cost one look, and nothing is kept twice.
+
+Rows are dropped after a while, the oldest first, and a reader may be later than that: stopped, or cut off from the database for
+long. It finds that the row at which it stands is gone, and reads everything.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select
+
+from lyftdata.store.change_feed.changes import (
+    AllChanged,
+    ApiKeyChanged,
+    Change,
+    PresenceChanged,
+    ResourceChanged,
+    SigningKeysChanged,
+    TokenRevoked,
+    Told,
+    WorkerChanged,
+)
+from lyftdata.store.schema import changes as table
+from lyftdata.store.tables import api_keys, presence, resources, revoked_tokens, servers, workers
+from lyftdata.store.writer.transaction import WriteTx
+
+_MOST_AT_ONCE = 2_000
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The row at which a reader stands; where the numbers have fallen, another has that number by now, of another time."""
+
+    number: int = 0
+    at: datetime | None = None
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was changed behind a row.
+
+    Args:
+        upto: The row reached.
+        changes: What it means by now; taking over one twice does no harm.
+        told: By number, what is to be taken over once.
+        is_all: Whether it is everything, since what was changed one by one is not known any more.
+    """
+
+    upto: Mark
+    changes: list[Change] = []
+    told: list[tuple[int, Told]] = []
+    is_all: bool = False
+
+
+def begin(conn: Connection) -> None:
+    """Write a first row, which changes nothing, where there is none: whoever reads stands at one."""
+    if position(conn) == Mark():
+        record(conn, [Told("begun", {})], server_id="")
+
+
+def position(conn: Connection) -> Mark:
+    """Return where the last change stands that was told of."""
+    row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()
+    return Mark() if row is None else Mark(row.seq, row.at)
+
+
+def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Mark:
+    """Write changes down for the other Servers; return where the last stands."""
+    rows = [{"server_id": server_id, **_row(change)} for change in changes]
+    written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
+    return max((Mark(row.seq, row.at) for row in written), key=lambda mark: mark.number)
+
+
+def read(conn: Connection, *, after: Mark) -> News:
+    """
+    Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
+
+    As much as is good to be looked up at once: whoever wants all asks again until nothing is left.
+    """
+    query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
+    found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)
+    # The row at which the reader stands is asked for too: rows go from the oldest on, so while it is there, none behind it
+    # is missing. It is missing as well where the database has gone back (to a standby that lagged behind).
+    known, rows = _split(conn.execute(found).all(), after)
+    if not known:
+        return _everything(conn)
+    wanted: dict[str, dict[str, None]] = {}
+    told: list[tuple[int, Told]] = []
+    for row in rows:
+        if row.kind == _TOLD:
+            told.append((row.seq, Told(row.key, row.body)))
+        else:
+            wanted.setdefault(row.kind, {})[row.key] = None
+    upto = Mark(rows[-1].seq, rows[-1].at) if rows else after
+    return News(upto=upto, changes=_looked_up(conn, wanted), told=told)
+
+
+def _split(found: Sequence[Any], after: Mark) -> tuple[bool, Sequence[Any]]:
+    """Return whether the reader's own row is there, and the rows behind it."""
+    if not found:
+        # Nothing was ever told of, as when the reader began.
+        return after == Mark(), found
+    return Mark(found[0].seq, found[0].at) == after, found[1:]
+
+
+def _everything(conn: Connection) -> News:
+    # The mark first: what is changed while the rest is read is told of once more.
+    upto = position(conn)
+    whole = AllChanged(
+        workers=list(workers.all_workers(conn)),
+        api_keys=list(api_keys.all_api_keys(conn)),
+        resources=list(resources.all_resources(conn)),
+        revoked_tokens=revoked_tokens.living(conn, _LONG_AGO),
+        presence=list(presence.everybody(conn)),
+    )
+    return News(upto=upto, changes=[whole], is_all=True)
+
+
+def prune(tx: WriteTx, *, older_than: timedelta) -> None:
+    """Drop what Servers have long read."""
+    # By number and not each by its time, which is that of a transaction's beginning: no row is dropped before one that is
+    # numbered lower. The last of the old rows stays: it is at that one, or behind, that a Server stands which has kept up.
+    last = select(func.max(table.c.seq)).where(table.c.at < servers.ago(older_than)).scalar_subquery()
+    tx.conn.execute(delete(table).where(table.c.seq < last))
+
+
+_TOLD = "told"
+
+
+def _row(change: Change) -> dict[str, object]:
+    """Return the kind of a change, and what it is about."""
+    body: dict[str, object] | None = None
+    match change:
+        case WorkerChanged():
+            kind, key = "worker", change.worker_id
+        case ApiKeyChanged():
+            kind, key = "api_key", change.public_id
+        case ResourceChanged():
+            kind, key = "resource", change.name
+        case TokenRevoked():
+            kind, key = "token", change.jti
+        case PresenceChanged():
+            kind, key = "presence", change.worker_id
+        case SigningKeysChanged():
+            kind, key = "signing_keys", ""
+        case Told():
+            kind, key, body = _TOLD, change.topic, change.body
+        case AllChanged():
+            msg = "only found by reading"
+            raise ValueError(msg)
+        case _:
+            assert_never(change)
+    return {"kind": kind, "key": key, "body": body}
+
+
+def _looked_up(conn: Connection, wanted: dict[str, dict[str, None]]) -> list[Change]:
+    """Return what was changed as it is now. Kinds that a newer version writes are not ours to understand."""
+    found: list[Change] = []
+    if ids := wanted.get("worker"):
+        entries = workers.find_workers(conn, ids)
+        found += [WorkerChanged(key, entries.get(key)) for key in ids]
+    if ids := wanted.get("api_key"):
+        keys = api_keys.find_api_keys(conn, ids)
+        found += [ApiKeyChanged(key, keys.get(key)) for key in ids]
+    if ids := wanted.get("resource"):
+        found += [ResourceChanged(key, resources.find_resource(conn, key)) for key in ids]
+    if ids := wanted.get("token"):
+        found += [TokenRevoked(jti, ends) for jti, ends in revoked_tokens.find_revoked(conn, ids).items()]
+    if ids := wanted.get("presence"):
+        there = presence.find_many(conn, ids)
+        found += [PresenceChanged(key, there.get(key)) for key in ids]
+    if "signing_keys" in wanted:
+        found.append(SigningKeysChanged())
+    return found

@@ -1,0 +1,186 @@
+"""The one place that knows one database from another; what each needs is in a module of its own."""
+
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Insert, String, Table, Update, func
+from sqlalchemy import cast as cast_to
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.dialects import sqlite as lite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from lyftdata.store.dialects import postgresql, sqlite
+from lyftdata.store.errors import StoreError
+
+
+def make_engine(url: str | URL) -> Engine:
+    """
+    Return an engine for a URL.
+
+    Raises:
+        StoreError: Not a URL, or not a database of ours.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        # What could not be read may hold a password: it is not repeated.
+        raise StoreError("The database URL cannot be read.") from error
+    if sqlite.file_of(parsed) is not None:
+        return sqlite.make_engine(parsed)
+    if postgresql.is_ours(parsed):
+        return postgresql.make_engine(parsed)
+    raise StoreError(
+        "The state is kept in an SQLite file or in PostgreSQL.",
+        hint="Give sqlite:////absolute/path without options, or postgresql://user:password@host/database.",
+    )
+
+
+def is_shared(engine: Engine) -> bool:
+    """Return whether several Servers may use the database at once."""
+    return engine.dialect.name == "postgresql"
+
+
+def check_place(engine: Engine) -> None:
+    """Check that a database that is a file is this user's alone; raises StoreError."""
+    if not is_shared(engine):
+        sqlite.check_place(Path(str(engine.url.database)))
+
+
+def lock_database(engine: Engine) -> int | None:
+    """
+    Keep every other Server off a database that only one may use; return what holds the lock.
+
+    Raises:
+        StoreError: Another Server is using it, or the file cannot be made or kept private.
+    """
+    return None if is_shared(engine) else sqlite.lock(str(engine.url.database))
+
+
+def unlock_database(lock: int | None) -> None:
+    """Let other Servers have the database."""
+    if lock is not None:
+        os.close(lock)
+
+
+def for_reading(engine: Engine) -> Engine:
+    """Return the same engine for connections that only read, and so need not wait for the writer."""
+    if is_shared(engine):
+        return postgresql.for_reading(engine)
+    return engine.execution_options(**{sqlite.READING: True})
+
+
+def take_turn(conn: Connection) -> None:
+    """Wait until no other Server writes, in a transaction that has just begun."""
+    if conn.dialect.name == "postgresql":
+        postgresql.take_turn(conn)
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """
+    Give a connection in one transaction in which tables may be altered: all of it is kept, or nothing.
+
+    SQLite alters a table by copying it and dropping the old one, and dropping it deletes its rows first: with
+    foreign keys enforced, everything that hangs on them would go too. They are checked at the end instead.
+    """
+    with engine.connect() as conn:
+        # Off the pool, so that closed is closed: no later transaction runs without foreign keys.
+        conn.detach()
+        if engine.dialect.name == "sqlite":
+            # Past SQLAlchemy, which would begin a transaction first; inside of one this does nothing.
+            sqlite.raw(conn).execute("PRAGMA foreign_keys=OFF").close()
+        with conn.begin():
+            # Of several Servers that start at once one brings the schema up to date, and the others find it so.
+            if is_shared(engine):
+                postgresql.make_writer_lock(conn)
+                postgresql.take_turn(conn)
+                postgresql.allow_long_statements(conn)
+            yield conn
+            if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise StoreError(
+                    "After the upgrade rows would be without what they belong to; nothing was changed."
+                )
+
+
+def in_transaction(conn: Connection) -> bool:
+    """Return whether the database still knows of our transaction; SQLite ends it by itself when a disk is full."""
+    if conn.dialect.name == "sqlite":
+        return sqlite.raw(conn).in_transaction
+    # PostgreSQL ends none by itself, but for the connection's end.
+    return not conn.invalidated
+
+
+def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key is there; return whether this call inserted it. Two callers racing: one True."""
+    build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
+    statement = build(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return conn.execute(statement).first() is not None
+
+
+def insert_ignoring_conflicts(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> set[str]:
+    """Insert rows but for those whose key, one text, is there; return the keys that this call inserted."""
+    (key,) = table.primary_key
+    build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
+    statement = build(table).on_conflict_do_nothing().returning(key)
+    return set(conn.execute(statement, rows).scalars())
+
+
+def upsert(
+    conn: Connection,
+    table: Table,
+    rows: list[dict[str, Any]],
+    *,
+    keep: frozenset[str] = frozenset(),
+    add: frozenset[str] = frozenset(),
+) -> None:
+    """Insert rows, or replace every column but the key and those named in `keep`; those in `add` are added up."""
+    conn.execute(_upsert(conn.dialect.name, table, keep, add), rows)
+
+
+# Made once: each holds a copy of its table in a cycle, and one a second had Python look for cycles in all that moves here
+# every minute or so, which with 10,000 held polls stopped every answer for half a second.
+@functools.lru_cache(maxsize=64)
+def _upsert(dialect: str, table: Table, keep: frozenset[str], add: frozenset[str]) -> Insert:
+    build = pg.insert if dialect == "postgresql" else lite.insert
+    statement = build(table)
+    key = [column.name for column in table.primary_key]
+    replaced = {
+        c.name: c + statement.excluded[c.name] if c.name in add else statement.excluded[c.name]
+        for c in table.columns
+        if c.name not in {*key, *keep}
+    }
+    return statement.on_conflict_do_update(index_elements=key, set_=replaced)
+
+
+def execute_many(conn: Connection, statement: Update, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Run a statement once a row, for routine traces: thousands a second, whose values are text and aware times alone.
+
+    On SQLite past what SQLAlchemy does for every row of it, which takes longer than the database takes itself.
+    """
+    if conn.dialect.name != "sqlite":
+        conn.execute(statement, rows)
+        return
+    compiled = statement.compile(dialect=conn.dialect)
+    names = cast("list[str]", compiled.positiontup)
+    conn.exec_driver_sql(str(compiled), [tuple(_plain(row[name]) for name in names) for row in rows])
+
+
+def _plain(value: str | datetime) -> str:
+    """Return a value as SQLAlchemy keeps it in SQLite: a time in UTC, without its zone."""
+    if isinstance(value, str):
+        return value
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> ColumnElement[int]:
+    """Return the whole seconds of a time as an integer, whose division is that of integers."""
+    if conn.dialect.name == "sqlite":
+        return cast_to(func.strftime("%s", time, type_=String()), BigInteger)
+    return cast_to(func.floor(func.extract("epoch", time)), BigInteger)

@@ -1,0 +1,219 @@
+"""
+PostgreSQL: several Servers on one state.
+
+Those that write take turns, by the lock on one table: the audit chain is written in order, what is checked before a
+change still holds when it is made, and what one Server tells the others is numbered in the order of the commits. A turn
+commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0011).
+
+Other roles can connect to many a database. What any of them can do must not stop the Servers or mislead them
+(docs/decisions/0018): the lock needs a right on the table, and notifications only say "look now", on a channel that
+strangers do not know.
+
+Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
+LISTEN is heard of by nobody there, so that changes are found by asking (`store.hearing`).
+"""
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from lyftdata.core.installation import INSTALL_SERVER
+from lyftdata.store.change_feed.connection import Line
+from lyftdata.store.errors import StoreError
+from lyftdata.store.schema import writer_lock
+
+if TYPE_CHECKING:
+    import psycopg
+
+_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg"}
+_CONNECT_WITHIN_S = 5
+# A Server that was stopped or cut off in the middle of its turn must not hold up the others for ever: the database ends
+# its transaction. Whoever waits for longer than that gives up, and its callers are told to come back.
+_TURN_LASTS_S = 5
+WAIT_FOR_TURN_S = 15
+_STATEMENT_LASTS_S = 30
+# PostgreSQL keeps notifications of all databases in one queue until the slowest listener has read them, and when that is
+# full, every commit that notifies fails. Any role can fill it.
+MAX_NOTIFY_QUEUE_USAGE = 0.5
+# libpq asks for the passphrase of an encrypted `sslkey` on the terminal, which would stop every answer, unless it was given one.
+_NO_PASSPHRASE = "-"  # noqa: S105 - what is given where there is none
+# A peer that is gone without a word is given up after some five seconds, not after the two hours of most systems.
+_NOTICE_A_DEAD_PEER = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+}
+
+
+def is_ours(url: URL) -> bool:
+    """Return whether a URL means PostgreSQL."""
+    return url.drivername in _DRIVERS
+
+
+def make_engine(url: URL) -> Engine:
+    """
+    Return an engine.
+
+    Args:
+        url: `postgresql://user:password@host/database`, with libpq's parameters as its query.
+
+    Raises:
+        StoreError: The driver is not installed.
+    """
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args=_connect_args(url),
+            # Whatever the database's own default is: what is read in a turn must be what the turns before have committed,
+            # and a transaction that sees one state throughout would see that of before it waited.
+            isolation_level="READ COMMITTED",
+            pool_size=4,
+            max_overflow=2,
+            # The database may have been restarted since: found before an operation fails for it.
+            pool_pre_ping=True,
+            pool_timeout=_CONNECT_WITHIN_S,
+            hide_parameters=True,
+        )
+    except ImportError as error:
+        raise StoreError("The driver for PostgreSQL is not installed.", hint=INSTALL_SERVER) from error
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    ours: dict[str, Any] = {
+        "connect_timeout": _CONNECT_WITHIN_S,
+        "application_name": "lyftdata",
+        **_NOTICE_A_DEAD_PEER,
+    }
+    if "service" not in url.query and "PGSERVICE" not in os.environ:
+        # A service file may hold the passphrase, and this would go over it.
+        ours["sslpassword"] = _NO_PASSPHRASE
+    # What is given here goes over the URL: of what that sets itself nothing may be.
+    given: dict[str, Any] = {name: value for name, value in ours.items() if name not in url.query}
+    # A statement that was prepared at one connection is not known at the next behind PgBouncer.
+    return {**given, "prepare_threshold": None}
+
+
+def _of_its_own(engine: Engine, **options: Any) -> Engine:
+    """Return an engine for the same database without a pool."""
+    return create_engine(
+        engine.url,
+        connect_args=_connect_args(engine.url),
+        poolclass=NullPool,
+        hide_parameters=True,
+        execution_options=options,
+    )
+
+
+def line_for_asking(engine: Engine) -> Line:
+    """Return a line to the same database for transactions as those of `for_reading`."""
+    return Line(_of_its_own(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True))
+
+
+def line_for_listening(engine: Engine) -> Line:
+    """Return a line to the same database outside of transactions, which hears notifications as they come."""
+    return Line(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
+
+
+def for_reading(engine: Engine) -> Engine:
+    """Return the same engine for transactions that change nothing, and see one state of the database throughout."""
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def make_writer_lock(conn: Connection) -> None:
+    """
+    Make the table whose lock the Servers take in turn, unless it exists; at the beginning of a transaction.
+
+    Two that make it at once: the second waits for the first to commit and finds it made.
+
+    Raises:
+        DBAPIError: It cannot be made.
+    """
+    conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'")
+    if _has_writer_lock(conn):
+        return
+    savepoint = conn.begin_nested()
+    try:
+        writer_lock.create(conn, checkfirst=False)
+        savepoint.commit()
+    except DBAPIError:
+        if conn.invalidated:
+            raise
+        savepoint.rollback()
+        if not _has_writer_lock(conn):
+            raise
+
+
+def _has_writer_lock(conn: Connection) -> bool:
+    # Not by a query of our own for a table of that name: another role's may be in another schema.
+    found = conn.exec_driver_sql(f"SELECT to_regclass('{writer_lock.name}')").scalar()
+    return found is not None
+
+
+def take_turn(conn: Connection) -> None:
+    """
+    Wait until no other Server writes, in a transaction that has just begun; until its end this one may.
+
+    Unlike an advisory lock, which any role that can connect can hold, a lock that conflicts with this one needs UPDATE,
+    DELETE or TRUNCATE on the table. Reading it, as pg_dump does, and inserting do not conflict.
+
+    Raises:
+        DBAPIError: It took too long.
+    """
+    conn.exec_driver_sql(
+        f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'; "
+        f"SET LOCAL idle_in_transaction_session_timeout = '{_TURN_LASTS_S}s'; "
+        f"SET LOCAL statement_timeout = '{_STATEMENT_LASTS_S}s'; "
+        f"LOCK TABLE {writer_lock.name} IN SHARE UPDATE EXCLUSIVE MODE"
+    )
+
+
+def keep_turn(conn: Connection) -> None:
+    """Let the turn that was taken last for as long as it takes; for what no Server waits for."""
+    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+
+
+def allow_long_statements(conn: Connection) -> None:
+    """Let a statement of the turn that was taken last for as long as it takes: a table may be rewritten."""
+    conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def notify(conn: Connection, channel: str) -> None:
+    """
+    Wake the Servers that listen, once this transaction is committed; they ask by themselves as well, a little later.
+
+    So nothing is lost where the queue of notifications is filling up, and none is sent then: were it full, the commit would
+    fail.
+    """
+    conn.exec_driver_sql(
+        "SELECT pg_notify(%(channel)s, '') WHERE pg_notification_queue_usage() < %(limit)s",
+        {"channel": channel, "limit": MAX_NOTIFY_QUEUE_USAGE},
+    )
+
+
+def listen(conn: Connection, channel: str) -> None:
+    """Be told of what others change, at a connection of `line_for_listening`."""
+    conn.exec_driver_sql(f"LISTEN {channel}")
+
+
+def wait_until_told(conn: Connection, *, at_most_s: float) -> None:
+    """
+    Return once somebody has told of a change, or after so many seconds.
+
+    What a notification says besides is not looked at.
+
+    Raises:
+        StoreError: The connection is gone.
+    """
+    import psycopg
+
+    driver = cast("psycopg.Connection[Any]", conn.connection.dbapi_connection)
+    try:
+        for _ in driver.notifies(timeout=at_most_s, stop_after=1):
+            pass
+    except psycopg.Error as error:
+        raise StoreError(f"The database no longer tells of changes: {error}.") from error

@@ -1,0 +1,1 @@
+"""One file a noun: how its records are read and changed."""

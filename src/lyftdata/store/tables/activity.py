@@ -1,0 +1,56 @@
+"""What Workers left behind: when they were last seen, from where, with which key."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from lyftdata.core.records import WorkerTraces
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import worker_traces, workers
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+_BATCH = 500
+
+
+def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
+    """Write traces over those that are there; those of Workers deleted meanwhile are left out."""
+    for start in range(0, len(traces), _BATCH):
+        batch = traces[start : start + _BATCH]
+        query = select(workers.c.id).where(workers.c.id.in_([trace.worker_id for trace in batch]))
+        alive = set(tx.conn.execute(query).scalars())
+        rows = [to_row(trace) for trace in batch if trace.worker_id in alive]
+        if rows:
+            dialect.upsert(tx.conn, worker_traces, rows)
+
+
+def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:
+    """Note when Workers were last connected, by ID; what else they left behind stays."""
+    if not seen:
+        return
+    statement = update(worker_traces).where(worker_traces.c.worker_id == bindparam("id"))
+    rows = [{"id": worker_id, "at": at} for worker_id, at in seen.items()]
+    dialect.execute_many(tx.conn, statement.values(last_seen_at=bindparam("at")), rows)
+
+
+def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerTraces]:
+    """Return the traces of these Workers, by ID; Workers without are left out."""
+    found: dict[str, WorkerTraces] = {}
+    wanted = list(worker_ids)
+    for start in range(0, len(wanted), _BATCH):
+        query = select(worker_traces).where(worker_traces.c.worker_id.in_(wanted[start : start + _BATCH]))
+        found |= {row.worker_id: from_row(WorkerTraces, row) for row in conn.execute(query)}
+    return found
+
+
+def ids_by_api_key(conn: Connection, name: str) -> set[str]:
+    """Return the IDs of the Workers that used the API key of this name last."""
+    query = select(worker_traces.c.worker_id).where(worker_traces.c.api_key_name == name)
+    return set(conn.execute(query).scalars())
+
+
+def all_seen_ids(conn: Connection) -> set[str]:
+    """Return the IDs of Workers that have ever been connected."""
+    query = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at.is_not(None))
+    return set(conn.execute(query).scalars())

@@ -1,0 +1,74 @@
+"""Operators' signed-in sessions: digests of their tokens, never the tokens."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from lyftdata.core.records import AdminSessionRecord, OperatorRecord
+from lyftdata.store.schema import admin_sessions
+from lyftdata.store.tables.operators import find_operator
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+MOST_OF_ONE = 50
+
+
+def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
+    """Add a session, and end the oldest of an operator that has more than anybody needs."""
+    tx.conn.execute(insert(admin_sessions), to_row(record))
+    mine = select(admin_sessions.c.id).where(admin_sessions.c.operator == record.operator)
+    surplus = mine.order_by(admin_sessions.c.created_at.desc(), admin_sessions.c.id).offset(MOST_OF_ONE)
+    too_many = list(tx.conn.execute(surplus).scalars())
+    if too_many:
+        tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.id.in_(too_many)))
+
+
+def delete_session(tx: WriteTx, session_id: str) -> None:
+    """End a session."""
+    tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.id == session_id))
+
+
+def delete_sessions_of(tx: WriteTx, operator: str, *, besides: str | None = None) -> None:
+    """End every session of an operator but one."""
+    statement = delete(admin_sessions).where(admin_sessions.c.operator == operator)
+    if besides is not None:
+        statement = statement.where(admin_sessions.c.id != besides)
+    tx.conn.execute(statement)
+
+
+def delete_ended(tx: WriteTx, now: datetime) -> None:
+    """Drop sessions whose time is over."""
+    tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.expires_at <= now))
+
+
+def find_session(conn: Connection, session_id: str) -> AdminSessionRecord | None:
+    """Return the session with this ID, or None."""
+    row = conn.execute(select(admin_sessions).where(admin_sessions.c.id == session_id)).first()
+    return None if row is None else from_row(AdminSessionRecord, row)
+
+
+def open_among(conn: Connection, session_ids: Collection[str], *, now: datetime) -> set[str]:
+    """Return which of these sessions are open."""
+    query = select(admin_sessions.c.id).where(
+        admin_sessions.c.id.in_(session_ids), admin_sessions.c.expires_at > now
+    )
+    return set(conn.execute(query).scalars())
+
+
+def find_with_operator(conn: Connection, digest: bytes) -> tuple[AdminSessionRecord, OperatorRecord] | None:
+    """Return the session whose token has this digest, with its operator as they are now, or None."""
+    row = conn.execute(select(admin_sessions).where(admin_sessions.c.digest == digest)).first()
+    if row is None:
+        return None
+    session = from_row(AdminSessionRecord, row)
+    operator = find_operator(conn, session.operator)
+    return None if operator is None else (session, operator)
+
+
+def list_sessions(conn: Connection, *, operator: str | None) -> list[AdminSessionRecord]:
+    """Return sessions, the latest first: of one operator, or of all."""
+    query = select(admin_sessions).order_by(admin_sessions.c.created_at.desc())
+    if operator is not None:
+        query = query.where(admin_sessions.c.operator == operator)
+    return [from_row(AdminSessionRecord, row) for row in conn.execute(query)]

@@ -1,0 +1,163 @@
+"""API keys: digests, never keys."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import ApiKeyRecord
+from lyftdata.store.change_feed.changes import ApiKeyChanged
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import api_key_workers, api_keys
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+# A database takes so many values in one statement, and no more.
+_BATCH = 500
+
+
+def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
+    """
+    Add a key's first generation.
+
+    Raises:
+        ConflictError: `api_key_name_taken`, also by a key that was revoked: the audit log must not speak of two.
+    """
+    if find_by_name(tx.conn, record.name):
+        raise ConflictError(
+            "api_key_name_taken",
+            f"There is an API key named '{record.name}' already.",
+            hint="Choose another name, or make its next generation with `lyftdata api-key rotate`.",
+        )
+    _insert(tx, record)
+
+
+def rotate_api_key(tx: WriteTx, record: ApiKeyRecord, *, previous_expire_at: datetime) -> None:
+    """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
+    for older in find_by_name(tx.conn, record.name):
+        ends_before = older.expires_at is not None and older.expires_at <= previous_expire_at
+        ended = msgspec.structs.replace(
+            older,
+            expires_at=older.expires_at if ends_before else previous_expire_at,
+            rotated_at=older.rotated_at or record.created_at,
+        )
+        if older.revoked_at is None and ended != older:
+            _replace(tx, ended)
+    _insert(tx, record)
+
+
+def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
+    """Revoke every generation of a key and return them as they are now."""
+    for record in find_by_name(tx.conn, name):
+        if record.revoked_at is None:
+            _replace(tx, msgspec.structs.replace(record, revoked_at=now))
+    return find_by_name(tx.conn, name)
+
+
+def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[ApiKeyRecord]:
+    """Add Workers to every generation of a key that is for chosen ones; return the key as it is now."""
+    for record in find_by_name(tx.conn, name):
+        added = sorted(set(worker_ids) - record.worker_ids)
+        if added and not record.for_all_workers:
+            rows = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in added]
+            tx.conn.execute(insert(api_key_workers), rows)
+            wider = msgspec.structs.replace(record, worker_ids=record.worker_ids | set(added))
+            tx.changed(ApiKeyChanged(record.public_id, wider))
+    return find_by_name(tx.conn, name)
+
+
+def remove_worker(tx: WriteTx, worker_id: str) -> None:
+    """Take a Worker's ID out of every key issued for it."""
+    query = select(api_key_workers.c.public_id).where(api_key_workers.c.worker_id == worker_id)
+    public_ids = list(tx.conn.execute(query).scalars())
+    tx.conn.execute(delete(api_key_workers).where(api_key_workers.c.worker_id == worker_id))
+    for start in range(0, len(public_ids), _BATCH):
+        for record in _select(tx.conn, api_keys.c.public_id.in_(public_ids[start : start + _BATCH])):
+            tx.changed(ApiKeyChanged(record.public_id, record))
+
+
+def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
+    """Note when and by whom keys were last used, by public id."""
+    if not uses:
+        return
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.public_id == bindparam("key"))
+        .values(last_used_at=bindparam("at"), last_used_by=bindparam("by"))
+    )
+    rows = [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()]
+    dialect.execute_many(tx.conn, statement, rows)
+
+
+def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
+    """Return every generation of a key, the oldest first; none if there is no such key."""
+    return sorted(_select(conn, api_keys.c.name == name), key=lambda record: record.generation)
+
+
+def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
+    """Iterate over every generation of every key."""
+    return _select(conn, true())
+
+
+def find_api_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, ApiKeyRecord]:
+    """Return the keys with these public ids, by public id; those that are not there are left out."""
+    wanted = list(public_ids)
+    found: dict[str, ApiKeyRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = api_keys.c.public_id.in_(wanted[start : start + _BATCH])
+        found |= {record.public_id: record for record in _select(conn, part)}
+    return found
+
+
+def last_used(conn: Connection, public_ids: Collection[str]) -> dict[str, tuple[datetime, str]]:
+    """Return when and by whom these keys were last used; unused ones are left out."""
+    query = select(api_keys.c.public_id, api_keys.c.last_used_at, api_keys.c.last_used_by)
+    query = query.where(api_keys.c.last_used_at.is_not(None))
+    wanted = list(public_ids)
+    found: dict[str, tuple[datetime, str]] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = query.where(api_keys.c.public_id.in_(wanted[start : start + _BATCH]))
+        found |= {row.public_id: (row.last_used_at, row.last_used_by) for row in conn.execute(part)}
+    return found
+
+
+def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKeyRecord]:
+    rows = conn.execute(select(api_keys).where(condition)).all()
+    scopes: dict[str, set[str]] = defaultdict(set)
+    scoped = [row.public_id for row in rows if not row.for_all_workers]
+    for start in range(0, len(scoped), _BATCH):
+        part = api_key_workers.c.public_id.in_(scoped[start : start + _BATCH])
+        for public_id, worker_id in conn.execute(select(api_key_workers).where(part)):
+            scopes[public_id].add(worker_id)
+    for row in rows:
+        yield from_row(ApiKeyRecord, row, worker_ids=frozenset(scopes[row.public_id]))
+
+
+def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
+    row = to_row(record)
+    worker_ids = row.pop("worker_ids")
+    try:
+        tx.conn.execute(insert(api_keys), row)
+    except IntegrityError as error:
+        raise ConflictError(
+            "api_key_name_taken", f"The API key '{record.name}' was issued or rotated at this very moment."
+        ) from error
+    if worker_ids:
+        scope = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in sorted(worker_ids)]
+        tx.conn.execute(insert(api_key_workers), scope)
+    tx.changed(ApiKeyChanged(record.public_id, record))
+
+
+def _replace(tx: WriteTx, record: ApiKeyRecord) -> None:
+    """Write what may change of a key: its dates."""
+    statement = update(api_keys).where(api_keys.c.public_id == record.public_id)
+    tx.conn.execute(
+        statement.values(
+            expires_at=record.expires_at, revoked_at=record.revoked_at, rotated_at=record.rotated_at
+        )
+    )
+    tx.changed(ApiKeyChanged(record.public_id, record))

@@ -1,0 +1,29 @@
+"""When enrollment keys were last used, by fingerprint; the keys themselves are settings of the Server."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import enrollment_key_uses
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def touch_last_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
+    """Note when keys were last used; a later use that another Server has noted stays."""
+    known = last_used(tx.conn, uses)
+    rows = [
+        {"fingerprint": fingerprint, "last_used_at": at}
+        for fingerprint, at in uses.items()
+        if fingerprint not in known or known[fingerprint] < at
+    ]
+    if rows:
+        dialect.upsert(tx.conn, enrollment_key_uses, rows)
+
+
+def last_used(conn: Connection, fingerprints: Collection[str]) -> dict[str, datetime]:
+    """Return when these keys were last used; those that never were are left out."""
+    table = enrollment_key_uses
+    query = select(table).where(table.c.fingerprint.in_(list(fingerprints)))
+    return {row.fingerprint: row.last_used_at for row in conn.execute(query)}

@@ -1,0 +1,28 @@
+"""Enrollment proofs that were used: each once, whoever races."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete
+
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import spent_proofs
+from lyftdata.store.tables import servers
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def spend_proofs(tx: WriteTx, proofs: Sequence[tuple[str, datetime]]) -> set[str]:
+    """
+    Use proofs up, each a `jti` and when it may be forgotten; return those that were not used before.
+
+    One that is given twice is used by whoever is first: that is for the caller to see.
+    """
+    rows = [{"jti": jti, "expires_at": expires_at} for jti, expires_at in proofs]
+    return dialect.insert_ignoring_conflicts(tx.conn, spent_proofs, rows) if rows else set()
+
+
+def prune(tx: WriteTx, now: datetime) -> int:
+    """Forget proofs that could no longer pass anyway; return how many."""
+    return tx.conn.execute(
+        delete(spent_proofs).where(servers.is_past(tx.conn, spent_proofs.c.expires_at, now))
+    ).rowcount

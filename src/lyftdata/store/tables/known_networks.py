@@ -1,0 +1,37 @@
+"""
+Networks from which operators have signed in, as keyed hashes: which ones they are cannot be read from the database.
+
+A network is known for 90 days after the last sign-in from it. It is a reason to count failures apart, never a
+credential.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, select
+
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import known_networks
+from lyftdata.store.writer.transaction import WriteTx
+
+KNOWN_FOR = timedelta(days=90)
+MAX_PER_OPERATOR = 100
+
+
+def remember_network(tx: WriteTx, operator: str, digest: bytes, *, now: datetime) -> None:
+    """Note that an operator signs in from a network; their networks last used longest ago are dropped beyond a bound."""
+    table = known_networks
+    dialect.upsert(tx.conn, table, [{"operator": operator, "digest": digest, "used_at": now}])
+    tx.conn.execute(delete(table).where(table.c.used_at <= now - KNOWN_FOR))
+    theirs = select(table.c.digest).where(table.c.operator == operator)
+    surplus = theirs.order_by(table.c.used_at.desc(), table.c.digest).offset(MAX_PER_OPERATOR)
+    if too_many := list(tx.conn.execute(surplus).scalars()):
+        tx.conn.execute(delete(table).where(table.c.operator == operator, table.c.digest.in_(too_many)))
+
+
+def is_known_network(conn: Connection, operator: str, digest: bytes, *, now: datetime) -> bool:
+    """Return whether an operator of this name has signed in from a network lately."""
+    table = known_networks
+    query = select(table.c.digest).where(
+        table.c.operator == operator, table.c.digest == digest, table.c.used_at > now - KNOWN_FOR
+    )
+    return conn.execute(query).first() is not None

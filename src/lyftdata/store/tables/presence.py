@@ -1,0 +1,159 @@
+"""Which Worker is connected at which Server, where there are several (PostgreSQL)."""
+
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
+
+from lyftdata.core.records import PresenceRecord, PresenceState
+from lyftdata.store.change_feed.changes import PresenceChanged
+from lyftdata.store.schema import presence, workers
+from lyftdata.store.tables import servers
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+_BATCH = 500
+
+
+def take_place(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord | None:
+    """
+    Give a Worker its place at a Server, unless another start of it is connected at another.
+
+    Of two Servers that are asked at once for two starts of one Worker, one gives the place.
+
+    Args:
+        tx: The transaction.
+        record: The session that begins; one of the same boot moves here.
+        dead_after: How long a Server may be silent until what was connected there holds no place.
+
+    Returns:
+        The session that holds the place and is another start; None if the place is given, or the Worker is gone.
+    """
+    holder = find(tx.conn, record.worker_id)
+    is_other = (
+        holder is not None
+        and holder.boot_id != record.boot_id
+        # Who asks knows better than this row how a session at itself stands.
+        and holder.server_id != record.server_id
+    )
+    if holder is not None and is_other and _holds(tx.conn, holder, dead_after):
+        return holder
+    _write(tx, record)
+    return None
+
+
+def take_back(tx: WriteTx, record: PresenceRecord) -> None:
+    """
+    Write down that a Worker is connected at a Server, unless it is at another.
+
+    For a Server that was given up as silent while it lived: what was connected to it was awaited, or is by now forgotten.
+    """
+    holder = find(tx.conn, record.worker_id)
+    if holder is None or (holder.server_id == record.server_id and holder != record):
+        _write(tx, record)
+
+
+def _write(tx: WriteTx, record: PresenceRecord) -> None:
+    if tx.conn.execute(select(workers.c.id).where(workers.c.id == record.worker_id)).first() is not None:
+        row = to_row(record) | {"state_since": servers.now()}
+        tx.conn.execute(delete(presence).where(presence.c.worker_id == record.worker_id))
+        tx.conn.execute(presence.insert().values(row))
+        tx.changed(PresenceChanged(record.worker_id, record))
+
+
+def _holds(conn: Connection, holder: PresenceRecord, dead_after: timedelta) -> bool:
+    is_connected = holder.state is PresenceState.CONNECTED
+    return is_connected and holder.server_id in servers.living(conn, silent_for=dead_after)
+
+
+def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *, server_id: str) -> None:
+    """Note how Workers that are connected at a Server are now, unless they are at another."""
+    wanted = sorted(worker_ids)
+    for start in range(0, len(wanted), _BATCH):
+        mine = _mine(wanted[start : start + _BATCH], server_id)
+        values = {"state": state.value, "state_since": servers.now()}
+        _tell(
+            tx, tx.conn.execute(update(presence).where(mine).values(values).returning(presence.c.worker_id))
+        )
+
+
+def update_credential(tx: WriteTx, worker_id: str, *, credential: str, address: str, server_id: str) -> None:
+    """Note that a Worker that is connected at a Server came by another credential, or from another address."""
+    statement = update(presence).where(_mine([worker_id], server_id))
+    values = {"credential": credential, "address": address}
+    _tell(tx, tx.conn.execute(statement.values(values).returning(presence.c.worker_id)))
+
+
+def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
+    """Note that Workers are no longer connected at a Server; those that are at another by now stay there."""
+    wanted = sorted(worker_ids)
+    for start in range(0, len(wanted), _BATCH):
+        mine = _mine(wanted[start : start + _BATCH], server_id)
+        _tell(tx, tx.conn.execute(delete(presence).where(mine).returning(presence.c.worker_id)))
+
+
+def await_those_of(tx: WriteTx, server_id: str) -> list[str]:
+    """Note that a Server is gone, and that who was connected there may come to another; return their IDs."""
+    query = select(presence.c.worker_id).where(
+        presence.c.server_id == server_id, presence.c.state != PresenceState.AWAITED.value
+    )
+    ids = list(tx.conn.execute(query).scalars())
+    set_state(tx, ids, PresenceState.AWAITED, server_id=server_id)
+    return ids
+
+
+def give_up_awaited(tx: WriteTx, *, after: timedelta) -> None:
+    """Await those no longer who did not come for so long."""
+    overdue = (presence.c.state == PresenceState.AWAITED.value) & (
+        presence.c.state_since <= servers.ago(after)
+    )
+    _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
+
+
+def count_awaited(conn: Connection) -> int:
+    """Return how many Workers were connected to a Server that is gone, and are at no other yet."""
+    query = select(func.count()).where(presence.c.state == PresenceState.AWAITED.value)
+    return int(conn.execute(query).scalar_one())
+
+
+def servers_named(conn: Connection) -> set[str]:
+    """Return the IDs of the Servers at which Workers are said to be connected."""
+    query = select(presence.c.server_id).where(presence.c.state != PresenceState.AWAITED.value)
+    return set(conn.execute(query.distinct()).scalars())
+
+
+def find(conn: Connection, worker_id: str) -> PresenceRecord | None:
+    """Return how a Worker is connected, or None."""
+    return find_many(conn, [worker_id]).get(worker_id)
+
+
+def find_many(conn: Connection, worker_ids: Collection[str]) -> dict[str, PresenceRecord]:
+    """Return how these Workers are connected, by ID; those that are not are left out."""
+    wanted = list(worker_ids)
+    found: dict[str, PresenceRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        rows = conn.execute(select(presence).where(presence.c.worker_id.in_(wanted[start : start + _BATCH])))
+        found |= {row.worker_id: from_row(PresenceRecord, row) for row in rows}
+    return found
+
+
+def count(conn: Connection) -> int:
+    """Return how many are connected or awaited."""
+    return int(conn.execute(select(func.count()).select_from(presence)).scalar_one())
+
+
+def everybody(conn: Connection) -> Iterator[PresenceRecord]:
+    """Iterate over everybody who is connected or awaited."""
+    return (from_row(PresenceRecord, row) for row in conn.execute(select(presence)))
+
+
+def _mine(worker_ids: Collection[str], server_id: str) -> ColumnElement[bool]:
+    return presence.c.worker_id.in_(worker_ids) & (presence.c.server_id == server_id)
+
+
+def _tell(tx: WriteTx, affected: Result[str]) -> None:
+    """Tell of everybody whose row was touched, as it is now."""
+    ids = list(affected.scalars())
+    now = find_many(tx.conn, ids)
+    for worker_id in ids:
+        tx.changed(PresenceChanged(worker_id, now.get(worker_id)))

@@ -1,0 +1,84 @@
+"""Refused attempts: counted in groups, kept by reference, bounded."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, delete, func, insert, or_, select
+
+from lyftdata.core.records import RefusalAttempt, RefusalGroup
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import refusal_attempts, refusal_groups
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+MAX_GROUPS = 5_000
+MAX_ATTEMPTS = 50_000
+
+
+def record_refusals(tx: WriteTx, attempts: Sequence[RefusalAttempt]) -> None:
+    """Write attempts down, and let the oldest go where a flood has brought more than is kept."""
+    if not attempts:
+        return
+    rows = [to_row(group) for group in group_attempts(attempts)]
+    dialect.upsert(tx.conn, refusal_groups, rows, keep=frozenset({"first_at"}), add=frozenset({"count"}))
+    tx.conn.execute(insert(refusal_attempts), [to_row(attempt) for attempt in attempts])
+    _bound(tx.conn)
+
+
+def group_attempts(
+    attempts: Iterable[RefusalAttempt], *, onto: Iterable[RefusalGroup] = ()
+) -> list[RefusalGroup]:
+    """Return attempts, given from the oldest on, as groups by cause, claimed Worker and address; added to those given."""
+    groups = {(g.code, g.claimed_worker, g.address): g for g in onto}
+    for attempt in attempts:
+        key = (attempt.code, attempt.claimed_worker, attempt.address)
+        before = groups.get(key)
+        groups[key] = RefusalGroup(
+            code=attempt.code,
+            claimed_worker=attempt.claimed_worker,
+            address=attempt.address,
+            count=1 if before is None else before.count + 1,
+            first_at=attempt.at if before is None else before.first_at,
+            last_at=attempt.at,
+            last_reference=attempt.reference,
+            last_detail=attempt.detail,
+        )
+    return list(groups.values())
+
+
+def list_groups(
+    conn: Connection,
+    *,
+    limit: int = 100,
+    code: str | None = None,
+    q: str | None = None,
+    claimed_worker: str | None = None,
+) -> list[RefusalGroup]:
+    """Return groups, the latest first; `q` is part of a claimed Worker or an address, `claimed_worker` all of it."""
+    query = select(refusal_groups)
+    if code:
+        query = query.where(refusal_groups.c.code == code)
+    if claimed_worker is not None:
+        query = query.where(refusal_groups.c.claimed_worker == claimed_worker)
+    if q:
+        columns = (refusal_groups.c.claimed_worker, refusal_groups.c.address)
+        query = query.where(or_(*(column.icontains(q, autoescape=True) for column in columns)))
+    rows = conn.execute(query.order_by(refusal_groups.c.last_at.desc()).limit(limit))
+    return [from_row(RefusalGroup, row) for row in rows]
+
+
+def find_reference(conn: Connection, reference: str) -> RefusalAttempt | None:
+    """Return the attempt with this reference, or None when there is none or it was let go."""
+    query = select(refusal_attempts).where(refusal_attempts.c.reference == reference)
+    row = conn.execute(query.order_by(refusal_attempts.c.number.desc())).first()
+    return None if row is None else from_row(RefusalAttempt, row)
+
+
+def _bound(conn: Connection) -> None:
+    newest = conn.execute(select(func.max(refusal_attempts.c.number))).scalar() or 0
+    conn.execute(delete(refusal_attempts).where(refusal_attempts.c.number <= newest - MAX_ATTEMPTS))
+    surplus = conn.execute(select(func.count()).select_from(refusal_groups)).scalar_one() - MAX_GROUPS
+    if surplus > 0:
+        oldest = conn.execute(
+            select(refusal_groups.c.last_at).order_by(refusal_groups.c.last_at).offset(surplus - 1)
+        )
+        conn.execute(delete(refusal_groups).where(refusal_groups.c.last_at <= oldest.scalars().first()))

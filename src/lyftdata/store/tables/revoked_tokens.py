@@ -1,0 +1,41 @@
+"""Worker tokens that were taken back one by one (RFC 7009), until they end by themselves."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+
+from lyftdata.store.change_feed.changes import TokenRevoked
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import revoked_tokens
+from lyftdata.store.tables import servers
+from lyftdata.store.writer.transaction import WriteTx
+
+_BATCH = 500
+
+
+def revoke_token(tx: WriteTx, jti: str, *, expires_at: datetime) -> None:
+    """Take a token back; twice is once."""
+    dialect.upsert(tx.conn, revoked_tokens, [{"jti": jti, "expires_at": expires_at}])
+    tx.changed(TokenRevoked(jti, expires_at))
+
+
+def living(conn: Connection, now: datetime) -> dict[str, datetime]:
+    """Return the identifiers of revoked tokens that have not ended, with their ends."""
+    query = select(revoked_tokens).where(revoked_tokens.c.expires_at > now)
+    return {row.jti: row.expires_at for row in conn.execute(query)}
+
+
+def find_revoked(conn: Connection, jtis: Collection[str]) -> dict[str, datetime]:
+    """Return which of these were taken back, with their ends."""
+    wanted = list(jtis)
+    found: dict[str, datetime] = {}
+    for start in range(0, len(wanted), _BATCH):
+        query = select(revoked_tokens).where(revoked_tokens.c.jti.in_(wanted[start : start + _BATCH]))
+        found |= {row.jti: row.expires_at for row in conn.execute(query)}
+    return found
+
+
+def prune(tx: WriteTx, now: datetime) -> None:
+    """Drop those that have ended."""
+    tx.conn.execute(delete(revoked_tokens).where(servers.is_past(tx.conn, revoked_tokens.c.expires_at, now)))

@@ -1,0 +1,47 @@
+"""What the Server did, a row a minute."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, func, select
+
+from lyftdata.core.records import Sample
+from lyftdata.store.dialects import dialect
+from lyftdata.store.schema import samples
+from lyftdata.store.tables.rows import to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def add_sample(tx: WriteTx, sample: Sample, *, keep_since: datetime) -> None:
+    """Write a minute down (over itself, if the clock was set back), and drop those before `keep_since`."""
+    dialect.upsert(tx.conn, samples, [to_row(sample)])
+    tx.conn.execute(delete(samples).where(samples.c.at < keep_since))
+
+
+def summed_samples(conn: Connection, *, since: datetime, step_s: int) -> list[Sample]:
+    """
+    Return what was from `since` on, the oldest first, in steps of so many seconds counted from 1970.
+
+    A sample is the most Workers connected at once, and the sums of admissions and refusals, of one step. Added up by
+    the database: a week is ten thousand minutes.
+    """
+    step = dialect.seconds_since_1970(conn, samples.c.at) // step_s
+    query = (
+        select(
+            step.label("step"),
+            func.max(samples.c.online).label("online"),
+            func.sum(samples.c.admitted).label("admitted"),
+            func.sum(samples.c.refused).label("refused"),
+        )
+        .where(samples.c.at >= since)
+        .group_by(step)
+        .order_by(step)
+    )
+    return [
+        Sample(
+            at=datetime.fromtimestamp(row.step * step_s, UTC),
+            online=row.online,
+            admitted=int(row.admitted),
+            refused=int(row.refused),
+        )
+        for row in conn.execute(query)
+    ]

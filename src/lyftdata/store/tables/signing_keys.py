@@ -1,0 +1,35 @@
+"""The Server's signing keys, encrypted."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from lyftdata.core.records import SigningKeyRecord
+from lyftdata.store.change_feed.changes import SigningKeysChanged
+from lyftdata.store.schema import signing_keys
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def all_signing_keys(conn: Connection) -> list[SigningKeyRecord]:
+    """Return every key, in the order in which they sign."""
+    rows = conn.execute(select(signing_keys).order_by(signing_keys.c.signs_from, signing_keys.c.kid))
+    return [from_row(SigningKeyRecord, row) for row in rows]
+
+
+def insert_signing_key(tx: WriteTx, record: SigningKeyRecord) -> None:
+    """Add a key."""
+    tx.conn.execute(insert(signing_keys), to_row(record))
+    tx.changed(SigningKeysChanged())
+
+
+def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:
+    """Say when a key leaves the JWKS."""
+    tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=retires_at))
+    tx.changed(SigningKeysChanged())
+
+
+def delete_signing_key(tx: WriteTx, kid: str) -> None:
+    """Remove a key."""
+    tx.conn.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
+    tx.changed(SigningKeysChanged())

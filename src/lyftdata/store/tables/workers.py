@@ -1,0 +1,178 @@
+"""Worker entries."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from lyftdata.core.errors import ConflictError, NotFoundError
+from lyftdata.core.records import WorkerRecord
+from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.schema import workers
+from lyftdata.store.tables import api_keys, resources
+from lyftdata.store.tables.rows import from_row, to_row
+from lyftdata.store.writer.transaction import WriteTx
+
+_BATCH = 500
+
+
+def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> None:
+    """
+    Add an entry.
+
+    Args:
+        tx: The transaction.
+        record: The entry.
+        unique_name: Whether a live entry of the same name stands in the way.
+
+    Raises:
+        ConflictError: `worker_id_taken`, `worker_name_taken`.
+    """
+    if find_worker(tx.conn, record.id) is not None:
+        raise ConflictError("worker_id_taken", f"There is a Worker with the ID '{record.id}' already.")
+    if unique_name:
+        ensure_name_free(tx.conn, record.name)
+    try:
+        tx.conn.execute(insert(workers), to_row(record))
+    except IntegrityError as error:
+        raise ConflictError(
+            "worker_id_taken", "There is a Worker with this ID or identity key already."
+        ) from error
+    tx.changed(WorkerChanged(record.id, record))
+
+
+def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
+    """
+    Add entries whose IDs were just drawn, at once and whatever their names: all of them, or none.
+
+    Raises:
+        ConflictError: `worker_id_taken`.
+    """
+    if not records:
+        return
+    try:
+        tx.conn.execute(insert(workers), [to_row(record) for record in records])
+    except IntegrityError as error:
+        raise ConflictError(
+            "worker_id_taken", "There is a Worker with this ID or identity key already."
+        ) from error
+    for record in records:
+        tx.changed(WorkerChanged(record.id, record))
+
+
+def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:
+    """Raise ConflictError `worker_name_taken` if a live entry other than `besides` has the name."""
+    query = select(workers.c.id).where(workers.c.name == name, workers.c.superseded_by.is_(None))
+    taken = [row.id for row in conn.execute(query) if row.id != besides]
+    if taken:
+        raise ConflictError(
+            "worker_name_taken",
+            f"Worker '{taken[0]}' has the name '{name}' already.",
+            hint="Choose another name, or rename or delete that Worker.",
+        )
+
+
+def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
+    """Write an entry anew; raises NotFoundError if it is gone."""
+    if tx.conn.execute(update(workers).where(workers.c.id == record.id).values(to_row(record))).rowcount != 1:
+        raise NotFoundError("worker", record.id)
+    tx.changed(WorkerChanged(record.id, record))
+
+
+def set_signs_for(tx: WriteTx, issuers: Mapping[str, str]) -> None:
+    """Note for which issuer Workers sign, by ID; those deleted meanwhile are left out."""
+    for worker_id, issuer in issuers.items():
+        record = find_worker(tx.conn, worker_id)
+        if record is not None and record.signs_for != issuer:
+            replace_worker(tx, msgspec.structs.replace(record, signs_for=issuer))
+
+
+def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
+    """
+    Remove an entry with its traces, and its ID from the keys issued for it and the resources that name it.
+
+    A key issued for this Worker alone is then a key for nobody: a new Worker under the old ID must not inherit it.
+
+    Raises:
+        NotFoundError: No such Worker.
+    """
+    record = get_worker(tx.conn, worker_id)
+    tx.conn.execute(delete(workers).where(workers.c.id == worker_id))
+    api_keys.remove_worker(tx, worker_id)
+    resources.remove_worker(tx, worker_id)
+    tx.changed(WorkerChanged(worker_id, None))
+    return record
+
+
+def find_worker(conn: Connection, worker_id: str) -> WorkerRecord | None:
+    """Return the entry with this ID, or None."""
+    return _one(conn, workers.c.id == worker_id)
+
+
+def get_worker(conn: Connection, worker_id: str) -> WorkerRecord:
+    """Return the entry with this ID; raises NotFoundError."""
+    record = find_worker(conn, worker_id)
+    if record is None:
+        namesake = find_live_by_name(conn, worker_id)
+        hint = (
+            ""
+            if namesake is None
+            else f"A Worker is found by its ID: '{worker_id}' has the ID {namesake.id}."
+        )
+        raise NotFoundError("worker", worker_id, hint=hint)
+    return record
+
+
+def find_by_thumbprint(conn: Connection, thumbprint: str) -> WorkerRecord | None:
+    """Return the entry with this identity key, or None."""
+    return _one(conn, workers.c.thumbprint == thumbprint)
+
+
+def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries with these identity keys, by thumbprint; those that are not there are left out."""
+    found = _in_batches(conn, workers.c.thumbprint, thumbprints)
+    return {str(entry.thumbprint): entry for entry in found}
+
+
+def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
+    """Return the entry that holds a name and is not superseded: the latest, if the policy allowed several."""
+    return find_live_by_names(conn, [name]).get(name)
+
+
+def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries that hold these names, as `find_live_by_name`; names that nobody holds are left out."""
+    live = [entry for entry in _in_batches(conn, workers.c.name, names) if entry.superseded_by is None]
+    live.sort(key=lambda entry: entry.id)
+    live.sort(key=lambda entry: entry.created_at, reverse=True)
+    # Of several the first is the one; the later overwrite nothing.
+    return {entry.name: entry for entry in reversed(live)}
+
+
+def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerRecord]:
+    """Return the entries with these IDs, by ID; those that are not there are left out."""
+    return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
+
+
+def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
+    """Iterate over every entry."""
+    return map(_record, conn.execute(select(workers)))
+
+
+def _in_batches(conn: Connection, column: Column[Any], values: Collection[str]) -> list[WorkerRecord]:
+    wanted = list(values)
+    found: list[WorkerRecord] = []
+    for start in range(0, len(wanted), _BATCH):
+        rows = conn.execute(select(workers).where(column.in_(wanted[start : start + _BATCH])))
+        found += map(_record, rows)
+    return found
+
+
+def _one(conn: Connection, condition: ColumnElement[bool]) -> WorkerRecord | None:
+    row = conn.execute(select(workers).where(condition)).first()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[tuple[object, ...]]) -> WorkerRecord:
+    return from_row(WorkerRecord, row)
