@@ -26,6 +26,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         report.longrepr = f"skipped where no test may be: {report.longrepr}"
 
 
+@pytest.fixture
+def fresh_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each program by itself, not forked from one that has imported it (see `tests/prefork.py`)."""
+    monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Return a running PostgreSQL."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import prefork
 from tests.builders import SECRET_KEY
 
 PASSWORD = "correct horse battery"
@@ -68,19 +69,17 @@ class Host:
         """Start `lyftdata ARGUMENTS` and go on."""
         self._count += 1
         log = self.home / f"{self._count}-{arguments[1] if len(arguments) > 1 else arguments[0]}.log"
-        return Program(arguments, {**self.environ, **environ}, log, cwd=self.home, python=self.python)
+        command = (*self.python, *arguments)
+        return Program(command, {**self.environ, **environ}, log, cwd=self.home)
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `lyftdata ARGUMENTS` to its end."""
-        return subprocess.run(
+        return prefork.run(
             [*self.python, *arguments],
             env={**self.environ, **environ},
             cwd=self.home,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            stdin=stdin,
+            timeout_s=60,
         )
 
     def done(self, *arguments: str, stdin: str = "") -> str:
@@ -97,21 +96,13 @@ class Host:
 class Program:
     """A running `lyftdata`, its log in a file; ended with the test."""
 
-    def __init__(
-        self,
-        arguments: tuple[str, ...],
-        environ: Mapping[str, str],
-        log: Path,
-        *,
-        cwd: Path,
-        python: tuple[str, ...],
-    ) -> None:
+    def __init__(self, command: tuple[str, ...], environ: Mapping[str, str], log: Path, *, cwd: Path) -> None:
         self.log_file = log
-        self.arguments = arguments
+        self.command = command
         with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [*python, *arguments],
-                env=dict(environ),
+            self.process = prefork.start(
+                command,
+                env=environ,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -145,7 +136,7 @@ class Program:
             )
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log}") from None
-        assert len(self.events(name)) >= count, f"{self.arguments} ended without '{name}':\n{self.log}"
+        assert len(self.events(name)) >= count, f"{self.command} ended without '{name}':\n{self.log}"
         return self.events(name)[count - 1]
 
     def terminate(self) -> int:

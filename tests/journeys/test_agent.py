@@ -318,7 +318,7 @@ def test_tokens_for_scripts(site):
     assert "reference" in refused.stderr
 
 
-def test_no_secret_in_any_log_or_argv(site):
+def test_no_secret_in_any_log_or_argv(fresh_programs, site):
     """After a day's worth of events, neither key, secret, password nor token is in a log or a command line."""
     agent, _ = working(with_key(site))
     enrolled = site.worker_host(
@@ -336,7 +336,7 @@ def test_no_secret_in_any_log_or_argv(site):
         assert not [secret for secret in secrets if secret in argv]
 
 
-def test_an_idle_worker_and_server_are_small(site):
+def test_an_idle_worker_and_server_are_small(fresh_programs, site):
     """Bounds with room, so that a library that doubles either is noticed: measured figures are in the docs."""
     agent = with_key(site).start("run", "worker")
     agent.wait_for("online")

@@ -1,0 +1,243 @@
+"""
+Starts `python -m lyftdata` without paying for its imports each time.
+
+Nine tenths of what a start costs are imports, the same ones each time. One process for each test process imports them
+once, and forks for each program that a test starts. What it forks is a program like any other, a child of the test
+process with a PID, an environment, a directory, streams and a session of its own; only `/proc/PID/cmdline` and
+`/proc/PID/environ` are not its own. A program is started by itself where the command is another, where its environment
+has a variable that an interpreter or a library reads when it starts, and where `LYFTDATA_TEST_FRESH` is set: by hand for
+everything, or by the fixture `fresh_programs` for what one test starts.
+"""
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import resource
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lyftdata
+
+_ROOT = Path(__file__).parents[1]
+_COMMAND = (sys.executable, "-m", "lyftdata")
+# The same for every program, so that it is not what keeps one from being forked.
+_ENVIRON = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+# Read when an interpreter starts, or when a library is loaded.
+_READ_AT_START = ("LD_", "PYTHON", "LANG", "LC_", "OPENSSL_", "GLIBC_", "MALLOC_")
+_MAX_MESSAGE_BYTES = 200_000
+_PR_SET_CHILD_SUBREAPER = 36
+
+# Imported when the first program of a kind is started: the parts of `lyftdata` that it may need, and what others import late.
+_NOT_OF_A_PROGRAM = {"__main__", "pytest_plugin", "testing", "verify"}
+_PROGRAM = {"cli", "core", "worker"}
+_HTTP_CLIENT = ("anyio._backends._asyncio", "encodings.idna", "httpcore2", "h11", "stringprep", "truststore")
+_SERVER = (
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+    "uvicorn.lifespan.off",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvloop",
+    "zxcvbn",
+)
+
+
+def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> "subprocess.Popen[Any]":
+    """
+    Start a program, forked where nothing speaks against it.
+
+    Args:
+        command: The program and its arguments.
+        env: Its whole environment.
+        options: For `subprocess.Popen`.
+    """
+    if tuple(command[:3]) != _COMMAND or not _can_be_forked(env):
+        return subprocess.Popen(command, env=dict(env), **options)
+    return _Forked(command, env=dict(env), **options)
+
+
+def run(
+    command: Sequence[str], *, stdin: str, timeout_s: float, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, as `start` starts it; return its output."""
+    pipe = subprocess.PIPE
+    with start(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=timeout_s)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _can_be_forked(env: Mapping[str, str]) -> bool:
+    read_at_start = {name for name in env if name.startswith(_READ_AT_START)} - _ENVIRON.keys()
+    return sys.platform == "linux" and not read_at_start and "LYFTDATA_TEST_FRESH" not in os.environ
+
+
+class _Forked(subprocess.Popen[Any]):
+    """A program that was forked; as far as `subprocess` can tell, started as usual."""
+
+    def _execute_child(  # as `subprocess` calls it
+        self, args, _executable, _preexec_fn, _close_fds, _pass_fds, cwd, env, _startupinfo, _creationflags, _shell,
+        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *_privileges,
+    ) -> None:  # fmt: skip
+        streams = [own if given == -1 else given for own, given in enumerate((p2cread, c2pwrite, errwrite))]
+        try:
+            self.pid = _fork(args[3:], env, str(cwd or Path.cwd()), streams)
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+
+class _ForkServer:
+    """The process that has imported everything, as the test process sees it."""
+
+    def __init__(self) -> None:
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.prefork"],
+                cwd=_ROOT,
+                env=_ENVIRON,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def fork(self, arguments: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
+        """Start a program; return its PID."""
+        request = {
+            "arguments": list(arguments),
+            "environ": dict(env),
+            "cwd": cwd,
+            "umask": _umask(),
+            "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        }
+        # Whoever is forked loses its parent at once, and comes to the nearest ancestor that adopts: to this process.
+        _adopt_orphans(adopt=True)
+        try:
+            socket.send_fds(self._line, [json.dumps(request).encode()], streams)
+            return int(self._line.recv(_MAX_MESSAGE_BYTES))
+        finally:
+            _adopt_orphans(adopt=False)
+
+    def close(self) -> None:
+        """End it; what it has started goes on."""
+        self._line.close()
+        self._process.wait(60)
+
+
+_LOCK = threading.Lock()
+_running: list[_ForkServer] = []
+
+
+def _fork(arguments: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
+    """Fork one program at a time; a request that was interrupted leaves no answer for the next one to read."""
+    with _LOCK:
+        if not _running:
+            _running.append(_ForkServer())
+        try:
+            return _running[0].fork(arguments, env, cwd, streams)
+        except BaseException:
+            _running.pop().close()
+            raise
+
+
+@atexit.register
+def _close() -> None:
+    while _running:
+        _running.pop().close()
+
+
+def _adopt_orphans(*, adopt: bool) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
+def _umask() -> int:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("Umask:")]
+    return int(line.split()[1], 8)
+
+
+def _serve(line: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; return what a forked process shall become, and None when no more will be asked for."""
+    while True:
+        message, streams, _, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 3)
+        if not message:
+            return None
+        request = json.loads(message)
+        _import_for(request["arguments"])
+        # Kept out of collections: a program that walks through all of this would copy it.
+        gc.freeze()
+        reading, writing = os.pipe()
+        between = os.fork()
+        if between == 0:
+            parent = os.getpid()
+            program = os.fork()
+            if program:
+                os.write(writing, str(program).encode())
+                os._exit(0)
+            while os.getppid() == parent:
+                time.sleep(0.0002)
+            _set_up(request, streams)
+            return dict(request)
+        os.close(writing)
+        # Once this one has ended, its child has come to the test process.
+        os.waitpid(between, 0)
+        line.send(os.read(reading, 100))
+        for number in (reading, *streams):
+            os.close(number)
+
+
+def _import_for(arguments: Sequence[str]) -> None:
+    """Import what a program needs, and others of its kind; what is there already costs nothing."""
+    is_server = list(arguments[:2]) == ["run", "server"]
+    for module in (*_HTTP_CLIENT, *(_SERVER if is_server else ())):
+        importlib.import_module(module)
+    parts = {part.name for part in pkgutil.iter_modules(lyftdata.__path__)} - _NOT_OF_A_PROGRAM
+    for part in sorted(parts if is_server else parts & _PROGRAM):
+        module = importlib.import_module(f"lyftdata.{part}")
+        for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"lyftdata.{part}."):
+            importlib.import_module(found.name)
+
+
+def _set_up(request: Mapping[str, Any], streams: Sequence[int]) -> None:
+    """Give this process all that belongs to the program that it becomes."""
+    os.setsid()
+    for own, given in enumerate(streams):
+        os.dup2(given, own)
+    os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, tuple(request["files"]))
+    os.umask(request["umask"])
+    os.chdir(request["cwd"])
+    # Set by an interpreter that starts without a locale.
+    coerced = {name: os.environ[name] for name in ("LC_CTYPE",) if name in os.environ}
+    os.environ.clear()
+    os.environ.update(coerced | request["environ"])
+    time.tzset()
+    sys.path[0] = request["cwd"]
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=os.dup(0)) as _line:
+        _program = _serve(_line)
+        if _program is not None:
+            # Its descriptor is closed already.
+            _line.detach()
+    if _program is not None:
+        sys.argv = ["-m", *_program["arguments"]]
+        runpy.run_module("lyftdata", run_name="__main__", alter_sys=True)

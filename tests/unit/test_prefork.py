@@ -1,0 +1,73 @@
+"""A program that was forked for a test is what it would be if it had been started by itself."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests import prefork
+from tests.processes import Host, end_started
+
+# What the kernel says of a process that others of its kind have too.
+_ALIKE = ("PPid", "Umask", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs", "Seccomp", "CapEff")
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Return a host whose Worker waits for a Server that is not there."""
+    key = "AAAAAAAAAA-lyftdata"
+    yield Host(
+        tmp_path / "host",
+        LYFTDATA_URL="http://127.0.0.1:1",
+        LYFTDATA_WORKER_ID="w-1",
+        LYFTDATA_WORKER_API_KEY=key,
+    )
+    end_started()
+
+
+def _seen_from_outside(program):
+    program.wait_for("retrying")
+    process = Path(f"/proc/{program.process.pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    streams = {number: str((process / "fd" / number).readlink()) for number in "012"}
+    return {
+        "alike": {name: status[name] for name in _ALIKE},
+        "directory": str((process / "cwd").readlink()),
+        "leads_session": os.getsid(program.process.pid) == program.process.pid,
+        "limits": (process / "limits").read_text(),
+        "descriptors": len(list((process / "fd").iterdir())),
+        "input": streams["0"],
+        "outputs": [streams[number] == str(program.log_file) for number in "12"],
+    }
+
+
+def test_it_is_like_one_that_was_started_by_itself(host, monkeypatch):
+    """A child with its own session, directory, streams and limits, the same signals, and nothing open but its own."""
+    forked = host.start("run", "worker")
+    monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+    fresh = host.start("run", "worker", LYFTDATA_JOBS_DIR=str(host.home / "other"))
+
+    assert type(forked.process) is not subprocess.Popen
+    assert type(fresh.process) is subprocess.Popen
+    assert _seen_from_outside(forked) == _seen_from_outside(fresh)
+
+
+def test_it_ends_as_others_do(host):
+    """Its exit code and its output are known, and a signal that ended it."""
+    program = host.start("run", "worker")
+    program.wait_for("retrying")
+    program.kill()
+    wrong = host.run("no-such-command")
+
+    assert program.process.returncode == -signal.SIGKILL
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "No such command 'no-such-command'" in wrong.stderr
+
+
+def test_what_must_be_read_at_a_start_is_not_forked(host):
+    """A library to preload, a locale or a setting of the interpreter: it is started by itself."""
+    for name in ("LD_PRELOAD", "LC_ALL", "PYTHONPATH"):
+        program = prefork.start([*host.python, "--version"], env={**host.environ, name: ""})
+        assert type(program) is subprocess.Popen
+        assert program.wait(60) == 0
