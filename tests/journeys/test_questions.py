@@ -1,5 +1,6 @@
 """Questions before something is cut off."""
 
+from tests.processes import PASSWORD
 from tests.terminals import Typist, run_on_a_terminal
 
 
@@ -34,3 +35,39 @@ def test_no_command_asks_about_what_does_not_exist(plain_site):
         typist.enter("n\n")
         typist.wait_for_end()
     assert plain_site.workers()["press-01"]["enabled"]
+
+
+def test_each_password_is_checked_before_the_next_question(plain_site):
+    """A wrong current password ends it at once; a new one is checked for strength before it is asked for again."""
+    operator = plain_site.operator
+    command = [*operator.python, "password"]
+
+    def answer(typist, question, text):
+        typist.wait_for(question)
+        typist.wait_until_hidden()
+        typist.enter(f"{text}\n")
+
+    with Typist(command, operator.environ, cwd=operator.home) as typist:
+        answer(typist, "Current password", "wrong wrong wrong")
+        typist.wait_for("The current password is wrong.")
+        typist.wait_for_end()
+    assert "New password" not in typist.written
+
+    with Typist(command, operator.environ, cwd=operator.home) as typist:
+        answer(typist, "Current password", PASSWORD)
+        for weak, problem in (
+            ("short", "12 to 1024 characters"),
+            (f"{PASSWORD}1", "must not be the one it replaces"),
+        ):
+            answer(typist, "New password", weak)
+            typist.wait_for(problem)
+        assert "Repeat" not in typist.written
+        answer(typist, "New password", "a much better one")
+        answer(typist, "Repeat for confirmation", "a much better two")
+        typist.wait_for("do not match")
+        answer(typist, "New password", "a much better one")
+        answer(typist, "Repeat for confirmation", "a much better one")
+        typist.wait_for("Password changed")
+        typist.wait_for_end()
+
+    operator.done("login", "admin", "--password-stdin", stdin="a much better one\n")

@@ -77,9 +77,8 @@ def password(url: str | None, *, password_stdin: bool) -> None:
     """
     from lyftdata.cli.api import Api
 
-    current = read_password("Current password", from_stdin=password_stdin)
-    new = read_password("New password (12 characters or more)", from_stdin=password_stdin, twice=True)
     with Api(url) as api:
+        current, new = _read_change(api, from_stdin=password_stdin)
         user = api.get("/whoami")["name"]
         body = {
             "current_password": current.reveal(),
@@ -92,13 +91,43 @@ def password(url: str | None, *, password_stdin: bool) -> None:
     echo("Password changed")
 
 
+def _read_change(api: "Api", *, from_stdin: bool) -> tuple[Secret, Secret]:
+    """Ask for the current and the new password; at a terminal each is checked before the next question."""
+    if from_stdin:
+        return read_password("", from_stdin=True), read_password("", from_stdin=True)
+    current = read_password("Current password", from_stdin=False)
+    api.post("/me/password/check", {"current_password": current.reveal()})
+    while True:
+        new = _read_accepted(api, current)
+        if read_password("Repeat for confirmation", from_stdin=False).reveal() == new.reveal():
+            return current, new
+        say("Error: The two entered values do not match.")
+
+
+def _read_accepted(api: "Api", current: Secret) -> Secret:
+    """Ask for a new password until the Server would accept it."""
+    from lyftdata.cli.api import ApiError
+
+    while True:
+        new = read_password("New password (12 characters or more)", from_stdin=False)
+        body = {"current_password": current.reveal(), "new_password": new.reveal()}
+        try:
+            api.post("/me/password/check", body)
+        except ApiError as error:
+            if error.problem_code != "invalid_input":
+                raise
+            say(f"Error: {error.message}")
+        else:
+            return new
+
+
 def _kept_device(api: "Api", user: str) -> dict[str, str]:
     """Return the device mark to send along, so that failed sign-ins of others do not make this one wait."""
     mark = api.credentials.find_device(api.url, user)
     return {} if mark is None else {"device": mark.reveal()}
 
 
-def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> Secret:
+def read_password(prompt: str, *, from_stdin: bool) -> Secret:
     """
     Ask for a password without showing it, or read a line of standard input.
 
@@ -112,7 +141,7 @@ def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> Secr
     elif not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask for the password: use --password-stdin.")
     else:
-        text = click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True)
+        text = click.prompt(prompt, hide_input=True, err=True)
     try:
         return parse_typed_secret(text)
     except InvalidInputError as error:

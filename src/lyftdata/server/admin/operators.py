@@ -276,18 +276,42 @@ class Operators:
             LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
             InvalidInputError: The new one breaks a rule.
         """
-        await asyncio.to_thread(check_new_password, new, operator=actor.operator)
-        check_replaces(new, current)
-        operator, claim = await self._look_up(actor.operator, actor.address)
-        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
-        claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
-        if operator is None or not await self._check_password(current, operator, claim):
-            raise LoginFailedError("The current password is wrong.")
+        operator = await self.check_password_change(current, new, actor=actor)
         changed = await self._set_password(
             operator, new, must_change=False, keep_session=actor.session_id, actor=actor
         )
         device = self._device_marks.find_device(unverified_mark, operator)
         return self._device_marks.issue(changed, device=device)
+
+    async def check_password_change(
+        self, current: Secret, new: Secret | None, *, actor: Actor
+    ) -> OperatorRecord:
+        """
+        Check what an operator would change their password with, and change nothing.
+
+        A wrong current password counts as a failed sign-in, and is locked out in the same way: this is no way to guess.
+
+        Args:
+            current: The password in force, as given.
+            new: The new one; None if it is not known yet.
+            actor: Who asks.
+
+        Returns:
+            The operator.
+
+        Raises:
+            LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
+            InvalidInputError: The new one breaks a rule.
+        """
+        if new is not None:
+            await asyncio.to_thread(check_new_password, new, operator=actor.operator)
+            check_replaces(new, current)
+        operator, claim = await self._look_up(actor.operator, actor.address)
+        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
+        claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
+        if operator is None or not await self._check_password(current, operator, claim):
+            raise LoginFailedError("The current password is wrong.")
+        return operator
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
         """Give an operator a new password (random unless given), end all their sessions and marks, and unlock them."""

@@ -138,11 +138,28 @@ async def test_the_first_password_must_be_changed(server, admin):
 async def test_passwords_that_are_not_taken(server, admin, current, new, status):
     """A wrong current password, a short new one, as good as the same one, the operator's name: refused, and not repeated."""
     body = {"current_password": current, "new_password": new}
+    checked = await server.http.post("/api/me/password/check", json=body, headers=admin)
     answer = await server.http.post("/api/me/password", json=body, headers=admin)
 
+    assert (checked.status_code, checked.content) == (answer.status_code, answer.content)
     assert answer.status_code == status
     assert new not in answer.text
     assert current not in answer.text
+
+
+async def test_a_password_that_is_only_checked_stays(server, admin):
+    """The current password is checked with or without a new one; neither the password nor a session ends; without a session it is 401."""
+    for body in (
+        {"current_password": PASSWORD},
+        {"current_password": PASSWORD, "new_password": "a much better one"},
+    ):
+        assert (await server.http.post("/api/me/password/check", json=body, headers=admin)).status_code == 204
+        assert (await server.http.post("/api/me/password/check", json=body)).status_code == 401
+    wrong = {"current_password": "wrong wrong wrong"}
+    answer = await server.http.post("/api/me/password/check", json=wrong, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (401, "login_failed")
+    assert (await server.http.get("/api/whoami", headers=admin)).json()["must_change_password"]
+    assert await server.sign_in()
 
 
 async def test_wrong_name_and_wrong_password_read_the_same(server):

@@ -489,6 +489,19 @@ async def test_a_reset_password_can_be_used_at_once(server, admin):
         assert (await hers.post("/api/login", json=right)).status_code == 200
 
 
+async def test_a_checked_password_is_guessed_at_no_more_than_at_a_sign_in(server, admin):
+    """A check that changes nothing counts a wrong current password as a change does; locked out, the right one reads the same."""
+    bad = {"current_password": "wrong wrong wrong", "new_password": "another long password"}
+    paths = ["/api/me/password/check", "/api/me/password"] * 30
+    statuses = [(await server.http.post(path, json=bad, headers=admin)).status_code for path in paths]
+    assert statuses[:4] == [401] * 4
+    assert statuses[-2:] == [429] * 2
+
+    for body in (bad, bad | {"current_password": PASSWORD}, {"current_password": PASSWORD}):
+        answer = await server.http.post("/api/me/password/check", json=body, headers=admin)
+        assert (answer.status_code, answer.json()["code"]) == (429, "login_locked")
+
+
 async def test_guesses_do_not_keep_a_signed_in_operator_from_changing_the_password(server, admin):
     """An open session has a count of its own; guesses with a stolen session are slowed down all the same."""
     for _ in range(9):

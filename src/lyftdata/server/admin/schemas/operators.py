@@ -28,6 +28,13 @@ class PasswordChange(Input):
     device: DeviceMark | None = None
 
 
+class PasswordCheck(Input):
+    """One's own password, and the new one if it is known yet."""
+
+    current_password: Password
+    new_password: Password | None = None
+
+
 class NewOperator(Input):
     """An operator to add; without a password a random one is made."""
 

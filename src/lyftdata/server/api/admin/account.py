@@ -81,6 +81,17 @@ async def change_password(
     response.headers[DEVICE_HEADER] = mark.reveal()
 
 
+@router.post("/me/password/check", status_code=204, summary="Check a change of one's password")
+async def check_password_change(body: models.PasswordCheck, actor: Self, services: ServicesDep) -> None:
+    """Say whether the current password is right and the new one is accepted, and change nothing; it counts as a sign-in."""
+    new = body.new_password
+    await services.operators.check_password_change(
+        Secret(body.current_password.get_secret_value()),
+        None if new is None else Secret(new.get_secret_value()),
+        actor=actor,
+    )
+
+
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
     """Return one's own sessions; those of all for who may end them."""
