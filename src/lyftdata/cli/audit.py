@@ -1,5 +1,6 @@
 """`lyftdata audit`: the audit log."""
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import click
 
 from lyftdata.cli.output import echo, emit, json_option, print_exactly, print_table, say, url_option, when
 from lyftdata.cli.progress import show_progress
-from lyftdata.core.progress import ignore_progress
+from lyftdata.core.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from lyftdata.cli.api import Api
@@ -72,6 +73,7 @@ def export(form: str, url: str | None) -> None:
     # Events on a terminal show by themselves how far it is.
     with Api(url) as api, show_progress(wanted=not sys.stdout.isatty()) as on_progress:
         total = 0 if on_progress is ignore_progress else _count_events(api)
+        on_progress("Exporting", 0, total)
         for done, line in enumerate(api.lines(f"/audit/export?format={form}"), start=1):
             print_exactly(line)
             if done % _REPORT_EVERY == 0:
@@ -95,11 +97,22 @@ def verify(url: str | None, *, as_json: bool) -> int:
     from lyftdata.cli.api import Api
 
     with Api(url) as api, show_progress() as on_progress:
-        # The Server checks: how far it is, it does not say.
-        on_progress("Checking the audit log", 0, 0)
-        report = api.get("/audit/verify")
+        report = _follow_check(api, on_progress)
     emit(report, as_json=as_json, show=_show_report)
     return 0 if report["ok"] else 1
+
+
+def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:
+    """Have the Server check the log, which may take longer than an answer is waited for; return its report."""
+    from lyftdata.cli.api import ApiError
+
+    on_progress("Checking the audit log", 0, 0)
+    for line in api.lines("/audit/verify/progress"):
+        said = json.loads(line)
+        if "report" in said:
+            return dict(said["report"])
+        on_progress("Checking the audit log", said["done"], said["total"])
+    raise ApiError("The Server ended the check before it was done.", hint="Run it again.")
 
 
 def _count_events(api: "Api") -> int:

@@ -21,11 +21,12 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    _require_terminal(question)
+    require_terminal(question)
     click.confirm(question, abort=True, err=True)
 
 
-def _require_terminal(question: str) -> None:
+def require_terminal(question: str) -> None:
+    """Raise click.UsageError if there is no terminal to ask a question at."""
     if not sys.stdin.isatty():
         raise click.UsageError(
             f"{question} Nothing was done: there is no terminal to ask. Say --yes if you mean it."
@@ -49,7 +50,7 @@ def confirm_existing(api: "Api", path: str, question: str, *, yes: bool) -> None
         click.UsageError, click.Abort: As `confirm`.
     """
     if not yes:
-        _require_terminal(question)
+        require_terminal(question)
         api.get(path)
     confirm(question, yes=yes)
 
@@ -71,7 +72,7 @@ def confirm_listed(api: "Api", path: str, key: str, value: str, question: str, *
         ApiError, click.UsageError, click.Abort: As above.
     """
     if not yes:
-        _require_terminal(question)
+        require_terminal(question)
         if all(item[key] != value for item in api.get(path)["items"]):
             raise click.ClickException(f"There is no '{value}' in {path.removeprefix('/')}.")
     confirm(question, yes=yes)

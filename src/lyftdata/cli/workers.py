@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm_existing, yes_option
+from lyftdata.cli.confirm import yes_option
+from lyftdata.cli.many_workers import change_workers, confirm_workers
 from lyftdata.cli.output import (
     KeyOutput,
     echo,
@@ -186,83 +187,87 @@ def rename(worker_id: str, name: str, url: str | None, *, as_json: bool) -> None
     Example:
       lyftdata workers rename press-01 press-north
     """
-    _change(worker_id, {"name": name}, url, as_json=as_json, done="renamed")
+    _change((worker_id,), {"name": name}, url, as_json=as_json, done="renamed")
 
 
 @workers.command()
 @click.argument("worker_id", metavar="ID")
 @click.argument("labels", nargs=-1, metavar="KEY=VALUE...")
+@click.option(
+    "--worker", "others", multiple=True, metavar="ID", help="Another Worker; may be given several times."
+)
 @json_option
 @url_option
-def label(worker_id: str, labels: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
+def label(
+    worker_id: str, labels: tuple[str, ...], others: tuple[str, ...], url: str | None, *, as_json: bool
+) -> int:
     """
     Set a Worker's labels, replacing all it has; none to remove them.
 
     \b
     Example:
       lyftdata workers label press-01 zone=eu-1 gpu
+      lyftdata workers label press-01 zone=eu-1 --worker press-02 --worker press-03
     """
-    _change(worker_id, {"labels": _labels(labels)}, url, as_json=as_json, done="labelled")
+    body = {"labels": _labels(labels)}
+    return _change((worker_id, *others), body, url, as_json=as_json, done="labelled")
 
 
 @workers.command()
-@click.argument("worker_id", metavar="ID")
+@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
 @yes_option
 @json_option
 @url_option
-def disable(worker_id: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+def disable(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json: bool) -> int:
     """
-    Cut a Worker off at once; it waits, and is back by itself when enabled.
+    Cut Workers off at once; they wait, and are back by themselves when enabled.
 
     \b
     Example:
-      lyftdata workers disable press-01 --yes
+      lyftdata workers disable press-01 press-02 --yes
     """
-    from lyftdata.cli.api import Api, path_part
+    from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        question = f"Disable Worker {worker_id}? Its session and its program stop at once."
-        confirm_existing(api, f"/workers/{path_part(worker_id)}", question, yes=yes)
-    _change(worker_id, {"enabled": False}, url, as_json=as_json, done="disabled")
+        confirm_workers(api, worker_ids, "Disable {}? Sessions and programs stop at once.", yes=yes)
+    return _change(worker_ids, {"enabled": False}, url, as_json=as_json, done="disabled")
 
 
 @workers.command()
-@click.argument("worker_id", metavar="ID")
+@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
 @url_option
-def enable(worker_id: str, url: str | None, *, as_json: bool) -> None:
+def enable(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> int:
     """
-    Let a disabled Worker in again.
+    Let disabled Workers in again.
 
     \b
     Example:
-      lyftdata workers enable press-01
+      lyftdata workers enable press-01 press-02
     """
-    _change(worker_id, {"enabled": True}, url, as_json=as_json, done="enabled")
+    return _change(worker_ids, {"enabled": True}, url, as_json=as_json, done="enabled")
 
 
 @workers.command()
-@click.argument("worker_id", metavar="ID")
+@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
 @yes_option
 @url_option
-def delete(worker_id: str, url: str | None, *, yes: bool) -> None:
+def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
     """
-    Remove a Worker's entry; its program ends for good.
+    Remove Workers' entries; their programs end for good.
 
     \b
     Example:
-      lyftdata workers delete press-01
+      lyftdata workers delete press-01 press-02
     """
     from lyftdata.cli.api import Api, path_part
 
-    path = f"/workers/{path_part(worker_id)}"
-    question = (
-        f"Delete Worker {worker_id}? Its session ends at once, and its identity cannot be brought back."
-    )
+    question = "Delete {}? Sessions end at once, and an identity cannot be brought back."
     with Api(url) as api:
-        confirm_existing(api, path, question, yes=yes)
-        api.delete(path)
-    say(f"Worker {worker_id} deleted")
+        confirm_workers(api, worker_ids, question, yes=yes)
+        return change_workers(
+            worker_ids, lambda worker_id: api.delete(f"/workers/{path_part(worker_id)}"), done="deleted"
+        )
 
 
 @workers.command()
@@ -307,12 +312,18 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]
             yield kind, json.loads(line.removeprefix("data: "))
 
 
-def _change(worker_id: str, body: dict[str, Any], url: str | None, *, as_json: bool, done: str) -> None:
+def _change(
+    worker_ids: Sequence[str], body: dict[str, Any], url: str | None, *, as_json: bool, done: str
+) -> int:
     from lyftdata.cli.api import Api, path_part
 
     with Api(url) as api:
-        worker = api.patch(f"/workers/{path_part(worker_id)}", body)
-    emit(worker, as_json=as_json, show=lambda worker: say(f"Worker {worker['id']} {done}"))
+        return change_workers(
+            worker_ids,
+            lambda worker_id: api.patch(f"/workers/{path_part(worker_id)}", body),
+            done=done,
+            as_json=as_json,
+        )
 
 
 def _labels(parts: tuple[str, ...]) -> dict[str, str]:

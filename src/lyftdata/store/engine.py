@@ -86,6 +86,7 @@ class Store:
         self._doubt: Doubt | None = None
         self._ending = threading.Event()
         self._last_check_ok = True
+        self._check_progress = (0, 0)
         self._verifying = asyncio.Lock()
         self._next_check: asyncio.Future[ChainReport] | None = None
         self._writer.start()
@@ -231,11 +232,27 @@ class Store:
             # From here on whoever asks is not served by this check: something may be changed behind its back.
             self._next_check = None
             written = self._head.number
-            report = await self.read(
-                lambda conn: audit_log.verify(conn, key=self._audit_key, written=written, between=self._rest)
-            )
+            try:
+                report = await self.read(
+                    lambda conn: audit_log.verify(
+                        conn,
+                        key=self._audit_key,
+                        written=written,
+                        between=self._rest,
+                        on_progress=self._note_progress,
+                    )
+                )
+            finally:
+                self._check_progress = (0, 0)
             self._last_check_ok = report.ok
             return report
+
+    def check_progress(self) -> tuple[int, int]:
+        """Return how many events the check that runs now has checked, and how many there are; zeros between two checks."""
+        return self._check_progress
+
+    def _note_progress(self, _stage: str, done: int, total: int) -> None:
+        self._check_progress = (done, total)
 
     def _rest(self) -> None:
         """Let others have the processor during long work; end it if the store is to be closed."""

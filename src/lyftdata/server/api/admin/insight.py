@@ -1,5 +1,6 @@
 """What operators look at: Auto-Enrollment's state, refusals, the audit log, the Server itself, live events."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -20,11 +21,14 @@ from lyftdata.server.admin.schemas.status import Concerns, History, Period, Serv
 from lyftdata.server.admin.views import enrollment_view
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.events import Listener
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.stream_limits import SlotResponse
+from lyftdata.store import StoreError
 
 router = APIRouter()
 
 _STILL_THERE_EVERY_S = 15.0
+_PROGRESS_EVERY_S = 1.0
 
 
 @router.get("/enrollment", tags=["enrollment"], summary="Show Auto-Enrollment")
@@ -80,6 +84,41 @@ async def verify_audit(
     """Check every link of the chain: no row was changed, inserted, moved or removed from the middle."""
     services.budget.charge_check(actor.operator, services.store.audit_length)
     return await queries.verify_audit(services)
+
+
+@router.get(
+    "/audit/verify/progress",
+    tags=["audit"],
+    summary="Verify the audit log and follow it",
+    response_class=StreamingResponse,
+)
+async def follow_verification(
+    actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
+) -> StreamingResponse:
+    """Check the log, and return a JSON object a line: `done` and `total` each second, and `report` at the end."""
+    services.budget.charge_check(actor.operator, services.store.audit_length)
+    return StreamingResponse(
+        _follow_verification(actor, services),
+        media_type="application/x-ndjson",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _follow_verification(actor: Actor, services: Services) -> AsyncIterator[bytes]:
+    """Stream until the check ends, or the operator's session does; the check goes on for others who wait for it."""
+    check = asyncio.ensure_future(queries.verify_audit(services))
+    try:
+        while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
+            if not await services.operators.is_signed_in(actor):
+                return
+            done, total = services.store.check_progress()
+            yield f'{{"done":{done},"total":{total}}}\n'.encode()
+        yield b'{"report":' + check.result().model_dump_json().encode() + b"}\n"
+    except StoreError:
+        # The Server stops, or its database is away: what was sent so far holds no report, and the client says so.
+        return
+    finally:
+        check.cancel()
 
 
 @router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)

@@ -1,0 +1,99 @@
+"""The same change to several Workers: how far it is, what failed, and how many were changed when it is interrupted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lyftdata.cli.confirm import confirm, require_terminal
+from lyftdata.cli.output import print_json, say
+from lyftdata.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
+
+EXIT_FAILED = 1
+
+
+def confirm_workers(api: "Api", worker_ids: Sequence[str], effect: str, *, yes: bool) -> None:
+    """
+    Ask once about all of them, when each is known to exist: a mistyped ID is reported before anything is changed.
+
+    Args:
+        api: The Server.
+        worker_ids: The Workers.
+        effect: The question, with `{}` for the Workers.
+        yes: Go on without asking.
+
+    Raises:
+        ApiError: One does not exist.
+        click.UsageError, click.Abort: As `confirm`.
+    """
+    from lyftdata.cli.api import path_part
+
+    is_one = len(worker_ids) == 1
+    question = effect.format(f"Worker {worker_ids[0]}" if is_one else f"{len(worker_ids)} Workers")
+    if not yes:
+        require_terminal(question)
+        for worker_id in _with_progress("Looking up", worker_ids):
+            api.get(f"/workers/{path_part(worker_id)}")
+    confirm(question, yes=yes)
+
+
+def change_workers(
+    worker_ids: Sequence[str], change: Callable[[str], Any], *, done: str, as_json: bool = False
+) -> int:
+    """
+    Change each Worker, and say what became of it; with several, a failure of one does not stop the others.
+
+    Args:
+        worker_ids: The Workers.
+        change: Changes one, by its ID; returns the entry as it is now.
+        done: What they are then, such as "disabled".
+        as_json: Print the entry of one Worker, or an array of those of several.
+
+    Returns:
+        The exit code: 1 if one of several failed.
+
+    Raises:
+        ApiError: The only one failed, or the Server cannot be reached.
+    """
+    if len(worker_ids) == 1:
+        entry = change(worker_ids[0])
+        if as_json:
+            print_json(entry)
+        else:
+            say(f"Worker {worker_ids[0]} {done}")
+        return 0
+    entries = []
+    try:
+        for worker_id in _with_progress("Changing Workers", worker_ids):
+            entry = _change_one(worker_id, change)
+            if entry is not _FAILED:
+                entries.append(entry)
+    finally:
+        # At Ctrl-C, and when the Server goes away, too.
+        say(f"{len(entries)} of {len(worker_ids)} Workers {done}")
+    if as_json:
+        print_json(entries)
+    return 0 if len(entries) == len(worker_ids) else EXIT_FAILED
+
+
+_FAILED = object()
+
+
+def _change_one(worker_id: str, change: Callable[[str], Any]) -> Any:
+    from lyftdata.cli.api import ApiError
+
+    try:
+        return change(worker_id)
+    except ApiError as error:
+        if not error.problem_code:  # not an answer about this Worker: no other would get one
+            raise
+        say(f"Error: {worker_id}: {error.message}")
+        return _FAILED
+
+
+def _with_progress(stage: str, worker_ids: Sequence[str]) -> Iterator[str]:
+    with show_progress(wanted=len(worker_ids) > 1) as on_progress:
+        for done, worker_id in enumerate(worker_ids):
+            on_progress(stage, done, len(worker_ids))
+            yield worker_id
