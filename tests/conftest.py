@@ -19,6 +19,7 @@ for _number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Turn a skip into an error where skips are not allowed."""
     if os.environ.get("LYFTDATA_TEST_NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
@@ -30,6 +31,28 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def fresh_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each program by itself, not forked from one that has imported it (see `tests/prefork.py`)."""
     monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+
+
+class _FailuresAtOnce:
+    """Prints each failure when it happens: a run that is cut off never gets to its summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})")
+            self._terminal.write_line(report.longreprtext[-2000:])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Print failures at once in CI."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("LYFTDATA_TEST_NO_SKIPS") and terminal is not None:
+        config.pluginmanager.register(_FailuresAtOnce(terminal))
 
 
 @pytest.fixture(scope="session")
