@@ -166,13 +166,13 @@ class LeanWorker:
 
     async def log_in(self) -> None:
         """Get a token."""
-        status, headers, body = await self._ask(b"/oauth2/token", self._token_body(), within_s=15.0)
+        status, headers, body = await self._ask(b"/oauth2/token", self._token_body(), within_s=240)
         nonce = headers.get(b"lyftdata-nonce", b"").decode()
         if status == 401 and nonce and not isinstance(self._credential, str):
             # As the agent does: after a crash, or once it was disabled, a Worker signs for a time that the Server has named.
             self._tally.answers["/oauth2/token 401"] -= 1
             self._tally.answers["nonce"] += 1
-            status, headers, body = await self._ask(b"/oauth2/token", self._token_body(nonce), within_s=15.0)
+            status, headers, body = await self._ask(b"/oauth2/token", self._token_body(nonce), within_s=240)
         if status != 200:
             await self._wait_out(headers.get(b"retry-after"))
             return
@@ -226,7 +226,7 @@ class LeanWorker:
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         if self._line is None or not self._line.is_open:
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(180):
                 _, self._line = await loop.create_connection(
                     Line, self._host, self._port, local_addr=self._from
                 )

@@ -136,7 +136,7 @@ class _Postgres:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert result.returncode == 0, result.stderr

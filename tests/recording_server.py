@@ -70,12 +70,12 @@ class Line:
 
     async def answer(self) -> bytes:
         """Return the head of the next answer."""
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 180)
 
     async def closed(self) -> bytes:
         """Wait until the other side closes; return what it said before."""
         with contextlib.suppress(ConnectionResetError):
-            return await asyncio.wait_for(self.reader.read(), 10)
+            return await asyncio.wait_for(self.reader.read(), 180)
         return b""
 
 

@@ -14,7 +14,7 @@ from tests.processes import until
 
 
 def run_on_a_terminal(
-    command: Sequence[str], environ: Mapping[str, str], *, within_s: float = 60.0, columns: int = 0
+    command: Sequence[str], environ: Mapping[str, str], *, within_s: float = 240.0, columns: int = 0
 ) -> tuple[int, str]:
     """
     Run a program whose controlling terminal nobody types at.
@@ -73,16 +73,16 @@ class Typist:
         """Type a text."""
         os.write(self._terminal, text.encode())
 
-    def wait_for(self, text: str, *, within_s: float = 60.0) -> None:
+    def wait_for(self, text: str, *, within_s: float = 240.0) -> None:
         """Wait until a text is written, behind the one that was waited for before."""
         self._read_until(lambda: text in self.written[self._read_to :], text, within_s)
         self._read_to = self.written.index(text, self._read_to) + len(text)
 
-    def wait_until_hidden(self, *, within_s: float = 60.0) -> None:
+    def wait_until_hidden(self, *, within_s: float = 240.0) -> None:
         """Wait until what is typed is not shown."""
         until(lambda: not termios.tcgetattr(self._terminal)[3] & termios.ECHO, "no echo", within_s=within_s)
 
-    def wait_for_end(self, *, within_s: float = 60.0) -> None:
+    def wait_for_end(self, *, within_s: float = 240.0) -> None:
         """Wait until the program has left the terminal."""
         self._read_until(lambda: False, "the end", within_s)
 

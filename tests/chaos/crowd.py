@@ -103,7 +103,7 @@ class Flood:
         while not self.is_over and self.answers.total() < self._most:
             if line is None or not line.is_open:
                 _, line = await loop.create_connection(Line, "127.0.0.1", self._port, local_addr=(address, 0))
-            status, _, _ = await line.ask(next(self._requests), within_s=60)
+            status, _, _ = await line.ask(next(self._requests), within_s=240)
             self.answers[status] += 1
         if line is not None:
             line.close()

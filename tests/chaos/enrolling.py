@@ -39,6 +39,6 @@ class Enroller:
         """Wait for its end, or bring it about."""
         if kill:
             self.process.kill()
-        code = self.process.wait(60)
+        code = self.process.wait(180)
         self._reader.join()
         return code

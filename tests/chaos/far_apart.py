@@ -43,7 +43,7 @@ class FarApart:
     def start_server(self, address: str) -> Program:
         """Start the Server on one of its machine's addresses."""
         self.server = self._server_host.start("run", "server", LYFTDATA_BIND_ADDRESS=f"{address}:{PORT}")
-        self.server.wait_for("ready", within_s=60)
+        self.server.wait_for("ready", within_s=240)
         return self.server
 
     def sign_in(self, address: str) -> Host:

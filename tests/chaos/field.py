@@ -63,7 +63,7 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     with fault:
         time.sleep(LASTS_S)
     ended = time.monotonic()
-    until(lambda: everybody_is_online(field.site), "everybody is online", within_s=90)
+    until(lambda: everybody_is_online(field.site), "everybody is online", within_s=240)
     recovered = time.monotonic()
     assert field.load.end(kill=False) == 0
 

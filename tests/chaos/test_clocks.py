@@ -68,7 +68,7 @@ class Place:
     def tokens_signed(self) -> float:
         """Return how many tokens this start of the Server has signed."""
         context = ssl.create_default_context(cafile=self.authority)
-        with urllib.request.urlopen(f"{self.url}/metrics", context=context, timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", context=context, timeout=180) as answer:
             text = answer.read().decode()
         return sum(
             float(value) for value in re.findall(r"^lyftdata_tokens_total\{.*\} (\S+)$", text, re.MULTILINE)
@@ -76,7 +76,6 @@ class Place:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
     """
     Five hours ahead or behind, by either strategy, over TLS: they are let in, and their logs say once that their clocks are off.
@@ -111,7 +110,7 @@ def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
 
     assert nobody_was_touched(place.operator, place.members)
     for member in place.members:
-        until(lambda m=member: m.agent.events("this host's clock is off"), "it is said", within_s=60)  # type: ignore[misc]
+        until(lambda m=member: m.agent.events("this host's clock is off"), "it is said", within_s=240)  # type: ignore[misc]
         [said] = member.agent.events("this host's clock is off")
         assert said["level"] == "warning"
         assert said["off"].startswith(("4h59m", "5h"))

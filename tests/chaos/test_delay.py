@@ -27,7 +27,6 @@ def _renamed(member: Member) -> Member:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_workers_far_away_stay_connected(tmp_path: Path):
     """They enroll, log in and get new tokens over it, in one session each: between two polls nobody takes them for gone."""
     site = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)

@@ -71,7 +71,6 @@ def _said(agent: Program, event: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place):
     """
     Full when a Worker is to enroll: nothing is sent, and it enrolls when there is room.
@@ -129,7 +128,6 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_an_enrolled_worker_starts_on_a_read_only_disk(place: Place):
     """Its identity is there, and that is all it needs; still no two share a directory. One that is not enrolled says what is wrong."""
     disk = place.add_disk()

@@ -18,7 +18,6 @@ def fails_over(primary: Cluster, standby: Standby) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_standby_takes_over(tmp_path: Path):
     """Whatever was committed is at the standby too; what was asked for meanwhile is asked for again, and done once."""
     with contextlib.ExitStack() as stack:

@@ -44,7 +44,6 @@ def _ended() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path: Path):
     """
     Held polls stay held and every right credential gets its token, also from the addresses that flood.
@@ -54,7 +53,7 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
     site, credentials = await site_with_a_fleet(tmp_path, HONEST)
     tally, renewals = Tally(), Tally()
     async with running(light_workers(site, credentials, tally)):
-        await until(lambda: len(tally.online) == HONEST, within_s=90, what="everybody is online")
+        await until(lambda: len(tally.online) == HONEST, within_s=240, what="everybody is online")
         tally.answers.clear()
         before = memory_of(site.server.process.pid)
         begun = time.monotonic()
@@ -63,13 +62,13 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
         flooding = asyncio.create_task(flood.run(callers=32))
         asking = light_workers(site, credentials, renewals, addresses=("127.0.0.1", *FLOODERS))
         await spread([partial(_get_token, worker, renewals) for worker in asking], at_once=8)
-        await until(lambda: time.monotonic() - begun > LASTS_S, within_s=60, what="the flood lasts")
+        await until(lambda: time.monotonic() - begun > LASTS_S, within_s=240, what="the flood lasts")
         flood.is_over = True
         await flooding
         lasted_s = time.monotonic() - begun
 
         grown = memory_of(site.server.process.pid) - before
-        await until(lambda: len(tally.online) == HONEST, within_s=90, what="everybody is still online")
+        await until(lambda: len(tally.online) == HONEST, within_s=240, what="everybody is still online")
         online = await asyncio.to_thread(_count_online, site)
         report.record(
             group="Everybody at once",
@@ -94,20 +93,19 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Path):
     """The Server is killed and started again: nobody is refused meanwhile, and all of them are online once more."""
     site, credentials = await site_with_a_fleet(tmp_path, RETURNING)
     tally = Tally()
     async with running(light_workers(site, credentials, tally)):
-        await until(lambda: len(tally.online) == RETURNING, within_s=180, what="everybody is online")
+        await until(lambda: len(tally.online) == RETURNING, within_s=240, what="everybody is online")
         begun = time.monotonic()
         tally.answers.clear()
         await asyncio.to_thread(site.server.kill)
-        await until(lambda: not tally.online, within_s=90, what="everybody has noticed")
+        await until(lambda: not tally.online, within_s=240, what="everybody has noticed")
         await asyncio.to_thread(site.start_server)
         started = time.monotonic()
-        await until(lambda: len(tally.online) == RETURNING, within_s=180, what="everybody is back")
+        await until(lambda: len(tally.online) == RETURNING, within_s=240, what="everybody is back")
         back = time.monotonic()
         online = await asyncio.to_thread(_count_online, site)
         report.record(

@@ -51,7 +51,6 @@ def _descriptors(pid: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
     """They are let go after a bounded time, with all that was kept for them; meanwhile Workers enroll, and those that are connected stay so."""
     site = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
@@ -91,7 +90,7 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
                 every_s=0.1,
             )
         ended = time.monotonic()
-        until(lambda: _descriptors(pid) <= descriptors + 10, "their descriptors are free", within_s=60)
+        until(lambda: _descriptors(pid) <= descriptors + 10, "their descriptors are free", within_s=240)
     wait_until_all_are(operator, members)
     recovered = time.monotonic()
 

@@ -32,7 +32,6 @@ def _has_reached(acknowledged: set[tuple[str, str]], target: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_path: Path):
     """Over 240 enrollments, with Server and Workers killed at random: one entry a Worker, the one it was told of."""
     seed = random.randrange(2**32)
@@ -44,7 +43,7 @@ def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_
     enroller = Enroller(site.url, root, acknowledged, COUNT)
     for _ in range(KILLS):
         target = min(COUNT, len(acknowledged) + chance.randrange(1, COUNT // KILLS + 6))
-        until(functools.partial(_has_reached, acknowledged, target), "more enrollments", within_s=60)
+        until(functools.partial(_has_reached, acknowledged, target), "more enrollments", within_s=240)
         time.sleep(chance.random() * 0.02)
         if chance.random() < 0.6:
             site.server.kill()

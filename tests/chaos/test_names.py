@@ -42,7 +42,6 @@ def network() -> Iterator[Network]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, network: Network):
     """Workers try again while their name server is silent, and find the Server by the address that it has then."""
     names = [NameService(machine) for machine in network.workers]

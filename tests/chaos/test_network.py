@@ -40,7 +40,6 @@ def _row(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network: Network):
     """
     A cable pulled for a moment, an address that changes, packets that are dropped without a word, a Server's machine that vanishes.

@@ -70,7 +70,6 @@ def connections_run_out(_field: Field, cluster: Cluster, _cable: Cable) -> Itera
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "fault",
     [

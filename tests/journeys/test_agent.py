@@ -307,7 +307,7 @@ def test_tokens_for_scripts(site):
             f"{site.url}/auth/verify",
             headers={"Authorization": f"Bearer {token}"},
             trust_env=False,
-            timeout=60,
+            timeout=180,
         )
         assert answer.headers["X-Lyftdata-Worker-Id"] == expected
     site.operator.done("workers", "delete", "press-01", "--yes")

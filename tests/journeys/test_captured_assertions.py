@@ -35,7 +35,7 @@ def ask(site: Site, assertion: str) -> httpx2.Response:
         "client_assertion_type": ASSERTION_TYPE,
         "client_assertion": assertion,
     }
-    return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=60)
+    return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=180)
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])

@@ -100,7 +100,7 @@ def said(out):
 def verify(site, token):
     """Return the status with which the Server takes a token."""
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx2.get(f"{site.url}/auth/verify", headers=headers, trust_env=False, timeout=60).status_code
+    return httpx2.get(f"{site.url}/auth/verify", headers=headers, trust_env=False, timeout=180).status_code
 
 
 def at_socket(path, target):
@@ -257,7 +257,7 @@ def test_input_output_and_the_mask_are_the_commands_own(host):
         cwd=host.home,
         input=sent,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
         umask=0o022,
     )

@@ -62,7 +62,7 @@ def test_the_container_of_the_page_runs(host):
         cwd=host.home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -10,7 +10,7 @@ def test_a_worker_in_a_guessers_network_waits_and_enrolls_by_itself(open_site):
     site.sign_in()
     host = site.worker_host("a", LYFTDATA_WORKER_NAME="press", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     wrong = {"Authorization": f"Bearer {'w' * 40}"}
-    with httpx2.Client(base_url=site.url, trust_env=False, timeout=60) as guesser:
+    with httpx2.Client(base_url=site.url, trust_env=False, timeout=180) as guesser:
         # Beyond the twenty, as many as are let in while these are sent: one every three seconds.
         answers = [guesser.post("/oauth2/register", json={}, headers=wrong) for _ in range(200)]
         assert [answer.status_code for answer in answers[:20]] == [401] * 20

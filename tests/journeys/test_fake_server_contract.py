@@ -58,7 +58,7 @@ class Real:
 def token_answer(url, api_key, wanted, headers=None):
     """Ask a Server for a token as press-01."""
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": api_key}
-    return httpx2.post(f"{url}/oauth2/token", data=form | wanted, headers=headers, timeout=60)
+    return httpx2.post(f"{url}/oauth2/token", data=form | wanted, headers=headers, timeout=180)
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def proof(key, url, **claims):
 def check_documents(real, fake):
     """Compare what each publishes."""
     for path in ("oauth-authorization-server", "jwks.json"):
-        ours = httpx2.get(f"{fake.url}/.well-known/{path}", timeout=60)
-        theirs = httpx2.get(f"{real.url}/.well-known/{path}", timeout=60)
+        ours = httpx2.get(f"{fake.url}/.well-known/{path}", timeout=180)
+        theirs = httpx2.get(f"{real.url}/.well-known/{path}", timeout=180)
         for name in ("content-type", "cache-control"):
             assert ours.headers[name] == theirs.headers[name]
         if path == "jwks.json":
@@ -203,10 +203,10 @@ def check_online_checks(real, fake):
 
 def asked_about(url, token):
     """Ask a Server about a token as a proxy does."""
-    return httpx2.get(f"{url}/auth/verify", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    return httpx2.get(f"{url}/auth/verify", headers={"Authorization": f"Bearer {token}"}, timeout=180)
 
 
 def introspected(url, token, resource):
     """Ask a Server about a token as a resource does."""
     form = {"token": token, "client_id": resource.name, "client_secret": resource.key}
-    return httpx2.post(f"{url}/oauth2/introspect", data=form, timeout=60).json()
+    return httpx2.post(f"{url}/oauth2/introspect", data=form, timeout=180).json()

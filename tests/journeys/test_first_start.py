@@ -76,7 +76,7 @@ def test_a_first_password_that_cannot_be_printed_is_not_set(host, output):
             stdout=stream,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
     assert failed.returncode == 1

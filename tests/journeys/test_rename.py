@@ -52,7 +52,7 @@ def library(host, name):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
 
 

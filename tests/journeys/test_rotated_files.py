@@ -52,7 +52,7 @@ def test_a_rotated_api_key_is_picked_up(plain_site):
 def token_status(site, key):
     """Return the status with which a key gets a token."""
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
-    return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=60).status_code
+    return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=180).status_code
 
 
 def is_taken(verifier, token):

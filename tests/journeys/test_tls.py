@@ -23,7 +23,7 @@ def agreed(port: int, version: ssl.TLSVersion, ciphers: str | None = None) -> st
     context.set_ciphers(f"{ciphers or 'ALL'}:@SECLEVEL=0")
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            socket.create_connection(("127.0.0.1", port), timeout=180) as plain,
             context.wrap_socket(plain) as connection,
         ):
             chosen = connection.cipher()

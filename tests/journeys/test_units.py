@@ -51,7 +51,7 @@ def analyze(name, tmp_path, *arguments):
         ["systemd-analyze", *arguments, "--no-pager", str(unit)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ class TlsSite:
         self.resource_key = self.operator.done("resources", "issue-key", "rabbitmq").strip()
         self.keys: dict[str, str] = {}
         self._http = httpx2.Client(
-            base_url=self.url, verify=ssl.create_default_context(cafile=self.authority), timeout=60
+            base_url=self.url, verify=ssl.create_default_context(cafile=self.authority), timeout=180
         )
 
     def add_worker(self, worker_id: str) -> str:
@@ -211,7 +211,7 @@ class RabbitMq:
             {**self._basic, "Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=180) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 
@@ -234,7 +234,7 @@ class Consumer:
         self.held: list[amqp.Message] = []
         self.channel.basic_consume("celery", callback=self.held.append)
 
-    def receives(self, count: int, *, within_s: float = 10) -> bool:
+    def receives(self, count: int, *, within_s: float = 180) -> bool:
         """Return whether so many messages have come, one after the other, each acknowledged before the next comes."""
         deadline = time.monotonic() + within_s
         while len(self.held) < count and time.monotonic() < deadline:
@@ -245,7 +245,7 @@ class Consumer:
         """Let the next message come."""
         self.channel.basic_ack(self.held[-1].delivery_tag)
 
-    def is_cut_off(self, *, within_s: float = 20) -> bool:
+    def is_cut_off(self, *, within_s: float = 180) -> bool:
         """Return whether the broker ends the connection."""
         deadline = time.monotonic() + within_s
         try:

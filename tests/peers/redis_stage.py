@@ -65,7 +65,7 @@ class Stage:
 
     def health(self) -> tuple[int, str | None]:
         """Return what the guard says of itself: status, and when its last whole round ended."""
-        answer = httpx2.get(f"http://127.0.0.1:{self.guard_port}/healthz", timeout=60)
+        answer = httpx2.get(f"http://127.0.0.1:{self.guard_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def let_in(self, worker_id: str) -> str:
@@ -99,7 +99,7 @@ class Stage:
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         form |= {"scope": scope} if scope else {}
         answer = httpx2.post(
-            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=60
+            f"{self.site.url}/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form, timeout=180
         )
         return str(answer.json()["access_token"])
 
@@ -107,7 +107,7 @@ class Stage:
         """Show a token to the guard; return its answer."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx2.post(
-            f"http://127.0.0.1:{self.guard_port}/login", headers=headers, timeout=60
+            f"http://127.0.0.1:{self.guard_port}/login", headers=headers, timeout=180
         ).status_code
 
     @contextlib.contextmanager

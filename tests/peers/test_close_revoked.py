@@ -74,7 +74,7 @@ class Closing:
 
     def health(self) -> tuple[int, str | None]:
         """Return what the closer says of itself."""
-        answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=60)
+        answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def close(self) -> None:

@@ -121,7 +121,7 @@ class Mail:
             auth=(worker_id, self.keys[worker_id]),
             data=form,
             verify=self.trusted,
-            timeout=60,
+            timeout=180,
         )
 
     def token(self, worker_id: str, audience: str = AUDIENCE) -> str:
@@ -136,7 +136,7 @@ class Mail:
             "OAUTHBEARER": f"n,a={user},\x01auth=Bearer {token}\x01\x01",
             "XOAUTH2": f"user={user}\x01auth=Bearer {token}\x01\x01",
         }[mechanism]
-        imap = imaplib.IMAP4("127.0.0.1", self.port, timeout=60)
+        imap = imaplib.IMAP4("127.0.0.1", self.port, timeout=180)
         try:
             # Of a refusal Dovecot tells more, and waits for an answer (RFC 7628, section 3.2.3).
             answers = iter([said.encode(), b"\x01"])
@@ -206,7 +206,7 @@ def test_tokens_that_are_not_active_are_refused(mail):
         auth=(worker, mail.keys[worker]),
         data={"token": taken_back},
         verify=mail.trusted,
-        timeout=60,
+        timeout=180,
     )
     assert answer.status_code == 200
 
@@ -236,7 +236,7 @@ def test_a_revoked_worker_does_not_log_in_again(mail):
         [program("doveadm", "dovecot-core"), "-c", mail.configuration, "kick", worker],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert kicked.returncode == 0, kicked.stderr

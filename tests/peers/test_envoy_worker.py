@@ -45,7 +45,7 @@ class Outbound:
     def status(self) -> int:
         """Ask the service something, with a token of the program's own making."""
         return httpx2.get(
-            f"{self.peer.url}/orders", headers={"Authorization": "Bearer nonsense"}, timeout=30
+            f"{self.peer.url}/orders", headers={"Authorization": "Bearer nonsense"}, timeout=180
         ).status_code
 
 

@@ -74,7 +74,7 @@ class Deployed:
         """Ask for a token as a Worker does."""
         form = {"grant_type": "client_credentials"}
         answer = httpx2.post(
-            f"{self.site.url}/oauth2/token", data=form, auth=("press-01", self.key), timeout=60
+            f"{self.site.url}/oauth2/token", data=form, auth=("press-01", self.key), timeout=180
         )
         return str(answer.json()["access_token"])
 
@@ -174,7 +174,7 @@ def test_services_notice_nothing_of_a_rotation(deployed, run_script):
 def test_a_token_for_another_is_refused(peers):
     """Whoever is not its audience refuses a token."""
     form = {"grant_type": "client_credentials", "resource": AUDIENCE}
-    answer = httpx2.post(f"{peers.url}/oauth2/token", data=form, auth=("press-01", peers.key), timeout=60)
+    answer = httpx2.post(f"{peers.url}/oauth2/token", data=form, auth=("press-01", peers.key), timeout=180)
     token = answer.json()["access_token"]
     assert Checker(peers.url, AUDIENCE).claims(token)["sub"] == "press-01"
     with pytest.raises(jwt.InvalidAudienceError):

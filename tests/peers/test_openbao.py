@@ -60,7 +60,7 @@ class Bao:
             env=environ,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ class Bao:
     ) -> httpx2.Response:
         """Ask the HTTP API."""
         headers = {"X-Vault-Token": token} if token else {}
-        return httpx2.request(method, f"{self.url}/v1/{path}", headers=headers, json=body, timeout=60)
+        return httpx2.request(method, f"{self.url}/v1/{path}", headers=headers, json=body, timeout=180)
 
     def put_secret(self, path: str, password: str) -> None:
         """Store a secret as the operator."""
@@ -125,7 +125,7 @@ class Press:
     def ask_for_token(self, audience: str = AUDIENCE) -> httpx2.Response:
         """Ask for a worker token."""
         form = {"grant_type": "client_credentials"} | ({"resource": audience} if audience else {})
-        return httpx2.post(f"{self.site.url}/oauth2/token", auth=(self.id, self.key), data=form, timeout=60)
+        return httpx2.post(f"{self.site.url}/oauth2/token", auth=(self.id, self.key), data=form, timeout=180)
 
     def token(self, audience: str = AUDIENCE) -> str:
         """Return a worker token."""

@@ -112,7 +112,7 @@ def test_headers_on_the_edge_of_the_standard_do_not_reach_the_service(guarded, l
     token = guarded.token()
     before = len(guarded.service.seen)
     head = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{line}\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", guarded.peer.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", guarded.peer.port), timeout=180) as connection:
         connection.sendall(head.encode())
         while connection.recv(65_536):
             pass
@@ -177,7 +177,7 @@ def test_the_forge_is_good(guarded, forge):
 
 def public_pem(fleet: Fleet) -> bytes:
     """Return the Server's public key, as anybody can have it."""
-    jwk = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=60).json()["keys"][0]
+    jwk = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=180).json()["keys"][0]
     return ECKey.import_key(jwk).as_pem(private=False)
 
 
@@ -526,7 +526,7 @@ def test_keys_for_haproxy_stay_when_the_server_gives_none(fleet, tmp_path):
     """A Server that is down, empty or not itself takes no key away; the script fails, so that its timer tells."""
     server = Service()
     around = Around(tmp_path, server.port, 1)
-    key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=60).json()["keys"][0]
+    key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=180).json()["keys"][0]
     new = ECKey.generate_key("P-256")
     server.answer = json.dumps({"keys": [key, {**new.as_dict(private=False), "alg": "ES256"}]}).encode()
     assert write_keys(around).returncode == 0
@@ -566,22 +566,22 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
     prometheus = Peer(command, root=tmp_path, port=port)
 
     def target() -> dict[str, Any]:
-        found = httpx2.get(f"{prometheus.url}/api/v1/targets", timeout=60).json()["data"]["activeTargets"]
+        found = httpx2.get(f"{prometheus.url}/api/v1/targets", timeout=180).json()["data"]["activeTargets"]
         return dict(found[0]) if found else {"health": "unknown"}
 
     try:
-        until(lambda: target()["health"] == "up", "the target is up", within_s=30)
+        until(lambda: target()["health"] == "up", "the target is up", within_s=240)
         assert guarded.service.seen[-1].path == "/metrics"
         assert guarded.service.seen[-1].values("X-Lyftdata-Worker-Id") == [worker]
         asked = {"query": "service_works"}
-        found = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=60).json()["data"][
+        found = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=180).json()["data"][
             "result"
         ]
         assert found[0]["value"][1] == "1"
 
         fleet.disable(worker)
 
-        until(lambda: target()["health"] == "down", "the target is down", within_s=30)
+        until(lambda: target()["health"] == "down", "the target is down", within_s=240)
         assert "401" in target()["lastError"]
     finally:
         prometheus.close()

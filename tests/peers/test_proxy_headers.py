@@ -77,7 +77,7 @@ class Fronted:
 
 def exchange(port: int, request: str) -> tuple[int, str]:
     """Send a request as it is; return status and body of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=180) as connection:
         connection.sendall(request.encode("latin-1"))
         answer = b""
         while chunk := connection.recv(65_536):

@@ -37,7 +37,7 @@ class Captured:
         request = (
             f"{head}\r\nAuthorization: DPoP {self.token}\r\nDPoP: {self.proof}\r\nConnection: close\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", guarded.peer.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", guarded.peer.port), timeout=180) as connection:
             connection.sendall(request.encode())
             answer = b""
             while chunk := connection.recv(65_536):

@@ -58,7 +58,7 @@ def register(peers: Peers, name: str, key: ECKey) -> str:
     """Register a key with the raw enrollment key: neither library has a client for it, so this is plain requests."""
     body: dict[str, Any] = {"client_name": name, "jwks": {"keys": [key.as_dict(private=False)]}}
     headers = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
-    answer = requests.post(f"{peers.url}/oauth2/register", json=body, headers=headers, timeout=10)
+    answer = requests.post(f"{peers.url}/oauth2/register", json=body, headers=headers, timeout=180)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["client_id"])
 

@@ -222,7 +222,7 @@ class TrustingServer:
         async def ask() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(client, 0))
             writer.write(request_for_a_token(worker_id, *headers))
-            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 180)
             writer.close()
             return answer.split()[1]
 

@@ -24,7 +24,7 @@ def test_it_gets_a_token_and_checks_it(peers: Peers) -> None:
     }
 
     done = subprocess.run(
-        [ruby, SCRIPT, peers.url], env=given, capture_output=True, text=True, timeout=60, check=False
+        [ruby, SCRIPT, peers.url], env=given, capture_output=True, text=True, timeout=180, check=False
     )
 
     assert done.returncode == 0, done.stderr

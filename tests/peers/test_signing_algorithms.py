@@ -38,11 +38,11 @@ class Signed:
         operator.done("workers", "add", "press", "--id", "press-01")
         key = operator.done("api-key", "issue", "press-key", "--worker", "press-01").strip()
         form = {"grant_type": "client_credentials"}
-        answer = httpx2.post(f"{site.url}/oauth2/token", data=form, auth=("press-01", key), timeout=60)
+        answer = httpx2.post(f"{site.url}/oauth2/token", data=form, auth=("press-01", key), timeout=180)
         self.algorithm = algorithm
         self.issuer = site.url
         self.token: str = answer.json()["access_token"]
-        self.jwks: Any = httpx2.get(f"{site.url}/.well-known/jwks.json", timeout=60).json()
+        self.jwks: Any = httpx2.get(f"{site.url}/.well-known/jwks.json", timeout=180).json()
 
 
 @pytest.fixture(scope="module", params=SIGNING_ALGORITHMS)

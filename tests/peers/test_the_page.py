@@ -54,7 +54,7 @@ def test_curl_sends_empty_parameters(peers):
     command = [curl, "-sS", "--config", "-", "-d", form, f"{peers.url}/oauth2/token"]
     config = f'user = "press-01:{peers.key}"'
 
-    done = subprocess.run(command, input=config, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, input=config, capture_output=True, text=True, timeout=180, check=True)
 
     assert "access_token" in json.loads(done.stdout)
 
@@ -75,7 +75,7 @@ def test_curl_is_a_worker(peers):
     }
 
     done = subprocess.run(
-        ["/bin/sh", HERE / "curl.sh"], env=given, capture_output=True, text=True, timeout=30, check=True
+        ["/bin/sh", HERE / "curl.sh"], env=given, capture_output=True, text=True, timeout=180, check=True
     )
 
     before, introspected, after = done.stdout.splitlines()

@@ -46,7 +46,7 @@ def test_curl_that_offers_http_2(peers: Peers, tmp_path: Path):
         [curl, "--silent", "--fail", "--http2", "--config", settings],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -23,7 +23,7 @@ from lyftdata.store.tables.signing_keys import all_signing_keys
 
 async def until(question, what):
     """Ask until the answer is true, and return it; fail after a while."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         while not (answer := await question()):
             await asyncio.sleep(0.01)
     assert answer, what
@@ -153,7 +153,7 @@ async def test_what_one_server_takes_back_ends_at_the_other(two, take_back, code
 
     await take_back(first)
 
-    directive = (await asyncio.wait_for(held, 10)).json()["directives"][0]
+    directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", code)
     for server in two:
         assert (await server.verify(token)).status_code == 401
@@ -512,9 +512,9 @@ async def test_a_server_whose_readers_are_busy_is_ready(two):
     """Strangers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
     first, _ = two
     go_on = threading.Event()
-    busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(20))) for _ in range(2)]
+    busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(180))) for _ in range(2)]
     try:
-        answer = await asyncio.wait_for(first.http.get("/readyz"), 10)
+        answer = await asyncio.wait_for(first.http.get("/readyz"), 180)
     finally:
         go_on.set()
         await asyncio.gather(*busy)
@@ -530,7 +530,7 @@ async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cab
         held = await connected(second, token)
 
         cable.cut()
-        assert (await asyncio.wait_for(held, 20)).status_code == 503
+        assert (await asyncio.wait_for(held, 180)).status_code == 503
         assert (await second.verify(token)).status_code == 503
         assert (await second.token_by_key(*press)).status_code == 503
         assert (await second.http.get("/readyz")).status_code == 503

@@ -146,7 +146,7 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
 
         def leaves_behind_its_back(conn):
             found = list(read(conn))
-            asyncio.run_coroutine_threadsafe(leave(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(leave(), loop).result(180)
             # Time for the word of it to be there first, if anybody listens for it by now.
             threading.Event().wait(1)
             return found

@@ -162,7 +162,7 @@ async def test_the_events_of_one_that_failed_leave_no_gap(store):
         tx.audit(event("second"))
 
     go_on = threading.Event()
-    held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(10)))
+    held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(180)))
     outcomes = asyncio.gather(*map(store.write, (twice, failing, twice)), return_exceptions=True)
     await asyncio.sleep(0)
     go_on.set()

@@ -41,7 +41,7 @@ def insert(worker_id):
 def held_back(store):
     """Hold the writer in an operation until the returned event is set, so that others queue behind it."""
     go_on = threading.Event()
-    return go_on, asyncio.ensure_future(store.write(lambda _tx: go_on.wait(10)))
+    return go_on, asyncio.ensure_future(store.write(lambda _tx: go_on.wait(180)))
 
 
 async def test_what_was_written_is_read(store):
@@ -191,9 +191,9 @@ async def test_an_operation_that_runs_out_of_a_generator_hangs_nobody(store):
     go_on.set()
     await first
 
-    assert [type(outcome) for outcome in await asyncio.wait_for(outcomes, 5)] == [RuntimeError, type(None)]
+    assert [type(outcome) for outcome in await asyncio.wait_for(outcomes, 180)] == [RuntimeError, type(None)]
     with pytest.raises(RuntimeError):
-        await asyncio.wait_for(store.read(lambda _conn: next(iter(()))), 5)
+        await asyncio.wait_for(store.read(lambda _conn: next(iter(()))), 180)
 
 
 async def test_reading_does_not_wait_for_the_writer(store):
@@ -201,7 +201,7 @@ async def test_reading_does_not_wait_for_the_writer(store):
     await store.write(insert("w-1"))
     go_on, writing = held_back(store)
 
-    assert await asyncio.wait_for(store.read(lambda conn: workers.find_worker(conn, "w-1")), 5)
+    assert await asyncio.wait_for(store.read(lambda conn: workers.find_worker(conn, "w-1")), 180)
     go_on.set()
     await writing
 

@@ -24,7 +24,7 @@ def add_all(tx, records):
 async def in_one_group(store, *operations):
     """Have the writer find all of these at once; return what came of each."""
     go_on = threading.Event()
-    held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(10)))
+    held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(180)))
     asking = [asyncio.ensure_future(operation()) for operation in operations]
     await asyncio.sleep(0)
     go_on.set()

@@ -88,7 +88,7 @@ async def test_no_lock_of_a_role_without_the_right_to_change_stops_the_writer(st
                 held.append(statement)
             except psycopg.errors.InsufficientPrivilege:
                 session.rollback()
-        await asyncio.wait_for(store.write(insert("w-1")), 10)
+        await asyncio.wait_for(store.write(insert("w-1")), 180)
 
     # What was granted does not conflict with writing.
     assert any("advisory" in statement for statement in held)
@@ -161,7 +161,7 @@ async def listening(url, told):
 
 async def told_of(told, worker_id):
     """Wait until a change is told of."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while worker_id not in [getattr(change, "worker_id", None) for change in told]:
             await asyncio.sleep(0.01)
 
@@ -217,7 +217,7 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
     ):
         await ours.execute(sql.SQL("LISTEN {}").format(sql.Identifier(feed.channel_of(AUDIT_KEY))))
         await writes.write(insert("w-before"))
-        before = [notification async for notification in ours.notifies(timeout=30, stop_after=1)]
+        before = [notification async for notification in ours.notifies(timeout=180, stop_after=1)]
         with psycopg.connect(stranger_url) as holds, psycopg.connect(stranger_url, autocommit=True) as fills:
             holds.execute("LISTEN anything")
             holds.commit()
@@ -231,7 +231,7 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
         # What comes next on our channel is of the time after: in between nothing was sent.
         await writes.write(insert("w-after"))
         await told_of(told, "w-after")
-        after = [notification async for notification in ours.notifies(timeout=30, stop_after=1)]
+        after = [notification async for notification in ours.notifies(timeout=180, stop_after=1)]
         more = [notification async for notification in ours.notifies(timeout=0)]
 
     assert (len(before), len(after), more) == (1, 1, [])

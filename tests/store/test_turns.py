@@ -35,7 +35,7 @@ async def test_who_waited_for_its_turn_sees_what_the_turns_before_have_done(clus
     async with await psycopg.AsyncConnection.connect(url) as turn:
         await turn.execute(_TURN)
         writing = [asyncio.ensure_future(store.write(use_up)) for store in stores]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(180):
             while await _waiting(turn) < len(stores):
                 await asyncio.sleep(0.01)
     outcomes = await asyncio.gather(*writing, return_exceptions=True)

@@ -193,7 +193,7 @@ def test_sign_ins_at_once_lose_no_session(tmp_path):
     )
     urls = [f"http://server-{number}" for number in range(8)]
     running = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "c", url]) for url in urls]
-    assert [program.wait(60) for program in running] == [0] * len(urls)
+    assert [program.wait(180) for program in running] == [0] * len(urls)
 
     credentials = Credentials(tmp_path / "c")
     assert all(credentials.find(url) is not None for url in urls)

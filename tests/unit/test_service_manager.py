@@ -17,7 +17,7 @@ def systemd(request, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         name = f"lyftdata-test-{uuid.uuid4()}"
         listening.bind(f"\0{name}" if request.param == "abstract" else "notify")
-        listening.settimeout(5)
+        listening.settimeout(180)
         yield listening, f"@{name}" if request.param == "abstract" else "notify"
 
 
@@ -63,5 +63,5 @@ async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):
 )
 async def test_a_watchdog_of_others_is_not_ours(environ):
     """Without one, or with one that is meant for another process, there is nothing to keep."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(180):
         await Notifier({"NOTIFY_SOCKET": "@nobody", **environ}).keep_watchdog()

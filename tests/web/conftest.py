@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--no-first-run",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
-WITHIN_MS = 20_000
+WITHIN_MS = 120_000
 
 
 @pytest.fixture(scope="module")

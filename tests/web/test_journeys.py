@@ -274,7 +274,7 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
     page = add_worker(admin, HOSTILE, worker_id="press-01")
     key = shown_key(page)
     with httpx2.Client(
-        base_url=site.url, headers={"User-Agent": HOSTILE}, trust_env=False, timeout=60
+        base_url=site.url, headers={"User-Agent": HOSTILE}, trust_env=False, timeout=180
     ) as stranger:
         form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
         token = stranger.post("/oauth2/token", data=form).json()["access_token"]

@@ -34,7 +34,7 @@ class Flapping:
     def __init__(self, url: str, worker_id: str) -> None:
         # A connection for each request: the Server may have been started again in between.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=60, limits=limits)
+        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=180, limits=limits)
         answer = self._http.post("/api/login", json={"username": ADMIN, "password": PASSWORD})
         self._http.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
         self._worker_id = worker_id
@@ -357,7 +357,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(opened, gate
     """A request that gets no answer counts as one that failed."""
     page = opened("/refusals", url=gateway.url)
     gateway.hang()
-    expect(page.locator("#lost")).to_contain_text(STALE, timeout=60_000)
+    expect(page.locator("#lost")).to_contain_text(STALE, timeout=180_000)
     gateway.recover()
     expect(page.locator("#lost")).to_be_empty()
 
@@ -484,7 +484,7 @@ def long_address(world, worker):
     worker.post("/api/workers", {"name": name, "id": name})
     issued = worker.post("/api/api-keys", {"name": key_name, "worker_ids": [name]})
     given = {"X-Forwarded-For": LONG_ADDRESS}
-    with httpx2.Client(base_url=world.url, headers=given, trust_env=False, timeout=60) as host:
+    with httpx2.Client(base_url=world.url, headers=given, trust_env=False, timeout=180) as host:
         form = {"grant_type": "client_credentials", "client_id": name, "client_secret": issued["key"]}
         token = host.post("/oauth2/token", data=form).raise_for_status().json()["access_token"]
         host.post("/oauth2/token", data=form | {"client_secret": "x"})

@@ -290,7 +290,7 @@ class Fleet:
         for held in self._held:
             held.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=180)
         self._loop.close()
 
 

@@ -276,12 +276,14 @@ def test_a_grpc_service_is_called(shared):
     try:
         with worker_channel(f"127.0.0.1:{port}", token=shared.token("w-1")) as opened:
             channel: Any = opened
-            assert channel.unary_unary("/t.T/unary")(b"-", timeout=30) == b"-w-1"
-            assert list(channel.unary_stream("/t.T/stream")(b"-", timeout=30)) == [b"-w-1"]
-            assert channel.stream_unary("/t.T/of_stream")(iter([b"-", b"-"]), timeout=30) == b"--w-1"
-            assert list(channel.stream_stream("/t.T/stream_of_stream")(iter([b"-"]), timeout=30)) == [b"-w-1"]
+            assert channel.unary_unary("/t.T/unary")(b"-", timeout=180) == b"-w-1"
+            assert list(channel.unary_stream("/t.T/stream")(b"-", timeout=180)) == [b"-w-1"]
+            assert channel.stream_unary("/t.T/of_stream")(iter([b"-", b"-"]), timeout=180) == b"--w-1"
+            assert list(channel.stream_stream("/t.T/stream_of_stream")(iter([b"-"]), timeout=180)) == [
+                b"-w-1"
+            ]
     finally:
-        server.stop(None).wait(10)
+        server.stop(None).wait(180)
 
 
 # --- what it costs those who do not use it --------------------------------------------------------------

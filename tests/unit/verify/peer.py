@@ -129,7 +129,7 @@ def settle(verifier: WorkerVerifier) -> None:
     """Wait for a fetch behind callers' backs, if there is one."""
     flight = verifier._flight
     if flight is not None:
-        assert flight.done.wait(10)
+        assert flight.done.wait(180)
 
 
 def mint(signer: SigningKey = ES256, **changes: Any) -> str:

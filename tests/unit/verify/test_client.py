@@ -412,15 +412,15 @@ def test_threads_share_one_request_for_a_token():
 
     def slow(request):
         started.set()
-        assert go.wait(10)
+        assert go.wait(180)
         return world.server(request)
 
     tokens = world.tokens(transport=httpx2.MockTransport(slow))
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(tokens.get) for _ in range(8)]
-        assert started.wait(10)
+        assert started.wait(180)
         go.set()
-        assert {job.result(10) for job in jobs} == {"t1"}
+        assert {job.result(180) for job in jobs} == {"t1"}
     assert len(world.forms) == 1
 
 

@@ -182,7 +182,7 @@ async def _on_threads(method: str, verifier: Any, scopes: Any, reached: list[Any
     try:
         return await asyncio.to_thread(_code, f"127.0.0.1:{port}", method)
     finally:
-        server.stop(None).wait(10)
+        server.stop(None).wait(180)
 
 
 async def _on_a_loop(method: str, verifier: Any, scopes: Any, reached: list[Any]) -> grpc.StatusCode:

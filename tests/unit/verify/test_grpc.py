@@ -53,7 +53,7 @@ def sync_server(world, **options):
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        server.stop(None).wait(10)
+        server.stop(None).wait(180)
 
 
 @contextlib.asynccontextmanager
@@ -186,7 +186,7 @@ async def test_calls_at_once_do_not_mix_their_workers():
         method: Any = channel.unary_unary("/jobs.Jobs/UnaryUnary")
         tokens = {f"w-{number}": mint(worker=worker(f"w-{number}")) for number in range(20)}
         answers = await asyncio.gather(
-            *(method(b"", metadata=bearer(token), timeout=20) for token in tokens.values())
+            *(method(b"", metadata=bearer(token), timeout=180) for token in tokens.values())
         )
 
     assert answers == [name.encode() for name in tokens]

@@ -126,7 +126,7 @@ def run(tmp_path, monkeypatch):
                 raise module.Stopping
 
         monkeypatch.setattr(agent, "_pause", pause)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(180):
             code = await agent.run(server)
         return code, clock.slept
 

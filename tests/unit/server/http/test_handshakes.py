@@ -33,7 +33,7 @@ def test_who_does_not_say_hello_is_let_go(tmp_path, monkeypatch, loop, sent):
         whole, whole_writer = await asyncio.open_connection(
             *address, ssl=trusting, server_hostname="localhost"
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             said = await whole.readexactly(5), await reader.read()
         for each in (writer, whole_writer):
             each.close()

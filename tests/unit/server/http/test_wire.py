@@ -45,7 +45,7 @@ async def line(monkeypatch) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
 
 async def answered(reader) -> tuple[int, bytes]:
     """Return the status and the body of an answer."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 180)
     fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
     return int(head.split()[1]), await reader.readexactly(int(fields[b"content-length"]))
 

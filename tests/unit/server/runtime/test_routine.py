@@ -22,7 +22,7 @@ class HeldWriter:
 
     def __init__(self, server):
         self.go_on = threading.Event()
-        self.held = asyncio.ensure_future(server.services.store.write(lambda _tx: self.go_on.wait(10)))
+        self.held = asyncio.ensure_future(server.services.store.write(lambda _tx: self.go_on.wait(180)))
 
 
 async def test_a_refusal_is_found_while_a_flush_is_under_way(server, admin, press):

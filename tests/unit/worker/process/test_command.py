@@ -244,11 +244,11 @@ async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
     kept, waits, ended = supervised(python(program, ran), "always")
     kept.ensure(identity)
     for wait_s in (1, 2, 4):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(180):
             assert await waits.asked.get() == wait_s
         kept.ensure(identity)
         waits.over.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         await waits.asked.get()
     await kept.stop()
 
@@ -262,7 +262,7 @@ async def test_the_last_end_is_told(supervised, policy, code):
     """What is not started again ends the Worker, with its exit code."""
     kept, _, ended = supervised(python(f"raise SystemExit({code})"), policy)
     kept.ensure(dict)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         await ended.wait()
     await kept.stop()
 
@@ -274,7 +274,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tm
     ran = tmp_path / "ran"
     kept, waits, _ = supervised(["sh", "-c", f"echo x >> {ran}; exit 1"], "on-failure")
     kept.ensure(dict)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         await waits.asked.get()
     await kept.stop()
     waits.over.set()
@@ -283,7 +283,7 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tm
     assert ran.read_text() == "x\n"
 
     kept.ensure(dict)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         await waits.asked.get()
     await kept.stop()
     assert ran.read_text() == "x\nx\n"
@@ -301,7 +301,7 @@ async def test_a_program_that_is_missing_for_a_while_is_no_end(supervised, tmp_p
     install(1)
     kept, waits, ended = supervised([str(program)], "on-failure")
     kept.ensure(dict)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(180):
         await waits.asked.get()
         program.unlink()
         waits.over.set()
