@@ -5,6 +5,8 @@ Writes the reference pages from the program itself, or checks that they still sa
     python docs/generate.py --check   exit 1 if a page differs from the program
 """
 
+import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import click
 
+from lyftdata.core.errors import LyftdataError
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
 from lyftdata.server.api.admin.app import admin_app
@@ -307,11 +310,76 @@ def _first_line(operation: dict[str, Any]) -> str:
     return str(operation.get("description", "")).partition("\n\n")[0].replace("\n", " ")
 
 
+def python_page() -> str:
+    """Return the public classes of the library, with their signatures and docstrings."""
+    parts = [
+        "# Python",
+        "",
+        _NOTE,
+        "`lyftdata.client` is for programs that are a Worker, `lyftdata.verify` for services that check Workers. Names that are not on this page are",
+        "not public. How to use them: [check Workers in a service](../how-to/check-workers-in-a-service.md).",
+        "",
+    ]
+    for name in _PUBLIC_MODULES:
+        module = importlib.import_module(name)
+        parts += [f"## `{name}`", "", *_docstring(module), ""]
+        for member in sorted(module.__all__):
+            parts += [*_described(f"{name}.{member}", getattr(module, member)), ""]
+    return "\n".join(parts)
+
+
+_PUBLIC_MODULES = (
+    "lyftdata.client",
+    "lyftdata.client.httpx_auth",
+    "lyftdata.client.aiohttp_auth",
+    "lyftdata.verify",
+)
+
+
+def _described(path: str, thing: Any) -> Iterator[str]:
+    # What a class takes is in its docstring, each argument by name (tests/unit/verify/test_docstrings.py).
+    yield f"### `{path}{'' if inspect.isclass(thing) else _parameters(thing)}`"
+    yield ""
+    if inspect.isclass(thing) and issubclass(thing, LyftdataError):
+        yield f"Code `{thing.code}`, a `{thing.__bases__[0].__name__}`."
+        yield ""
+    yield from _docstring(thing)
+    if not inspect.isclass(thing) or issubclass(thing, LyftdataError):
+        return
+    for name, function in inspect.getmembers(thing, callable):
+        if name.startswith("_") or not str(getattr(function, "__module__", "")).startswith("lyftdata."):
+            continue
+        yield ""
+        yield f"#### `{thing.__name__}.{name}{_parameters(function)}`"
+        yield ""
+        yield from _docstring(function)
+
+
+def _parameters(function: Callable[..., Any]) -> str:
+    """Return the names of what a call takes, as in its definition; types and defaults are in the text below."""
+    names: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in names:
+            names.append("*")
+        names.append(("**" if parameter.kind is parameter.VAR_KEYWORD else "") + parameter.name)
+    return f"({', '.join(names)})"
+
+
+def _docstring(thing: Any) -> Iterator[str]:
+    """Return a docstring as Markdown: its text as it stands, so that examples and lists of arguments keep their shape."""
+    yield "```text"
+    yield inspect.cleandoc(thing.__doc__ or "")
+    yield "```"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "refusals.md": refusals_page,
     "cli.md": cli_page,
     "http-api.md": http_page,
+    "python.md": python_page,
 }
 
 

@@ -18,9 +18,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fleets import assertion_body, secret_body
 
+from lyftdata.client.held_token import HeldToken
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.backoff import Backoff
-from lyftdata.worker.client import TokenReply
-from lyftdata.worker.tokens.held_token import HeldToken
 
 _SHORTEST_POLL_S = 1.0
 _POLL_SLACK_S = 15.0

@@ -10,10 +10,10 @@ import time
 from celery import Celery
 from kombu import Exchange, Queue
 
-from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+from lyftdata.client import TokenKeeper, WorkerAuthError
 
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
-TOKENS = WorkerTokens.from_environment(resource="rabbitmq")
+TOKENS = TokenKeeper.from_environment(resource="rabbitmq")
 
 
 def broker_password() -> str:

@@ -10,11 +10,11 @@ import os
 import nats
 from nats.aio.msg import Msg
 
-from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+from lyftdata.client import TokenKeeper, WorkerAuthError
 
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
 URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
-TOKENS = WorkerTokens.from_environment(resource="nats")
+TOKENS = TokenKeeper.from_environment(resource="nats")
 
 
 async def work(message: Msg) -> None:

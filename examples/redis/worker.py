@@ -13,13 +13,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from lyftdata.verify.client import WorkerAuthError, WorkerTokens
+from lyftdata.client import TokenKeeper, WorkerAuthError
 
 WORKER_ID = os.environ["LYFTDATA_WORKER_ID"]
 GUARD = os.environ.get("GUARD_URL", "http://127.0.0.1:6380")
 HOST, _, PORT = os.environ.get("REDIS_ADDRESS", "127.0.0.1:6379").rpartition(":")
 RENEW_EVERY_S = 60.0
-TOKENS = WorkerTokens.from_environment(resource="redis")
+TOKENS = TokenKeeper.from_environment(resource="redis")
 
 
 class Login(redis.CredentialProvider):

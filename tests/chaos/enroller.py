@@ -11,9 +11,11 @@ import os
 import sys
 from pathlib import Path
 
+from lyftdata.client.credentials import Credential
 from lyftdata.log import configure_logging
 from lyftdata.worker.client import ServerClient, ServerUnreachableError
-from lyftdata.worker.identity.credentials import Credential, choose_credential, enroll
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.enrollment import enroll
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import read_worker_settings
 

@@ -19,7 +19,7 @@ from tests.chaos.fleet import (
 from tests.processes import Program, Site, until
 from tests.small_disks import SmallDisk
 
-from lyftdata.worker.tokens.socket import ask_token_socket
+from lyftdata.client.agent_source import AgentSocket
 
 
 class Place:
@@ -62,7 +62,7 @@ def _token_file(disk: SmallDisk) -> str:
 
 def _token_at_socket(disk: SmallDisk) -> str:
     [socket] = disk.path.glob("lyftdata-*/token.sock")
-    return ask_token_socket(str(socket), audience=None).access_token
+    return AgentSocket(str(socket), wanted={}, timeout_s=30.0).fetch().access_token
 
 
 def _said(agent: Program, event: str) -> str:

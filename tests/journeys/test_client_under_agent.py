@@ -18,20 +18,20 @@ FILES = "https://files.example.com"
 
 PROGRAM = f"""
 import asyncio, json
-from lyftdata.verify.client import TokenRefusedError, WorkerTokens
+from lyftdata.client import TokenRefusedError, TokenKeeper
 
 wanted = [{{}}, {{"resource": "{FILES}"}}, {{"resource": "{FILES}", "scope": "jobs:read"}}]
-by_thread = [WorkerTokens.from_environment(**options).get() for options in wanted]
+by_thread = [TokenKeeper.from_environment(**options).get() for options in wanted]
 
 
 async def on_loop():
-    return [await WorkerTokens.from_environment(**options).aget() for options in wanted]
+    return [await TokenKeeper.from_environment(**options).aget() for options in wanted]
 
 
 refused = []
 for options in ({{"resource": "https://elsewhere.example.com"}}, {{"resource": "{FILES}", "scope": "jobs:delete"}}):
     try:
-        WorkerTokens.from_environment(**options).get()
+        TokenKeeper.from_environment(**options).get()
     except TokenRefusedError as error:
         refused.append(error.final)
 print(json.dumps({{"by_thread": by_thread, "on_loop": asyncio.run(on_loop()), "refused": refused}}))
@@ -39,9 +39,9 @@ print(json.dumps({{"by_thread": by_thread, "on_loop": asyncio.run(on_loop()), "r
 
 BY_FILE = """
 import os
-from lyftdata.verify.client import WorkerTokens
+from lyftdata.client import TokenKeeper
 del os.environ["LYFTDATA_WORKER_TOKEN_SOCKET"]
-print(WorkerTokens.from_environment().get())
+print(TokenKeeper.from_environment().get())
 """
 
 

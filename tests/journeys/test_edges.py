@@ -15,8 +15,8 @@ from tests.builders import ENROLLMENT_KEY
 from tests.certificates import self_signed
 from tests.processes import PASSWORD, Host, Site, free_port, until
 
+from lyftdata.client import TokenKeeper
 from lyftdata.verify import WorkerVerifier
-from lyftdata.verify.client import WorkerTokens
 
 
 def test_tls_from_end_to_end(tmp_path, open_site):
@@ -272,7 +272,7 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
         operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
         assert {w["status"] for w in operator.json("workers", "list")} == {"online"}
         key = operator.done("workers", "add", "press-03", "--id", "press-03", "--issue-key").strip()
-        token = WorkerTokens.with_api_key(url, worker_id="press-03", api_key=key).get()
+        token = TokenKeeper.with_api_key(url, worker_id="press-03", api_key=key).get()
         assert WorkerVerifier(url, audience=url).verify(token).worker_id == "press-03"
         new = "moss lantern 41 gravel"
         operator.done("password", "--password-stdin", stdin=f"{password}\n{new}\n")

@@ -23,9 +23,9 @@ OF_ITS_OWN = {"iss", "jti", "iat", "exp", "cred"}
 
 PROOF_PROGRAM = """
 import sys
-from lyftdata.verify.client import WorkerTokens
-print(WorkerTokens.from_environment().get())
-print(WorkerTokens.from_environment(resource=sys.argv[1]).get())
+from lyftdata.client import TokenKeeper
+print(TokenKeeper.from_environment().get())
+print(TokenKeeper.from_environment(resource=sys.argv[1]).get())
 """
 
 

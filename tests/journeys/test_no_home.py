@@ -47,7 +47,7 @@ def test_who_is_given_every_directory_needs_no_home(site, tmp_path):
             *UNKNOWN_USER,
             host.python[-3],
             "-c",
-            "from lyftdata.verify.client import WorkerTokens; WorkerTokens.from_environment().get()",
+            "from lyftdata.client import TokenKeeper; TokenKeeper.from_environment().get()",
         ],
         env=host.environ,
         capture_output=True,

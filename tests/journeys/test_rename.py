@@ -11,9 +11,9 @@ COMMAND = ("sh", "-c", 'echo "$LYFTDATA_WORKER_NAME" >> names; exec sleep 600')
 
 LIBRARY = """
 import asyncio
-from lyftdata.verify.client import WorkerTokens
-first = WorkerTokens.from_environment().get()
-second = asyncio.run(WorkerTokens.from_environment().aget())
+from lyftdata.client import TokenKeeper
+first = TokenKeeper.from_environment().get()
+second = asyncio.run(TokenKeeper.from_environment().aget())
 assert first and second
 """
 

@@ -8,8 +8,8 @@ import httpx2
 from tests.certificates import issued
 from tests.processes import PASSWORD, Host, until
 
+from lyftdata.client import TokenKeeper
 from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier
-from lyftdata.verify.client import WorkerTokens
 
 PROGRAM = 'echo "$LYFTDATA_WORKER_TOKEN_FILE" >> starts; exec sleep 600'
 
@@ -27,7 +27,7 @@ def test_a_rotated_api_key_is_picked_up(plain_site):
     starts = host.home / "starts"
     until(starts.exists, "the program's start")
     clock = [0.0]
-    client = WorkerTokens.from_environment(
+    client = TokenKeeper.from_environment(
         {**host.environ, "LYFTDATA_WORKER_API_KEY_FILE": str(file)}, monotonic=lambda: clock[0]
     )
     first = client.get()
@@ -92,7 +92,7 @@ def test_a_rotated_authority_is_picked_up(tmp_path, open_site):
     until(lambda: "Following Workers" in watch.log, "the first events")
     options = {"audience": url, "online": True, "tls_ca": trusted}
     threads, loop = WorkerVerifier(url, **options), AsyncWorkerVerifier(url, **options)
-    tokens = WorkerTokens.with_api_key(url, worker_id="press-01", api_key=api_key, tls_ca=trusted)
+    tokens = TokenKeeper.with_api_key(url, worker_id="press-01", api_key=api_key, tls_ca=trusted)
 
     with asyncio.Runner() as runner, threads:
 

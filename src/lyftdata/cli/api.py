@@ -11,12 +11,12 @@ import click
 import httpx2
 
 import lyftdata
+from lyftdata.bounded_http import proxy_for, tls_context
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
 from lyftdata.watched_file import WatchedFile
-from lyftdata.worker.client import proxy_of, tls_context
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 # What a proxy says by an answer of its own (RFC 9110, sections 15.6.3 to 15.6.5).
@@ -49,13 +49,13 @@ class ApiError(LyftdataError):
 
 
 def _connections(settings: WorkerSettings) -> httpx2.Client:
-    proxy = proxy_of(settings)
+    proxy = proxy_for(settings.url)
     return httpx2.Client(
         base_url=settings.url,
         timeout=httpx2.Timeout(30.0, connect=10.0),
         follow_redirects=False,
         headers={"User-Agent": f"lyftdata-cli/{lyftdata.__version__}"},
-        verify=tls_context(settings),
+        verify=tls_context(settings.url, tls_ca=settings.tls_ca, insecure=settings.tls_insecure),
         proxy=None if proxy is None else proxy.url,
         trust_env=False,
     )
@@ -72,7 +72,7 @@ class Api:
     def __init__(self, url: str | None = None) -> None:
         self._settings = _connection_settings(url)
         self.url = self._settings.url
-        self._proxy = proxy_of(self._settings)
+        self._proxy = proxy_for(self._settings.url)
         self.credentials = Credentials.default()
         self._tls_ca = WatchedFile(self._settings.tls_ca if self.url.startswith("https:") else None)
         self._http = _connections(self._settings)

@@ -81,13 +81,14 @@ def _read(side: str) -> tuple[Any, list[str]]:
         server = read_server_settings(os.environ)
         check_files(server)
         return server, []
-    from lyftdata.worker.client import proxy_of
-    from lyftdata.worker.identity.credentials import choose_credential, list_unconfirmed
+    from lyftdata.bounded_http import proxy_for
+    from lyftdata.worker.identity.credentials import choose_credential
+    from lyftdata.worker.identity.enrollment import list_unconfirmed
     from lyftdata.worker.identity.state import StateDirectory
     from lyftdata.worker.settings import read_worker_settings
 
     settings = read_worker_settings(os.environ)
-    proxy_of(settings)
+    proxy_for(settings.url)
     directory = StateDirectory(settings.jobs_dir)
     choose_credential(settings, directory)
     return settings, list_unconfirmed(settings, directory)

@@ -9,9 +9,11 @@ import click
 from lyftdata.cli.output import echo, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from lyftdata.worker.client import TokenReply
+    from lyftdata.client.token_endpoint import TokenReply
 
 EXIT_REFUSED = 3
+# The agent may have to ask the Server first.
+_AGENT_TIMEOUT_S = 30.0
 
 
 @click.command()
@@ -46,12 +48,13 @@ def token(*, audience: str | None, as_json: bool) -> int:
 
 
 def _get_token(audience: str | None) -> "TokenReply":
+    from lyftdata.client.agent_source import AgentSocket
     from lyftdata.core.command_tokens import TOKEN_SOCKET_VARIABLE
     from lyftdata.worker.run import fetch_token
     from lyftdata.worker.settings import read_worker_settings
-    from lyftdata.worker.tokens.socket import ask_token_socket
 
     socket_path = os.environ.get(TOKEN_SOCKET_VARIABLE)
     if socket_path:
-        return ask_token_socket(socket_path, audience=audience)
+        wanted = {"resource": audience} if audience else {}
+        return AgentSocket(socket_path, wanted=wanted, timeout_s=_AGENT_TIMEOUT_S).fetch()
     return asyncio.run(fetch_token(read_worker_settings(os.environ), audience=audience))

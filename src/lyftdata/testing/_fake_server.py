@@ -89,7 +89,7 @@ class FakeServer:
         self.stop()
 
     def transport(self) -> httpx2.MockTransport:
-        """Return a transport that reaches this Server without a socket: for `transport=` of a verifier or of `WorkerTokens`."""
+        """Return a transport that reaches this Server without a socket: for `transport=` of a verifier or of `TokenKeeper`."""
 
         def answer(request: httpx2.Request) -> httpx2.Response:
             headers = {name.lower(): value for name, value in request.headers.items()}
@@ -179,7 +179,7 @@ class FakeServer:
 
     def add_worker(self, worker_id: str = "press-01", **fields: Unpack[TokenFields]) -> FakeWorker:
         """
-        Add a Worker with an API key, for tests of a client: its `environ` is for `WorkerTokens.from_environment`.
+        Add a Worker with an API key, for tests of a client: its `environ` is for `TokenKeeper.from_environment`.
 
         Args:
             worker_id: The Worker.

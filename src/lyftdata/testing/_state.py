@@ -18,7 +18,7 @@ class FakeWorker(NamedTuple):
     """
     A Worker that a fake Server gives tokens to.
 
-    `environ` holds the variables by which `WorkerTokens.from_environment` finds it; the API key in it opens nothing else.
+    `environ` holds the variables by which `TokenKeeper.from_environment` finds it; the API key in it opens nothing else.
     """
 
     worker_id: str

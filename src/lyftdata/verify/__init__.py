@@ -7,7 +7,7 @@ What other services import to check a Worker.
     worker = verifier.verify(token)          # raises an InvalidTokenError, or says who it is
 
 By itself this needs no web framework. Those have a module each, which imports its framework: `asgi` (none needed),
-`fastapi`, `wsgi` (none needed), `grpc`. `client`, `httpx` and `aiohttp` are the other side: requests that carry a worker token.
+`fastapi`, `wsgi` (none needed), `grpc`. The other side, requests that carry a worker token, is `lyftdata.client`.
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """
 

@@ -7,11 +7,12 @@ from typing import Self
 
 import httpx2
 
-from lyftdata.verify._http import UnreachableError, aget_keys, arequest, online_options
+from lyftdata.bounded_http import UnreachableError, asend
 from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
 from lyftdata.verify._rules import read_form
+from lyftdata.verify._server import aget_keys, online_options
 from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -54,7 +55,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         InvalidInputError: An argument cannot be used; the message names it.
     """
 
-    _flight: "asyncio.Task[None] | None" = None
+    _key_fetch: "asyncio.Task[None] | None" = None
     _http: "tuple[asyncio.AbstractEventLoop, httpx2.AsyncClient] | None" = None
 
     async def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
@@ -114,40 +115,40 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
 
     async def _check(self, unverified_token: str, digest: bytes) -> Remembered:
         try:
-            return self._judge(unverified_token, digest)
+            return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError as error:
             if not error.worth_fetching:
                 raise
         if self._under_way() is not None or self._cache.may_fetch_for_kid(self._monotonic()):
             await self._fetch(wait=True)
         try:
-            return self._judge(unverified_token, digest)
+            return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError:
             self._cache.check_answers()
             raise
 
     def _under_way(self) -> "asyncio.Task[None] | None":
-        flight = self._flight
+        fetch = self._key_fetch
         # A task of a loop that has ended will never be done.
-        if flight is None or flight.done() or flight.get_loop() is not asyncio.get_running_loop():
+        if fetch is None or fetch.done() or fetch.get_loop() is not asyncio.get_running_loop():
             return None
-        return flight
+        return fetch
 
     async def _fetch(self, *, wait: bool) -> None:
         """Start a fetch, or join the one that is under way: there is never more than one."""
-        flight = self._under_way()
-        if flight is None:
+        fetch = self._under_way()
+        if fetch is None:
             now_s = self._monotonic()
             self._cache.begin(now_s)
-            flight = self._flight = asyncio.create_task(self._fly(now_s), name="lyftdata-verify-keys")
+            fetch = self._key_fetch = asyncio.create_task(self._run(now_s), name="lyftdata-verify-keys")
         if wait:
             # Not awaited itself: a caller that goes away must not end what others are waiting for.
-            await asyncio.wait([flight])
+            await asyncio.wait([fetch])
 
-    async def _fly(self, asked_at_s: float) -> None:
+    async def _run(self, asked_at_s: float) -> None:
         try:
             outcome: PublishedKeys | KeysUnavailableError = await aget_keys(
-                self._place, transport=self._transport
+                self._endpoint, transport=self._transport
             )
         except KeysUnavailableError as error:
             outcome = error
@@ -159,14 +160,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         asked_at_s = self._monotonic()
         asked = online.check.question(token)
         try:
-            answer = await arequest(
-                self._online_client(),
-                asked.method,
-                asked.url,
-                within_s=self._place.timeout_s,
-                headers=asked.headers,
-                data=asked.form,
-            )
+            answer = await asend(self._online_client(), asked, within_s=self._endpoint.timeout_s)
         except UnreachableError as error:
             unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
             return online.not_answered(entry, unavailable, now_s=self._monotonic())
@@ -176,7 +170,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         """Return the client that keeps connections; another event loop gets another, and so do new certificates."""
         loop, http = asyncio.get_running_loop(), self._http
         is_first = http is None or http[0] is not loop
-        options = online_options(self._place, self._transport, self._tls_ca, is_first=is_first)
+        options = online_options(self._endpoint, self._transport, self._tls_ca, is_first=is_first)
         if options is not None:
             if http is not None and not is_first:
                 self._replaced.append(http[1])  # other tasks may be using it

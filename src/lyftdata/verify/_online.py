@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
+from lyftdata.bounded_http import Answer, Request, ServerEndpoint
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.verify._memory import Remembered
-from lyftdata.verify._server import Answer, Place
 from lyftdata.verify.errors import OnlineCheckUnavailableError, TokenRevokedError
 from lyftdata.verify.identity import WorkerIdentity
 
@@ -26,23 +26,10 @@ _LONGEST_CACHE_S = 60.0
 _OPEN_FOR_S = 2.0
 
 
-class Question(msgspec.Struct, frozen=True):
-    """One request to the Server."""
-
-    method: str
-    url: str
-    headers: dict[str, str] = {}
-    form: dict[str, str] | None = None
-
-    def __repr__(self) -> str:
-        # Header and form hold the token, and the resource's key.
-        return f"Question({self.method} {self.url})"
-
-
 class OnlineCheck(Protocol):
     """How the Server is asked about a token that was checked offline before."""
 
-    def question(self, token: str) -> Question:
+    def question(self, token: str) -> Request:
         """Return what to ask."""
         ...
 
@@ -60,12 +47,12 @@ class OnlineCheck(Protocol):
 class AuthVerify:
     """`GET /auth/verify`: for tokens whose audience is the Server itself."""
 
-    def __init__(self, place: Place) -> None:
-        self._url = f"{place.server_url}/auth/verify"
+    def __init__(self, endpoint: ServerEndpoint) -> None:
+        self._url = f"{endpoint.server_url}/auth/verify"
 
-    def question(self, token: str) -> Question:
+    def question(self, token: str) -> Request:
         """Ask with the token, as its bearer would."""
-        return Question("GET", self._url, {"Authorization": f"Bearer {token}"})
+        return Request("GET", self._url, {"Authorization": f"Bearer {token}"})
 
     def read(self, answer: Answer, worker: WorkerIdentity) -> WorkerIdentity:
         """Take 204 or 401, and nothing else."""
@@ -92,20 +79,20 @@ class Introspect:
     `POST /oauth2/introspect`: for tokens whose audience is a resource.
 
     Args:
-        place: The Server.
+        endpoint: The Server.
         name: The resource's name on the Server.
         key: Its key (`lyftdata resources issue-key`).
     """
 
-    def __init__(self, place: Place, *, name: str, key: Secret) -> None:
-        self._url = f"{place.server_url}/oauth2/introspect"
+    def __init__(self, endpoint: ServerEndpoint, *, name: str, key: Secret) -> None:
+        self._url = f"{endpoint.server_url}/oauth2/introspect"
         self._name = name
         self._key = key
 
-    def question(self, token: str) -> Question:
+    def question(self, token: str) -> Request:
         """Ask as the resource (`client_secret_post`)."""
         form = {"token": token, "client_id": self._name, "client_secret": self._key.reveal()}
-        return Question("POST", self._url, form=form)
+        return Request("POST", self._url, form=form)
 
     def read(self, answer: Answer, worker: WorkerIdentity) -> WorkerIdentity:
         """Take an introspection response about this very token; a scope that was taken back since is gone."""

@@ -1,5 +1,5 @@
 """
-What a verifier asks the Server, without a socket: addresses out, answers in.
+What a verifier asks the Server for its keys, and how it connects.
 
     1  GET {server}/.well-known/oauth-authorization-server    RFC 8414; its issuer must be ours
     2  GET {jwks_uri}                                         RFC 7517
@@ -8,38 +8,44 @@ What is asked about a token, online, is in `_online`.
 """
 
 import urllib.parse
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from http import HTTPStatus
-from pathlib import Path
+from typing import Any
 
+import httpx2
 import msgspec
 
-from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.origins import is_loopback, origin_of
+import lyftdata
+from lyftdata.bounded_http import (
+    Answer,
+    Request,
+    ServerEndpoint,
+    UnreachableError,
+    arun,
+    asend,
+    connection_options,
+    run,
+    send,
+    unreachable,
+)
+from lyftdata.core.origins import origin_of
 from lyftdata.core.text import clean_text
 from lyftdata.verify._keys import PublishedKeys, read_jwks
 from lyftdata.verify.errors import KeysUnavailableError
+from lyftdata.watched_file import WatchedFile
+
+_USER_AGENT = f"lyftdata-verify/{lyftdata.__version__}"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class VerifierEndpoint(ServerEndpoint, frozen=True, kw_only=True):
     """
-    Where the Server is and how it is asked.
+    Where the Server is reached, and what it calls itself.
 
-    `issuer` is what it calls itself, `server_url` where it is reached; `timeout_s` bounds one whole fetch.
+    Attributes:
+        issuer: Its `iss` in tokens and in its metadata.
     """
 
     issuer: str
-    server_url: str
-    timeout_s: float
-    tls_ca: Path | None = None
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer of the Server's, its body bounded and whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class _Metadata(msgspec.Struct):
@@ -47,47 +53,21 @@ class _Metadata(msgspec.Struct):
     jwks_uri: str
 
 
-def checked_url(field: str, url: str, *, allow_http: bool) -> str:
+def fetch_keys(endpoint: VerifierEndpoint) -> Generator[Request, Answer, PublishedKeys]:
     """
-    Return the address of a Server or service, without a trailing slash.
-
-    Raises:
-        InvalidInputError: No http(s) address without path, or plain http to another machine that nobody allowed.
-    """
-    text = url.strip().rstrip("/")
-    try:
-        parts = urllib.parse.urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        parts, fine = urllib.parse.urlsplit(""), False
-    if not fine or parts.path or parts.query or parts.fragment or parts.username or parts.password:
-        raise InvalidInputError(
-            field, f"{field} must be like https://lyftdata.example.com (no path, no query)."
-        )
-    if parts.scheme == "http" and not is_loopback(text) and not allow_http:
-        raise InvalidInputError(
-            field,
-            f"{field} is plain http to another machine: whoever sits on the way could let anybody in. "
-            "Use https, or allow_http=True if you accept that.",
-        )
-    return text
-
-
-def fetch_keys(place: Place) -> Generator[str, Answer, PublishedKeys]:
-    """
-    Ask for the keys: yields the addresses to get, takes the answers, returns the keys.
+    Ask for the keys: yields requests, takes the answers, returns the keys.
 
     Raises:
         KeysUnavailableError: An answer is not what it should be.
     """
-    metadata = yield f"{place.server_url}/.well-known/oauth-authorization-server"
-    jwks = yield _jwks_url(metadata, place)
+    metadata = yield Request("GET", f"{endpoint.server_url}/.well-known/oauth-authorization-server")
+    jwks = yield Request("GET", _jwks_url(metadata, endpoint))
     if jwks.status != HTTPStatus.OK:
         raise KeysUnavailableError(f"The Server answered {jwks.status} when asked for its keys.")
     return read_jwks(jwks.body, cache_control=jwks.headers.get("cache-control", ""))
 
 
-def _jwks_url(answer: Answer, place: Place) -> str:
+def _jwks_url(answer: Answer, endpoint: VerifierEndpoint) -> str:
     if answer.status != HTTPStatus.OK:
         raise KeysUnavailableError(f"The Server answered {answer.status} when asked for its metadata.")
     try:
@@ -96,13 +76,81 @@ def _jwks_url(answer: Answer, place: Place) -> str:
         path = urllib.parse.urlsplit(metadata.jwks_uri).path
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise KeysUnavailableError("The Server's metadata cannot be read.") from error
-    if metadata.issuer != place.issuer:
+    if metadata.issuer != endpoint.issuer:
         # RFC 8414, section 3.3: otherwise one Server could answer for another.
         raise KeysUnavailableError(
-            f"The Server at {place.server_url} calls itself {clean_text(metadata.issuer, 200)}, "
-            f"and the issuer asked for is {place.issuer}: they must be the same."
+            f"The Server at {endpoint.server_url} calls itself {clean_text(metadata.issuer, 200)}, "
+            f"and the issuer asked for is {endpoint.issuer}: they must be the same."
         )
-    if origin != origin_of(place.issuer):
+    if origin != origin_of(endpoint.issuer):
         raise KeysUnavailableError("The Server's metadata names keys at another address than its own.")
     # Reached by another address than the Server's own (inside a cluster, say), the keys are there too.
-    return place.server_url + path
+    return endpoint.server_url + path
+
+
+def get_keys(endpoint: VerifierEndpoint, *, transport: httpx2.BaseTransport | None) -> PublishedKeys:
+    """
+    Fetch the Server's keys.
+
+    The client lives for this alone: it holds no socket until the next time, and a process that forks shares none.
+
+    Raises:
+        KeysUnavailableError: They cannot be had.
+    """
+    within_s = endpoint.timeout_s / 2
+    try:
+        with httpx2.Client(
+            **connection_options(endpoint, user_agent=_USER_AGENT, transport=transport)
+        ) as http:
+            return run(fetch_keys(endpoint), lambda request: send(http, request, within_s=within_s))
+    except (UnreachableError, OSError) as error:  # OSError: the file of certificates
+        raise KeysUnavailableError(f"The Server's keys cannot be fetched: {error}") from error
+
+
+async def aget_keys(
+    endpoint: VerifierEndpoint, *, transport: httpx2.AsyncBaseTransport | None
+) -> PublishedKeys:
+    """
+    Fetch the Server's keys; see `get_keys`.
+
+    Raises:
+        KeysUnavailableError: They cannot be had.
+    """
+    within_s = endpoint.timeout_s / 2
+    try:
+        async with httpx2.AsyncClient(
+            **connection_options(endpoint, user_agent=_USER_AGENT, transport=transport)
+        ) as http:
+            return await arun(fetch_keys(endpoint), lambda request: asend(http, request, within_s=within_s))
+    except (UnreachableError, OSError) as error:
+        raise KeysUnavailableError(f"The Server's keys cannot be fetched: {error}") from error
+
+
+def online_options(
+    endpoint: ServerEndpoint,
+    transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None,
+    tls_ca: WatchedFile,
+    *,
+    is_first: bool,
+) -> dict[str, Any] | None:
+    """
+    Return how the client of the online check is made, or None if the one that there is serves on.
+
+    Args:
+        endpoint: The Server.
+        transport: For tests: used instead of the network.
+        tls_ca: The certificates to trust: a client that keeps connections is made again when they were replaced.
+        is_first: Whether there is no client yet.
+
+    Raises:
+        UnreachableError: There is no client yet, and the certificates cannot be read.
+    """
+    if not tls_ca.has_changed() and not is_first:
+        return None
+    try:
+        return connection_options(endpoint, user_agent=_USER_AGENT, transport=transport)
+    except OSError as error:  # ssl.SSLError is one
+        tls_ca.forget()
+        if is_first:
+            raise unreachable(str(endpoint.tls_ca), error) from error
+        return None  # half written: the certificates that were read last hold

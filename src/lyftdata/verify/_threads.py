@@ -8,11 +8,12 @@ from typing import Self
 
 import httpx2
 
-from lyftdata.verify._http import UnreachableError, get_keys, online_options, request
+from lyftdata.bounded_http import UnreachableError, send
 from lyftdata.verify._keys import PublishedKeys, Step
 from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
 from lyftdata.verify._rules import read_form
+from lyftdata.verify._server import get_keys, online_options
 from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -58,7 +59,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         InvalidInputError: An argument cannot be used; the message names it.
     """
 
-    _flight: "_Flight | None" = None
+    _key_fetch: "_KeyFetch | None" = None
     _http: "tuple[int, httpx2.Client] | None" = None
 
     def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
@@ -116,14 +117,14 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
 
     def _check(self, unverified_token: str, digest: bytes) -> Remembered:
         try:
-            return self._judge(unverified_token, digest)
+            return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError as error:
             if not error.worth_fetching:
                 raise
-        if self._flight is not None or self._cache.may_fetch_for_kid(self._monotonic()):
+        if self._key_fetch is not None or self._cache.may_fetch_for_kid(self._monotonic()):
             self._fetch_for_kid()
         try:
-            return self._judge(unverified_token, digest)
+            return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError:
             self._cache.check_answers()
             raise
@@ -142,8 +143,8 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         """Start a fetch, or join the one that is under way: there is never more than one."""
         now_s = self._monotonic()
         with self._lock:
-            flight = self._flight
-            if flight is None or flight.is_dead(now_s, self._place.timeout_s):
+            fetch = self._key_fetch
+            if fetch is None or fetch.is_dead(now_s, self._endpoint.timeout_s):
                 # Asked again: another thread's fetch may have ended since this one saw that it was needed.
                 due = (
                     self._cache.may_fetch_for_kid(now_s)
@@ -152,49 +153,44 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
                 )
                 if not due:
                     return
-                flight = self._start(now_s)
+                fetch = self._start(now_s)
         if wait:
             # In a thread of its own, so that not even an answer that trickles in holds a caller for longer.
-            flight.done.wait(self._place.timeout_s * 2)
+            fetch.done.wait(self._endpoint.timeout_s * 2)
 
-    def _start(self, now_s: float) -> "_Flight":
+    def _start(self, now_s: float) -> "_KeyFetch":
         self._cache.begin(now_s)
-        flight = self._flight = _Flight(now_s)
-        thread = threading.Thread(target=self._fly, args=(flight,), name="lyftdata-verify-keys", daemon=True)
+        fetch = self._key_fetch = _KeyFetch(now_s)
+        thread = threading.Thread(target=self._run, args=(fetch,), name="lyftdata-verify-keys", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is going down
-            self._land(flight, KeysUnavailableError(f"No thread to fetch the Server's keys in: {error}"))
-        return flight
+            self._finish(fetch, KeysUnavailableError(f"No thread to fetch the Server's keys in: {error}"))
+        return fetch
 
-    def _fly(self, flight: "_Flight") -> None:
+    def _run(self, fetch: "_KeyFetch") -> None:
         try:
-            outcome: PublishedKeys | KeysUnavailableError = get_keys(self._place, transport=self._transport)
+            outcome: PublishedKeys | KeysUnavailableError = get_keys(
+                self._endpoint, transport=self._transport
+            )
         except KeysUnavailableError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - whatever it is, callers wait for the end of this thread
             outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
-        self._land(flight, outcome)
+        self._finish(fetch, outcome)
 
-    def _land(self, flight: "_Flight", outcome: PublishedKeys | KeysUnavailableError) -> None:
+    def _finish(self, fetch: "_KeyFetch", outcome: PublishedKeys | KeysUnavailableError) -> None:
         # One that was given up for dead, and ends after all, must not put old keys over newer ones.
-        if self._flight is flight:
-            self._take(outcome, asked_at_s=flight.asked_at_s)
-            self._flight = None
-        flight.done.set()
+        if self._key_fetch is fetch:
+            self._take(outcome, asked_at_s=fetch.asked_at_s)
+            self._key_fetch = None
+        fetch.done.set()
 
     def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
         asked_at_s = self._monotonic()
         asked = online.check.question(token)
         try:
-            answer = request(
-                self._online_client(),
-                asked.method,
-                asked.url,
-                within_s=self._place.timeout_s,
-                headers=asked.headers,
-                data=asked.form,
-            )
+            answer = send(self._online_client(), asked, within_s=self._endpoint.timeout_s)
         except UnreachableError as error:
             unavailable = OnlineCheckUnavailableError(f"The Server cannot be asked: {error}")
             return online.not_answered(entry, unavailable, now_s=self._monotonic())
@@ -205,7 +201,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         with self._lock:
             http = self._http
             is_first = http is None or http[0] != os.getpid()
-            options = online_options(self._place, self._transport, self._tls_ca, is_first=is_first)
+            options = online_options(self._endpoint, self._transport, self._tls_ca, is_first=is_first)
             if options is not None:
                 if http is not None and not is_first:
                     self._replaced.append(http[1])  # other threads may be using it
@@ -214,7 +210,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             return http[1]
 
 
-class _Flight:
+class _KeyFetch:
     """A fetch under way, in this process."""
 
     def __init__(self, asked_at_s: float) -> None:

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lyftdata.bounded_http import Answer, checked_ca, checked_url
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret_text import secret_argument
-from lyftdata.verify._http import checked_ca
 from lyftdata.verify._keys import KeyCache, PublishedKeys
 from lyftdata.verify._memory import Memory, Remembered
 from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
 from lyftdata.verify._rules import Expected, verify_token
-from lyftdata.verify._server import Answer, Place, checked_url
+from lyftdata.verify._server import VerifierEndpoint
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, TokenRevokedError
 from lyftdata.verify.identity import WorkerIdentity
 from lyftdata.watched_file import WatchedFile
@@ -102,7 +102,7 @@ class Verifier(Generic[TransportT]):
         for name, value in {"timeout_s": timeout_s, "kid_retry_s": kid_retry_s}.items():
             if value <= 0:
                 raise InvalidInputError(name, f"{name} must be more than 0.")
-        self._place = Place(
+        self._endpoint = VerifierEndpoint(
             issuer=checked_url("issuer", issuer, allow_http=allow_http or server_url is not None),
             server_url=checked_url(
                 "server_url" if server_url else "issuer", server_url or issuer, allow_http=allow_http
@@ -110,23 +110,23 @@ class Verifier(Generic[TransportT]):
             timeout_s=timeout_s,
             tls_ca=checked_ca(tls_ca),
         )
-        self._expected = Expected(issuer=self._place.issuer, audience=audience, leeway_s=leeway_s)
+        self._expected = Expected(issuer=self._endpoint.issuer, audience=audience, leeway_s=leeway_s)
         self._cache = KeyCache(outage_grace_s=outage_grace_s, kid_retry_s=kid_retry_s)
         self._memory = Memory(remember)
         self._online: OnlineState | None = None
         if online:
-            check = _online_check(self._place, audience, resource_name, resource_key)
+            check = _online_check(self._endpoint, audience, resource_name, resource_key)
             policy = OnlinePolicy(check=check, cache_s=online_cache_s, fail_open=online_fail_open)
             self._online = OnlineState(policy)
         self._transport = transport
-        self._tls_ca = WatchedFile(self._place.tls_ca)
+        self._tls_ca = WatchedFile(self._endpoint.tls_ca)
         self._replaced: list[Any] = []  # clients made before the certificates changed, closed in the end
         self._lock = threading.Lock()  # held for microseconds, when a fetch starts or a client is made
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         self._clock = clock
         self._monotonic = monotonic
 
-    def _judge(self, unverified_token: str, digest: bytes) -> Remembered:
+    def _verify_and_remember(self, unverified_token: str, digest: bytes) -> Remembered:
         verified = verify_token(
             unverified_token, keys=self._cache.by_kid, expected=self._expected, now_s=self._clock()
         )
@@ -154,15 +154,15 @@ class Verifier(Generic[TransportT]):
 
 
 def _online_check(
-    place: Place, audience: str, resource_name: str | None, resource_key: str | None
+    endpoint: VerifierEndpoint, audience: str, resource_name: str | None, resource_key: str | None
 ) -> AuthVerify | Introspect:
     """Return what the Server is asked about a token: it says something about a resource's to that resource alone."""
-    if audience == place.issuer:
-        return AuthVerify(place)
+    if audience == endpoint.issuer:
+        return AuthVerify(endpoint)
     if not resource_name or not resource_key:
         raise InvalidInputError(
             "online",
             "online needs resource_name and resource_key where the audience is not the Server itself "
             "(`lyftdata resources issue-key NAME`).",
         )
-    return Introspect(place, name=resource_name, key=secret_argument("resource_key", resource_key))
+    return Introspect(endpoint, name=resource_name, key=secret_argument("resource_key", resource_key))

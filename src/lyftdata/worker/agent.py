@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from lyftdata.client.credentials import Credential
+from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import DuplicateInstanceError
@@ -36,12 +38,11 @@ from lyftdata.worker.client import (
 )
 from lyftdata.worker.hold_limit import HoldLimit
 from lyftdata.worker.host_facts import host_facts
-from lyftdata.worker.identity.credentials import Credential, obtain_identity
+from lyftdata.worker.identity.enrollment import obtain_identity
 from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
 from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import WorkerSettings
-from lyftdata.worker.tokens.held_token import HeldToken
 from lyftdata.worker.tokens.provider import TokenProvider
 
 _log = get_logger(__name__)
@@ -211,7 +212,7 @@ class Agent:
         if self._token_by not in {"", version}:
             _log.info("api_key_changed", reason="LYFTDATA_WORKER_API_KEY_FILE holds another key")
         self._token_by = version
-        reply = await credential.fetch_token(self._client)
+        reply = await self._client.token(credential)
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
         self._name = token.worker_name or self._settings.worker_name or ""
@@ -379,8 +380,8 @@ class Agent:
             "reason": clean_text(refused.message, 200),
             "remedy": clean_text(refused.hint, 200),
         }
-        if refused.clock_off:
-            facts["clock"] = f"this host's is {refused.clock_off}, which may be the cause"
+        if refused.clock_skew:
+            facts["clock"] = f"this host's is {refused.clock_skew}, which may be the cause"
         if not refused.cause_code:
             facts["remedy"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
         return {key: value for key, value in facts.items() if value}

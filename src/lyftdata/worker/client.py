@@ -7,33 +7,41 @@ address it was meant for, or nowhere. Answers are bounded in size and time.
 """
 
 import ssl
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httpx2
 import msgspec
 
 import lyftdata
+from lyftdata.bounded_http import Answer, Request, UnreachableError, arun, asend, proxy_for, tls_context
+from lyftdata.client.credentials import Credential
+from lyftdata.client.server_clock import ServerClock
+from lyftdata.client.signing import Signing, sign_for_now
+from lyftdata.client.token_endpoint import (
+    AUDIENCE_ERRORS,
+    Refusal,
+    TokenReply,
+    read_refusal,
+    read_token,
+    token_exchange,
+)
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.origins import is_loopback
-from lyftdata.http_proxies import EnvironmentProxy, find_proxy
 from lyftdata.keepalive import keepalive_options
+from lyftdata.log import get_logger
 from lyftdata.renewed_connections import RenewedConnections
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
-from lyftdata.worker.server_clock import ServerClock
 from lyftdata.worker.settings import WorkerSettings
 
-T = TypeVar("T")
+_log = get_logger(__name__)
 
-_MAX_ANSWER_BYTES = 65_536
-_TIMEOUT = httpx2.Timeout(15.0, connect=10.0)
+_ANSWER_WITHIN_S = 25.0
+_CONNECT_WITHIN_S = 10.0
+_MAX_TEXT = 300
 # A held poll answers when its time is over; this much later the connection counts as dead.
 _POLL_SLACK_S = 15.0
 
 _UNAUTHORIZED = 401
-_REQUEST_TIMEOUT = 408
-_TOO_MANY = 429
-_SERVER_ERROR = 500
 
 
 class ServerUnreachableError(LyftdataError):
@@ -81,12 +89,10 @@ class RefusedByServerError(LyftdataError):
         cause_code: The cause, if the Worker had proved its key.
         final: Whether asking again is pointless.
         retry_after_s: Seconds the Server asked to wait, or None.
-        nonce: What to sign with when trying again, or None.
+        clock_skew: How far this host's clock is off, where that may be the cause.
     """
 
     code = "refused_by_server"
-    clock_off = ""
-    """How far this host's clock is off, where that may be the cause."""
 
     def __init__(
         self,
@@ -97,14 +103,14 @@ class RefusedByServerError(LyftdataError):
         final: bool = True,
         remedy: str = "",
         retry_after_s: float | None = None,
-        nonce: str | None = None,
+        clock_skew: str = "",
     ) -> None:
         super().__init__(reason, hint=remedy)
         self.reference = reference
         self.cause_code = cause_code
         self.final = final
         self.retry_after_s = retry_after_s
-        self.nonce = nonce
+        self.clock_skew = clock_skew
 
 
 class AudienceRefusedError(LyftdataError):
@@ -135,14 +141,6 @@ class AudienceRefusedError(LyftdataError):
         self.cause_code = cause_code
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    status: int
-    headers: Mapping[str, str]
-    body: dict[str, Any]
-    url: str
-    proxy: EnvironmentProxy | None
-
-
 class Directive(msgspec.Struct, frozen=True):
     """What the Server tells a connected Worker to do; kinds that we do not know are ignored."""
 
@@ -162,16 +160,6 @@ class PollReply(msgspec.Struct, frozen=True):
     directives: list[Directive] = []
 
 
-class TokenReply(msgspec.Struct, frozen=True):
-    """A token (RFC 6750, section 2.1: characters that fit a header, and nothing else) and its life in seconds."""
-
-    access_token: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*$", max_length=16_384)]
-    expires_in: float
-
-    def __repr__(self) -> str:
-        return "TokenReply(***)"
-
-
 class Issuers(msgspec.Struct, frozen=True):
     """What the Server calls itself, and what it called itself before it moved."""
 
@@ -185,7 +173,7 @@ class ServerClient:
 
     Args:
         settings: The Worker's settings.
-        transport: Put in the place of the network by tests.
+        transport: For tests: used instead of the network.
         clock: Which time is signed for; every answer tells it the Server's.
     """
 
@@ -196,9 +184,9 @@ class ServerClient:
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: ServerClock | None = None,
     ) -> None:
-        self.server_clock = clock or ServerClock()
+        self._clock = clock or ServerClock(on_skew=warn_of_skew)
         self._url = settings.url
-        self._proxy = proxy_of(settings)
+        self._proxy = proxy_for(settings.url)
         self._connections = RenewedConnections(
             settings.tls_ca if settings.url.startswith("https:") else None,
             make=lambda: _connections(settings, transport),
@@ -206,17 +194,22 @@ class ServerClient:
 
     async def issuers(self) -> Issuers:
         """Return what the Server calls itself, and what it did before (RFC 8414); raises ServerUnreachableError."""
-        answer = await self._request("GET", "/.well-known/oauth-authorization-server")
-        issuer = answer.body.get("issuer")
+        answer = await self._ask(Request("GET", f"{self._url}/.well-known/oauth-authorization-server"))
+        body = answer.json_object()
+        issuer = body.get("issuer")
         if answer.status != httpx2.codes.OK or not isinstance(issuer, str):
-            raise _unusable(answer)
-        previous = answer.body.get("lyftdata_previous_issuers")
+            raise self._unusable(answer)
+        previous = body.get("lyftdata_previous_issuers")
         named = previous if isinstance(previous, list) else []
         return Issuers(issuer, tuple(url for url in named if isinstance(url, str)))
 
-    async def register(self, *, credential: str, metadata: Mapping[str, Any]) -> str:
+    async def register(self, sign: Callable[[Signing], str], *, metadata: Mapping[str, Any]) -> str:
         """
         Enroll (RFC 7591, section 3.1).
+
+        Args:
+            sign: Makes the initial access token: a proof of the enrollment key, signed for now.
+            metadata: Who the Worker says it is (RFC 7591, section 2).
 
         Returns:
             The Worker ID.
@@ -224,36 +217,42 @@ class ServerClient:
         Raises:
             ServerUnreachableError, RefusedByServerError: As described above.
         """
-        headers = {"Authorization": f"Bearer {credential}"}
-        answer = await self._request("POST", "/oauth2/register", json=metadata, headers=headers)
-        worker_id = answer.body.get("client_id")
+
+        def make(signing: Signing) -> Request:
+            headers = {"Authorization": f"Bearer {sign(signing)}"}
+            return Request("POST", f"{self._url}/oauth2/register", headers, json=metadata)
+
+        answer = await arun(sign_for_now(self._clock, make), self._ask)
+        worker_id = answer.json_object().get("client_id")
         if answer.status == httpx2.codes.CREATED and isinstance(worker_id, str):
             return worker_id
-        raise _refusal(answer)
+        raise self._refusal(answer, signed_by=self._clock)
 
-    async def token(self, form: Mapping[str, str]) -> TokenReply:
+    async def token(
+        self, credential: Credential, *, resource: str | None = None, scope: str | None = None
+    ) -> TokenReply:
         """
         Ask for a worker token (RFC 6749, section 4.4.2).
 
+        Args:
+            credential: What the Worker proves itself with.
+            resource: Whom the token is for (RFC 8707); None for the Server.
+            scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
+
         Raises:
-            AudienceRefusedError: `form` has a `resource` or a `scope` that the Server gives no tokens for.
+            AudienceRefusedError: The Server gives no tokens for that `resource` or `scope`.
             ServerUnreachableError, RefusedByServerError: As described above.
         """
-        answer = await self._request("POST", "/oauth2/token", data=form)
-        error = answer.body.get("error")
-        if ("resource" in form or "scope" in form) and error in {"invalid_target", "invalid_scope"}:
-            raise _audience_refusal(answer)
-        if answer.status != httpx2.codes.OK:
-            raise _refusal(answer)
-        return _convert(answer, TokenReply)
-
-    async def nonce(self, worker_id: str) -> str:
-        """Return a nonce for this Worker to sign an assertion with; raises ServerUnreachableError."""
-        answer = await self._request("POST", "/oauth2/nonce", data={"client_id": worker_id})
-        nonce = answer.body.get("nonce")
-        if answer.status != httpx2.codes.OK or not isinstance(nonce, str):
-            raise _unusable(answer)
-        return nonce
+        exchange = token_exchange(self._url, credential, self._clock, resource=resource, scope=scope)
+        answer = await arun(exchange, self._ask)
+        token = read_token(answer)
+        if token is not None:
+            return token
+        signed_by = self._clock if credential.signs else None
+        refusal = read_refusal(answer, signed_by=signed_by)
+        if refusal is not None and refusal.error in AUDIENCE_ERRORS and (resource or scope):
+            raise _audience_refusal(refusal)
+        raise self._refusal(answer, signed_by=signed_by)
 
     async def poll(self, token: str, body: Mapping[str, Any], *, hold_s: float) -> PollReply:
         """
@@ -262,159 +261,102 @@ class ServerClient:
         Raises:
             TokenRejectedError, ServerUnreachableError, RefusedByServerError: As described above.
         """
-        timeout = httpx2.Timeout(hold_s + _POLL_SLACK_S, connect=10.0)
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = await self._request(
-            "POST", "/api/worker/session", json=body, headers=headers, timeout=timeout
+        request = Request(
+            "POST", f"{self._url}/api/worker/session", {"Authorization": f"Bearer {token}"}, json=body
         )
+        answer = await self._ask(request, within_s=hold_s + _POLL_SLACK_S)
         if answer.status == _UNAUTHORIZED:
-            raise TokenRejectedError(reference=_text(answer, "reference")[:32])
+            raise TokenRejectedError(reference=str(answer.json_object().get("reference", ""))[:32])
         if answer.status != httpx2.codes.OK:
-            raise _refusal(answer)
-        return _convert(answer, PollReply)
+            raise self._refusal(answer, signed_by=None)
+        try:
+            return msgspec.json.decode(answer.body, type=PollReply)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._unusable(answer) from error
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connections.aclose()
 
-    async def _request(self, method: str, path: str, **options: Any) -> _Answer:
+    async def _ask(self, request: Request, *, within_s: float = _ANSWER_WITHIN_S) -> Answer:
         try:
-            async with (
-                self._connections.use() as http,
-                http.stream(method, path, **options) as response,
-            ):
-                self.server_clock.note(response.headers)
-                body = await _bounded(response)
-                return _Answer(response.status_code, response.headers, body, self._url, self._proxy)
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError, OSError) as error:
-            raise ServerUnreachableError(
-                describe_failure(error, url=self._url, proxy=self._proxy),
-                remedy=remedy_for_failure(error, url=self._url, proxy=self._proxy),
-                was_cut=isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError),
-            ) from error
+            async with self._connections.use() as http:
+                answer = await asend(http, request, within_s=within_s)
+        except (UnreachableError, OSError) as error:
+            raise self._unreachable(error) from error
+        self._clock.note(answer.headers)
+        return answer
+
+    def _unreachable(self, error: Exception) -> ServerUnreachableError:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        return ServerUnreachableError(
+            describe_failure(cause, url=self._url, proxy=self._proxy),
+            remedy=remedy_for_failure(cause, url=self._url, proxy=self._proxy),
+            was_cut=isinstance(cause, httpx2.ReadError | httpx2.RemoteProtocolError),
+        )
+
+    def _refusal(self, answer: Answer, *, signed_by: ServerClock | None) -> LyftdataError:
+        """Tell a refusal from an answer that is not of this protocol."""
+        refusal = read_refusal(answer, signed_by=signed_by)
+        if refusal is None:
+            return self._unusable(answer)
+        return RefusedByServerError(
+            refusal.reason,
+            reference=refusal.reference,
+            cause_code=refusal.cause_code,
+            final=refusal.final,
+            remedy=refusal.remedy,
+            retry_after_s=refusal.retry_after_s,
+            clock_skew=refusal.clock_skew,
+        )
+
+    def _unusable(self, answer: Answer) -> ServerUnreachableError:
+        said = answer.json_object().get("error_description")
+        if isinstance(said, str) and said:
+            return ServerUnreachableError(
+                f"The Server answered {answer.status}: {said[:_MAX_TEXT]}",
+                retry_after_s=answer.retry_after_s(),
+            )
+        location = answer.headers.get("location")
+        return ServerUnreachableError(
+            describe_answer(answer.status, url=self._url, location=location, proxy=self._proxy),
+            remedy=remedy_for_answer(answer.status, location=location, proxy=self._proxy),
+            retry_after_s=answer.retry_after_s(),
+            was_cut=answer.status == httpx2.codes.GATEWAY_TIMEOUT,
+        )
+
+
+def _audience_refusal(refusal: Refusal) -> AudienceRefusedError:
+    return AudienceRefusedError(
+        refusal.reason or "The Server gives no tokens for this audience or scope.",
+        error=refusal.error,
+        reference=refusal.reference,
+        cause_code=refusal.cause_code,
+        remedy=refusal.remedy,
+    )
 
 
 def _connections(settings: WorkerSettings, transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
-    tls, proxy = tls_context(settings), proxy_of(settings)
+    tls = tls_context(settings.url, tls_ca=settings.tls_ca, insecure=settings.tls_insecure)
+    proxy = proxy_for(settings.url)
     return httpx2.AsyncClient(
-        base_url=settings.url,
-        timeout=_TIMEOUT,
+        timeout=httpx2.Timeout(None, connect=_CONNECT_WITHIN_S),
         follow_redirects=False,
-        headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}"},
+        headers={"User-Agent": f"lyftdata-worker/{lyftdata.__version__}", "Accept-Encoding": "identity"},
         verify=tls,
-        transport=transport or (_direct_transport(tls) if proxy is None else None),
+        transport=transport or (_direct(tls) if proxy is None else None),
         proxy=proxy.url if proxy is not None and transport is None else None,
         trust_env=False,
     )
 
 
-async def _bounded(response: httpx2.Response) -> dict[str, Any]:
-    """Read a JSON object of at most 64 KiB; anything else reads as empty, and the status decides."""
-    raw = bytearray()
-    async for chunk in response.aiter_bytes():
-        raw += chunk
-        if len(raw) > _MAX_ANSWER_BYTES:
-            return {}
-    try:
-        return msgspec.json.decode(bytes(raw), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-
-
-def _convert(answer: _Answer, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(answer.body, kind)
-    except msgspec.ValidationError as error:
-        raise _unusable(answer) from error
-
-
-def _refusal(answer: _Answer) -> LyftdataError:
-    """
-    Tell a refusal from an answer that is none of this protocol.
-
-    429 with a reference is a refusal that passes: the credential is wrong, or (at enrollment) others in this network
-    sent wrong ones and this one was not looked at. Without a reference it is a proxy's, and says nothing about this Worker.
-    """
-    reference = answer.body.get("reference")
-    passing = answer.status == _REQUEST_TIMEOUT or answer.status >= _SERVER_ERROR
-    if passing or not isinstance(reference, str) or not isinstance(answer.body.get("error"), str):
-        return _unusable(answer)
-    final = answer.body.get("final", answer.status != _TOO_MANY)
-    return RefusedByServerError(
-        _text(answer, "error_description"),
-        reference=reference[:32],
-        cause_code=_text(answer, "code"),
-        final=final if isinstance(final, bool) else True,
-        remedy=_text(answer, "remedy"),
-        retry_after_s=_retry_after_s(answer.headers.get("retry-after")),
-        nonce=answer.headers.get("lyftdata-nonce"),
-    )
-
-
-def _audience_refusal(answer: _Answer) -> AudienceRefusedError:
-    return AudienceRefusedError(
-        _text(answer, "error_description") or "The Server gives no tokens for this audience or scope.",
-        error=_text(answer, "error"),
-        reference=_text(answer, "reference")[:32],
-        cause_code=_text(answer, "code"),
-        remedy=_text(answer, "remedy"),
-    )
-
-
-def _text(answer: _Answer, name: str) -> str:
-    value = answer.body.get(name)
-    return value[:300] if isinstance(value, str) else ""
-
-
-def _unusable(answer: _Answer) -> ServerUnreachableError:
-    retry_after_s = _retry_after_s(answer.headers.get("retry-after"))
-    said = _text(answer, "error_description")
-    if said:
-        return ServerUnreachableError(
-            f"The Server answered {answer.status}: {said}", retry_after_s=retry_after_s
-        )
-    location = answer.headers.get("location")
-    return ServerUnreachableError(
-        describe_answer(answer.status, url=answer.url, location=location, proxy=answer.proxy),
-        remedy=remedy_for_answer(answer.status, location=location, proxy=answer.proxy),
-        retry_after_s=retry_after_s,
-        was_cut=answer.status == httpx2.codes.GATEWAY_TIMEOUT,
-    )
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    """Read `Retry-After` in seconds (RFC 9110, section 10.2.3); a date or nonsense counts as not said."""
-    return float(value) if value and value.isascii() and value.isdigit() and len(value) <= 6 else None  # noqa: PLR2004
-
-
-def goes_through_proxies(settings: WorkerSettings) -> bool:
-    """
-    Return whether `http_proxy` and its like are obeyed.
-
-    Not on the way to this very machine, or over plain http: the proxy would read the key, and could answer for the
-    Server. Over TLS it only carries.
-    """
-    return settings.url.startswith("https:") and not is_loopback(settings.url)
-
-
-def proxy_of(settings: WorkerSettings) -> EnvironmentProxy | None:
-    """Return the proxy on the way to the Server; raises SettingsError if it cannot be used."""
-    return find_proxy(settings.url) if goes_through_proxies(settings) else None
-
-
-def _direct_transport(
+def _direct(
     tls: ssl.SSLContext | bool,  # noqa: FBT001 - as the library has it
 ) -> httpx2.AsyncBaseTransport:
-    """Return one that notices a Server that is gone."""
+    """Return a transport that notices a Server that is gone."""
     return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, socket_options=keepalive_options())
 
 
-def tls_context(settings: WorkerSettings) -> ssl.SSLContext | bool:
-    """Return how the Server's certificate is checked; False for plain http, where there is none."""
-    if not settings.url.startswith("https:"):
-        return False
-    context = ssl.create_default_context(cafile=settings.tls_ca)
-    if settings.tls_insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def warn_of_skew(skew: str) -> None:
+    """Say in the log that this host's clock is off."""
+    _log.warning("this host's clock is off", off=skew, remedy="set it (NTP)")

@@ -8,12 +8,15 @@ import random
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
+from lyftdata.client.credentials import Credential
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.log import get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
-from lyftdata.worker.client import ServerClient, TokenReply
-from lyftdata.worker.identity.credentials import Credential, choose_credential, confirmed_identity
+from lyftdata.worker.client import ServerClient
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.enrollment import confirmed_identity
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.command import CommandProcess, check_command
 from lyftdata.worker.process.reaper import Reaper
@@ -168,6 +171,6 @@ async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) 
     client = ServerClient(settings)
     try:
         credential = chosen or await confirmed_identity(settings, directory, client)
-        return await credential.fetch_token(client, resource=audience)
+        return await client.token(credential, resource=audience)
     finally:
         await client.aclose()

@@ -4,15 +4,14 @@ import base64
 
 import pytest
 
+from lyftdata.bounded_http import Answer, ServerEndpoint
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.assertions import UnverifiedAssertion
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.client_authentication import Presented
 from lyftdata.verify._online import AuthVerify, Introspect
-from lyftdata.verify._server import Place
-from lyftdata.verify._tokens import TokenReply
-from lyftdata.worker import client
 
 # As the Server makes them: sixteen bytes twice, in base64url; with the characters that are no letters at every place.
 SECRETS = [
@@ -31,7 +30,7 @@ def test_our_bearer_tokens_are_hidden_whole(kind, secret):
     assert shown == f"client_name: lyftdata_{kind}_*** is not printable"
 
 
-PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeout_s=1)
+ENDPOINT = ServerEndpoint(server_url="https://a.example", timeout_s=1)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +40,10 @@ PLACE = Place(issuer="https://a.example", server_url="https://a.example", timeou
         UnverifiedAssertion(UnverifiedJws("eyJhIjoiYiJ9.eyJhIjoiYiJ9.eyJh")),
         Presented("press-01", secret=Secret("eyJsecret")),
         TokenReply("eyJsecret", 900),
-        client.TokenReply("eyJsecret", 900),
-        AuthVerify(PLACE).question("eyJsecret"),
-        Introspect(PLACE, name="service", key=Secret("eyJsecret")).question("token"),
-        Introspect(PLACE, name="service", key=Secret("key")).question("eyJsecret"),
+        Answer(200, {}, b"eyJsecret"),
+        AuthVerify(ENDPOINT).question("eyJsecret"),
+        Introspect(ENDPOINT, name="service", key=Secret("eyJsecret")).question("token"),
+        Introspect(ENDPOINT, name="service", key=Secret("key")).question("eyJsecret"),
     ],
     ids=lambda carrier: type(carrier).__name__,
 )

@@ -3,6 +3,8 @@
 import pytest
 from tests.builders import seeded_bytes
 
+from lyftdata.client import TokenKeeper
+from lyftdata.client.environment import _TABLE as LIBRARY
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import parse_secret, parse_typed_secret, secret_argument, trim
 from lyftdata.private_files import PrivateDirectory
@@ -10,8 +12,6 @@ from lyftdata.server.runtime.data_dir import load_secret_key
 from lyftdata.server.runtime.settings import TABLE as SERVER
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.verify import WorkerVerifier
-from lyftdata.verify._worker_host import _TABLE as LIBRARY
-from lyftdata.verify._worker_tokens import WorkerTokens
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import TABLE as WORKER
@@ -161,7 +161,7 @@ def test_what_a_program_read_from_a_file_is_read_alike():
     assert secret_argument("api_key", f"\ufeff{KEY}\r\n").reveal() == KEY
     for wrong in (f'"{KEY}"', f"{KEY}\n{KEY}", ""):
         with pytest.raises(InvalidInputError, match=r"^api_key must not") as told:
-            WorkerTokens.with_api_key("http://localhost:3000", worker_id="w-1", api_key=wrong)
+            TokenKeeper.with_api_key("http://localhost:3000", worker_id="w-1", api_key=wrong)
         assert KEY not in str(told.value)
         with pytest.raises(InvalidInputError, match=r"^resource_key must not|needs resource_name"):
             WorkerVerifier(

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from lyftdata.client import TokenKeeper, TokenRefusedError
 from lyftdata.core.refusals import RefusedError
 from lyftdata.testing import FakeServer, Flaw, asgi_client, wsgi_client
 from lyftdata.testing.grpc import worker_channel
@@ -22,7 +23,6 @@ from lyftdata.verify import (
     asgi,
     wsgi,
 )
-from lyftdata.verify.client import TokenRefusedError, WorkerTokens
 from lyftdata.verify.grpc import WorkerAuthInterceptor, current_worker
 
 AUDIENCE = "https://files.example"
@@ -192,7 +192,7 @@ def test_a_client_of_a_worker_gets_tokens():
         worker = server.add_worker("w-1", labels={"zone": "eu-1"})
 
         def token(**wanted: Any) -> Any:
-            return server.read(WorkerTokens.from_environment(worker.environ, **wanted).get())
+            return server.read(TokenKeeper.from_environment(worker.environ, **wanted).get())
 
         assert (token().aud, token().labels) == (server.issuer, {"zone": "eu-1"})
         assert token(resource=AUDIENCE).scope == "a b"
@@ -207,7 +207,7 @@ def test_a_client_of_a_worker_gets_tokens():
         assert refused.value.final is False
         with pytest.raises(TokenRefusedError) as refused:
             wrong = worker.environ | {"LYFTDATA_WORKER_ID": "w-2"}
-            WorkerTokens.from_environment(wrong).get()
+            TokenKeeper.from_environment(wrong).get()
         assert refused.value.final is True
 
 

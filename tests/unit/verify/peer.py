@@ -127,7 +127,7 @@ class World:
 
 def settle(verifier: WorkerVerifier) -> None:
     """Wait for a fetch behind callers' backs, if there is one."""
-    flight = verifier._flight
+    flight = verifier._key_fetch
     if flight is not None:
         assert flight.done.wait(180)
 

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
+from lyftdata.client import RequestsWorkerAuth, TokenKeeper, TokenOptions, WorkerAuth
+from lyftdata.client.aiohttp_auth import AiohttpWorkerAuth
+from lyftdata.client.httpx_auth import HttpxWorkerAuth
 from lyftdata.testing import FakeServer
 from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier, asgi, fastapi, grpc, wsgi
 from lyftdata.verify._verifier import Verifier
-from lyftdata.verify.aiohttp import AiohttpWorkerAuth
-from lyftdata.verify.client import RequestsWorkerAuth, TokenOptions, WorkerAuth, WorkerTokens
-from lyftdata.verify.httpx import HttpxWorkerAuth
 
 CLASSES = [
     WorkerVerifier,
@@ -50,5 +50,5 @@ def test_both_verifiers_say_the_same_of_their_arguments(kind):
 
 def test_the_options_of_tokens_are_described_where_they_are_looked_for():
     """By the class that is imported, as by the type of the options."""
-    assert documented(WorkerTokens) == documented(TokenOptions)
+    assert documented(TokenKeeper) == documented(TokenOptions)
     assert list(documented(TokenOptions)) == list(TokenOptions.__annotations__)

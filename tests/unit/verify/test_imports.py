@@ -9,6 +9,7 @@ HEAVY = (
     "lyftdata.web",
     "lyftdata.app",
     "lyftdata.worker",
+    "lyftdata.client",
     "lyftdata.cli",
     "sqlalchemy",
     "alembic",
@@ -35,14 +36,19 @@ def imported_with(statement: str) -> list[str]:
 
 
 def test_the_verifier_is_light():
-    """`lyftdata.verify` brings no framework, no database, nothing of the Server and nothing of the Worker."""
+    """`lyftdata.verify` brings no framework, no database, nothing of the Server, and nothing that gets or holds a token."""
     assert imported_with("import lyftdata.verify") == []
 
 
 def test_each_framework_brings_itself_and_no_other():
     """A module for a framework imports that one; those that need none import none."""
-    assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi, lyftdata.verify.client") == []
+    assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi") == []
     assert imported_with("import lyftdata.verify.fastapi") == ["starlette", "fastapi", "pydantic"]
     assert imported_with("import lyftdata.verify.grpc") == ["grpc"]
-    assert imported_with("import lyftdata.verify.httpx") == ["httpx"]
-    assert imported_with("import lyftdata.verify.aiohttp") == ["aiohttp"]
+
+
+def test_being_a_worker_is_light_too():
+    """`lyftdata.client` brings no HTTP library but the one that is installed with it; others have a module each."""
+    assert imported_with("import lyftdata.client") == ["lyftdata.client"]
+    assert imported_with("import lyftdata.client.httpx_auth") == ["lyftdata.client", "httpx"]
+    assert imported_with("import lyftdata.client.aiohttp_auth") == ["lyftdata.client", "aiohttp"]

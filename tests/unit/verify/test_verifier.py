@@ -24,6 +24,7 @@ from tests.unit.verify.peer import (
 )
 
 import lyftdata.verify
+from lyftdata.client import TokenKeeper
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import generate_signing_key
 from lyftdata.verify import (
@@ -39,7 +40,6 @@ from lyftdata.verify import (
     WorkerVerifier,
     errors,
 )
-from lyftdata.verify.client import WorkerTokens
 
 
 class Subject:
@@ -58,8 +58,8 @@ class Subject:
         try:
             return await self.verifier.verify(token, **how)
         finally:
-            if self.verifier._flight is not None:
-                await asyncio.wait([self.verifier._flight])
+            if self.verifier._key_fetch is not None:
+                await asyncio.wait([self.verifier._key_fetch])
 
     async def code(self, token, **how):
         """Return the code of the refusal, or None."""
@@ -442,12 +442,12 @@ def test_one_async_verifier_serves_one_loop_after_another():
 
 def test_a_fetch_that_died_with_its_process_does_not_stop_the_next(monkeypatch):
     """A process that forks during a fetch has the flight without its thread; it starts one of its own."""
-    from lyftdata.verify._threads import _Flight
+    from lyftdata.verify._threads import _KeyFetch
 
     world = World()
     verifier = world.verifier()
     monkeypatch.setattr("os.getpid", lambda: 1)
-    verifier._flight = _Flight(world.clock.steady_s)
+    verifier._key_fetch = _KeyFetch(world.clock.steady_s)
     monkeypatch.undo()
 
     assert verifier.verify(mint()).worker_id == "w-17"
@@ -800,7 +800,7 @@ def test_a_file_of_certificates_is_read_when_a_verifier_is_made(tmp_path, make, 
     for given in [file, str(file), *(["", tmp_path] if content is None else [])]:
         with pytest.raises(InvalidInputError, match="tls_ca") as refused:
             if make == "tokens":
-                WorkerTokens.with_api_key(ISSUER, worker_id="w-17", api_key="x", tls_ca=given)
+                TokenKeeper.with_api_key(ISSUER, worker_id="w-17", api_key="x", tls_ca=given)
             else:
                 make(ISSUER, audience=AUDIENCE, tls_ca=given)
         assert refused.value.field == "tls_ca"

@@ -6,6 +6,8 @@ import functools
 import pytest
 import structlog
 
+from lyftdata.client.held_token import HeldToken
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.records import Strategy
 from lyftdata.service_manager import Notifier
@@ -17,13 +19,11 @@ from lyftdata.worker.client import (
     RefusedByServerError,
     ServerUnreachableError,
     TokenRejectedError,
-    TokenReply,
 )
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.restart import RestartPolicy
 from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import read_worker_settings
-from lyftdata.worker.tokens.held_token import HeldToken
 from lyftdata.worker.tokens.provider import TokenProvider
 
 ESTABLISHED = PollReply(session="established", hold_s=25)
@@ -56,7 +56,7 @@ class ScriptedServer:
         self.key += self.new_keys > 0
         self.new_keys -= self.new_keys > 0
 
-    async def fetch_token(self, _client):
+    async def token(self, _credential):
         """Give the next token, or what the script wants in its place."""
         self.given += 1
         if self.tokens:

@@ -6,15 +6,19 @@ import socket
 import httpx2
 import pytest
 
+from lyftdata.bounded_http import goes_through_proxies
+from lyftdata.client.credentials import ApiKeyCredential
+from lyftdata.core.secret import Secret
+from lyftdata.watched_file import CurrentApiKey
 from lyftdata.worker.client import (
     RefusedByServerError,
     ServerClient,
     ServerUnreachableError,
     TokenRejectedError,
-    goes_through_proxies,
 )
 from lyftdata.worker.settings import read_worker_settings
 
+CREDENTIAL = ApiKeyCredential("w-1", CurrentApiKey(Secret("very-secret")))
 SETTINGS = read_worker_settings({"LYFTDATA_WORKER_ID": "w-1", "LYFTDATA_WORKER_API_KEY": "k"})
 REFUSED = {"error": "invalid_client", "error_description": "Authentication failed.", "reference": "7K2M9QXD"}
 
@@ -40,7 +44,7 @@ async def test_a_token():
     """A token and its life are read from the answer."""
     client, asked = answering(json={"access_token": "t", "token_type": "Bearer", "expires_in": 900})
 
-    reply = await client.token({"grant_type": "client_credentials"})
+    reply = await client.token(CREDENTIAL)
 
     assert (reply.access_token, reply.expires_in) == ("t", 900)
     assert asked[0].headers["user-agent"].startswith("lyftdata-worker/")
@@ -74,7 +78,7 @@ async def test_whatever_is_no_answer_of_ours_is_waited_out(status, json, options
     client, asked = answering(status, json, **options)
 
     with pytest.raises(ServerUnreachableError):
-        await client.token({"client_secret": "k"})
+        await client.token(CREDENTIAL)
     assert len(asked) == 1
 
 
@@ -89,9 +93,7 @@ async def test_whatever_is_no_answer_of_ours_is_waited_out(status, json, options
 )
 def test_proxies_of_the_environment_carry_tls_only(url, obeyed):
     """An `http_proxy` set for other programs never reads a key on its way to this machine or over plain http."""
-    settings = read_worker_settings({"LYFTDATA_URL": url, "LYFTDATA_ALLOW_HTTP": "yes"})
-
-    assert goes_through_proxies(settings) is obeyed
+    assert goes_through_proxies(url) is obeyed
 
 
 async def test_a_key_for_this_machine_does_not_visit_a_proxy(monkeypatch):
@@ -110,7 +112,7 @@ async def test_a_key_for_this_machine_does_not_visit_a_proxy(monkeypatch):
     url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     client = ServerClient(read_worker_settings({"LYFTDATA_URL": url}))
     with pytest.raises(ServerUnreachableError):
-        await client.token({"client_secret": "k"})
+        await client.token(CREDENTIAL)
     await client.aclose()
     closed.close()
     listening.close()
@@ -135,7 +137,7 @@ async def test_retry_after(value, seconds):
     client, _ = answering(503, headers={"Retry-After": value.encode()})
 
     with pytest.raises(ServerUnreachableError) as waited:
-        await client.token({})
+        await client.token(CREDENTIAL)
     assert waited.value.retry_after_s == seconds
 
 
@@ -144,7 +146,7 @@ async def test_an_unproven_refusal_is_final():
     client, _ = answering(401, REFUSED)
 
     with pytest.raises(RefusedByServerError) as refused:
-        await client.token({})
+        await client.token(CREDENTIAL)
     assert (refused.value.reference, refused.value.final, refused.value.cause_code) == ("7K2M9QXD", True, "")
 
 
@@ -155,7 +157,7 @@ async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
     client, _ = answering(400, body)
 
     with pytest.raises(RefusedByServerError) as refused:
-        await client.token({})
+        await client.token(CREDENTIAL)
     assert (refused.value.cause_code, refused.value.final, refused.value.hint) == (
         "worker_disabled",
         final,
@@ -168,7 +170,7 @@ async def test_a_refusal_from_a_limited_address_passes():
     client, _ = answering(429, REFUSED, headers={"Retry-After": "7"})
 
     with pytest.raises(RefusedByServerError) as caught:
-        await client.token({})
+        await client.token(CREDENTIAL)
     assert not caught.value.final
     assert caught.value.retry_after_s == 7
 
@@ -186,7 +188,7 @@ async def test_no_credential_is_in_a_message():
     client, _ = answering(0, httpx2.ConnectError("no route"))
 
     with pytest.raises(ServerUnreachableError) as failed:
-        await client.token({"client_secret": "very-secret"})
+        await client.token(CREDENTIAL)
     assert "very-secret" not in str(failed.value) + repr(failed.value.__cause__)
 
 
@@ -196,4 +198,4 @@ async def test_a_token_that_fits_no_header_is_no_token(odd):
     client, _ = answering(json={"access_token": odd, "token_type": "Bearer", "expires_in": 900})
 
     with pytest.raises(ServerUnreachableError):
-        await client.token({"grant_type": "client_credentials"})
+        await client.token(CREDENTIAL)

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import msgspec
 
+from lyftdata.client.credentials import Credential
+from lyftdata.client.held_token import HeldToken
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import LyftdataError
 from lyftdata.log import get_logger
 from lyftdata.worker.client import ServerClient
-from lyftdata.worker.identity.credentials import Credential
-from lyftdata.worker.tokens.held_token import HeldToken
 from lyftdata.worker.tokens.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 
 _log = get_logger(__name__)
@@ -204,7 +204,7 @@ class TokenProvider:
     async def _fetch(self, wanted: TokenRequest) -> HeldToken | None:
         if self._credential is None:
             return None
-        reply = await self._credential.fetch_token(self._client, resource=wanted.audience, scope=wanted.scope)
+        reply = await self._client.token(self._credential, resource=wanted.audience, scope=wanted.scope)
         return HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
 
 

@@ -24,17 +24,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 
-from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
 from lyftdata.log import get_logger
 from lyftdata.worker.client import (
     AudienceRefusedError,
     RefusedByServerError,
     ServerUnreachableError,
-    TokenReply,
 )
 from lyftdata.worker.tokens.provider import NoTokenError, TokenProvider, TokenRequest
 
@@ -273,38 +270,4 @@ def _unavailable(description: str) -> _BadRequestError:
         "temporarily_unavailable",
         description,
         **{"Retry-After": str(_RETRY_AFTER_S)},
-    )
-
-
-class TokenSocketError(LyftdataError):
-    """The agent that this program runs under gave no token."""
-
-    code = "token_socket"
-
-
-def ask_token_socket(path: str, *, audience: str | None) -> TokenReply:
-    """
-    Ask the agent above for a token; for programs of ours that run under one.
-
-    Raises:
-        TokenSocketError: It gave none, or there is nobody at the socket.
-    """
-    if not Path(path).is_socket():
-        raise TokenSocketError(f"The agent cannot be asked at {path}: there is no socket.")
-    transport = httpx2.HTTPTransport(uds=path)
-    try:
-        with httpx2.Client(transport=transport, timeout=_ALL_WITHIN_S, trust_env=False) as client:
-            response = client.get(
-                "http://localhost/token", params={"audience": audience} if audience else None
-            )
-    except httpx2.HTTPError as error:
-        raise TokenSocketError(f"The agent cannot be asked at {path}: {error}") from error
-    try:
-        if response.status_code == HTTPStatus.OK:
-            return msgspec.json.decode(response.content, type=TokenReply)
-        said = msgspec.json.decode(response.content, type=dict[str, str])
-    except msgspec.DecodeError as error:
-        raise TokenSocketError(f"What answers at {path} is no agent of ours.") from error
-    raise TokenSocketError(
-        f"{said.get('error', 'error')}: {said.get('error_description', '')}", hint=said.get("remedy", "")
     )

@@ -9,7 +9,8 @@ import pytest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.client import ServerClient
-from lyftdata.worker.identity.credentials import choose_credential, obtain_identity
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.enrollment import obtain_identity
 from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.settings import read_worker_settings
 

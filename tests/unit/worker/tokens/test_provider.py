@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from lyftdata.client.held_token import HeldToken
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.command_tokens import token_digest
-from lyftdata.worker.client import AudienceRefusedError, TokenReply
+from lyftdata.worker.client import AudienceRefusedError
 from lyftdata.worker.tokens import provider as module
-from lyftdata.worker.tokens.held_token import HeldToken
 from lyftdata.worker.tokens.provider import MAX_AUDIENCES, NoTokenError, TokenProvider, TokenRequest
 
 # Reads as fast as it can until the last token has come; counts what it saw, and fails at anything but a whole token.
@@ -39,7 +40,7 @@ class Server:
         """Say which key this is."""
         return self.key
 
-    async def fetch_token(self, _client, *, resource=None, scope=None):
+    async def token(self, _credential, *, resource=None, scope=None):
         """Give the next token."""
         self.asked.append(resource)
         self.scopes.append(scope)

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from lyftdata.client import TokenRefusedError, TokenUnavailableError
+from lyftdata.client.agent_source import AgentSocket
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.worker.client import (
     AudienceRefusedError,
     RefusedByServerError,
     ServerUnreachableError,
-    TokenReply,
 )
 from lyftdata.worker.tokens.provider import NoTokenError, TokenRequest
 from lyftdata.worker.tokens.socket import (
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
     TokenSocket,
-    TokenSocketError,
-    ask_token_socket,
 )
 
 GET = b"GET /token HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -259,16 +259,17 @@ async def test_at_its_end_nobody_is_left_hanging(provider):
 
 async def test_our_own_programs_ask_it(path, provider):
     """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
-    told = await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
+    agent = AgentSocket(str(path), wanted={"resource": "https://a.example"}, timeout_s=10.0)
+    told = await asyncio.to_thread(agent.fetch)
     assert told == TokenReply("token-1", 871)
     assert provider.asked == [TokenRequest("https://a.example")]
 
     provider.outcome = AudienceRefusedError("For itself only.", remedy="Do this.")
-    with pytest.raises(TokenSocketError, match=r"invalid_target: For itself only\.") as caught:
-        await asyncio.to_thread(ask_token_socket, str(path), audience="https://a.example")
+    with pytest.raises(TokenRefusedError, match=r"For itself only\.") as caught:
+        await asyncio.to_thread(agent.fetch)
     assert caught.value.hint == "Do this."
-    with pytest.raises(TokenSocketError, match="cannot be asked"):
-        await asyncio.to_thread(ask_token_socket, f"{path}.none", audience=None)
+    with pytest.raises(TokenUnavailableError, match="cannot be asked"):
+        await AgentSocket(f"{path}.none", wanted={}, timeout_s=10.0).afetch()
 
 
 def test_what_answers_may_be_no_agent():
@@ -290,6 +291,6 @@ def test_what_answers_may_be_no_agent():
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(TokenSocketError, match="no agent of ours"):
-            ask_token_socket(f"{directory}/s", audience=None)
+        with pytest.raises(TokenUnavailableError, match="not a Worker's agent"):
+            AgentSocket(f"{directory}/s", wanted={}, timeout_s=10.0).fetch()
         thread.join()

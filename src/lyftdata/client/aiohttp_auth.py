@@ -15,9 +15,9 @@ from http import HTTPStatus
 import aiohttp
 import yarl
 
+from lyftdata.client.auth import BaseAuth
+from lyftdata.client.token_keeper import TokenKeeper
 from lyftdata.core.origins import origin_of
-from lyftdata.verify._auth import BaseAuth
-from lyftdata.verify._worker_tokens import WorkerTokens
 
 __all__ = ["AiohttpWorkerAuth"]
 
@@ -50,7 +50,7 @@ class AiohttpWorkerAuth(BaseAuth):
         InvalidInputError: No origin, or one that cannot be used.
     """
 
-    def __init__(self, tokens: WorkerTokens, *, origins: Collection[str], allow_http: bool = False) -> None:
+    def __init__(self, tokens: TokenKeeper, *, origins: Collection[str], allow_http: bool = False) -> None:
         super().__init__(tokens, origins=origins, allow_http=allow_http)
         # aiohttp calls a middleware for each step of a chain of redirects, in the caller's task, and does not say which
         # step this is: the origin that the step before has led to is kept here, for the next one alone.

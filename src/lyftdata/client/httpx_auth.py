@@ -5,12 +5,12 @@ Requests of `httpx` with a worker token.
     with httpx.Client(auth=auth) as http:
         http.get("https://service.example.com/jobs")
 
-Needs `httpx`, which `lyftdata` does not install by itself. For `httpx2` there is `lyftdata.verify.client.WorkerAuth`.
+Needs `httpx`, which `lyftdata` does not install by itself. For `httpx2` there is `lyftdata.client.WorkerAuth`.
 """
 
 import httpx
 
-from lyftdata.verify._auth import HttpxFlow
+from lyftdata.client.auth import HttpxFlow
 
 __all__ = ["HttpxWorkerAuth"]
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from lyftdata.client import TokenKeeper, TokenRefusedError, TokenUnavailableError, WorkerAuth
+from lyftdata.client.held_token import HeldToken
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE
 from lyftdata.core.errors import SettingsError
-from lyftdata.verify.client import TokenRefusedError, TokenUnavailableError, WorkerAuth, WorkerTokens
 from lyftdata.worker.client import (
     AudienceRefusedError,
     RefusedByServerError,
     ServerUnreachableError,
-    TokenReply,
 )
-from lyftdata.worker.tokens.held_token import HeldToken
 from lyftdata.worker.tokens.provider import TokenProvider
 from lyftdata.worker.tokens.socket import TokenSocket
 
@@ -44,7 +44,7 @@ class Server:
         """Say which key this is."""
         return self.key
 
-    async def fetch_token(self, _client, *, resource=None, scope=None):
+    async def token(self, _credential, *, resource=None, scope=None):
         """Give the next token."""
         self.asked.append((resource, scope))
         if self.refusal:
@@ -66,9 +66,7 @@ class Running:
 
     def tokens(self, **options):
         """Return the program's tokens."""
-        return WorkerTokens.from_environment(
-            self.environ, monotonic=self.clock, chance=lambda: 0.5, **options
-        )
+        return TokenKeeper.from_environment(self.environ, monotonic=self.clock, chance=lambda: 0.5, **options)
 
     async def get(self, tokens):
         """Get a token, in a thread or on the event loop."""
@@ -252,7 +250,7 @@ def test_the_file_is_not_used_for_another_audience(wanted):
     with pytest.raises(
         SettingsError, match=rf"{TOKEN_FILE_VARIABLE}.*{next(iter(wanted))}=.*{TOKEN_SOCKET_VARIABLE}"
     ):
-        WorkerTokens.from_environment({TOKEN_FILE_VARIABLE: "/run/token"}, **wanted)
+        TokenKeeper.from_environment({TOKEN_FILE_VARIABLE: "/run/token"}, **wanted)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------
@@ -293,7 +291,7 @@ async def test_another_program_at_the_socket_is_told_from_an_agent(agent):
 def test_an_empty_variable_counts_as_unset(tmp_path, empty):
     """Then the Worker's own credential is looked for, as without it."""
     with pytest.raises(SettingsError, match="no API key"):
-        WorkerTokens.from_environment({empty: "", "LYFTDATA_JOBS_DIR": str(tmp_path)})
+        TokenKeeper.from_environment({empty: "", "LYFTDATA_JOBS_DIR": str(tmp_path)})
 
 
 async def test_an_auth_takes_the_agent_first(agent):

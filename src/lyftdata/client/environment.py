@@ -5,6 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from lyftdata.bounded_http import checked_url
+from lyftdata.client.confirmed_name import UnconfirmedName
+from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id, parse_worker_name
@@ -23,9 +26,6 @@ from lyftdata.core.strategy import (
     choose_strategy,
 )
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
-from lyftdata.verify._confirmed_name import UnconfirmedName
-from lyftdata.verify._server import checked_url
-from lyftdata.verify._tokens import ApiKeyCredential, Credential, IdentityCredential
 from lyftdata.watched_file import CurrentApiKey
 
 _MAX_FILE_BYTES = 65_536

@@ -1,62 +1,21 @@
 """
-The other side: requests to services that check Workers, each with a worker token.
+Requests of `requests` with a worker token.
 
-    auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
-    with httpx2.Client(auth=auth) as http:
-        http.get("https://service.example.com/jobs")
+    auth = RequestsWorkerAuth.from_environment(origins=["https://service.example.com"])
+    requests.get("https://service.example.com/jobs", auth=auth, timeout=10)
 
-`WorkerAuth` is for `httpx2` (sync and async alike), `RequestsWorkerAuth` for `requests`; `lyftdata.verify.httpx` and
-`lyftdata.verify.aiohttp` have one each for those libraries. All may share one `WorkerTokens`, which gets, keeps and renews
-the token for all threads and tasks. A service's 401 causes one new token and one more attempt. The token goes to the origins
-that were named, and nowhere else.
+`requests` is not needed to import this.
 """
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-
-from lyftdata.verify._auth import BaseAuth, HttpxFlow
-from lyftdata.verify._tokens import (
-    OriginNotAllowedError,
-    TokenRefusedError,
-    TokenUnavailableError,
-    WorkerAuthError,
-)
-from lyftdata.verify._worker_tokens import TokenOptions, WorkerTokens
+from lyftdata.client.auth import BaseAuth
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = [
-    "OriginNotAllowedError",
-    "RequestsWorkerAuth",
-    "TokenOptions",
-    "TokenRefusedError",
-    "TokenUnavailableError",
-    "WorkerAuth",
-    "WorkerAuthError",
-    "WorkerTokens",
-]
-
-
-class WorkerAuth(HttpxFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
-    """
-    Sends a worker token with each request of an `httpx2.Client` or `httpx2.AsyncClient`.
-
-        auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
-        httpx2.Client(auth=auth).get("https://service.example.com/jobs")
-
-    Args:
-        tokens: Where the tokens come from; may be shared with other auths.
-        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
-        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
-
-    Raises:
-        InvalidInputError: No origin, or one that cannot be used.
-    """
-
-    _repeatable_stream = httpx2.ByteStream
+__all__ = ["RequestsWorkerAuth"]
 
 
 class RequestsWorkerAuth(BaseAuth):

@@ -8,16 +8,16 @@ import pytest
 from aiohttp import web
 from tests.processes import free_port
 
-from lyftdata.verify._tokens import TokenReply
-from lyftdata.verify.aiohttp import AiohttpWorkerAuth
-from lyftdata.verify.client import OriginNotAllowedError, WorkerTokens
+from lyftdata.client import OriginNotAllowedError, TokenKeeper
+from lyftdata.client.aiohttp_auth import AiohttpWorkerAuth
+from lyftdata.client.token_endpoint import TokenReply
 
 
 class Source:
     """Gives a token each time it is asked."""
 
     new_for_s = 5.0
-    longest_retry_s = 30.0
+    max_retry_s = 30.0
 
     def __init__(self):
         self.count = 0
@@ -91,7 +91,7 @@ class World:
         self.service = Service()
         self.stranger = Service()
         self.source = Source()
-        self.tokens = WorkerTokens(self.source, monotonic=lambda: self.now_s, chance=lambda: 0.5)
+        self.tokens = TokenKeeper(self.source, monotonic=lambda: self.now_s, chance=lambda: 0.5)
 
     async def ask(self, path="/", *, url=None, body=None, **options):
         """Send a request; return the status."""

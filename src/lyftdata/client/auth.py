@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Collection, Generator, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
 
+from lyftdata.bounded_http import checked_url
+from lyftdata.client.errors import OriginNotAllowedError
+from lyftdata.client.token_keeper import TokenKeeper, TokenOptions
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.origins import origin_of
-from lyftdata.verify._server import checked_url
-from lyftdata.verify._tokens import OriginNotAllowedError
-from lyftdata.verify._worker_tokens import TokenOptions, WorkerTokens
 
 
 class Origins:
@@ -65,7 +65,7 @@ class BaseAuth:
         allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
     """
 
-    def __init__(self, tokens: WorkerTokens, *, origins: Collection[str], allow_http: bool = False) -> None:
+    def __init__(self, tokens: TokenKeeper, *, origins: Collection[str], allow_http: bool = False) -> None:
         self.tokens = tokens
         self._origins = Origins(origins, allow_http=allow_http)
 
@@ -82,18 +82,18 @@ class BaseAuth:
 
         Under `lyftdata run worker -- COMMAND` the agent gives the tokens (`LYFTDATA_WORKER_TOKEN_SOCKET`, else
         `LYFTDATA_WORKER_TOKEN_FILE`); without an agent the variables of `lyftdata run worker` name the Worker's own
-        credential. See `WorkerTokens.from_environment`.
+        credential. See `TokenKeeper.from_environment`.
 
         Args:
             origins: The services that may see the token: scheme, host and port.
             environ: Used instead of the process's environment.
-            options: `resource` (the service's audience), `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+            options: `resource` (the service's audience), `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
             SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
             InvalidInputError: An argument cannot be used; the message names it.
         """
-        tokens = WorkerTokens.from_environment(environ, **options)
+        tokens = TokenKeeper.from_environment(environ, **options)
         return cls(tokens, origins=origins, allow_http=options.get("allow_http", False))
 
 

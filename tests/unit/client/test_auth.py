@@ -14,19 +14,19 @@ import requests
 from requests.adapters import BaseAdapter
 from tests.builders import ISSUER
 
+from lyftdata.client import (
+    OriginNotAllowedError,
+    RequestsWorkerAuth,
+    TokenKeeper,
+    TokenRefusedError,
+    TokenUnavailableError,
+    WorkerAuth,
+)
+from lyftdata.client.httpx_auth import HttpxWorkerAuth
 from lyftdata.core.assertions import read_assertion, verify_assertion
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.strategy import StoredIdentity
-from lyftdata.verify.client import (
-    OriginNotAllowedError,
-    RequestsWorkerAuth,
-    TokenRefusedError,
-    TokenUnavailableError,
-    WorkerAuth,
-    WorkerTokens,
-)
-from lyftdata.verify.httpx import HttpxWorkerAuth
 
 SERVICE = "https://service.example"
 KEY = "lyftdata_key"
@@ -44,9 +44,9 @@ class World:
         self.seen: list[tuple[str, str | None]] = []
         self.options = options
 
-    def tokens(self, **options: Any) -> WorkerTokens:
+    def tokens(self, **options: Any) -> TokenKeeper:
         """Return the tokens of a Worker with an API key."""
-        return WorkerTokens.with_api_key(
+        return TokenKeeper.with_api_key(
             ISSUER, worker_id="w-17", api_key=KEY, **(self.injected() | self.options | options)
         )
 
@@ -455,7 +455,7 @@ def test_an_enrolled_worker_signs_an_assertion_for_each_token():
     from datetime import UTC, datetime
 
     world, key = World(), generate_identity_key()
-    tokens = WorkerTokens.with_identity(
+    tokens = TokenKeeper.with_identity(
         ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **world.injected()
     )
     tokens.get()
@@ -493,10 +493,78 @@ async def test_an_enrolled_worker_signs_again_with_the_nonce_of_a_refusal(is_asy
         return httpx2.Response(status, json=refusal, headers={"Lyftdata-Nonce": nonce})
 
     injected = world.injected() | {"transport": httpx2.MockTransport(server)}
-    tokens = WorkerTokens.with_identity(ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **injected)
+    tokens = TokenKeeper.with_identity(ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **injected)
 
     assert (await tokens.aget() if is_async else tokens.get()) == "t2"
     assert len(world.forms) == 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_worker_whose_clock_is_off_asks_for_a_nonce_first(is_async, caplog):
+    """Refused once and let in with a nonce, it signs each later assertion by the Server's time; the log says once what is wrong."""
+    world, key, asked = World(), generate_identity_key(), []
+    nonce = "1772366400." + "A" * 36
+    date = {"Date": "Sun, 01 Mar 2026 12:00:00 GMT"}
+
+    def server(request):
+        asked.append(request.url.path)
+        form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
+        if request.url.path == "/oauth2/nonce":
+            assert form == {"client_id": "w-5"}
+            return httpx2.Response(200, json={"nonce": nonce}, headers=date)
+        claims = read_assertion(form["client_assertion"]).jws.claims
+        if claims.get("nonce") == nonce and claims["iat"] == 1_772_366_400:
+            return httpx2.Response(
+                200, json={"access_token": f"t{len(asked)}", "expires_in": 900}, headers=date
+            )
+        refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
+        return httpx2.Response(401, json=refusal, headers=date | {"Lyftdata-Nonce": nonce})
+
+    injected = world.injected() | {"transport": httpx2.MockTransport(server)}
+    tokens = TokenKeeper.with_identity(ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **injected)
+    first = await tokens.aget() if is_async else tokens.get()
+    world.now_s += 900
+    second = await tokens.aget() if is_async else tokens.get()
+
+    assert (first, second) == ("t2", "t4")
+    assert asked == ["/oauth2/token", "/oauth2/token", "/oauth2/nonce", "/oauth2/token"]
+    said = [record.getMessage() for record in caplog.records if "clock" in record.getMessage()]
+    assert len(said) == 1
+    assert "ahead of the Server's" in said[0]
+
+
+async def test_a_refusal_that_the_clock_may_explain_is_not_final():
+    """A host whose clock is off, and that is given no nonce, is told so: set right, it is let in."""
+    world, key = World(), generate_identity_key()
+    refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
+    world.answer = httpx2.Response(401, json=refusal, headers={"Date": "Sun, 01 Mar 2026 12:00:00 GMT"})
+    tokens = TokenKeeper.with_identity(
+        ISSUER, worker_id="w-5", private_key_pem=key.to_pem(), **world.injected()
+    )
+
+    with pytest.raises(TokenRefusedError, match=r"clock is .* ahead of the Server's") as refused:
+        await tokens.aget()
+    assert not refused.value.final
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_the_servers_retry_after_is_kept(status, is_async):
+    """However many requests wait for a token, the Server is not asked again before the time that it named."""
+    world = World()
+    body = {"error": "temporarily_unavailable", "reference": "7K2M9QXD"}
+    world.answer = httpx2.Response(status, json=body, headers={"Retry-After": "20"})
+    tokens = world.tokens()
+
+    for after_s in (0, 10, 9):
+        world.now_s += after_s
+        with pytest.raises((TokenRefusedError, TokenUnavailableError)) as failed:
+            _ = await tokens.aget() if is_async else tokens.get()
+        assert failed.value.retry_after_s == 20
+    assert len(world.forms) == 1
+    world.now_s += 2
+    world.answer = None
+    assert (await tokens.aget() if is_async else tokens.get()) == "t2"
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -538,7 +606,7 @@ def test_a_worker_hosts_variables_are_enough(tmp_path, by_file):
         "LYFTDATA_JOBS_DIR": str(tmp_path / "none"),
     }
 
-    WorkerTokens.from_environment(environ | key, **world.injected()).get()
+    TokenKeeper.from_environment(environ | key, **world.injected()).get()
 
     assert world.forms[0]["client_secret"] == KEY
 
@@ -572,14 +640,14 @@ def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
 def test_an_environment_without_a_worker_says_what_is_missing(tmp_path, given, says):
     """A missing or half a credential is named when the auth is made."""
     with pytest.raises(SettingsError, match=says):
-        WorkerTokens.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "none")} | given)
+        TokenKeeper.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "none")} | given)
 
 
 def test_an_identity_of_another_server_is_not_used(tmp_path):
     """An assertion is made for the Server that the Worker enrolled at, and sent to no other."""
     identity_in(tmp_path / "jobs")
     with pytest.raises(SettingsError, match="LYFTDATA_URL"):
-        WorkerTokens.from_environment(
+        TokenKeeper.from_environment(
             {"LYFTDATA_URL": "https://evil.example", "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}
         )
 
@@ -590,7 +658,7 @@ def test_an_identity_of_another_server_is_not_used(tmp_path):
 def test_keys_are_not_sent_in_the_clear(url):
     """Plain http to another machine is refused when the auth is made, for the Server and for services."""
     with pytest.raises(InvalidInputError):
-        WorkerTokens.with_api_key(url, worker_id="w-17", api_key=KEY)
+        TokenKeeper.with_api_key(url, worker_id="w-17", api_key=KEY)
     with pytest.raises(InvalidInputError):
         WorkerAuth(World().tokens(), origins=[url])
 

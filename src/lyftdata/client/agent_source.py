@@ -13,13 +13,14 @@ from pathlib import Path
 import httpx2
 import msgspec
 
+from lyftdata.bounded_http import Answer, Request, UnreachableError, asend, send
+from lyftdata.client.errors import TokenRefusedError, TokenUnavailableError
+from lyftdata.client.server_source import TokenSource
+from lyftdata.client.token_endpoint import AUDIENCE_ERRORS, TokenReply, read_token
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret_text import trim
 from lyftdata.core.text import clean_text
-from lyftdata.verify._http import UnreachableError, arequest, request
-from lyftdata.verify._server import Answer
-from lyftdata.verify._tokens import TokenRefusedError, TokenReply, TokenSource, TokenUnavailableError
 
 _REMEDY = (
     "Start this program with `lyftdata run worker -- COMMAND`, as the user that the agent runs as; "
@@ -71,7 +72,7 @@ class AgentSocket:
 
     new_for_s = 5.0
     # The agent is on this machine, and asks the Server no more often than that makes it.
-    longest_retry_s = 5.0
+    max_retry_s = 5.0
 
     def __init__(self, path: str, *, wanted: dict[str, str], timeout_s: float) -> None:
         self._path = path
@@ -85,7 +86,7 @@ class AgentSocket:
         try:
             transport = httpx2.HTTPTransport(uds=self._path)
             with httpx2.Client(transport=transport, timeout=self._timeout_s, trust_env=False) as http:
-                answer = request(http, "GET", self._url(rejected), within_s=self._timeout_s)
+                answer = send(http, self._request(rejected), within_s=self._timeout_s)
         except UnreachableError as error:
             raise self._unreachable(str(error).partition(": ")[2]) from error
         return _read_answer(answer, self._path)
@@ -98,15 +99,15 @@ class AgentSocket:
             async with httpx2.AsyncClient(
                 transport=transport, timeout=self._timeout_s, trust_env=False
             ) as http:
-                answer = await arequest(http, "GET", self._url(rejected), within_s=self._timeout_s)
+                answer = await asend(http, self._request(rejected), within_s=self._timeout_s)
         except UnreachableError as error:
             raise self._unreachable(str(error).partition(": ")[2]) from error
         return _read_answer(answer, self._path)
 
-    def _url(self, rejected: str | None) -> str:
+    def _request(self, rejected: str | None) -> Request:
         wanted = self._wanted if rejected is None else self._wanted | {"rejected": token_digest(rejected)}
         query = urllib.parse.urlencode(wanted)
-        return "http://localhost/token" + (f"?{query}" if query else "")
+        return Request("GET", "http://localhost/token" + (f"?{query}" if query else ""))
 
     def _check_socket(self) -> None:
         """Find out before a connection is tried, which would say less."""
@@ -132,24 +133,26 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
         TokenRefusedError: The Server gives this Worker no such token, or the agent does not serve this user.
         TokenUnavailableError: There is none at this moment, or something else listens there.
     """
-    try:
-        if answer.status == HTTPStatus.OK:
-            return msgspec.json.decode(answer.body, type=TokenReply)
-        said = msgspec.json.decode(answer.body, type=dict[str, str])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    token = read_token(answer)
+    if token is not None:
+        return token
+    said = answer.json_object()
+    if answer.status == HTTPStatus.OK or not isinstance(said.get("error"), str):
         raise TokenUnavailableError(
             f"{TOKEN_SOCKET_VARIABLE}: what answers at {path} is not a Worker's agent.",
             hint=_REMEDY.format(variable=TOKEN_SOCKET_VARIABLE),
-        ) from error
-    reason = clean_text(said.get("error_description") or said.get("error", ""), 300)
+        )
+    reason = clean_text(str(said.get("error_description") or said["error"]), 300)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
+        # Its Retry-After is for scripts: it is on this machine, and may be asked as often as `max_retry_s` says.
         raise TokenUnavailableError(f"The agent has no token at the moment: {reason}")
     raise TokenRefusedError(
         reason,
-        reference=clean_text(said.get("reference", ""), 32),
+        reference=clean_text(str(said.get("reference", "")), 32),
         # A refusal for good ends the agent, and this program with it.
-        final=said.get("error") in {"invalid_target", "invalid_scope"},
-        hint=clean_text(said.get("remedy", ""), 300),
+        final=said.get("error") in AUDIENCE_ERRORS,
+        cause_code=clean_text(str(said.get("code", "")), 64),
+        hint=clean_text(str(said.get("remedy", "")), 300),
     )
 
 
@@ -163,7 +166,7 @@ class AgentFile:
 
     # Reading costs nothing: after a 401 the file is read again at once.
     new_for_s = 0.0
-    longest_retry_s = 1.0
+    max_retry_s = 1.0
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)

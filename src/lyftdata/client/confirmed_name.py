@@ -2,10 +2,12 @@
 
 import msgspec
 
+from lyftdata.client.errors import WorkerAuthError
+from lyftdata.client.server_source import TokenSource
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.strategy import StoredIdentity, another_name
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
-from lyftdata.verify._tokens import TokenReply, TokenSource, WorkerAuthError
 
 
 class UnconfirmedName(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class ConfirmedNameSource:
 
     def __init__(self, source: TokenSource, unconfirmed: UnconfirmedName) -> None:
         self.new_for_s = source.new_for_s
-        self.longest_retry_s = source.longest_retry_s
+        self.max_retry_s = source.max_retry_s
         self._source = source
         self._unconfirmed: UnconfirmedName | None = unconfirmed
 

@@ -6,18 +6,16 @@ import httpx2
 import pytest
 from tests.builders import NOON
 
+from lyftdata.client.credentials import IdentityCredential
+from lyftdata.client.server_clock import TOLERANCE_S, ServerClock
 from lyftdata.core.assertions import read_assertion
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.nonces import is_good_nonce, make_nonce
-from lyftdata.core.strategy import StoredIdentity
-from lyftdata.worker.client import RefusedByServerError, ServerClient, ServerUnreachableError
-from lyftdata.worker.identity.credentials import IdentityCredential
-from lyftdata.worker.server_clock import TOLERANCE_S, ServerClock
+from lyftdata.worker.client import RefusedByServerError, ServerClient, ServerUnreachableError, warn_of_skew
 from lyftdata.worker.settings import read_worker_settings
 
 HOUR_S = 3600.0
 KEY = bytes(32)
-IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id="w-1", worker_name="press")
 
 
 class Host:
@@ -46,13 +44,13 @@ class Host:
         self.off_s, self.date_off_s, self.passed_s = off_s, date_off_s, 0.0
         self.needs_nonce, self.gives_nonces, self.accepts = needs_nonce, gives_nonces, accepts
         self.headers = headers or {}
-        self.clock = ServerClock(now=self.now, steady_s=lambda: self.passed_s)
+        self.clock = ServerClock(now=self.now, steady_s=lambda: self.passed_s, on_skew=warn_of_skew)
         self.signed = []
         self.asked = []
         transport = httpx2.MockTransport(self.answer)
         settings = read_worker_settings({"LYFTDATA_URL": "https://l"})
         self.client = ServerClient(settings, transport=transport, clock=self.clock)
-        self.credential = IdentityCredential(IDENTITY, generate_identity_key())
+        self.credential = IdentityCredential("w-1", generate_identity_key(), issuer="https://l")
 
     def now(self):
         """Return what this host believes."""
@@ -92,7 +90,7 @@ class Host:
 
     async def fetch(self):
         """Ask for a token."""
-        return await self.credential.fetch_token(self.client)
+        return await self.client.token(self.credential)
 
     def signed_for(self):
         """Return by how many seconds each assertion was off noon, and whether it held a nonce."""
@@ -150,7 +148,7 @@ async def test_no_time_is_signed_for_that_an_answer_names_without_a_nonce():
         await host.fetch()
     assert host.signed_for() == [(5 * HOUR_S, False)]
     assert not refused.value.final
-    assert refused.value.clock_off == "5h ahead of the Server's"
+    assert refused.value.clock_skew == "5h ahead of the Server's"
 
 
 @pytest.mark.parametrize("nonce", ["nonsense", "1772366400", "1772366400.short", ""])

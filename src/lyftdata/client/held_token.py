@@ -1,28 +1,40 @@
-"""A worker token as the agent holds it, and when it is time for the next one."""
+"""A worker token in hand, and when it is time for the next one."""
 
+from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.tokens import unsafe_worker_name
-from lyftdata.worker.client import TokenReply
 
 # Renewed at two thirds of its life, give or take a quarter of that: of ten thousand that came together 33 a second renew, which
 # leaves a Server under its ceiling of 200 requests beside their polls, and each has a sixth of the life left to try again.
 _RENEW_AT = 2 / 3
 _RENEW_JITTER = 0.25
-_SHORTEST_LIFE_S = 5.0
-_LONGEST_LIFE_S = 86_400.0
+_MIN_LIFE_S = 5.0
+_MAX_LIFE_S = 86_400.0
 
 
 class HeldToken:
-    """A token and when to renew it, on a clock that does not jump when the host's time is set."""
+    """
+    A token and when to renew it, on a clock that does not jump when the host's time is set.
+
+    Args:
+        reply: The token, and its life from the moment it was asked for.
+        monotonic_s: When it was asked for.
+        jitter: From 0 up to 1: when in the span of time it is renewed; 0.5 for two thirds of its life.
+    """
 
     def __init__(self, reply: TokenReply, *, monotonic_s: float, jitter: float) -> None:
-        life_s = min(max(reply.expires_in, _SHORTEST_LIFE_S), _LONGEST_LIFE_S)
+        life_s = min(max(reply.expires_in, _MIN_LIFE_S), _MAX_LIFE_S)
         self.text = reply.access_token
         self.worker_name = unsafe_worker_name(reply.access_token)
         """The Worker's name on the Server; empty if the token carries none."""
         self.got_at_s = monotonic_s
         self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
+        self._use_until_s = monotonic_s + life_s
         # What the Server said, uncut: whoever is handed the token relies on it.
         self._expires_at_s = monotonic_s + reply.expires_in
+
+    def is_usable(self, monotonic_s: float) -> bool:
+        """Return whether to use it; for five seconds at least, or a token without a life would be asked for without end."""
+        return monotonic_s < self._use_until_s
 
     def is_due(self, monotonic_s: float) -> bool:
         """Return whether it is time for a new one; the old one still serves then."""

@@ -1,4 +1,4 @@
-"""Worker tokens, got when needed, kept, renewed: for all threads and tasks of a process."""
+"""Get worker tokens when they are needed, keep and renew them: for all threads and tasks of a process."""
 
 import asyncio
 import os
@@ -9,23 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
+from lyftdata.bounded_http import ServerEndpoint, checked_ca, checked_url
+from lyftdata.client.agent_source import source_from_agent
+from lyftdata.client.confirmed_name import ConfirmedNameSource
+from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
+from lyftdata.client.environment import read_worker_host
+from lyftdata.client.errors import WorkerAuthError
+from lyftdata.client.server_source import ServerSource, TokenSource
+from lyftdata.client.token_state import TokenState
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret_text import secret_argument, trim
-from lyftdata.verify._confirmed_name import ConfirmedNameSource
-from lyftdata.verify._from_agent import source_from_agent
-from lyftdata.verify._from_server import ServerSource
-from lyftdata.verify._http import checked_ca
-from lyftdata.verify._server import Place, checked_url
-from lyftdata.verify._tokens import (
-    ApiKeyCredential,
-    Credential,
-    IdentityCredential,
-    TokenKeeper,
-    TokenSource,
-    WorkerAuthError,
-)
-from lyftdata.verify._worker_host import read_worker_host
 from lyftdata.watched_file import CurrentApiKey
 
 _TIMEOUT_S = 10.0
@@ -33,7 +27,7 @@ _TIMEOUT_S = 10.0
 
 class TokenOptions(TypedDict, total=False):
     """
-    What every way of making `WorkerTokens` takes.
+    What every way of making `TokenKeeper` takes.
 
     Attributes:
         resource: The service that the token is to be for (RFC 8707), by its audience; the Server itself unless given.
@@ -56,14 +50,17 @@ class TokenOptions(TypedDict, total=False):
     chance: Callable[[], float]
 
 
-class WorkerTokens:
+class TokenKeeper:
     """
-    Worker tokens of one Worker for one audience: got when needed, kept, renewed at two thirds of their life.
+    Gets, keeps and renews the tokens of one Worker for one audience.
+
+    A token is requested when it is first needed, and the next one at two thirds of its life (RFC 6749, section 4.4). A request that
+    fails is made again at growing intervals, and not before `Retry-After`.
 
     Safe to use from threads and from event loops; never more than one request for a token is under way in each.
 
-        tokens = WorkerTokens.from_environment(resource="https://files.example.com")
-        tokens.get()            # or await tokens.aget(); each time, it asks only when a new token is due
+        keeper = TokenKeeper.from_environment(resource="https://files.example.com")
+        keeper.get()            # or await keeper.aget(); each time, it asks only when a new token is due
 
     Made by `from_environment`, `with_api_key` or `with_identity`. Each takes, by name:
 
@@ -87,9 +84,7 @@ class WorkerTokens:
     ) -> None:
         self._source = source
         self._monotonic = monotonic
-        self._keeper = TokenKeeper(
-            chance=chance, new_for_s=source.new_for_s, longest_retry_s=source.longest_retry_s
-        )
+        self._state = TokenState(chance=chance, new_for_s=source.new_for_s, max_retry_s=source.max_retry_s)
         self._renewing = (os.getpid(), threading.Lock())
         self._task: asyncio.Task[None] | None = None
 
@@ -104,7 +99,7 @@ class WorkerTokens:
             server_url: The Server. https, unless it is this very machine.
             worker_id: The Worker's ID.
             api_key: Its API key.
-            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
             InvalidInputError: An argument cannot be used; the message names it.
@@ -132,7 +127,7 @@ class WorkerTokens:
             worker_id: The Worker's ID.
             private_key_pem: Its identity key, PKCS #8 (`identity-key.pem` in the Worker's directory).
             issuer: What the Server calls itself, if not `server_url`.
-            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
             InvalidInputError: Not a P-256 private key, not a Worker ID, or an argument that cannot be used.
@@ -159,7 +154,7 @@ class WorkerTokens:
 
         Args:
             environ: Used instead of the process's environment.
-            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `WorkerTokens`.
+            options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
             SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
@@ -192,17 +187,17 @@ class WorkerTokens:
             TokenUnavailableError: The Server cannot be reached, and there is none in hand.
         """
         now_s = self._monotonic()
-        if self._keeper.is_due(now_s):
+        if self._state.is_due(now_s):
             # While the one in hand is alive one thread renews it, and the others go on.
             lock = self._lock()
-            if lock.acquire(blocking=self._keeper.usable(now_s) is None):
+            if lock.acquire(blocking=self._state.usable(now_s) is None):
                 try:
-                    if self._keeper.is_due(self._monotonic()):  # no other thread has done it
+                    if self._state.is_due(self._monotonic()):  # no other thread has done it
                         self._renew()
                 finally:
                     lock.release()
             now_s = self._monotonic()
-        return self._keeper.get(now_s)
+        return self._state.get(now_s)
 
     async def aget(self) -> str:
         """
@@ -213,29 +208,29 @@ class WorkerTokens:
             TokenUnavailableError: The Server cannot be reached, and there is none in hand.
         """
         now_s = self._monotonic()
-        if self._keeper.is_due(now_s):
+        if self._state.is_due(now_s):
             task = self._under_way() or self._start()
-            if self._keeper.usable(now_s) is None:
+            if self._state.usable(now_s) is None:
                 # Not awaited itself: a caller that goes away must not end what others are waiting for.
                 await asyncio.wait([task])
             now_s = self._monotonic()
-        return self._keeper.get(now_s)
+        return self._state.get(now_s)
 
     def get_another(self, rejected: str) -> str | None:
         """Return another token than one that a service has answered with 401, or None if there is none to be had."""
         with self._lock():
-            if self._keeper.may_replace(rejected, self._monotonic()):
+            if self._state.may_replace(rejected, self._monotonic()):
                 self._renew(rejected)
         return self._other_than(rejected)
 
     async def aget_another(self, rejected: str) -> str | None:
         """Return another token than one that a service has answered with 401, or None if there is none to be had."""
-        if self._keeper.may_replace(rejected, self._monotonic()):
+        if self._state.may_replace(rejected, self._monotonic()):
             await asyncio.wait([self._under_way() or self._start(rejected)])
         return self._other_than(rejected)
 
     def _other_than(self, rejected: str) -> str | None:
-        token = self._keeper.usable(self._monotonic())
+        token = self._state.usable(self._monotonic())
         return None if token == rejected else token
 
     def _lock(self) -> threading.Lock:
@@ -249,18 +244,18 @@ class WorkerTokens:
         try:
             reply = self._source.fetch(rejected=rejected)
         except WorkerAuthError as error:
-            self._keeper.failed(error, now_s=self._monotonic())
+            self._state.failed(error, now_s=self._monotonic())
         else:
-            self._keeper.take(reply, asked_at_s=asked_at_s)
+            self._state.take(reply, asked_at_s=asked_at_s)
 
     async def _arenew(self, rejected: str | None) -> None:
         asked_at_s = self._monotonic()
         try:
             reply = await self._source.afetch(rejected=rejected)
         except WorkerAuthError as error:
-            self._keeper.failed(error, now_s=self._monotonic())
+            self._state.failed(error, now_s=self._monotonic())
         else:
-            self._keeper.take(reply, asked_at_s=asked_at_s)
+            self._state.take(reply, asked_at_s=asked_at_s)
 
     def _under_way(self) -> "asyncio.Task[None] | None":
         task = self._task
@@ -275,13 +270,18 @@ class WorkerTokens:
 
 def _server_source(server_url: str, credential: Credential, options: TokenOptions) -> ServerSource:
     url = checked_url("server_url", server_url, allow_http=options.get("allow_http", False))
-    place = Place(
-        issuer=url,
+    endpoint = ServerEndpoint(
         server_url=url,
         timeout_s=options.get("timeout_s", _TIMEOUT_S),
         tls_ca=checked_ca(options.get("tls_ca")),
     )
-    return ServerSource(place, credential, wanted=_wanted(options), transport=options.get("transport"))
+    return ServerSource(
+        endpoint,
+        credential,
+        resource=options.get("resource"),
+        scope=options.get("scope"),
+        transport=options.get("transport"),
+    )
 
 
 class _Clocks(TypedDict, total=False):

@@ -2,7 +2,7 @@
 Which time a Worker signs for: its host's, or, where that is off, the time of a nonce of the Server's (docs/decisions/0012).
 
     clock = ServerClock()
-    clock.note(answer.headers)             # each answer names the Server's time: the log says once if the host's is off
+    clock.note(answer.headers)             # each answer names the Server's time: `on_skew` is called once if the host's is off
     clock.needs_nonce                      # whether what is signed for the host's time is refused
 
 The host's own time comes first, and without a nonce nothing is signed for another time: what was signed with a nonce is good for
@@ -15,9 +15,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from lyftdata.core.durations import format_duration
-from lyftdata.log import get_logger
-
-_log = get_logger(__name__)
 
 # What the Server tolerates in either direction.
 TOLERANCE_S = 30.0
@@ -40,14 +37,20 @@ class ServerClock:
     Args:
         now: The host's time, aware UTC.
         steady_s: Seconds on a clock that does not jump.
+        on_skew: Called once when the host's clock is found to be off, with how far, for people.
     """
 
     def __init__(
-        self, *, now: Callable[[], datetime] = utc_now, steady_s: Callable[[], float] = since_boot_s
+        self,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        steady_s: Callable[[], float] = since_boot_s,
+        on_skew: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._now = now
         self._steady_s = steady_s
-        self._told: tuple[datetime, float] | None = None
+        self._on_skew = on_skew
+        self._server_date: tuple[datetime, float] | None = None
         self._has_warned = False
         self.needs_nonce = False
         """Whether the Server has accepted only what was signed for the time of a nonce."""
@@ -57,10 +60,10 @@ class ServerClock:
         date = _read_date(headers.get("date"))
         if date is None or "age" in headers:
             return
-        self._told = (date, self._steady_s())
+        self._server_date = (date, self._steady_s())
         if self.is_skewed() and not self._has_warned:
             self._has_warned = True
-            _log.warning("this host's clock is off", off=self.describe_skew(), remedy="set it (NTP)")
+            self._on_skew(self.describe_skew())
 
     def note_accepted(self, nonce_time: datetime) -> None:
         """Remember that what was signed for the time of a nonce was accepted, after the host's time was not."""
@@ -68,9 +71,9 @@ class ServerClock:
 
     def off_s(self) -> float | None:
         """Return by how many seconds the host's clock is ahead of the Server's; None while no answer has named a time."""
-        if self._told is None:
+        if self._server_date is None:
             return None
-        date, at_s = self._told
+        date, at_s = self._server_date
         servers_time = date + timedelta(seconds=self._steady_s() - at_s)
         return (self._now() - servers_time).total_seconds()
 

@@ -1,0 +1,38 @@
+"""
+Being a Worker from a program: get a worker token, keep it, renew it, and send it with requests.
+
+    import httpx2
+    from lyftdata.client import WorkerAuth
+
+    auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
+    with httpx2.Client(auth=auth) as http:
+        http.get("https://service.example.com/jobs")
+
+`TokenKeeper` has the tokens, for all threads and tasks of a process: by the agent that this program runs under, by an API key,
+or by an identity key. An auth sends them to the origins that are named, and nowhere else; a service's 401 causes one new token and
+one more attempt. `WorkerAuth` is for `httpx2` and `RequestsWorkerAuth` for `requests`; `lyftdata.client.httpx_auth` and
+`lyftdata.client.aiohttp_auth` import those libraries, which `lyftdata` does not install.
+
+The other side, checking a Worker, is `lyftdata.verify`. How to use this: docs/how-to/check-workers-in-a-service.md.
+"""
+
+from lyftdata.client.errors import (
+    OriginNotAllowedError,
+    TokenRefusedError,
+    TokenUnavailableError,
+    WorkerAuthError,
+)
+from lyftdata.client.httpx2_auth import WorkerAuth
+from lyftdata.client.requests_auth import RequestsWorkerAuth
+from lyftdata.client.token_keeper import TokenKeeper, TokenOptions
+
+__all__ = [
+    "OriginNotAllowedError",
+    "RequestsWorkerAuth",
+    "TokenKeeper",
+    "TokenOptions",
+    "TokenRefusedError",
+    "TokenUnavailableError",
+    "WorkerAuth",
+    "WorkerAuthError",
+]

@@ -1,0 +1,105 @@
+"""What a Worker proves itself with at the token endpoint: an API key, or its own identity key."""
+
+import secrets
+from typing import Protocol
+
+from lyftdata.client.signing import Signing
+from lyftdata.core.assertions import make_assertion
+from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.records import Strategy
+from lyftdata.watched_file import CurrentApiKey
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Credential(Protocol):
+    """
+    Whatever a Worker proves itself with.
+
+    Attributes:
+        worker_id: The Worker's ID.
+        strategy: By which it is let in.
+        signs: Whether it signs each request, so that time and nonce make a difference.
+    """
+
+    worker_id: str
+    strategy: Strategy
+    signs: bool
+
+    def version(self) -> str:
+        """Return what changes when the next token would be got by another secret; it gives nothing away."""
+        ...
+
+    def form(self, signing: Signing) -> dict[str, str]:
+        """
+        Return the parameters that prove it, for one request (RFC 6749, section 2.3).
+
+        Args:
+            signing: For which time to sign; a credential that signs nothing has no use for it.
+        """
+        ...
+
+
+class ApiKeyCredential:
+    """
+    A Worker ID and an API key (`client_secret_post`), which may be rotated while the program runs.
+
+    Args:
+        worker_id: The Worker's ID.
+        api_key: Its API key.
+    """
+
+    strategy = Strategy.API_KEY
+    signs = False
+
+    def __init__(self, worker_id: str, api_key: CurrentApiKey) -> None:
+        self.worker_id = worker_id
+        self._api_key = api_key
+
+    def version(self) -> str:
+        """Return the version of the key that its file holds now."""
+        return self._api_key.version()
+
+    def form(self, signing: Signing) -> dict[str, str]:  # noqa: ARG002 - nothing is signed
+        """Return ID and key."""
+        return {"client_id": self.worker_id, "client_secret": self._api_key.read().reveal()}
+
+
+class IdentityCredential:
+    """
+    An enrolled Worker's own key (`private_key_jwt`, RFC 7523).
+
+    Args:
+        worker_id: The Worker's ID.
+        key: Its identity key.
+        issuer: What the Server calls itself: the assertion is for it alone.
+    """
+
+    strategy = Strategy.AUTO_ENROLLMENT
+    signs = True
+
+    def __init__(self, worker_id: str, key: IdentityKey, *, issuer: str) -> None:
+        self.worker_id = worker_id
+        self._key = key
+        self._issuer = issuer
+
+    def version(self) -> str:
+        """Return what never changes: an identity stays what it is."""
+        return self.worker_id
+
+    def form(self, signing: Signing) -> dict[str, str]:
+        """Return an assertion made for this one request."""
+        assertion = make_assertion(
+            self._key,
+            worker_id=self.worker_id,
+            audience=self._issuer,
+            now=signing.now,
+            jti=new_jti(),
+            nonce=signing.nonce,
+        )
+        return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+
+
+def new_jti() -> str:
+    """Return an identifier that cannot be guessed and never repeats (128 bits)."""
+    return secrets.token_urlsafe(16)

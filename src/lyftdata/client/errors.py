@@ -1,0 +1,70 @@
+"""Why a program has no worker token, or does not send the one that it has."""
+
+from lyftdata.core.errors import LyftdataError
+
+
+class WorkerAuthError(LyftdataError):
+    """
+    A request that cannot be sent with a worker token.
+
+    Args:
+        message: Why not.
+        hint: What to do about it, or empty.
+        retry_after_s: Seconds that the Server asked to wait, or None.
+    """
+
+    code = "worker_auth_failed"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        # A traceback shows this and no attribute.
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class TokenRefusedError(WorkerAuthError):
+    """
+    The Server gives this Worker no token.
+
+    Args:
+        reason: What it said.
+        reference: By which an operator finds the whole reason (`lyftdata refusals show REFERENCE`).
+        final: Whether asking again is pointless.
+        hint: What to do about it, or empty.
+        cause_code: The cause (docs/reference/refusals.md), if the Worker had proved its credential, or empty.
+        retry_after_s: Seconds that the Server asked to wait, or None.
+    """
+
+    code = "token_refused"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        reference: str,
+        final: bool,
+        hint: str = "",
+        cause_code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        said = f", reference {reference}" if reference else ""
+        super().__init__(
+            f"The Server refuses this Worker a token{said}: {reason}", hint=hint, retry_after_s=retry_after_s
+        )
+        self.reference = reference
+        self.final = final
+        self.cause_code = cause_code
+
+
+class TokenUnavailableError(WorkerAuthError):
+    """There is no token at the moment: the Server cannot be reached, or gave no usable answer. Asking again is right."""
+
+    code = "token_unavailable"
+
+
+class OriginNotAllowedError(WorkerAuthError):
+    """The request goes to an address that was not named: the token is not sent."""
+
+    code = "origin_not_allowed"

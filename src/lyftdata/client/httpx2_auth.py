@@ -1,0 +1,32 @@
+"""
+Requests of `httpx2` with a worker token.
+
+    auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
+    with httpx2.Client(auth=auth) as http:
+        http.get("https://service.example.com/jobs")
+"""
+
+import httpx2
+
+from lyftdata.client.auth import HttpxFlow
+
+__all__ = ["WorkerAuth"]
+
+
+class WorkerAuth(HttpxFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
+    """
+    Sends a worker token with each request of an `httpx2.Client` or `httpx2.AsyncClient`.
+
+        auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
+        httpx2.Client(auth=auth).get("https://service.example.com/jobs")
+
+    Args:
+        tokens: Where the tokens come from; may be shared with other auths.
+        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+
+    Raises:
+        InvalidInputError: No origin, or one that cannot be used.
+    """
+
+    _repeatable_stream = httpx2.ByteStream

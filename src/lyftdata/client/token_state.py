@@ -1,0 +1,83 @@
+"""
+The token in hand, and what is due: the rules of `TokenKeeper`, without a socket and without a clock.
+
+    0 ....... 2/3 of its life    used
+    2/3 ..... its end            used, while one caller gets the next one
+    its end ...                  callers wait for the next one
+
+A renewal that fails is tried again at growing intervals, and not before the Server's `Retry-After`; until the token's end
+no caller notices.
+"""
+
+import math
+from collections.abc import Callable
+
+from lyftdata.client.errors import TokenUnavailableError, WorkerAuthError
+from lyftdata.client.held_token import HeldToken
+from lyftdata.client.token_endpoint import TokenReply
+from lyftdata.core.backoff import Backoff
+
+
+class TokenState:
+    """
+    The token in hand, and what is due; times are passed in, on a clock that does not jump.
+
+    Args:
+        chance: Gives a number from 0 up to 1.
+        new_for_s: A token younger than this is not replaced after a 401: the next one would fare the same.
+        max_retry_s: The longest pause after failures that was not asked for.
+    """
+
+    def __init__(self, *, chance: Callable[[], float], new_for_s: float, max_retry_s: float) -> None:
+        self._chance = chance
+        self._new_for_s = new_for_s
+        self._backoff = Backoff(random=chance, longest_s=max_retry_s)
+        self._token: HeldToken | None = None
+        self._retry_at_s = -math.inf
+        self._problem: WorkerAuthError | None = None
+
+    def usable(self, now_s: float) -> str | None:
+        """Return the token, if it is alive."""
+        return self._token.text if self._token is not None and self._token.is_usable(now_s) else None
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether it is time to ask for the next one."""
+        return (self._token is None or self._token.is_due(now_s)) and now_s >= self._retry_at_s
+
+    def may_replace(self, rejected: str, now_s: float) -> bool:
+        """
+        Return whether to ask for another token since a service did not take this one.
+
+        Not if another caller has done so already; and not if it is new: a service that refuses every token must not have
+        each request ask for another. The one in hand stays, for services that do take it.
+        """
+        return (
+            self._token is not None
+            and rejected == self._token.text
+            and now_s >= self._token.got_at_s + self._new_for_s
+            and now_s >= self._retry_at_s
+        )
+
+    def take(self, reply: TokenReply, *, asked_at_s: float) -> None:
+        """Keep a token."""
+        self._token = HeldToken(reply, monotonic_s=asked_at_s, jitter=self._chance())
+        self._retry_at_s = -math.inf
+        self._backoff.reset()
+
+    def failed(self, problem: WorkerAuthError, *, now_s: float) -> None:
+        """Note that there was none to be had."""
+        self._problem = problem
+        self._retry_at_s = now_s + self._backoff.next_s(retry_after_s=problem.retry_after_s)
+
+    def get(self, now_s: float) -> str:
+        """
+        Return the token in hand.
+
+        Raises:
+            WorkerAuthError: There is none; why the last attempt to get one failed.
+        """
+        token = self.usable(now_s)
+        if token is None:
+            problem = self._problem or TokenUnavailableError("No token could be got in time.")
+            raise problem.with_traceback(None)
+        return token

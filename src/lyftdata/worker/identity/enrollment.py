@@ -1,0 +1,199 @@
+"""How a Worker comes by its identity: it enrolls, or the Server confirms that the stored one has moved or was renamed."""
+
+import msgspec
+
+from lyftdata.client.credentials import IdentityCredential, new_jti
+from lyftdata.client.signing import Signing
+from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.origins import same_origin
+from lyftdata.core.secret import Secret
+from lyftdata.core.strategy import NAME, StoredIdentity, another_name, another_server
+from lyftdata.core.text import clean_text
+from lyftdata.core.tokens import unsafe_worker_name
+from lyftdata.log import get_logger
+from lyftdata.worker.client import Issuers, ServerClient
+from lyftdata.worker.identity.credentials import is_same_server
+from lyftdata.worker.identity.state import StateDirectory, StateError
+from lyftdata.worker.settings import WorkerSettings
+
+_log = get_logger(__name__)
+
+
+async def obtain_identity(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Move the stored identity to the Server's new address, or to its new name; enroll where there is none.
+
+    Raises:
+        SettingsError: It is another Server's, or another Worker's; or as `enroll`.
+        StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+    """
+    stored = directory.load_identity()
+    if stored is None:
+        enrolled = await enroll(settings, directory, client)
+        _log.info("enrolled", worker_id=enrolled.worker_id, name=settings.worker_name)
+        return enrolled
+    moved = stored if is_same_server(settings, stored) else await _moved(stored, settings, client)
+    credential = IdentityCredential(moved.worker_id, directory.load_key(), issuer=moved.issuer)
+    _save_confirmed(await _renamed(moved, settings, credential, client), stored, directory)
+    return credential
+
+
+def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory: StateDirectory) -> None:
+    """Keep what the Server has confirmed; where that fails, it is asked again at each start."""
+    try:
+        directory.save_identity(confirmed)
+    except StateError as error:
+        _log.warning("identity_not_saved", problem=error.message)
+    if confirmed.issuer != stored.issuer:
+        _log.info("moved", worker_id=stored.worker_id, issuer=confirmed.issuer, previous_issuer=stored.issuer)
+    if confirmed.worker_name != stored.worker_name:
+        _log.info(
+            "renamed",
+            worker_id=stored.worker_id,
+            name=confirmed.worker_name,
+            previous_name=stored.worker_name,
+        )
+
+
+async def confirmed_identity(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Return the stored identity if the Server has it under the name that the Worker was given. Writes nothing.
+
+    Raises:
+        SettingsError: There is none, or it is another Server's or another Worker's.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    stored = directory.load_identity()
+    if stored is None:
+        problem = (
+            "This Worker is not enrolled yet: start it once with `lyftdata run worker`, then ask for a token."
+        )
+        raise SettingsError([problem])
+    if not is_same_server(settings, stored):
+        raise another_server(settings.url, stored)
+    credential = IdentityCredential(stored.worker_id, directory.load_key(), issuer=stored.issuer)
+    await _renamed(stored, settings, credential, client)
+    return credential
+
+
+async def _renamed(
+    stored: StoredIdentity, settings: WorkerSettings, credential: IdentityCredential, client: ServerClient
+) -> StoredIdentity:
+    """
+    Return the identity under the name that the Worker was given, if that is its name on the Server.
+
+    A token by the identity key shows that name. No enrollment key is used and no other Worker is enrolled for a name.
+
+    Raises:
+        SettingsError: The Server has it under another name.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    name = settings.worker_name
+    if name is None or name == stored.worker_name:
+        return stored
+    reply = await client.token(credential)
+    current = unsafe_worker_name(reply.access_token)
+    if current != name:
+        raise another_name(name, clean_text(current, 64) or stored.worker_name, stored)
+    return msgspec.structs.replace(stored, worker_name=name)
+
+
+async def _moved(stored: StoredIdentity, settings: WorkerSettings, client: ServerClient) -> StoredIdentity:
+    """
+    Return the identity at the address that the Worker was given, if the Server there says that it had the old one.
+
+    An address that only an answer names is never signed for: the holder of the old one could name the new Server's, and
+    use there what the Worker signs.
+
+    Raises:
+        SettingsError: It is another Server, or calls itself by another address than the one this Worker was given.
+        ServerUnreachableError: As in `client`.
+    """
+    issuers = await client.issuers()
+    if stored.issuer not in issuers.previous:
+        raise another_server(settings.url, stored)
+    issuer = _choose_audience(issuers, settings)
+    return msgspec.structs.replace(stored, issuer=issuer, server_url=settings.url)
+
+
+async def enroll(
+    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+) -> IdentityCredential:
+    """
+    Exchange the enrollment key for an identity of the Worker's own, and store it.
+
+    The key pair is on the disk before anything is sent; asking again after any failure gives the same ID.
+
+    Raises:
+        SettingsError: The Server calls itself by another address than the one this Worker was given.
+        StateError: The directory cannot be written.
+        ServerUnreachableError, RefusedByServerError: As in `client`.
+    """
+    name, secret = settings.worker_name or "", settings.enrollment_key or Secret("")
+    key = directory.load_or_make_key()
+    issuer = _choose_audience(await client.issuers(), settings)
+    metadata = {
+        "client_name": name,
+        "jwks": {"keys": [key.public.as_dict()]},
+        "token_endpoint_auth_method": "private_key_jwt",
+        "labels": settings.labels,
+    }
+
+    def sign(signing: Signing) -> str:
+        return make_proof(
+            EnrollmentKey(secret),
+            audience=issuer,
+            worker_name=name,
+            thumbprint=key.public.thumbprint,
+            now=signing.now,
+            jti=new_jti(),
+            nonce=signing.nonce,
+        )
+
+    worker_id = await client.register(sign, metadata=metadata)
+    identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
+    directory.save_identity(identity)
+    return IdentityCredential(worker_id, key, issuer=issuer)
+
+
+def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
+    """
+    Return which of the Server's addresses to sign for: the one that the Worker was sent to, never one that only an answer names.
+
+    Raises:
+        SettingsError: The Server has not got that address.
+    """
+    expected = settings.public_url or settings.url
+    for issuer in (issuers.current, *issuers.previous):
+        if same_origin(issuer, expected):
+            return issuer
+    raise SettingsError(
+        [
+            f"LYFTDATA_URL: the Server at {settings.url} calls itself {clean_text(issuers.current, 200)}. Set LYFTDATA_PUBLIC_URL={settings.url} "
+            "on the Server, or, if that address is right, set LYFTDATA_URL or LYFTDATA_PUBLIC_URL to it on the Worker."
+        ]
+    )
+
+
+def list_unconfirmed(settings: WorkerSettings, directory: StateDirectory) -> list[str]:
+    """Return what the Server must confirm at the start before the stored identity is used, one sentence each."""
+    stored = None if settings.api_key is not None else directory.load_identity()
+    if stored is None:
+        return []
+    found = []
+    if not is_same_server(settings, stored):
+        found.append(
+            f"LYFTDATA_URL: the stored identity is of {stored.issuer}. The Worker starts only if the Server at {settings.url} "
+            "lists that address in LYFTDATA_PREVIOUS_PUBLIC_URLS."
+        )
+    if settings.worker_name not in {None, stored.worker_name}:
+        found.append(
+            f"{NAME}: the stored identity is of Worker '{stored.worker_name}' ({stored.worker_id}). The Worker starts only if "
+            f"the Server has renamed it to '{settings.worker_name}'."
+        )
+    return found
