@@ -10,11 +10,17 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.log_events import client as client_events
+from lyftdata.core.log_events import common, events_of
+from lyftdata.core.log_events import server as server_events
+from lyftdata.core.log_events import verifier as verifier_events
+from lyftdata.core.log_events import worker as worker_events
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
 from lyftdata.server.api.admin.app import admin_app
@@ -106,6 +112,49 @@ def _causes(*, proved: bool) -> Iterator[str]:
     for cause in causes:
         final = ("yes" if cause.final else "no") if proved else "–"
         yield f"| `{cause.code}` | {cause.meaning} | {cause.remedy} | {final} |"
+
+
+def log_events_page() -> str:
+    """Return every log event of Server, Worker and verifier, from the registry."""
+    return "\n".join(
+        [
+            "# Log events",
+            "",
+            _NOTE,
+            "Each line of the log is one event. `event` is its identifier: it is stable, and alerts and dashboards match on it. `message`",
+            "is a sentence for people and may change. The other fields are typed. With `LYFTDATA_LOG_FORMAT=json` a line is one JSON object",
+            "with `timestamp` (ISO 8601 UTC), `level`, `logger`, `event`, `message` and the fields below; one without a value is left out.",
+            "From `warning` on a line has `remedy`: what to do. Lines of libraries have their text in `event`.",
+            "",
+            "## Server",
+            "",
+            *_events(common, server_events),
+            "",
+            "## Worker",
+            "",
+            *_events(common, worker_events),
+            "",
+            "## `lyftdata.verify` and `lyftdata.client`",
+            "",
+            "Written to the loggers of these names of the standard library as `event: message field=value …`. The record has the attributes",
+            "`event` and `fields`.",
+            "",
+            *_events(client_events, verifier_events),
+            "",
+        ]
+    )
+
+
+def _events(*registries: ModuleType) -> Iterator[str]:
+    yield "| event | level | message | fields | what to do |"
+    yield "|---|---|---|---|---|"
+    found = [event for registry in registries for event in events_of(vars(registry))]
+    for event in sorted(found, key=lambda each: each.name):
+        level = (
+            f"{event.level}; {event.also_level} when {event.also_when}" if event.also_level else event.level
+        )
+        fields = "; ".join(f"`{name}`: {meaning}" for name, meaning in event.fields.items()) or "–"
+        yield f"| `{event.name}` | {level} | {event.message} | {fields} | {event.remedy or '–'} |"
 
 
 def cli_page() -> str:
@@ -380,6 +429,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "http-api.md": http_page,
     "python.md": python_page,
+    "log-events.md": log_events_page,
 }
 
 

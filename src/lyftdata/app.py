@@ -27,9 +27,12 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.core.log_events import Level
+from lyftdata.core.log_events.common import CONFIGURATION_WARNING
+from lyftdata.core.log_events.server import CERTIFICATE_RELOAD_FAILED, CERTIFICATE_RELOADED, READY, STOPPING
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
-from lyftdata.log import configure_logging, get_logger
+from lyftdata.log import configure_logging, emit, get_logger
 from lyftdata.server.admin.operator_gate import OperatorGate
 from lyftdata.server.api import (
     auth_verify,
@@ -208,7 +211,7 @@ async def _store_failed(request: Request, error: Exception) -> Response:
         return oauth_error_response(OAuthError("invalid_request", error.message))
     services: Services = request.app.state.services
     # While the database takes no changes at all, that is logged as an error by the writer's watch.
-    level = "error" if services.store.writer_health.is_writing() else "warning"
+    level: Level = "error" if services.store.writer_health.is_writing() else "warning"
     services.request_failures.failed(level=level, problem=str(error))
     return temporarily_unavailable("The Server cannot write its state.", retry_after_s=5)
 
@@ -260,7 +263,7 @@ async def _serve(settings: ServerSettings) -> int:
             notifier = Notifier(os.environ)
             server = _Server(_config(settings, services), services, notifier)
             for warning in services.warnings:
-                _log.warning("check the settings", problem=warning)
+                emit(_log, CONFIGURATION_WARNING, problem=warning)
             async with _certificate_kept_fresh(server, settings), _watchdog_kept(notifier):
                 await server.serve([listening])
             return 0 if server.started else 1
@@ -372,7 +375,7 @@ class _Server(uvicorn.Server):
         self._services.sessions.release_all()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _log.info("stopping")
+        emit(_log, STOPPING)
         self._notifier.tell(STOPPING="1", STATUS="Stopping.")
         self._let_go()
         self._services.events.close()
@@ -392,8 +395,9 @@ def _leave_out_of_collections() -> None:
 
 def _say_ready(services: Services) -> None:
     settings = services.settings
-    _log.info(
-        "ready",
+    emit(
+        _log,
+        READY,
         address=str(settings.bind_address),
         issuer=services.issuer,
         staging_dir=str(settings.staging_dir),
@@ -430,11 +434,11 @@ async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> N
         except (OSError, SettingsError) as error:
             # Keep the one in force and look again.
             if now != told:
-                _log.warning("certificate not reloaded", problem=str(error))
+                emit(_log, CERTIFICATE_RELOAD_FAILED, problem=str(error))
             told = now
             continue
         seen = now
-        _log.info("certificate reloaded")
+        emit(_log, CERTIFICATE_RELOADED)
 
 
 def _stamp(*files: Path) -> list[tuple[int, int]]:

@@ -1,9 +1,10 @@
 """
-Logging for Server and Worker: a line an event, for people on a terminal, JSON elsewhere, to standard error.
+Logging for Server and Worker: one line per event to standard error, for people on a terminal and as JSON elsewhere.
 
-Whatever a line is made of may hold a stranger's words, and a terminal obeys some of them: on the console every text is
-cleaned, and each event is one line, a traceback's lines indented below it. Secrets have a type that prints as `***`, and
-tracebacks never show local variables.
+Every event is registered in lyftdata.core.log_events and logged with `emit`. Any part of a line may come from an
+untrusted caller, and terminals obey control characters: on the console every text is cleaned, and each event is one
+line, with the lines of a traceback indented below it. Secrets have a type that prints as `***`, and tracebacks never
+show local variables.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from lyftdata.core.log_events import Level, LogEvent
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_line, clean_lines
 
@@ -64,9 +66,37 @@ def configure_logging(*, format: str | None, level: str, stream: TextIO | None =
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """Return a logger; its first argument is the event, the rest are its fields."""
+    """Return a logger for `emit`."""
     logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
+
+
+def emit(
+    log: FilteringBoundLogger,
+    event: LogEvent,
+    /,
+    *,
+    level: Level | None = None,
+    exc_info: bool | BaseException = False,
+    **fields: object,
+) -> None:
+    """
+    Log an event.
+
+    Args:
+        log: The logger of the module.
+        event: A registered event; tests/unit/test_log_events.py checks that each call has the fields that it declares.
+        level: `event.also_level`, where that applies.
+        exc_info: True for the exception being handled, or an exception: its traceback is logged.
+        fields: Of the event; one that is None is left out. From `warning` on, a line without a `remedy` has the event's.
+    """
+    known = {name: value for name, value in fields.items() if value is not None}
+    if exc_info:
+        known["exc_info"] = exc_info
+    number = logging.getLevelNamesMapping()[(level or event.level).upper()]
+    if event.remedy and number >= logging.WARNING:
+        known.setdefault("remedy", event.remedy)
+    log.log(number, event.name, message=event.message, **known)
 
 
 def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:
@@ -83,8 +113,11 @@ _OF_MANY_LINES = frozenset({"exception", "stack"})
 
 
 def _clean_for_console(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Take out of names and values what a terminal obeys, and what would begin a line of its own."""
-    return {clean_line(str(key)): _for_console(key, value) for key, value in event.items()}
+    """Remove control characters and line breaks from names and values; the message follows the event's name."""
+    cleaned = {clean_line(str(key)): _for_console(key, value) for key, value in event.items()}
+    if "message" in cleaned:
+        cleaned["event"] = f"{cleaned['event']}: {cleaned.pop('message')}"
+    return cleaned
 
 
 def _for_console(key: str, value: Any) -> Any:

@@ -110,7 +110,7 @@ def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
 
     assert nobody_was_touched(place.operator, place.members)
     for member in place.members:
-        until(lambda m=member: m.agent.events("this host's clock is off"), "it is said", within_s=240)  # type: ignore[misc]
-        [said] = member.agent.events("this host's clock is off")
+        until(lambda m=member: m.agent.events("clock_skewed"), "it is said", within_s=240)  # type: ignore[misc]
+        [said] = member.agent.events("clock_skewed")
         assert said["level"] == "warning"
         assert said["off"].startswith(("4h59m", "5h"))

@@ -85,7 +85,7 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
     begun = time.monotonic()
     new_auto, new_key = (place.add_member(name, disks[name]) for name in ("new-auto", "new-key"))
 
-    new_auto.agent.wait_for("cannot enroll yet", within_s=WITHIN_S)
+    new_auto.agent.wait_for("enrollment_blocked", within_s=WITHIN_S)
     wait_until_all_are(place.operator, [new_key, *old])
     ids = {worker["name"]: worker["id"] for worker in place.operator.json("workers", "list")}
     assert "new-auto" not in ids
@@ -97,9 +97,9 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
         place.operator.done("workers", "rename", ids[member.name], f"{member.name}-2")
         member.name += "-2"
     for member in (new_key, *old):
-        member.agent.wait_for("the token file cannot be written", within_s=WITHIN_S)
-        assert "No space left" in _said(member.agent, "the token file cannot be written")
-    assert "No space left" in _said(new_auto.agent, "cannot enroll yet")
+        member.agent.wait_for("token_file_write_failed", within_s=WITHIN_S)
+        assert "No space left" in _said(member.agent, "token_file_write_failed")
+    assert "No space left" in _said(new_auto.agent, "enrollment_blocked")
     for name in ("old-auto", "old-key"):
         assert before[name]
         assert _token_file(disks[name]) == before[name]

@@ -110,7 +110,7 @@ def test_a_server_ends_in_order_without_its_database(tmp_path: Path):
 
         assert [server.terminate() for server in site.servers] == [0, 0]
 
-        assert all(server.events("could not be written at the end") for server in site.servers)
+        assert all(server.events("final_flush_failed") for server in site.servers)
         assert not any("Traceback" in server.log for server in site.servers)
         cluster.start()
         site.servers = [site.start_server(number) for number in range(2)]

@@ -292,7 +292,7 @@ def test_disabled_it_is_not_started_again_until_it_is_enabled(site, host):
     program = "import sys; open(sys.argv[1], 'a').write('run\\n')"
     agent, out = run(host, program, LYFTDATA_RESTART="always")
     until(lambda: len(lines(out)) >= 3, "two restarts")
-    agent.wait_for("starting the command again", count=2)
+    agent.wait_for("command_restarting", count=2)
 
     site.operator.done("workers", "disable", "press-01", "--yes")
     agent.wait_for("refused")

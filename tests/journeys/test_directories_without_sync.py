@@ -49,7 +49,7 @@ def test_everything_is_kept_without_it(open_site, preloaded):
     )
     agent = host.start("run", "worker")
     agent.wait_for("online")
-    assert agent.events("cannot enroll yet") == []
+    assert agent.events("enrollment_blocked") == []
 
     site.server_host.done("admin", "backup", "monday.db")
     assert site.server.terminate() == 0

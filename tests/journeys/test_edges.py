@@ -41,7 +41,7 @@ def test_tls_from_end_to_end(tmp_path, open_site):
     )
     agent = careless.start("run", "worker")
     agent.wait_for("online")
-    assert "LYFTDATA_TLS_INSECURE" in agent.events("check the settings")[0]["problem"]
+    assert "LYFTDATA_TLS_INSECURE" in agent.events("configuration_warning")[0]["problem"]
     operator = Host(tmp_path / "op", LYFTDATA_URL=url, LYFTDATA_TLS_CA=str(cert))
     operator.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     assert len(operator.json("workers", "list")) == 2

@@ -50,7 +50,7 @@ def restart(site, **environ):
 
 def issuer_warnings(server):
     """Return what the Server warns of at its start that concerns its address."""
-    return [e["problem"] for e in server.events("check the settings") if MOVED in e["problem"]]
+    return [e["problem"] for e in server.events("configuration_warning") if MOVED in e["problem"]]
 
 
 def verify_status(url, token):

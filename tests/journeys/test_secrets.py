@@ -37,7 +37,7 @@ def test_the_same_bytes_are_the_same_secret_everywhere(tmp_path, open_site):
     for worker in workers:
         agent = worker.start("run", "worker")
         agent.wait_for("online")
-        assert not agent.events("check the settings")
+        assert not agent.events("configuration_warning")
 
     site.server.terminate()
     secret_key = tmp_path / "secret-key"
@@ -58,7 +58,7 @@ def test_an_api_key_that_was_cut_is_told_on_its_host(plain_site):
         assert f"LYFTDATA_WORKER_API_KEY: not a whole API key ({said}" in checked.stderr
         agent = host.start("run", "worker")
         assert agent.exit_code() == 3
-        (warning,) = agent.events("check the settings")
+        (warning,) = agent.events("configuration_warning")
         assert said in warning["problem"]
         assert given not in agent.log + checked.stderr + checked.stdout
 

@@ -52,7 +52,7 @@ def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
     for agent in agents:
         agent.wait_for("online")
         (said,) = agent.events("worker_name_unused")
-        assert said["problem"].startswith("LYFTDATA_WORKER_NAME: has no effect")
+        assert said["message"].startswith("LYFTDATA_WORKER_NAME has no effect")
 
     shown = plain_site.workers()
     assert {w["status"] for w in shown.values()} == {"online"}
@@ -225,7 +225,7 @@ def test_a_short_secret_is_no_matter_to_who_is_enrolled(site):
 
 def warnings_about_the_key(site):
     """Return what the Server warned of at its start, without what it says about the tests' database."""
-    warnings = site.server.events("check the settings")
+    warnings = site.server.events("configuration_warning")
     return [warning for warning in warnings if "LYFTDATA_AUTO_ENROLLMENT_KEY" in warning["problem"]]
 
 

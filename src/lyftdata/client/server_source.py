@@ -22,7 +22,9 @@ from lyftdata.client.credentials import Credential
 from lyftdata.client.errors import TokenRefusedError, TokenUnavailableError
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.client.token_endpoint import TokenReply, read_refusal, read_token, token_exchange
+from lyftdata.core.log_events.client import CLOCK_SKEWED
 from lyftdata.core.text import clean_text
+from lyftdata.library_log import emit
 
 _log = logging.getLogger("lyftdata.client")
 _USER_AGENT = f"lyftdata-client/{lyftdata.__version__}"
@@ -160,4 +162,4 @@ def _unreachable(error: Exception) -> TokenUnavailableError:
 
 
 def _warn_of_skew(skew: str) -> None:
-    _log.warning("this host's clock is %s: set it (NTP)", skew)
+    emit(_log, CLOCK_SKEWED, off=skew)

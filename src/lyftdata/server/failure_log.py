@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
+from lyftdata.core.log_events import Level, LogEvent
+from lyftdata.log import emit
+
 AGAIN_AFTER_S = 60.0
 
 
@@ -14,12 +17,12 @@ class FailureLog:
 
     Args:
         log: Where to.
-        event: The event.
+        event: A registered event with the field `left_out`.
         monotonic: Seconds on a clock that is never set.
     """
 
     def __init__(
-        self, log: FilteringBoundLogger, event: str, *, monotonic: Callable[[], float] = time.monotonic
+        self, log: FilteringBoundLogger, event: LogEvent, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._log = log
         self._event = event
@@ -27,12 +30,14 @@ class FailureLog:
         self._logged_at_s: float | None = None
         self._left_out = 0
 
-    def failed(self, *, level: str = "error", exception: Exception | None = None, **fields: object) -> None:
+    def failed(
+        self, *, level: Level | None = None, exception: Exception | None = None, **fields: object
+    ) -> None:
         """
         Log a failure, if it is the first or a minute has passed; `left_out` counts those not logged since.
 
         Args:
-            level: `warning` or `error`.
+            level: As in `emit`.
             exception: Logged with its traceback: a failure that is not expected.
             fields: Of the event.
         """
@@ -43,8 +48,7 @@ class FailureLog:
         if self._left_out:
             fields["left_out"] = self._left_out
         self._logged_at_s, self._left_out = now_s, 0
-        write = self._log.warning if level == "warning" else self._log.error
-        write(self._event, exc_info=exception, **fields)
+        emit(self._log, self._event, level=level, exc_info=exception or False, **fields)
 
     def succeeded(self) -> None:
         """Log the next failure at once, however soon it comes."""

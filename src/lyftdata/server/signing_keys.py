@@ -20,8 +20,9 @@ from lyftdata.core.keyring import (
     generate_signing_key,
     plan_rotation,
 )
+from lyftdata.core.log_events.server import SIGNING_KEYS_ROTATED
 from lyftdata.core.records import AuditEvent, SigningKeyRecord
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import signing_keys
@@ -94,7 +95,7 @@ class SigningKeys:
             signing_keys.delete_signing_key(tx, kid)
             tx.audit(self._event("signing_key.removed", kid))
         if _is_something_due(plan):
-            _log.info("signing keys rotated", at=self._clock().isoformat())
+            emit(_log, SIGNING_KEYS_ROTATED, at=self._clock().isoformat())
         return signing_keys.all_signing_keys(tx.conn)
 
     def _make(self, plan: RotationPlan) -> SigningKeyRecord:

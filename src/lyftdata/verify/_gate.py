@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from lyftdata.core.log_events.verifier import VERIFIER_FAILED
+from lyftdata.library_log import emit
 from lyftdata.verify._requests import bearer_token, checked_scopes
 from lyftdata.verify.errors import VerificationError, VerifierFailedError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -170,12 +172,13 @@ def _not_a_worker(verifier: object, answer: object) -> VerifierFailedError:
     failed = VerifierFailedError(
         f"{type(verifier).__name__}.verify returned {type(answer).__name__} instead of WorkerIdentity."
     )
-    _log.error("%s", failed.message)
+    emit(_log, VERIFIER_FAILED, reason=failed.message)
     return failed
 
 
 def _raised(verifier: object, error: Exception) -> VerifierFailedError:
     failed = VerifierFailedError(f"{type(verifier).__name__}.verify raised {type(error).__name__}.")
     # Where and what, without the exception's text, which may hold the token.
-    _log.error("%s\n%s", failed.message, "".join(traceback.format_tb(error.__traceback__)).rstrip())
+    where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    emit(_log, VERIFIER_FAILED, reason=failed.message, traceback=where)
     return failed

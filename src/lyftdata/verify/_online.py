@@ -14,7 +14,9 @@ import msgspec
 
 from lyftdata.bounded_http import Answer, Request, ServerEndpoint
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.log_events.verifier import ONLINE_CHECK_UNAVAILABLE
 from lyftdata.core.secret import Secret
+from lyftdata.library_log import emit
 from lyftdata.verify._memory import Remembered
 from lyftdata.verify.errors import OnlineCheckUnavailableError, TokenRevokedError
 from lyftdata.verify.identity import WorkerIdentity
@@ -171,6 +173,6 @@ class OnlineState:
         """
         if not self._policy.fail_open:
             raise error
-        _log.warning("worker tokens are checked offline only: %s", error.message)
+        emit(_log, ONLINE_CHECK_UNAVAILABLE, reason=error.message)
         self._open_until_s = now_s + _OPEN_FOR_S
         return entry.worker

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from typing import Any
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.log_events.verifier import WORKER_REFUSED
+from lyftdata.library_log import emit
 from lyftdata.verify.errors import MissingTokenError, VerificationError
 from lyftdata.verify.identity import WorkerIdentity
 
@@ -130,7 +132,7 @@ def refusal_answer(error: VerificationError, realm: str) -> tuple[int, list[tupl
 
 def refusal_headers(error: VerificationError, realm: str) -> dict[str, str]:
     """Return the headers that a refusal adds to an answer, and tell the log why."""
-    _log.info("worker refused: %s: %s", error.code, error.message)
+    emit(_log, WORKER_REFUSED, code=error.code, reason=error.message)
     challenge = error.www_authenticate(realm)
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     if error.retry_after_s is not None:

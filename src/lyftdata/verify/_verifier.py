@@ -21,7 +21,9 @@ from typing import Any, Generic, TypeVar
 
 from lyftdata.bounded_http import Answer, checked_ca, checked_url
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.log_events.verifier import KEYS_UNAVAILABLE
 from lyftdata.core.secret_text import secret_argument
+from lyftdata.library_log import emit
 from lyftdata.verify._keys import KeyCache, PublishedKeys
 from lyftdata.verify._memory import Memory, Remembered
 from lyftdata.verify._online import AuthVerify, Introspect, OnlinePolicy, OnlineState
@@ -150,7 +152,7 @@ class Verifier(Generic[TransportT]):
             self._cache.succeeded(outcome, asked_at_s=asked_at_s)
         else:
             self._cache.failed(outcome.message, now_s=self._monotonic())
-            _log.warning("worker tokens may soon be refused: %s", outcome.message)
+            emit(_log, KEYS_UNAVAILABLE, reason=outcome.message)
 
 
 def _online_check(

@@ -24,8 +24,9 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
 )
+from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.operator_budget import PAGE_COST, TooManyRequestsError
 from lyftdata.server.admin.operator_gate import note_operator
 from lyftdata.server.admin.operators import LoginFailedError, LoginLockedError, NotSignedInError
@@ -194,7 +195,7 @@ def error_page(request: Request, error: LyftdataError, page: Page | None = None)
     """Return an error as a page, with what to do."""
     status = status_of_error(error)
     if status >= 500:  # noqa: PLR2004
-        _log.error("a page failed", path=request.url.path, problem=str(error))
+        emit(_log, PAGE_FAILED, path=request.url.path, problem=str(error))
     if page is None or page.actor.must_change_password:
         response = render("error_bare.html", status=status, error=error)
     else:

@@ -23,10 +23,22 @@ from typing import Any, TypeVar
 from lyftdata.client.credentials import Credential
 from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
+from lyftdata.core.log_events.worker import (
+    API_KEY_CHANGED,
+    ENROLLMENT_BLOCKED,
+    OFFLINE,
+    ONLINE,
+    REFUSED,
+    RETRYING,
+    SIGN_OFF_FAILED,
+    STOPPED,
+    TOKEN_REJECTED,
+    UNKNOWN_DIRECTIVE,
+)
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.client import (
     Directive,
@@ -210,7 +222,7 @@ class Agent:
     async def _renew(self, credential: Credential) -> HeldToken:
         version = credential.version()
         if self._token_by not in {"", version}:
-            _log.info("api_key_changed", reason="LYFTDATA_WORKER_API_KEY_FILE holds another key")
+            emit(_log, API_KEY_CHANGED)
         self._token_by = version
         reply = await self._client.token(credential)
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
@@ -276,8 +288,9 @@ class Agent:
         else:
             self._online = True
             self._notifier.tell(READY="1", STATUS=f"Online as {credential.worker_id}.")
-            _log.info(
-                "online",
+            emit(
+                _log,
+                ONLINE,
                 worker_id=credential.worker_id,
                 name=self._name,
                 strategy=credential.strategy.value,
@@ -315,7 +328,7 @@ class Agent:
             case "renew":
                 self._token = None
             case _:
-                _log.debug("directive not known", kind=clean_text(directive.kind, 32))
+                emit(_log, UNKNOWN_DIRECTIVE, kind=clean_text(directive.kind, 32))
 
     # --- when it does not go well -----------------------------------------------------------------------
 
@@ -333,7 +346,7 @@ class Agent:
             await self._pause(wait_s * 0.1)
             return
         self._online = False
-        _log.error("token_rejected", **_about_rejection(rejected), wait_s=round(wait_s, 1))
+        emit(_log, TOKEN_REJECTED, wait_s=round(wait_s, 1), **_about_rejection(rejected))
         self._notifier.tell(STATUS="The Server does not accept the tokens that it gives this Worker.")
         await self._pause(wait_s)
 
@@ -342,18 +355,23 @@ class Agent:
         wait_s = self._backoff.next_s(retry_after_s=error.retry_after_s)
         if self._online:
             self._online = False
-            _log.warning("offline", reason=clean_text(error.message, 400))
+            emit(_log, OFFLINE, reason=clean_text(error.message, 400))
         # Outages pass by themselves. One that does not must show at the level `warning`, too.
-        log = _log.warning if self._backoff.failures >= _LOUD_AFTER else _log.info
-        remedy = {"remedy": clean_text(error.hint, 400)} if error.hint else {}
-        log("retrying", reason=clean_text(error.message, 400), **remedy, wait_s=round(wait_s, 1))
+        emit(
+            _log,
+            RETRYING,
+            level="warning" if self._backoff.failures >= _LOUD_AFTER else "info",
+            reason=clean_text(error.message, 400),
+            remedy=clean_text(error.hint, 400) or None,
+            wait_s=round(wait_s, 1),
+        )
         self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
         await self._pause(wait_s)
 
     async def _wait_for_the_disk(self, error: StateError) -> None:
         """No identity that is not on the disk is used; asking again with the same key gives the same ID."""
         wait_s = self._backoff.next_s()
-        _log.error("cannot enroll yet", reason=error.message, remedy=error.hint, wait_s=round(wait_s, 1))
+        emit(_log, ENROLLMENT_BLOCKED, reason=error.message, remedy=error.hint, wait_s=round(wait_s, 1))
         self._notifier.tell(STATUS=f"Cannot enroll yet: {error.message}")
         await self._pause(wait_s)
 
@@ -362,7 +380,7 @@ class Agent:
         self._online = False
         self._token = None
         self._provider.withdraw()
-        _log.error("refused", **self._what_is_known(refused))
+        emit(_log, REFUSED, **self._what_is_known(refused))
         self._notifier.tell(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
         await self._supervisor.stop()
         if refused.final:
@@ -416,7 +434,7 @@ class Agent:
         await self._supervisor.stop(self._stop_signal or signal.SIGTERM)
         if self._token is not None:
             await self._sign_off(self._token)
-        _log.info("stopped")
+        emit(_log, STOPPED)
 
     async def _sign_off(self, token: HeldToken) -> None:
         """Say goodbye, so that the Server shows this Worker offline at once; an outage must not hold it up."""
@@ -424,10 +442,10 @@ class Agent:
             async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
                 await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
-            _log.debug("could not sign off")
+            emit(_log, SIGN_OFF_FAILED)
 
 
-def _about_rejection(rejected: TokenRejectedError) -> dict[str, str]:
+def _about_rejection(rejected: TokenRejectedError) -> dict[str, Any]:
     if not rejected.reference:
         return {
             "reason": "A new token was answered with 401 by something other than the Server.",

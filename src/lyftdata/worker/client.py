@@ -27,8 +27,9 @@ from lyftdata.client.token_endpoint import (
     token_exchange,
 )
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.log_events.worker import CLOCK_SKEWED
 from lyftdata.keepalive import keepalive_options
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.renewed_connections import RenewedConnections
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
 from lyftdata.worker.settings import WorkerSettings
@@ -359,4 +360,4 @@ def _direct(
 
 def warn_of_skew(skew: str) -> None:
     """Say in the log that this host's clock is off."""
-    _log.warning("this host's clock is off", off=skew, remedy="set it (NTP)")
+    emit(_log, CLOCK_SKEWED, off=skew)

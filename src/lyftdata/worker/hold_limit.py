@@ -8,7 +8,8 @@ once it was cut twice after the same time, which an outage or a restart of the S
 
 from collections.abc import Callable
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.worker import POLLS_CUT
+from lyftdata.log import emit, get_logger
 
 _log = get_logger(__name__)
 
@@ -57,9 +58,9 @@ class HoldLimit:
         self._limit_s = max(1.0, _MARGIN * min(before_s, held_s))
         self._learned_at_s = self._monotonic()
         self._last_cut_s = None
-        _log.warning(
-            "polls_cut",
-            reason=f"twice in a row something in between closed the connection after {held_s:.0f} seconds",
-            remedy="polls are held shorter from here on; better let proxies wait longer for an answer",
+        emit(
+            _log,
+            POLLS_CUT,
+            cut_after_s=round(held_s, 1),
             hold_s=round(self._limit_s, 1),
         )

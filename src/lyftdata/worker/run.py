@@ -10,8 +10,10 @@ from typing import Any
 
 from lyftdata.client.credentials import Credential
 from lyftdata.client.token_endpoint import TokenReply
+from lyftdata.core.log_events.common import CONFIGURATION_WARNING
+from lyftdata.core.log_events.worker import WORKER_NAME_UNUSED
 from lyftdata.hardening import hide_from_other_programs
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import ServerClient
@@ -60,10 +62,7 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
     run = functools.partial(_run_agent, settings, command, directory=directory, environ=environ, umask=umask)
     if credential is not None and credential.strategy.value == "api_key":
         if settings.worker_name is not None:
-            _log.info(
-                "worker_name_unused",
-                problem="LYFTDATA_WORKER_NAME: has no effect with an API key; an operator names the Worker.",
-            )
+            emit(_log, WORKER_NAME_UNUSED)
         return await run(credential=credential)
     with directory.locked():
         # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
@@ -72,10 +71,12 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
 
 def _warn(settings: WorkerSettings) -> None:
     for warning in settings.warnings:
-        _log.warning("check the settings", problem=warning)
+        emit(_log, CONFIGURATION_WARNING, problem=warning)
     if settings.tls_insecure and settings.url.startswith("https:"):
-        _log.warning(
-            "check the settings", problem="LYFTDATA_TLS_INSECURE: the Server's certificate is not checked."
+        emit(
+            _log,
+            CONFIGURATION_WARNING,
+            problem="LYFTDATA_TLS_INSECURE: the Server's certificate is not checked.",
         )
 
 

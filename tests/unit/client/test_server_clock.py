@@ -204,7 +204,7 @@ async def test_it_is_said_once(capsys):
         await host.fetch()
 
     said = capsys.readouterr()
-    assert (said.out + said.err).count("this host's clock is off") == 1
+    assert (said.out + said.err).count("clock_skewed") == 1
     assert "5h behind the Server's" in said.out + said.err
 
 

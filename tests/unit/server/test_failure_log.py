@@ -4,6 +4,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from lyftdata.core.log_events.server import BACKGROUND_TASK_FAILED
 from lyftdata.server.failure_log import AGAIN_AFTER_S, FailureLog
 
 
@@ -26,7 +27,7 @@ def clock():
 def test_many_failures_are_one_line_a_minute(clock):
     """The first is logged, the next after a minute with the number of those left out."""
     with capture_logs() as lines:
-        failures = FailureLog(structlog.get_logger(), "background_task_failed", monotonic=clock)
+        failures = FailureLog(structlog.get_logger(), BACKGROUND_TASK_FAILED, monotonic=clock)
         for _ in range(10):
             failures.failed(work="beat", problem="down")
         clock.now_s += AGAIN_AFTER_S
@@ -41,7 +42,7 @@ def test_many_failures_are_one_line_a_minute(clock):
 def test_a_failure_after_a_success_is_logged_at_once(clock):
     """It is another one."""
     with capture_logs() as lines:
-        failures = FailureLog(structlog.get_logger(), "background_task_failed", monotonic=clock)
+        failures = FailureLog(structlog.get_logger(), BACKGROUND_TASK_FAILED, monotonic=clock)
         for _ in range(2):
             failures.failed(level="warning", problem="down")
             failures.succeeded()

@@ -25,8 +25,8 @@ def test_what_was_seen_and_what_is_expected_stand_in_the_log():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert re.search(
-        r"INFO:lyftdata\.verify:worker refused: wrong_audience: It is meant for http://127\S+, and this service is "
-        r"https://other\.example\.",
+        r"INFO:lyftdata\.verify:worker_refused: .* code='wrong_audience' reason='It is meant for http://127\S+, and this "
+        r"service is https://other\.example\.'",
         done.stderr,
     )
     assert re.search(

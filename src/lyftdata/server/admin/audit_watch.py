@@ -2,7 +2,8 @@
 
 import asyncio
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import AUDIT_LOG_CHANGED, AUDIT_LOG_NOT_CHECKED
+from lyftdata.log import emit, get_logger
 from lyftdata.store import Store, StoreError
 
 _log = get_logger(__name__)
@@ -35,12 +36,16 @@ class AuditWatch:
         try:
             report = await self._store.verify_audit()
         except StoreError as error:
-            _log.warning("audit_log_not_checked", problem=str(error))
+            emit(_log, AUDIT_LOG_NOT_CHECKED, problem=str(error))
             return
         if report.ok:
             return
-        _log.error(
-            "audit_log_changed", problem=report.problem, first_bad=report.first_bad, checked=report.checked
+        emit(
+            _log,
+            AUDIT_LOG_CHANGED,
+            problem=report.problem,
+            first_bad=report.first_bad,
+            checked=report.checked,
         )
         if not self._is_told:
             self._is_told = True

@@ -7,8 +7,9 @@ order and with the numbers of the audit log, and nothing that was rolled back. A
 
 import functools
 
+from lyftdata.core.log_events.server import DECISION, WORKER_OFFLINE, WORKER_ONLINE
 from lyftdata.core.records import ChainedAuditEvent
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.sessions.registry import Session
 from lyftdata.store import Store, audit_log
 
@@ -43,8 +44,9 @@ class DecisionLog:
 
     def _log_event(self, chained: ChainedAuditEvent) -> None:
         event = chained.event
-        _log.info(
-            "decision",
+        emit(
+            _log,
+            DECISION,
             number=chained.number,
             at=event.at.isoformat(),
             action=event.action,
@@ -56,8 +58,8 @@ class DecisionLog:
 
     def worker_online(self, session: Session) -> None:
         """Log that a Worker has connected to this Server."""
-        _log.info("worker_online", worker_id=session.worker_id, address=session.boot.address)
+        emit(_log, WORKER_ONLINE, worker_id=session.worker_id, address=session.boot.address)
 
     def worker_offline(self, session: Session, why: str) -> None:
         """Log that a Worker is no longer connected, and why."""
-        _log.info("worker_offline", worker_id=session.worker_id, address=session.boot.address, reason=why)
+        emit(_log, WORKER_OFFLINE, worker_id=session.worker_id, address=session.boot.address, reason=why)

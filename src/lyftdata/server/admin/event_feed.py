@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import EVENT_FEED_FAILED
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.views import worker_view
 from lyftdata.server.events import Event, Follower, Listener
 from lyftdata.server.runtime.services import Services
@@ -65,7 +66,7 @@ class EventFeed:
                 for listener in self._listeners:
                     listener.put(data)
         except Exception as error:  # noqa: BLE001 - whatever it was: the next events may be rendered
-            _log.error("event_feed_failed", problem=str(error))
+            emit(_log, EVENT_FEED_FAILED, problem=str(error))
             # Who has missed an event must read the list: that is what a stream that ends says.
             for listener in self._listeners:
                 listener.end()

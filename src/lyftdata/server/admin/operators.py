@@ -8,12 +8,13 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.errors import ConflictError, LyftdataError, NotFoundError
+from lyftdata.core.log_events.server import LOCKOUT_NOT_RECORDED
 from lyftdata.core.names import parse_operator_name
 from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text, count
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
@@ -445,7 +446,7 @@ class Operators:
     def _written_down(self, task: "asyncio.Task[None]") -> None:
         self._beside.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            _log.error("a lockout was not written down", problem=str(task.exception()))
+            emit(_log, LOCKOUT_NOT_RECORDED, problem=str(task.exception()))
 
     async def aclose(self) -> None:
         """Wait for what is written beside the answers."""

@@ -15,8 +15,9 @@ import msgspec
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
+from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.store.change_feed.changes import (
     AllChanged,
     ApiKeyChanged,
@@ -177,5 +178,5 @@ def _load_key(worker: WorkerRecord) -> PublicIdentityKey | None:
     try:
         return load_public_key(worker.public_jwk)
     except (InvalidInputError, msgspec.DecodeError) as error:
-        _log.error("identity_key_unreadable", worker=worker.id, problem=str(error))
+        emit(_log, IDENTITY_KEY_UNREADABLE, worker=worker.id, problem=str(error))
         return None

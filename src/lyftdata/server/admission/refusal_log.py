@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from lyftdata.core.log_events.server import REFUSAL_LOG_THROTTLED, REFUSED
 from lyftdata.core.names import generate_reference
 from lyftdata.core.rate_limit import FailureLimiter, network_of
 from lyftdata.core.records import RefusalAttempt
@@ -19,7 +20,7 @@ from lyftdata.core.redaction import hide_credentials, hide_random
 from lyftdata.core.refusals import RateLimitedError, RefusedError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.metrics import Metrics
 from lyftdata.store import Store
@@ -226,8 +227,13 @@ class RefusalLog:
             self._left_out += 1
             return reference
         self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
-        _log.info(
-            "refused", code=refused.code, reference=reference, address=address, claimed_worker=claimed_worker
+        emit(
+            _log,
+            REFUSED,
+            code=refused.code,
+            reference=reference,
+            address=address,
+            claimed_worker=claimed_worker,
         )
         return reference
 
@@ -250,7 +256,7 @@ class RefusalLog:
     def _tell_left_out(self) -> None:
         count, self._left_out = self._left_out, 0
         if count:
-            _log.warning("more is refused than is written down", left_out=count)
+            emit(_log, REFUSAL_LOG_THROTTLED, left_out=count)
 
     def _limited(self, refused: RefusedError) -> RateLimitedError:
         code, claimed_worker = refused.code, refused.claimed_worker

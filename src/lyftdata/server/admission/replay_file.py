@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import USED_ASSERTIONS_NOT_KEPT, USED_ASSERTIONS_UNREADABLE
+from lyftdata.log import emit, get_logger
 from lyftdata.private_files import sync_directory
 
 _log = get_logger(__name__)
@@ -56,7 +57,7 @@ def take_replays(staging_dir: Path) -> KeptReplays | None:
         sync_directory(staging_dir)
         return msgspec.json.decode(raw, type=KeptReplays)
     except (OSError, msgspec.DecodeError) as error:
-        _log.warning("used_assertions_unreadable", file=str(file), problem=str(error))
+        emit(_log, USED_ASSERTIONS_UNREADABLE, file=str(file), problem=str(error))
         return None
 
 
@@ -73,7 +74,7 @@ def leave_replays(staging_dir: Path, kept: KeptReplays) -> None:
             os.fsync(stream.fileno())
         draft.replace(staging_dir / _FILE)
     except OSError as error:
-        _log.warning("used_assertions_not_kept", problem=str(error))
+        emit(_log, USED_ASSERTIONS_NOT_KEPT, problem=str(error))
 
 
 def discard_replays(staging_dir: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 
 import msgspec
 
+from lyftdata.core.log_events.server import CHANGE_NOT_APPLIED, REFUSAL_NOT_RECORDED
 from lyftdata.core.records import PresenceRecord, WorkerRecord
 from lyftdata.core.refusals import (
     ApiKeyExpiredError,
@@ -24,7 +25,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.standing import Problem
 from lyftdata.core.tokens import parse_credential
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.token_issuer import find_problem
@@ -101,7 +102,7 @@ class Effects:
         try:
             step(*args, **kwargs)
         except Exception:  # noqa: BLE001 - whatever it is, it must not keep another Worker connected
-            _log.exception("change_not_applied", step=getattr(step, "__name__", ""))
+            emit(_log, CHANGE_NOT_APPLIED, exc_info=True, step=getattr(step, "__name__", ""))
 
     def _one_by_one(self, change: Change) -> list[Change]:
         """Return a change, and in the place of everything what is not as it was."""
@@ -177,7 +178,7 @@ class Effects:
         try:
             return self._refusals.record(refused, address=session.boot.address, limited=False).reference
         except Exception:  # noqa: BLE001
-            _log.exception("refusal_not_recorded", worker=session.worker_id)
+            emit(_log, REFUSAL_NOT_RECORDED, exc_info=True, worker=session.worker_id)
             return ""
 
     def _refusal(self, problem: Problem, session: Session) -> RefusedError:

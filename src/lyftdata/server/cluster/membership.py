@@ -20,10 +20,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 import lyftdata
+from lyftdata.core.log_events.server import LOST_PEERS, PEER_SERVER_DEAD
 from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord, SessionEnd
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock
 from lyftdata.server.http.wire import OAuthError
 from lyftdata.server.sessions.registry import Boot, Session, Sessions, both_hosts
@@ -140,7 +141,7 @@ class Cluster:
             await self._store.catch_up()
         except StoreError as error:
             if not self._is_deaf:
-                _log.warning("lost_peers", problem=str(error))
+                emit(_log, LOST_PEERS, problem=str(error))
             self._is_deaf = True
             self._sessions.send_elsewhere()
 
@@ -332,7 +333,7 @@ def _give_up_silent(tx: WriteTx) -> bool:
     has_lost = False
     for server_id in servers.silent(tx.conn, silent_for=DEAD_AFTER):
         servers.remove(tx, server_id)
-        _log.warning("a Server was given up", server=server_id)
+        emit(_log, PEER_SERVER_DEAD, server=server_id)
     known = servers.living(tx.conn, silent_for=DEAD_AFTER)
     for server_id in presence.servers_named(tx.conn) - known:
         lost = presence.await_those_of(tx, server_id)

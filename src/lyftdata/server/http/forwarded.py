@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import PROXY_SENDS_NO_X_FORWARDED_FOR, UNNAMED_PROXY
+from lyftdata.log import emit, get_logger
 from lyftdata.server.http.wire import canonical_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,22 +65,9 @@ class ForwardedAddresses:
         self._warned.add(address)
         named = ", ".join(sorted(header.decode() for header in headers))
         if self._is_named(address):
-            _log.warning(
-                "proxy_sends_no_x_forwarded_for",
-                peer=address,
-                headers=named,
-                problem="This proxy is in LYFTDATA_TRUSTED_PROXIES, but only X-Forwarded-For is read: all its clients "
-                "count as one address in lockouts and limits. Have it send X-Forwarded-For.",
-            )
+            emit(_log, PROXY_SENDS_NO_X_FORWARDED_FOR, peer=address, headers=named)
             return
-        _log.warning(
-            "unnamed_proxy",
-            peer=address,
-            headers=named,
-            problem="A proxy that LYFTDATA_TRUSTED_PROXIES does not name: all its clients count as one address, so that "
-            "anyone's wrong passwords lock every operator out. If it is yours, name it there; if not, the header was "
-            "made up and is ignored.",
-        )
+        emit(_log, UNNAMED_PROXY, peer=address, headers=named)
 
     def _is_named(self, address: str) -> bool:
         try:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lyftdata.core.log_events.server import STATE_NOT_CURRENT
 from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
 from lyftdata.server.failure_log import FailureLog
@@ -33,7 +34,7 @@ class UpToDate:
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self._app = app
         self._store = store
-        self._failures = FailureLog(_log, "state_not_current")
+        self._failures = FailureLog(_log, STATE_NOT_CURRENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -41,7 +42,7 @@ class UpToDate:
             try:
                 await hear(self._store)
             except StoreError as error:
-                self._failures.failed(level="warning", problem=str(error))
+                self._failures.failed(problem=str(error))
                 answer = temporarily_unavailable("The Server cannot read its state.", retry_after_s=2)
                 await answer(scope, receive, send)
                 return

@@ -11,7 +11,8 @@ Worker that is turned away is lost, and all that it took to connect it is asked 
 import asyncio
 from collections.abc import Callable
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import OVERLOADED
+from lyftdata.log import emit, get_logger
 
 _log = get_logger(__name__)
 
@@ -60,8 +61,9 @@ class Overload:
         self._count()
         if now_s - self._told_at_s >= _TELL_EVERY_S:
             self._told_at_s = now_s
-            _log.warning(
-                "more is asked than can be answered; Workers are told to come back",
+            emit(
+                _log,
+                OVERLOADED,
                 behind_s=round(behind_s, 1),
             )
         return True

@@ -18,9 +18,16 @@ from lyftdata.core.enrollment import EnrollmentKey
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
+from lyftdata.core.log_events.server import (
+    BACKGROUND_STEP_FAILED,
+    BACKGROUND_TASK_FAILED,
+    FINAL_FLUSH_FAILED,
+    PEER_CHANGE_LOAD_FAILED,
+    REQUEST_FAILED,
+)
 from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.audit_watch import AuditWatch
 from lyftdata.server.admin.decision_log import DecisionLog
@@ -424,7 +431,7 @@ async def _assemble(
         budget=budget,
         exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
         decisions=decisions,
-        request_failures=FailureLog(_log, "request_failed"),
+        request_failures=FailureLog(_log, REQUEST_FAILED),
         warnings=[
             *warnings_of(settings, issuer),
             *_issuer_warnings(directory, issuers),
@@ -531,9 +538,9 @@ async def _at_the_end(what: str, writing: Awaitable[None]) -> None:
     try:
         await writing
     except StoreError as error:
-        _log.error("could not be written at the end", what=what, problem=str(error))
+        emit(_log, FINAL_FLUSH_FAILED, what=what, problem=str(error))
     except Exception:  # noqa: BLE001 - the other writes are tried all the same
-        _log.exception("could not be written at the end", what=what)
+        emit(_log, FINAL_FLUSH_FAILED, exc_info=True, what=what)
 
 
 async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
@@ -550,9 +557,7 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
         except Exception as error:  # noqa: BLE001
             # In an outage of the database all of them fail alike, which is said once.
             if first is not None and str(error) != str(first):
-                _log.error(
-                    "background_step_failed", step=getattr(step, "__qualname__", ""), problem=str(error)
-                )
+                emit(_log, BACKGROUND_STEP_FAILED, step=getattr(step, "__qualname__", ""), problem=str(error))
             first = first or error
     if first is not None:
         raise first
@@ -611,9 +616,9 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except LyftdataError as error:
-        _log.error("what another Server has changed could not be read", problem=str(error))
+        emit(_log, PEER_CHANGE_LOAD_FAILED, problem=str(error))
     except Exception:  # noqa: BLE001 - nothing waits for this task to see it
-        _log.exception("what another Server has changed could not be read")
+        emit(_log, PEER_CHANGE_LOAD_FAILED, exc_info=True)
 
 
 def _hidden(key: bytes) -> Callable[[str], str]:
@@ -622,7 +627,7 @@ def _hidden(key: bytes) -> Callable[[str], str]:
 
 async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Do something again and again. A full disk today must not end tomorrow's work: a failure is logged, and it goes on."""
-    failures = FailureLog(_log, "background_task_failed")
+    failures = FailureLog(_log, BACKGROUND_TASK_FAILED)
     while True:
         await asyncio.sleep(seconds)
         try:

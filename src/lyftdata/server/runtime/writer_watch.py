@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import WRITE_LOCK_WAIT, WRITES_RESUMED, WRITES_UNAVAILABLE
+from lyftdata.log import emit, get_logger
 from lyftdata.server.failure_log import FailureLog
 from lyftdata.store import Store, StoreError
 from lyftdata.store.writer import lock_holders
@@ -31,7 +32,7 @@ class WriterWatch:
         self._store = store
         self._monotonic = monotonic
         self._logged_at_s: float | None = None
-        self._failures = FailureLog(_log, "writes_unavailable", monotonic=monotonic)
+        self._failures = FailureLog(_log, WRITES_UNAVAILABLE, monotonic=monotonic)
         self._stopped_at_s: float | None = None
 
     async def look(self) -> None:
@@ -54,8 +55,8 @@ class WriterWatch:
 
     def _log_end(self) -> None:
         stopped_at_s = self._stopped_at_s
-        after_s = {} if stopped_at_s is None else {"after_s": round(self._monotonic() - stopped_at_s)}
-        _log.info("writes_resumed", **after_s)
+        after_s = None if stopped_at_s is None else round(self._monotonic() - stopped_at_s)
+        emit(_log, WRITES_RESUMED, after_s=after_s)
         self._logged_at_s = self._stopped_at_s = None
         self._failures.succeeded()
 
@@ -65,7 +66,7 @@ class WriterWatch:
             return
         self._logged_at_s = now_s
         holders = [msgspec.structs.asdict(holder) for holder in await self._holders()]
-        _log.warning("write_lock_wait", waited_s=round(waited_s, 1), holders=holders)
+        emit(_log, WRITE_LOCK_WAIT, waited_s=round(waited_s, 1), holders=holders)
 
     async def _holders(self) -> list[LockHolder]:
         try:

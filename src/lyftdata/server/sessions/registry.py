@@ -27,11 +27,12 @@ from typing import ParamSpec
 
 import msgspec
 
+from lyftdata.core.log_events.server import SESSION_HANDLER_FAILED
 from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.sessions.poll_deadlines import PollEnds
 
 _log = get_logger(__name__)
@@ -475,7 +476,7 @@ def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> 
     try:
         handler(*args, **kwargs)
     except Exception:  # noqa: BLE001
-        _log.exception("session_handler_failed", handler=getattr(handler, "__name__", ""))
+        emit(_log, SESSION_HANDLER_FAILED, exc_info=True, handler=getattr(handler, "__name__", ""))
 
 
 def _settle(poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd) -> None:

@@ -19,7 +19,8 @@ import msgspec
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.server import CHANGE_FEED_GAP, CHANGE_FEED_UNAVAILABLE
+from lyftdata.log import emit, get_logger
 from lyftdata.store.change_feed import change_log
 from lyftdata.store.change_feed.changes import Change
 from lyftdata.store.dialects import postgresql
@@ -227,10 +228,10 @@ class Hearing:
                     self._listen(conn)
             except (DBAPIError, StoreError) as error:
                 if not is_told and not self._ended.is_set():
-                    _log.warning("changes of other Servers are not heard of", problem=str(error))
+                    emit(_log, CHANGE_FEED_UNAVAILABLE, problem=str(error))
                 is_told = True
             except Exception:  # noqa: BLE001 - whatever it was: a Server that hears nothing trusts nothing, and tries again
-                _log.exception("changes of other Servers are not heard of")
+                emit(_log, CHANGE_FEED_UNAVAILABLE, level="error", exc_info=True)
             self._ended.wait(_TRY_AGAIN_AFTER_S)
         self._listening_line.close()
 
@@ -263,7 +264,7 @@ class Hearing:
             before = self._position
             news = change_log.read(conn, after=before)
             if news.is_all and before.number:
-                _log.warning("too late for single changes of other Servers; everything is read anew")
+                emit(_log, CHANGE_FEED_GAP)
             self.take_over(Heard(news, before, asked_at_s))
             # A look that finds nothing has come to the end; one that is full has not.
             if news.upto == before:

@@ -6,12 +6,13 @@ from lyftdata.client.credentials import IdentityCredential, new_jti
 from lyftdata.client.signing import Signing
 from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.log_events.worker import ENROLLED, IDENTITY_NOT_SAVED, MOVED, RENAMED
 from lyftdata.core.origins import same_origin
 from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import NAME, StoredIdentity, another_name, another_server
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.worker.client import Issuers, ServerClient
 from lyftdata.worker.identity.credentials import is_same_server
 from lyftdata.worker.identity.state import StateDirectory, StateError
@@ -33,7 +34,7 @@ async def obtain_identity(
     stored = directory.load_identity()
     if stored is None:
         enrolled = await enroll(settings, directory, client)
-        _log.info("enrolled", worker_id=enrolled.worker_id, name=settings.worker_name)
+        emit(_log, ENROLLED, worker_id=enrolled.worker_id, name=settings.worker_name)
         return enrolled
     moved = stored if is_same_server(settings, stored) else await _moved(stored, settings, client)
     credential = IdentityCredential(moved.worker_id, directory.load_key(), issuer=moved.issuer)
@@ -46,12 +47,13 @@ def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory
     try:
         directory.save_identity(confirmed)
     except StateError as error:
-        _log.warning("identity_not_saved", problem=error.message)
+        emit(_log, IDENTITY_NOT_SAVED, problem=error.message)
     if confirmed.issuer != stored.issuer:
-        _log.info("moved", worker_id=stored.worker_id, issuer=confirmed.issuer, previous_issuer=stored.issuer)
+        emit(_log, MOVED, worker_id=stored.worker_id, issuer=confirmed.issuer, previous_issuer=stored.issuer)
     if confirmed.worker_name != stored.worker_name:
-        _log.info(
-            "renamed",
+        emit(
+            _log,
+            RENAMED,
             worker_id=stored.worker_id,
             name=confirmed.worker_name,
             previous_name=stored.worker_name,

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.log_events.worker import COMMAND_KILLED, PROCESSES_SURVIVED
 from lyftdata.core.settings import PREFIX, SECRET_VARIABLES
 from lyftdata.hardening import die_with_parent
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.worker.process.reaper import Reaper
 
 _log = get_logger(__name__)
@@ -160,7 +161,7 @@ class CommandProcess:
             async with asyncio.timeout(grace_s):
                 await self._all_gone()
         except TimeoutError:
-            _log.warning("killing the command", grace_s=grace_s)
+            emit(_log, COMMAND_KILLED, grace_s=grace_s)
             await self._kill()
         # Where a system does not tell who was left behind, the group is still known.
         self.send_signal(signal.SIGKILL)
@@ -191,7 +192,7 @@ class CommandProcess:
                     if self._ended.done() and not left:
                         return
                     await self._reaper.next_change()
-        _log.error("not ended by SIGKILL", pids=self._reaper.left_behind())
+        emit(_log, PROCESSES_SURVIVED, pids=self._reaper.left_behind())
 
     def _in_group(self, pid: int) -> bool:
         try:

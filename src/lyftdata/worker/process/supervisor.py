@@ -15,7 +15,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.worker import (
+    COMMAND_ENDED,
+    COMMAND_RESTARTING,
+    COMMAND_START_FAILED,
+    COMMAND_STOPPED,
+)
+from lyftdata.log import emit, get_logger
 from lyftdata.worker.process.command import GRACE_S, SIGNAL_EXIT_BASE, CommandError, CommandProcess
 from lyftdata.worker.process.restart import RestartPolicy
 from lyftdata.worker.process.terminal import Terminal, is_interactive
@@ -99,7 +105,7 @@ class CommandSupervisor:
             await asyncio.wait({runs})
         if self._child is not None:
             await self._finish(self._child, number)
-            _log.info("command_stopped", signal=signal.Signals(number).name, exit_code=self.exit_code)
+            emit(_log, COMMAND_STOPPED, signal=signal.Signals(number).name, exit_code=self.exit_code)
 
     def _over(self, runs: asyncio.Task[None]) -> None:
         if not runs.cancelled():
@@ -116,9 +122,9 @@ class CommandSupervisor:
             code = self.exit_code or 0
             delay_s = self._restart.delay_s(exit_code=code, ran_s=self._monotonic() - started_s)
             if delay_s is None:
-                _log.info("command_ended", exit_code=code)
+                emit(_log, COMMAND_ENDED, exit_code=code)
                 return
-            _log.info("starting the command again", exit_code=code, wait_s=round(delay_s, 1))
+            emit(_log, COMMAND_RESTARTING, exit_code=code, wait_s=round(delay_s, 1))
             await self._sleep(delay_s)
             child = self._begin_again(launch, identity)
 
@@ -135,7 +141,7 @@ class CommandSupervisor:
         try:
             return self._begin(launch, identity)
         except CommandError as error:
-            _log.error("the command cannot be started", reason=error.message)
+            emit(_log, COMMAND_START_FAILED, reason=error.message)
             self.exit_code = error.exit_code
             return None
 

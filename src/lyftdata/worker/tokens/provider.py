@@ -23,7 +23,8 @@ from lyftdata.client.credentials import Credential
 from lyftdata.client.held_token import HeldToken
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import LyftdataError
-from lyftdata.log import get_logger
+from lyftdata.core.log_events.worker import TOKEN_FILE_RECOVERED, TOKEN_FILE_WRITE_FAILED
+from lyftdata.log import emit, get_logger
 from lyftdata.worker.client import ServerClient
 from lyftdata.worker.tokens.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 
@@ -128,11 +129,11 @@ class TokenProvider:
         except OSError as error:
             # The work goes on with the old file, which is whole, and the socket hands out the new token.
             if not self._is_unwritten.is_set():
-                _log.error("the token file cannot be written", reason=error.strerror)
+                emit(_log, TOKEN_FILE_WRITE_FAILED, reason=error.strerror)
             self._is_unwritten.set()
             return
         if self._is_unwritten.is_set():
-            _log.info("the token file is written again")
+            emit(_log, TOKEN_FILE_RECOVERED)
         self._is_unwritten.clear()
 
     def withdraw(self) -> None:

@@ -26,8 +26,9 @@ from typing import Any
 
 import msgspec
 
+from lyftdata.core.log_events.worker import TOKEN_SOCKET_ABORTED
 from lyftdata.core.text import clean_text
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.worker.client import (
     AudienceRefusedError,
     RefusedByServerError,
@@ -133,7 +134,7 @@ class TokenSocket:
             async with asyncio.timeout(_ALL_WITHIN_S):
                 await self._serve(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            _log.debug("token socket: the other side went away, or is too slow")
+            emit(_log, TOKEN_SOCKET_ABORTED)
         finally:
             self._open.discard(task)
             writer.close()

@@ -77,7 +77,7 @@ async def test_an_unnamed_proxy_is_warned_about_once(header, trusted):
 
     (warning,) = logs
     assert (warning["event"], warning["peer"]) == ("unnamed_proxy", "10.0.0.5")
-    assert "LYFTDATA_TRUSTED_PROXIES" in warning["problem"]
+    assert "LYFTDATA_TRUSTED_PROXIES" in warning["message"]
 
 
 async def test_strangers_who_make_up_the_header_fill_no_log():

@@ -1,0 +1,199 @@
+"""Log events of the Worker agent."""
+
+from lyftdata.core.log_events import LogEvent
+
+ONLINE = LogEvent(
+    name="online",
+    level="info",
+    message="Connected to the Server.",
+    fields={
+        "worker_id": "ID of this Worker",
+        "name": "its name, with Auto-Enrollment",
+        "strategy": "`api_key` or `auto_enrollment`",
+        "server": "URL of the Server",
+    },
+)
+OFFLINE = LogEvent(
+    name="offline",
+    level="warning",
+    message="Lost the connection to the Server; the COMMAND keeps running.",
+    fields={"reason": "what failed"},
+    remedy="The agent retries; see `retrying`.",
+)
+RETRYING = LogEvent(
+    name="retrying",
+    level="info",
+    also_level="warning",
+    also_when="several attempts in a row have failed",
+    message="The Server cannot be reached; trying again.",
+    fields={
+        "reason": "address tried, the proxy used and what came back",
+        "remedy": "what to do, where the agent knows it",
+        "wait_s": "time until the next attempt",
+    },
+    remedy="Check the network and the Server.",
+)
+REFUSED = LogEvent(
+    name="refused",
+    level="error",
+    message="The Server refused this Worker; its COMMAND is stopped.",
+    fields={
+        "reference": "reference of the refusal at the Server",
+        "code": "cause, for a Worker that proved its key",
+        "reason": "meaning of the code",
+        "remedy": "what to do",
+        "clock": "how far this host's clock is off, if that may be the cause",
+    },
+    remedy="On the Server, `lyftdata refusals show REFERENCE` has the cause and the remedy.",
+)
+TOKEN_REJECTED = LogEvent(
+    name="token_rejected",
+    level="error",
+    message="A token that was just issued is rejected; trying again.",
+    fields={
+        "reason": "who rejected it",
+        "reference": "reference of the refusal at the Server",
+        "remedy": "what to do",
+        "wait_s": "time until the next attempt",
+    },
+    remedy="With a reference, `lyftdata refusals show REFERENCE`; without, check LYFTDATA_URL and the proxies on the way.",
+)
+API_KEY_CHANGED = LogEvent(
+    name="api_key_changed",
+    level="info",
+    message="Using the new API key from LYFTDATA_WORKER_API_KEY_FILE.",
+)
+UNKNOWN_DIRECTIVE = LogEvent(
+    name="unknown_directive",
+    level="debug",
+    message="Ignored a directive that this version does not know.",
+    fields={"kind": "kind of the directive"},
+)
+POLLS_CUT = LogEvent(
+    name="polls_cut",
+    level="warning",
+    message="Something between this host and the Server twice closed a held poll after the same time; shorter polls are used.",
+    fields={
+        "cut_after_s": "after how long the connection was closed",
+        "hold_s": "how long polls are held from here on",
+    },
+    remedy="Have proxies wait longer for an answer.",
+)
+CLOCK_SKEWED = LogEvent(
+    name="clock_skewed",
+    level="warning",
+    message="This host's clock differs from the Server's.",
+    fields={"off": "by how much"},
+    remedy="Set the clock (NTP).",
+)
+STOPPED = LogEvent(name="stopped", level="info", message="The agent has stopped.")
+SIGN_OFF_FAILED = LogEvent(
+    name="sign_off_failed",
+    level="debug",
+    message="The Server was not notified that this Worker stops; it shows the Worker online until its poll expires.",
+)
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+ENROLLED = LogEvent(
+    name="enrolled",
+    level="info",
+    message="Enrolled with the Server.",
+    fields={"worker_id": "ID that the Server assigned", "name": "name of this Worker"},
+)
+ENROLLMENT_BLOCKED = LogEvent(
+    name="enrollment_blocked",
+    level="error",
+    message="The identity cannot be saved, so nothing is sent; trying again.",
+    fields={"reason": "what failed", "remedy": "what to do", "wait_s": "time until the next attempt"},
+    remedy="Make room, or correct the permissions of the directory.",
+)
+MOVED = LogEvent(
+    name="moved",
+    level="info",
+    message="Uses the Server's new address from here on.",
+    fields={
+        "worker_id": "ID of this Worker",
+        "issuer": "new issuer",
+        "previous_issuer": "issuer until now",
+    },
+)
+RENAMED = LogEvent(
+    name="renamed",
+    level="info",
+    message="Has the name that an operator gave this Worker.",
+    fields={"worker_id": "ID of this Worker", "name": "new name", "previous_name": "name until now"},
+)
+IDENTITY_NOT_SAVED = LogEvent(
+    name="identity_not_saved",
+    level="warning",
+    message="The Server's new address or this Worker's new name cannot be saved; the next start asks the Server again.",
+    fields={"problem": "what failed"},
+    remedy="Make room, or correct the permissions of the directory.",
+)
+WORKER_NAME_UNUSED = LogEvent(
+    name="worker_name_unused",
+    level="info",
+    message="LYFTDATA_WORKER_NAME has no effect with an API key; an operator names the Worker.",
+    remedy="Remove LYFTDATA_WORKER_NAME, unless the COMMAND reads it.",
+)
+
+# --- tokens for the COMMAND ---------------------------------------------------------------------------------
+
+TOKEN_FILE_WRITE_FAILED = LogEvent(
+    name="token_file_write_failed",
+    level="error",
+    message="The token file cannot be written; the previous token stays in it.",
+    fields={"reason": "what failed"},
+    remedy="Make room; the token socket has the current token.",
+)
+TOKEN_FILE_RECOVERED = LogEvent(
+    name="token_file_recovered", level="info", message="The token file is written again."
+)
+TOKEN_SOCKET_ABORTED = LogEvent(
+    name="token_socket_aborted",
+    level="debug",
+    message="A client of the token socket disconnected or was too slow.",
+)
+
+# --- the COMMAND --------------------------------------------------------------------------------------------
+
+COMMAND_STOPPED = LogEvent(
+    name="command_stopped",
+    level="info",
+    message="Stopped the COMMAND.",
+    fields={"signal": "signal that it was sent", "exit_code": "its exit code"},
+)
+COMMAND_ENDED = LogEvent(
+    name="command_ended",
+    level="info",
+    message="The COMMAND ended and is not restarted.",
+    fields={"exit_code": "its exit code"},
+)
+COMMAND_RESTARTING = LogEvent(
+    name="command_restarting",
+    level="info",
+    message="The COMMAND ended; restarting it.",
+    fields={"exit_code": "its exit code", "wait_s": "time until it is started"},
+)
+COMMAND_START_FAILED = LogEvent(
+    name="command_start_failed",
+    level="error",
+    message="The COMMAND cannot be started.",
+    fields={"reason": "what failed"},
+    remedy="Correct the path or the permissions of the program.",
+)
+COMMAND_KILLED = LogEvent(
+    name="command_killed",
+    level="warning",
+    message="The COMMAND did not end in time; killing it.",
+    fields={"grace_s": "time that it had to end"},
+    remedy="Have the program end on SIGTERM, or allow it more time.",
+)
+PROCESSES_SURVIVED = LogEvent(
+    name="processes_survived",
+    level="error",
+    message="Processes of the COMMAND did not end on SIGKILL.",
+    fields={"pids": "their process IDs"},
+    remedy="Look at them with `ps`; a process in uninterruptible sleep waits for a device or a network file system.",
+)

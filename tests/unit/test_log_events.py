@@ -1,0 +1,206 @@
+"""Every log line of the program is a registered event."""
+
+import ast
+import io
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import structlog
+
+from lyftdata.core.log_events import LogEvent, client, common, events_of, server, verifier, worker
+from lyftdata.log import configure_logging, emit, get_logger
+
+SOURCE = Path(__file__).parents[2] / "src" / "lyftdata"
+REGISTRIES = {
+    module.__name__.rpartition(".")[2]: module for module in (client, common, server, verifier, worker)
+}
+EVENTS = [event for module in REGISTRIES.values() for event in events_of(vars(module))]
+LOGGERS = re.compile(r"\b_?log(ger)?\.(debug|info|warning|error|exception|critical|log)\(")
+# Where events are written, and nowhere else.
+WRITERS = {SOURCE / "log.py", SOURCE / "library_log.py"}
+
+
+class Call:
+    """One place that logs an event."""
+
+    def __init__(self, path, event, keywords):
+        self.path, self.event, self.keywords = path, event, keywords
+
+    @property
+    def is_of_the_library(self):
+        """Whether it logs for a program that uses lyftdata.client or lyftdata.verify."""
+        return bool({"client", "verify"} & set(self.path.parts))
+
+
+def _imported_events(tree):
+    """Return the events that a module imports, by the name that they have there."""
+    found: dict[str, LogEvent] = {}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("lyftdata.core.log_events.")
+        ):
+            registry = REGISTRIES[node.module.rpartition(".")[2]]
+            found |= {alias.asname or alias.name: getattr(registry, alias.name) for alias in node.names}
+    return found
+
+
+def _calls():
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        events = _imported_events(tree)
+        if not events and path.name != "failure_log.py":
+            continue  # the command line has another `emit`, which prints
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"emit", "FailureLog"}:
+                names = [a.id for a in node.args if isinstance(a, ast.Name) and a.id in events]
+                keywords = {k.arg: k.value for k in node.keywords}
+                yield Call(path, events[names[0]] if names else None, keywords)
+
+
+CALLS = list(_calls())
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_an_event_has_an_identifier_a_sentence_and_a_remedy(event):
+    """Its name is snake_case, its message a sentence, and a warning or an error says what to do."""
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", event.name)
+    assert event.message[0].isupper()
+    assert event.message.endswith(".")
+    assert bool(event.also_level) == bool(event.also_when)
+    if {event.level, event.also_level} & {"warning", "error"} and event.name != "used_assertions_unreadable":
+        assert event.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("program", [(common, server), (common, worker), (client,), (verifier,)])
+def test_no_two_events_of_a_program_have_the_same_name(program):
+    """An identifier found in a log means one thing."""
+    names = [event.name for module in program for event in events_of(vars(module))]
+
+    assert len(names) == len(set(names))
+
+
+def test_each_registered_event_is_logged():
+    """No page promises an event that no code logs."""
+    logged = {id(call.event) for call in CALLS}
+
+    assert [event.name for event in EVENTS if id(event) not in logged] == []
+
+
+def test_each_call_logs_a_registered_event_with_fields_it_declares():
+    """No line has an event or a field that the reference does not have."""
+    wrong = []
+    for call in CALLS:
+        if call.event is None:
+            # FailureLog itself, which passes on the event it was given.
+            assert call.path.name == "failure_log.py", call.path
+            continue
+        options = {"traceback"} if call.is_of_the_library else {"level", "exc_info", "remedy", "monotonic"}
+        wrong += [
+            (call.path.name, call.event.name, name)
+            for name in call.keywords
+            if name is not None and name not in {*call.event.fields, *options}
+        ]
+        level = call.keywords.get("level")
+        for text in (
+            (node.value for node in ast.walk(level) if isinstance(node, ast.Constant)) if level else ()
+        ):
+            if isinstance(text, str) and text not in {call.event.level, call.event.also_level}:
+                wrong.append((call.path.name, call.event.name, text))
+
+    assert wrong == []
+
+
+def test_a_failure_that_repeats_has_the_fields_of_its_event():
+    """FailureLog.failed takes what an event that counts the lines left out declares."""
+    declared = {field for event in EVENTS if "left_out" in event.fields for field in event.fields}
+    passed = {
+        keyword.arg
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "failed"
+        and "failures" in ast.unparse(node.func)
+        for keyword in node.keywords
+    }
+
+    assert {"problem", "work"} <= passed <= declared | {"level", "exception"}
+
+
+def test_nothing_is_logged_but_events():
+    """No module calls a logger itself, with a text that no page knows."""
+    found = [
+        f"{path.relative_to(SOURCE)}:{number}"
+        for path in SOURCE.rglob("*.py")
+        if path not in WRITERS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if LOGGERS.search(line)
+    ]
+
+    assert found == []
+
+
+QUOTED = re.compile(r"(?<!guard's )\b(?:log says|logs) (?:so once \()?`([^`]+)`")
+
+
+def test_the_docs_quote_registered_events():
+    """What a page says to look for in a log can be found there."""
+    pages = [path.read_text(encoding="utf-8") for path in (SOURCE.parents[1] / "docs").rglob("*.md")]
+    quoted = {name for page in pages for name in QUOTED.findall(page)}
+
+    assert {"refused", "retrying"} <= quoted <= {event.name for event in EVENTS}
+
+
+EXAMPLE = LogEvent(
+    name="example_failed",
+    level="info",
+    also_level="warning",
+    also_when="it repeats",
+    message="It failed.",
+    fields={"problem": "what"},
+    remedy="Do this.",
+)
+
+
+@pytest.fixture
+def written():
+    """Return a function that logs in a format and returns the text; logging is left as it was."""
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+
+    def write(log_format, **options):
+        stream = io.StringIO()
+        configure_logging(format=log_format, level="info", stream=stream)
+        emit(get_logger("test"), EXAMPLE, **options)
+        return stream.getvalue()
+
+    yield write
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_a_json_line_has_the_identifier_the_sentence_and_the_fields(written):
+    """Machines match on `event`; a field that is None is left out."""
+    line = json.loads(written("json", problem="p", other=None))
+
+    assert {key: line[key] for key in line.keys() - {"timestamp", "logger"}} == {
+        "event": "example_failed",
+        "level": "info",
+        "message": "It failed.",
+        "problem": "p",
+    }
+
+
+def test_a_warning_says_what_to_do(written):
+    """From `warning` on the line has the event's remedy, unless the call has a better one."""
+    assert json.loads(written("json", level="warning"))["remedy"] == "Do this."
+    assert json.loads(written("json", level="warning", remedy="Do that."))["remedy"] == "Do that."
+
+
+def test_on_a_console_the_sentence_follows_the_identifier(written):
+    """People read what happened without looking the identifier up."""
+    assert "example_failed: It failed." in written("console", problem="p")
