@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.chaos import report
 from tests.chaos.enrolling import Enroller
+from tests.chaos.scale import ENROLLMENTS
 from tests.processes import end_started, until
 from tests.several.balanced import NAMES, Balanced, everybody_is_online, run_count, start_workers
 
-COUNT = 120
 LASTS_S = 4.0
 MOST_MEMORY = 400 * 1024 * 1024
 
@@ -51,7 +51,7 @@ def in_the_field(root: Path, urls: Sequence[str]) -> Iterator[Field]:
         acknowledged: set[tuple[str, str]] = set()
         place = root / "enrolling"
         place.mkdir()
-        load = Enroller(site.url, place, acknowledged, COUNT)
+        load = Enroller(site.url, place, acknowledged, ENROLLMENTS)
         stack.callback(load.end, kill=True)
         until(lambda: acknowledged, "the load has begun")
         yield Field(site, load, acknowledged)
@@ -72,14 +72,14 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     ended_programs = [name for name in NAMES if run_count(field.site, name) != 1]
     report.record(
         fault=name,
-        load=f"{COUNT} enrollments, 8 at once; 4 connected Workers",
+        load=f"{ENROLLMENTS} enrollments, 8 at once; 4 connected Workers",
         lasted_s=round(ended - begun, 1),
         acknowledged=len(field.acknowledged),
         lost=len(field.acknowledged - there),
         programs_ended=len(ended_programs),
         recovered_s=round(recovered - ended, 1),
     )
-    assert len(field.acknowledged) == COUNT
+    assert len(field.acknowledged) == ENROLLMENTS
     assert there == field.acknowledged
     assert ended_programs == []
     assert field.site.operator.json("audit", "verify")["ok"]

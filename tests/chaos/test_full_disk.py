@@ -12,11 +12,10 @@ from tests.chaos import report
 from tests.chaos.enrolling import Enroller
 from tests.chaos.field import in_the_field, nothing_is_lost
 from tests.chaos.fleet import Member, keyed, nobody_was_touched, wait_until_all_are
+from tests.chaos.scale import ENROLLMENTS
 from tests.chaos.volume import Volume, small_volume
 from tests.postgres import Cluster
 from tests.processes import Site, end_started, until
-
-COUNT = 120
 
 
 @pytest.mark.slow
@@ -37,7 +36,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         acknowledged: set[tuple[str, str]] = set()
         place = tmp_path / "enrolling"
         place.mkdir()
-        load = Enroller(site.url, place, acknowledged, COUNT)
+        load = Enroller(site.url, place, acknowledged, ENROLLMENTS)
         stack.callback(load.end, kill=True)
         until(lambda: acknowledged, "the load has begun")
 
@@ -54,7 +53,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         ).is_success
         assert operator.run("workers", "add", "key-2").returncode == 1
         time.sleep(2)
-        assert len(acknowledged) == told < COUNT
+        assert len(acknowledged) == told < ENROLLMENTS
         volume.free()
         ended = time.monotonic()
 
@@ -63,7 +62,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         entries = {(entry["name"], entry["id"]) for entry in site.workers().values()} - {("key-1", "key-1")}
         report.record(
             fault="the disk of a Server on SQLite is full",
-            load=f"{COUNT} enrollments, 8 at once; 1 connected Worker",
+            load=f"{ENROLLMENTS} enrollments, 8 at once; 1 connected Worker",
             lasted_s=round(ended - begun, 1),
             acknowledged=len(acknowledged),
             lost=len(acknowledged - entries),
@@ -71,7 +70,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
             recovered_s=round(time.monotonic() - ended, 1),
         )
         assert entries == acknowledged
-        assert len(entries) == COUNT
+        assert len(entries) == ENROLLMENTS
         assert nobody_was_touched(operator, [member])
         assert operator.json("audit", "verify")["ok"]
         assert "Traceback" not in site.server.log

@@ -12,10 +12,10 @@ from tests.chaos import report
 from tests.chaos.enrolling import Enroller
 from tests.chaos.field import memory_of
 from tests.chaos.fleet import Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
+from tests.chaos.scale import HALF_OPEN_OF_EACH
 from tests.processes import Site, until
 
-OF_EACH = 80
-COUNT = 30
+COUNT = 20
 MOST_MORE_MEMORY = 100 * 1024 * 1024
 # They are let go after 15 seconds; an event loop, or a library, would keep them for a minute and more.
 LET_GO_WITHIN_S = 55.0
@@ -67,9 +67,9 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
     with contextlib.ExitStack() as stack:
         peers = [
             stack.enter_context(socket.create_connection(("127.0.0.1", site.port)))
-            for _ in range(OF_EACH * len(SAID))
+            for _ in range(HALF_OPEN_OF_EACH * len(SAID))
         ]
-        for peer, said in zip(peers, list(SAID.values()) * OF_EACH, strict=True):
+        for peer, said in zip(peers, list(SAID.values()) * HALF_OPEN_OF_EACH, strict=True):
             peer.sendall(said)
             peer.setblocking(False)
         acknowledged: set[tuple[str, str]] = set()

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.chaos.enrolling import Enroller
+from tests.chaos.scale import KILLED_ENROLLMENTS, KILLS
 from tests.processes import STARTED, Site, until
-
-COUNT = 240
-KILLS = 14
 
 
 @pytest.fixture
@@ -33,16 +31,18 @@ def _has_reached(acknowledged: set[tuple[str, str]], target: int) -> bool:
 
 @pytest.mark.slow
 def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_path: Path):
-    """Over 240 enrollments, with Server and Workers killed at random: one entry a Worker, the one it was told of."""
+    """Many enrollments, with Server and Workers killed at random: one entry a Worker, the one it was told of."""
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
     acknowledged: set[tuple[str, str]] = set()
     root = tmp_path / "workers"
     root.mkdir()
-    enroller = Enroller(site.url, root, acknowledged, COUNT)
+    enroller = Enroller(site.url, root, acknowledged, KILLED_ENROLLMENTS)
     for _ in range(KILLS):
-        target = min(COUNT, len(acknowledged) + chance.randrange(1, COUNT // KILLS + 6))
+        target = min(
+            KILLED_ENROLLMENTS, len(acknowledged) + chance.randrange(1, KILLED_ENROLLMENTS // KILLS + 6)
+        )
         until(functools.partial(_has_reached, acknowledged, target), "more enrollments", within_s=240)
         time.sleep(chance.random() * 0.02)
         if chance.random() < 0.6:
@@ -50,16 +50,16 @@ def test_no_acknowledged_enrollment_is_lost_and_none_is_doubled(site: Site, tmp_
             site.start_server()
         else:
             enroller.end(kill=True)
-            enroller = Enroller(site.url, root, acknowledged, COUNT)
+            enroller = Enroller(site.url, root, acknowledged, KILLED_ENROLLMENTS)
     assert enroller.end(kill=False) == 0
 
     site.sign_in()
     entries = site.workers()
     names = [entry["name"] for entry in entries.values()]
 
-    assert len(acknowledged) == COUNT, "a Worker was told two IDs"
+    assert len(acknowledged) == KILLED_ENROLLMENTS, "a Worker was told two IDs"
     assert {(entry["name"], worker_id) for worker_id, entry in entries.items()} == acknowledged
-    assert len(names) == len(set(names)) == COUNT
+    assert len(names) == len(set(names)) == KILLED_ENROLLMENTS
     assert site.operator.run("audit", "verify").returncode == 0
 
 

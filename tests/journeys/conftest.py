@@ -10,18 +10,14 @@ from tests.processes import STARTED, Site
 OpenSite = Callable[..., Site]
 
 
-# What these promise does not depend on where the Server keeps its state: they are made with each database.
-ON_EVERY_DATABASE = {
-    "test_source_page",
-    "test_agent",
-    "test_services",
-    "test_recovery",
-    "test_blocked_writes",
-}
+# These are made with each database: the procedures of the specification from end to end, commands that write to the database
+# beside the Server, and a database that is locked. What the others promise does not depend on where the state is;
+# tests/store and tests/several show on both databases what a store must do.
+ON_EVERY_DATABASE = {"test_source_page", "test_recovery", "test_blocked_writes"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make journeys that ask the Server for something with each database."""
+    """Run the journeys in which the database matters with each database."""
     if "database" in metafunc.fixturenames:
         name = Path(metafunc.module.__file__ or "").stem
         databases = ["sqlite", "postgresql"] if name in ON_EVERY_DATABASE else ["sqlite"]
