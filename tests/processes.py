@@ -1,5 +1,6 @@
 """Real programs on "hosts" of their own: own directory, own environment, nothing inherited."""
 
+import copy
 import json
 import os
 import signal
@@ -184,6 +185,12 @@ class Site:
         self.server_host = Host(root / "server", **(given | environ))
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         self.server = self.start_server()
+
+    def seen_from(self, root: Path) -> "Site":
+        """Return this very site for another test: its Workers' hosts are made in another directory."""
+        other = copy.copy(self)
+        other.root = root
+        return other
 
     def start_server(self, **environ: str) -> Program:
         """Start the Server and wait until it is ready."""

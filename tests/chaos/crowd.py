@@ -119,7 +119,7 @@ def _requests(site: Site, known: Credentials) -> Iterator[bytes]:
     for number in range(_OF_A_KIND):
         made_up = generate_api_key(random_bytes).text.reveal()
         yield _form(secret_body(random.choice(by_key), made_up))
-        yield _form(secret_body(by_key[number % len(by_key)], others_keys[number - 1]))
+        yield _form(secret_body(by_key[number % len(by_key)], others_keys[(number - 1) % len(others_keys)]))
         yield _form(secret_body(f"nobody-{number}", made_up))
         now = int(time.time())
         yield _form(assertion_body(wrong_key, random.choice(enrolled), site.url, now=now))

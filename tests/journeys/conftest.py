@@ -1,11 +1,12 @@
 """Journeys run real processes; whatever a journey starts ends with it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
-from tests.processes import STARTED, Site
+from tests.processes import STARTED, Site, end_started
 
 OpenSite = Callable[..., Site]
 
@@ -34,18 +35,61 @@ def open_site(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> 
         return Site(tmp_path, **environ)
 
     yield start
-    while STARTED:
-        program = STARTED.pop()
-        if program.alive():
-            program.kill()
+    end_started()
 
 
 @pytest.fixture
-def site(open_site: OpenSite) -> Site:
+def site(own_site: Site) -> Site:
+    """Return the Server of a journey; a file whose journeys can share one overrides this with `shared_site`."""
+    return own_site
+
+
+@pytest.fixture
+def own_site(open_site: OpenSite) -> Site:
     """Return a Server with Auto-Enrollment on, and an operator who is signed in."""
     started = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     started.sign_in()
     return started
+
+
+class _SharedSite:
+    """One Server that the journeys of a file use one after the other."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @contextlib.contextmanager
+    def lent(self, root: Path) -> Iterator[Site]:
+        """Give it to a journey, whose hosts are in a directory of its own; end and remove what the journey has made."""
+        site = self._site.seen_from(root)
+        if not site.server.alive():
+            site.start_server()
+        yield site
+        STARTED[:] = [program for program in STARTED if program is not site.server]
+        end_started()
+        STARTED.append(site.server)
+        self._site = site
+        if site.server.alive() and (left := site.workers()):
+            site.operator.done("workers", "delete", *left, "--yes")
+
+
+@pytest.fixture(scope="module")
+def _shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_SharedSite]:
+    site = Site(tmp_path_factory.mktemp("shared"), LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    site.sign_in()
+    yield _SharedSite(site)
+    end_started()
+
+
+@pytest.fixture
+def shared_site(_shared_site: _SharedSite, tmp_path: Path) -> Iterator[Site]:
+    """
+    Return a Server with Auto-Enrollment on and no Workers, on SQLite, and an operator who is signed in.
+
+    It is the same Server for all journeys of a file that ask for it; one may end it and start it again.
+    """
+    with _shared_site.lent(tmp_path) as site:
+        yield site
 
 
 @pytest.fixture

@@ -61,6 +61,12 @@ while not os.path.exists(sys.argv[1] + ".stop"):
 
 
 @pytest.fixture
+def site(shared_site):
+    """Return the Server that the journeys of this file share."""
+    return shared_site
+
+
+@pytest.fixture
 def host(site):
     """Return the host of a Worker with a key."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
