@@ -182,6 +182,7 @@ def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
     assert {name for name in names if name.startswith("LYFTDATA_")} == {
         "LYFTDATA_URL",
         "LYFTDATA_WORKER_ID",
+        "LYFTDATA_WORKER_NAME",
         "LYFTDATA_WORKER_TOKEN_FILE",
         "LYFTDATA_WORKER_TOKEN_SOCKET",
     }
