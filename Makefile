@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist celery test lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist wheel celery test lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +28,16 @@ dist: $(VENV)/run.stamp  ## Build the wheel, and lists of all that a Worker and 
 	rm -rf dist && $(BIN)/hatchling build -t wheel -d dist >/dev/null
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
 	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
+
+# As the README has it: every file by its hash, the wheel too. Started from outside the checkout, so that only what the wheel holds is found.
+wheel: dist  ## Build the wheel, install each side into an empty environment, and start a Server from it
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	for side in worker server; do \
+	  $(PYTHON) -m venv "$$scratch/$$side" && \
+	  (cd dist && "$$scratch/$$side/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r $$side.txt) || exit 1; \
+	done && \
+	"$$scratch/worker/bin/lyftdata" run worker --help >/dev/null && \
+	cd "$$scratch" && server/bin/python -I $(CURDIR)/tests/started_wheel.py "$$scratch/server/bin/lyftdata"
 
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py

@@ -1,0 +1,57 @@
+"""The workflows run what the Makefile has, with pinned actions and no more rights than they need."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+
+
+def commands(workflow: Path) -> list[str]:
+    """Return every command that a workflow runs."""
+    jobs = yaml.safe_load(workflow.read_text())["jobs"]
+    return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_by_its_hash(workflow):
+    """A tag can be moved to other code, a commit cannot."""
+    used = [line.strip() for line in workflow.read_text().splitlines() if "uses:" in line]
+    assert used
+    assert [line for line in used if not PINNED.search(line)] == []
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_job_has_rights_that_it_does_not_name(workflow):
+    """The default is no rights at all, a job gets what it lists, and nobody's credentials are left in the checkout."""
+    parsed: dict[str, Any] = yaml.safe_load(workflow.read_text())
+    assert parsed["permissions"] == {}
+    for job in parsed["jobs"].values():
+        assert job["permissions"]["contents"] == "read"
+        assert job["timeout-minutes"] <= 90
+        for step in job["steps"]:
+            if "actions/checkout" in step.get("uses", ""):
+                assert step["with"] == {"persist-credentials": False}
+
+
+def test_every_make_command_of_workflows_hooks_and_ci_exists():
+    """What CI, the workflows and the hooks call is in the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    texts = [text for path in WORKFLOWS for text in commands(path)]
+    texts += [hook["entry"] for hook in hooks] + [(ROOT / ".ci/run").read_text()]
+    called = {name for text in texts for name in re.findall(r"\bmake ([a-z-]+)", text)}
+    assert {"check", "test", "lowest", "wheel"} <= called
+    assert called <= targets
+
+
+def test_the_workflow_tests_every_python_that_the_package_claims():
+    """The classifiers and the matrix name the same versions."""
+    claimed = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    jobs = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())["jobs"]
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == claimed
