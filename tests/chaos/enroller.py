@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from lyftdata.client.credentials import Credential
+from lyftdata.core.secret import Secret
 from lyftdata.log import configure_logging
+from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import ServerClient, ServerUnreachableError
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.enrollment import enroll
@@ -26,6 +28,7 @@ async def one(name: str, url: str, root: Path, gate: asyncio.Semaphore) -> None:
     """Enroll one Worker, through whatever happens, and say who it is."""
     environ = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_NAME": name, "LYFTDATA_JOBS_DIR": str(root / name)}
     settings = read_worker_settings(environ | {"LYFTDATA_AUTO_ENROLLMENT_KEY": os.environ["SECRET"]})
+    enrollment_key = CurrentEnrollmentKey(settings.enrollment_key or Secret(""))
     directory = StateDirectory(settings.jobs_dir)
     async with gate:
         client = ServerClient(settings)
@@ -33,7 +36,7 @@ async def one(name: str, url: str, root: Path, gate: asyncio.Semaphore) -> None:
             credential: Credential | None = choose_credential(settings, directory)
             while credential is None:
                 try:
-                    credential = await enroll(settings, directory, client)
+                    credential = await enroll(settings, directory, client, enrollment_key)
                 except ServerUnreachableError:
                     await asyncio.sleep(0.05)
         await client.aclose()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import httpx2
+from tests.builders import ENROLLMENT_KEY
 from tests.certificates import issued
 from tests.processes import PASSWORD, Host, until
 
@@ -47,6 +48,24 @@ def test_a_rotated_api_key_is_picked_up(plain_site):
     assert agent.alive()
     assert agent.events("refused") == []
     assert len(starts.read_text().split()) == 1
+
+
+def test_a_rotated_enrollment_key_is_picked_up(site):
+    """While a Worker waits for the Server its file gets another key: the Worker enrolls by that one, without a restart."""
+    site.server.terminate()
+    host = site.worker_host(
+        "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY_FILE="enrollment.key"
+    )
+    file = host.home / "enrollment.key"
+    file.write_text("o" * 40)
+    agent = host.start("run", "worker")
+    agent.wait_for("retrying")
+
+    file.write_text(f"{ENROLLMENT_KEY}\n")
+    site.start_server()
+
+    agent.wait_for("online")
+    assert agent.events("refused") == []
 
 
 def token_status(site, key):

@@ -5,7 +5,7 @@ from tests.builders import seeded_bytes
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.secret import Secret
-from lyftdata.watched_file import CurrentApiKey, WatchedFile
+from lyftdata.watched_file import CurrentApiKey, CurrentEnrollmentKey, WatchedFile
 
 FIRST, SECOND = (generate_api_key(seeded_bytes(seed)).text.reveal() for seed in (1, 2))
 
@@ -38,6 +38,16 @@ def test_a_file_without_a_whole_key_changes_nothing(tmp_path, left):
 
     assert key.version() == CurrentApiKey(Secret(FIRST)).version()
     assert key.read().reveal() == FIRST
+
+
+@pytest.mark.parametrize(("left", "used"), [("n" * 40, "n"), ("n" * 31, "o"), ("", "o"), (None, "o")])
+def test_a_rotated_enrollment_key_is_used_once_it_is_whole(tmp_path, left, used):
+    """One that is shorter than every Server's is still being written."""
+    file = tmp_path / "enrollment.key"
+    if left is not None:
+        file.write_text(left)
+
+    assert CurrentEnrollmentKey(Secret("o" * 40), file).read().reveal() == used * 40
 
 
 def test_a_key_from_a_variable_stays():

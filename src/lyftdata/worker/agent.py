@@ -26,6 +26,7 @@ from lyftdata.core.backoff import Backoff
 from lyftdata.core.log_events.worker import (
     API_KEY_CHANGED,
     ENROLLMENT_BLOCKED,
+    ENROLLMENT_KEY_CHANGED,
     OFFLINE,
     ONLINE,
     REFUSED,
@@ -37,9 +38,11 @@ from lyftdata.core.log_events.worker import (
 )
 from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
+from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import (
     Directive,
     PollReply,
@@ -181,15 +184,23 @@ class Agent:
     # --- the steps of a round ---------------------------------------------------------------------------
 
     async def _enrolled(self) -> Credential:
+        key = CurrentEnrollmentKey(
+            self._settings.enrollment_key or Secret(""), self._settings.enrollment_key_file
+        )
         while True:
+            version = key.version()
             try:
                 credential = await self._unless_stopped(
-                    obtain_identity(self._settings, self._directory, self._client)
+                    obtain_identity(self._settings, self._directory, self._client, key)
                 )
             except ServerUnreachableError as error:
                 await self._wait_out(error)
             except RefusedByServerError as refused:
-                await self._refused(refused)
+                if refused.final and key.version() != version:
+                    # A rotated key is tried before a refusal of the old one is final.
+                    emit(_log, ENROLLMENT_KEY_CHANGED)
+                else:
+                    await self._refused(refused)
             except StateError as error:
                 await self._wait_for_the_disk(error)
             else:

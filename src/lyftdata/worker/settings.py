@@ -84,6 +84,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     api_key_file: Path | None = None
     """Where the API key was read from, to be read again when it was rotated; None if it came by variable."""
+    enrollment_key_file: Path | None = None
+    """Where the enrollment key was read from; likewise."""
 
 
 def parse_server_url(text: str) -> str:
@@ -198,7 +200,8 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         secret=True,
-        doc="The Server's shared secret (strategy Auto-Enrollment); not needed any more once the Worker is enrolled.",
+        doc="The Server's shared secret (strategy Auto-Enrollment); not needed any more once the Worker is enrolled. "
+        "Until then a file is read again at each attempt.",
     ),
     Setting(
         name="LYFTDATA_JOBS_DIR",
@@ -290,10 +293,12 @@ def read_worker_settings(
             f"{_ENROLLMENT_KEY}_FILE: there is no file {path}; the Worker can start only if it is enrolled already."
         )
     key_file = trim(environ.get("LYFTDATA_WORKER_API_KEY_FILE", ""))
+    enrollment_file = trim(usable.get(f"{_ENROLLMENT_KEY}_FILE", ""))
     settings = WorkerSettings(
         **values,
         warnings=(*warnings, *_malformed_key(values["api_key"])),
         api_key_file=Path(key_file) if key_file else None,
+        enrollment_key_file=Path(enrollment_file) if enrollment_file else None,
     )
     _check_no_secret(settings)
     if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:

@@ -8,7 +8,7 @@ ONLINE = LogEvent(
     message="Connected to the Server.",
     fields={
         "worker_id": "ID of this Worker",
-        "name": "its name, with Auto-Enrollment",
+        "name": "its name on the Server",
         "strategy": "`api_key` or `auto_enrollment`",
         "server": "URL of the Server",
     },
@@ -62,6 +62,11 @@ API_KEY_CHANGED = LogEvent(
     name="api_key_changed",
     level="info",
     message="Using the new API key from LYFTDATA_WORKER_API_KEY_FILE.",
+)
+ENROLLMENT_KEY_CHANGED = LogEvent(
+    name="enrollment_key_changed",
+    level="info",
+    message="Using the new enrollment key from LYFTDATA_AUTO_ENROLLMENT_KEY_FILE.",
 )
 UNKNOWN_DIRECTIVE = LogEvent(
     name="unknown_directive",

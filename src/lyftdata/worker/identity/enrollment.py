@@ -8,11 +8,11 @@ from lyftdata.core.enrollment import EnrollmentKey, make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import ENROLLED, IDENTITY_NOT_SAVED, MOVED, RENAMED
 from lyftdata.core.origins import same_origin
-from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import NAME, StoredIdentity, another_name, another_server
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.log import emit, get_logger
+from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import Issuers, ServerClient
 from lyftdata.worker.identity.credentials import is_same_server
 from lyftdata.worker.identity.state import StateDirectory, StateError
@@ -22,7 +22,10 @@ _log = get_logger(__name__)
 
 
 async def obtain_identity(
-    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+    settings: WorkerSettings,
+    directory: StateDirectory,
+    client: ServerClient,
+    enrollment_key: CurrentEnrollmentKey,
 ) -> IdentityCredential:
     """
     Move the stored identity to the Server's new address, or to its new name; enroll where there is none.
@@ -33,7 +36,7 @@ async def obtain_identity(
     """
     stored = directory.load_identity()
     if stored is None:
-        enrolled = await enroll(settings, directory, client)
+        enrolled = await enroll(settings, directory, client, enrollment_key)
         emit(_log, ENROLLED, worker_id=enrolled.worker_id, name=settings.worker_name)
         return enrolled
     moved = stored if is_same_server(settings, stored) else await _moved(stored, settings, client)
@@ -124,7 +127,10 @@ async def _moved(stored: StoredIdentity, settings: WorkerSettings, client: Serve
 
 
 async def enroll(
-    settings: WorkerSettings, directory: StateDirectory, client: ServerClient
+    settings: WorkerSettings,
+    directory: StateDirectory,
+    client: ServerClient,
+    enrollment_key: CurrentEnrollmentKey,
 ) -> IdentityCredential:
     """
     Exchange the enrollment key for an identity of the Worker's own, and store it.
@@ -136,7 +142,7 @@ async def enroll(
         StateError: The directory cannot be written.
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
-    name, secret = settings.worker_name or "", settings.enrollment_key or Secret("")
+    name, secret = settings.worker_name or "", enrollment_key.read()
     key = directory.load_or_make_key()
     issuer = _choose_audience(await client.issuers(), settings)
     metadata = {

@@ -7,7 +7,9 @@ import httpx2
 import pytest
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import StoredIdentity
+from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import ServerClient
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.enrollment import obtain_identity
@@ -46,7 +48,7 @@ async def move(directory, *, issuer, previous, url=NEW, given_name="", name_at_s
 
     client = ServerClient(settings, transport=httpx2.MockTransport(answer))
     try:
-        return await obtain_identity(settings, directory, client)
+        return await obtain_identity(settings, directory, client, CurrentEnrollmentKey(Secret("")))
     finally:
         await client.aclose()
 
