@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 
 
-def confirm_workers(api: "Api", worker_ids: Sequence[str], effect: str, *, yes: bool) -> None:
+def confirm_workers(api: "Api", worker_ids: Sequence[str], *, one: str, several: str, yes: bool) -> None:
     """
     Ask once about all of them, when each is known to exist: a mistyped ID is reported before anything is changed.
 
     Args:
         api: The Server.
         worker_ids: The Workers.
-        effect: The question, with `{}` for the Workers.
+        one: The question about one Worker, with `{}` for its ID.
+        several: The question about several, with `{}` for their number.
         yes: Go on without asking.
 
     Raises:
@@ -29,8 +30,7 @@ def confirm_workers(api: "Api", worker_ids: Sequence[str], effect: str, *, yes: 
     """
     from lyftdata.cli.api import path_part
 
-    is_one = len(worker_ids) == 1
-    question = effect.format(f"Worker {worker_ids[0]}" if is_one else f"{len(worker_ids)} Workers")
+    question = one.format(worker_ids[0]) if len(worker_ids) == 1 else several.format(len(worker_ids))
     if not yes:
         require_terminal(question)
         for worker_id in _with_progress("Looking up", worker_ids):

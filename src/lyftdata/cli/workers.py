@@ -229,7 +229,13 @@ def disable(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json:
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        confirm_workers(api, worker_ids, "Disable {}? Sessions and programs stop at once.", yes=yes)
+        confirm_workers(
+            api,
+            worker_ids,
+            one="Disable Worker {}? Its session and its program stop at once.",
+            several="Disable {} Workers? Their sessions and programs stop at once.",
+            yes=yes,
+        )
     return _change(worker_ids, {"enabled": False}, url, as_json=as_json, done="disabled")
 
 
@@ -262,9 +268,14 @@ def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
     """
     from lyftdata.cli.api import Api, path_part
 
-    question = "Delete {}? Sessions end at once, and an identity cannot be brought back."
     with Api(url) as api:
-        confirm_workers(api, worker_ids, question, yes=yes)
+        confirm_workers(
+            api,
+            worker_ids,
+            one="Delete Worker {}? Its session ends at once, and its identity cannot be brought back.",
+            several="Delete {} Workers? Their sessions end at once, and their identities cannot be brought back.",
+            yes=yes,
+        )
         return change_workers(
             worker_ids, lambda worker_id: api.delete(f"/workers/{path_part(worker_id)}"), done="deleted"
         )
