@@ -60,7 +60,14 @@ from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
-from lyftdata.web.gate import failed, method_not_allowed, not_found, path_not_found, query_rejected
+from lyftdata.web.gate import (
+    early_error_page,
+    failed,
+    method_not_allowed,
+    not_found,
+    path_not_found,
+    query_rejected,
+)
 from lyftdata.web.routes import web_routes
 from lyftdata.web.shared import SharedValues
 
@@ -135,7 +142,7 @@ class _App(Starlette):
 def create_app(services: Services) -> ASGIApp:
     """Return the whole Server as one ASGI application."""
     app = _routes(services)
-    return UpToDate(app, services.store) if services.store.is_shared else app
+    return UpToDate(app, services.store, error_page=early_error_page) if services.store.is_shared else app
 
 
 def _routes(services: Services) -> Starlette:
@@ -166,7 +173,7 @@ def _routes(services: Services) -> Starlette:
             *web_routes(),
         ],
         exception_handlers={StoreError: _store_failed, 404: not_found, 405: method_not_allowed, 500: failed},
-        middleware=[Middleware(OperatorGate, budget=services.budget)],
+        middleware=[Middleware(OperatorGate, budget=services.budget, error_page=early_error_page)],
     )
     # A redirect would repeat a body with a key in it at an address made of the request's own headers.
     app.router.redirect_slashes = False

@@ -19,7 +19,13 @@ LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
 # Counts how often an answer has come, and how often one was shown.
 COUNT = """window.answers = 0; window.swaps = 0;
 document.addEventListener("htmx:beforeSwap", () => { answers += 1; });
-document.addEventListener("htmx:afterSwap", () => { swaps += 1; });"""
+document.addEventListener("htmx:afterSwap", () => { swaps += 1; });
+window.EventSource = class extends EventSource {
+  constructor(url) {
+    super(url);
+    this.addEventListener("open", () => { window.isStreaming = true; });
+  }
+};"""
 
 # The table was moved, and has come to rest.
 SCROLLED = """() => new Promise(resolve => {
@@ -95,7 +101,7 @@ def gateway(world):
 
 @pytest.fixture
 def opened(open_window, world, signed_in):
-    """Return a function that opens a page whose event stream is connected and whose first update was shown."""
+    """Return a function that opens a page whose event stream is connected."""
     windows = []
 
     def open_(path, *, url="", width=1280, **how):
@@ -107,7 +113,7 @@ def opened(open_window, world, signed_in):
         page = window.go(path)
         if page.locator("body[data-live]").count():
             page.wait_for_function(
-                "() => swaps > 0 && document.querySelectorAll('.htmx-request').length === 0"
+                "() => window.isStreaming && document.querySelectorAll('.htmx-request').length === 0"
             )
         page.evaluate("answers = 0; swaps = 0")
         return page
@@ -140,6 +146,14 @@ def test_focus_stays_while_a_worker_flaps(opened, worker, path, focused):
     worker.seen_by(page)
 
     expect(link).to_be_focused()
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/workers/press-08"])
+def test_a_page_is_asked_for_once(opened, worker, path):
+    """It is not fetched again when its stream opens; the first change afterwards is one more answer."""
+    page = opened(path)
+    worker.seen_by(page, 1)
+    assert page.evaluate("answers") == 1
 
 
 def test_focus_stays_while_refusals_come_in(opened, world):
@@ -445,6 +459,17 @@ def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, w
 
     page = opened("/audit")
     expect(page.locator("#verified[role=status]")).to_contain_text("The chain is whole.")
+
+
+@pytest.mark.parametrize("path", ["/refusals", "/refusals/{}"])
+def test_a_reference_is_copied(opened, path):
+    """Where a reference stands there is a button that copies it."""
+    reference = opened("/refusals").locator(".inbox a").first.get_attribute("href").rpartition("/")[2]
+    page = opened(path.format(reference))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=f"Copy the reference {reference}").click()
+    expect(page.locator("#said[role=status]")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == reference
 
 
 def test_copying_twice_leaves_the_button_as_it_was(opened):

@@ -7,6 +7,7 @@ read the list.
 """
 
 import asyncio
+import secrets
 from collections.abc import Collection
 
 import msgspec
@@ -119,8 +120,14 @@ class Events:
         self._listeners: set[Listener] = set()
         self._followers: set[Follower] = set()
         self._is_closed = False
+        self._process = secrets.token_hex(4)
         self.version = 0
         """Another number after every change: of a Worker, its presence, a key, a resource."""
+
+    @property
+    def mark(self) -> str:
+        """Return what names the state that a page shows: of this process of this Server, at this version."""
+        return f"{self._process}.{self.version}"
 
     def count_change(self) -> None:
         """Note that what was computed before may be no longer so."""

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import Scope
 
 from lyftdata.core.errors import (
     ConflictError,
@@ -93,7 +94,9 @@ async def _identified(request: Request) -> Page:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
     note_operator(request.scope, actor.operator)
-    return Page(request=request, services=services, actor=actor, csrf=csrf_token(token))
+    return Page(
+        request=request, services=services, actor=actor, csrf=csrf_token(token), mark=services.events.mark
+    )
 
 
 async def _read_form(page: Page) -> Form:
@@ -176,6 +179,14 @@ class _MethodNotAllowedError(LyftdataError):
 
 class _FailedError(LyftdataError):
     code = "internal_error"
+
+
+def early_error_page(scope: Scope, error: LyftdataError) -> Response | None:
+    """Return the page for a request that is answered before its page is reached, or None if it wants no page."""
+    request = Request(scope)
+    if request.url.path.startswith("/api/") or not _wants_page(request):
+        return None
+    return render("error_bare.html", status=status_of_error(error), error=error)
 
 
 def _wants_page(request: Request) -> bool:

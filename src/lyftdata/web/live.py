@@ -21,9 +21,12 @@ _WORKERS_A_SECOND = 2_500
 
 
 async def events(page: Page) -> Response:
-    """Stream until the Server stops, the page is closed, or the operator's session ends."""
+    """Stream until the Server stops, the page is closed, or the operator's session ends; `since` is what the page shows."""
+    page.check_parameters("since")
     events = page.services.events
     listener = events.admit(page.actor)
+    if page.query("since") not in {"", events.mark}:
+        listener.note_change()
     pause_s = _MIN_PAUSE_S + page.services.directory.worker_count() / _WORKERS_A_SECOND
     return SlotResponse(
         _stream(listener, pause_s=min(_MAX_PAUSE_S, pause_s)),

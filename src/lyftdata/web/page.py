@@ -36,13 +36,14 @@ class Page(msgspec.Struct, kw_only=True):
 
     `problem` is what was wrong with the form just posted, when its page is shown again with it. `instead` is what the
     browser's history holds in place of an answer to a form: loaded again or come back to, that is asked for, and the
-    form is not sent a second time. `touched` names the fields that the form just posted has changed.
+    form is not sent a second time. `mark` names the state of the fleet that the page shows, or an earlier one. `touched` names the fields that the form just posted has changed.
     """
 
     request: Request
     services: Services
     actor: Actor
     csrf: str
+    mark: str
     form: Form = EMPTY
     problem: LyftdataError | None = None
     instead: str = ""

@@ -520,3 +520,10 @@ async def test_an_operator_gets_no_pages_without_end(server, browser, monkeypatc
     server.services.budget.charge("admin", 3_000)
     refused = await browser.get("/account/password")
     assert (refused.status_code, int(refused.headers["retry-after"]) >= 1) == (429, True)
+    assert refused.headers["content-type"].startswith("application/problem+json")
+
+    page = await browser.get("/account/password", headers={"Accept": "text/html"})
+    assert (page.status_code, int(page.headers["retry-after"]) >= 1) == (429, True)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "content-security-policy" in page.headers
+    assert "Wait a few seconds." in page.text

@@ -24,6 +24,10 @@ from tests.unit.web.test_pages import text_of
         ("/audit?acton=worker.disabled", "There is no filter 'acton'."),
         ("/audit/export?format=xml", "There is no format 'xml'. There are: "),
         ("/api-keys?name=press", "There is no filter 'name'."),
+        ("/?period=year", "There is no period 'year'. There are: hour, day, week."),
+        ("/?perod=week", "There is no filter 'perod'."),
+        ("/operators?role=admin", "There is no filter 'role'."),
+        ("/resources?name=orders", "There is no filter 'name'."),
     ],
 )
 async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path, said):

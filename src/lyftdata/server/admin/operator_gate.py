@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lyftdata.server.admin.operator_budget import COST_PER_KIB, OperatorBudget, TooManyRequestsError
 from lyftdata.server.http.problems import problem
+from lyftdata.server.http.wire import ErrorPage, no_page
 
 # Requests of one operator whose answers are being made. Each may hold the event loop for tens of milliseconds, and a
 # Worker's request waits for all of those that are ready before it.
@@ -37,11 +38,13 @@ class OperatorGate:
     Args:
         app: The application behind it.
         budget: What each operator has left.
+        error_page: Makes the page for a browser that is turned away; others get a problem (RFC 9457).
     """
 
-    def __init__(self, app: ASGIApp, budget: OperatorBudget) -> None:
+    def __init__(self, app: ASGIApp, budget: OperatorBudget, *, error_page: ErrorPage = no_page) -> None:
         self._app = app
         self._budget = budget
+        self._error_page = error_page
         self._lines: dict[str, asyncio.Semaphore] = {}
         self._waiting: Counter[str] = Counter()
         self._held: Counter[str] = Counter()
@@ -81,7 +84,9 @@ class OperatorGate:
                 self._held[operator] -= 1
         error = TooManyRequestsError(wait_s)
         headers = {"Retry-After": str(error.wait_s)} | ({} if is_held else {"Connection": "close"})
-        response = problem(429, error.code, error.message, hint=error.hint, headers=headers)
+        page = self._error_page(scope, error)
+        response = page or problem(429, error.code, error.message, hint=error.hint)
+        response.headers.update(headers)
         await response(scope, receive, send)
 
 

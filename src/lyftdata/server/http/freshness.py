@@ -17,7 +17,7 @@ from lyftdata.core.log_events.server import STATE_NOT_CURRENT
 from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
 from lyftdata.server.failure_log import FailureLog
-from lyftdata.server.http.wire import temporarily_unavailable
+from lyftdata.server.http.wire import ErrorPage, no_page, temporarily_unavailable
 from lyftdata.store import Store, StoreError
 
 _log = get_logger(__name__)
@@ -31,9 +31,10 @@ _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
 class UpToDate:
     """ASGI middleware: lets a request through once what is in memory may be trusted."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(self, app: ASGIApp, store: Store, *, error_page: ErrorPage = no_page) -> None:
         self._app = app
         self._store = store
+        self._error_page = error_page
         self._failures = FailureLog(_log, STATE_NOT_CURRENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +44,11 @@ class UpToDate:
                 await hear(self._store)
             except StoreError as error:
                 self._failures.failed(problem=str(error))
-                answer = temporarily_unavailable("The Server cannot read its state.", retry_after_s=2)
+                problem = "The Server cannot read its state."
+                page = self._error_page(scope, StoreError(problem))
+                if page is not None:
+                    page.headers["Retry-After"] = "2"
+                answer = page or temporarily_unavailable(problem, retry_after_s=2)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

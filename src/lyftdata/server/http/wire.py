@@ -4,14 +4,14 @@ import asyncio
 import base64
 import functools
 import ipaddress
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.refusals import MissingCredentialsError
@@ -94,6 +94,15 @@ def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) 
     """Return a protocol error as the RFCs have it."""
     body = {"error": error.error, "error_description": error.message}
     return json_response(body, status=error.status, headers={**NO_STORE, **headers})
+
+
+ErrorPage = Callable[[Scope, LyftdataError], Response | None]
+"""Makes the page for an error that is answered before a page is reached; None for a request that wants no page."""
+
+
+def no_page(_scope: Scope, _error: LyftdataError) -> Response | None:
+    """Make none: where there are no pages."""
+    return None
 
 
 def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:

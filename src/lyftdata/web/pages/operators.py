@@ -16,6 +16,7 @@ PER_PAGE = 25
 
 async def show(page: Page) -> Response:
     """Show every operator, and the open sessions that one may see."""
+    page.check_parameters("page")
     operators = await page.services.operators.list()
     everybodys = page.may("sessions.revoke_any")
     found = await page.services.operators.sessions(None if everybodys else page.actor.operator)

@@ -37,7 +37,8 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show(page: Page) -> Response:
     """Show counts, plots and concerns; with few Workers, the Workers too."""
-    services, period = page.services, _period(page.query("period"))
+    page.check_parameters("period")
+    services, period = page.services, Period(page.choice("period", list(Period)) or Period.HOUR)
     shared: SharedValues = page.request.app.state.shared
     numbers = await shared.get(("overview", period), functools.partial(_numbers, services, period))
     return page.render(
@@ -64,7 +65,3 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         latest=await queries.worker_views(services, latest),
         servers=await queries.list_servers(services),
     )
-
-
-def _period(text: str) -> Period:
-    return Period(text) if text in set(Period) else Period.HOUR

@@ -15,6 +15,7 @@ _SAVED = "Saved. Tokens given from now on follow it."
 
 async def show_list(page: Page) -> Response:
     """Show every resource."""
+    page.check_parameters()
     return page.render("resources.html", resources=queries.list_resources(page.services))
 
 

@@ -219,6 +219,7 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
 const streamUrl = document.body.dataset.live;
 const streamRetry = backoff(openStream);
 let stream = null;
+let hasBeenOpen = false;
 
 function refresh() {
   for (const region of document.querySelectorAll(REGION)) htmx.trigger(region, "refresh");
@@ -231,8 +232,10 @@ function openStream() {
   stream.addEventListener("open", () => {
     streamRetry.reset();
     connected();
-    // Whatever has happened between the page and the stream, or while the stream was lost, is asked for now.
-    refresh();
+    // What has happened while the stream was lost is asked for now. Between the page and its first stream the Server tells:
+    // the address names the state that the page shows.
+    if (hasBeenOpen) refresh();
+    hasBeenOpen = true;
   });
   stream.addEventListener("error", () => {
     // A proxy may refuse the stream and let the rest through: whether the Server is there, a request tells.

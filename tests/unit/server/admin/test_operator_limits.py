@@ -58,6 +58,7 @@ class Stream:
         self.body = []
         self._gone = asyncio.Event()
         self._asked = False
+        path, _, query = path.partition("?")
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         scope = {
             "type": "http",
@@ -67,7 +68,7 @@ class Stream:
             "scheme": "https",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "headers": [(b"host", b"lyft.example"), *raw],
             "client": ("192.0.2.50", 1),
@@ -437,6 +438,27 @@ async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
     async with asyncio.timeout(180):
         await stream.task
     assert server.services.events.session_ids() == set()
+
+
+@pytest.mark.parametrize("since", ["as it is", "older", "another Server's"])
+async def test_a_pages_stream_begins_with_what_the_page_does_not_show(server, admin, press, since):
+    """A page is fetched again only if something has happened since it was made, or another Server made it."""
+    await _own_password(server, admin)
+    token = admin["Authorization"].split()[1]
+    events = server.services.events
+    mark = "0.0" if since == "another Server's" else events.mark
+    if since == "older":
+        events.publish(Event("worker", "press-01"))
+
+    stream = Stream(
+        create_app(server.services), f"/events?since={mark}", {"Cookie": f"__Host-lyftdata={token}"}
+    )
+    assert await stream.status == 200
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert (b"event: fleet" in b"".join(stream.body)) == (since != "as it is")
+    await stream.go_away()
 
 
 async def test_a_session_that_runs_out_ends_its_streams(opened):

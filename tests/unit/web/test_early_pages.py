@@ -1,0 +1,44 @@
+"""What is answered before a page is reached is a page as well, for a browser."""
+
+from typing import Any, cast
+
+import httpx2
+import pytest
+
+from lyftdata.server.http.freshness import UpToDate
+from lyftdata.store import StoreError
+from lyftdata.web.gate import early_error_page
+
+
+class Unreadable:
+    """A store whose database cannot be asked."""
+
+    def hears(self):
+        """Say that other Servers have not been heard of lately."""
+        return False
+
+    async def catch_up(self):
+        """Fail to ask."""
+        raise StoreError("no connection")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("/workers", "text/html,*/*;q=0.8", "text/html"),
+        ("/workers", "*/*", "application/json"),
+        ("/api/workers", "text/html", "application/json"),
+        ("/oauth2/token", "application/json", "application/json"),
+    ],
+)
+async def test_without_its_state_a_server_answers_each_in_its_form(path, accept, kind):
+    """503 and when to come back: a page for a browser, JSON for programs."""
+    app = UpToDate(cast("Any", None), cast("Any", Unreadable()), error_page=early_error_page)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="https://lyft.example"
+    ) as client:
+        answer = await client.get(path, headers={"Accept": accept})
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"].startswith(kind)
+    assert "The Server cannot read its state." in answer.text
