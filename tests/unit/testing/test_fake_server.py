@@ -185,8 +185,14 @@ def test_what_no_server_would_sign_cannot_be_had(shared):
 # --- clients --------------------------------------------------------------------------------------------
 
 
-def test_a_client_of_a_worker_gets_tokens():
-    """By its environment, for the Server and for a resource with the scopes that it asks for."""
+def test_a_client_of_a_worker_gets_tokens(tmp_path, monkeypatch):
+    """By its environment, for the Server and for a resource with the scopes that it asks for; the developer's own Worker is left out."""
+    enrolled = tmp_path / "lyftdata" / "worker"
+    enrolled.mkdir(parents=True)
+    (enrolled / "identity.json").write_text(
+        '{"issuer": "http://o", "server_url": "http://o", "worker_id": "w-9", "worker_name": "mine"}'
+    )
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with FakeServer() as server:
         server.add_resource("files", audience=AUDIENCE, scopes=["a", "b"])
         worker = server.add_worker("w-1", labels={"zone": "eu-1"})
