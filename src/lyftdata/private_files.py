@@ -119,19 +119,8 @@ class PrivateDirectory:
             SettingsError: The directory is not private.
             OSError: It cannot be written; the old file is as it was.
         """
-        draft = f".{name}.new"
         with self._opened() as directory:
-            with contextlib.suppress(FileNotFoundError):
-                # Left behind by a crash.
-                os.unlink(draft, dir_fd=directory)
-            try:
-                self._write_new(draft, content, directory)
-                os.replace(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
-                _sync_directory(directory)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(draft, dir_fd=directory)
-                raise
+            _replace(directory, name, content, durable=True)
 
     def create(self, name: str, content: bytes) -> bool:
         """
@@ -148,7 +137,7 @@ class PrivateDirectory:
         draft = f"{name}.{secrets.token_hex(8)}.new"
         with self._opened() as directory:
             try:
-                self._write_new(draft, content, directory)
+                _write_new(directory, draft, content, durable=True)
                 # link() fails where the name exists.
                 os.link(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
             except FileExistsError:
@@ -214,16 +203,55 @@ class PrivateDirectory:
                 f"then close it: chmod 600 {shlex.quote(str(file))}"
             )
 
-    def _write_new(self, name: str, content: bytes, directory: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
-
     def _fault(self, problem: str) -> SettingsError:
         return SettingsError([f"{self._named_by}: {problem}"])
+
+
+def write_private_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """
+    Replace a file of mode 0600 in one step: a reader gets the old content, or the new. The directory is not checked.
+
+    Two writers of one name must take turns.
+
+    Args:
+        path: The file.
+        content: What is in it from then on.
+        durable: Whether it must survive a power cut, which costs two syncs of the disk.
+
+    Raises:
+        OSError: It cannot be written; the old file is as it was.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _replace(directory, path.name, content, durable=durable)
+    finally:
+        os.close(directory)
+
+
+def _replace(directory: int, name: str, content: bytes, *, durable: bool) -> None:
+    draft = f".{name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        # Left behind by a crash.
+        os.unlink(draft, dir_fd=directory)
+    try:
+        _write_new(directory, draft, content, durable=durable)
+        os.replace(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+        if durable:
+            _sync_directory(directory)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(draft, dir_fd=directory)
+        raise
+
+
+def _write_new(directory: int, name: str, content: bytes, *, durable: bool) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        if durable:
+            os.fsync(descriptor)
 
 
 def others_can_write(directory: Path) -> bool:

@@ -15,7 +15,7 @@ from tests.processes import Host, end_started, free_port
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret import Secret
-from lyftdata.private_files import PrivateDirectory
+from lyftdata.private_files import PrivateDirectory, write_private_atomic
 
 NOBODY = 65534
 
@@ -298,3 +298,19 @@ def test_stored_sessions_are_private(tmp_path):
     kept = Credentials(tmp_path / "c").find("http://a")
     assert kept is not None
     assert kept.reveal() == "one"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_is_replaced_whole_and_private(tmp_path, durable):
+    """Whatever the old file's mode was, and a crash has left behind; a directory in its place stays, and no draft is left."""
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    file.chmod(0o644)
+    (tmp_path / ".file.new").write_bytes(b"half")
+    write_private_atomic(file, b"new", durable=durable)
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"new", 0o600)
+
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_private_atomic(tmp_path / "directory", b"new", durable=durable)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import click
 
+from lyftdata.core.durations import largest_unit
 from lyftdata.core.text import clean_line, clean_lines, clean_text
 
 _STYLES = {
@@ -168,12 +169,8 @@ def relative(time: datetime, *, now: datetime) -> str:
     """Return how far a time is from now, by its largest unit."""
     seconds = (now - time).total_seconds()
     ahead, seconds = seconds < 0, abs(seconds)
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size:
-            amount = f"{int(seconds // size)}{unit}"
-            break
-    else:
-        amount = f"{int(seconds)}s"
+    number, unit = largest_unit(seconds)
+    amount = f"{number}{unit}"
     return f"in {amount}" if ahead else f"{amount} ago"
 
 

@@ -6,8 +6,6 @@ decided here, before and after, so that no caller can forget a part of it. Nothi
 names say `unverified` until a signature was checked.
 """
 
-import binascii
-import re
 from collections.abc import Collection
 from typing import Any
 
@@ -18,6 +16,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.jws import JWSRegistry
 from joserfc.registry import JWS_HEADER_REGISTRY
 
+from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 
 Key = ECKey | OKPKey | OctKey
@@ -27,12 +26,6 @@ _MOST_AUDIENCES = 8
 # crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or
 # fetch a URL of the sender's choice.
 _FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
-
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
-_TO_BASE64 = str.maketrans("-_", "+/")
-# By how many characters stand behind the last four: two make one byte and hold four bits too many, three make two and hold two.
-_LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
-_PADDING = ("", "", "==", "=")
 
 
 class JwsError(Exception):
@@ -160,13 +153,10 @@ def audience_claim(claims: dict[str, Any]) -> list[str]:
 
 
 def _decode(part: str) -> bytes:
-    rest = len(part) % 4
-    if rest == 1 or not _BASE64URL.fullmatch(part):
-        raise JwsError("It is not base64url.")
-    # Python ignores bits that no byte is made of; without this a token would have several spellings.
-    if rest and part[-1] not in _LAST_CHARACTERS[rest]:
-        raise JwsError("It is not canonical base64url.")
-    return binascii.a2b_base64(part.translate(_TO_BASE64) + _PADDING[rest])
+    try:
+        return decode_base64url(part)
+    except ValueError as error:
+        raise JwsError(f"It {error}.") from error
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The client signs, for each request, a proof with a key of its own: which method,
 token. The proof carries the public key; the token carries its thumbprint (`cnf.jkt`, section 6).
 """
 
-import base64
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,13 +13,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lyftdata.core._jose import JwsError, UnverifiedJws, int_claim, text_claim
+from lyftdata.core.encoding import base64url
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import parse_public_jwk
+from lyftdata.core.origins import DEFAULT_PORTS
 
 ALGORITHMS = ("ES256", "Ed25519", "EdDSA")
 MAX_AGE_S = 60
 LEEWAY_S = 5
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _PERCENT_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 # Printable ASCII without the space and the backslash.
@@ -109,7 +109,7 @@ def _without_query(url: str) -> tuple[str, str, int | None, str]:
         parts = urlsplit(url)
         if not _URL.fullmatch(url) or "@" in parts.netloc:
             raise JwsError("Its htu is no URL.")
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError as error:
         raise JwsError("Its htu is no URL.") from error
     path = _PERCENT_ENCODED.sub(_one_spelling, parts.path or "/")
@@ -123,4 +123,4 @@ def _one_spelling(encoded: re.Match[str]) -> str:
 
 def _digest(access_token: str) -> str:
     digest = hashlib.sha256(access_token.encode("ascii", "replace")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64url(digest)

@@ -32,3 +32,11 @@ def format_duration(duration: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def largest_unit(seconds: float) -> tuple[int, str]:
+    """Return a span of time by its largest unit, rounded down, to say how long ago something was: `(3, "h")`."""
+    for unit, unit_s in _UNITS_S.items():
+        if seconds >= unit_s:
+            return int(seconds // unit_s), unit
+    return 0, "s"

@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import msgspec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import OctKey
 
 from lyftdata.core._clocks import too_late, too_soon
@@ -33,6 +31,7 @@ from lyftdata.core._jose import (
     text_claim,
 )
 from lyftdata.core.api_keys import generate_base62
+from lyftdata.core.encoding import derive_key, text_digest
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import MalformedProofError, ProofExpiredError, WrongEnrollmentKeyError
 from lyftdata.core.secret import Secret
@@ -47,9 +46,9 @@ class EnrollmentKey:
 
     def __init__(self, secret: Secret) -> None:
         raw = secret.reveal().encode()
-        self._digest = sha256(raw).digest()
-        self._fingerprint_key = _derive(raw, b"lyftdata enrollment fingerprint v1")
-        self.proof_key = OctKey.import_key(_derive(raw, b"lyftdata enrollment proof v1"))
+        self._digest = text_digest(secret.reveal())
+        self._fingerprint_key = derive_key(raw, info=b"lyftdata enrollment fingerprint v1")
+        self.proof_key = OctKey.import_key(derive_key(raw, info=b"lyftdata enrollment proof v1"))
 
     def fingerprint(self, pepper: bytes) -> str:
         """
@@ -62,8 +61,7 @@ class EnrollmentKey:
 
     def matches(self, unverified: str) -> bool:
         """Return whether this is the secret itself, in a time that tells nothing about it."""
-        presented = sha256(unverified.encode("utf-8", "surrogateescape")).digest()
-        return hmac.compare_digest(presented, self._digest)
+        return hmac.compare_digest(text_digest(unverified), self._digest)
 
     def __repr__(self) -> str:
         return "EnrollmentKey(***)"
@@ -225,7 +223,3 @@ def _check_claims(
     # Remembered for as long as it could pass, leeway included.
     remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)
     return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, named[0], nonce)
-
-
-def _derive(raw: bytes, info: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(raw)

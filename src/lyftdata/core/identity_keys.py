@@ -5,7 +5,6 @@ The public half is what a Worker is known by: canonical JWK and RFC 7638 thumbpr
 leaves the Worker.
 """
 
-import base64
 import functools
 import hashlib
 import re
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
+from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.core.errors import InvalidInputError
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -127,7 +127,7 @@ def _parse_canonical(canonical: str) -> PublicIdentityKey:
     if required["crv"] == "Ed25519":
         _check_order(required["x"])
     digest = hashlib.sha256(canonical.encode()).digest()
-    thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    thumbprint = base64url(digest)
     return PublicIdentityKey(canonical, thumbprint, _ALGORITHMS[required["crv"]], key)
 
 
@@ -137,13 +137,13 @@ def _build(required: dict[str, str]) -> ECKey | OKPKey:
         _ = octets.public_key  # what is no key fails here
         return octets
     # Not by joserfc's way through the JWK, whose members were checked: it takes four times as long as the point.
-    x, y = (int.from_bytes(base64.urlsafe_b64decode(required[name] + "=")) for name in ("x", "y"))
+    x, y = (int.from_bytes(decode_base64url(required[name])) for name in ("x", "y"))
     # A point that is not on the curve fails here.
     return ECKey.import_key(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
 
 
 def _check_order(x: str) -> None:
-    point = bytearray(base64.urlsafe_b64decode(x + "="))
+    point = bytearray(decode_base64url(x))
     point[31] &= 0x7F
     if bytes(point) in _SMALL_ORDER:
         raise InvalidInputError("jwks", "is a point of small order, which anybody could sign for")

@@ -9,12 +9,12 @@ remembers nothing: it makes the MAC again. The salt keeps two nonces of one seco
 nonce that does not change, or does, whether a Worker exists and was just disabled.
 """
 
-import base64
-import binascii
 import hmac
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
+
+from lyftdata.core.encoding import base64url, decode_base64url
 
 LIFE_S = 120
 # By how much the clocks of the Servers of one deployment may differ.
@@ -37,7 +37,7 @@ def make_nonce(key: bytes, *, issued_at: datetime, salt: bytes, bound_to: str) -
     """
     seconds = int(issued_at.timestamp())
     mac = _mac(key, seconds, salt, bound_to)
-    return f"{seconds}.{base64.urlsafe_b64encode(salt + mac).decode()}"
+    return f"{seconds}.{base64url(salt + mac)}"
 
 
 def is_good_nonce(unverified: str, key: bytes, *, now: datetime, bound_to: str) -> bool:
@@ -46,10 +46,7 @@ def is_good_nonce(unverified: str, key: bytes, *, now: datetime, bound_to: str) 
     if found is None:
         return False
     seconds = int(found[1])
-    try:
-        raw = base64.b64decode(found[2], altchars=b"-_", validate=True)
-    except binascii.Error:
-        return False
+    raw = decode_base64url(found[2])
     salt, mac = raw[:_SALT_BYTES], raw[_SALT_BYTES:]
     is_ours = hmac.compare_digest(mac, _mac(key, seconds, salt, bound_to))
     return is_ours and -_AHEAD_S <= now.timestamp() - seconds <= LIFE_S

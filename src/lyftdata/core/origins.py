@@ -3,7 +3,7 @@
 import ipaddress
 import urllib.parse
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> str:
@@ -17,14 +17,18 @@ def origin_of(url: str) -> str:
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
     port = parts.port
-    suffix = "" if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f":{port}"
+    suffix = "" if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f":{port}"
     return f"{parts.scheme}://{host}{suffix}"
 
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL leads to this very machine."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    if host == "localhost":
+    return is_loopback_host(urllib.parse.urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Return whether a name or an IP address, without brackets, is this very machine's loopback."""
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -45,4 +49,4 @@ def _canonical(url: str) -> str:
     if not is_loopback(origin):
         return origin
     parts = urllib.parse.urlsplit(origin)
-    return f"{parts.scheme}://localhost:{parts.port or _DEFAULT_PORTS.get(parts.scheme)}"
+    return f"{parts.scheme}://localhost:{parts.port or DEFAULT_PORTS.get(parts.scheme)}"

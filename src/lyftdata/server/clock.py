@@ -1,9 +1,10 @@
 """Where the Server's time and randomness come from, so that a test can put itself in their place."""
 
-import base64
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+
+from lyftdata.core.encoding import base64url
 
 Clock = Callable[[], datetime]
 """Gives the time now, aware UTC."""
@@ -23,4 +24,4 @@ random_bytes: RandomBytes = os.urandom
 
 def random_id(source: RandomBytes) -> str:
     """Return 22 characters of base64url that nobody can guess and that never repeat (128 bits)."""
-    return base64.urlsafe_b64encode(source(16)).rstrip(b"=").decode()
+    return base64url(source(16))

@@ -1,8 +1,8 @@
 """What can be wrong with a token: one of each, for a test that a service refuses them all."""
 
-import base64
 from enum import StrEnum
 
+from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.testing._tokens import TokenFields
 
 ELSEWHERE = "https://elsewhere.example"
@@ -54,6 +54,6 @@ def with_flawed_text(token: str, flaw: Flaw) -> str:
 def _with_wrong_signature(token: str) -> str:
     """Return a token whose signature has one bit changed."""
     message, _, signature = token.rpartition(".")
-    raw = bytearray(base64.urlsafe_b64decode(f"{signature}=="))
+    raw = bytearray(decode_base64url(signature))
     raw[0] ^= 1
-    return f"{message}.{base64.urlsafe_b64encode(raw).rstrip(b'=').decode()}"
+    return f"{message}.{base64url(bytes(raw))}"

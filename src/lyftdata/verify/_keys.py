@@ -16,6 +16,7 @@ So a key that has left the JWKS opens nothing after `fresh_s` while the Server c
 """
 
 import math
+import random
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -24,6 +25,7 @@ from typing import Any
 import msgspec
 from joserfc.jwk import ECKey, OKPKey
 
+from lyftdata.core.backoff import Backoff
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import parse_public_jwk
 from lyftdata.verify.errors import KeysUnavailableError
@@ -32,8 +34,6 @@ _MOST_KEYS = 64
 _SHORTEST_FRESH_S = 30.0
 _LONGEST_FRESH_S = 3600.0
 _USUAL_FRESH_S = 300.0
-_FIRST_RETRY_S = 1.0
-_LONGEST_RETRY_S = 30.0
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,10})\"?\s*(?=,|$)", re.IGNORECASE)
 _DO_NOT_KEEP = re.compile(r"(?:^|,)\s*no-(?:store|cache)\s*(?=,|=|$)", re.IGNORECASE)
 
@@ -134,7 +134,7 @@ class KeyCache:
         self._fetched_at_s = -math.inf
         self._fresh_s = _USUAL_FRESH_S
         self._asked_at_s = -math.inf
-        self._failures = 0
+        self._backoff = Backoff(random=random.random)
         self._retry_at_s = -math.inf
         self._problem = "The Server's keys have not been fetched yet."
 
@@ -148,7 +148,7 @@ class KeyCache:
             return Step.NOTHING
         # Whoever waited for a Server that is gone would pay for every retry of the outage.
         old = now_s >= self._fetched_at_s + self._fresh_s
-        return Step.FETCH_AND_WAIT if old and not self._failures else Step.FETCH_BEHIND
+        return Step.FETCH_AND_WAIT if old and not self._backoff.failures else Step.FETCH_BEHIND
 
     def may_fetch_for_kid(self, now_s: float) -> bool:
         """Return whether an unknown `kid` may cause a fetch now."""
@@ -171,7 +171,7 @@ class KeyCache:
         Raises:
             KeysUnavailableError: It did not.
         """
-        if self._failures:
+        if self._backoff.failures:
             raise KeysUnavailableError(self._problem)
 
     def begin(self, now_s: float) -> None:
@@ -183,15 +183,14 @@ class KeyCache:
         self.by_kid = {kid: self._same_or_new(key) for kid, key in published.by_kid.items()}
         self._fetched_at_s = asked_at_s
         self._fresh_s = published.fresh_s
-        self._failures = 0
+        self._backoff.reset()
         self._retry_at_s = -math.inf
         self.due_at_s = asked_at_s + published.fresh_s / 2
 
     def failed(self, problem: str, *, now_s: float) -> None:
         """Note that the Server did not answer, or not with keys."""
         self._problem = problem
-        self._failures += 1
-        self._retry_at_s = now_s + min(_FIRST_RETRY_S * 2 ** min(self._failures - 1, 10), _LONGEST_RETRY_S)
+        self._retry_at_s = now_s + self._backoff.next_s()
         self.due_at_s = max(self.due_at_s, min(self._retry_at_s, self._unusable_at_s()))
 
     def _same_or_new(self, new: PublishedKey) -> PublishedKey:

@@ -6,12 +6,12 @@ and bound to that page's path. It is never read from a URL: a link that somebody
 nothing that is not true at that moment.
 """
 
-import base64
-import binascii
 import hmac
 import json
 from datetime import datetime, timedelta
 from hashlib import sha256
+
+from lyftdata.core.encoding import base64url, decode_base64url
 
 _MAX_SENTENCE = 600
 
@@ -29,15 +29,15 @@ def seal_flash(sentence: str, *, path: str, session_secret: str, now: datetime, 
     """
     until_s = int((now + life).timestamp())
     payload = json.dumps([path, until_s, sentence[:_MAX_SENTENCE]]).encode()
-    return base64.urlsafe_b64encode(payload).decode().rstrip("=") + "." + _mac(payload, session_secret)
+    return base64url(payload) + "." + _mac(payload, session_secret)
 
 
 def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime) -> str | None:
     """Return the sentence for the page at `path`; None if it is forged, for another page or session, or too old."""
     encoded, _, mac = unverified.partition(".")
     try:
-        payload = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    except (binascii.Error, ValueError):
+        payload = decode_base64url(encoded)
+    except ValueError:
         return None
     if not hmac.compare_digest(mac.encode(), _mac(payload, session_secret).encode()):
         return None

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 import lyftdata
+from lyftdata.core.durations import largest_unit
 from lyftdata.core.names import format_labels
 from lyftdata.core.text import count
 from lyftdata.web.wording import describe_details
@@ -31,7 +32,7 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
 def render(template: str, *, status: int = 200, **context: Any) -> Response:
@@ -89,10 +90,8 @@ def ago(then: datetime, now: datetime) -> str:
 def _span(seconds: float) -> str:
     if seconds < 5:  # noqa: PLR2004
         return "now"
-    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
-        if seconds >= size:
-            return count(int(seconds // size), unit)
-    return count(int(seconds), "second")
+    number, unit = largest_unit(seconds)
+    return count(number, _UNITS[unit])
 
 
 def words(code: object) -> str:

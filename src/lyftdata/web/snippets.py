@@ -10,11 +10,11 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
 from lyftdata import __version__
+from lyftdata.core.origins import is_loopback
 
 Variables = Mapping[str, str]
 
@@ -48,7 +48,7 @@ def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
         name: What files and services are called: letters, digits, dots and dashes.
     """
     loopback = " Replace the Server's address by one that leads to it from inside a container."
-    note = loopback if is_loopback_url(plain["LYFTDATA_URL"]) else ""
+    note = loopback if is_loopback(plain["LYFTDATA_URL"]) else ""
     return [
         Snippet(
             "shell",
@@ -78,11 +78,6 @@ def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
             _kubernetes(plain, secret, name),
         ),
     ]
-
-
-def is_loopback_url(url: str) -> bool:
-    """Return whether a URL leads to the very machine that reads it."""
-    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
 def _ask(secret: str, then: str) -> str:

@@ -10,10 +10,10 @@ does not hold, so that nobody can make one.
 """
 
 import hmac
-from base64 import urlsafe_b64encode
 from datetime import timedelta
 from hashlib import sha256
 
+from lyftdata.core.encoding import base64url
 from lyftdata.core.records import OperatorRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes, random_id
@@ -74,7 +74,7 @@ class DeviceMarks:
         # No part holds a NUL but perhaps the last, so no two marks give the same text.
         text = f"mark\0{device}\0{expires}\0{operator.password_hash}\0{operator.name}"
         digest = hmac.digest(self._key, _encoded(text), sha256)
-        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return base64url(digest)
 
 
 def _encoded(text: str) -> bytes:

@@ -1,10 +1,10 @@
 """Proofs of possession (RFC 9449) at this Server: nonces, and that each proof is used once."""
 
-import base64
 import hmac
 from hashlib import sha256
 
 from lyftdata.core.dpop import LEEWAY_S, DpopProof, DpopProofError, verify_dpop_proof
+from lyftdata.core.encoding import base64url
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.server.admission.replay import SpentAssertions, Ticket
@@ -110,4 +110,4 @@ class Dpop:
 
     def _nonce_of(self, step: int) -> str:
         digest = hmac.digest(self._key, step.to_bytes(8, "big"), sha256)
-        return base64.urlsafe_b64encode(digest[:18]).decode()
+        return base64url(digest[:18])

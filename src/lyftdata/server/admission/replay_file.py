@@ -6,7 +6,6 @@ A file and not the database, which may be put back to an earlier state: then it 
 """
 
 import contextlib
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import msgspec
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.server import USED_ASSERTIONS_NOT_KEPT, USED_ASSERTIONS_UNREADABLE
 from lyftdata.log import emit, get_logger
-from lyftdata.private_files import sync_directory
+from lyftdata.private_files import sync_directory, write_private_atomic
 
 _log = get_logger(__name__)
 
@@ -63,16 +62,8 @@ def take_replays(staging_dir: Path) -> KeptReplays | None:
 
 def leave_replays(staging_dir: Path, kept: KeptReplays) -> None:
     """Leave what was used for the next run; where that fails, the next start is like one after a crash."""
-    draft = staging_dir / f"{_FILE}.new"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(msgspec.json.encode(kept))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(staging_dir / _FILE)
+        write_private_atomic(staging_dir / _FILE, msgspec.json.encode(kept))
     except OSError as error:
         emit(_log, USED_ASSERTIONS_NOT_KEPT, problem=str(error))
 

@@ -6,7 +6,6 @@ worker token serves as well, to read the entry; to change it only if it is bound
 can do more than this: read the entry, give it another key, remove it.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
+from lyftdata.core.encoding import text_digest
 from lyftdata.core.errors import ConflictError, LyftdataError
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
@@ -80,7 +80,7 @@ class Registrations:
         """
         record = self._directory.find_worker(worker_id)
         kept = _NO_TOKEN if record is None else record.registration_digest or _NO_TOKEN
-        is_right = hmac.compare_digest(_digest(unverified_token), kept)
+        is_right = hmac.compare_digest(text_digest(unverified_token.reveal()), kept)
         if record is None or not is_right:
             raise WrongTokenError(
                 "It is not the Worker's registration access token.", claimed_worker=worker_id
@@ -187,7 +187,7 @@ class Registrations:
 
     def _make_token(self) -> tuple[Secret, bytes]:
         token = Secret(_PREFIX + random_id(self._random_bytes) + random_id(self._random_bytes))
-        return token, _digest(token)
+        return token, text_digest(token.reveal())
 
     def _event(self, action: str, worker: WorkerRecord, address: str, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(
@@ -233,7 +233,3 @@ def _checked(worker: WorkerRecord, unverified: Mapping[str, object]) -> ClientMe
     if metadata.labels is not None and metadata.labels != worker.labels:
         raise ClientMetadataError("labels", "cannot be changed by the Worker itself")
     return metadata
-
-
-def _digest(token: Secret) -> bytes:
-    return hashlib.sha256(token.reveal().encode("utf-8", "surrogateescape")).digest()

@@ -6,12 +6,12 @@ token (Worker disabled, key revoked) is asked of the directory every single time
 never the question.
 """
 
-import hashlib
 from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
 
+from lyftdata.core.encoding import text_digest
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, TokenRevokedError, WrongTokenError
 from lyftdata.core.tokens import TokenClaims, verify_worker_token
@@ -75,7 +75,7 @@ class TokenVerifier:
         """
         now = self._clock()
         # Remembered by digest: a dump of this memory holds no token that could be used.
-        digest = hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+        digest = text_digest(unverified_token)
         claims = self._remembered.get(digest)
         if claims is None:
             claims = self._check_signature(unverified_token, digest)

@@ -5,9 +5,7 @@ import codecs
 import os
 from pathlib import Path
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from lyftdata.core import encoding
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.private_files import PrivateDirectory
@@ -141,10 +139,8 @@ def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomByt
 
 
 def derive_key(secret_key: bytes, *, purpose: str) -> bytes:
-    """Return 32 bytes for one purpose (HKDF-SHA256, RFC 5869), so that no key serves two."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"lyftdata {purpose} v1".encode()).derive(
-        secret_key
-    )
+    """Return 32 bytes for one purpose, from the Server's secret key."""
+    return encoding.derive_key(secret_key, info=f"lyftdata {purpose} v1".encode())
 
 
 def audit_key_of(secret_key: bytes) -> bytes:

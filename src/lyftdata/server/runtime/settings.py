@@ -16,6 +16,7 @@ from lyftdata.core.durations import parse_duration
 from lyftdata.core.enrollment import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
+from lyftdata.core.origins import is_loopback_host
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
@@ -61,12 +62,7 @@ class BindAddress(msgspec.Struct, frozen=True):
 
     def is_loopback(self) -> bool:
         """Return whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback_host(self.host)
 
     def is_wildcard(self) -> bool:
         """Return whether the Server listens on every interface."""

@@ -7,11 +7,12 @@ others can have too. `channel_binding=require` is as good as `verify-full`: the 
 password's verifier, for this very TLS connection, so a stranger in between cannot hand the proof on.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.engine import URL
+
+from lyftdata.core.origins import is_loopback_host
 
 # What libpq takes from its environment where the URL does not say (libpq, "Environment Variables").
 _ENVIRONMENT = {
@@ -69,9 +70,4 @@ def _parts(hosts: object) -> list[str]:
 
 def _is_this_machine(target: str) -> bool:
     # Nothing, a directory or an abstract name: a Unix socket.
-    if not target or target.startswith(("/", "@")) or target.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(target).is_loopback
-    except ValueError:
-        return False
+    return not target or target.startswith(("/", "@")) or is_loopback_host(target)

@@ -11,7 +11,6 @@ What the COMMAND is given of the Worker's identity: the current token, and token
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIA
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events.worker import TOKEN_FILE_RECOVERED, TOKEN_FILE_WRITE_FAILED
 from lyftdata.log import emit, get_logger
+from lyftdata.private_files import write_private_atomic
 from lyftdata.worker.client import ServerClient
 from lyftdata.worker.tokens.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 
@@ -125,7 +125,10 @@ class TokenProvider:
         if self._directory is None or self._current is None:
             return
         try:
-            _write_whole(self._directory / TOKEN_FILE, self._current.text)
+            # Without a line end. Not synced: after a power cut the file is not needed.
+            write_private_atomic(
+                self._directory / TOKEN_FILE, self._current.text.encode("ascii"), durable=False
+            )
         except OSError as error:
             # The work goes on with the old file, which is whole, and the socket hands out the new token.
             if not self._is_unwritten.is_set():
@@ -207,20 +210,3 @@ class TokenProvider:
             return None
         reply = await self._client.token(self._credential, resource=wanted.audience, scope=wanted.scope)
         return HeldToken(reply, monotonic_s=self._monotonic(), jitter=_NO_JITTER)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file in one step: whoever reads it reads the old text or the new one. No line end is added."""
-    draft = path.with_name(f".{path.name}.new")
-    # Not synced to the disk on purpose: after a power cut nobody needs it.
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(text)
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
