@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# A stamp a lock file: the environment is made anew only when what it is made from has changed.
+# One stamp per lock file: the environment is rebuilt only when its inputs have changed.
 $(VENV)/run.stamp: requirements/run.txt requirements/build.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lyftdata needs Python 3.11 or newer (set PYTHON=…)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -59,7 +59,7 @@ $(VENV)/debian.stamp: Makefile
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@touch $@
 
-# OAuth clients and servers of others, from npm: by hashes, and without scripts of theirs being run.
+# OAuth clients and servers of others, from npm: by hashes, and without running their scripts.
 NODE := tests/peers/node
 $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	@mkdir -p $(VENV)
@@ -83,7 +83,7 @@ MEASURES := tokens verify enrollments growth polls revocation restart million
 $(MEASURES:%=bench-%): bench-%: bench-env
 	$(BENCH)/bin/python -m benchmarks.$*
 
-bench: $(MEASURES:%=bench-%) bench-tables  ## Take every measurement anew; for an hour nothing else should run
+bench: $(MEASURES:%=bench-%) bench-tables  ## Repeat every measurement; for an hour nothing else should run
 
 bench-tables: bench-env  ## Write the tables of docs/measurements.md from the results
 	$(BENCH)/bin/python -m benchmarks.tables
@@ -115,24 +115,25 @@ LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_a
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest versions of all that is installed with the Server
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
 
-check: $(VENV)/dev.stamp  ## Lint, types, import rules and the generated docs
+check: $(VENV)/dev.stamp  ## Lint, types, import rules, the generated docs and the words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python tools/check_words.py
 
 format: $(VENV)/dev.stamp  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-docs: $(VENV)/dev.stamp  ## Write the reference pages anew from the program
+docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
 	$(BIN)/python docs/generate.py
 
-screenshots: $(VENV)/dev.stamp  ## Take the pictures of every page anew (needs chromium and pngquant)
+screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page (needs chromium and pngquant)
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
-lock:  ## Resolve the dependencies anew (needs uv on the PATH)
+lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -c requirements/run.txt -o requirements/worker.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt

@@ -1,4 +1,4 @@
-"""A Server of ours with a fleet: entries, keys and identity keys in its database, credentials in files for the load."""
+"""A real Server with many Workers: entries, keys and identity keys in its database, credentials in files for the load."""
 
 import asyncio
 import contextlib

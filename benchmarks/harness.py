@@ -129,7 +129,7 @@ def wrk(
     """
     Ask without pause for so long, and return what was seen: rate, latencies, processor time.
 
-    Ends the run at the first wrong answer: a number made of errors is none.
+    Ends the run at the first wrong answer: a number made of errors is worthless.
 
     Args:
         script: A file of `load/`.

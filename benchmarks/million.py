@@ -6,7 +6,7 @@ A million Workers, on paper: renewals, polls, an hour's outage and the storm tha
 A simulation in steps of a tenth of a second. Each Worker follows the agent's rules: tokens renewed at two thirds of their
 life, polls held for as long as the Server says, waits that grow from half a second to between 15 and 30. The Servers are
 one queue, first in, first out, and as many cores; what a request costs there was measured (`tokens.json`, `polls.json`).
-A request that nobody waits for any more costs as much. They take what has queued in turns, and whoever is more than a second
+A request that nobody waits for any more costs as much. They take what has queued in turns, and a request that is more than a second
 behind in one is told to come back (`lyftdata.server.http.overload`). Before anything else the model is held against the measured
 return of 10,000 Workers to one Server (`restart.json`).
 """
@@ -62,7 +62,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """Requests of one moment: who sent each, which attempt of theirs it is, and what is asked."""
+    """Requests of one moment: who sent each, which of its attempts it is, and what is asked."""
 
     at_s: float
     who: Ints

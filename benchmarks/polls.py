@@ -71,7 +71,7 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
         poll_cpu_us = (served.cpu_s() - before_cpu_s) / tally.requests.total() * 1e6
 
         def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
-            # Whoever is between two polls just then reads it at the next: 401, or that nobody listens any more.
+            # A Worker that is between two polls just then reads it at the next: 401, or that nobody listens any more.
             if status != 200 or body.get("directives"):  # noqa: PLR2004
                 told_at.setdefault(worker_id, time.monotonic())
 

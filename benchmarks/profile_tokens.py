@@ -3,7 +3,7 @@ Where the time of a token goes: what py-spy sees of a Server under load.
 
     .venv-bench/bin/python -m benchmarks.profile_tokens [post|assertion|verify|register] [SECONDS]
 
-Prints the share of samples in which each function of ours, or of a library, was at the bottom of the stack, and in which
+Prints the share of samples in which each function of this project, or of a library, was at the bottom of the stack, and in which
 it was anywhere on it; threads that wait are left out.
 """
 

@@ -71,7 +71,7 @@ async def prepare(http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
 
 
 def form_of(case: dict[str, str]) -> dict[str, str]:
-    """Return the form to post; assertions are signed anew each time, by a stranger's key."""
+    """Return the form to post; assertions are signed for each request, with an unknown key."""
     form = {"grant_type": "client_credentials"}
     if "as" not in case:
         return form | case

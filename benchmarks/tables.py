@@ -1,5 +1,5 @@
 """
-Writes the tables of `docs/measurements.md` anew from `benchmarks/results/`, between its two marks.
+Rewrites the tables of `docs/measurements.md` from `benchmarks/results/`, between its two marks.
 
     make bench-tables
 """

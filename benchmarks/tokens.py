@@ -26,7 +26,7 @@ from tests.processes import free_port
 SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
-# More than one core of ours signs in a round: each assertion is good for one token.
+# Signing for a round takes more than one core: each assertion is good for one token.
 _MOST_BY_ASSERTION_PER_S = 12_000
 _WARM_UP_S = 2
 

@@ -1,7 +1,7 @@
 """
 Writes the reference pages from the program itself, or checks that they still say what it does.
 
-    python docs/generate.py           write docs/reference/*.md anew
+    python docs/generate.py           rewrite docs/reference/*.md
     python docs/generate.py --check   exit 1 if a page differs from the program
 """
 

@@ -65,5 +65,5 @@ class FakeClock:
 
 
 def case(_value: object) -> str:
-    """Name a parameter `case`: values made at random must not name tests, since each process would name them anew."""
+    """Name a parameter `case`: values made at random must not name tests, since each process would name them differently."""
     return "case"

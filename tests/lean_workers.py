@@ -202,7 +202,7 @@ class LeanWorker:
             self._backoff.reset()
             self._hold_s = float(body["hold_s"])
             if body["directives"]:
-                # `stop` ends a Worker of this kind; others are none of this measurement's.
+                # `stop` ends a Worker of this kind; others are not part of this measurement.
                 await asyncio.Event().wait()
             if self.worker_id in self._tally.online:
                 await self._not_too_fast()

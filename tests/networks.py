@@ -20,7 +20,7 @@ _COUNT = itertools.count()
 SERVER = "10.77.0.2"
 OTHER_SERVER = "10.77.0.3"
 NAMES = Path("/etc/netns")
-"""Where `ip netns exec` finds the files that a namespace has in the place of the machine's own in /etc."""
+"""Where `ip netns exec` finds the files that a namespace has instead of the machine's own in /etc."""
 
 
 def ip(*arguments: str) -> None:

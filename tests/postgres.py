@@ -30,7 +30,7 @@ def find_programs() -> Path | None:
 
 
 class _Postgres:
-    """A PostgreSQL server on a free port of this machine, whose data directory is made by whoever inherits."""
+    """A PostgreSQL server on a free port of this machine, whose data directory is made by the subclass."""
 
     def __init__(self, place: Path | None = None) -> None:
         programs = find_programs()
@@ -193,7 +193,7 @@ class Standby(_Postgres):
 
 
 def _unprivileged_user() -> str | None:
-    """Return as whom it runs, None for whoever runs the tests; PostgreSQL refuses to run as root."""
+    """Return as whom it runs, None for the user who runs the tests; PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}

@@ -127,7 +127,7 @@ class _ForkServer:
             "umask": _umask(),
             "files": resource.getrlimit(resource.RLIMIT_NOFILE),
         }
-        # Whoever is forked loses its parent at once, and comes to the nearest ancestor that adopts: to this process.
+        # A forked process loses its parent at once, and comes to the nearest ancestor that adopts: to this process.
         _adopt_orphans(adopt=True)
         try:
             socket.send_fds(self._line, [json.dumps(request).encode()], streams)

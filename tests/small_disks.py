@@ -51,6 +51,6 @@ class SmallDisk:
         subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True, capture_output=True)
 
     def close(self) -> None:
-        """Take it off, whoever still uses it."""
+        """Unmount it, even while it is in use."""
         subprocess.run(["umount", "--lazy", str(self.path)], check=False, capture_output=True)
         self.path.rmdir()

@@ -32,7 +32,7 @@ class Unit:
         Return the variables of the service, its directories made below a root.
 
         Args:
-            root: In the place of `/`; what LoadCredential= names is read below it.
+            root: Instead of `/`; what LoadCredential= names is read below it.
         """
         credentials = root / "run" / "credentials" / "unit"
         self._load_credentials(root, credentials)

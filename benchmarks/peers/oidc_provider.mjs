@@ -3,7 +3,7 @@
 //   node oidc_provider.mjs PORT CLIENTS static|adapter
 //
 // CLIENTS is a file of an ID and a secret a line. `static` gives them to the provider's configuration, which it checks once
-// and keeps ready; `adapter` keeps them in a store of its own, as whoever adds clients while it runs must.
+// and keeps ready; `adapter` keeps them in a store of its own, as anyone who adds clients while it runs must.
 
 import { createServer } from 'node:http'
 import { generateKeyPairSync } from 'node:crypto'

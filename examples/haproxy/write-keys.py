@@ -23,7 +23,7 @@ BEFORE_THE_POINT = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107
 
 def main(url: str, directory: Path, command: list[str]) -> None:
     """Fetch, write, and run the command if something is new."""
-    # Whoever can change this answer on its way can sign tokens.
+    # Anyone who can change this answer on its way can sign tokens.
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in {"localhost", "127.0.0.1", "::1"}:
         sys.exit(f"{url}: not over plain http")
     with urllib.request.urlopen(f"{url.rstrip('/')}/.well-known/jwks.json", timeout=10) as answer:  # noqa: S310 - checked above

@@ -18,7 +18,7 @@ TOKENS = TokenKeeper.from_environment(resource="nats")
 
 
 async def work(message: Msg) -> None:
-    """Do a job, and answer whoever asked for it."""
+    """Do a job, and answer the caller."""
     print(f"{WORKER_ID} does {message.data.decode(errors='replace')}", flush=True)
     if message.reply:
         await message.respond(WORKER_ID.encode())

@@ -61,7 +61,7 @@ def configure_logging(*, format: str | None, level: str, stream: TextIO | None =
     # Libraries say at INFO what they do, request by request: a line a poll, for thousands of Workers.
     for chatty in ("httpx2", "httpcore2", "httpx", "httpcore", "uvicorn", "alembic", "asyncio"):
         logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
-    # It warns of every request that is none: a stranger could fill the disk with that.
+    # It warns of every malformed request: anyone could fill the disk with that.
     logging.getLogger("uvicorn.error").setLevel(max(threshold, logging.ERROR))
 
 

@@ -258,7 +258,7 @@ def others_can_write(directory: Path) -> bool:
     """
     Return whether another user could put files into a directory, or owns it.
 
-    Whoever can do that decides what is found there. The sticky bit does not help: it keeps names from being taken
+    Anyone who can do that decides what is found there. The sticky bit does not help: it keeps names from being taken
     away, and not from being added.
     """
     status = directory.stat()

@@ -5,7 +5,7 @@ A private temporary directory that is removed with its program: at its end, or, 
         directory.path      # mode 0700, a name that nobody can guess
 
 A killed program cannot remove what it has left, and that holds tokens. Each keeps a lock on a file in its directory, which
-the system lets go with the process: a directory of ours whose lock is free is stale. The lock is taken before a directory
+the system lets go with the process: a lyftdata directory whose lock is free is stale. The lock is taken before a directory
 is used and held while one is removed, so a live one is never taken for stale, however many start at once.
 
 Others may put what they like into a shared place such as /tmp: only directories of this user, closed to everybody else, are
@@ -114,7 +114,7 @@ def _candidates(place: Path, prefix: str) -> Iterator[Path]:
 
 def _try_lock(path: Path, *, flags: int = 0) -> int | None:
     """
-    Lock a directory of ours; None where its program lives, or where it is somebody else's.
+    Lock one of our directories; None where its program lives, or where it is somebody else's.
 
     Raises:
         OSError: It has gone, is a link, or has no lock file.

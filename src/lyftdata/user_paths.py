@@ -2,7 +2,7 @@
 Paths that a person gives, and the directories that a user has by default.
 
 A user may have no home directory: containers and services run under IDs that the system does not know, with or without
-HOME. Whoever is given every path does not need one, so a default is worked out only where it is used.
+HOME. Anyone who is given every path does not need one, so a default is worked out only where it is used.
 """
 
 from pathlib import Path

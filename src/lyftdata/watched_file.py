@@ -1,7 +1,7 @@
 """
 Files that are replaced while a program runs: a rotated API key or enrollment key, a rotated set of certificates.
 
-Whoever rotates them writes the file, and restarts nothing. A file that is missing, empty or half written for a moment changes
+To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
 nothing: what was read last is used until there is something whole to read.
 """
 

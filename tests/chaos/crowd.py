@@ -26,7 +26,7 @@ from lyftdata.server.runtime.settings import read_server_settings
 
 Credentials = list[tuple[str, str | ec.EllipticCurvePrivateKey]]
 _AT_ONCE = 64
-# Signed before the flood: whoever floods does not spend its time on making what it sends.
+# Signed before the flood: the flood does not spend its time on making what it sends.
 _OF_A_KIND = 300
 
 

@@ -83,7 +83,7 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
     assert set(flood.answers) <= {401, 429, 503}
     assert flood.answers[401] > 0
     assert flood.answers[429] > 0, "the addresses that flood were limited"
-    # 503 says "come back" to whoever asks while the machine is too busy, whatever it brings.
+    # 503 says "come back" to anyone who asks while the machine is too busy, whatever it brings.
     assert set(tally.answers) <= {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
     assert renewals.answers[f"{TOKEN} 200"] == HONEST
     assert online == HONEST

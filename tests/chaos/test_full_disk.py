@@ -23,7 +23,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
     """
     What must be written is answered 503, and is done once there is room, once.
 
-    Whoever is in stays in, and gets tokens: those come from memory.
+    Connected Workers stay connected, and gets tokens: those come from memory.
     """
     with small_volume(12) as volume, contextlib.ExitStack() as stack:
         stack.callback(end_started)

@@ -91,7 +91,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
     wait_until_all_are(place.operator, place.members)
     _row(
         place.operator,
-        "packets are dropped and the Server's machine starts anew",
+        "packets are dropped and the Server's machine restarts",
         cut,
         begun=begun,
         ended=ended,

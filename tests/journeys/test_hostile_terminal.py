@@ -24,7 +24,7 @@ HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202e\r\nWorker evil-01 online\u2028"
 ARGUMENTS = (HOSTILE, "\udcff", "x" * 20_000, str(10**40), "-1", "")
 # Colours; and what moves a progress bar: cursor off and on, line erased, up by one.
 _OURS = re.compile(r"\r?\x1b\[(?:[0-9;]*m|2K|1A|\?25l|\?25h\r?)")
-# What asks for a password, or does not end by itself; and what prints a text of ours.
+# What asks for a password, or does not end by itself; and what prints a text from the program.
 LEFT_OUT = {("quickstart",), ("run", "server"), ("run", "worker"), ("login",), ("password",), ("completion",)}
 
 
@@ -74,7 +74,7 @@ class Terminal:
         self.count = 0
 
     def run(self, arguments: list[str], *, piped: bool = True) -> tuple[int, str]:
-        """Run a command without input; return its exit code and all that it printed, but for colours and bars of ours."""
+        """Run a command without input; return its exit code and all that it printed, without the program's own colours and bars."""
         self.count += 1
         raw = io.BytesIO(), io.BytesIO()
         out = Screen(raw[0], encoding="utf-8", errors="strict")

@@ -96,7 +96,7 @@ def test_a_password_that_cannot_be_printed_is_not_set(open_site):
 
 
 def test_an_event_stream_ends_with_the_session(open_site):
-    """Whoever listens with a session that a reset has ended hears nothing more, within a second of the next event."""
+    """Anyone who listens with a session that a reset has ended hears nothing more, within a second of the next event."""
     site = open_site()
     operator = site.sign_in()
     watching = operator.start("workers", "watch")

@@ -67,7 +67,7 @@ def run_example(example, directory, environ, *, site, service=""):
 
 
 def placed(example, site, service=""):
-    """Return an example with this Server's and this service's address in the place of the page's."""
+    """Return an example with this Server's and this service's address instead of the page's."""
     return example.replace("https://lyftdata.example.com", site.url).replace(
         "https://files.example.com", service
     )

@@ -94,7 +94,7 @@ class RabbitMq:
     Args:
         root: An empty directory.
         around: The Server that it asks, or whose keys it reads.
-        oauth2: Whether it checks tokens by its OAuth 2 plugin in the place of asking.
+        oauth2: Whether it checks tokens by its OAuth 2 plugin instead of asking.
     """
 
     def __init__(self, root: Path, around: TlsSite, *, oauth2: bool = False) -> None:

@@ -3,7 +3,7 @@ What a Kafka broker does when a client logs in, and nothing else.
 
 There is no broker among the packages that tests may install. So that the token of a real client can be checked, this answers
 the three requests of a login by SASL/OAUTHBEARER (KIP-255, KIP-152; RFC 7628): ApiVersions, SaslHandshake and
-SaslAuthenticate. Whoever is let in is not answered any more.
+SaslAuthenticate. An admitted client is not answered any more.
 """
 
 import contextlib

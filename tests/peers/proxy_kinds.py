@@ -111,7 +111,7 @@ def start_apache(around: Around) -> Peer:
         )
     root = around.root
     (root / "key.conf").write_text(f"OIDCOAuthClientSecret {around.resource_key}\n")
-    # httpd's processes are of another user, whom pytest's directories keep out, and read the certificate anew for each question.
+    # httpd's processes are of another user, whom pytest's directories keep out, and reload the certificate for each question.
     public = tempfile.TemporaryDirectory()
     Path(public.name).chmod(0o755)
     cert, key = self_signed(Path(public.name))

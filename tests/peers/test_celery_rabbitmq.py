@@ -348,7 +348,7 @@ def test_an_outage_of_what_closes_is_made_good(around, broker, worker):
 
 
 def test_celery_works_under_each_workers_own_identity(around, broker, celeries):
-    """Every task is done, by whoever was there, and the broker knows each worker by its ID."""
+    """Every task is done, by the workers that were there, and the broker knows each worker by its ID."""
     _send_tasks(broker, around, range(30))
 
     until(lambda: set.union(*map(_done, celeries.values())) >= set(range(30)), "all is done", within_s=240)

@@ -142,7 +142,7 @@ async def retire_the_first_key(services: Services, clock: FakeClock) -> None:
 
 
 def test_services_notice_nothing_of_a_rotation(deployed, run_script):
-    """Old and new tokens pass, without a JWKS fetched anew; a key that was retired is gone for whoever comes then."""
+    """Old and new tokens pass, without refetching the JWKS; a key that was retired is gone for anyone who comes then."""
     issuer = deployed.site.url
     deployed.restart_after(publish_the_next_key)
     pyjwt = Checker(issuer, issuer)
@@ -172,7 +172,7 @@ def test_services_notice_nothing_of_a_rotation(deployed, run_script):
 
 
 def test_a_token_for_another_is_refused(peers):
-    """Whoever is not its audience refuses a token."""
+    """A service that is not the audience refuses a token."""
     form = {"grant_type": "client_credentials", "resource": AUDIENCE}
     answer = httpx2.post(f"{peers.url}/oauth2/token", data=form, auth=("press-01", peers.key), timeout=180)
     token = answer.json()["access_token"]

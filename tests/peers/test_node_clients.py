@@ -152,7 +152,7 @@ def test_what_is_not_ones_own_is_left_alone(oauth4webapi):
 
 
 def test_scopes_that_a_resource_does_not_have(oauth4webapi):
-    """Refused; without any named, all are given, and a token for one resource is none for another."""
+    """Refused; without any named, all are given, and a token for one resource is not valid for another."""
     assert refused(oauth4webapi, "other_scope") == (400, "invalid_scope")
     assert ok(oauth4webapi, "resource_without_scope")["scope"] == "read write"
     assert refused(oauth4webapi, "other_audience") == (None, None)

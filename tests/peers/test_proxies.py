@@ -254,7 +254,7 @@ def test_a_token_with_something_behind_it_is_not_a_token(guarded, more):
 
 
 def test_no_proxy_logs_a_token(guarded):
-    """Whoever reads a proxy's log is no Worker by that."""
+    """Reading a proxy's log does not make anyone a Worker."""
     token = guarded.token()
 
     assert guarded.reaches(token)

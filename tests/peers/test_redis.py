@@ -63,7 +63,7 @@ def _all_done(working: dict[str, Program], numbers: range) -> bool:
 
 
 def test_each_worker_works_as_itself(stage, working):
-    """Every job is done, by whoever was there."""
+    """Every job is done, by the workers that were there."""
     stage.send(range(20))
 
     until(lambda: _all_done(working, range(20)), "all is done")
@@ -165,7 +165,7 @@ def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working):
 
 
 def test_a_guard_that_starts_again_knows_nobody(stage, working):
-    """Whoever was in is out, and a Worker that is good is in again by itself."""
+    """Revoked Workers are out, and a Worker that is good is in again by itself."""
     before = working["press-02"].log.count("is kept out")
     stage.guard.close()
 

@@ -61,7 +61,7 @@ def _holds_for(server, hold_s):
     return asked
 
 
-async def test_whoever_starts_expects_its_share_of_all(start_server):
+async def test_a_starting_server_expects_its_share_of_all(start_server):
     """Everybody's Server is gone: the first to start may have to take all of them, the next one half."""
     async with start_server(**AT_1) as seed:
         await _connect(seed, 12, server_id=FORMER)

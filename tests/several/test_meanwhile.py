@@ -35,7 +35,7 @@ async def _knows(server, worker_id):
     return server.services.directory.find_worker(worker_id) is not None
 
 
-async def test_whoever_has_written_knows_what_was_changed_before(two):
+async def test_a_writer_knows_what_was_changed_before(two):
     """Every write does, not those alone that change what is kept in memory: nothing has to be heard for that."""
     first, second = two
     hearing = second.services.store._hearing

@@ -363,7 +363,7 @@ async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two,
 
 
 async def test_failures_at_one_server_count_at_the_other(two):
-    """Whoever guesses has one budget: used up at one Server it is used up at all, and a right key still gets in."""
+    """Anyone who guesses has one budget: used up at one Server it is used up at all, and a right key still gets in."""
     first, second = two
     press = await new_worker(first)
     while (await first.token_by_key("press-01", "wrong")).status_code == 401:
@@ -423,7 +423,7 @@ async def test_a_network_known_at_one_server_is_known_at_the_other(two):
 
 
 async def test_servers_that_start_at_once_agree_on_one_key_and_one_admin(start_server):
-    """On an empty database one signing key is made and one first operator, whoever comes first."""
+    """On an empty database one signing key is made and one first operator, even when Servers start at once."""
     contexts = [start_server() for _ in range(3)]
     started = await asyncio.gather(*(context.__aenter__() for context in contexts))
     try:

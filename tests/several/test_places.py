@@ -155,7 +155,7 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
         async with start_server() as second:
             monkeypatch.setattr(presence, "everybody", read)
             await until(lambda: _is_offline(second), "the second has heard of it")
-            await second.services.store.catch_up(anew=True)
+            await second.services.store.catch_up(full=True)
             assert not second.services.sessions.is_online("press-01")
 
 

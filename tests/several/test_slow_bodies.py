@@ -78,7 +78,7 @@ async def test_who_was_disabled_while_its_body_arrived_is_not_let_in(two, asked,
     assert (await asyncio.wait_for(answer, 180)).status_code in {400, 401, 503}
 
 
-async def _cut_off(*, anew=False):
+async def _cut_off(*, full=False):
     raise StoreError("The database does not answer.")
 
 

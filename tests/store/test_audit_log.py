@@ -1,4 +1,4 @@
-"""The audit log by the eyes of whoever can write to the database but does not have the key."""
+"""The audit log as seen by an attacker who can write to the database but does not have the key."""
 
 import asyncio
 import functools

@@ -130,7 +130,7 @@ async def test_a_backup_overwrites_nothing(database, tmp_path):
 
 
 async def test_where_nothing_can_be_written_it_is_said(database, tmp_path):
-    """A directory that is not there is an error of ours, without a file anywhere."""
+    """A directory that is not there is a LyftdataError, and makes no file."""
     await made_with(database, "w-1")
     with pytest.raises(StoreError, match=r"cannot be written: No such file or directory"):
         back_up(database, tmp_path / "no" / "monday.db")
@@ -251,7 +251,7 @@ async def test_what_a_crashed_server_has_committed_is_kept_too(database, tmp_pat
 
 
 async def test_a_damaged_database_is_kept_with_its_log(database, tmp_path):
-    """Whoever wants to save something from it has all there was; what is put back does not meet that log."""
+    """Anyone who wants to save something from it has all there was; what is put back does not meet that log."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     database.write_bytes(b"not a database at all" * 400)

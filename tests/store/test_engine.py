@@ -89,7 +89,7 @@ async def test_one_that_fails_fails_alone(store):
 
 
 async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(database_url):
-    """Whoever holds a copy knows of a change before the one who asked for it is answered."""
+    """The holder of a copy knows of a change before the one who asked for it is answered."""
     seen: list[object] = []
 
     def on_change(changes):
@@ -348,7 +348,7 @@ async def test_closing_finishes_what_is_queued(database_url):
     await again.close()
 
 
-async def test_a_database_that_is_none_is_told(tmp_path):
+async def test_a_file_that_is_not_a_database_is_reported(tmp_path):
     """Garbage in the file, a directory in its place, memory, options, another kind of database: a clear error."""
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     (tmp_path / "dir.db").mkdir()
@@ -590,7 +590,7 @@ def insert_and_tell(worker_id):
 
 
 async def test_a_commit_whose_answer_was_lost_is_looked_up(store, told, monkeypatch):
-    """It has happened, so its caller hears that it did, and so does whoever answers from memory."""
+    """It has happened, so its caller hears that it did, and so do answers from memory."""
     LostAnswer(store, monkeypatch, after=True)
 
     await store.write(insert_and_tell("w-1"))

@@ -322,7 +322,7 @@ async def test_the_latest_use_of_an_enrollment_key_is_kept(store):
 
 
 async def test_a_fleet_with_a_key_for_each_worker(store, told):
-    """More keys than a database takes values in one statement are no trouble, neither are none."""
+    """More keys than a database takes values in one statement work, and so does an empty list."""
     many = [f"P{n:05}" for n in range(40_000)]
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("P00007")))
     await store.write(lambda tx: api_keys.touch_last_used(tx, {"P00007": (NOON, "w-1")}))
@@ -372,7 +372,7 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
 
 
 async def test_of_twenty_that_spend_a_proof_one_does(store):
-    """A proof is used up once, whoever races; its memory ends with it."""
+    """A proof is used up once, even in a race; its memory ends with it."""
     # Over by the database's clock as well, whatever day it is.
     end = NOON - timedelta(days=3650)
     spend = [store.write(lambda tx: enrollment_proofs.spend_proofs(tx, [("j", end)])) for _ in range(20)]

@@ -77,7 +77,7 @@ def test_levels_count_for_libraries_too():
 
 
 def test_what_strangers_send_fills_no_log():
-    """A line for every request that is none would let anybody fill the disk; failures of ours are still told."""
+    """A line for each malformed request would let anybody fill the disk; the Server's own failures are still logged."""
     configure_logging(format="json", level="debug", stream=io.StringIO())
 
     assert logging.getLogger("uvicorn.error").level == logging.ERROR
@@ -123,8 +123,8 @@ def log_everywhere(log):
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_nothing_that_strangers_say_is_obeyed_by_a_terminal(stream):
-    """In names and values, nested, in errors and tracebacks, from libraries: on lines of ours, with colours of ours alone."""
-    # The colours of ours: digits alone, and the letter m.
+    """In names and values, nested, in errors and tracebacks, from libraries: on lines and with colours that the program makes."""
+    # The program's own colours: digits alone, and the letter m.
     text = re.sub(r"\x1b\[[0-9;]*m", "", logged(log_everywhere, stream=stream(), format="console"))
 
     assert [character for character in text if not character.isprintable() and character != "\n"] == []

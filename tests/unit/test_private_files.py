@@ -132,7 +132,7 @@ def test_only_regular_files_of_this_directory_are_read(directory, tmp_path):
 
 
 def test_a_draft_that_is_a_link_is_not_followed(directory, tmp_path):
-    """What a crash, or somebody, has left in the place of the draft is removed, never written through."""
+    """What a crash, or somebody, has left where the draft goes is removed, never written through."""
     (tmp_path / "elsewhere").write_text("x")
     (directory.path / ".x.new").symlink_to(tmp_path / "elsewhere")
     directory.write("x", b"new")
@@ -277,7 +277,7 @@ def test_a_directory_in_an_open_volume_serves(tmp_path, kind):
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
 def test_a_database_where_others_can_write_is_refused(tmp_path, mode):
-    """A database that the settings put elsewhere: a journal beside it is played back, whoever has put it there."""
+    """A database that the settings put elsewhere: a journal beside it is played back, no matter who put it there."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(mode)

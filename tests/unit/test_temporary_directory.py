@@ -73,7 +73,7 @@ def test_another_kind_is_left_alone(place):
 
 
 def test_nothing_is_removed_through_a_link(place, tmp_path):
-    """A link in a shared place that leads to a directory of ours, or a lock that is a link, leads to nothing removed."""
+    """A link in a shared place that leads to a lyftdata directory, or a lock that is a link, leads to nothing removed."""
     (tmp_path / "precious").mkdir(mode=0o700)
     (tmp_path / "precious" / "lock").touch(0o600)
     (tmp_path / "precious" / "work").write_text("mine")
@@ -147,7 +147,7 @@ def test_one_that_is_not_locked_yet_is_not_lost(place):
     ("mode", "safe"), [(0o700, True), (0o1777, True), (0o755, True), (0o777, False), (0o770, False)]
 )
 def test_where_others_can_move_names_is_not_safe(place, mode, safe):
-    """A directory of ours could be replaced there by another user's."""
+    """A lyftdata directory could be replaced there by another user's."""
     place.chmod(mode)
     assert is_safe_place(place) is safe
     place.chmod(0o700)

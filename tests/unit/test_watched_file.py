@@ -58,7 +58,7 @@ def test_a_key_from_a_variable_stays():
 
 
 def test_a_replaced_file_is_noticed_once(tmp_path):
-    """Written anew, renamed into place, or behind a link that leads elsewhere; a file that is gone has not changed."""
+    """Rewritten, renamed into place, or behind a link that leads elsewhere; a file that is gone has not changed."""
     file, link = tmp_path / "ca", tmp_path / "link"
     file.write_text("first")
     link.symlink_to(file)

@@ -68,7 +68,7 @@ class Window:
         return page
 
     def go(self, path: str) -> Page:
-        """Open a page of ours."""
+        """Open one of the Server's pages."""
         self.page.goto(self.url + path)
         return self.page
 

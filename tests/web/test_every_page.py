@@ -78,7 +78,7 @@ def windows(chromium, world):
 
 @pytest.fixture
 def shown(world, windows):
-    """Return a function that opens a page, as whoever may see it."""
+    """Return a function that opens a page, as a user who may see it."""
 
     def show(path, **how):
         window = windows("stranger" if path == "/login" else "admin", **how)
@@ -128,7 +128,7 @@ def test_a_row_that_is_folded_is_still_a_row(shown):
 
 
 def test_a_phone_too_has_no_barrier(shown):
-    """What is laid out anew there is still named and in contrast."""
+    """What is laid out again there is still named and in contrast."""
     for path in ("/", "/workers", "/workers/press-01", "/operators"):
         found = Axe().run(shown(path, width=390), options=RULES)
         assert [v["id"] for v in found.response["violations"]] == []
@@ -249,7 +249,7 @@ def test_a_viewers_pages_have_no_barrier(windows):
 
 
 def test_no_page_can_be_framed(chromium, world, windows):
-    """Another site cannot lay a page of ours under its own buttons."""
+    """Another site cannot lay one of the Server's pages under its own buttons."""
     context = chromium.new_context(storage_state=windows().context.storage_state())
     page = context.new_page()
     page.set_content(f'<iframe src="{world.url}/workers/press-01/delete" width="600" height="600"></iframe>')

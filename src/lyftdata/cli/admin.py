@@ -95,7 +95,7 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
 @json_option
 def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Put the backup FILE in the place of the database of a stopped Server; it is checked first.
+    Replace the database of a stopped Server by the backup FILE, which is checked first.
 
     What was there is kept beside it under a name with the time. The secret key of the Server that the backup is of must
     be there: secret.key in the data directory, or LYFTDATA_SECRET_KEY. What was revoked, disabled or deleted since the
@@ -109,7 +109,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     from lyftdata.cli.progress import show_progress
     from lyftdata.server.runtime.maintenance import restore as put_back
 
-    confirm(f"Put {file} in the place of the Server's database {place.sqlite_file()}?", yes=yes)
+    confirm(f"Replace the Server's database {place.sqlite_file()} by {file}?", yes=yes)
     with show_progress() as on_progress:
         restored = put_back(place, file, on_progress=on_progress)
     copied = restored.copied

@@ -49,7 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "api-key": ("lyftdata.cli.api_key:api_key", "Issue, list, rotate and revoke API keys."),
     "resources": ("lyftdata.cli.resources:resources", "Define services for which Workers may get tokens."),
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
-    "refusals": ("lyftdata.cli.refusals:refusals", "See who was turned down, and why."),
+    "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
@@ -132,13 +132,13 @@ def _prints_nothing_that_matters(arguments: list[str]) -> bool:
 def _print_traceback(
     kind: type[BaseException], error: BaseException | None, where: TracebackType | None
 ) -> None:
-    """Print a fault of ours as Python does, cleaned: an error may repeat what it could not handle."""
+    """Print a bug's traceback as Python does, cleaned: an error may repeat what it could not handle."""
     if sys.stderr is not None:
         sys.stderr.write(clean_lines("".join(traceback.format_exception(kind, error, where))) + "\n")
 
 
 def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a kind of end
-    """Run one command; return the exit code. Errors of ours become a message, never a traceback."""
+    """Run one command; return the exit code. A LyftdataError becomes a message, never a traceback."""
     refuse_secrets_in_arguments(arguments)
     missing = missing_streams()
     if missing:

@@ -130,14 +130,14 @@ def echo(line: str) -> None:
     """
     Print a line of what was asked for, on standard output.
 
-    A Server's words may be in it, and a Server's may be those of whoever named a Worker: what a terminal obeys is
+    A Server's words may be in it, and a Server's may be those of the person who named a Worker: what a terminal obeys is
     taken out, and nothing of it begins a line of its own.
     """
     click.echo(clean_line(line))
 
 
 def echo_lines(text: str) -> None:
-    """Print several lines of ours, each cleaned alike."""
+    """Print several lines, each cleaned."""
     click.echo(clean_lines(text))
 
 

@@ -63,7 +63,7 @@ class SignedOutError(LyftdataError):
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
-    help="Keep everything here in the place of a temporary directory.",
+    help="Keep everything here instead of in a temporary directory.",
 )
 def quickstart(directory: Path | None) -> None:
     """
@@ -264,7 +264,7 @@ class _Operator:
             return False
 
     def take_over(self, first_password: Secret) -> None:
-        """Change the first password, so that whoever signs in with the printed one is not asked to."""
+        """Change the first password, so that anyone who signs in with the printed one is not asked to."""
         self._sign_in(first_password)
         body = {"current_password": first_password.reveal(), "new_password": self._password.reveal()}
         self._http.post("/api/me/password", json=body).raise_for_status()

@@ -1,4 +1,4 @@
-"""`lyftdata refusals`: who was turned down, and why."""
+"""`lyftdata refusals`: which attempts were refused, and why."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lyftdata.cli.output import emit, json_option, print_fields, print_table, ur
 @click.group()
 def refusals() -> None:
     """
-    See who was turned down, and why.
+    See which attempts were refused, and why.
 
     \b
     Example:

@@ -29,7 +29,7 @@ class HeldToken:
         self.got_at_s = monotonic_s
         self._renew_at_s = monotonic_s + life_s * _RENEW_AT * (1 + _RENEW_JITTER * (2 * jitter - 1))
         self._use_until_s = monotonic_s + life_s
-        # What the Server said, uncut: whoever is handed the token relies on it.
+        # What the Server said, uncut: the caller that gets the token relies on it.
         self._expires_at_s = monotonic_s + reply.expires_in
 
     def is_usable(self, monotonic_s: float) -> bool:

@@ -34,7 +34,7 @@ class JwsError(Exception):
 
 class UnverifiedJws:
     """
-    A compact JWS taken apart, once: the same work for whoever sent it. Of what it says nothing was checked.
+    A compact JWS taken apart, once: the same work for every sender. Of what it says nothing was checked.
 
     `payload` is what `claims` were read from; `signed` and `signature` are for `check_signature`.
     """
@@ -64,7 +64,7 @@ class UnverifiedJws:
         self.signature = _decode(parts[2])
         # It is ASCII, or a part could not have been decoded.
         self.signed = f"{parts[0]}.{parts[1]}".encode()
-        # Other types than text would surprise whoever compares them later: here they are simply no token.
+        # Other types than text would surprise anyone who compares them later: here they are simply no token.
         expected = {"jwk"} if carries_key else set()
         if not all(isinstance(value, str) for name, value in self.header.items() if name not in expected):
             raise JwsError("Its header holds something that is no string.")
@@ -85,7 +85,7 @@ class UnverifiedJws:
         name = self.header.get("alg")
         if name not in algorithms or not isinstance(name, str):
             raise JwsError("Its algorithm is not one of those accepted.")
-        # joserfc refuses these two as well: whoever writes headers that nobody reads wants something else.
+        # joserfc refuses these two as well: anyone who writes headers that nobody reads wants something else.
         if (
             self.encoded_header_length > _MAX_HEADER_LENGTH
             or not self.header.keys() <= JWS_HEADER_REGISTRY.keys()

@@ -78,7 +78,7 @@ def parse_api_key(unverified: str) -> PresentedApiKey:
 
 
 def holds_api_key(text: str) -> bool:
-    """Return whether an API key of ours, by its form and its checksum, stands anywhere in a text."""
+    """Return whether a text contains an API key of lyftdata, by its form and checksum."""
     return any(match[4] == _checksum(match[1]) for match in _FORM.finditer(text))
 
 

@@ -148,7 +148,7 @@ def verify_assertion(
     """
     try:
         header, claims = unverified.jws.header, unverified.jws.claims
-        # An access token of ours must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
+        # An access token of this Server must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
         checked = _key_or_stand_in(key, str(header.get("alg")))

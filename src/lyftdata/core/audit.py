@@ -2,7 +2,7 @@
 The chain that shows when the audit log was changed.
 
 Each event's hash is a keyed hash (HMAC-SHA256) over its number, its content and the hash before it. The key is
-not in the database: whoever can write there cannot make the chain fit again. Removing the last events is found
+not in the database: an attacker who can write there cannot make the chain fit again. Removing the last events is found
 by comparing with the head, which is recorded apart.
 """
 

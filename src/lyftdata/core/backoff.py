@@ -7,7 +7,7 @@ Jitter matters more than the curve: thousands of Workers lose the same Server in
 from collections.abc import Callable
 
 LONGEST_S = 30.0
-# A Server (or whoever sits in between) may ask for patience, not for absence.
+# A Server (or a proxy) may ask for patience, not for absence.
 _LONGEST_RETRY_AFTER_S = 300.0
 
 

@@ -1,5 +1,5 @@
 """
-Proofs of possession (DPoP, RFC 9449): a token that is bound to a key is useless to whoever steals the token alone.
+Proofs of possession (DPoP, RFC 9449): a token that is bound to a key is useless to an attacker who steals the token alone.
 
 The client signs, for each request, a proof with a key of its own: which method, which address, when, and for which
 token. The proof carries the public key; the token carries its thumbprint (`cnf.jkt`, section 6).
@@ -35,7 +35,7 @@ class DpopProof(msgspec.Struct, frozen=True):
     """
     A proof whose signature and claims were checked.
 
-    Whether its `jti` was used before, and whether `nonce` is one of ours, is not asked here: the caller does.
+    Whether its `jti` was used before, and whether this Server issued `nonce`, is not checked here: the caller does.
     """
 
     thumbprint: str
@@ -65,7 +65,7 @@ def verify_dpop_proof(
         # 2 and 7: one well-formed JWT, signed by the public key that it carries.
         proof = UnverifiedJws(unverified, carries_key=True)
         header, claims = proof.header, proof.claims
-        # 4 and 5: of this type, with an asymmetric algorithm of ours.
+        # 4 and 5: of this type, with an accepted asymmetric algorithm.
         if str(header.get("typ")).lower() != "dpop+jwt":
             raise JwsError("Its typ is not dpop+jwt.")
         algorithm = header.get("alg")

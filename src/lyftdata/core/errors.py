@@ -1,5 +1,5 @@
 """
-Every error of ours, one tree.
+Every error of lyftdata, one tree.
 
 LyftdataError
 ├── SettingsError            start-up settings are wrong; lists every fault (exit 2)
@@ -7,7 +7,7 @@ LyftdataError
 ├── ConflictError            the request is well-formed, but the state of the Server stands against it
 ├── NotFoundError            the thing named does not exist
 ├── ForbiddenError           who asks is known, and may not do this
-└── RefusedError             an attempt to get in was turned down; the causes are in `refusals`
+└── RefusedError             an attempt to get in was refused; the causes are in `refusals`
 
 Each class has a stable `code`: audit, metrics, scripts and dashboards match on it, never on the sentence.
 """

@@ -107,7 +107,7 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
         InvalidInputError: Private members are in it, it is no P-256 or Ed25519 key, or the point is not on the curve.
     """
     if _PRIVATE_MEMBERS & unverified.keys():
-        # Refused rather than trimmed: whoever sends a private key once has lost it.
+        # Refused rather than trimmed: anyone who sends a private key once has lost it.
         raise InvalidInputError(
             "jwks", "holds a private key: send the public half only, and make a new key pair"
         )

@@ -1,7 +1,7 @@
 """
 The Server's signing keys: what they are, how they are kept, and when they change.
 
-Rotation with overlap: the next key is published a day before it signs, so that whoever keeps a JWKS has seen
+Rotation with overlap: the next key is published a day before it signs, so that every service that caches the JWKS has seen
 it; the last one stays published until its last token has died.
 """
 
@@ -94,7 +94,7 @@ def generate_signing_key(algorithm: str) -> SigningKey:
         return SigningKey(algorithm, ec.generate_private_key(ec.SECP256R1()))
     if algorithm in {"EdDSA", "Ed25519"}:
         return SigningKey(algorithm, ed25519.Ed25519PrivateKey.generate())
-    msg = f"no signing algorithm of ours: {algorithm}"
+    msg = f"not a supported signing algorithm: {algorithm}"
     raise ValueError(msg)
 
 

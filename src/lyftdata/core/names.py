@@ -68,7 +68,7 @@ def parse_worker_name(text: str) -> str:
 
 def check_no_credential(field: str, text: str) -> None:
     """
-    Refuse text that holds a credential of ours: it would be stored, and shown to everyone who may read names.
+    Refuse text that holds a lyftdata credential: it would be stored, and shown to everyone who may read names.
 
     The message does not repeat it.
 

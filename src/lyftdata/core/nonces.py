@@ -4,7 +4,7 @@ Nonces: the Server's proof of when something was signed, whatever the signer's c
     nonce = make_nonce(key, issued_at=now, salt=random_bytes(9), bound_to="w-1 …")
     1772366400.mZ4…            its time in seconds since 1970, and a MAC over time, salt and what it is bound to
 
-Whoever signs puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server
+The signer puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server
 remembers nothing: it makes the MAC again. The salt keeps two nonces of one second apart; without it a stranger could see by a
 nonce that does not change, or does, whether a Worker exists and was just disabled.
 """

@@ -98,7 +98,7 @@ def _rights(scope: str) -> _Rights | None:
     try:
         patterns = [_pattern(part) for part in parts]
     except ValueError:
-        # An escape that is none: the plugin, too, lets such a pattern match nothing.
+        # An invalid escape: the plugin, too, lets such a pattern match nothing.
         return None
     vhost, name, *more = patterns
     return _Rights(permission, vhost, name, more[0] if more else None)

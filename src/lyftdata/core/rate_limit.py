@@ -64,7 +64,7 @@ class FailureLimiter:
         Count a failure.
 
         Args:
-            address: IP address; an IPv6 one counts as its /64, since whoever has one has them all.
+            address: IP address; an IPv6 one counts as its /64, since anyone who has one has them all.
             now_s: Seconds on any clock that does not run backwards; if it does, nothing is forgiven.
 
         Returns:
@@ -94,7 +94,7 @@ class FailureLimiter:
 # Of the same few addresses again and again: reading one takes longer than all that is then counted.
 @functools.lru_cache(maxsize=10_000)
 def network_of(address: str, *, ipv6_prefix: int = 64) -> str:
-    """Return what an address counts as: itself, or for IPv6 its /64, since whoever has one has them all."""
+    """Return what an address counts as: itself, or for IPv6 its /64, since anyone who has one has them all."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

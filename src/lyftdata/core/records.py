@@ -236,7 +236,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     One minute of the Server, for plots over time.
 
     `at` is the minute's beginning; `online` the Workers connected at its end; `admitted` tokens signed, `refused`
-    attempts turned down within it.
+    attempts refused within it.
     """
 
     at: datetime
@@ -284,7 +284,7 @@ class ChainedAuditEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One attempt turned down, with the whole reason.
+    One refused attempt, with the whole reason.
 
     `claimed_worker` is whatever the caller called itself (hostile text, cleaned and cut to 128), "" if nothing.
     `detail` is for operators only. `api_key` and `other_worker` name what it is about, where the cause knows.

@@ -1,7 +1,7 @@
 """
 Hides credentials in text that a stranger sent as something else.
 
-Whoever mixes up two variables sends a key in the place of an ID. What a refusal keeps is read by every operator and
+Someone who mixes up two variables sends a key instead of an ID. What a refusal keeps is read by every operator and
 stands in the log: it must not become a place where keys lie about.
 """
 
@@ -41,7 +41,7 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
     Return text with every credential in it replaced by `***`.
 
     Args:
-        text: Of ours or a stranger's.
+        text: From the program or from an untrusted caller.
         secrets: Secrets that we know; wherever one of them stands it is hidden, however it looks.
     """
     for secret in secrets:
@@ -52,7 +52,7 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
 
 def holds_credential(text: str) -> bool:
-    """Return whether a credential that this Server may accept, whole and of a form of ours, stands in a text."""
+    """Return whether a credential that this Server may accept, whole and in a lyftdata form, stands in a text."""
     return holds_api_key(text) or _TOKEN.search(text) is not None
 
 

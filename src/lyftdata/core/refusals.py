@@ -1,5 +1,5 @@
 """
-Every reason for which an attempt to get in is turned down.
+Every reason for which an attempt to get in is refused.
 
 RefusedError
 ├── UnprovenError     the caller has proved nothing: it always reads the same words
@@ -18,7 +18,7 @@ from lyftdata.core.errors import LyftdataError
 
 class RefusedError(LyftdataError):
     """
-    An attempt turned down.
+    A refused attempt.
 
     Args:
         detail: What exactly was seen, for the operator: key names, how far a clock was off. No secrets. Given as a
@@ -207,7 +207,7 @@ class WrongEnrollmentKeyError(UnprovenError):
 
 
 class MalformedProofError(UnprovenError):
-    """Signed with an enrollment key of ours, but not a proof of enrollment for this Server."""
+    """Signed with one of this Server's enrollment keys, but not a proof of enrollment for this Server."""
 
     code = "malformed_proof"
     meaning = "The enrollment proof is made with a right key, but is not for this Server or lacks what it must hold."
@@ -250,7 +250,7 @@ class WrongAssertionError(UnprovenError):
 
     code = "wrong_assertion"
     meaning = "The signed assertion is not by this Worker's identity key, or not for this Server."
-    remedy = "Check that the Worker's directory is its own; to start afresh, remove it and let the Worker enroll again."
+    remedy = "Check that the Worker's directory is its own; to start over, remove it and let the Worker enroll again."
 
 
 class AssertionExpiredError(UnprovenError):

@@ -46,7 +46,7 @@ def parse_audience(text: str, *, issuer: str) -> str:
     """
     Read what a resource is called in `aud`: an absolute URI without a fragment (RFC 8707, section 2).
 
-    A plain word is taken too, since brokers are configured with one. This Server itself is none: its tokens are given
+    A plain word is taken too, since brokers are configured with one. This Server itself is not a resource: its tokens are given
     without asking for a resource.
     """
     audience = text.strip()

@@ -87,7 +87,7 @@ def read_settings(
         environ: Environment variables. An empty value counts as unset.
         flags: By flag; None counts as not given.
         read_file: Gives the text of the file that an `X_FILE` names; raises OSError or UnicodeDecodeError.
-        known_elsewhere: Names that another program of ours reads; not warned about.
+        known_elsewhere: Names that another lyftdata program reads; not warned about.
 
     Returns:
         The values by field, and warnings, a sentence each.

@@ -2,7 +2,7 @@
 Worker tokens: JWTs of type `at+jwt` (RFC 9068), short-lived, signed by the Server.
 
 Signing assembles the compact form here instead of asking joserfc for it: with our own key and a header that is
-the same each time that is 24 µs in the place of 43 (ES256). Checking goes through joserfc.
+the same each time that is 24 µs instead of 43 (ES256). Checking goes through joserfc.
 """
 
 import functools
@@ -176,7 +176,7 @@ def verify_worker_token(
             raise JwsError("Its typ is not at+jwt.")
         key = keys.get(str(header.get("kid")))
         if key is None or header.get("alg") != key.algorithm:
-            raise JwsError("Its kid and alg are none of this Server's keys.")
+            raise JwsError("No key of this Server has its kid and alg.")
         unverified.check_signature(key=key.key, algorithms=[key.algorithm])
         claims = _decode_claims(unverified.payload)
     except JwsError as error:

@@ -1,8 +1,8 @@
 """
 Keeps the secrets of this Server out of what is stored and shown.
 
-Whoever mixes up two variables gives a Worker the enrollment key for its name. Every operator reads names, and backups and
-the audit log keep them. Credentials of a form of ours are refused wherever a name is read (`core.names`); what an enrollment
+Someone who mixes up two variables gives a Worker the enrollment key for its name. Every operator reads names, and backups and
+the audit log keep them. Credentials in a lyftdata form are refused wherever a name is read (`core.names`); what an enrollment
 key looks like, only this Server knows.
 """
 
@@ -47,7 +47,7 @@ class KnownSecrets:
         self.check(field, *(f"{key}={value}" for key, value in labels.items()))
 
     def hide(self, text: str) -> str:
-        """Return text with each of them, and every credential of a form of ours, replaced by `***`."""
+        """Return text with each of them, and every credential in a lyftdata form, replaced by `***`."""
         return hide_credentials(text, secrets=self.secrets)
 
     def hide_labels(self, labels: Mapping[str, str]) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Metrics:
         )
         self._refusals = Counter(
             "lyftdata_refusals_total",
-            "Attempts turned down, by what the caller proved.",
+            "Refused attempts, by what the caller proved.",
             ["cause"],
             registry=self._registry,
         )

@@ -82,7 +82,7 @@ class SigningKeys:
         return plan_rotation(records, now=self._clock(), policy=self._policy)
 
     def _carry_out(self, tx: WriteTx) -> list[SigningKeyRecord]:
-        """Do what is due; planned anew inside the transaction, since another Server may just have done it."""
+        """Do what is due; planned again inside the transaction, since another Server may just have done it."""
         plan = self._plan(signing_keys.all_signing_keys(tx.conn))
         if plan.create:
             created = self._make(plan)

@@ -1,5 +1,5 @@
 """
-Copies of an SQLite database: taken while a Server uses it, and put back in the place of one.
+Copies of an SQLite database: taken while a Server uses it, and restored over one.
 
 A copy is one state of the database, that of a moment; it is checked before anybody relies on it. Nothing here
 overwrites anything: a backup is a new file, and what a restored one takes the place of is kept beside it.
@@ -100,7 +100,7 @@ def restore(
     on_progress: OnProgress = ignore_progress,
 ) -> Restored:
     """
-    Put a backup in the place of a database that no Server is using.
+    Replace a database that no Server uses by a backup.
 
     Args:
         backup: The file that `back_up` made; it stays as it is.
@@ -213,7 +213,7 @@ def check_there(file: Path) -> None:
 
 def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress) -> None:
     """
-    Copy a database as it is at one moment, whoever writes to it meanwhile; `to` is a new file or an empty one.
+    Copy a database as it is at one moment, even while others write to it; `to` is a new file or an empty one.
 
     Raises:
         StoreError: It cannot be read, or the copy cannot be written.
@@ -247,7 +247,7 @@ def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_
     Check a copy that nobody else has: its structure, its references, its version, and its audit chain.
 
     Raises:
-        StoreError: It is damaged, no database of ours, or of a version that this program cannot work with.
+        StoreError: It is damaged, not a lyftdata database, or of a version that this program cannot work with.
     """
     try:
         on_progress("Checking the database", 0, 0)
@@ -334,7 +334,7 @@ def _keep_aside(database: Path, now: datetime) -> Path:
         os.link(log, aside.with_name(aside.name + _BESIDE[0]))
     sync_directory(database.parent)
     log.unlink(missing_ok=True)
-    # SQLite makes it anew from the log.
+    # SQLite rebuilds it from the log.
     index.unlink(missing_ok=True)
     # Before the new database has the name: after a power cut the old log must not be beside it.
     sync_directory(database.parent)

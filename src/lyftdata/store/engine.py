@@ -3,7 +3,7 @@ One writer that commits in groups, and a few readers.
 
 Every change goes through one thread. While it commits, others queue; it then runs all of them in one
 transaction, each in a savepoint of its own, so that a failing one fails alone, and commits once. Durability
-costs one fsync a group in the place of one a change; the audit chain, which must be written in order anyway,
+costs one fsync per group instead of one per change; the audit chain, which must be written in order anyway,
 needs no lock (docs/decisions/0002).
 
     result = await store.write(lambda tx: workers.insert_worker(tx, record))   # durable when it returns
@@ -99,7 +99,7 @@ class Store:
         Args:
             url: SQLAlchemy URL.
             audit_key: 32 bytes that key the audit chain; kept outside the database.
-            on_change: Called in the event loop with what a commit changed, after the commit and before whoever
+            on_change: Called in the event loop with what a commit changed, after the commit and before the caller that
                 asked for it goes on.
 
         Raises:
@@ -191,15 +191,15 @@ class Store:
         """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
         return self._hearing is None or self._hearing.hears()
 
-    async def catch_up(self, *, anew: bool = False) -> None:
+    async def catch_up(self, *, full: bool = False) -> None:
         """
-        Make sure that what others have changed is in memory: lately, or, if asked `anew`, up to this very call.
+        Make sure that what others have changed is in memory: lately, or, if asked `full`, up to this very call.
 
         Raises:
             StoreError: That cannot be known.
         """
         if self._hearing is not None:
-            await self._hearing.catch_up(anew=anew)
+            await self._hearing.catch_up(full=full)
 
     @property
     def audit_is_sound(self) -> bool:
@@ -220,7 +220,7 @@ class Store:
         """
         Check every link of the audit chain, and its end.
 
-        One check runs at a time, since a long log holds a reader long: whoever asks meanwhile waits for the next, and
+        One check runs at a time, since a long log holds a reader long: a caller that asks meanwhile waits for the next, and
         all who wait share it.
         """
         if self._next_check is None:
@@ -229,7 +229,7 @@ class Store:
 
     async def _check_audit(self) -> ChainReport:
         async with self._verifying:
-            # From here on whoever asks is not served by this check: something may be changed behind its back.
+            # From here on a new caller is not served by this check: something may be changed behind its back.
             self._next_check = None
             written = self._head.number
             try:
@@ -326,7 +326,7 @@ class Store:
             self._commit_group(jobs, alone=len(jobs) == 1)
         except batch.EventsNotWrittenError:
             for job in jobs:
-                job.begin_anew()
+                job.restart()
             self._commit_group(jobs, alone=True)
 
     def _commit_group(self, jobs: list[Job[Any]], *, alone: bool) -> None:
@@ -361,7 +361,7 @@ class Store:
         changes = [change for job in jobs for change in job.changes]
         if self._hearing is None or not (changes or self._hearing.has_begun()):
             return None
-        # Where nothing is changed as well: whoever has waited for its turn goes on with what was changed in the turns before.
+        # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
         return self._hearing.write_down(conn, changes)
 
     def _settle_doubt(self, *, tell: bool = True) -> bool:

@@ -193,7 +193,7 @@ class FakeServer:
             "LYFTDATA_URL": self.issuer,
             "LYFTDATA_WORKER_ID": worker.id,
             "LYFTDATA_WORKER_API_KEY": key.text.reveal(),
-            # Not the directory of whoever runs the tests: they may have enrolled a Worker of their own.
+            # Not the directory of anyone who runs the tests: they may have enrolled a Worker of their own.
             "LYFTDATA_JOBS_DIR": _NO_DIRECTORY,
         }
         return FakeWorker(worker.id, environ)

@@ -4,8 +4,8 @@ The Server's published keys: how they are read, and how long they are used.
 How long, counted from when they were asked for (`fresh_s` is the Server's `max-age`, held between 30 s and 1 h):
 
     0 ......... fresh_s/2    used
-    fresh_s/2 . fresh_s      used, and fetched anew behind the caller's back
-    fresh_s ...              not used before they were fetched anew: the caller waits for that
+    fresh_s/2 . fresh_s      used, and refreshed in the background
+    fresh_s ...              not used before they were refreshed: the caller waits for that
     ... and the Server does not answer
                              used on, fetched behind the caller's back at growing intervals,
     until fresh_s + outage_grace_s
@@ -146,7 +146,7 @@ class KeyCache:
             return Step.FETCH_AND_WAIT
         if now_s < self._fetched_at_s + self._fresh_s / 2:
             return Step.NOTHING
-        # Whoever waited for a Server that is gone would pay for every retry of the outage.
+        # A caller that waited for a Server that is gone would pay for every retry of the outage.
         old = now_s >= self._fetched_at_s + self._fresh_s
         return Step.FETCH_AND_WAIT if old and not self._backoff.failures else Step.FETCH_BEHIND
 

@@ -186,7 +186,7 @@ def _identity(claims: _Claims, audience: str) -> WorkerIdentity:
 
 
 def _reads_as_ours(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
-    """Return whether it is worth a request to the Server; a token that is nothing of ours costs none."""
+    """Return whether it is worth a request to the Server; a token from elsewhere costs none."""
     audience, expires = unverified_claims.get("aud"), unverified_claims.get("exp")
     return (
         unverified_claims.get("iss") == expected.issuer

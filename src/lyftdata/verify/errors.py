@@ -17,7 +17,7 @@ VerificationError
     ├── KeysUnavailableError              the Server's keys cannot be had
     └── OnlineCheckUnavailableError       the Server cannot be asked
 
-`code` is stable: logs, metrics and tests match on it. `message` is for whoever runs the service and may name what
+`code` is stable: logs, metrics and tests match on it. `message` is for the operator of the service and may name what
 was seen; `public` is all that the sender of the request reads.
 """
 
@@ -37,7 +37,7 @@ class VerificationError(LyftdataError):
     A request that is not let through.
 
     Args:
-        message: What was seen, for whoever runs the service; never the token. Empty for the class's own words.
+        message: What was seen, for the operator of the service; never the token. Empty for the class's own words.
     """
 
     code: ClassVar[str] = "verification_failed"
@@ -107,7 +107,7 @@ class TokenBoundError(InvalidTokenError):
     """
     Bound to a key of its client's (`cnf`, RFC 9449): as a bearer token it is worth nothing.
 
-    Refused rather than taken without proof: whoever stole the token could otherwise use it here after all.
+    Refused rather than taken without proof: anyone who stole the token could otherwise use it here after all.
     """
 
     code = "token_bound"

@@ -105,7 +105,7 @@ def _read(request: Request, name: str) -> str | None:
     Return the value of a cookie, or None.
 
     Read bytewise, and only a name that comes once: a neighbouring host can set a cookie for the whole domain whose name
-    is ours with a space of another alphabet before it. Lenient parsers take that for ours, and whoever set it would
+    is ours with a space of another alphabet before it. Lenient parsers take that for ours, and anyone who set it would
     have moved the operator into a session of their own.
     """
     wanted = name.encode()

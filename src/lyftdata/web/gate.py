@@ -1,7 +1,7 @@
 """
 The one gate in front of every page.
 
-  1. It must ask for a name of ours; a post must come from a page of ours: its origin, and the token that only our
+  1. It must ask for one of the Server's names; a post must come from one of its pages: its origin, and the token that only our
      pages hold.
   2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in. What the page costs
      is taken from the operator's budget.

@@ -1,7 +1,7 @@
 """
 `/events`: tells a page that something about the fleet has changed, at most once a second.
 
-The page then asks for what it shows anew. Nothing but that hint is in the stream, so it costs the same for one
+The page then reloads what it shows. Nothing but that hint is in the stream, so it costs the same for one
 Worker that comes as for ten thousand.
 """
 

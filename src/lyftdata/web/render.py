@@ -73,7 +73,7 @@ def _environment() -> Environment:
 
 @functools.cache
 def static_url(name: str) -> str:
-    """Return the address of a file of ours; it changes with its content, so that browsers may keep it."""
+    """Return the address of a static file; it changes with its content, so that browsers may keep it."""
     content = (resources.files("lyftdata.web") / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
@@ -100,7 +100,7 @@ def words(code: object) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Return a sentence of ours with what stands between backticks as code; the rest is escaped like everything."""
+    """Return one of the program's sentences, with text between backticks as code; the rest is escaped like everything."""
     parts = str(text).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)

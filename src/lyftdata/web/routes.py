@@ -97,7 +97,7 @@ PAGES: Sequence[Entry] = (
 
 
 class _Files(StaticFiles):
-    """Files of ours, whose address changes with their content: browsers may keep them for a year."""
+    """Static files, whose address changes with their content: browsers may keep them for a year."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_cacheable(message: object) -> None:

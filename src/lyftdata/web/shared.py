@@ -1,7 +1,7 @@
 """
 What many pages show is computed once for all who look.
 
-When something happens to the fleet, every open tab asks for its page anew at the same moment. Computed for each, the
+When something happens to the fleet, every open tab reloads its page at the same moment. Computed for each, the
 overview of ten thousand Workers would keep the event loop, and so the Workers, waiting for as long as there are tabs.
 """
 
@@ -63,7 +63,7 @@ class Shared(Generic[T]):
         wait_s = self._begun_at_s + _LEAST_PAUSE_S - self._monotonic()
         if wait_s > 0:
             await self._sleep(wait_s)
-        # From here on whoever asks in another state waits for another one.
+        # From here on a caller in another state waits for another one.
         self._task, self._next = self._next, None
         self._begun_in, self._begun_at_s = self._state(), self._monotonic()
         return await compute()

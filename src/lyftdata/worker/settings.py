@@ -163,7 +163,7 @@ TABLE: tuple[Setting, ...] = (
         parse=parse_switch,
         default=False,
         default_doc="`no`",
-        doc="Allows plain http to another machine: whoever listens on the way can then take the Worker's place.",
+        doc="Allows plain http to another machine: anyone who listens on the way can then take the Worker's place.",
     ),
     Setting(
         name="LYFTDATA_WORKER_ID",
@@ -236,7 +236,7 @@ TABLE: tuple[Setting, ...] = (
         parse=parse_switch,
         default=False,
         default_doc="`no`",
-        doc="Does not check the Server's certificate: whoever sits on the way can then be the Server. For trying things out.",
+        doc="Does not check the Server's certificate: anyone who sits on the way can then be the Server. For trying things out.",
     ),
     Setting(
         name="LYFTDATA_RESTART",
@@ -304,7 +304,7 @@ def read_worker_settings(
     if settings.url.startswith("http:") and not is_loopback(settings.url) and not settings.allow_http:
         raise SettingsError(
             [
-                f"LYFTDATA_URL: {settings.url} is plain http to another machine, where whoever listens on the way can take "
+                f"LYFTDATA_URL: {settings.url} is plain http to another machine, where anyone who listens on the way can take "
                 "the Worker's place. Use https, or set LYFTDATA_ALLOW_HTTP=yes if you accept that."
             ]
         )
@@ -346,7 +346,7 @@ def _malformed_key(api_key: Secret | None) -> list[str]:
 
 
 def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Take every secret of ours out of the environment, so that nothing started from here inherits them."""
+    """Remove every lyftdata secret from the environment, so that nothing started from here inherits them."""
     for name in SECRET_VARIABLES:
         environ.pop(name, None)
         environ.pop(f"{name}_FILE", None)

@@ -388,7 +388,7 @@ async def test_a_redirect_takes_no_token_along(asker_in):
     ids=lambda value: str(getattr(value, "status_code", "")),
 )
 async def test_why_there_is_no_token_is_said(asker_in, answer, error, final):
-    """A refusal with its reference, or an answer that is none: told apart, and not asked for again at once."""
+    """A refusal with its reference, or an answer that is not one: distinguished, and not asked for again at once."""
     world = World()
     world.answer = answer
     asker = asker_in(world)

@@ -90,7 +90,7 @@ def test_what_other_servers_count_counts_here():
 
 @given(st.lists(st.tuples(st.ip_addresses().map(str), st.floats(0, 1e6)), max_size=60))
 def test_clocks_may_jump(attempts):
-    """However time jumps, a wait is none or a positive number of seconds."""
+    """However time jumps, a wait is None or a positive number of seconds."""
     limit = EnrollmentLimit()
     for address, now_s in attempts:
         wait_s = limit.wait_s(address, now_s)
@@ -98,7 +98,7 @@ def test_clocks_may_jump(attempts):
         limit.record_wrong_key(address, now_s)
 
 
-def test_whoever_holds_many_customers_networks_does_not_start_again_with_each():
+def test_holding_many_customers_networks_does_not_start_again_with_each():
     """An IPv6 /32 has 65,536 sites: in an hour of guessing from a new one each time it gets little more than one guess a second."""
     limit = EnrollmentLimit()
     looked_at = 0

@@ -99,7 +99,7 @@ def test_a_key_pair_survives_its_file_and_hides_its_half():
 
 @pytest.mark.parametrize("pem", [b"", b"garbage", generate_identity_key().to_pem()[:100]], ids=case)
 def test_a_damaged_file_is_told(pem):
-    """A file that holds no key is an error of ours."""
+    """A file without a key raises a LyftdataError."""
     with pytest.raises(InvalidInputError):
         IdentityKey.from_pem(pem)
 

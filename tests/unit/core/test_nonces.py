@@ -1,4 +1,4 @@
-"""Nonces: for two minutes, for what they are bound to, by whoever has the key."""
+"""Nonces: for two minutes, for what they are bound to, by anyone who has the key."""
 
 from datetime import timedelta
 

@@ -72,7 +72,7 @@ def test_no_scope_allows_nothing():
     )
 
 
-def test_a_virtual_host_is_open_to_whoever_may_do_something_in_it():
+def test_a_virtual_host_is_open_to_a_worker_that_may_do_something_in_it():
     """Whatever it is."""
     assert may_open(["configure:jobs/x"], "rabbitmq", vhost="jobs")
     assert not may_open(["configure:jobs/x"], "rabbitmq", vhost="other")

@@ -133,7 +133,7 @@ def test_nothing_is_good_that_a_part_of_the_rule_rejects(entry, credential, key)
 
 @given(key=keys.filter(bool), worker_id=st.sampled_from(["w-1", "w-2", "w-3"]))
 def test_a_key_that_has_ended_is_for_nobody(key, worker_id):
-    """Whoever it was issued for, and whatever else is wrong with it."""
+    """No matter who it was issued for, and what else is wrong with it."""
     end = key_end(key, now=NOON)
 
     if end is not None:

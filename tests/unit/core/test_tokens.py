@@ -139,7 +139,7 @@ STRANGER = generate_signing_key("ES256")
     ],
     ids=case,
 )
-def test_what_is_no_token_of_ours_is_refused(forged):
+def test_a_foreign_token_is_refused(forged):
     """Wrong algorithm, key, type, claim, encoding or length: refused, whatever the signature."""
     with pytest.raises(WrongTokenError):
         verify(forged)

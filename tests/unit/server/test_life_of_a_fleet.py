@@ -134,7 +134,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(target=worker_ids, name=st.sampled_from(["press", "plough"]))
     def enroll(self, name: str) -> str:
         """
-        A Worker enrolls; whoever held its name is superseded, since nobody is connected here.
+        A Worker enrolls; the previous holder of its name is superseded, since nobody is connected here.
 
         But for a holder from before the last start: for two minutes it may be on its way back.
         """

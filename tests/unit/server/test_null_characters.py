@@ -110,7 +110,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def filled(path: str, text: str | None = None) -> str:
-    """Return a path with something in the place of its parameters: a text, or what there is."""
+    """Return a path with something instead of its parameters: a text, or what there is."""
     kind = next((kind for kind in THERE if f"/{kind}/" in path), "")
     return re.sub(r"\{[^}]+\}", text or THERE.get(kind, "press"), path)
 

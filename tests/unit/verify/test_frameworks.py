@@ -84,7 +84,7 @@ def test_a_public_path_that_would_surprise_is_refused(paths):
 
 @pytest.mark.parametrize("scopes", ["jobs", ["a b"], [""], ['a"b']])
 def test_a_scope_that_no_token_can_hold_is_refused(scopes):
-    """A plain string in the place of a list is refused too."""
+    """A plain string instead of a list is refused too."""
     with pytest.raises(InvalidInputError):
         checked_scopes(scopes)
 

@@ -180,7 +180,7 @@ def test_one_of_several_audiences_is_enough():
 
 @pytest.mark.parametrize("cnf", [{"jkt": "x"}, {}, {"x5t#S256": "x"}, "x", False])
 def test_a_token_bound_to_a_key_is_no_bearer_token(cnf):
-    """Whoever stole a bound token (DPoP) must not be able to use it where no proof is asked for."""
+    """Anyone who stole a bound token (DPoP) must not be able to use it where no proof is asked for."""
     assert refusal(resigned(mint(), claims={"cnf": cnf})) == "token_bound"
 
 
@@ -306,7 +306,7 @@ def test_of_two_keys_under_one_kid_the_first_counts():
     "body", [b"", b"[]", b"{}", b'{"keys": 5}', b'{"keys": []}', b'{"keys": [5]}', b"\xff", b"[" * 50_000]
 )
 def test_what_is_no_jwk_set_is_no_answer(body):
-    """Nonsense in the place of keys counts as a Server that does not answer."""
+    """Nonsense instead of keys counts as a Server that does not answer."""
     with pytest.raises(KeysUnavailableError):
         read_jwks(body, cache_control="")
 

@@ -106,7 +106,7 @@ async def test_the_keys_are_fetched_once_and_kept(subject_in):
     assert world.server.fetches == 1
 
 
-async def test_keys_are_fetched_anew_behind_the_callers_back_at_half_their_age(subject_in):
+async def test_keys_are_refreshed_in_the_background_at_half_their_age(subject_in):
     """At half of `max-age` a caller causes a fetch and does not wait for it."""
     world = World()
     subject = subject_in(world)
@@ -273,7 +273,7 @@ async def test_a_flood_does_not_keep_good_tokens_out(subject_in):
     assert world.server.fetches == 1
 
 
-async def test_tokens_that_are_nothing_of_ours_cost_the_server_nothing(subject_in):
+async def test_foreign_tokens_cost_the_server_nothing(subject_in):
     """Another Server's token, or one for another service, is refused without asking for its key."""
     world = World()
     subject = subject_in(world)
@@ -491,7 +491,7 @@ async def test_a_token_remembered_is_not_checked_again(subject_in, monkeypatch):
     monkeypatch.setattr("lyftdata.verify._rules.UnverifiedJws.check_signature", None)
 
     assert await subject.verify(token) is first
-    # Fetching the same keys anew is no reason to compute it again either.
+    # Fetching the same keys again is no reason to compute it again either.
     world.clock.forward(400)
     assert await subject.verify(token) is first
     assert world.server.fetches == 2
@@ -634,7 +634,7 @@ async def test_when_the_server_cannot_be_asked_nobody_gets_in(subject_in):
 
 
 async def test_failing_open_the_offline_check_decides(subject_in):
-    """With `online_fail_open` an outage lets in whoever passes offline, and one failed question spares the next two seconds'."""
+    """With `online_fail_open` an outage lets in anyone who passes offline, and one failed question spares the next two seconds'."""
     world = World(online=True, online_fail_open=True)
     subject = subject_in(world)
     await subject.verify(mint())

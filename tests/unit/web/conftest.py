@@ -45,7 +45,7 @@ class Browser:
         return await self.http.get(path, **more)
 
     async def post(self, path: str, **fields: Any) -> httpx2.Response:
-        """Post a form of ours."""
+        """Post one of the Server's forms."""
         return await self.http.post(path, data={"csrf": self.csrf} | fields, headers=FROM_OUR_PAGE)
 
     async def post_shown(self, page: str, path: str, **fields: Any) -> httpx2.Response:

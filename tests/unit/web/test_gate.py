@@ -84,7 +84,7 @@ async def test_signing_in_leads_back_with_the_query(server, method, path, header
 
 
 async def test_a_first_password_leads_on_to_the_page_that_was_asked_for(server):
-    """Whoever follows a link before the first password is changed arrives there afterwards."""
+    """Anyone who follows a link before the first password is changed arrives there afterwards."""
     browser = Browser(server.from_address("192.0.2.50"))
     await browser.sign_in("admin", PASSWORD)
     form = await browser.get((await browser.get(FILTERED)).headers["location"])
@@ -199,7 +199,7 @@ async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, pr
     ],
 )
 @pytest.mark.parametrize("path", ["/logout", "/login"])
-async def test_a_form_must_come_from_a_page_of_ours(browser, headers, path):
+async def test_a_form_must_come_from_one_of_the_servers_pages(browser, headers, path):
     """Another site, a neighbouring host, another port, nobody who says: 403, also for signing in."""
     form = {"csrf": browser.csrf, "username": "admin", "password": "xxx " + PASSWORD}
 
@@ -218,7 +218,7 @@ async def test_an_origin_alone_is_enough(browser):
 
 @pytest.mark.parametrize("entry", PAGES, ids=name_of)
 async def test_a_first_password_opens_one_page_only(server, entry):
-    """Whoever signed in with a password that somebody else made changes it before anything else."""
+    """Anyone who signed in with a password that somebody else made changes it before anything else."""
     browser = Browser(server.from_address("192.0.2.50"))
     assert (await browser.sign_in("admin", PASSWORD)).headers["location"] == "/"
     await browser.learn_token()
@@ -390,7 +390,7 @@ async def test_guessing_locks_here_as_everywhere(server):
         (b"", ""),
     ],
 )
-async def test_forms_that_are_none(server, body, kind):
+async def test_malformed_forms(server, body, kind):
     """Too large, no UTF-8, too many fields, another kind: a page that says so."""
     answer = await server.http.post("/login", content=body, headers=FROM_OUR_PAGE | {"Content-Type": kind})
 
@@ -445,7 +445,7 @@ async def test_files_are_kept_under_an_address_that_changes_with_them(server):
 
 
 @pytest.mark.parametrize("before", [b"\xa0", b"\x85", b"\x0b", b"\x1f", b"\xa0 "])
-async def test_a_cookie_tossed_by_a_neighbour_is_none(server, browser, viewer, before):
+async def test_a_cookie_tossed_by_a_neighbour_is_rejected(server, browser, viewer, before):
     """A name that only a kind parser takes for ours moves nobody into another's session."""
     token = viewer.http.cookies["__Host-lyftdata"].encode()
     own = browser.http.cookies["__Host-lyftdata"].encode()
@@ -458,7 +458,7 @@ async def test_a_cookie_tossed_by_a_neighbour_is_none(server, browser, viewer, b
         assert "<h1>admin</h1>" in beside.text
 
 
-async def test_a_cookie_that_comes_twice_is_none(server, browser, viewer):
+async def test_a_cookie_that_comes_twice_is_rejected(server, browser, viewer):
     """Nobody can say which of two is the right one."""
     both = f"__Host-lyftdata={browser.http.cookies['__Host-lyftdata']}; __Host-lyftdata={viewer.http.cookies['__Host-lyftdata']}"
     assert (await server.http.get("/account", headers={"Cookie": both})).status_code == 303
@@ -490,7 +490,7 @@ async def test_an_origin_is_compared_and_never_read(server, origin):
         ("", False),
     ],
 )
-async def test_a_browser_is_answered_under_a_name_of_ours_only(server, browser, host, let_in):
+async def test_a_browser_is_answered_only_under_the_servers_names(server, browser, host, let_in):
     """A page that points its own name here guesses no passwords from the operator's address (DNS rebinding)."""
     own = {"Host": host, "Sec-Fetch-Site": "same-origin"}
     body = {"username": "admin", "password": "xxx " + PASSWORD}

@@ -197,7 +197,7 @@ class Asker:
         self.failed: list[tuple[int, str, str]] = []
 
     async def post(self, path: str, content: str, headers: dict[str, str]) -> None:
-        """Post something a minute later: no limit is to answer in the place of what is asked."""
+        """Post something a minute later: no limit is to answer instead of the answer."""
         self.server.clock.forward(seconds=60)
         answer = await self.server.http.post(path, content=content, headers=headers)
         if answer.status_code >= 500:

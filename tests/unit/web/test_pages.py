@@ -538,7 +538,7 @@ async def test_a_page_opened_yesterday_brings_no_labels_back(server, browser, pr
 
 
 async def test_only_a_worker_that_has_proved_its_key_offers_to_be_enabled(server, browser, press):
-    """Whoever sends junk in a disabled Worker's name gets no button that lets it in."""
+    """Anyone who sends junk in a disabled Worker's name gets no button that lets it in."""
     await browser.post("/workers/press-01/disable")
     junk = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
     proved = (await server.token_by_key(*press)).json()["reference"]

@@ -56,7 +56,7 @@ async def test_all_who_look_at_the_same_get_one_computation(world):
 
 
 async def test_who_asks_after_a_change_gets_nothing_from_before(world):
-    """A computation under way may have read the old state: whoever asks since waits for the next, all for the same."""
+    """A computation under way may have read the old state: a caller that asks since waits for the next, all for the same."""
     world.may_end.clear()
     early = world.ask()
     await turn()
@@ -93,7 +93,7 @@ async def test_who_goes_away_ends_nothing_for_others(world):
 
 
 async def test_a_failure_is_told_and_not_kept(world):
-    """Whoever waited learns of it; the next one to look has it computed anew."""
+    """Waiting callers learn of it; the next one to look has it computed again."""
 
     async def fail():
         raise ConnectionError

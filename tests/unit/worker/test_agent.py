@@ -208,7 +208,7 @@ def test_absurd_lives_are_bounded(life_s):
 
 
 async def test_outages_are_waited_out_with_growing_waits(run):
-    """Each failure doubles the wait up to half a minute; one success starts afresh."""
+    """Each failure doubles the wait up to half a minute; one success resets it."""
     down = ServerUnreachableError("down")
     code, slept = await run(ScriptedServer(*[down] * 8, ESTABLISHED, down))
 

@@ -73,7 +73,7 @@ async def test_a_token():
         (0, OSError("DNS"), {}),
     ],
 )
-async def test_whatever_is_no_answer_of_ours_is_waited_out(status, json, options):
+async def test_an_answer_from_something_else_is_waited_out(status, json, options):
     """Outages, other programs' pages, redirects, floods of bytes and nonsense: ask again later; nothing is followed."""
     client, asked = answering(status, json, **options)
 
@@ -142,7 +142,7 @@ async def test_retry_after(value, seconds):
 
 
 async def test_an_unproven_refusal_is_final():
-    """401 with a reference of ours: asking again with the same credential is pointless."""
+    """401 with a reference of the Server: asking again with the same credential is pointless."""
     client, _ = answering(401, REFUSED)
 
     with pytest.raises(RefusedByServerError) as refused:

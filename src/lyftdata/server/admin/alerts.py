@@ -18,7 +18,7 @@ _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)
 _A_PATTERN = 3
 _MOST_OF_A_KIND = 5
-# Causes that a wrong setting on a host brings about, again and again; a stranger's guess is none of them by itself.
+# Causes that a wrong setting on a host brings about, again and again; a guess by a stranger alone is not one of them.
 _LOOKS_MISCONFIGURED = frozenset(
     {
         "unknown_worker",

@@ -389,7 +389,7 @@ class Operators:
         await self._store.write(op)
 
     async def end_all_sessions(self, *, actor: Actor, of: str | None = None) -> None:
-        """End every session of an operator, by default of whoever asks, this one too; raises NotFoundError."""
+        """End every session of an operator, by default of the caller, this one too; raises NotFoundError."""
         name = actor.operator if of is None else of
 
         def op(tx: WriteTx) -> None:
@@ -494,7 +494,7 @@ class Operators:
 
         def op(tx: WriteTx) -> OperatorRecord:
             current = _get(tx, operator.name)
-            # Whoever changes their own password has proved the one that was in force when they asked. If it was
+            # Anyone who changes their own password has proved the one that was in force when they asked. If it was
             # reset meanwhile, because somebody else knew it, this must not undo that.
             if keep_session is not None and current.password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")

@@ -37,7 +37,7 @@ class TooBusyError(LyftdataError):
 
 
 class _Line:
-    """Some at once, some more who wait; whoever comes then is told to come back."""
+    """A few at once, some more wait; further callers are told to come back."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
         self._gate = asyncio.Semaphore(at_once)
@@ -127,7 +127,7 @@ def check_new_password(password: Secret, *, operator: str) -> None:
 
 def check_replaces(new: Secret, current: Secret) -> None:
     """
-    Refuse a password that is the one it replaces, or as good as that: whoever knew the old one tries these first.
+    Refuse a password that is the one it replaces, or as good as that: anyone who knew the old one tries these first.
 
     Args:
         new: The new one.

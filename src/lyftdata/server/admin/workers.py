@@ -113,7 +113,7 @@ class Fleet:
             if enabled is not None and enabled != record.enabled:
                 record = self._switch(tx, record, actor, enabled=enabled)
             elif enabled is not None:
-                # Told again although nothing changes: whoever repeats this may do so because the first commit's
+                # Told again although nothing changes: anyone who repeats this may do so because the first commit's
                 # outcome was unknown, and what is connected must not go by the state before it.
                 tx.changed(WorkerChanged(record.id, record))
             return record

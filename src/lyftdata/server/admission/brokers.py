@@ -7,7 +7,7 @@ else, and asks by it: so the Server remembers with what each Worker has logged i
   1. `check_login`: the token is good now, for this very resource, and is the named Worker's.
   2. `check_worker`: the entry stands, the resource is still for it, and something it has logged in with is still good.
      The token's end does not matter here: a connection is like a session, good for as long as what it came from is.
-  3. `why_close`: a broker checks nothing of a consumer that merely receives. Whoever may close its connections asks
+  3. `why_close`: a broker checks nothing of a consumer that merely receives. Anyone who may close its connections asks
      about each of them, again and again; the answer depends on nothing but what is true now, so a question that
      was lost, or an order that was not carried out, is made good by the next.
 """

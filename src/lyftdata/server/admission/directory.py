@@ -4,7 +4,7 @@ Every Worker entry and API key that admission needs, in memory.
 Admission answers from here and never from the database: that is what keeps the token path free of I/O, and
 what makes an unknown ID cost the same time as a known one (a dictionary is asked either way). The directory
 is changed in the event loop right after the commit that changed the truth and before that commit's caller is
-answered, so whoever was told "revoked" can rely on it. It is never aged out.
+answered, so a caller that was told "revoked" can rely on it. It is never aged out.
 """
 
 from collections import Counter

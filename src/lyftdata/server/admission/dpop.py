@@ -19,7 +19,7 @@ _REMEMBERED_LONGER_S = 5
 
 
 class DpopNonceError(OAuthError):
-    """The proof holds no nonce of ours; the answer carries one (RFC 9449, section 8)."""
+    """The proof has no nonce issued by this Server; the answer carries one (RFC 9449, section 8)."""
 
     def __init__(self) -> None:
         super().__init__("use_dpop_nonce", "Make the proof again, with the nonce of this answer.")

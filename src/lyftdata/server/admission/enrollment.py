@@ -86,7 +86,7 @@ class _Names:
         self.by_thumbprint[str(fresh.thumbprint)] = fresh
 
     def replace(self, entry: WorkerRecord) -> None:
-        """Write an entry anew; it may have been added a moment ago."""
+        """Replace an entry; it may have been added a moment ago."""
         self.write()
         workers.replace_worker(self.tx, entry)
         if entry.thumbprint in self.by_thumbprint:

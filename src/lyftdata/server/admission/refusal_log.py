@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 _MOST_PENDING = 2_000
 _WRITTEN_AT_ONCE = 100
 # Addresses are many: who has enough of them could have thousands of new rows written each second, and push out of the
-# store within half a minute what is kept of everybody else. Whoever has one network's worth of them, which is what a
+# store within half a minute what is kept of everybody else. Anyone who has one network's worth of them, which is what a
 # provider gives to anybody, takes little of that away from others.
 _WRITTEN_IN_A_ROW = 900
 _WRITTEN_PER_S = 20
@@ -129,7 +129,7 @@ class RefusalLog:
 
         Args:
             refused: The cause, with its detail for operators.
-            address: Whoever asked, as an IP address.
+            address: The caller, as an IP address.
             limited: Whether failures are counted against the address. Not so where the caller is a proxy
                 that asks for others.
             proved_by: With what a caller that has proved its credential did so, where that is not an identity of
@@ -267,7 +267,7 @@ class RefusalLog:
 
     def _fit_to_keep(self, claimed_worker: str) -> str:
         """
-        Clean what a caller called itself: whoever mixes up ID and key sends the key, and it must not be kept.
+        Clean what a caller called itself: someone who mixes up ID and key sends the key, and it must not be kept.
 
         The same work is done for an ID that there is and for one that there is not.
         """

@@ -92,7 +92,7 @@ class Registrations:
         """
         Return the entry if it is the one asked for, and one that enrolled itself.
 
-        Every service that the Worker talks to sees its bearer tokens, and its COMMAND holds one: whoever could change
+        Every service that the Worker talks to sees its bearer tokens, and its COMMAND holds one: anyone who could change
         the entry by that would have the Worker's identity for good, for a token of a quarter of an hour. So to change
         it takes a token bound to the identity key, the possession of which the caller of this has had proved.
 
@@ -204,7 +204,7 @@ def _as_checked(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
     """
     Return the entry if what its caller's credential was checked against still stands.
 
-    Between the two another may have come: an operator who disables the Worker, perhaps at another Server, or whoever
+    Between the two another may have come: an operator who disables the Worker, perhaps at another Server, or anyone who
     else holds the same credential. What they did was first.
     """
     current = workers.find_worker(tx.conn, worker.id)

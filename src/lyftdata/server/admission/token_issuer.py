@@ -9,9 +9,9 @@ API key (RFC 6749, section 4.4, with `client_secret_basic` or `client_secret_pos
   5. The entry must exist, be of strategy `api_key`, and be enabled.
   6. A token is signed.
 
-Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion in the place of 2 to 4.
+Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion instead of 2 to 4.
 
-Nothing here waits: no database, no slow hash. Whoever calls records the refusal and the use.
+Nothing here waits: no database, no slow hash. The caller records the refusal and the use.
 """
 
 import hmac
@@ -190,7 +190,7 @@ class Admission:
         Check a resource's name and key (RFC 7662, section 2.1).
 
         Returns:
-            None if the key is none of a resource: it may be a Worker's.
+            None if the key is not a resource's: it may be a Worker's.
 
         Raises:
             RefusedError: Malformed, or a resource's public id with another secret or name.

@@ -54,7 +54,7 @@ async def verified_worker(
         except RefusedError as refused:
             if is_certain(services.store, refused):
                 raise
-        await services.store.catch_up(anew=True)
+        await services.store.catch_up(full=True)
         return services.verifier.verify(bearer)
     token = values[0].decode("latin-1").partition(" ")[2]
     proofs = request.headers.getlist("dpop")
@@ -82,6 +82,6 @@ async def verified_worker(
         ) from error
     if ticket is not None:
         await spend_everywhere(services.store, ticket, claimed_worker=worker_id)
-        # Much may have happened meanwhile, and whoever is disabled by now must not be let in for having been awaited.
+        # Much may have happened meanwhile, and a Worker that is disabled by now must not be let in for having been awaited.
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
     return verified

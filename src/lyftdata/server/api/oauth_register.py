@@ -51,7 +51,7 @@ async def register(request: Request) -> Response:
         registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
         worker, created = await services.enrollment.enroll(registration, address=address)
         # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one; but
-        # whoever registers a key that is registered already has proved no more than that he knows it, and it is public.
+        # anyone who registers a key that is registered already has proved no more than that they know it, and it is public.
         token = await services.registrations.issue_token(worker) if created and proof is None else None
     except OAuthError as error:
         return oauth_error_response(error)

@@ -32,7 +32,7 @@ async def introspect(request: Request) -> Response:
     """
     Say what a token is worth right now: to the resource it is for, or to the Worker whose it is.
 
-    Whoever else asks, and of whatever else, reads that it is not active (RFC 7662, section 2.2).
+    Any other caller, and any other token, gets "not active" (RFC 7662, section 2.2).
     """
     services: Services = request.app.state.services
     try:
@@ -74,7 +74,7 @@ def _described(services: Services, verified: VerifiedWorker) -> dict[str, object
 
 
 async def revoke(request: Request) -> Response:
-    """Take one of the Worker's own tokens back; of others, and of what is none, nothing is said (RFC 7009, section 2.2)."""
+    """Take one of the Worker's own tokens back; about others' tokens, and text that is not a token, nothing is said (RFC 7009, section 2.2)."""
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)

@@ -2,7 +2,7 @@
 `/auth/rabbitmq/…`: what RabbitMQ's HTTP backend asks (rabbitmq_auth_backend_http, by POST), and which connections must go.
 
 The broker authenticates as a resource, by HTTP Basic: its plugin takes user and password from the address that it is given and
-sends them in that header. Whoever does not gets 401 and learns of no Worker. To the broker every refusal is the same
+sends them in that header. Anyone who does not gets 401 and learns of no Worker. To the broker every refusal is the same
 `deny`; the cause is with the operator. What its answer may do is bounded: no tag is ever given, so no Worker is
 an administrator of the broker, whatever its name.
 """
@@ -78,7 +78,7 @@ async def connections(request: Request) -> Response:
     """
     Say which of a broker's connections must be closed, by their places in the list that came: `{"close": [0, 3]}`.
 
-    A name that is no Worker's is among them: it is for whoever asks to leave out users of another kind.
+    A name that is no Worker's is among them: the caller must leave out users of another kind.
     """
     services: Services = request.app.state.services
     try:
@@ -147,10 +147,10 @@ def _plain(word: str) -> Response:
 
 def _admit_broker(request: Request, services: Services) -> ResourceRecord:
     """
-    Check the key of a resource; a Worker's credential is none.
+    Check the key of a resource; a Worker's credential is not one.
 
     Raises:
-        RefusedError: Whoever asks is no resource; it reads the same whatever it has shown.
+        RefusedError: The caller is not a resource; it reads the same whatever it has shown.
         OAuthError: The Authorization header cannot be read.
     """
     presented = basic_credentials(request)

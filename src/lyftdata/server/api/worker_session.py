@@ -164,7 +164,7 @@ def _decode(body: bytes) -> Poll:
 
 
 def _boot(poll: Poll, known_secrets: KnownSecrets, *, address: str) -> Boot:
-    # Hidden and not refused: a refusal would tell whoever is in whether a guess at the enrollment key is right.
+    # Hidden and not refused: a refusal would tell anyone who is in whether a guess at the enrollment key is right.
     facts = {
         key: known_secrets.hide(clean_text(poll.host[key], _MAX_FACT_LENGTH))
         for key in _HOST_FACTS

@@ -105,7 +105,7 @@ class Effects:
             emit(_log, CHANGE_NOT_APPLIED, exc_info=True, step=getattr(step, "__name__", ""))
 
     def _one_by_one(self, change: Change) -> list[Change]:
-        """Return a change, and in the place of everything what is not as it was."""
+        """Return a change, or, for a change of everything, the parts that differ."""
         if not isinstance(change, AllChanged):
             return [change]
         self._elsewhere.missed()

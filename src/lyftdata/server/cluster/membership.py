@@ -299,7 +299,7 @@ class Cluster:
             self._sessions.set_elsewhere(worker_id, None)
             if here is not None and not here.broken and not self._is_as_here(record):
                 # Given up as silent, this Server lives all the same, and so does the session: its place is taken back, or
-                # in a while whoever comes would have it, and the Worker's name.
+                # in a while anyone who comes would have it, and the Worker's name.
                 self._forgotten.add(worker_id)
             return
         if here is not None:

@@ -69,7 +69,7 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
     """
     Return what is decided about a caller; before a stranger is refused, what other Servers have just changed is asked for.
 
-    The same is done for whoever has proved nothing, known or not: the time of the answer tells nothing.
+    The same is done for unproven callers, known or not: the time of the answer tells nothing.
 
     Raises:
         RefusedError: As `decision` raises it.
@@ -81,10 +81,10 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
     except RefusedError as refused:
         if is_certain(store, refused):
             raise
-    await store.catch_up(anew=True)
+    await store.catch_up(full=True)
     return decision()
 
 
 def is_certain(store: Store, refused: RefusedError) -> bool:
-    """Return whether no word of another Server can make a refusal wrong; else it is to be decided anew, as `decide` does."""
+    """Return whether no word of another Server can make a refusal wrong; else it must be decided again, as `decide` does."""
     return refused.proved or not store.is_shared

@@ -3,7 +3,7 @@ Whether requests wait here for longer than makes sense.
 
 A Server that is asked for more than it can answer has a queue that nobody sees: each turn of its event loop takes all that
 has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for somebody who
-has given up and asked anew, and the Server does not come out of it. So whoever stands far behind in such a turn is told at
+has given up and asked again, and the Server does not come out of it. So a request that stands far behind in such a turn is told at
 once to come back later, which costs a part of an answer. Who wants a token is told so sooner than who has one: a connected
 Worker that is turned away is lost, and all that it took to connect it is asked for once more.
 """

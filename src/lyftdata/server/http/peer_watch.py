@@ -1,5 +1,5 @@
 """
-Whether whoever holds a connection is still there, without a task for each.
+Whether the peer of each connection is still there, without a task per connection.
 
 Thousands of polls are held for minutes each, and all are answered at once when a Server stops: a task that waits beside
 every one of them is what a third of that costs.

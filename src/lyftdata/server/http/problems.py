@@ -52,7 +52,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of ours, FastAPI's and Starlette's into a problem."""
+    """Turn every LyftdataError, and FastAPI's and Starlette's errors, into a problem."""
     app.add_exception_handler(LyftdataError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -60,7 +60,7 @@ def install(app: FastAPI) -> None:
 
 
 def status_of_error(error: LyftdataError) -> int:
-    """Return the HTTP status of an error of ours."""
+    """Return the HTTP status of a LyftdataError."""
     if isinstance(error, OAuthError):
         return error.status
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)

@@ -60,7 +60,7 @@ class RawResponse(Response):
     """
     An answer whose headers are bytes already, for the paths that every Worker takes all the time.
 
-    Starlette lower-cases and encodes each header of each answer anew, which takes longer than all that a token needs
+    Starlette lower-cases and encodes each header of each answer again, which takes longer than all that a token needs
     besides its signature.
 
     Args:
@@ -270,7 +270,7 @@ def _check_repeated(names: Sequence[str]) -> None:
 
 def _check_query(query: bytes) -> None:
     """
-    Refuse parameters of ours in the URL (RFC 6749, section 2.3.1): there they would have no effect.
+    Refuse OAuth parameters in the URL (RFC 6749, section 2.3.1): there they would have no effect.
 
     A credential there is in the logs of every proxy by now, and a token without the `resource` named there would be
     for this Server.

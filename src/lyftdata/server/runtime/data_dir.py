@@ -117,7 +117,7 @@ def load_secret_key(path: Path, *, given: Secret | None, random_bytes: RandomByt
     """
     Return the Server's secret key: the one given, the one in the data directory, or a new one put there.
 
-    It encrypts the signing keys and keys the audit chain, so it is kept apart from the database: whoever has
+    It encrypts the signing keys and keys the audit chain, so it is kept apart from the database: anyone who has
     the database alone can neither sign tokens nor rewrite history.
 
     Raises:

@@ -108,7 +108,7 @@ def restore(
     place: Place, backup_file: Path, *, clock: Clock = utc_now, on_progress: OnProgress = ignore_progress
 ) -> backup.Restored:
     """
-    Put a backup in the place of the SQLite database of a Server that does not run.
+    Replace the SQLite database of a stopped Server by a backup.
 
     Raises:
         SettingsError: The settings mean another database, or there is no secret key.

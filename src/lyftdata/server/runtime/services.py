@@ -600,7 +600,7 @@ async def tidy(services: Services) -> None:
 
 
 def note_presence(services: Services) -> None:
-    """Write down that whoever is connected was seen just now; a held poll says nothing by itself."""
+    """Record that every connected Worker was seen just now; a held poll says nothing by itself."""
     for session in services.sessions:
         services.traces.worker_left(session.worker_id, at=services.clock())
 

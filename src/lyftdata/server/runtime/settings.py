@@ -224,7 +224,7 @@ def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> 
         return None
     return (
         f"LYFTDATA_DATABASE_URL: the connection to {clean_text(', '.join(hosts), 200)} does not check whom it reaches; "
-        "whoever can get in between can decide who is let in. Add sslmode=verify-full "
+        "anyone who can get in between can decide who is let in. Add sslmode=verify-full "
         "(and sslrootcert=FILE for a CA of your own) or channel_binding=require."
     )
 

@@ -439,7 +439,7 @@ class Sessions:
         return iter(list(self._by_worker.values()))
 
     def _end(self, session: Session, outcome: Directive | PollEnd, why: str) -> None:
-        # It ends first; whoever wants to know is told after.
+        # It ends first; handlers are called after.
         self._end_grace(session)
         del self._by_worker[session.worker_id]
         self._has_been_held.pop(session.worker_id, None)

@@ -1,7 +1,7 @@
 """
 What each Server tells the others: rows that name what has changed, numbered in the order of the commits.
 
-A row says which Worker or key has changed, not how: whoever reads it reads the thing itself, as it is by then. So a
+A row says which Worker or key has changed, not how: a reader loads the thing itself, in its current state. So a
 reader that is late sees the latest state at once, several changes of one thing cost one look, and nothing is kept twice.
 
 Rows are dropped after a while, the oldest first, and a reader may be later than that: stopped, or cut off from the database for
@@ -59,7 +59,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin(conn: Connection) -> None:
-    """Write a first row, which changes nothing, where there is none: whoever reads stands at one."""
+    """Write a first row, which changes nothing, where there is none: each reader starts at a row."""
     if position(conn) == Mark():
         record(conn, [Told("begun", {})], server_id="")
 
@@ -81,7 +81,7 @@ def read(conn: Connection, *, after: Mark) -> News:
     """
     Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
 
-    As much as is good to be looked up at once: whoever wants all asks again until nothing is left.
+    As much as is good to be looked up at once: a reader that wants all asks again until nothing is left.
     """
     query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
     found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)

@@ -1,4 +1,4 @@
-"""What a commit changed, for whoever keeps a copy in memory."""
+"""What a commit changed, for copies kept in memory."""
 
 from datetime import datetime
 from typing import Any
@@ -37,7 +37,7 @@ class TokenRevoked(msgspec.Struct, frozen=True):
 
 
 class SigningKeysChanged(msgspec.Struct, frozen=True):
-    """The Server's signing keys were made, retired or removed; they are to be read anew."""
+    """The Server's signing keys were made, retired or removed; they must be reloaded."""
 
 
 class PresenceChanged(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ class AllChanged(msgspec.Struct, frozen=True):
     """
     Everything that is kept in memory, as it is now: what has changed since it was last looked at is not known.
 
-    What is not in here is gone. Signing keys are to be read anew as well.
+    What is not in here is gone. Signing keys must be reloaded as well.
     """
 
     workers: list[WorkerRecord]

@@ -2,7 +2,7 @@
 A line to PostgreSQL of one's own, at which nobody can be left hanging.
 
 A database, or what stands between (a pooler, a proxy), may take what it is sent and never answer; the network sees
-nothing wrong then. The driver waits for ever. Whoever notices hangs up, from another thread, and the next question goes
+nothing wrong then. The driver waits for ever. The watching thread aborts the connection, and the next question goes
 by a new connection.
 """
 
@@ -54,7 +54,7 @@ class Line:
             raise
 
     def hang_up(self) -> None:
-        """Break the connection off, so that whoever waits at it gets an error; from any thread."""
+        """Break the connection off, so that pending callers get an error; from any thread."""
         with self._mutex:
             if self._socket is not None:
                 with contextlib.suppress(OSError):

@@ -116,12 +116,12 @@ class Hearing:
         """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
         return _now_s() - self._heard_at_s < _TRUSTED_FOR_S
 
-    async def catch_up(self, *, anew: bool = False) -> None:
+    async def catch_up(self, *, full: bool = False) -> None:
         """
-        Ask for changes now; whoever asks meanwhile shares the answer.
+        Ask for changes now; a caller that asks meanwhile shares the answer.
 
         Args:
-            anew: Whether the question must begin after this call: what was changed before it is then in memory.
+            full: Whether the question must begin after this call: what was changed before it is then in memory.
 
         Raises:
             StoreError: The database did not answer.
@@ -131,9 +131,9 @@ class Hearing:
             self._listening_line.hang_up()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
-                await asyncio.shield(self._next_question() if anew else self._question())
+                await asyncio.shield(self._next_question() if full else self._question())
         except TimeoutError:
-            # Whoever asks next asks anew, and does not wait for what never comes.
+            # The next caller asks again instead of waiting for an answer that never comes.
             self._asking_line.hang_up()
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
@@ -156,7 +156,7 @@ class Hearing:
 
     async def _ask_after(self, other: "asyncio.Future[None]") -> None:
         await asyncio.wait([other])
-        # From here on whoever asks anew must wait for the one after this.
+        # From here on a caller that needs a new answer must wait for the one after this.
         self._asking_next = None
         await asyncio.shield(self._question())
 

@@ -24,7 +24,7 @@ def make_engine(url: str | URL) -> Engine:
     Return an engine for a URL.
 
     Raises:
-        StoreError: Not a URL, or not a database of ours.
+        StoreError: Not a URL, or not a lyftdata database.
     """
     try:
         parsed = make_url(url)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg"}
 _CONNECT_WITHIN_S = 5
 # A Server that was stopped or cut off in the middle of its turn must not hold up the others for ever: the database ends
-# its transaction. Whoever waits for longer than that gives up, and its callers are told to come back.
+# its transaction. A writer that waits for longer gives up, and its callers are told to come back.
 _TURN_LASTS_S = 5
 WAIT_FOR_TURN_S = 15
 _STATEMENT_LASTS_S = 30

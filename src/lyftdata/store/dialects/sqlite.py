@@ -43,7 +43,7 @@ def check_place(file: Path) -> None:
     """
     Check that a database is this user's alone, before anything is read from it: no other user may write where it is.
 
-    SQLite plays back a journal that lies beside the file, so whoever can put one there writes the state. Of a symbolic link
+    SQLite plays back a journal that lies beside the file, so anyone who can put one there writes the state. Of a symbolic link
     both directories count. A file that others may read is closed to them: a copy put back from a backup has the mode that
     the umask gave it. No file there is no fault.
 

@@ -1,4 +1,4 @@
-"""Enrollment proofs that were used: each once, whoever races."""
+"""Enrollment proofs that were used: each once, even in a race."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ def spend_proofs(tx: WriteTx, proofs: Sequence[tuple[str, datetime]]) -> set[str
     """
     Use proofs up, each a `jti` and when it may be forgotten; return those that were not used before.
 
-    One that is given twice is used by whoever is first: that is for the caller to see.
+    One that is given twice is used by the first: that is for the caller to see.
     """
     rows = [{"jti": jti, "expires_at": expires_at} for jti, expires_at in proofs]
     return dialect.insert_ignoring_conflicts(tx.conn, spent_proofs, rows) if rows else set()

@@ -21,7 +21,7 @@ def insert_operator(tx: WriteTx, record: OperatorRecord) -> None:
 
 
 def replace_operator(tx: WriteTx, record: OperatorRecord) -> None:
-    """Write an operator anew."""
+    """Replace an operator."""
     tx.conn.execute(update(operators).where(operators.c.name == record.name).values(to_row(record)))
 
 

@@ -26,7 +26,7 @@ _CLOCKS_ARE_APART = timedelta(minutes=5)
 
 
 def put(tx: WriteTx, record: ServerRecord) -> None:
-    """Add a Server, or write it anew; it is heard of now."""
+    """Add a Server, or replace it; its heartbeat is now."""
     dialect.upsert(tx.conn, servers, [to_row(record)])
     beat(tx, record.id)
 

@@ -1,4 +1,4 @@
-"""Signed assertions that were used at any Server: each once, whoever races."""
+"""Signed assertions that were used at any Server: each once, even in a race."""
 
 from datetime import datetime
 

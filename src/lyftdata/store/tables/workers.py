@@ -75,7 +75,7 @@ def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None)
 
 
 def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
-    """Write an entry anew; raises NotFoundError if it is gone."""
+    """Replace an entry; raises NotFoundError if it is gone."""
     if tx.conn.execute(update(workers).where(workers.c.id == record.id).values(to_row(record))).rowcount != 1:
         raise NotFoundError("worker", record.id)
     tx.changed(WorkerChanged(record.id, record))

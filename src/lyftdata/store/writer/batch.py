@@ -142,7 +142,7 @@ def translated(error: BaseException) -> Exception:
         # Not as its cause: a traceback would show what `problem_of` leaves out. Where it happened is kept.
         return StoreError(f"The database failed: {problem_of(error)}.").with_traceback(error.__traceback__)
     if isinstance(error, StopIteration):
-        # A future refuses to carry it, and whoever waits would wait for ever (PEP 479 does the same).
+        # A future refuses to carry it, and the caller would wait for ever (PEP 479 does the same).
         failure: Exception = RuntimeError("an operation raised StopIteration")
     elif isinstance(error, Exception):
         return error

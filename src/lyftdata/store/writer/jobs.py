@@ -39,12 +39,12 @@ class Job(Generic[T]):
         """Return whether this one and another may be run at once."""
         return self.together is not None and self.together == other.together and self.loop is other.loop
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Forget what came of it: that was rolled back."""
         self.result, self.error, self.changes = None, None, []
 
     def settle(self) -> None:
-        """Hand the outcome to whoever waits; in the event loop. A caller that went away changes nothing."""
+        """Hand the outcome to the waiting caller; in the event loop. A caller that went away changes nothing."""
         if self.future.done():
             return
         if self.error is not None:

@@ -27,7 +27,7 @@ SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(host
 FROM holder JOIN pg_stat_activity USING (pid)
 WHERE wait_event_type IS DISTINCT FROM 'Lock'
 ORDER BY pid LIMIT 5
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 
 # Which byte of the index file (-shm) the one who writes has locked, in the WAL mode of SQLite ("WAL-Mode File Format", 2.3.1).
 _SQLITE_WRITE_LOCK_BYTE = 120

@@ -23,7 +23,7 @@ _SHOWN_AT_ONCE = 8
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows of the fleet: the same for whoever looks."""
+    """What the page shows of the fleet: the same for every operator."""
 
     total: int
     counts: Sequence[tuple[State, int]]

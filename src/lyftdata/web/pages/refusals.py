@@ -85,7 +85,7 @@ def _by_changing(page: Page, refusal: Refusal) -> list[RemedyLink]:
         return [RemedyLink(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
     key = refusal.api_key
     if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
-        # Nothing says that who sent the key is that Worker: whoever has a key can claim any ID.
+        # Nothing says that who sent the key is that Worker: anyone who has a key can claim any ID.
         return [RemedyLink(f"Allow key {key} for {worker.id}…", f"/api-keys/{key}/allow?worker={worker.id}")]
     if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
         return [RemedyLink(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]

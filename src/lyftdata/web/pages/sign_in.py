@@ -28,7 +28,7 @@ _SEE_OTHER = 303
 
 
 async def show(request: Request) -> Response:
-    """Show the form; whoever is signed in already goes on."""
+    """Show the form; anyone who is signed in already goes on."""
     services: Services = request.app.state.services
     token = read_session(request, services)
     if token is not None:

@@ -78,9 +78,13 @@ class StateDirectory:
         try:
             identity = msgspec.json.decode(raw, type=StoredIdentity)
         except msgspec.DecodeError as error:
-            raise SettingsError([f"{self.path / _IDENTITY_FILE} is damaged. {self._afresh()}"]) from error
+            raise SettingsError(
+                [f"{self.path / _IDENTITY_FILE} is damaged. {self._how_to_start_over()}"]
+            ) from error
         if not (self.path / _KEY_FILE).exists():
-            raise SettingsError([f"{self.path} holds an identity without its key. {self._afresh()}"])
+            raise SettingsError(
+                [f"{self.path} holds an identity without its key. {self._how_to_start_over()}"]
+            )
         return identity
 
     def load_key(self) -> IdentityKey:
@@ -92,11 +96,13 @@ class StateDirectory:
         """
         raw = self._read(_KEY_FILE)
         if raw is None:
-            raise SettingsError([f"{self.path} holds no identity key. {self._afresh()}"])
+            raise SettingsError([f"{self.path} holds no identity key. {self._how_to_start_over()}"])
         try:
             return IdentityKey.from_pem(raw)
         except InvalidInputError as error:
-            raise SettingsError([f"{self.path / _KEY_FILE} {error.message}. {self._afresh()}"]) from error
+            raise SettingsError(
+                [f"{self.path / _KEY_FILE} {error.message}. {self._how_to_start_over()}"]
+            ) from error
 
     def load_or_make_key(self) -> IdentityKey:
         """
@@ -146,7 +152,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def _open_lock(self) -> int:
-        """Open what is locked; on a disk that has become read-only too, since whoever is enrolled needs to write nothing."""
+        """Open what is locked; on a disk that has become read-only too, since an enrolled Worker needs to write nothing."""
         try:
             return os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -176,5 +182,5 @@ class StateDirectory:
             hint="Make room or make it writable, or set LYFTDATA_JOBS_DIR to another directory.",
         )
 
-    def _afresh(self) -> str:
-        return f"Restore it from a backup, or remove {self.path} and let the Worker enroll anew."
+    def _how_to_start_over(self) -> str:
+        return f"Restore it from a backup, or remove {self.path} and let the Worker enroll again."

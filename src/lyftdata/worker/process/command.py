@@ -32,7 +32,7 @@ _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 GRACE_S = 10.0
 # What even SIGKILL does not end at once waits for a disk or a network.
 _KILL_WITHIN_S = 5.0
-# Shells report a program that died by a signal like this; whoever started us expects the same.
+# Shells report a program that died by a signal like this; the parent process expects the same.
 SIGNAL_EXIT_BASE = 128
 
 
@@ -222,7 +222,7 @@ def _is_in(directory: str | None, path: str | None) -> bool:
 
 
 def _may_be_one(name: str) -> bool:
-    """Return whether an unknown variable of ours is named like a secret: a misspelt one holds it all the same."""
+    """Return whether an unknown LYFTDATA_ variable is named like a secret: a misspelt one holds it all the same."""
     return name.upper().startswith(PREFIX) and any(word in name.upper() for word in _SECRET_WORDS)
 
 

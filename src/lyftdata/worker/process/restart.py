@@ -11,7 +11,7 @@ POLICIES = (NEVER, ON_FAILURE, ALWAYS)
 
 LONGEST_DELAY_S = 60.0
 HEALTHY_S = 60.0
-"""A run that lasted this long was no crash loop: the delays begin anew."""
+"""A run that lasted this long was no crash loop: the delays start over."""
 
 
 class RestartPolicy:

@@ -43,7 +43,7 @@ MAX_CONNECTIONS = 16
 MAX_AUDIENCE_LENGTH = 512
 MAX_SCOPE_LENGTH = 2_560
 _HEAD_WITHIN_S = 5.0
-# The Server has fifteen seconds to answer (`client`); what is slower than that is no reader of ours.
+# The Server has fifteen seconds to answer (`client`); a slower client is not a COMMAND of this agent.
 _ALL_WITHIN_S = 30.0
 _HEAR_OUT_S = 1.0
 _RETRY_AFTER_S = 5
@@ -70,7 +70,7 @@ _PARAMETERS = {
 
 
 class _BadRequestError(Exception):
-    """A request that gets an error in the place of a token."""
+    """A request that gets an error instead of a token."""
 
     def __init__(self, status: HTTPStatus, error: str, description: str, **headers: str) -> None:
         super().__init__(description)
@@ -117,7 +117,7 @@ class TokenSocket:
         """Listen at a path in a directory of mode 0700, and end every connection in the end."""
         server = await asyncio.start_unix_server(self._connection, path, limit=MAX_HEAD_BYTES)
         # Between the two lines nobody else reaches it: the directory keeps them out.
-        path.chmod(0o600)  # noqa: ASYNC240 - one system call on a file of ours
+        path.chmod(0o600)  # noqa: ASYNC240 - one system call on the agent's own file
         try:
             yield
         finally:

@@ -632,7 +632,7 @@ async def test_no_path_makes_the_server_fail(server, admin, part):
 
 
 async def test_a_log_that_was_cut_is_told_at_the_start(opened, tmp_path):
-    """Whoever removes the record of the last event while the Server is down is found out at its next start."""
+    """Anyone who removes the record of the last event while the Server is down is found out at its next start."""
     import sqlite3
 
     async with opened():

@@ -77,7 +77,7 @@ async def test_a_log_that_nobody_changed_is_intact(opened, state):
 
 
 async def test_what_a_later_check_finds_counts_as_well(opened, state):
-    """Whoever asks for a check has the gauge fall, at a Server that runs."""
+    """A requested check makes the gauge fall, at a Server that runs."""
     environ, url = state
     async with opened(**environ) as server:
         admin = await server.sign_in()

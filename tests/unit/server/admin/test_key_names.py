@@ -42,7 +42,7 @@ async def test_every_worker_id_gives_a_name_that_the_rule_allows(server, worker_
 
 
 async def test_two_draws_that_meet_refuse_nobody(server):
-    """A name that is taken, even by a key of a Worker that was deleted, is drawn anew: the Worker is added."""
+    """A name that is taken, even by a key of a Worker that was deleted, is drawn again: the Worker is added."""
     draws = iter([b"\x01" * 3, b"\x01" * 3, b"\x01" * 3, b"\x02" * 3])
     others = seeded_bytes(2)
     fleet = fleet_of(server, lambda size: next(draws) if size == 3 else others(size))

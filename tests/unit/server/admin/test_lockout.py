@@ -403,7 +403,7 @@ async def test_a_mark_proves_nothing(server):
         lambda _: "x" * 256,
     ],
 )
-async def test_a_forged_mark_is_none(server, forge):
+async def test_a_forged_mark_is_rejected(server, forge):
     """Whatever was not made here, for this operator, selects no count of its own."""
     mark = await signed_in(server.http)
     await flood(server)
@@ -449,7 +449,7 @@ async def test_a_mark_lives_90_days_from_the_last_sign_in_and_keeps_its_count(op
 
 
 async def test_every_new_password_ends_all_marks(server, admin):
-    """Reset by another or changed by the operator: a mark from before is none; the device that changed it gets a new one."""
+    """Reset by another or changed by the operator: a mark from before is not valid; the device that changed it gets a new one."""
     old = await signed_in(server.http)
     change = {"current_password": PASSWORD, "new_password": "another long password", "device": old}
     changed = await server.http.post("/api/me/password", json=change, headers=admin)
@@ -476,7 +476,7 @@ async def test_every_new_password_ends_all_marks(server, admin):
 
 
 async def test_a_reset_password_can_be_used_at_once(server, admin):
-    """Whoever is given a new password because they are locked out is not kept waiting by the failures before it."""
+    """Anyone who is given a new password because they are locked out is not kept waiting by the failures before it."""
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     await server.http.post("/api/operators", json=body, headers=admin)
     for i in range(60):

@@ -140,7 +140,7 @@ async def test_the_audit_log_as_a_spreadsheet(server, admin):
     assert header == ["number", "at", "actor", "action", "subject", "address", "details", "hash"]
     assert [row[0] for row in rows] == [str(n + 1) for n in range(len(rows))]
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
-    # Where the list separator is another, a cell may begin within one of ours.
+    # Where the list separator is another, a cell may begin within one of the export's.
     assert not re.search(r"[;|\t][=+@-]", answer.text)
 
 
@@ -384,7 +384,7 @@ async def test_a_cause_that_there_is_not_is_no_good_news(server, admin):
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
 
 
-async def test_a_name_in_the_place_of_an_id_is_hinted_at(server, admin):
+async def test_a_name_instead_of_an_id_gets_a_hint(server, admin):
     """Operators know Workers by their names; what is asked for is the ID."""
     worker_id, _ = await server.enrolled("scaler")
     answer = (await server.http.get("/api/workers/scaler", headers=admin)).json()

@@ -163,7 +163,7 @@ async def test_a_nonce_ends_with_the_state_it_was_made_in(server):
 
 
 async def test_what_is_signed_for_tomorrow_is_of_no_use_tomorrow(server):
-    """Whoever makes up the Server's time gets an assertion that dies with its nonce, two minutes later."""
+    """Anyone who makes up the Server's time gets an assertion that dies with its nonce, two minutes later."""
     worker_id, key = await server.enrolled()
     tomorrow = server.clock() + timedelta(days=1)
     kept_back = server.assertion(key, worker_id, now=tomorrow, nonce=await nonce_of(server, worker_id))

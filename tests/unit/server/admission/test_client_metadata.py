@@ -227,7 +227,7 @@ async def test_a_restart_does_not_forget_that_bound_tokens_are_wanted(opened):
 
 
 async def test_a_second_registration_does_not_change_it(server):
-    """Whoever knows the enrollment key knows public keys: asked for by another registration it is refused, not dropped."""
+    """Anyone who knows the enrollment key knows public keys: asked for by another registration it is refused, not dropped."""
     plain, bound = generate_identity_key(), generate_identity_key()
     await server.register(plain, "plain")
     await server.register(bound, "bound", dpop_bound_access_tokens=True)

@@ -79,7 +79,7 @@ async def test_no_proof_is_good_twice_in_all_its_life(server, press, seconds):
         "https://service.example.com\\orders",
     ],
 )
-async def test_an_address_that_two_programs_read_differently_is_none(server, admin, press, url):
+async def test_an_address_that_two_programs_read_differently_is_rejected(server, admin, press, url):
     """A client that signs such a text may have asked another host, which could use the proof here."""
     body = {"name": "service", "audience": "https://service.example.com"}
     assert (await server.http.post("/api/resources", json=body, headers=admin)).status_code == 201

@@ -1,4 +1,4 @@
-"""Attacks on RFC 7592: whoever has seen a Worker's token or its public key wants the Worker's identity for good."""
+"""Attacks on RFC 7592: anyone who has seen a Worker's token or its public key wants the Worker's identity for good."""
 
 import asyncio
 
@@ -61,7 +61,7 @@ async def test_a_worker_token_alone_takes_nobody_over(server):
 
 
 async def test_a_token_bound_to_another_key_takes_nobody_over(server):
-    """Whoever proves some key has not proved the Worker's."""
+    """Anyone who proves some key has not proved the Worker's."""
     worker_id, key = await server.enrolled()
     other = generate_identity_key()
     token = await token_bound_to(server, worker_id, key, other)

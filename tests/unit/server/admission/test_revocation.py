@@ -68,7 +68,7 @@ async def test_enabling_does_not_revive_old_tokens(server, admin, press):
     assert (await server.verify(await token(server, press))).status_code == 204
 
 
-async def test_a_worker_made_anew_does_not_inherit(server, admin):
+async def test_a_recreated_worker_does_not_inherit(server, admin):
     """Delete a Worker and add one under the same ID: neither old tokens nor its scoped key work for the new one."""
     await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -98,7 +98,7 @@ async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin
 
 
 async def test_a_restart_forgets_no_revocation(opened):
-    """What was taken back stays taken back when the Server starts anew; what was not, works on with the same tokens."""
+    """What was taken back stays taken back when the Server restarts; what was not, works on with the same tokens."""
     async with opened() as server:
         admin = await server.sign_in()
         tokens = {}

@@ -54,7 +54,7 @@ async def test_a_resource_is_for_nobody_until_somebody_is_chosen(server, admin, 
 
 
 async def test_a_new_worker_under_an_old_id_inherits_no_resource(server, admin, press):
-    """Deleted, a Worker is named by no resource any more: whoever gets its ID later starts with nothing."""
+    """Deleted, a Worker is named by no resource any more: anyone who gets its ID later starts with nothing."""
     await define(server, admin, worker_ids=["press-01"])
     assert (await server.token_by_key(*press, resource=AUDIENCE)).status_code == 200
     await server.http.delete("/api/workers/press-01", headers=admin)
@@ -472,7 +472,7 @@ async def test_nobody_reads_of_others_tokens(server, admin, press):
     assert (await ask(server, "press-01", press[1], token)).json()["active"] is True
 
 
-async def test_whoever_asks_proves_who_asks(server, admin, press):
+async def test_the_caller_proves_who_asks(server, admin, press):
     """No credential, a wrong one, another's name, a key that was replaced, a bearer token: the same 401 for all."""
     await define(server, admin, for_all_workers=True)
     old = await with_key(server, admin)
@@ -632,7 +632,7 @@ async def test_a_proof_is_used_once(server, press):
 
 
 async def test_a_bearer_token_is_not_shown_with_a_proof(server, press):
-    """A token without `cnf` sent as DPoP is none: nobody has bound it."""
+    """A token without `cnf` sent as DPoP is rejected: it is not bound to a key."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     key = generate_identity_key()
     assert (await show_bound(server, token, dpop(key, server, token=token, **VERIFY))).status_code == 401
@@ -696,7 +696,7 @@ async def test_a_nonce_is_of_now_and_of_this_server(server, press):
 
 
 async def test_a_private_key_in_a_proof_is_refused(server, press):
-    """Whoever sends it once has lost it."""
+    """A key that was sent once is compromised."""
     key = generate_identity_key()
     private = key.jose_key.as_dict(private=True)
     answer = await ask_bound(server, press, dpop(key, server, header={"jwk": private}))

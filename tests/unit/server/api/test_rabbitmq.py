@@ -112,7 +112,7 @@ async def test_a_stranger_learns_nothing(server, admin, press, broker, endpoint)
             assert "deny" not in answer.text
             if answer.status_code != 429:
                 seen.add((answer.status_code, str(answer.json() | {"reference": ""})))
-    # A header of another scheme is no attempt but a mistake of whoever set the broker up.
+    # A header of another scheme is no attempt but a mistake of the person who set the broker up.
     assert {status for status, _ in seen} == {400, 401}
     assert len(seen) == 2
 
@@ -244,7 +244,7 @@ async def test_a_token_that_has_ended_does_not_log_in(server, admin, press, brok
 
 
 async def test_a_bound_token_does_not_log_in(server, press, broker):
-    """Whoever has stolen it could show it here without the proof."""
+    """Anyone who has stolen it could show it here without the proof."""
     key = generate_identity_key()
     form = {
         "grant_type": "client_credentials",
@@ -324,7 +324,7 @@ async def test_a_worker_that_was_taken_back_may_do_nothing(server, admin, press,
     assert await broker.close(("press-01", 600)) == [0]
 
 
-async def test_a_worker_that_was_disabled_for_a_moment_logs_in_anew(server, admin, press, broker):
+async def test_a_worker_that_was_disabled_for_a_moment_logs_in_again(server, admin, press, broker):
     """Its connection from before goes, also when nobody asked in between; the one from after stays."""
     await broker.login("press-01", await token_of(server, press))
     server.clock.forward(seconds=60)
@@ -426,7 +426,7 @@ async def test_a_restart_forgets_logins_and_not_what_was_revoked(opened):
 
 
 async def test_users_that_are_no_workers_are_named_too(press, broker):
-    """Whoever asks leaves out its own: to the Server a name that it does not know is a Worker that was deleted."""
+    """The caller leaves out its own: to the Server a name that it does not know is a Worker that was deleted."""
     assert await broker.close(("nobody", 1), ("", 1), ("press-01", 1)) == [0, 1]
 
 

@@ -335,8 +335,8 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
     assert (await server.register(key, "press")).status_code == 201
 
 
-async def test_whoever_knows_the_secret_cannot_wash_refusals_away(server, admin):
-    """Names it makes up for each attempt are none of its own: beyond twenty they share a reference a minute."""
+async def test_knowing_the_secret_does_not_hide_refusals(server, admin):
+    """Names it makes up for each attempt do not count separately: beyond twenty they share a reference a minute."""
     stranger = await server.token_by_key("press-99", "nonsense")
     for n in range(60):
         await server.http.post(

@@ -171,7 +171,7 @@ async def test_a_stranger_does_not_learn_that_a_worker_is_disabled(server, admin
 
 
 async def test_metrics_do_not_tell_causes_apart(server, press):
-    """Whoever reads /metrics cannot ask it which of two attempts failed how."""
+    """Anyone who reads /metrics cannot ask it which of two attempts failed how."""
     await server.token_by_key("nobody", stranger_key())
     await server.token_by_key("press-01", stranger_key())
 
@@ -430,7 +430,7 @@ async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(se
 
 
 async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
-    """Whoever mixes up ID and key finds the public part in what operators read, and never the secret one."""
+    """Anyone who mixes up ID and key finds the public part in what operators read, and never the secret one."""
     answer = await server.token_by_key(press[1], "press-01")
     admin = await server.sign_in()
     refusal = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
@@ -529,7 +529,7 @@ async def test_an_existing_id_is_shown_however_it_looks(server, admin):
     assert told["claimed_worker"] == odd
 
 
-async def test_an_assertion_is_read_as_often_whoever_it_is_for(server, press, monkeypatch):
+async def test_an_assertion_is_read_as_often_for_any_worker(server, press, monkeypatch):
     """Read once more for an unknown Worker, a large assertion would tell by the clock who is enrolled."""
     enrolled, _ = await server.enrolled()
     reads = {}

@@ -152,6 +152,6 @@ async def test_what_workers_and_services_call_knows_no_cookie(server, cookies, k
         answer = await server.http.request(
             method, path.replace("{worker_id}", "press-01"), content=body, headers=headers
         )
-        # A nonce is for whoever asks, and opens nothing.
+        # A nonce is for anyone who asks, and opens nothing.
         assert answer.status_code >= 400 or path == "/oauth2/nonce", (method, path, answer.text)
     assert await state_of(server) == before

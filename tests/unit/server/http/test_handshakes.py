@@ -16,7 +16,7 @@ HALF_A_HELLO = bytes.fromhex("160301020001")
 @pytest.mark.parametrize("loop", [uvloop.Loop, asyncio.SelectorEventLoop])
 @pytest.mark.parametrize("sent", [b"", HALF_A_HELLO])
 def test_who_does_not_say_hello_is_let_go(tmp_path, monkeypatch, loop, sent):
-    """Nothing, or half of a ClientHello: the connection is closed, by either event loop; whoever is whole is served."""
+    """Nothing, or half of a ClientHello: the connection is closed, by either event loop; complete ones are served."""
     monkeypatch.setattr(handshakes, "HANDSHAKE_WITHIN_S", 0.5)
     cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -48,7 +48,7 @@ async def test_who_has_a_token_is_borne_with_for_longer(turns):
     assert not turns.overload.turns_away(NO_POLLS_AFTER_S)
 
 
-async def test_the_next_turn_begins_anew(turns):
+async def test_the_next_turn_starts_over(turns):
     """Nobody is turned away for how long the turn before has taken."""
     turns.now_s = 60.0
     assert turns.overload.turns_away(1.0)

@@ -129,7 +129,7 @@ async def test_nothing_behind_a_rejected_request_is_let_through(line):
 
 
 async def test_answers_that_nobody_reads_are_not_kept_for_ever(line, monkeypatch):
-    """Whoever asks and does not read is let go; nothing waits for it."""
+    """A client that does not read the answer is disconnected; nothing waits for it."""
     monkeypatch.setattr(protocol, "UNREAD_WITHIN_S", SHORT_S)
     line.writer.transport.pause_reading()
     with contextlib.suppress(OSError):

@@ -76,7 +76,7 @@ OPENED = pytest.mark.parametrize("opening", OPENERS.values(), ids=OPENERS)
 @OPENED
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
 def test_a_directory_that_others_can_write_to_is_refused(database, tmp_path, opening, mode):
-    """A journal beside the file would be played back, whoever has put it there."""
+    """A journal beside the file would be played back, no matter who put it there."""
     database.parent.chmod(mode)
 
     with pytest.raises(StoreError, match=f"Others can write to {database.parent}"):

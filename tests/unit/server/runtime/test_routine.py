@@ -182,7 +182,7 @@ async def test_a_flood_from_everywhere_is_counted_and_not_kept_whole(server, pre
 
 @pytest.mark.parametrize("claimed", ["press-01", "nobody"])
 async def test_a_flood_from_one_network_hides_nobody_elses_mistake(server, press, claimed):
-    """A customer's /48 holds 65,536 networks that fail twenty times each; whoever comes from elsewhere is written down."""
+    """A customer's /48 holds 65,536 networks that fail twenty times each; anyone who comes from elsewhere is written down."""
     for n in range(5_000):
         refuse(server, f"made-up-{n}", f"2001:db8:0:{n:x}::1")
 

@@ -249,7 +249,7 @@ async def test_disabled_while_it_waits_for_its_place_it_does_not_get_it(server, 
     assert not server.services.sessions.is_online("press-01")
 
 
-async def test_whoever_does_not_come_back_goes_offline(sessions, monkeypatch):
+async def test_a_worker_that_does_not_come_back_goes_offline(sessions, monkeypatch):
     """After the grace a Worker whose poll broke off, or that does not poll again, is offline."""
     went = asyncio.Event()
     sessions.on_change = lambda worker_id: went.set() if not sessions.is_online(worker_id) else None
@@ -341,7 +341,7 @@ async def test_the_first_back_are_held_as_long_as_the_last():
     assert sessions.hold_s() == 25
 
 
-async def test_whoever_expects_fewer_does_not_make_it_fewer():
+async def test_expecting_fewer_does_not_make_it_fewer():
     """Other Workers are awaited while the fleet comes back: the larger number stays until its time is over."""
     clock = FakeClock()
     sessions = Sessions(now=clock)

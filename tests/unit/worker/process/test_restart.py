@@ -27,7 +27,7 @@ def test_delays_grow_up_to_a_minute():
 
 
 @pytest.mark.parametrize(("ran_s", "next_s"), [(59.9, 8.0), (60.0, 1.0)])
-def test_a_healthy_run_begins_the_delays_anew(ran_s, next_s):
+def test_a_healthy_run_resets_the_delays(ran_s, next_s):
     """A run of a minute was no crash loop."""
     assert delays("always", [(1, 0)] * 3 + [(1, ran_s)])[-1] == next_s
 

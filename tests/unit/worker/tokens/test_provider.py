@@ -166,7 +166,7 @@ async def test_withdrawn_there_is_nothing(provider, tmp_path, server):
 
 @pytest.mark.parametrize("let_in_again", [False, True])
 async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(provider, server, let_in_again):
-    """The Server's answer was under way when the Worker was disabled: whoever waits for it gets nothing."""
+    """The Server's answer was under way when the Worker was disabled: a caller that waits for it gets nothing."""
     server.answering = asyncio.Event()
     asking = [asyncio.create_task(provider.token(TokenRequest("https://a.example"))) for _ in range(2)]
     while not server.asked:
@@ -183,7 +183,7 @@ async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(provider, serv
 
 @pytest.mark.parametrize(("passed_s", "left_s"), [(0, 900), (899.5, None), (898.9, 1), (900, None)])
 async def test_it_says_how_long_the_token_lives(provider, now, passed_s, left_s):
-    """`expires_in` is what is left of it, never rounded up; a token without a whole second is none."""
+    """`expires_in` is what is left of it, never rounded up; a token with less than a second left counts as expired."""
     now.s += passed_s
     if left_s is None:
         with pytest.raises(NoTokenError):
@@ -196,7 +196,7 @@ async def test_it_says_how_long_the_token_lives(provider, now, passed_s, left_s)
 async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
     provider, now, server, passed_s, requests
 ):
-    """One request until then, whoever asks; afterwards a new one."""
+    """One request until then, for all callers; afterwards a new one."""
     await provider.token(TokenRequest("https://a.example"))
     now.s += passed_s
     provider.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))

@@ -45,7 +45,7 @@ class Period(StrEnum):
 
 
 class HistoryPoint(BaseModel):
-    """One step: the most Workers connected at once, and how many attempts were let in and turned down."""
+    """One step: the most Workers connected at once, and how many attempts were admitted and refused."""
 
     at: datetime
     online: int

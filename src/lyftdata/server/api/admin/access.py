@@ -50,7 +50,7 @@ def _check_parameters(request: Request) -> None:
     """
     Refuse a query parameter that the route does not know; raises InvalidInputError.
 
-    A mistyped filter would list everything, and whoever goes through the list changes the wrong things.
+    A mistyped filter would list everything, and anyone who goes through the list changes the wrong things.
     """
     route: APIRoute = request.scope["route"]
     known = {parameter.alias for parameter in route.dependant.query_params}

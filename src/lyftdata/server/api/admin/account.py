@@ -52,7 +52,7 @@ async def logout(actor: Self, services: ServicesDep) -> None:
 
 @router.post("/logout-everywhere", status_code=204, summary="Sign out everywhere")
 async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
-    """End every session of whoever asks."""
+    """End every session of the caller."""
     await services.operators.end_all_sessions(actor=actor)
 
 

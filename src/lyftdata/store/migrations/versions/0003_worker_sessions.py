@@ -1,4 +1,4 @@
-"""The last sessions of each Worker, for whoever asks when it was there."""
+"""The last sessions of each Worker, to show when it was connected."""
 
 import sqlalchemy as sa
 from alembic import op
