@@ -144,7 +144,7 @@ def verify_assertion(
 
     Raises:
         WrongAssertionError: Of another type, another key, another audience, another Worker, longer than 300 s.
-        AssertionExpiredError: Its times do not contain now; the detail says by how much.
+        AssertionExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
     try:
         header, claims = unverified.jws.header, unverified.jws.claims
@@ -171,7 +171,7 @@ def _check_claims(
     claims: dict[str, object], *, worker_id: str, audiences: Collection[str], now: datetime, leeway_s: int
 ) -> VerifiedAssertion:
     if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
-        raise JwsError("It speaks of another Worker.")
+        raise JwsError("Its iss and sub name another Worker.")
     named = set(audience_claim(claims))
     audience = next((accepted for accepted in audiences if accepted in named), None)
     if audience is None:

@@ -169,7 +169,7 @@ def verify_proof(
     Raises:
         WrongEnrollmentKeyError: Not signed with any of the keys.
         MalformedProofError: Rightly signed, but for another Server, too long-lived, or a claim is missing.
-        ProofExpiredError: Its times do not contain now; the detail says by how much.
+        ProofExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
     header, claims = unverified.header, unverified.claims
     claimed = claims.get("name") if isinstance(claims.get("name"), str) else ""

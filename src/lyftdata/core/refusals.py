@@ -217,7 +217,7 @@ class MalformedProofError(UnprovenError):
 
 
 class ProofExpiredError(UnprovenError):
-    """The proof's times do not contain now."""
+    """The proof is outside its validity period."""
 
     code = "proof_expired"
     meaning = "The enrollment proof is too old or from the future: the clocks of Worker and Server disagree, or it was captured."
@@ -254,7 +254,7 @@ class WrongAssertionError(UnprovenError):
 
 
 class AssertionExpiredError(UnprovenError):
-    """The assertion's times do not contain now."""
+    """The assertion is outside its validity period."""
 
     code = "assertion_expired"
     meaning = "The assertion is too old or from the future: the clocks of Worker and Server disagree."
