@@ -62,9 +62,7 @@ def test_disabled_it_stops_its_work_stays_and_is_back_by_itself(site):
     site.operator.done("workers", "disable", "press-01", "--yes")
 
     assert site.workers()["press-01"]["status"] == "offline"
-    until(
-        lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started", within_s=2
-    )
+    until(lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started")
     refused = agent.wait_for("refused")
     assert (refused["code"], "enable" in refused["remedy"]) == ("worker_disabled", True)
     assert agent.wait_for("command_stopped")["signal"] == "SIGTERM"
