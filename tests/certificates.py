@@ -16,12 +16,22 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     return _written(directory, "cert", certificate), _written_key(directory, key)
 
 
-def issued(directory: Path) -> tuple[Path, Path, Path]:
-    """Return the certificate of an authority, one for localhost by it, and the latter's key: not everybody trusts what signs itself."""
+def issued(directory: Path, *, is_complete: bool = True) -> tuple[Path, Path, Path]:
+    """
+    Return the certificate of an authority, one for localhost by it, and the latter's key: not everybody trusts what signs itself.
+
+    Args:
+        directory: Where they are written.
+        is_complete: Whether they have all that RFC 5280 requires, as Python 3.13 insists.
+    """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = "tests of lyftdata"
-    authority = _certificate(name, authority_key, issuer=name, issuer_key=authority_key, is_authority=True)
-    certificate = _certificate("localhost", key, issuer=name, issuer_key=authority_key, is_authority=False)
+    authority = _certificate(
+        name, authority_key, issuer=name, issuer_key=authority_key, is_authority=True, is_complete=is_complete
+    )
+    certificate = _certificate(
+        "localhost", key, issuer=name, issuer_key=authority_key, is_authority=False, is_complete=is_complete
+    )
     files = _written(directory, "authority", authority), _written(directory, "cert", certificate)
     return *files, _written_key(directory, key)
 
@@ -33,6 +43,7 @@ def _certificate(
     issuer: str,
     issuer_key: ec.EllipticCurvePrivateKey,
     is_authority: bool,
+    is_complete: bool = True,
 ) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
@@ -46,7 +57,27 @@ def _certificate(
     )
     if name == "localhost":
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    if is_complete:
+        builder = builder.add_extension(_key_usage(is_authority=is_authority), critical=True)
+        subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(subject, critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+        builder = builder.add_extension(authority, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _key_usage(*, is_authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _written(directory: Path, name: str, certificate: x509.Certificate) -> Path:

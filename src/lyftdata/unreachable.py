@@ -5,6 +5,7 @@ Between a Worker and its Server there may be proxies, firewalls and sign-in page
 Server's, and are not to be taken for it.
 """
 
+import ssl
 from urllib.parse import SplitResult, urlsplit
 
 import httpx2
@@ -12,6 +13,9 @@ import httpx2
 from lyftdata.core.text import clean_text
 from lyftdata.http_proxies import EnvironmentProxy
 
+# X509_V_ERR_… of openssl/x509_vfy.h that only X509_V_FLAG_X509_STRICT causes; Python 3.13 sets it.
+_INCOMPLETE = range(80, 94)
+_MAX_CAUSES = 10
 _CHECK_URL = "Check LYFTDATA_URL."
 _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
@@ -30,7 +34,7 @@ def remedy_for_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | 
     """Return what to do about it, or an empty text."""
     detail = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in detail:
-        return _certificate_remedy(detail)
+        return _certificate_remedy(error, detail)
     if any(part in detail for part in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
         return f"That address does not speak https. {_CHECK_URL}"
     if url.startswith("http:") and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
@@ -41,12 +45,29 @@ def remedy_for_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | 
     return ""
 
 
-def _certificate_remedy(detail: str) -> str:
+def _certificate_remedy(error: Exception, detail: str) -> str:
+    if _verify_code(error) in _INCOMPLETE:
+        return (
+            "The Server's certificate or its CA's lacks what RFC 5280 requires, and Python 3.13 and newer reject that. Issue "
+            "them again: the CA's with basicConstraints=critical,CA:TRUE and keyUsage=critical,keyCertSign, both with "
+            "subjectKeyIdentifier and authorityKeyIdentifier."
+        )
     if "mismatch" in detail.lower():
         return "The certificate is for another name: set LYFTDATA_URL to a name that it holds."
     if "expired" in detail or "not yet valid" in detail:
         return "Renew the Server's certificate, or correct this host's clock."
     return "If the Server's certificate is from a CA of your own, set LYFTDATA_TLS_CA to that CA's certificate (a PEM file)."
+
+
+def _verify_code(error: BaseException) -> int:
+    """Return OpenSSL's code of what is wrong with a certificate, from the error below those of the HTTP library; 0 if there is none."""
+    seen = 0
+    below: BaseException | None = error
+    while below is not None and seen < _MAX_CAUSES:
+        if isinstance(below, ssl.SSLCertVerificationError):
+            return below.verify_code
+        below, seen = below.__cause__ or below.__context__, seen + 1
+    return 0
 
 
 def describe_answer(status: int, *, url: str, location: str | None, proxy: EnvironmentProxy | None) -> str:

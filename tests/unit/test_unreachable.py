@@ -1,0 +1,72 @@
+"""A certificate that is rejected: what to do about it depends on why."""
+
+import re
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.certificates import issued
+
+from lyftdata.unreachable import remedy_for_failure
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture
+def serve():
+    """Return a function that answers https requests with a certificate, and gives its URL."""
+    servers = []
+
+    def start(certificate, key):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"https://localhost:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(url, authority):
+    """Ask as Python 3.13 does, whichever this is."""
+    context = ssl.create_default_context(cafile=authority)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with httpx2.Client(verify=context, trust_env=False) as http:
+        return http.get(url)
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_an_incomplete_certificate_is_told_from_an_unknown_one(tmp_path, serve, is_complete):
+    """With LYFTDATA_TLS_CA set already, the remedy is to issue the certificates again."""
+    authority, certificate, key = issued(tmp_path, is_complete=is_complete)
+    url = serve(certificate, key)
+    if is_complete:
+        assert ask(url, authority).status_code == 501
+        return
+    with pytest.raises(httpx2.ConnectError) as failed:
+        ask(url, authority)
+    assert "keyUsage" in remedy_for_failure(failed.value, url=url, proxy=None)
+
+    with pytest.raises(httpx2.ConnectError) as failed:
+        ask(url, None)
+    assert "set LYFTDATA_TLS_CA" in remedy_for_failure(failed.value, url=url, proxy=None)
+
+
+def test_the_documented_commands_make_complete_certificates(tmp_path):
+    """What operations.md says of a CA of one's own is accepted by the strictest check."""
+    page = OPERATIONS.read_text().partition("**With a CA of your own.**")[2]
+    (block, *_) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    commands = block.replace("$ openssl", "openssl")
+    subprocess.run(["sh", "-ec", commands], cwd=tmp_path, check=True, capture_output=True)
+
+    verify = ["openssl", "verify", "-x509_strict", "-CAfile", "ca.pem", "cert.pem"]
+    subprocess.run(verify, cwd=tmp_path, check=True, capture_output=True)
