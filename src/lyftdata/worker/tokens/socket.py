@@ -24,6 +24,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import h11
 import msgspec
 
 from lyftdata.core.log_events.worker import TOKEN_SOCKET_ABORTED
@@ -48,8 +49,8 @@ _ALL_WITHIN_S = 30.0
 _HEAR_OUT_S = 1.0
 _RETRY_AFTER_S = 5
 
-_REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t\x80-\xff]*)")
+_FOLDED = re.compile(rb"\n[ \t]")
+_NOT_HTTP = "This is not an HTTP/1.1 request."
 # Name: form, longest, `error` for another form, the form in words.
 _PARAMETERS = {
     "audience": (
@@ -82,8 +83,8 @@ class _Answer(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     headers: Mapping[str, str] = {}
 
-    def encode(self, *, with_body: bool) -> bytes:
-        """Return it as it goes over the wire."""
+    def encode(self, http: h11.Connection, *, with_body: bool) -> bytes:
+        """Return it as it goes over the wire; the answer to HEAD is without its body."""
         body = msgspec.json.encode(self.body)
         fields = {
             "Date": email.utils.formatdate(usegmt=True),
@@ -93,9 +94,11 @@ class _Answer(msgspec.Struct, frozen=True):
             "Connection": "close",
             **self.headers,
         }
-        head = f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return f"{head}\r\n".encode("ascii") + (body if with_body else b"")
+        response = h11.Response(
+            status_code=self.status.value, reason=self.status.phrase, headers=list(fields.items())
+        )
+        parts = (response, h11.Data(body if with_body else b""), h11.EndOfMessage())
+        return b"".join(http.send(part) or b"" for part in parts)
 
 
 class TokenSocket:
@@ -140,14 +143,16 @@ class TokenSocket:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        method = "GET"
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
+        with_body = True
         try:
             self._check_peer(writer.get_extra_info("socket"))
-            method, wanted = _parse(await self._head(reader))
-            answer = await self._token(wanted)
+            request = await self._head(http, reader)
+            with_body = request.method != b"HEAD"
+            answer = await self._token(_read_request(request))
         except _BadRequestError as error:
             answer = error.answer
-        writer.write(answer.encode(with_body=method != "HEAD"))
+        writer.write(answer.encode(http, with_body=with_body))
         await writer.drain()
         await _hear_out(reader, writer)
 
@@ -159,17 +164,14 @@ class TokenSocket:
                 HTTPStatus.FORBIDDEN, "access_denied", "This socket serves one user, and you are another."
             )
 
-    async def _head(self, reader: asyncio.StreamReader) -> bytes:
+    async def _head(self, http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request:
+        """Read a request up to its body."""
         try:
             async with asyncio.timeout(self._head_within_s):
-                return await reader.readuntil(b"\r\n\r\n")
+                return await _next_request(http, reader)
         except TimeoutError:
             raise _BadRequestError(
                 HTTPStatus.REQUEST_TIMEOUT, "invalid_request", "The request took too long."
-            ) from None
-        except asyncio.LimitOverrunError:
-            raise _BadRequestError(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request", "The request is too long."
             ) from None
 
     async def _token(self, wanted: TokenRequest) -> _Answer:
@@ -200,24 +202,38 @@ def _is_same_user(connection: socket.socket) -> bool:
     return bool(uid == os.geteuid())
 
 
-def _parse(raw: bytes) -> tuple[str, TokenRequest]:
-    """Return the method of a request's head, and what it asks for (RFC 9112, sections 3 and 5)."""
-    line, *fields = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    request = _REQUEST_LINE.fullmatch(line)
-    matches = [_FIELD.fullmatch(field) for field in fields]
-    headers = [(match[1].lower(), match[2].strip()) for match in matches if match is not None]
-    hosts = sum(name == "host" for name, _ in headers)
-    # RFC 9112, section 3.2: none, or several, is answered with 400.
-    if request is None or len(headers) != len(fields) or hosts > 1 or (request[3] == "1" and not hosts):
-        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", "This is no HTTP/1.1 request.")
+async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request:
+    received = b""
+    try:
+        while (event := http.next_event()) is h11.NEED_DATA:
+            piece = await reader.read(MAX_HEAD_BYTES)
+            received += piece
+            if len(received) > MAX_HEAD_BYTES:
+                raise _BadRequestError(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request", "The request is too long."
+                )
+            http.receive_data(piece)
+    except h11.RemoteProtocolError:
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", _NOT_HTTP) from None
+    if not isinstance(event, h11.Request):
+        raise ConnectionResetError("It was closed before a whole request was there.")
+    # RFC 9112, section 5.2: h11 joins folded lines, which no client has a reason to send.
+    if event.http_version not in {b"1.0", b"1.1"} or _FOLDED.search(received):
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", _NOT_HTTP)
+    return event
+
+
+def _read_request(request: h11.Request) -> TokenRequest:
+    """Return what a request asks for."""
     if any(
-        name == "transfer-encoding" or (name == "content-length" and value != "0") for name, value in headers
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in request.headers
     ):
         raise _BadRequestError(HTTPStatus.BAD_REQUEST, "invalid_request", "A request here has no body.")
-    return _check_target(request[1], request[2])
+    return _check_target(request.method.decode("ascii"), request.target.decode("ascii"))
 
 
-def _check_target(method: str, target: str) -> tuple[str, TokenRequest]:
+def _check_target(method: str, target: str) -> TokenRequest:
     try:
         parts = urllib.parse.urlsplit(target)
         query = urllib.parse.parse_qsl(
@@ -233,7 +249,7 @@ def _check_target(method: str, target: str) -> tuple[str, TokenRequest]:
         raise _BadRequestError(
             HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request", "Ask with GET.", Allow="GET, HEAD"
         )
-    return method, _wanted(query)
+    return _wanted(query)
 
 
 def _wanted(query: list[tuple[str, str]]) -> TokenRequest:

@@ -140,6 +140,13 @@ async def test_another_user_gets_nothing(path, provider):
         (b"GET /token HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nHost : x\r\n\r\n", 400, "invalid_request"),
+        (b"GET /token HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n", 400, "invalid_request"),
+        (
+            b"GET /token HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+            "invalid_request",
+        ),
+        (b"GET /t\xc3\xb6ken HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 400, "invalid_request"),
         (b"GET /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "invalid_request"),
         (b"POST /token HTTP/1.1\r\nHost: x\r\n\r\n", 405, "invalid_request"),
