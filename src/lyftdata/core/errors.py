@@ -5,14 +5,19 @@ LyftdataError
 ├── SettingsError            start-up settings are wrong; lists every fault (exit 2)
 ├── InvalidInputError        a name, ID, label or other value breaks its rule; names the field
 ├── ConflictError            the request is well-formed, but the state of the Server stands against it
+│   └── PreconditionFailedError
 ├── NotFoundError            the thing named does not exist
 ├── ForbiddenError           who asks is known, and may not do this
+├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
+├── TooManyRequestsError, TooBusyError                       come back later
 └── RefusedError             an attempt to get in was refused; the causes are in `refusals`
 
 Each class has a stable `code`: audit, metrics, scripts and dashboards match on it, never on the sentence.
 """
 
 from typing import ClassVar
+
+from lyftdata.core.text import count
 
 
 class LyftdataError(Exception):
@@ -97,3 +102,57 @@ class ForbiddenError(LyftdataError):
     """Who asks is known, and may not do this."""
 
     code = "forbidden"
+
+
+class PreconditionFailedError(ConflictError):
+    """What is to be changed is not as the caller has read it."""
+
+
+class LoginFailedError(LyftdataError):
+    """Name or password is wrong; which of them is not said."""
+
+    code = "login_failed"
+
+
+class LoginLockedError(LyftdataError):
+    """
+    Too many failures.
+
+    Args:
+        wait_s: Seconds until the next attempt is looked at.
+    """
+
+    code = "login_locked"
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
+        self.wait_s = wait_s
+
+
+class NotSignedInError(LyftdataError):
+    """No session, or one that has ended."""
+
+    code = "not_signed_in"
+
+
+class TooManyRequestsError(LyftdataError):
+    """
+    An operator asks for more than Workers can be kept waiting for.
+
+    Args:
+        wait_s: Seconds until the next request is answered.
+    """
+
+    code = "too_many_requests"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            "You ask for more than the Server does for one operator.", hint="Wait a few seconds."
+        )
+        self.wait_s = max(1, round(wait_s))
+
+
+class TooBusyError(LyftdataError):
+    """More passwords wait to be checked than would be checked soon."""
+
+    code = "too_busy"

@@ -22,15 +22,18 @@ from starlette.types import Scope
 from lyftdata.core.errors import (
     ConflictError,
     InvalidInputError,
+    LoginFailedError,
+    LoginLockedError,
     LyftdataError,
     NotFoundError,
+    NotSignedInError,
+    TooManyRequestsError,
 )
 from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
 from lyftdata.log import emit, get_logger
-from lyftdata.server.admin.operator_budget import PAGE_COST, TooManyRequestsError
+from lyftdata.server.admin.operator_budget import PAGE_COST
 from lyftdata.server.admin.operator_gate import note_operator
-from lyftdata.server.admin.operators import LoginFailedError, LoginLockedError, NotSignedInError
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import problem, status_of_error

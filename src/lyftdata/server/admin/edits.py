@@ -14,10 +14,6 @@ from lyftdata.core.errors import ConflictError
 CHANGED_MEANWHILE = "changed_meanwhile"
 
 
-class PreconditionFailedError(ConflictError):
-    """What is to be changed is not as the caller has read it."""
-
-
 def fingerprint(value: object) -> str:
     """Return a short digest of a field's value; the order of a mapping's keys does not count."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:24]

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import TooManyRequestsError
 
 # A quarter of the event loop, and eight seconds of that in a row: some 150 pages.
 _EARNED_PER_S = 250.0
@@ -26,23 +26,6 @@ COST_PER_KIB = 0.08
 _COST_PER_CHECKED_EVENT = 0.02
 _MAX_CHECK_COST = 500.0
 _SESSION = re.compile(rb"lyftdata_session_[0-9A-Za-z_-]{1,128}")
-
-
-class TooManyRequestsError(LyftdataError):
-    """
-    An operator asks for more than Workers can be kept waiting for.
-
-    Args:
-        wait_s: Seconds until the next request is answered.
-    """
-
-    code = "too_many_requests"
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(
-            "You ask for more than the Server does for one operator.", hint="Wait a few seconds."
-        )
-        self.wait_s = max(1, round(wait_s))
 
 
 class OperatorBudget:

@@ -10,7 +10,8 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lyftdata.server.admin.operator_budget import COST_PER_KIB, OperatorBudget, TooManyRequestsError
+from lyftdata.core.errors import TooManyRequestsError
+from lyftdata.server.admin.operator_budget import COST_PER_KIB, OperatorBudget
 from lyftdata.server.http.problems import problem
 from lyftdata.server.http.wire import ErrorPage, no_page
 

@@ -7,13 +7,19 @@ from datetime import timedelta
 
 import msgspec
 
-from lyftdata.core.errors import ConflictError, LyftdataError, NotFoundError
+from lyftdata.core.errors import (
+    ConflictError,
+    LoginFailedError,
+    LoginLockedError,
+    NotFoundError,
+    NotSignedInError,
+)
 from lyftdata.core.log_events.server import LOCKOUT_NOT_RECORDED
 from lyftdata.core.names import parse_operator_name
 from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AdminSessionRecord, AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
-from lyftdata.core.text import clean_text, count
+from lyftdata.core.text import clean_text
 from lyftdata.log import emit, get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.device_marks import DeviceMarks
@@ -31,33 +37,6 @@ _log = get_logger(__name__)
 SESSION_LIFE = timedelta(hours=12)
 _MAX_READ_OF_A_USER_AGENT = 1_000
 NETWORK_KEY_PURPOSE = "known networks"
-
-
-class LoginFailedError(LyftdataError):
-    """Name or password is wrong; which of them is not said."""
-
-    code = "login_failed"
-
-
-class LoginLockedError(LyftdataError):
-    """
-    Too many failures.
-
-    Args:
-        wait_s: Seconds until the next attempt is looked at.
-    """
-
-    code = "login_locked"
-
-    def __init__(self, wait_s: int) -> None:
-        super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
-        self.wait_s = wait_s
-
-
-class NotSignedInError(LyftdataError):
-    """No session, or one that has ended."""
-
-    code = "not_signed_in"
 
 
 class SignedIn(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from lyftdata.core.errors import InvalidInputError, LyftdataError
+from lyftdata.core.errors import InvalidInputError, TooBusyError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import trim
 from lyftdata.server.admin.secret_strength import MIN_PASSWORD_GUESSES, check_password
@@ -28,12 +28,6 @@ _MOST_WAITING = 20
 # Operators who come from where they have signed in before do not stand in line behind strangers.
 _MOST_KNOWN_AT_ONCE = 1
 _MOST_KNOWN_WAITING = 10
-
-
-class TooBusyError(LyftdataError):
-    """More passwords wait to be checked than would be checked soon."""
-
-    code = "too_busy"
 
 
 class _Line:

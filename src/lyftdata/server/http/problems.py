@@ -11,13 +11,15 @@ from lyftdata.core.errors import (
     ConflictError,
     ForbiddenError,
     InvalidInputError,
+    LoginFailedError,
+    LoginLockedError,
     LyftdataError,
     NotFoundError,
+    NotSignedInError,
+    PreconditionFailedError,
+    TooBusyError,
+    TooManyRequestsError,
 )
-from lyftdata.server.admin.edits import PreconditionFailedError
-from lyftdata.server.admin.operator_budget import TooManyRequestsError
-from lyftdata.server.admin.operators import LoginFailedError, LoginLockedError, NotSignedInError
-from lyftdata.server.admin.passwords import TooBusyError
 from lyftdata.server.http.wire import NO_STORE, OAuthError
 from lyftdata.store import StoreError, UnstorableError
 

@@ -3,9 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import LyftdataError, NotSignedInError
 from lyftdata.core.text import clean_text
-from lyftdata.server.admin.operators import NotSignedInError
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import status_of_error

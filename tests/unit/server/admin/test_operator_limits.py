@@ -9,10 +9,11 @@ from tests.builders import FakeClock
 from tests.unit.web.conftest import FROM_OUR_PAGE
 
 from lyftdata.app import create_app
+from lyftdata.core.errors import TooManyRequestsError
 from lyftdata.core.records import Role
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin import event_feed
-from lyftdata.server.admin.operator_budget import OperatorBudget, TooManyRequestsError, session_digest
+from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
 from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.views import worker_view
 from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers

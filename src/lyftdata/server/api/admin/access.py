@@ -7,13 +7,12 @@ from fastapi import Depends, Request, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import InvalidInputError, NotSignedInError
 from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_gate import note_operator
-from lyftdata.server.admin.operators import NotSignedInError
 from lyftdata.server.http.host_check import check_host_of_browsers
 from lyftdata.server.http.wire import bearer_token, client_address
 from lyftdata.server.runtime.services import Services

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from fastapi import Header
 
-from lyftdata.server.admin.edits import CHANGED_MEANWHILE, PreconditionFailedError, fingerprint
+from lyftdata.core.errors import PreconditionFailedError
+from lyftdata.server.admin.edits import CHANGED_MEANWHILE, fingerprint
 from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.server.admin.schemas.workers import Worker
