@@ -5,11 +5,11 @@ from hashlib import sha256
 
 from lyftdata.core.dpop import LEEWAY_S, DpopProof, DpopProofError, verify_dpop_proof
 from lyftdata.core.encoding import base64url
+from lyftdata.core.errors import LyftdataError
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
 from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock
-from lyftdata.server.http.wire import OAuthError
 
 _NONCE_EVERY_S = 120
 # Sixty requests a second, all the while: each needs a proof of its own, which is remembered for a minute.
@@ -18,11 +18,13 @@ MAX_PROOFS_PER_WORKER = 4_096
 _REMEMBERED_LONGER_S = 5
 
 
-class DpopNonceError(OAuthError):
+class DpopNonceError(LyftdataError):
     """The proof has no nonce issued by this Server; the answer carries one (RFC 9449, section 8)."""
 
+    code = "use_dpop_nonce"
+
     def __init__(self) -> None:
-        super().__init__("use_dpop_nonce", "Make the proof again, with the nonce of this answer.")
+        super().__init__("Make the proof again, with the nonce of this answer.")
 
 
 class Dpop:
@@ -58,15 +60,12 @@ class Dpop:
         Check a proof for a request.
 
         Raises:
-            OAuthError: `invalid_dpop_proof`.
-            DpopNonceError: `use_dpop_nonce`.
+            DpopProofError: It is not a proof for this request.
+            DpopNonceError: It holds no nonce of this Server, or an old one.
         """
-        try:
-            proof = verify_dpop_proof(
-                unverified, method=method, url=url, now=self._clock(), access_token=access_token
-            )
-        except DpopProofError as error:
-            raise OAuthError("invalid_dpop_proof", str(error)) from error
+        proof = verify_dpop_proof(
+            unverified, method=method, url=url, now=self._clock(), access_token=access_token
+        )
         if (needs_nonce or proof.nonce is not None) and not self._is_ours(proof.nonce or ""):
             raise DpopNonceError
         return proof
@@ -84,7 +83,7 @@ class Dpop:
             What is to be used up at every other Server too, if there may be any.
 
         Raises:
-            OAuthError: `invalid_dpop_proof`: it was used before, or the Worker signs without end.
+            DpopProofError: It was used before, or the Worker sends too many.
             DpopNonceError: It may have been used before this process started, and holds no nonce, which is new at each start.
         """
         if proof.nonce is None and self.spent.may_have_lost(worker, proof.signed_at, leeway_s=LEEWAY_S):
@@ -97,9 +96,9 @@ class Dpop:
                 now_s=self._clock().timestamp(),
             )
         except AssertionReplayedError as error:
-            raise OAuthError("invalid_dpop_proof", "It was used before.") from error
+            raise DpopProofError("It was used before.") from error
         except RateLimitedError as error:
-            raise OAuthError("invalid_dpop_proof", "There are too many of this Worker's.") from error
+            raise DpopProofError("There are too many of this Worker's.") from error
 
     def _step(self) -> int:
         return int(self._clock().timestamp()) // _NONCE_EVERY_S

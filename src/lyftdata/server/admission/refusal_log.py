@@ -46,7 +46,7 @@ _MOST_KEPT_OF_A_CLAIM = 128
 _MOST_READ_OF_A_CLAIM = 1_024
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PublicRefusal(msgspec.Struct, frozen=True):
     """What the caller may know of a refusal; `retry_after_s` is set when it comes too often."""
 
     refused: RefusedError
@@ -123,7 +123,7 @@ class RefusalLog:
 
     def record(
         self, refused: RefusedError, *, address: str, limited: bool = True, proved_by: str | None = None
-    ) -> Answer:
+    ) -> PublicRefusal:
         """
         Write a refusal down and say what its caller may read.
 
@@ -146,19 +146,19 @@ class RefusalLog:
             # references of others out.
             by = refused.claimed_worker if proved_by is None else f"{proved_by} {network}"
             beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
-            return Answer(refused, self._reference(refused, address, beyond, by=by))
+            return PublicRefusal(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
             # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
             beyond = self._kept.record_failure(address, now_s) is not None
-            return Answer(refused, self._reference(refused, address, beyond, by=network))
+            return PublicRefusal(refused, self._reference(refused, address, beyond, by=network))
         retry_after_s = self.limiter.record_failure(address, now_s)
         if retry_after_s is None:
-            return Answer(refused, self._reference(refused, address, beyond=False, by=network))
+            return PublicRefusal(refused, self._reference(refused, address, beyond=False, by=network))
         told = self._limited(refused)
         reference = self._reference(told, address, beyond=True, by=network)
-        return Answer(told, reference, retry_after_s=max(1, round(retry_after_s)))
+        return PublicRefusal(told, reference, retry_after_s=max(1, round(retry_after_s)))
 
-    def record_unseen(self, refused: RefusedError, *, address: str, retry_after_s: float) -> Answer:
+    def record_unseen(self, refused: RefusedError, *, address: str, retry_after_s: float) -> PublicRefusal:
         """
         Count an attempt whose credential was not looked at; cheap, since they may come without end.
 
@@ -168,7 +168,7 @@ class RefusalLog:
             retry_after_s: Seconds until one is looked at.
         """
         reference = self._reference(refused, address, beyond=True, by=f"unseen {network_of(address)}")
-        return Answer(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
+        return PublicRefusal(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
 
     async def flush(self) -> None:
         """

@@ -19,8 +19,9 @@ from lyftdata.core.resources import service_url
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.identity_headers import identity_headers
+from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.http.freshness import decide
-from lyftdata.server.http.wire import RawResponse, client_address, header_values, refusal_response
+from lyftdata.server.http.wire import RawResponse, client_address, header_values
 from lyftdata.server.runtime.services import Services
 
 PREFIX = "/auth/verify/"

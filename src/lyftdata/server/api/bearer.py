@@ -5,13 +5,12 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.dpop import ALGORITHMS
+from lyftdata.core.dpop import ALGORITHMS, DpopProofError
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
-from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.freshness import decide, hear, is_certain
-from lyftdata.server.http.wire import NO_STORE, OAuthError, bearer_token, header_values, json_response
+from lyftdata.server.http.wire import NO_STORE, bearer_token, header_values, json_response
 from lyftdata.server.runtime.services import Services
 
 
@@ -72,13 +71,11 @@ async def verified_worker(
             services.store, lambda: services.verifier.verify(token, bound_to=proof.thumbprint)
         )
         ticket = services.dpop.spend(proof, worker=verified.worker)
-    except DpopNonceError:
-        raise
-    except OAuthError as error:
+    except DpopProofError as error:
         # Without the query, in which clients send secrets.
         asked = f"{method} {url.partition('?')[0]}"
         raise WrongTokenError(
-            f"Its proof of possession, for {asked}: {error.message}", claimed_worker=worker_id
+            f"Its proof of possession, for {asked}: {error}", claimed_worker=worker_id
         ) from error
     if ticket is not None:
         await spend_everywhere(services.store, ticket, claimed_worker=worker_id)

@@ -21,6 +21,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.api.bearer import nonce_response, verified_worker
+from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -29,7 +30,6 @@ from lyftdata.server.http.wire import (
     json_response,
     oauth_error_response,
     read_json,
-    refusal_response,
     temporarily_unavailable,
 )
 from lyftdata.server.runtime.services import Services

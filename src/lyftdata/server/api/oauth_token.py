@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lyftdata.core.dpop import DpopProofError
 from lyftdata.core.grants import GRANT_ERRORS, Grant
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
@@ -13,11 +14,13 @@ from lyftdata.core.refusals import (
     RefusedError,
 )
 from lyftdata.core.token_answers import TokenAnswer
-from lyftdata.server.admission.client_authentication import admit_worker, read_credential
+from lyftdata.server.admission.client_authentication import admit_worker
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.replay import Ticket, spend_everywhere
 from lyftdata.server.admission.token_issuer import Admitted
-from lyftdata.server.admission.token_request import TokenRequest, read_token_request
+from lyftdata.server.api.client_credential import read_credential
+from lyftdata.server.api.refusal_response import refusal_response
+from lyftdata.server.api.token_request import TokenRequest, read_token_request
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (
     RAW_NO_STORE,
@@ -29,7 +32,6 @@ from lyftdata.server.http.wire import (
     json_response,
     oauth_error_response,
     read_form,
-    refusal_response,
 )
 from lyftdata.server.runtime.services import Services
 
@@ -63,7 +65,10 @@ async def token(request: Request) -> Response:
             grant = _grant(services, admitted, asked_for)
         signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     except DpopNonceError as error:
-        return oauth_error_response(error, headers={"DPoP-Nonce": services.dpop.nonce()})
+        asked_again = OAuthError(error.code, error.message)
+        return oauth_error_response(asked_again, headers={"DPoP-Nonce": services.dpop.nonce()})
+    except DpopProofError as error:
+        return oauth_error_response(OAuthError("invalid_dpop_proof", str(error)))
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -126,7 +131,7 @@ def _check_dpop(
             raise DpopProofMissingError(claimed_worker=worker.id)
         return None, None
     if len(proofs) > 1:
-        raise OAuthError("invalid_dpop_proof", "One proof is enough.")
+        raise DpopProofError("One proof is enough.")
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0].decode("latin-1"), method="POST", url=url, needs_nonce=True)
     return proof.thumbprint, services.dpop.spend(proof, worker=worker)

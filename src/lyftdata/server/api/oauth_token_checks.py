@@ -9,11 +9,12 @@ from lyftdata.core.records import ResourceRecord
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.resources import is_granted
 from lyftdata.core.token_answers import introspection_answer
-from lyftdata.server.admission.client_authentication import admit_caller, admit_worker, read_credential
+from lyftdata.server.admission.client_authentication import admit_caller, admit_worker
 from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.admission.token_verifier import VerifiedWorker
+from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.oauth_token import refused_client
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.wire import (

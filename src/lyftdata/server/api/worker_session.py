@@ -17,6 +17,8 @@ from lyftdata.core.text import clean_text
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.bearer import nonce_response, verified_worker
+from lyftdata.server.api.refusal_response import refusal_response
+from lyftdata.server.cluster.membership import TooManyStartsError
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.http.wire import (
     OAuthError,
@@ -24,7 +26,6 @@ from lyftdata.server.http.wire import (
     json_response,
     oauth_error_response,
     read_body,
-    refusal_response,
     temporarily_unavailable,
 )
 from lyftdata.server.known_secrets import KnownSecrets
@@ -61,40 +62,45 @@ _poll_decoder = msgspec.json.Decoder(Poll)
 async def session(request: Request) -> Response:
     """Hold the Worker's poll until there is something to tell it."""
     services: Services = request.app.state.services
-    address = client_address(request.scope)
     try:
-        # The body first: between the last question who it is and the place in the sessions nothing may be awaited,
-        # or a Worker disabled in that moment would be connected all the same.
-        body = await read_body(request)
-        verified = await verified_worker(request, services)
-        poll = _decode(body)
-        if poll.sign_off:
-            services.sessions.sign_off(verified.worker.id, poll.boot_id)
-            return json_response({"session": "ended", "hold_s": 0, "directives": []})
-        boot = _boot(poll, services.known_secrets, address=address)
-        if poll.await_slot:
-            await _wait_for_slot(request, services, verified, boot)
-        await services.sessions.until_known(verified.worker.id, boot.boot_id)
-        async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
-            # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
-            verified = services.verifier.again(verified)
-            current, is_new = services.sessions.attach(
-                verified.worker, boot, verified.claims.cred, since=place.since
-            )
+        return await _poll(request, services)
     except DpopNonceError:
         return nonce_response(services)
+    except TooManyStartsError as error:
+        return oauth_error_response(OAuthError("temporarily_unavailable", error.message, status=503))
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
         # Not counted against the address: a connected Worker whose token has died must read that, not "come
         # back later", which it would take for an outage and work on. Guessing a token is hopeless anyhow.
-        answer = services.refusals.record(refused, address=address, limited=False)
+        answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
         return refusal_response(
             answer,
             error="invalid_token",
             status=401,
             proved_error=refused.code,
             proved_status=409 if isinstance(refused, DuplicateInstanceError) else 403,
+        )
+
+
+async def _poll(request: Request, services: Services) -> Response:
+    # The body first: between the last question who it is and the place in the sessions nothing may be awaited,
+    # or a Worker disabled in that moment would be connected all the same.
+    body = await read_body(request)
+    verified = await verified_worker(request, services)
+    poll = _decode(body)
+    if poll.sign_off:
+        services.sessions.sign_off(verified.worker.id, poll.boot_id)
+        return json_response({"session": "ended", "hold_s": 0, "directives": []})
+    boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
+    if poll.await_slot:
+        await _wait_for_slot(request, services, verified, boot)
+    await services.sessions.until_known(verified.worker.id, boot.boot_id)
+    async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
+        # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
+        verified = services.verifier.again(verified)
+        current, is_new = services.sessions.attach(
+            verified.worker, boot, verified.claims.cred, since=place.since
         )
     _note(services, current)
     if is_new and not place.moves:

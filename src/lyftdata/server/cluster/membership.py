@@ -20,13 +20,13 @@ from datetime import datetime, timedelta
 import msgspec
 
 import lyftdata
+from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events.server import LOST_PEERS, PEER_SERVER_DEAD
 from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord, SessionEnd
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock
-from lyftdata.server.http.wire import OAuthError
 from lyftdata.server.sessions.registry import Boot, Session, Sessions, both_hosts
 from lyftdata.store import Store, StoreError, WriteTx
 from lyftdata.store.change_feed import change_log
@@ -44,11 +44,11 @@ _ASK_FOR_PLACE_TIMES = 6
 _MOST_STARTS_AT_ONCE = 16
 
 
-class TooManyStartsError(OAuthError):
+class TooManyStartsError(LyftdataError):
     """One Worker's starts come faster than its place can be settled."""
 
     def __init__(self) -> None:
-        super().__init__("temporarily_unavailable", "Too many polls of one Worker at once.", status=503)
+        super().__init__("Too many polls of one Worker at once.")
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -1,0 +1,59 @@
+"""How a client of the OAuth endpoints authenticates: one way of those of RFC 6749, section 2.3, and RFC 7523."""
+
+from collections.abc import Mapping
+
+from lyftdata.core.assertions import read_assertion
+from lyftdata.core.refusals import WrongAssertionError
+from lyftdata.core.secret import Secret
+from lyftdata.server.admission.client_authentication import Presented
+from lyftdata.server.http.wire import OAuthError
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> Presented | None:
+    """
+    Find the one way in which a client authenticates, None if it does not even say who it is.
+
+    Args:
+        basic: What the Authorization header holds, if there is one.
+        form: The parameters; none of them is empty.
+
+    Raises:
+        OAuthError: Several ways at once, or two that name different clients.
+        WrongAssertionError: An assertion that is no compact JWS.
+    """
+    client_id, secret, assertion = (
+        form.get("client_id"),
+        form.get("client_secret"),
+        form.get("client_assertion"),
+    )
+    if (basic is not None) + (secret is not None) + (assertion is not None) > 1:
+        raise OAuthError("invalid_request", "Use one way to authenticate, not several.")
+    if basic is not None:
+        if client_id not in {None, basic[0]}:
+            raise OAuthError("invalid_request", "client_id is not that of the Authorization header.")
+        return Presented(basic[0], secret=Secret(basic[1]))
+    if secret is not None and client_id is not None:
+        return Presented(client_id, secret=Secret(secret))
+    if assertion is not None:
+        return _assertion(client_id, form.get("client_assertion_type"), assertion)
+    return None if client_id is None else Presented(client_id)
+
+
+def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Presented:
+    if kind != ASSERTION_TYPE:
+        raise OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}.")
+    mismatch = "client_id is not that of the assertion."
+    try:
+        read = read_assertion(assertion)
+    except WrongAssertionError:
+        # It names nobody, and so not whom the form names.
+        if client_id is not None:
+            raise OAuthError("invalid_request", mismatch) from None
+        raise
+    # Only to find the entry whose key then checks it; a lie here fails that check.
+    claimed = read.unsafe_client_id() or ""
+    if client_id not in {None, claimed}:
+        raise OAuthError("invalid_request", mismatch)
+    return Presented(claimed, assertion=read)

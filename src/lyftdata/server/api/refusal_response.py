@@ -1,0 +1,61 @@
+"""What the caller of an endpoint may know of a refusal."""
+
+from starlette.responses import Response
+
+from lyftdata.server.admission.refusal_log import PublicRefusal
+from lyftdata.server.http.wire import NO_STORE, NONCE_HEADER, json_response
+
+
+def refusal_response(
+    answer: PublicRefusal,
+    *,
+    error: str,
+    status: int,
+    proved_error: str,
+    proved_status: int,
+    nonce: str | None = None,
+) -> Response:
+    """
+    Return what the caller may know of a refusal.
+
+    Unproven callers read the same bytes but for the reference, whatever the cause.
+
+    Args:
+        answer: As the refusal log gave it.
+        error: The error for unproven callers: `invalid_client` or `invalid_token`.
+        status: Their status.
+        proved_error: The error for a caller that has proved its key.
+        proved_status: Its status.
+        nonce: What unproven callers may sign with when they try again.
+    """
+    offered = {} if nonce is None else {NONCE_HEADER: nonce}
+    if answer.retry_after_s is not None:
+        body = {
+            "error": "temporarily_unavailable",
+            "error_description": "Too many failed attempts.",
+            "reference": answer.reference,
+        }
+        headers = {**NO_STORE, "Retry-After": str(answer.retry_after_s)}
+        return json_response(body, status=429, headers=headers | offered)
+    refused = answer.refused
+    if not refused.proved:
+        body = {"error": error, "error_description": "Authentication failed.", "reference": answer.reference}
+        headers = {**NO_STORE, "WWW-Authenticate": _challenge(error)}
+        return json_response(body, status=status, headers=headers | offered)
+    told = {
+        "error": proved_error,
+        "error_description": refused.explanation,
+        "reference": answer.reference,
+        "code": refused.code,
+        "final": refused.final,
+        "remedy": refused.remedy,
+    }
+    return json_response(told, status=proved_status)
+
+
+def _challenge(error: str) -> str:
+    return (
+        'Basic realm="lyftdata", error="invalid_client"'
+        if error == "invalid_client"
+        else f'Bearer realm="lyftdata", error="{error}"'
+    )
