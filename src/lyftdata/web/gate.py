@@ -35,7 +35,6 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.operator_budget import PAGE_COST
 from lyftdata.server.admin.operator_gate import note_operator
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
-from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import problem, status_of_error
 from lyftdata.server.http.wire import client_address
 from lyftdata.server.runtime.services import Services
@@ -90,9 +89,9 @@ async def _identified(request: Request) -> Page:
     """Return the page of the operator whose session the request is of; its form is not read yet."""
     services: Services = request.app.state.services
     token = read_session(request, services)
-    check_host(request, services)
+    services.host_check.check(request)
     if request.method == "POST":
-        check_same_site(request, services, must_say=True)
+        check_same_site(request, issuer=services.issuer, must_say=True)
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)

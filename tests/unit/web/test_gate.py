@@ -148,7 +148,7 @@ async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypa
     def broken(*_arguments, **_more):
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("lyftdata.server.admin.queries.get_worker", broken)
+    monkeypatch.setattr("lyftdata.server.admin.worker_queries.WorkerQueries.get", broken)
     for headers in (HTML, {}):
         with pytest.raises(RuntimeError):
             await viewer.get("/workers/press-01", headers=headers)

@@ -8,11 +8,15 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.records import ApiKeyRecord, WorkerRecord
-from lyftdata.server.admin import queries
+from lyftdata.server.admin.api_key_queries import ApiKeyQueries
+from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Attention, Concern
 from lyftdata.server.admin.views import key_status
-from lyftdata.server.runtime.services import Services
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.server.signing_keys import SigningKeys
 
 _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)
@@ -41,20 +45,6 @@ _LOOKS_MISCONFIGURED = frozenset(
 )
 
 
-async def find_concerns(services: Services) -> list[Concern]:
-    """Return what needs attention, the most pressing first."""
-    groups = await queries.list_refusals(services, limit=500)
-    recent = [group for group in groups if services.clock() - group.last_at <= _RECENTLY]
-    refused = await _unsolved(services, _sorted_out(services, recent))
-    return [
-        *_duplicates(refused),
-        *_misconfigured(refused),
-        *(Concern(kind=Attention.SETTING, subject="", title=warning) for warning in services.warnings),
-        *await _expiring(services),
-        *_rotating(services),
-    ]
-
-
 class _Refused(msgspec.Struct, frozen=True, kw_only=True):
     """What was refused for one cause: a Worker that there is, wherever it asked from, or strangers at one address."""
 
@@ -74,49 +64,6 @@ class _Refused(msgspec.Struct, frozen=True, kw_only=True):
     def origin(self) -> str:
         addresses = {group.address for group in self.groups}
         return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
-
-
-def _sorted_out(services: Services, recent: Sequence[RefusalGroup]) -> list[_Refused]:
-    """
-    Join groups by Worker and cause; of those who are no Worker, by address and cause.
-
-    A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
-    they call themselves is not repeated, and however many they make up, they take no place from those that there are.
-    """
-    by_name = _by_unique_name(services)
-    joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
-    workers: dict[str, WorkerRecord] = {}
-    for group in recent:
-        worker = services.directory.find_worker(group.claimed_worker) or by_name.get(group.claimed_worker)
-        if worker is not None:
-            workers[worker.id] = worker
-        whose = ("", group.address) if worker is None else (worker.id, "")
-        joined.setdefault((group.code, *whose), []).append(group)
-    return [
-        _Refused(code=code, worker=workers.get(worker_id), groups=groups)
-        for (code, worker_id, _), groups in joined.items()
-    ]
-
-
-def _by_unique_name(services: Services) -> dict[str, WorkerRecord]:
-    found: dict[str, WorkerRecord] = {}
-    twice: set[str] = set()
-    for worker in services.directory.workers():
-        if worker.superseded_by is None:
-            if worker.name in found:
-                twice.add(worker.name)
-            found[worker.name] = worker
-    return {name: worker for name, worker in found.items() if name not in twice}
-
-
-async def _unsolved(services: Services, refused: Sequence[_Refused]) -> list[_Refused]:
-    """Leave out those Workers that were let in since they were last refused."""
-    let_in = await queries.last_let_in(services, {one.worker.id for one in refused if one.worker is not None})
-    return [
-        one
-        for one in refused
-        if one.worker is None or one.worker.id not in let_in or let_in[one.worker.id] < one.latest.last_at
-    ]
 
 
 def _duplicates(refused: Sequence[_Refused]) -> list[Concern]:
@@ -170,34 +117,6 @@ def _more(found: int, of: str = "Workers") -> list[Concern]:
     return [Concern(kind=Attention.REFUSED, subject="", title=title)]
 
 
-async def _expiring(services: Services) -> list[Concern]:
-    now = services.clock()
-
-    def ends_soon(record: ApiKeyRecord) -> bool:
-        return (
-            record.expires_at is not None
-            and key_status(record, now) == "live"
-            and record.expires_at - now <= _EXPIRES_SOON
-        )
-
-    # The generation that counts: an older one that ends after a rotation is no concern.
-    newest = [
-        max(group, key=lambda record: record.generation)
-        for group in queries.find_api_keys(services, ends_soon)
-    ]
-    ending = sorted((r for r in newest if ends_soon(r)), key=lambda record: str(record.expires_at))
-    keys = await queries.view_api_keys(services, [[record] for record in ending[:_MOST_OF_A_KIND]])
-    return [
-        Concern(
-            kind=Attention.KEY_EXPIRES,
-            subject=key.name,
-            title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
-            detail=_users(len(key.used_by)),
-        )
-        for key in keys
-    ]
-
-
 def _users(number: int) -> str:
     match number:
         case 0:
@@ -208,15 +127,116 @@ def _users(number: int) -> str:
             return f"{number:,} Workers that are connected now use it."
 
 
-def _rotating(services: Services) -> list[Concern]:
-    at = services.signing_keys.next_signs_from
-    if at is None:
-        return []
-    return [
-        Concern(
-            kind=Attention.SIGNING_KEY,
-            subject="",
-            title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
-            detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",
-        )
-    ]
+class Alerts:
+    """Finds what needs attention in what operators read anyway."""
+
+    def __init__(
+        self,
+        *,
+        workers: WorkerQueries,
+        api_keys: ApiKeyQueries,
+        refusals: RefusalQueries,
+        directory: Directory,
+        signing_keys: SigningKeys,
+        warnings: Sequence[str],
+        clock: Clock,
+    ) -> None:
+        self._workers = workers
+        self._api_keys = api_keys
+        self._refusals = refusals
+        self._directory = directory
+        self._signing_keys = signing_keys
+        self._warnings = warnings
+        self._clock = clock
+
+    async def find(self) -> list[Concern]:
+        """Return what needs attention, the most pressing first."""
+        groups = await self._refusals.list_groups(limit=500)
+        recent = [group for group in groups if self._clock() - group.last_at <= _RECENTLY]
+        refused = await self._unsolved(self._sorted_out(recent))
+        return [
+            *_duplicates(refused),
+            *_misconfigured(refused),
+            *(Concern(kind=Attention.SETTING, subject="", title=warning) for warning in self._warnings),
+            *await self._expiring(),
+            *self._rotating(),
+        ]
+
+    def _sorted_out(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
+        """
+        Join groups by Worker and cause; of those who are no Worker, by address and cause.
+
+        A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
+        they call themselves is not repeated, and however many they make up, they take no place from those that there are.
+        """
+        by_name = self._by_unique_name()
+        joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
+        workers: dict[str, WorkerRecord] = {}
+        for group in recent:
+            worker = self._directory.find_worker(group.claimed_worker) or by_name.get(group.claimed_worker)
+            if worker is not None:
+                workers[worker.id] = worker
+            whose = ("", group.address) if worker is None else (worker.id, "")
+            joined.setdefault((group.code, *whose), []).append(group)
+        return [
+            _Refused(code=code, worker=workers.get(worker_id), groups=groups)
+            for (code, worker_id, _), groups in joined.items()
+        ]
+
+    def _by_unique_name(self) -> dict[str, WorkerRecord]:
+        found: dict[str, WorkerRecord] = {}
+        twice: set[str] = set()
+        for worker in self._directory.workers():
+            if worker.superseded_by is None:
+                if worker.name in found:
+                    twice.add(worker.name)
+                found[worker.name] = worker
+        return {name: worker for name, worker in found.items() if name not in twice}
+
+    async def _unsolved(self, refused: Sequence[_Refused]) -> list[_Refused]:
+        """Leave out those Workers that were let in since they were last refused."""
+        let_in = await self._workers.last_let_in({one.worker.id for one in refused if one.worker is not None})
+        return [
+            one
+            for one in refused
+            if one.worker is None or one.worker.id not in let_in or let_in[one.worker.id] < one.latest.last_at
+        ]
+
+    async def _expiring(self) -> list[Concern]:
+        now = self._clock()
+
+        def ends_soon(record: ApiKeyRecord) -> bool:
+            return (
+                record.expires_at is not None
+                and key_status(record, now) == "live"
+                and record.expires_at - now <= _EXPIRES_SOON
+            )
+
+        # The generation that counts: an older one that ends after a rotation is no concern.
+        newest = [
+            max(group, key=lambda record: record.generation) for group in self._api_keys.find(ends_soon)
+        ]
+        ending = sorted((r for r in newest if ends_soon(r)), key=lambda record: str(record.expires_at))
+        keys = await self._api_keys.show([[record] for record in ending[:_MOST_OF_A_KIND]])
+        return [
+            Concern(
+                kind=Attention.KEY_EXPIRES,
+                subject=key.name,
+                title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
+                detail=_users(len(key.used_by)),
+            )
+            for key in keys
+        ]
+
+    def _rotating(self) -> list[Concern]:
+        at = self._signing_keys.next_signs_from
+        if at is None:
+            return []
+        return [
+            Concern(
+                kind=Attention.SIGNING_KEY,
+                subject="",
+                title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
+                detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",
+            )
+        ]

@@ -12,12 +12,14 @@ from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
 from lyftdata.server.actor import Actor
+from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.views import audit_view
-from lyftdata.server.runtime.services import Services
-from lyftdata.server.stream_limits import SlotResponse
-from lyftdata.store import audit_log
+from lyftdata.server.stream_limits import SlotResponse, Slots
+from lyftdata.store import Store, audit_log
 
 _BATCH = 250
+_MAX_EXPORTS, _MAX_EXPORTS_PER_OPERATOR = 8, 2
 
 _COLUMNS = ("number", "at", "actor", "action", "subject", "address", "details", "hash")
 # A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection), and where it is set to another
@@ -35,44 +37,52 @@ class ExportForm(StrEnum):
 MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/csv; charset=utf-8"}
 
 
-def export_response(
-    services: Services, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None
-) -> SlotResponse:
-    """
-    Return every event, the oldest first, in batches; it ends early when the operator's session does.
+class AuditExport:
+    """Streams the audit log to operators, a few at a time."""
 
-    Raises:
-        ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
-    """
-    slot = services.exports.take(actor.operator)
-    if slot is None:
-        raise ConflictError(
-            "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
+    def __init__(self, *, store: Store, operators: Operators, budget: OperatorBudget) -> None:
+        self._store = store
+        self._operators = operators
+        self._budget = budget
+        self._slots = Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
+
+    def respond(
+        self, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None
+    ) -> SlotResponse:
+        """
+        Return every event, the oldest first, in batches; it ends early when the operator's session does.
+
+        Raises:
+            ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
+        """
+        slot = self._slots.take(actor.operator)
+        if slot is None:
+            raise ConflictError(
+                "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
+            )
+        return SlotResponse(
+            self._export(form, actor),
+            release=slot.release,
+            media_type=MEDIA_TYPES[form],
+            headers=headers or {},
         )
-    return SlotResponse(
-        _export(services, form, actor),
-        release=slot.release,
-        media_type=MEDIA_TYPES[form],
-        headers=headers or {},
-    )
 
-
-async def _export(services: Services, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
-    write = _as_csv if form is ExportForm.CSV else _as_jsonl
-    if form is ExportForm.CSV:
-        yield ",".join(_COLUMNS).encode() + b"\r\n"
-    after = 0
-    while await services.operators.is_signed_in(actor):
-        # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
-        await asyncio.sleep(services.budget.free_in_s(actor.operator))
-        batch = await services.store.read(
-            functools.partial(audit_log.events_after, after=after, limit=_BATCH)
-        )
-        if not batch:
-            return
-        # In a thread: Workers' requests are answered in between.
-        yield await asyncio.to_thread(write, batch)
-        after = batch[-1].number
+    async def _export(self, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
+        write = _as_csv if form is ExportForm.CSV else _as_jsonl
+        if form is ExportForm.CSV:
+            yield ",".join(_COLUMNS).encode() + b"\r\n"
+        after = 0
+        while await self._operators.is_signed_in(actor):
+            # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
+            await asyncio.sleep(self._budget.free_in_s(actor.operator))
+            batch = await self._store.read(
+                functools.partial(audit_log.events_after, after=after, limit=_BATCH)
+            )
+            if not batch:
+                return
+            # In a thread: Workers' requests are answered in between.
+            yield await asyncio.to_thread(write, batch)
+            after = batch[-1].number
 
 
 def _as_jsonl(events: Sequence[ChainedAuditEvent]) -> bytes:

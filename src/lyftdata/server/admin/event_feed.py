@@ -12,9 +12,10 @@ import msgspec
 
 from lyftdata.core.log_events.server import EVENT_FEED_FAILED
 from lyftdata.log import emit, get_logger
-from lyftdata.server.admin.views import worker_view
-from lyftdata.server.events import Event, Follower, Listener
-from lyftdata.server.runtime.services import Services
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.events import Event, Events, Follower, Listener
+from lyftdata.store import Store
 from lyftdata.store.tables import activity
 
 _log = get_logger(__name__)
@@ -29,11 +30,17 @@ class EventFeed:
     Renders events for as long as somebody listens.
 
     Args:
-        services: The Server's parts.
+        events: What is followed.
+        directory: Gives the Worker that an event is about.
+        workers: Shows it.
+        store: Gives what it left behind.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, *, events: Events, directory: Directory, workers: WorkerQueries, store: Store) -> None:
+        self._events = events
+        self._directory = directory
+        self._workers = workers
+        self._store = store
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -42,7 +49,7 @@ class EventFeed:
         self._listeners.add(listener)
         if self._task is None:
             # Followed from this step on, not from when the task begins: no event is missed in between.
-            self._task = asyncio.create_task(self._run(self._services.events.follow()))
+            self._task = asyncio.create_task(self._run(self._events.follow()))
 
     def leave(self, listener: Listener) -> None:
         """Hand a listener nothing more."""
@@ -57,7 +64,7 @@ class EventFeed:
                 await self._hand_out(await follower.next_events())
                 await asyncio.sleep(_PAUSE_S)
         finally:
-            self._services.events.unfollow(follower)
+            self._events.unfollow(follower)
 
     async def _hand_out(self, events: Sequence[Event]) -> None:
         try:
@@ -72,15 +79,14 @@ class EventFeed:
                 listener.end()
 
     async def _render(self, events: Sequence[Event]) -> bytes:
-        services = self._services
         ids = [event.worker_id for event in events]
-        stored = await services.store.read(lambda conn: activity.find_traces(conn, ids))
+        stored = await self._store.read(lambda conn: activity.find_traces(conn, ids))
         parts = []
         for worker_id in ids:
-            worker = services.directory.find_worker(worker_id)
+            worker = self._directory.find_worker(worker_id)
             if worker is None:
                 shown, data = b"worker_deleted", msgspec.json.encode({"id": worker_id})
             else:
-                shown, data = b"worker", worker_view(services, worker, stored).model_dump_json().encode()
+                shown, data = b"worker", self._workers.view(worker, stored).model_dump_json().encode()
             parts.append(b"event: " + shown + b"\ndata: " + data + b"\n\n")
         return b"".join(parts)

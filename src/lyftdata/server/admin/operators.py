@@ -14,6 +14,7 @@ from lyftdata.core.errors import (
     NotFoundError,
     NotSignedInError,
 )
+from lyftdata.core.lockout import Claim, Lockout
 from lyftdata.core.log_events.server import LOCKOUT_NOT_RECORDED
 from lyftdata.core.names import parse_operator_name
 from lyftdata.core.rate_limit import network_of
@@ -24,7 +25,6 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
-from lyftdata.server.admin.lockout import Claim, Lockout
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
+from lyftdata.core.lockout import Lockout
 from lyftdata.core.rate_limit import FailureLimiter
-from lyftdata.server.admin.lockout import Lockout
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
 from lyftdata.store.change_feed.changes import Told

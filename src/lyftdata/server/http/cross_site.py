@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.errors import ForbiddenError
 from lyftdata.server.http.problems import problem
-from lyftdata.server.runtime.services import Services
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -22,13 +21,13 @@ class CrossSiteError(ForbiddenError):
     code = "cross_site"
 
 
-def check_same_site(request: Request, services: Services, *, must_say: bool) -> None:
+def check_same_site(request: Request, *, issuer: str, must_say: bool) -> None:
     """
     Refuse a request that another site's page made the browser send.
 
     Args:
         request: One that may change something.
-        services: The Server's parts.
+        issuer: The Server's public URL.
         must_say: Whether one that says nothing about where it comes from is refused too: it is not from a browser.
 
     Raises:
@@ -41,7 +40,7 @@ def check_same_site(request: Request, services: Services, *, must_say: bool) -> 
             return
     # Compared as text, never parsed: the scheme counts, and there is nothing to stumble over. Behind a proxy the public
     # URL is what the browser sees.
-    elif origin in {services.issuer, f"{request.url.scheme}://{request.headers.get('host')}"} or (
+    elif origin in {issuer, f"{request.url.scheme}://{request.headers.get('host')}"} or (
         origin is None and not must_say
     ):
         return
@@ -54,21 +53,21 @@ class SameSiteJson:
 
     Args:
         app: What is asked when both hold.
-        services: The Server's parts; None where nothing is asked but the OpenAPI document.
+        issuer: The Server's public URL; None where nothing is asked but the OpenAPI document.
     """
 
-    def __init__(self, app: ASGIApp, services: Services | None) -> None:
+    def __init__(self, app: ASGIApp, issuer: str | None) -> None:
         self._app = app
-        self._services = services
+        self._issuer = issuer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or answer 403 or 415 before anything of its body is read."""
-        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or self._services is None:
+        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or self._issuer is None:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         try:
-            check_same_site(request, self._services, must_say=False)
+            check_same_site(request, issuer=self._issuer, must_say=False)
         except CrossSiteError as error:
             await problem(403, error.code, error.message, hint=error.hint)(scope, receive, send)
             return

@@ -7,12 +7,12 @@ elsewhere, and programs that are no browsers are not led by pages: only names th
 """
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from lyftdata.core.errors import ForbiddenError
-from lyftdata.server.runtime.services import Services
 
 _BROWSERS_SAY = ("sec-fetch-site", "origin")
 
@@ -23,27 +23,37 @@ class UnknownHostError(ForbiddenError):
     code = "unknown_host"
 
 
-def check_host(request: Request, services: Services) -> None:
+class HostCheck:
     """
-    Refuse a request for a name that is not ours.
+    The names of this Server.
 
-    Raises:
-        UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
+    Args:
+        issuers: Its public URL, and those that it had before.
+        bind_host: The name or address at which it listens.
     """
-    host = _hostname(request.headers.get("host", ""))
-    known = {urlsplit(url).hostname for url in (services.issuer, *services.previous_issuers)}
-    ours = {"localhost", services.settings.bind_address.host.lower(), *known}
-    if host not in ours and not _is_address(host):
-        raise UnknownHostError(
-            "This Server is not known by that name.",
-            hint=f"Open it at {services.issuer} (LYFTDATA_PUBLIC_URL).",
-        )
 
+    def __init__(self, *, issuers: Sequence[str], bind_host: str) -> None:
+        self._issuer = issuers[0]
+        self._names = {"localhost", bind_host.lower(), *(urlsplit(url).hostname for url in issuers)}
 
-def check_host_of_browsers(request: Request, services: Services) -> None:
-    """Do what `check_host` does if the request comes from a page in a browser; raises the same."""
-    if any(name in request.headers for name in _BROWSERS_SAY):
-        check_host(request, services)
+    def check(self, request: Request) -> None:
+        """
+        Reject a request for a name that is not this Server's.
+
+        Raises:
+            UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
+        """
+        host = _hostname(request.headers.get("host", ""))
+        if host not in self._names and not _is_address(host):
+            raise UnknownHostError(
+                "This Server is not known by that name.",
+                hint=f"Open it at {self._issuer} (LYFTDATA_PUBLIC_URL).",
+            )
+
+    def check_browser(self, request: Request) -> None:
+        """Do what `check` does if the request comes from a page in a browser; raises the same."""
+        if any(name in request.headers for name in _BROWSERS_SAY):
+            self.check(request)
 
 
 def _hostname(host: str) -> str:

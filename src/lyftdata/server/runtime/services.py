@@ -18,6 +18,7 @@ from lyftdata.core.enrollment import EnrollmentKey
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.keyring import RotationPolicy
+from lyftdata.core.lockout import Lockout
 from lyftdata.core.log_events.server import (
     BACKGROUND_STEP_FAILED,
     BACKGROUND_TASK_FAILED,
@@ -28,18 +29,27 @@ from lyftdata.core.log_events.server import (
 from lyftdata.core.records import SessionEnd
 from lyftdata.core.secret import Secret
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.audit_export import AuditExport
+from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.audit_watch import AuditWatch
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
+from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.first_password import print_first_password
-from lyftdata.server.admin.lockout import Lockout
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, Operators
 from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.secret_strength import assess_key
+from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.workers import Fleet
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
@@ -59,6 +69,7 @@ from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.events import Events
 from lyftdata.server.failure_log import FailureLog
+from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.metrics import Metrics
@@ -75,7 +86,6 @@ from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.signing_keys import SigningKeys
-from lyftdata.server.stream_limits import Slots
 from lyftdata.store import Store, StoreError, WriteTx
 from lyftdata.store.change_feed.changes import Change
 from lyftdata.store.dialects import exposure
@@ -98,7 +108,6 @@ _WATCH_EVERY_S = 1.0
 _TELL_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
 _END_LISTENERS_EVERY_S = 0.8
-_MAX_EXPORTS, _MAX_EXPORTS_PER_OPERATOR = 8, 2
 # What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
 _LOCALHOST = frozenset({"127.0.0.1", "::1"})
 
@@ -141,8 +150,17 @@ class Services(msgspec.Struct, kw_only=True):
     device_marks: DeviceMarks
     budget: OperatorBudget
     known_secrets: KnownSecrets
-    exports: Slots
-    """Exports of the audit log that are running."""
+    host_check: HostCheck
+    worker_queries: WorkerQueries
+    api_key_queries: ApiKeyQueries
+    resource_queries: ResourceQueries
+    refusal_queries: RefusalQueries
+    audit_queries: AuditQueries
+    status_queries: StatusQueries
+    enrollment_queries: EnrollmentQueries
+    alerts: Alerts
+    audit_export: AuditExport
+    event_feed: EventFeed
     warnings: list[str]
     decisions: DecisionLog | None
     """Where decisions go to the log, if they do."""
@@ -226,7 +244,7 @@ async def open_services(
         await store.close()
 
 
-async def _assemble(
+async def _assemble(  # noqa: PLR0915 - one call after the other, no branches
     settings: ServerSettings,
     store: Store,
     secret_key: bytes,
@@ -348,6 +366,38 @@ async def _assemble(
     nonces = Nonces(key=nonce_key("nonces"), clock=clock, random_bytes=random_source)
     trace_log = TraceLog(store=store, seen=await store.read(activity.all_seen_ids))
     brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
+    enrollment = Enrollment(
+        keys=enrollment_keys,
+        name_policy=settings.name_policy,
+        issuers=issuers,
+        store=store,
+        sessions=sessions,
+        traces=trace_log,
+        clock=clock,
+        random_bytes=random_source,
+        nonces=nonces,
+        known_secrets=known_secrets,
+    )
+    events = Events()
+    sample_log = SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock)
+    warnings = [
+        *warnings_of(settings, issuer),
+        *_issuer_warnings(directory, issuers),
+        *audit_warnings(store),
+        *await store.read(exposure.find),
+    ]
+    worker_queries = WorkerQueries(
+        directory=directory,
+        sessions=sessions,
+        traces=trace_log,
+        session_log=session_log,
+        store=store,
+        clock=clock,
+    )
+    api_key_queries = ApiKeyQueries(
+        directory=directory, sessions=sessions, traces=trace_log, store=store, clock=clock
+    )
+    refusal_queries = RefusalQueries(store=store, refusals=refusals)
     return Services(
         settings=settings,
         issuer=issuer,
@@ -375,18 +425,7 @@ async def _assemble(
         verifier=verifier,
         brokers=brokers,
         enrollment_limit=enrollment_limit,
-        enrollment=Enrollment(
-            keys=enrollment_keys,
-            name_policy=settings.name_policy,
-            issuers=issuers,
-            store=store,
-            sessions=sessions,
-            traces=trace_log,
-            clock=clock,
-            random_bytes=random_source,
-            nonces=nonces,
-            known_secrets=known_secrets,
-        ),
+        enrollment=enrollment,
         nonces=nonces,
         known_secrets=known_secrets,
         sessions=sessions,
@@ -396,10 +435,10 @@ async def _assemble(
         session_log=session_log,
         refusals=refusals,
         traces=trace_log,
-        events=Events(),
+        events=events,
         metrics=metrics,
         overload=Overload(monotonic=time.monotonic, count=metrics.turned_away),
-        samples=SampleLog(store=store, metrics=metrics, online=sessions.online_count, clock=clock),
+        samples=sample_log,
         fleet=Fleet(
             store=store,
             api_keys=keys,
@@ -429,15 +468,45 @@ async def _assemble(
         operators=operators,
         device_marks=device_marks,
         budget=budget,
-        exports=Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR),
+        host_check=HostCheck(issuers=issuers, bind_host=settings.bind_address.host),
+        worker_queries=worker_queries,
+        api_key_queries=api_key_queries,
+        resource_queries=ResourceQueries(directory=directory),
+        refusal_queries=refusal_queries,
+        audit_queries=AuditQueries(store=store),
+        status_queries=StatusQueries(
+            issuer=issuer,
+            started_at=started_at,
+            warnings=warnings,
+            directory=directory,
+            sessions=sessions,
+            enrollment=enrollment,
+            all_servers=cluster.all_servers,
+            sample_log=sample_log,
+            store=store,
+            clock=clock,
+        ),
+        enrollment_queries=EnrollmentQueries(
+            enrollment=enrollment,
+            previous_issuers=previous_issuers,
+            directory=directory,
+            traces=trace_log,
+            store=store,
+        ),
+        alerts=Alerts(
+            workers=worker_queries,
+            api_keys=api_key_queries,
+            refusals=refusal_queries,
+            directory=directory,
+            signing_keys=signing_keys,
+            warnings=warnings,
+            clock=clock,
+        ),
+        audit_export=AuditExport(store=store, operators=operators, budget=budget),
+        event_feed=EventFeed(events=events, directory=directory, workers=worker_queries, store=store),
         decisions=decisions,
         request_failures=FailureLog(_log, REQUEST_FAILED),
-        warnings=[
-            *warnings_of(settings, issuer),
-            *_issuer_warnings(directory, issuers),
-            *audit_warnings(store),
-            *await store.read(exposure.find),
-        ],
+        warnings=warnings,
     )
 
 

@@ -6,7 +6,6 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.web.page import Page
 
@@ -20,12 +19,12 @@ async def show_list(page: Page) -> Response:
     """Show every key that has the text in its name, a page at a time."""
     page.check_parameters("q", "page")
     part = page.query("q").casefold()
-    found = queries.find_api_keys(page.services, lambda record: part in record.name.casefold())
+    found = page.services.api_key_queries.find(lambda record: part in record.name.casefold())
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     return page.render(
         "api_keys.html",
-        keys=await queries.view_api_keys(page.services, found[(number - 1) * PER_PAGE : number * PER_PAGE]),
+        keys=await page.services.api_key_queries.show(found[(number - 1) * PER_PAGE : number * PER_PAGE]),
         total=len(found),
         number=number,
         pages=pages,
@@ -34,7 +33,7 @@ async def show_list(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one key."""
-    return page.render("api_key.html", key=await queries.get_api_key(page.services, page.part("name")))
+    return page.render("api_key.html", key=await page.services.api_key_queries.get(page.part("name")))
 
 
 async def form(page: Page) -> Response:
@@ -60,7 +59,7 @@ async def issue(page: Page) -> Response:
 
 async def ask_rotate(page: Page) -> Response:
     """Say what rotating does, and ask."""
-    key = await queries.get_api_key(page.services, page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"))
     return page.render("api_key_confirm.html", action="rotate", key=key, graces=GRACES, worker="")
 
 
@@ -70,7 +69,7 @@ async def rotate(page: Page) -> Response:
     if grace not in GRACES:
         raise InvalidInputError("grace", "must be one of those offered")
     length: timedelta = parse_duration(grace)
-    key = await queries.get_api_key(page.services, page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"))
     page.check_unchanged(key.generation)
     issued = await page.services.api_keys.rotate(page.part("name"), grace=length, actor=page.actor)
     return await _made(page, issued, "rotated")
@@ -78,7 +77,7 @@ async def rotate(page: Page) -> Response:
 
 async def ask_revoke(page: Page) -> Response:
     """Say who will be cut off, and ask."""
-    key = await queries.get_api_key(page.services, page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"))
     return page.render("api_key_confirm.html", action="revoke", key=key, graces=GRACES, worker="")
 
 
@@ -93,7 +92,7 @@ async def revoke(page: Page) -> Response:
 
 async def ask_allow(page: Page) -> Response:
     """Say what allowing does, and ask."""
-    key = await queries.get_api_key(page.services, page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"))
     return page.render(
         "api_key_confirm.html", action="allow", key=key, graces=GRACES, worker=page.query("worker")
     )
@@ -109,7 +108,7 @@ async def allow(page: Page) -> Response:
 
 
 async def _made(page: Page, issued: IssuedKey, what: str) -> Response:
-    key = await queries.get_api_key(page.services, issued.record.name)
+    key = await page.services.api_key_queries.get(issued.record.name)
     return page.render_secret(
         "api_key_made.html", instead=f"/api-keys/{key.name}", key=key, text=issued.text, what=what
     )

@@ -2,8 +2,7 @@
 
 from starlette.responses import Response
 
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.audit_export import ExportForm, export_response
+from lyftdata.server.admin.audit_export import ExportForm
 from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
@@ -17,8 +16,7 @@ async def show(page: Page) -> Response:
     page.check_parameters("action", "subject", "before", "follow")
     text = page.query("before")
     before = int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 18 and int(text) else None  # noqa: PLR2004
-    found = await queries.list_audit(
-        page.services,
+    found = await page.services.audit_queries.list_page(
         limit=_MOST,
         before=before,
         action=page.query("action") or None,
@@ -37,7 +35,7 @@ async def verified(page: Page) -> Response:
     """Check the whole chain, and say so."""
     page.services.budget.charge_check(page.actor.operator, page.services.store.audit_length)
     template = "_verified.html" if "hx-request" in page.request.headers else "verified.html"
-    return page.render(template, report=await queries.verify_audit(page.services))
+    return page.render(template, report=await page.services.audit_queries.verify())
 
 
 async def download(page: Page) -> Response:
@@ -46,4 +44,4 @@ async def download(page: Page) -> Response:
     form = ExportForm(page.choice("format", list(ExportForm)) or ExportForm.JSONL)
     name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return export_response(page.services, form, page.actor, headers=headers)
+    return page.services.audit_export.respond(form, page.actor, headers=headers)

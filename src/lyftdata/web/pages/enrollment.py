@@ -3,16 +3,15 @@
 from starlette.responses import Response
 
 from lyftdata.core.records import Strategy
-from lyftdata.server.admin.queries import WorkerFilter, find_workers
-from lyftdata.server.admin.views import enrollment_view
+from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import snippets
 
 
 async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page."""
-    enrolled = await find_workers(page.services, WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
-    status = await enrollment_view(page.services)
+    enrolled = await page.services.worker_queries.find(WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
+    status = await page.services.enrollment_queries.show()
     known = {key.fingerprint for key in status.keys}
     former: dict[str, int] = {}
     for worker in enrolled:

@@ -6,7 +6,6 @@ from typing import Any
 from starlette.responses import Response
 
 from lyftdata.core.records import WorkerRecord
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.views import key_status
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import Snippet, snippets
@@ -18,9 +17,7 @@ _MOST_KEYS = 100
 async def form(page: Page) -> Response:
     """Show the form."""
     now = page.services.clock()
-    shared = queries.find_api_keys(
-        page.services,
-        # A key of one Worker's own is not one to re-use.
+    shared = page.services.api_key_queries.find(  # A key of one Worker's own is not one to re-use.
         lambda key: (key.for_all_workers or len(key.worker_ids) > 1) and key_status(key, now) == "live",
     )
     names = [generations[0].name for generations in shared[:_MOST_KEYS]]
@@ -62,7 +59,7 @@ async def waiting(page: Page) -> Response:
 
 
 async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
-    groups = await queries.list_refusals(page.services, limit=5, claimed_worker=record.id)
+    groups = await page.services.refusal_queries.list_groups(limit=5, claimed_worker=record.id)
     refused = [group for group in groups if group.last_at >= record.created_at]
     session = page.services.sessions.find(record.id)
     since: datetime | None = None if session is None else session.since

@@ -9,11 +9,8 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.records import State
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.alerts import find_concerns
 from lyftdata.server.admin.schemas.status import Concern, OneServer, Period
 from lyftdata.server.admin.schemas.workers import Worker
-from lyftdata.server.admin.views import state_of
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.charts import Chart, bar_chart, line_chart
 from lyftdata.web.page import Page
@@ -46,14 +43,14 @@ async def show(page: Page) -> Response:
         numbers=numbers,
         periods=list(Period),
         period=period,
-        server=queries.server_status(services),
+        server=services.status_queries.status(),
     )
 
 
 async def _numbers(services: Services, period: Period) -> Numbers:
     records = list(services.directory.workers())
-    counts = Counter(state_of(services, record) for record in records)
-    history = await queries.history(services, period)
+    counts = Counter(services.worker_queries.state_of(record) for record in records)
+    history = await services.status_queries.history(period)
     latest = heapq.nlargest(_SHOWN_AT_ONCE, records, key=lambda record: record.created_at)
     return Numbers(
         total=len(records),
@@ -61,7 +58,7 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         connected=line_chart("Workers connected", history, lambda point: point.online),
         admitted=bar_chart("Admissions", history, lambda point: point.admitted),
         refused=bar_chart("Refusals", history, lambda point: point.refused),
-        concerns=await find_concerns(services),
-        latest=await queries.worker_views(services, latest),
-        servers=await queries.list_servers(services),
+        concerns=await services.alerts.find(),
+        latest=await services.worker_queries.show(latest),
+        servers=await services.status_queries.servers(),
     )

@@ -8,7 +8,6 @@ from starlette.responses import Response
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import all_causes
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
 
@@ -41,17 +40,17 @@ async def show_list(page: Page) -> Response:
     code, q = page.choice("code", codes), page.query("q")
     if _REFERENCE.match(q):
         try:
-            await queries.get_refusal(page.services, q)
+            await page.services.refusal_queries.get(q)
             return page.redirect(f"/refusals/{q.upper()}")
         except NotFoundError:
             pass
-    groups = await queries.list_refusals(page.services, limit=_MOST, code=code or None, q=q or None)
+    groups = await page.services.refusal_queries.list_groups(limit=_MOST, code=code or None, q=q or None)
     return page.render("refusals.html", groups=groups, most=_MOST, codes=codes)
 
 
 async def show(page: Page) -> Response:
     """Show one refusal with the whole reason and its remedies."""
-    refusal = await queries.get_refusal(page.services, page.part("reference"))
+    refusal = await page.services.refusal_queries.get(page.part("reference"))
     remedies = find_remedies(page, refusal)
     other = page.services.directory.find_worker(refusal.other_worker)
     return page.render("refusal.html", refusal=refusal, remedies=remedies, other=other)

@@ -4,7 +4,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.web.edit import read_edit, seal_fields
@@ -16,7 +15,7 @@ _SAVED = "Saved. Tokens given from now on follow it."
 async def show_list(page: Page) -> Response:
     """Show every resource."""
     page.check_parameters()
-    return page.render("resources.html", resources=queries.list_resources(page.services))
+    return page.render("resources.html", resources=page.services.resource_queries.list_all())
 
 
 async def form(page: Page) -> Response:
@@ -33,7 +32,7 @@ async def add(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one resource, and let it be changed."""
-    resource = queries.get_resource(page.services, page.part("name"))
+    resource = page.services.resource_queries.get(page.part("name"))
     return page.render(
         "resource.html",
         resource=resource,
@@ -46,7 +45,7 @@ async def show(page: Page) -> Response:
 async def change(page: Page) -> Response:
     """Change a resource."""
     name = page.part("name")
-    current = _editable(queries.get_resource(page.services, name))
+    current = _editable(page.services.resource_queries.get(name))
     edit = read_edit(page, current=current, given=_given(page))
     await page.services.resources.change(
         name, ResourceChange(**edit.changes), expected=edit.expected, actor=page.actor
@@ -66,7 +65,7 @@ async def issue_key(page: Page) -> Response:
 
 async def ask_delete(page: Page) -> Response:
     """Say what deleting does, and ask."""
-    resource = queries.get_resource(page.services, page.part("name"))
+    resource = page.services.resource_queries.get(page.part("name"))
     return page.render("resource_confirm.html", resource=resource)
 
 

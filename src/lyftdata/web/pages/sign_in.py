@@ -6,7 +6,6 @@ from starlette.responses import RedirectResponse, Response
 from lyftdata.core.errors import LyftdataError, NotSignedInError
 from lyftdata.core.text import clean_text
 from lyftdata.server.http.cross_site import check_same_site
-from lyftdata.server.http.host_check import check_host
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.server.http.wire import client_address
 from lyftdata.server.runtime.services import Services
@@ -47,8 +46,8 @@ async def sign_in(request: Request) -> Response:
     services: Services = request.app.state.services
     form = EMPTY
     try:
-        check_host(request, services)
-        check_same_site(request, services, must_say=True)
+        services.host_check.check(request)
+        check_same_site(request, issuer=services.issuer, must_say=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
         signed_in = await services.operators.sign_in(

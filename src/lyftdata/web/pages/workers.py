@@ -10,10 +10,8 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.core.text import count
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.queries import WorkerFilter
 from lyftdata.server.admin.schemas.workers import Worker
-from lyftdata.server.admin.views import state_of
+from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
@@ -65,7 +63,7 @@ async def show_list(page: Page) -> Response:
     try:
         page.check_parameters(*_FILTERS, "sort", "page", "labels", "action")
         sort = page.choice("sort", list(SORTS)) or sort
-        found = _sorted(page, await queries.find_workers(page.services, _filter(page)), sort)
+        found = _sorted(page, await page.services.worker_queries.find(_filter(page)), sort)
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
         page.problem, is_rejected = page.problem or error, True
@@ -75,7 +73,7 @@ async def show_list(page: Page) -> Response:
     return page.render(
         "workers.html",
         status=200 if page.problem is None else status_of_error(page.problem),
-        workers=await queries.worker_views(page.services, shown),
+        workers=await page.services.worker_queries.show(shown),
         total=len(found),
         everything=page.services.directory.worker_count(),
         number=number,
@@ -93,15 +91,15 @@ async def show_list(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one Worker: identity, where it came from, host, session, and what happened to it."""
-    worker = await queries.get_worker(page.services, page.part("worker_id"))
-    keys = queries.find_api_keys(
-        page.services, lambda key: worker.id in key.worker_ids or key.name == worker.api_key
+    worker = await page.services.worker_queries.get(page.part("worker_id"))
+    keys = page.services.api_key_queries.find(
+        lambda key: worker.id in key.worker_ids or key.name == worker.api_key
     )
     return page.render(
         "worker.html",
         worker=worker,
-        keys=await queries.view_api_keys(page.services, keys[:_MOST_KEYS]),
-        sessions=await queries.worker_sessions(page.services, worker.id),
+        keys=await page.services.api_key_queries.show(keys[:_MOST_KEYS]),
+        sessions=await page.services.worker_queries.sessions_of(worker.id),
         ends=SESSION_ENDS,
         timeline=await _timeline(page, worker),
         seen=page.seen(seal_fields(_editable(worker))),
@@ -115,7 +113,7 @@ def _editable(worker: Worker) -> dict[str, object]:
 async def rename(page: Page) -> Response:
     """Set name and labels."""
     worker_id, form = page.part("worker_id"), page.form
-    worker = await queries.get_worker(page.services, worker_id)
+    worker = await page.services.worker_queries.get(worker_id)
     given = {"name": form.text("name"), "labels": form.labels("labels")}
     edit = read_edit(page, current=_editable(worker), given=given)
     await page.services.fleet.change(
@@ -144,9 +142,9 @@ async def ask_delete(page: Page) -> Response:
 
 
 async def _ask(page: Page, action: str) -> Response:
-    worker = await queries.get_worker(page.services, page.part("worker_id"))
+    worker = await page.services.worker_queries.get(page.part("worker_id"))
     subject = f"worker:{worker.id}"
-    log = await queries.list_audit(page.services, limit=1, action="worker.disabled", subject=subject)
+    log = await page.services.audit_queries.list_page(limit=1, action="worker.disabled", subject=subject)
     return page.render(
         "workers_confirm.html",
         action=action,
@@ -194,7 +192,7 @@ async def ask_many(page: Page) -> Response:
     return page.render(
         "workers_confirm.html",
         action=action,
-        workers=await queries.worker_views(page.services, records),
+        workers=await page.services.worker_queries.show(records),
         decision=None,
         single=False,
         cancel=_list_path(page, with_ticks=True),
@@ -298,7 +296,7 @@ def _parameters(page: Page, sort: str) -> dict[str, str]:
 def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:
     by_name = sorted(found, key=lambda record: (record.name.casefold(), record.id))
     if sort == "status":
-        return sorted(by_name, key=lambda record: _STATE_ORDER[state_of(page.services, record)])
+        return sorted(by_name, key=lambda record: _STATE_ORDER[page.services.worker_queries.state_of(record)])
     if sort == "newest":
         return sorted(by_name, key=lambda record: record.created_at, reverse=True)
     return by_name
@@ -306,8 +304,8 @@ def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerReco
 
 async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
     """Join the audit log with the refusals, the latest first."""
-    log = await queries.list_audit(page.services, limit=_TIMELINE, subject=f"worker:{worker.id}")
-    refused = await queries.list_refusals(page.services, limit=_TIMELINE, claimed_worker=worker.id)
+    log = await page.services.audit_queries.list_page(limit=_TIMELINE, subject=f"worker:{worker.id}")
+    refused = await page.services.refusal_queries.list_groups(limit=_TIMELINE, claimed_worker=worker.id)
     events = [
         Event(
             entry.at,

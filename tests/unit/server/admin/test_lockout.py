@@ -10,8 +10,8 @@ from tests.builders import NOON, FakeClock
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser
 
+from lyftdata.core.lockout import Claim, Lockout
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.lockout import Claim, Lockout
 from lyftdata.server.runtime.maintenance import read_place
 from lyftdata.server.runtime.operator_recovery import unlock
 

@@ -12,10 +12,9 @@ from lyftdata.app import create_app
 from lyftdata.core.errors import TooManyRequestsError
 from lyftdata.core.records import Role
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import event_feed
 from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
 from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
-from lyftdata.server.admin.views import worker_view
+from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.events import Event, Events
 from lyftdata.server.runtime.services import end_listeners
@@ -387,11 +386,13 @@ async def test_an_event_is_rendered_once_for_all_listeners(server, admin, press,
     """Thirty streams read the same event, and it was looked up and rendered once."""
     rendered = []
 
-    def counting(services, worker, stored):
-        rendered.append(worker.id)
-        return worker_view(services, worker, stored)
+    view = WorkerQueries.view
 
-    monkeypatch.setattr(event_feed, "worker_view", counting)
+    def counting(queries, worker, stored):
+        rendered.append(worker.id)
+        return view(queries, worker, stored)
+
+    monkeypatch.setattr(WorkerQueries, "view", counting)
     app = create_app(server.services)
     streams = [Stream(app, "/api/events", admin) for _ in range(30)]
     await statuses(streams)

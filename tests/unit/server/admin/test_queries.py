@@ -10,10 +10,8 @@ from tests.unit.server.api.test_token import stranger_key
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role, Sample, State, Strategy
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.alerts import find_concerns
-from lyftdata.server.admin.queries import WorkerFilter, find_workers
 from lyftdata.server.admin.schemas.status import Period
+from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.store.tables import samples
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
@@ -73,22 +71,22 @@ async def test_filters(server, given, found):
     await add(server, "c", "100% other")
     await server.services.fleet.change("c", enabled=False, actor=ADMIN)
 
-    assert {w.id for w in await find_workers(server.services, WorkerFilter(**given))} == found
+    assert {w.id for w in await server.services.worker_queries.find(WorkerFilter(**given))} == found
 
 
 async def test_workers_are_found_by_their_key_and_their_secret(server, press):
     """By the key they are connected with, or used last; by the enrollment key that they came with."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    (key,) = await queries.list_api_keys(server.services)
+    (key,) = await server.services.api_key_queries.list_all()
     wanted = WorkerFilter(api_key=key.name)
-    assert await find_workers(server.services, wanted) == []
+    assert await server.services.worker_queries.find(wanted) == []
     await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
-    assert [w.id for w in await find_workers(server.services, wanted)] == ["press-01"]
+    assert [w.id for w in await server.services.worker_queries.find(wanted)] == ["press-01"]
     enrolled, _ = await server.enrolled()
     (secret,) = server.services.enrollment.keys
 
-    found = await find_workers(server.services, WorkerFilter(enrolled_with=secret.fingerprint))
+    found = await server.services.worker_queries.find(WorkerFilter(enrolled_with=secret.fingerprint))
     assert [w.id for w in found] == [enrolled]
 
 
@@ -124,7 +122,7 @@ async def test_a_week_of_minutes_is_shown_by_the_hour(server):
             lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=sample.at)
         )
 
-    shown = await queries.history(server.services, Period.WEEK)
+    shown = await server.services.status_queries.history(Period.WEEK)
     assert sorted(point.online for point in shown.points) == [0, 1, 7]
 
 
@@ -254,7 +252,7 @@ async def refuse(server, worker_id, key="nonsense", *, times=3, address="203.0.1
 
 async def titles(server):
     """Return what the overview says of those who are refused."""
-    return [c.title for c in await find_concerns(server.services) if c.kind == "refused"]
+    return [c.title for c in await server.services.alerts.find() if c.kind == "refused"]
 
 
 @pytest.mark.parametrize("how", ["token", "session", "ended session"])

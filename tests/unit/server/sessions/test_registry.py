@@ -7,7 +7,6 @@ from tests.builders import NOON, FakeClock, worker
 
 from lyftdata.core.records import Status
 from lyftdata.core.refusals import DuplicateInstanceError
-from lyftdata.server.admin.views import status_of
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.sessions import registry as module
 from lyftdata.server.sessions.registry import Boot, Directive, PollEnd, Sessions
@@ -488,7 +487,7 @@ async def test_a_renamed_worker_is_told_to_renew(server, admin, press):
 
 async def test_status_goes_from_never_to_online_to_offline(server, admin, press):
     """The list shows where a Worker stands, filters by it, and remembers when it was last there."""
-    assert status_of(server.services, "press-01") is Status.NEVER_CONNECTED
+    assert server.services.worker_queries.status_of("press-01") is Status.NEVER_CONNECTED
     poll = await connected(server, press)
     server.services.traces.worker_seen(
         "press-01", at=server.clock(), address="192.0.2.1", api_key_name="k", host={}

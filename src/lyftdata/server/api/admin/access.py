@@ -13,7 +13,6 @@ from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_gate import note_operator
-from lyftdata.server.http.host_check import check_host_of_browsers
 from lyftdata.server.http.wire import bearer_token, client_address
 from lyftdata.server.runtime.services import Services
 
@@ -35,7 +34,7 @@ async def signed_in(
     request: Request, services: ServicesDep, _documented: Annotated[object, Security(_BEARER)]
 ) -> Actor:
     """Return the operator who asks; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
-    check_host_of_browsers(request, services)
+    services.host_check.check_browser(request)
     try:
         token = bearer_token(request)
     except MissingCredentialsError:

@@ -11,7 +11,6 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
-from lyftdata.server.http.host_check import check_host_of_browsers
 from lyftdata.server.http.wire import client_address
 
 router = APIRouter(tags=["account"])
@@ -28,7 +27,7 @@ Self = Annotated[Actor, Depends(allowed("own_account"))]
 @router.post("/login", summary="Sign in")
 async def login(body: models.Login, request: Request, services: ServicesDep) -> models.SignedIn:
     """Exchange name and password for a session of twelve hours."""
-    check_host_of_browsers(request, services)
+    services.host_check.check_browser(request)
     signed_in = await services.operators.sign_in(
         body.username,
         Secret(body.password.get_secret_value()),

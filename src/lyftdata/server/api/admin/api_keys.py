@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.server.admin.schemas import api_keys as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
@@ -21,7 +20,7 @@ Writer = Annotated[Actor, Depends(allowed("api_keys.write"))]
 @router.get("", summary="List API keys")
 async def list_keys(_actor: Reader, services: ServicesDep) -> models.ApiKeys:
     """Return every key, by name, without the keys themselves: only digests are kept."""
-    return models.ApiKeys(items=await queries.list_api_keys(services))
+    return models.ApiKeys(items=await services.api_key_queries.list_all())
 
 
 @router.post("", status_code=201, summary="Issue an API key")
@@ -37,14 +36,14 @@ async def issue_key(body: models.NewApiKey, actor: Writer, services: ServicesDep
 @router.get("/{name}", summary="Show an API key")
 async def show_key(name: str, _actor: Reader, services: ServicesDep) -> models.ApiKey:
     """Return one key, without the key itself."""
-    return await queries.get_api_key(services, name)
+    return await services.api_key_queries.get(name)
 
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
 async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
     """Cut off every Worker that uses it, before this returns."""
     await services.api_keys.revoke(name, actor=actor)
-    return await queries.get_api_key(services, name)
+    return await services.api_key_queries.get(name)
 
 
 @router.post("/{name}/allow", summary="Let more Workers use an API key")
@@ -53,7 +52,7 @@ async def allow_workers(
 ) -> models.ApiKey:
     """Add Workers to those that a key is for."""
     await services.api_keys.allow(name, body.worker_ids, actor=actor)
-    return await queries.get_api_key(services, name)
+    return await services.api_key_queries.get(name)
 
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an API key")
@@ -67,5 +66,5 @@ async def rotate_key(
 
 
 async def _answer(services: Services, issued: IssuedKey) -> models.NewApiKeyAnswer:
-    view = await queries.get_api_key(services, issued.record.name)
+    view = await services.api_key_queries.get(issued.record.name)
     return models.NewApiKeyAnswer(api_key=view, key=issued.text.reveal())

@@ -3,7 +3,6 @@
 from fastapi import FastAPI
 
 import lyftdata
-from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.schemas.base import Problem
 from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.http import problems
@@ -35,10 +34,9 @@ def admin_app(services: Services | None = None) -> FastAPI:
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.state.services = services
-    app.state.event_feed = None if services is None else EventFeed(services)
     app.add_middleware(BodyLimit)
     # The outermost: what another site sends is not even read.
-    app.add_middleware(SameSiteJson, services=services)
+    app.add_middleware(SameSiteJson, issuer=None if services is None else services.issuer)
     problems.install(app)
     for module in (account, workers, api_keys, resources, insight, operators):
         app.include_router(module.router)

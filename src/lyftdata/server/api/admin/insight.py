@@ -4,21 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.alerts import find_concerns
-from lyftdata.server.admin.audit_export import ExportForm, export_response
-from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.audit_export import ExportForm
 from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
 from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
-from lyftdata.server.admin.views import enrollment_view
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.events import Listener
 from lyftdata.server.runtime.services import Services
@@ -36,7 +32,7 @@ async def enrollment(
     _actor: Annotated[Actor, Depends(allowed("enrollment.read"))], services: ServicesDep
 ) -> EnrollmentStatus:
     """Return whether it is on, and the fingerprints of the secrets in force."""
-    return await enrollment_view(services)
+    return await services.enrollment_queries.show()
 
 
 @router.get("/refusals", tags=["refusals"], summary="List refusals")
@@ -53,7 +49,7 @@ async def list_refusals(
     if code is not None and cause_of(code) is None:
         # A misspelt cause would read as good news: nobody was refused for it.
         raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
-    return RefusalPage(items=await queries.list_refusals(services, limit=limit, code=code, q=q))
+    return RefusalPage(items=await services.refusal_queries.list_groups(limit=limit, code=code, q=q))
 
 
 @router.get("/refusals/{reference}", tags=["refusals"], summary="Show a refusal")
@@ -61,7 +57,7 @@ async def show_refusal(
     reference: str, _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> Refusal:
     """Return one refused attempt with the whole reason, by the reference that the Worker logged."""
-    return await queries.get_refusal(services, reference)
+    return await services.refusal_queries.get(reference)
 
 
 @router.get("/audit", tags=["audit"], summary="List audit events")
@@ -74,7 +70,7 @@ async def list_audit(
     subject: Annotated[str | None, Query(min_length=1, max_length=128)] = None,
 ) -> AuditPage:
     """Return decisions about trust, the latest first."""
-    return await queries.list_audit(services, limit=limit, before=before, action=action, subject=subject)
+    return await services.audit_queries.list_page(limit=limit, before=before, action=action, subject=subject)
 
 
 @router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
@@ -83,7 +79,7 @@ async def verify_audit(
 ) -> AuditReport:
     """Check every link of the chain: no row was changed, inserted, moved or removed from the middle."""
     services.budget.charge_check(actor.operator, services.store.audit_length)
-    return await queries.verify_audit(services)
+    return await services.audit_queries.verify()
 
 
 @router.get(
@@ -106,7 +102,7 @@ async def follow_verification(
 
 async def _follow_verification(actor: Actor, services: Services) -> AsyncIterator[bytes]:
     """Stream until the check ends, or the operator's session does; the check goes on for others who wait for it."""
-    check = asyncio.ensure_future(queries.verify_audit(services))
+    check = asyncio.ensure_future(services.audit_queries.verify())
     try:
         while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
             if not await services.operators.is_signed_in(actor):
@@ -128,7 +124,7 @@ async def export_audit(
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
     """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
-    return export_response(services, form, actor)
+    return services.audit_export.respond(form, actor)
 
 
 @router.get("/server", tags=["server"], summary="Show the Server")
@@ -136,7 +132,7 @@ async def server_status(
     _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
 ) -> ServerStatus:
     """Return version, issuer, counts and warnings."""
-    return queries.server_status(services)
+    return services.status_queries.status()
 
 
 @router.get("/servers", tags=["server"], summary="List the Servers")
@@ -144,7 +140,7 @@ async def list_servers(
     _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
 ) -> Servers:
     """Return every Server that shares this state; one that is silent for five seconds is given up."""
-    return Servers(items=await queries.list_servers(services))
+    return Servers(items=await services.status_queries.servers())
 
 
 @router.get("/history", tags=["server"], summary="Show the Server over time")
@@ -154,7 +150,7 @@ async def history(
     period: Period = Period.HOUR,
 ) -> History:
     """Return Workers connected, admissions and refusals over the last hour, day or week."""
-    return await queries.history(services, period)
+    return await services.status_queries.history(period)
 
 
 @router.get("/attention", tags=["server"], summary="Show what needs attention")
@@ -162,15 +158,15 @@ async def attention(
     _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> Concerns:
     """Return misconfigured and doubled Workers, keys that end soon, and settings to change."""
-    return Concerns(items=await find_concerns(services))
+    return Concerns(items=await services.alerts.find())
 
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)
 async def events(
-    request: Request, actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
+    actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
 ) -> StreamingResponse:
     """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
-    feed: EventFeed = request.app.state.event_feed
+    feed = services.event_feed
     listener = services.events.admit(actor)
     feed.join(listener)
 

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import queries
 from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas import resources as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
@@ -20,7 +19,7 @@ Writer = Annotated[Actor, Depends(allowed("resources.write"))]
 @router.get("", summary="List resources")
 async def list_resources(_actor: Reader, services: ServicesDep) -> models.Resources:
     """Return every resource, by name."""
-    return models.Resources(items=queries.list_resources(services))
+    return models.Resources(items=services.resource_queries.list_all())
 
 
 @router.post("", status_code=201, summary="Define a resource")
@@ -28,7 +27,7 @@ async def add_resource(body: models.NewResource, actor: Writer, services: Servic
     """Define a service for which the Workers chosen here may get tokens; nobody unless some are."""
     change = ResourceChange(**body.model_dump(exclude={"name"}))
     await services.resources.add(body.name, change, actor=actor)
-    return queries.get_resource(services, body.name)
+    return services.resource_queries.get(body.name)
 
 
 @router.get("/{name}", summary="Show a resource")
@@ -36,7 +35,7 @@ async def show_resource(
     name: str, _actor: Reader, services: ServicesDep, response: Response
 ) -> models.Resource:
     """Return one resource."""
-    resource = queries.get_resource(services, name)
+    resource = services.resource_queries.get(name)
     response.headers["ETag"] = etag(resource_fields(resource))
     return resource
 
@@ -51,11 +50,11 @@ async def change_resource(
     if_match: IfMatch = None,
 ) -> models.Resource:
     """Change what the body names."""
-    before = queries.get_resource(services, name)
+    before = services.resource_queries.get(name)
     expected = check_precondition(if_match, resource_fields(before))
     change = ResourceChange(**body.model_dump())
     await services.resources.change(name, change, expected=expected, actor=actor)
-    resource = queries.get_resource(services, name)
+    resource = services.resource_queries.get(name)
     response.headers["ETag"] = etag(resource_fields(resource))
     return resource
 

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from lyftdata.core.records import State, Strategy
 from lyftdata.server.actor import Actor
-from lyftdata.server.admin import queries
-from lyftdata.server.admin.queries import WorkerFilter
 from lyftdata.server.admin.schemas import workers as models
+from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
 
@@ -43,7 +42,7 @@ async def list_workers(
     wanted = WorkerFilter(
         q=q, state=status, strategy=strategy, label=label, api_key=api_key, enrolled_with=enrolled_with
     )
-    page = await queries.worker_page(services, wanted, limit=limit, after=after)
+    page = await services.worker_queries.page(wanted, limit=limit, after=after)
     # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.
     return Response(page.model_dump_json(), media_type="application/json")
 
@@ -64,7 +63,7 @@ async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDe
         key = models.IssuedKey(
             name=issued.record.name, public_id=issued.record.public_id, key=issued.text.reveal()
         )
-    return models.NewWorkerAnswer(worker=(await queries.worker_views(services, [record]))[0], api_key=key)
+    return models.NewWorkerAnswer(worker=(await services.worker_queries.show([record]))[0], api_key=key)
 
 
 @router.get("/{worker_id}", summary="Show a Worker")
@@ -72,7 +71,7 @@ async def show_worker(
     worker_id: str, _actor: Reader, services: ServicesDep, response: Response
 ) -> models.Worker:
     """Return one Worker."""
-    worker = await queries.get_worker(services, worker_id)
+    worker = await services.worker_queries.get(worker_id)
     response.headers["ETag"] = etag(worker_fields(worker))
     return worker
 
@@ -80,7 +79,7 @@ async def show_worker(
 @router.get("/{worker_id}/sessions", summary="List a Worker's last sessions")
 async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -> models.WorkerSessions:
     """Return when it was connected, from where, and why each session ended."""
-    return models.WorkerSessions(items=await queries.worker_sessions(services, worker_id))
+    return models.WorkerSessions(items=await services.worker_queries.sessions_of(worker_id))
 
 
 @router.patch("/{worker_id}", summary="Rename, label, disable or enable a Worker")
@@ -95,7 +94,7 @@ async def change_worker(
     """Change what the body names. Disabling ends the Worker's session before this returns."""
     expected = None
     if if_match is not None:
-        before = await queries.get_worker(services, worker_id)
+        before = await services.worker_queries.get(worker_id)
         expected = check_precondition(if_match, worker_fields(before))
     record = await services.fleet.change(
         worker_id,
@@ -105,7 +104,7 @@ async def change_worker(
         expected=expected,
         actor=actor,
     )
-    worker = (await queries.worker_views(services, [record]))[0]
+    worker = (await services.worker_queries.show([record]))[0]
     response.headers["ETag"] = etag(worker_fields(worker))
     return worker
 

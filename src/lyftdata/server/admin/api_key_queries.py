@@ -1,0 +1,106 @@
+"""What operators read of API keys."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from lyftdata.core.records import ApiKeyRecord
+from lyftdata.server.admin.api_keys import newest_generation
+from lyftdata.server.admin.schemas.api_keys import ApiKey, PreviousKey
+from lyftdata.server.admin.views import key_status
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store import Store
+from lyftdata.store.tables import api_keys
+
+_KEYS_AT_ONCE = 250
+
+
+class ApiKeyQueries:
+    """API keys by name, each with all its generations; never the keys themselves."""
+
+    def __init__(
+        self, *, directory: Directory, sessions: Sessions, traces: TraceLog, store: Store, clock: Clock
+    ) -> None:
+        self._directory = directory
+        self._sessions = sessions
+        self._traces = traces
+        self._store = store
+        self._clock = clock
+
+    async def list_all(self) -> list[ApiKey]:
+        """Return every key, by name, without the keys themselves: only digests are kept."""
+        groups = self.find()
+        found: list[ApiKey] = []
+        for start in range(0, len(groups), _KEYS_AT_ONCE):
+            # A fleet with a key for each Worker has ten thousand: others are served in between.
+            found += await self.show(groups[start : start + _KEYS_AT_ONCE])
+        return found
+
+    def find(self, wanted: Callable[[ApiKeyRecord], bool] = lambda _record: True) -> list[list[ApiKeyRecord]]:
+        """
+        Return keys by name, each with all its generations, of which at least one is wanted.
+
+        Much cheaper than showing them: what is left is shown by `show`.
+        """
+        names = {record.name for record in self._directory.api_keys() if wanted(record)}
+        records = sorted(
+            (record for record in self._directory.api_keys() if record.name in names),
+            key=lambda record: record.name,
+        )
+        return [list(group) for _, group in groupby(records, key=lambda record: record.name)]
+
+    async def get(self, name: str) -> ApiKey:
+        """Return one key, without the key itself; raises NotFoundError."""
+        generations = await self._store.read(lambda conn: api_keys.find_by_name(conn, name))
+        newest_generation(generations, name)
+        return (await self.show([generations]))[0]
+
+    async def show(self, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[ApiKey]:
+        """Show these keys."""
+        ids = [record.public_id for group in groups for record in group]
+        used = await self._store.read(lambda conn: api_keys.last_used(conn, ids))
+        online = self._sessions.online_by_key()
+        return [self._view(list(group), used, online) for group in groups]
+
+    def _view(
+        self,
+        generations: list[ApiKeyRecord],
+        last_used: Mapping[str, tuple[datetime, str]],
+        online: Mapping[str, list[str]],
+    ) -> ApiKey:
+        """Show a key by its newest generation; older ones that still work are `previous`."""
+        now = self._clock()
+        newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
+        first = older[-1] if older else newest
+        uses = [
+            use
+            for record in generations
+            if (use := self._traces.key_pending(record.public_id) or last_used.get(record.public_id))
+            is not None
+        ]
+        used_at, used_by = max(uses, default=(None, None))
+        return ApiKey(
+            name=newest.name,
+            public_id=newest.public_id,
+            generation=newest.generation,
+            for_all_workers=newest.for_all_workers,
+            worker_ids=sorted(newest.worker_ids),
+            created_at=first.created_at,
+            created_by=first.created_by,
+            rotated_at=newest.created_at if older else None,
+            rotated_by=newest.created_by if older else None,
+            expires_at=newest.expires_at,
+            revoked_at=newest.revoked_at,
+            status=key_status(newest, now),
+            last_used_at=used_at,
+            last_used_by=used_by,
+            previous=[
+                PreviousKey(public_id=record.public_id, expires_at=record.expires_at)
+                for record in older
+                if key_status(record, now) == "live"
+            ],
+            used_by=sorted(w for record in generations for w in online.get(record.public_id, ())),
+        )

@@ -1,0 +1,45 @@
+"""What operators read of resources."""
+
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.records import (
+    ResourceRecord,
+)
+from lyftdata.core.resources import is_granted
+from lyftdata.server.admin.schemas.resources import Resource
+from lyftdata.server.admission.directory import Directory
+
+
+class ResourceQueries:
+    """Resources, with how many Workers each is for."""
+
+    def __init__(self, *, directory: Directory) -> None:
+        self._directory = directory
+
+    def list_all(self) -> list[Resource]:
+        """Return every resource, by name."""
+        found = sorted(self._directory.resources(), key=lambda record: record.name)
+        return [self._view(record) for record in found]
+
+    def get(self, name: str) -> Resource:
+        """Return one resource; raises NotFoundError."""
+        record = next((r for r in self._directory.resources() if r.name == name), None)
+        if record is None:
+            raise NotFoundError("resource", name)
+        return self._view(record)
+
+    def _view(self, record: ResourceRecord) -> Resource:
+        """Show a resource, with how many Workers it is for."""
+        return Resource(
+            name=record.name,
+            audience=record.audience,
+            scopes=record.scopes,
+            for_all_workers=record.for_all_workers,
+            include_enrolled=record.include_enrolled,
+            worker_ids=record.worker_ids,
+            worker_names=record.worker_names,
+            labels=record.labels,
+            workers=sum(is_granted(record, worker) for worker in self._directory.workers()),
+            has_key=record.key_public_id is not None,
+            created_at=record.created_at,
+            created_by=record.created_by,
+        )

@@ -1,0 +1,188 @@
+"""What operators read of Workers. Lists come from memory: ten thousand entries are filtered in milliseconds."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.records import (
+    State,
+    Status,
+    Strategy,
+    WorkerRecord,
+    WorkerTraces,
+)
+from lyftdata.server.admin.schemas.workers import Worker, WorkerPage, WorkerSession
+from lyftdata.server.admin.views import worker_session_view
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.history import SessionLog
+from lyftdata.server.sessions.registry import Session, Sessions, find_used_key
+from lyftdata.store import Store
+from lyftdata.store.tables import activity, workers
+
+_SHOWN_AT_ONCE = 50
+
+
+class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Which Workers are wanted; what is None or empty does not narrow.
+
+    `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
+    key last used; `enrolled_with` the fingerprint of an enrollment key. A Worker has one state: a disabled one is not
+    among those that are offline.
+    """
+
+    q: str | None = None
+    state: State | None = None
+    strategy: Strategy | None = None
+    label: str | None = None
+    api_key: str | None = None
+    enrolled_with: str | None = None
+
+
+class WorkerQueries:
+    """The Workers as operators see them: entry, activity and session joined."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        sessions: Sessions,
+        traces: TraceLog,
+        session_log: SessionLog,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._directory = directory
+        self._sessions = sessions
+        self._traces = traces
+        self._session_log = session_log
+        self._store = store
+        self._clock = clock
+
+    async def find(self, wanted: WorkerFilter) -> list[WorkerRecord]:
+        """Return the Workers that a filter leaves, in no order."""
+        found: Iterable[WorkerRecord] = list(self._directory.workers())
+        if wanted.strategy is not None:
+            found = (w for w in found if w.strategy is wanted.strategy)
+        if wanted.enrolled_with:
+            found = (w for w in found if w.enrolled_with == wanted.enrolled_with)
+        if wanted.label:
+            key, separator, value = wanted.label.partition("=")
+            found = (w for w in found if (w.labels.get(key) == value if separator else key in w.labels))
+        if wanted.q:
+            part = wanted.q.casefold()
+            found = (w for w in found if part in w.id.casefold() or part in w.name.casefold())
+        if wanted.state is not None:
+            found = (w for w in found if self.state_of(w) is wanted.state)
+        if wanted.api_key:
+            users = await self._users_of_key(wanted.api_key)
+            found = (w for w in found if w.id in users)
+        return list(found)
+
+    async def page(self, wanted: WorkerFilter, *, limit: int, after: str | None) -> WorkerPage:
+        """Return a page of Workers in order of ID; `after` is `next` of the page before."""
+        found = await self.find(wanted)
+        following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
+        items = following[:limit]
+        return WorkerPage(
+            items=await self.show(items),
+            next=items[-1].id if len(following) > limit else None,
+            total=len(found),
+        )
+
+    async def get(self, worker_id: str) -> Worker:
+        """Return one Worker; raises NotFoundError."""
+        record = await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        return (await self.show([record]))[0]
+
+    async def show(self, records: Sequence[WorkerRecord]) -> list[Worker]:
+        """Show these Workers, with what they left behind."""
+        ids = [record.id for record in records]
+        stored = await self._store.read(lambda conn: activity.find_traces(conn, ids))
+        shown: list[Worker] = []
+        for begin in range(0, len(records), _SHOWN_AT_ONCE):
+            shown += [self.view(record, stored) for record in records[begin : begin + _SHOWN_AT_ONCE]]
+            # Workers' requests are answered in between.
+            await asyncio.sleep(0)
+        return shown
+
+    async def sessions_of(self, worker_id: str) -> list[WorkerSession]:
+        """Return the last sessions of a Worker, the latest first; raises NotFoundError."""
+        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        kept = await self._session_log.sessions_of(worker_id)
+        current = self._sessions.find(worker_id)
+        since = None if current is None else current.since
+        return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
+
+    async def last_let_in(self, worker_ids: Collection[str]) -> dict[str, datetime]:
+        """
+        Return when these Workers were last let in, as far as is known; by ID.
+
+        A connected one when it connected: that it gets tokens all the time says nothing of a second host that is refused.
+        """
+        started = await self._session_log.last_starts(worker_ids)
+        found: dict[str, datetime] = {}
+        for worker_id in worker_ids:
+            session = self._sessions.find(worker_id)
+            since = self._traces.admitted_at(worker_id) if session is None else session.since
+            times = [at for at in (started.get(worker_id), since) if at is not None]
+            if times:
+                found[worker_id] = max(times)
+        return found
+
+    def status_of(self, worker_id: str) -> Status:
+        """Return whether a Worker is connected, was once, or never."""
+        if self._sessions.is_online(worker_id):
+            return Status.ONLINE
+        return Status.OFFLINE if worker_id in self._traces.seen else Status.NEVER_CONNECTED
+
+    def state_of(self, worker: WorkerRecord) -> State:
+        """Return how an entry stands, in one word."""
+        if worker.superseded_by is not None:
+            return State.SUPERSEDED
+        return State(self.status_of(worker.id).value) if worker.enabled else State.DISABLED
+
+    def view(self, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:
+        """Join a Worker entry with its traces, written and not yet written, and its session."""
+        traces = self._traces.pending(worker.id) or stored.get(worker.id) or WorkerTraces(worker_id=worker.id)
+        session = self._sessions.find(worker.id)
+        return Worker(
+            id=worker.id,
+            name=worker.name,
+            strategy=worker.strategy,
+            enabled=worker.enabled,
+            status=self.status_of(worker.id),
+            labels=worker.labels,
+            last_seen_at=self._clock()
+            if session is not None
+            else self._traces.left_at(worker.id) or traces.last_seen_at,
+            address=session.boot.address if session is not None else traces.address,
+            enrolled_with=worker.enrolled_with,
+            enrolled_from=worker.enrolled_from,
+            api_key=traces.api_key_name if session is None else self._used_key_name(session),
+            created_at=worker.created_at,
+            created_by=worker.created_by,
+            superseded_by=worker.superseded_by,
+            thumbprint=worker.thumbprint,
+            dpop_bound=worker.dpop_bound,
+            connected_since=session.since if session is not None else None,
+            host=session.boot.host if session is not None else traces.host,
+            reported_labels=session.boot.reported_labels if session is not None else {},
+        )
+
+    async def _users_of_key(self, name: str) -> set[str]:
+        """Return the IDs of the Workers that used this key last; the connected ones from their sessions."""
+        await self._traces.flush()
+        users = await self._store.read(lambda conn: activity.ids_by_api_key(conn, name))
+        for record in self._directory.api_keys():
+            if record.name == name:
+                users |= set(self._sessions.online_with_key(record.public_id))
+        return users
+
+    def _used_key_name(self, session: Session) -> str | None:
+        key = find_used_key(session, self._directory.find_api_key)
+        return None if key is None else key.name
