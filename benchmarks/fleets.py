@@ -36,7 +36,7 @@ from lyftdata.server.clock import random_bytes
 from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import WriteTx, schema
-from lyftdata.store.tables.rows import to_row
+from lyftdata.store.rows import to_row
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of these runs alone
 ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"

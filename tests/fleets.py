@@ -16,7 +16,7 @@ from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.server.clock import random_bytes, random_id
 from lyftdata.store import WriteTx, schema
-from lyftdata.store.tables.rows import to_row
+from lyftdata.store.rows import to_row
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_HEAD = (

@@ -17,8 +17,8 @@ from tests.several.test_one_state import (
 )
 
 from lyftdata.store.change_feed import change_log, feed
-from lyftdata.store.change_feed.changes import Change, Told
 from lyftdata.store.change_feed.feed import Heard
+from lyftdata.store.changes import Change, Told
 
 
 async def _forget_what_was_told(server):

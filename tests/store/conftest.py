@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import NullPool, Row, create_engine, text
 
 from lyftdata.store import Store
-from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.changes import Change
 
 AUDIT_KEY = b"a" * 32
 

@@ -8,7 +8,7 @@ from tests.store.conftest import AUDIT_KEY, run_behind_its_back
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.store import Store, StoreError, migrate
-from lyftdata.store.writer.direct_write import write_directly
+from lyftdata.store.direct_write import write_directly
 
 
 def note(action):

@@ -25,7 +25,7 @@ from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store import Store, StoreError, UnstorableError, audit_log
-from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import metadata
 from lyftdata.store.schema import workers as workers_table

@@ -9,7 +9,7 @@ from tests.builders import NOON, event, worker
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.store import audit_log
-from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
 
 

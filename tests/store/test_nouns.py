@@ -24,7 +24,7 @@ from lyftdata.core.records import (
     WorkerTraces,
 )
 from lyftdata.store import audit_log
-from lyftdata.store.change_feed.changes import ApiKeyChanged, WorkerChanged
+from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
 from lyftdata.store.schema import metadata
 from lyftdata.store.tables import (
     activity,

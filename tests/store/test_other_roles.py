@@ -11,7 +11,7 @@ from tests.store.conftest import AUDIT_KEY
 
 from lyftdata.store import Store, StoreError
 from lyftdata.store.change_feed import change_log, feed
-from lyftdata.store.change_feed.changes import Change, WorkerChanged
+from lyftdata.store.changes import Change, WorkerChanged
 from lyftdata.store.dialects import postgresql
 from lyftdata.store.tables import workers
 from lyftdata.store.writer import lock_holders

@@ -19,8 +19,8 @@ from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import audit_events, audit_head
-from lyftdata.store.tables.rows import from_row, to_row
 
 _HEAD_ID = 1
 _AT_ONCE = 1_000

@@ -26,8 +26,8 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit_log, migrate
 from lyftdata.store.change_feed import change_log
-from lyftdata.store.change_feed.changes import Change
 from lyftdata.store.change_feed.feed import Heard, Hearing, channel_of
+from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError, is_lock_timeout, problem_of
 from lyftdata.store.writer import batch, lock_holders

@@ -115,7 +115,7 @@ async def test_a_change_behind_one_that_cannot_be_read_is_taken_over(server, adm
     """In one commit with an unreadable key another Worker is disabled: it is out."""
     import msgspec
 
-    from lyftdata.store.change_feed.changes import WorkerChanged
+    from lyftdata.store.changes import WorkerChanged
 
     (first, _), (second, key) = await server.enrolled("press-02"), await server.enrolled("press-03")
     directory = server.services.directory

@@ -15,7 +15,7 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.change_feed.changes import ApiKeyChanged
+from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.tables import api_keys, workers
 
 _LONGEST_LIFE = timedelta(days=3650)

@@ -16,7 +16,7 @@ from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
 
 

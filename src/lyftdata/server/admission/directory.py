@@ -18,7 +18,7 @@ from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.log import emit, get_logger
-from lyftdata.store.change_feed.changes import (
+from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
     Change,

@@ -33,7 +33,7 @@ from lyftdata.server.clock import Clock
 from lyftdata.server.events import Event, Events
 from lyftdata.server.sessions.activity import TraceLog
 from lyftdata.server.sessions.registry import Directive, Session, Sessions
-from lyftdata.store.change_feed.changes import (
+from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
     Change,

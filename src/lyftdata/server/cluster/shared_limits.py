@@ -13,7 +13,7 @@ from lyftdata.core.lockout import Lockout
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
-from lyftdata.store.change_feed.changes import Told
+from lyftdata.store.changes import Told
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"

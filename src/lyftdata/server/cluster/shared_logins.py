@@ -11,7 +11,7 @@ from typing import Any
 
 from lyftdata.server.admission.brokers import Brokers, Login
 from lyftdata.store import Store
-from lyftdata.store.change_feed.changes import Told
+from lyftdata.store.changes import Told
 
 _LOGINS = "logins"
 _MOST_AT_ONCE = 200

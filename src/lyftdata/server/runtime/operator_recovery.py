@@ -26,8 +26,8 @@ from lyftdata.server.runtime.maintenance import Place
 from lyftdata.server.runtime.settings import is_shared_database
 from lyftdata.store import WriteTx
 from lyftdata.store.backup import check_there
+from lyftdata.store.direct_write import write_directly
 from lyftdata.store.tables import admin_sessions, known_networks, operators
-from lyftdata.store.writer.direct_write import write_directly
 
 
 def unlock(place: Place, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:

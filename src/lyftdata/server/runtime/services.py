@@ -87,7 +87,7 @@ from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.signing_keys import SigningKeys
 from lyftdata.store import Store, StoreError, WriteTx
-from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.changes import Change
 from lyftdata.store.dialects import exposure
 from lyftdata.store.tables import (
     activity,

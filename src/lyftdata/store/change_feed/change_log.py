@@ -15,7 +15,7 @@ from typing import Any, assert_never
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
-from lyftdata.store.change_feed.changes import (
+from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
     Change,

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.log_events.server import CHANGE_FEED_GAP, CHANGE_FEED_UNAVAILABLE
 from lyftdata.log import emit, get_logger
 from lyftdata.store.change_feed import change_log
-from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.changes import Change
 from lyftdata.store.dialects import postgresql
 from lyftdata.store.errors import StoreError, problem_of
 

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.installation import INSTALL_SERVER
-from lyftdata.store.change_feed.connection import Line
+from lyftdata.store.dialects.connection import Line
 from lyftdata.store.errors import StoreError
 from lyftdata.store.schema import writer_lock
 

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import worker_traces, workers
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500

@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select
 
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import admin_sessions
 from lyftdata.store.tables.operators import find_operator
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 MOST_OF_ONE = 50

@@ -10,10 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ApiKeyRecord
-from lyftdata.store.change_feed.changes import ApiKeyChanged
+from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 # A database takes so many values in one statement, and no more.

@@ -5,8 +5,8 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import OperatorRecord
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import operators
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 

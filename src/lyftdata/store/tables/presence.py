@@ -6,10 +6,10 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
 
 from lyftdata.core.records import PresenceRecord, PresenceState
-from lyftdata.store.change_feed.changes import PresenceChanged
+from lyftdata.store.changes import PresenceChanged
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import presence, workers
 from lyftdata.store.tables import servers
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from lyftdata.core.records import RefusalAttempt, RefusalGroup
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import refusal_attempts, refusal_groups
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 MAX_GROUPS = 5_000

@@ -8,9 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import ResourceRecord
-from lyftdata.store.change_feed.changes import ResourceChanged
+from lyftdata.store.changes import ResourceChanged
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import resources
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from lyftdata.store.change_feed.changes import TokenRevoked
+from lyftdata.store.changes import TokenRevoked
 from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import revoked_tokens
 from lyftdata.store.tables import servers

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, delete, func, select
 
 from lyftdata.core.records import Sample
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import to_row
 from lyftdata.store.schema import samples
-from lyftdata.store.tables.rows import to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import (
 
 from lyftdata.core.records import ServerRecord
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import UtcDateTime, servers
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 _CLOCKS_ARE_APART = timedelta(minutes=5)

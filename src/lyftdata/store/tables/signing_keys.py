@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from lyftdata.core.records import SigningKeyRecord
-from lyftdata.store.change_feed.changes import SigningKeysChanged
+from lyftdata.store.changes import SigningKeysChanged
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import signing_keys
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 

@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, Connection, case, delete, func, select, tr
 
 from lyftdata.core.records import SessionEnd, WorkerSessionRecord
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import worker_sessions, worker_traces, workers
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 KEPT_OF_A_WORKER = 20

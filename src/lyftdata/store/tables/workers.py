@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import WorkerRecord
-from lyftdata.store.change_feed.changes import WorkerChanged
+from lyftdata.store.changes import WorkerChanged
+from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import workers
 from lyftdata.store.tables import api_keys, resources
-from lyftdata.store.tables.rows import from_row, to_row
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500

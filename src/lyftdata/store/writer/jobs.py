@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from lyftdata.store import audit_log
-from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.changes import Change
 from lyftdata.store.writer.transaction import WriteTx
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from lyftdata.core.records import AuditEvent
 from lyftdata.store import audit_log
-from lyftdata.store.change_feed.changes import Change
+from lyftdata.store.changes import Change
 
 
 class WriteTx:

@@ -18,7 +18,7 @@ from lyftdata.core.tokens import parse_credential
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.brokers import Connection
 from lyftdata.server.cluster.change_applier import Effects, Elsewhere
-from lyftdata.store.change_feed.changes import ApiKeyChanged, WorkerChanged
+from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
 
 HOUR = timedelta(hours=1)
 ENTRIES = {
