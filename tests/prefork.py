@@ -31,6 +31,10 @@ import lyftdata
 
 _ROOT = Path(__file__).parents[1]
 _COMMAND = (sys.executable, "-m", "lyftdata")
+_IN_NAMESPACE = ("ip", "netns", "exec")
+# A namespace with files of its own there needs mounts as well, which are left to `ip netns exec`.
+_FILES_OF_NAMESPACES = Path("/etc/netns")
+_CLONE_NEWNET = 0x40000000
 # The same for every program, so that it is not what keeps one from being forked.
 _ENVIRON = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
 # Read when an interpreter starts, or when a library is loaded.
@@ -64,7 +68,8 @@ def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> 
         env: Its whole environment.
         options: For `subprocess.Popen`.
     """
-    if tuple(command[:3]) != _COMMAND or not _can_be_forked(env):
+    _, program = _network_and_program(command)
+    if program[:3] != _COMMAND or not _can_be_forked(env):
         return subprocess.Popen(command, env=dict(env), **options)
     return _Forked(command, env=dict(env), **options)
 
@@ -83,6 +88,13 @@ def run(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def _network_and_program(command: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return in which network namespace `ip netns exec` would run a command, and the command; None for this one."""
+    if tuple(command[:3]) != _IN_NAMESPACE or (_FILES_OF_NAMESPACES / command[3]).exists():
+        return None, tuple(command)
+    return command[3], tuple(command[4:])
+
+
 def _can_be_forked(env: Mapping[str, str]) -> bool:
     read_at_start = {name for name in env if name.startswith(_READ_AT_START)} - _ENVIRON.keys()
     return sys.platform == "linux" and not read_at_start and "LYFTDATA_TEST_FRESH" not in os.environ
@@ -97,7 +109,7 @@ class _Forked(subprocess.Popen[Any]):
     ) -> None:  # fmt: skip
         streams = [own if given == -1 else given for own, given in enumerate((p2cread, c2pwrite, errwrite))]
         try:
-            self.pid = _fork(args[3:], env, str(cwd or Path.cwd()), streams)
+            self.pid = _fork(args, env, str(cwd or Path.cwd()), streams)
             self._child_created = True
         finally:
             self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
@@ -118,10 +130,12 @@ class _ForkServer:
                 start_new_session=True,
             )
 
-    def fork(self, arguments: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
+    def fork(self, command: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
         """Start a program; return its PID."""
+        network, program = _network_and_program(command)
         request = {
-            "arguments": list(arguments),
+            "network": network,
+            "arguments": program[len(_COMMAND) :],
             "environ": dict(env),
             "cwd": cwd,
             "umask": _umask(),
@@ -145,13 +159,13 @@ _LOCK = threading.Lock()
 _running: list[_ForkServer] = []
 
 
-def _fork(arguments: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
+def _fork(command: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
     """Fork one program at a time; a request that was interrupted leaves no answer for the next one to read."""
     with _LOCK:
         if not _running:
             _running.append(_ForkServer())
         try:
-            return _running[0].fork(arguments, env, cwd, streams)
+            return _running[0].fork(command, env, cwd, streams)
         except BaseException:
             _running.pop().close()
             raise
@@ -218,6 +232,8 @@ def _import_for(arguments: Sequence[str]) -> None:
 def _set_up(request: Mapping[str, Any], streams: Sequence[int]) -> None:
     """Give this process all that belongs to the program that it becomes."""
     os.setsid()
+    if request["network"] is not None:
+        _enter_network(request["network"])
     for own, given in enumerate(streams):
         os.dup2(given, own)
     os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
@@ -230,6 +246,13 @@ def _set_up(request: Mapping[str, Any], streams: Sequence[int]) -> None:
     os.environ.update(coerced | request["environ"])
     time.tzset()
     sys.path[0] = request["cwd"]
+
+
+def _enter_network(name: str) -> None:
+    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {name}")
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

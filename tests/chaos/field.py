@@ -67,7 +67,7 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     recovered = time.monotonic()
     assert field.load.end(kill=False) == 0
 
-    entries = field.site.operator.json("workers", "list")
+    entries = field.site.ask("workers", "list")
     there = {(entry["name"], entry["id"]) for entry in entries if entry["name"] not in NAMES}
     ended_programs = [name for name in NAMES if run_count(field.site, name) != 1]
     report.record(
@@ -82,7 +82,7 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     assert len(field.acknowledged) == ENROLLMENTS
     assert there == field.acknowledged
     assert ended_programs == []
-    assert field.site.operator.json("audit", "verify")["ok"]
+    assert field.site.ask("audit", "verify")["ok"]
     assert all(memory_of(server.process.pid) < MOST_MEMORY for server in field.site.servers)
 
 

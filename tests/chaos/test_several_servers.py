@@ -114,4 +114,4 @@ def test_a_server_ends_in_order_without_its_database(tmp_path: Path):
         assert not any("Traceback" in server.log for server in site.servers)
         cluster.start()
         site.servers = [site.start_server(number) for number in range(2)]
-        assert site.operator.json("audit", "verify")["ok"]
+        assert site.ask("audit", "verify")["ok"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY
 from tests.peers.proxies import Peer, example, program
@@ -132,6 +133,20 @@ class Balanced:
         if result.returncode != 0:
             return {}
         return {worker["name"]: worker["status"] for worker in json.loads(result.stdout)}
+
+    def ask(self, *arguments: str) -> Any:
+        """
+        Return what an operator's command prints as JSON.
+
+        Asked again until it succeeds: on a busy machine the balancer takes a Server that answers late for one that is gone, and
+        ends what it is asked with 502.
+        """
+
+        def asked() -> str:
+            result = self.operator.run(*arguments, "--json")
+            return result.stdout if result.returncode == 0 else ""
+
+        return json.loads(until(asked, f"an answer to {arguments}"))
 
     def close(self) -> None:
         """End what no fixture ends."""

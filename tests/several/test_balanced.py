@@ -55,7 +55,7 @@ def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
 
     assert all(agent.alive() for agent in agents)
     assert [run_count(site, name) for name in NAMES] == [1] * 4
-    assert site.operator.json("audit", "verify")["ok"]
+    assert site.ask("audit", "verify")["ok"]
 
 
 def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_balanced):
@@ -81,11 +81,11 @@ def test_a_rolling_restart_refuses_nobody(open_balanced):
         site.servers[number] = site.start_server(number)
     until(lambda: everybody_is_online(site), "all are online", within_s=240)
 
-    listed = site.operator.json("servers", "list")
+    listed = site.ask("servers", "list")
     assert [server["address"] for server in listed] == [f"127.0.0.1:{port}" for port in site.server_ports]
     assert all(agent.alive() for agent in agents)
     assert not any(agent.events("refused") for agent in agents)
-    assert site.operator.json("refusals", "list") == []
+    assert site.ask("refusals", "list") == []
 
 
 def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tmp_path):
@@ -102,7 +102,7 @@ def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tm
             "the other Server has them all",
             within_s=240,
         )
-        assert site.operator.json("audit", "verify")["ok"]
+        assert site.ask("audit", "verify")["ok"]
     finally:
         bouncer.close()
 

@@ -496,7 +496,8 @@ def integrity_of(conn):
 
 _WRITE_AND_TELL = """
 import asyncio, sys
-from lyftdata.store import Store, workers
+from lyftdata.store import Store
+from lyftdata.store.tables import workers
 from tests.builders import event, worker
 async def main():
     store = Store.open(sys.argv[1], audit_key=b"a" * 32)
