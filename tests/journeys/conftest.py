@@ -11,18 +11,28 @@ from tests.processes import STARTED, Site, end_started
 OpenSite = Callable[..., Site]
 
 
-# These are made with each database: the procedures of the specification from end to end, commands that write to the database
-# beside the Server, and a database that is locked. What the others promise does not depend on where the state is;
-# tests/store and tests/several show on both databases what a store must do.
-ON_EVERY_DATABASE = {"test_source_page", "test_recovery", "test_blocked_writes"}
+# Files whose journeys run with each database: commands that write to the database beside the Server, and a database that is
+# locked. Of the specification's page these do: its procedures from end to end. What the others promise does not depend on
+# where the state is; tests/store and tests/several show on both databases what a store must do.
+FILES_ON_EVERY_DATABASE = {"test_recovery", "test_blocked_writes"}
+JOURNEYS_ON_EVERY_DATABASE = {
+    "test_api_key_procedure",
+    "test_a_chosen_id_a_name_and_a_key_that_is_reused",
+    "test_a_key_for_chosen_workers_works_for_those_alone",
+    "test_auto_enrollment_procedure",
+    "test_both_strategies_in_tandem",
+    "test_an_expired_key_is_refused",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the journeys in which the database matters with each database."""
     if "database" in metafunc.fixturenames:
-        name = Path(metafunc.module.__file__ or "").stem
-        databases = ["sqlite", "postgresql"] if name in ON_EVERY_DATABASE else ["sqlite"]
-        metafunc.parametrize("database", databases)
+        is_on_every = (
+            Path(metafunc.module.__file__ or "").stem in FILES_ON_EVERY_DATABASE
+            or metafunc.function.__name__ in JOURNEYS_ON_EVERY_DATABASE
+        )
+        metafunc.parametrize("database", ["sqlite", "postgresql"] if is_on_every else ["sqlite"])
 
 
 @pytest.fixture

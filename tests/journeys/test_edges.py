@@ -115,8 +115,9 @@ def talk(port, *pieces, pause_s=0.0):
         return answer
 
 
-def test_heads_are_bounded(site):
+def test_heads_are_bounded(shared_site):
     """A head without end, one huge header, a huge URL and nonsense are cut off; the Server goes on."""
+    site = shared_site
     begin = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
     assert talk(site.port, begin, *[b"X-Fill: " + b"a" * 1000 + b"\r\n"] * 60).startswith(b"HTTP/1.1 431")
     assert talk(site.port, begin + b"X-Fill: " + b"a" * 40_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431")
@@ -133,8 +134,9 @@ def test_heads_are_bounded(site):
     assert "Traceback" not in site.server.log
 
 
-def test_trailers_are_not_headers(site):
+def test_trailers_are_not_headers(shared_site):
     """What follows a chunked body neither authenticates a request nor fills the Server's memory."""
+    site = shared_site
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     bearer = host.done("token").strip().encode()
@@ -146,8 +148,9 @@ def test_trailers_are_not_headers(site):
     assert site.server.alive()
 
 
-def test_a_chunked_body_without_end_is_cut_off(site):
+def test_a_chunked_body_without_end_is_cut_off(shared_site):
     """A body's size is bounded although its length is not told."""
+    site = shared_site
     head = (
         b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n"
@@ -228,8 +231,9 @@ def test_audit_verify_finds_a_changed_row(site):
     assert json.loads(result.stdout)["first_bad"] == 2
 
 
-def test_watching_workers_come_and_go(site):
+def test_watching_workers_come_and_go(shared_site):
     """`workers watch` prints a line whenever a Worker's state changes."""
+    site = shared_site
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     watch = site.operator.start("workers", "watch", PYTHONUNBUFFERED="1")
     until(lambda: "Following" in watch.log, "the watcher's stream")

@@ -22,6 +22,12 @@ WRONG_KEY = "w" * 40
 
 
 @pytest.fixture
+def site(shared_site):
+    """Return the Server that the journeys of this file share."""
+    return shared_site
+
+
+@pytest.fixture
 def renamed(site):
     """Return the host of a Worker that enrolled as host-old and is host-new on the Server."""
     host = site.worker_host("host", LYFTDATA_WORKER_NAME="host-old")
