@@ -1,13 +1,14 @@
 """Fixtures: a whole Server in this process, an admin's session, a Worker with a key."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+from tests.builders import ENROLLMENT_KEY, ISSUER, SECRET_KEY, FakeClock
 from tests.deployment import CHEAP, PASSWORD, Deployment, Open
+from tests.shared_starts import share_starts
 
 from lyftdata.app import create_app
 from lyftdata.server.admin.passwords import Passwords
@@ -15,9 +16,21 @@ from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_starts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_starts(patch)
+        yield
+
+
 @pytest.fixture
 def opened(tmp_path: Path) -> Open:
     """Return a function that opens a Server; opened again it goes on with the same state."""
+
+    # A key that each Server made for itself would be assessed at each start.
+    (tmp_path / "staging").mkdir(0o700)
+    (tmp_path / "staging" / "secret.key").touch(0o600)
+    (tmp_path / "staging" / "secret.key").write_text(SECRET_KEY)
 
     @contextlib.asynccontextmanager
     async def open_deployment(clock: FakeClock | None = None, **environ: str) -> AsyncIterator[Deployment]:

@@ -1,0 +1,80 @@
+"""
+What every Server in this process works out at its start with the same result: worked out once.
+
+The real code makes each of these the first time. The migrations, the assessment of secrets and the admin API's routes took four
+fifths of the CPU time of a start, and hundreds of tests start a Server each.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fastapi.routing
+import pytest
+from sqlalchemy import Connection, create_engine
+
+from lyftdata.server.admin import secret_strength
+from lyftdata.store import migrate
+
+Upgrade = Callable[[Connection], bool]
+Estimate = Callable[..., dict[str, Any]]
+
+
+def share_starts(patch: pytest.MonkeyPatch) -> None:
+    """Keep, until the patch is undone, what Servers in this process need at each start."""
+    patch.setattr(migrate, "upgrade", _upgrade_by_copying(migrate.upgrade))
+    patch.setattr(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
+    # Private to FastAPI: without it the tests are slower, and do not fail.
+    context = getattr(fastapi.routing, "_EffectiveRouteContext", None)
+    if context is not None:
+        patch.setattr(context, "from_api_route", _build_route_once(context.from_api_route))
+
+
+def _upgrade_by_copying(upgrade: Upgrade) -> Upgrade:
+    """Return an `upgrade` that gives an empty SQLite database the tables that the migrations have made in another."""
+
+    @functools.cache
+    def made_by_migrations() -> tuple[str | None, list[str]]:
+        with create_engine("sqlite://").begin() as conn:
+            upgrade(conn)
+            raw: Any = conn.connection.driver_connection
+            statements = [line for line in raw.iterdump() if line not in {"BEGIN TRANSACTION;", "COMMIT;"}]
+            return migrate.current_version(conn), statements
+
+    def upgrade_by_copying(conn: Connection) -> bool:
+        if conn.dialect.name != "sqlite":
+            return upgrade(conn)
+        newest, statements = made_by_migrations()
+        current = migrate.current_version(conn)
+        if current is None:
+            for statement in statements:
+                conn.exec_driver_sql(statement)
+            return True
+        return False if current == newest else upgrade(conn)
+
+    return upgrade_by_copying
+
+
+def _estimate_once(estimate: Estimate) -> Estimate:
+    @functools.lru_cache(10_000)
+    def remembered(text: str, known: tuple[str, ...]) -> dict[str, Any]:
+        return estimate(text, known=known)
+
+    def estimate_once(text: str, *, known: Sequence[str] = ()) -> dict[str, Any]:
+        return remembered(text, tuple(known))
+
+    return estimate_once
+
+
+def _build_route_once(build: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a builder of the admin API's routes; they differ from Server to Server by nothing that a request meets."""
+    made: dict[int, tuple[object, Any]] = {}
+
+    def build_once(*, original_route: Any, include_context: Any) -> Any:
+        # The route is kept, so that no other has its identity.
+        if id(original_route) not in made:
+            route = build(original_route=original_route, include_context=include_context)
+            made[id(original_route)] = original_route, route
+        return made[id(original_route)][1]
+
+    return build_once
