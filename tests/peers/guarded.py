@@ -13,7 +13,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 from tests.peers.proxies import AUDIENCE, Peer, Service
 from tests.peers.proxy_kinds import HOST, Around, Kind
-from tests.processes import STARTED, Site
+from tests.processes import STARTED, Site, until
 
 NAME = 'Druckerei Süd "1"'
 LABELS = "zone=eu-1"
@@ -122,6 +122,9 @@ class Guarded:
         self._opened: list[Peer | Service] = [self.service]
         self.peer = kind.start(around)
         self._opened.insert(0, self.peer)
+        if server_port is None:
+            # A proxy listens before it has the keys or the routes that it needs.
+            until(lambda: self.reaches(self.token("plain")), "a Worker passes")
 
     def token(self, worker_id: str = "press") -> str:
         """Return a token that is good here."""

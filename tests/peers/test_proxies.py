@@ -264,7 +264,7 @@ def test_no_proxy_logs_a_token(guarded):
 
 
 def test_a_disabled_worker_is_refused(guarded):
-    """Where the Server is asked: at once, long before the token ends. Where it is not: when the token ends, and the token says when."""
+    """Where the Server is asked: from the next request on. Where it is not: when the token ends, and the token says when."""
     worker = guarded.fleet.add_worker()
     token = guarded.token(worker)
     assert guarded.reaches(token)
@@ -272,8 +272,7 @@ def test_a_disabled_worker_is_refused(guarded):
     guarded.fleet.disable(worker)
 
     if guarded.kind.asks_the_server:
-        until(lambda: not guarded.reaches(token), "the Worker is refused")
-        assert time.time() < claims_of(token)["exp"]
+        assert not guarded.reaches(token)
     else:
         assert guarded.reaches(token)
         assert claims_of(token)["exp"] - claims_of(token)["iat"] == 60
@@ -293,7 +292,7 @@ def test_the_server_down_is_closed(guarded):
         assert not guarded.reaches(None)
     finally:
         guarded.fleet.site.start_server()
-    until(lambda: guarded.reaches(token), "Workers pass again")
+    until(lambda: guarded.reaches(guarded.token()), "Workers pass again")
 
 
 def test_envoy_keeps_the_keys_while_the_server_is_down(fleet, tmp_path):

@@ -26,7 +26,6 @@ def _shared_starts() -> Iterator[None]:
 @pytest.fixture
 def opened(tmp_path: Path) -> Open:
     """Return a function that opens a Server; opened again it goes on with the same state."""
-
     # A key that each Server made for itself would be assessed at each start.
     (tmp_path / "staging").mkdir(0o700)
     (tmp_path / "staging" / "secret.key").touch(0o600)
