@@ -44,8 +44,13 @@ service imap-login {{
     port = 0
   }}
 }}
+# Who guesses is slowed down: each refused login of the tests would take up to 15 seconds.
+auth_failure_delay = 0
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
