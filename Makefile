@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel celery test lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist wheel celery test test-fast exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -95,6 +95,14 @@ bench-profile: bench-env  ## Show where the time of a token goes
 # the end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# What the rest of the tests is slow for: programs, databases, other languages.
+NOT_FAST := $(addprefix tests/unit/,test_pasted_texts.py test_snippet_types.py testing/test_how_to.py server/test_life_of_a_fleet.py)
+test-fast: $(VENV)/dev.stamp  ## Run the unit tests that need no other program, in about a minute
+	$(BIN)/python -m pytest -n auto --dist loadfile -q $(addprefix --ignore=,$(NOT_FAST)) tests/unit $(PYTEST_ARGS)
+
+exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
+exhaustive: test  ## Run every test, with four times as many random examples
 
 chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/chaos-report.md
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \

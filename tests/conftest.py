@@ -7,10 +7,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 from tests.postgres import Cluster
+from tests.shared_certificates import share_certificates
 
-# A machine that is busy elsewhere is no failure: no test here promises a duration.
-settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
+# A machine that is busy elsewhere is no failure: no test here promises a duration. `make exhaustive` tries more examples.
+settings.register_profile(
+    "lyftdata", deadline=None, max_examples=int(os.environ.get("LYFTDATA_TEST_EXAMPLES", "25"))
+)
+settings.load_profile("lyftdata")
+
+share_certificates()
 
 # A background job starts with SIGINT and SIGQUIT ignored, `nohup` ignores SIGHUP, and every program that a test starts and
 # signals would inherit that. Python itself ignores the other two, and restores them for its children.

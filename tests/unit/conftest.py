@@ -11,6 +11,7 @@ from tests.deployment import CHEAP, PASSWORD, Deployment, Open
 from tests.shared_starts import share_starts
 
 from lyftdata.app import create_app
+from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
@@ -57,6 +58,12 @@ async def server(opened: Open) -> AsyncIterator[Deployment]:
     """Return a Server with Auto-Enrollment on."""
     async with opened() as deployment:
         yield deployment
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let operators ask as often as a test does: it asks for more at once than a person can."""
+    monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
 
 
 @pytest.fixture

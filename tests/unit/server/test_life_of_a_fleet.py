@@ -14,7 +14,7 @@ import httpx2
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
-from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
+from tests.builders import ENROLLMENT_KEY, ISSUER, SECRET_KEY, FakeClock
 from tests.deployment import CHEAP, PASSWORD, Deployment
 
 from lyftdata.app import create_app
@@ -47,6 +47,7 @@ class Fleet(RuleBasedStateMachine):
             "LYFTDATA_STAGING_DIR": str(Path(self.place.name) / "staging"),
             "LYFTDATA_PUBLIC_URL": ISSUER,
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+            "LYFTDATA_SECRET_KEY": SECRET_KEY,
             "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
         }
         self.context = open_services(
@@ -251,6 +252,9 @@ class Fleet(RuleBasedStateMachine):
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    # Each is a Server with 30 steps.
+    max_examples=max(1, settings.default.max_examples // 5),
+    stateful_step_count=30,
+    suppress_health_check=list(HealthCheck),
 )
 TestFleet = Fleet.TestCase

@@ -166,7 +166,6 @@ def world(tmp_path_factory):
 )
 # A smaller example would take minutes to find, and say no more than the one that was found.
 @settings(
-    max_examples=25,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -43,14 +43,15 @@ def test_what_changes_something_is_for_admins_or_ones_own():
         assert ACTIONS[entry.action] == {Role.ADMIN} or entry.action == "own_account", name_of(entry)
 
 
-@pytest.mark.parametrize("entry", PAGES, ids=name_of)
-async def test_a_stranger_is_sent_to_sign_in(server, entry):
+async def test_a_stranger_is_sent_to_sign_in(server, subtests):
     """Without a session every page answers with the way to the sign-in page, and nothing else."""
-    answer = await server.http.request(entry.method, fill(entry.path), headers=FROM_OUR_PAGE)
+    for entry in PAGES:
+        answer = await server.http.request(entry.method, fill(entry.path), headers=FROM_OUR_PAGE)
 
-    assert answer.status_code == 303
-    assert answer.headers["location"].partition("?")[0] == "/login"
-    assert not answer.content
+        with subtests.test(name_of(entry)):
+            assert answer.status_code == 303
+            assert answer.headers["location"].partition("?")[0] == "/login"
+            assert not answer.content
 
 
 async def test_a_fragment_asked_for_without_a_session_sends_the_whole_page_to_sign_in(server):
@@ -162,28 +163,31 @@ async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypa
     assert (plain.status_code, plain.text) == (500, "Internal Server Error")
 
 
-@pytest.mark.parametrize("entry", FOR_ADMINS, ids=name_of)
-async def test_a_viewer_may_not(server, viewer, press, entry):
+async def test_a_viewer_may_not(server, viewer, press, unhurried, subtests):
     """Every page that changes something is refused to a viewer with 403, and changes nothing."""
     before = await state_of(server)
-    path = fill(entry.path)
+    for entry in FOR_ADMINS:
+        path = fill(entry.path)
 
-    answer = await (
-        viewer.get(path) if entry.method == "GET" else viewer.post(path, name="x", action="delete")
-    )
+        answer = await (
+            viewer.get(path) if entry.method == "GET" else viewer.post(path, name="x", action="delete")
+        )
 
-    assert answer.status_code == 403
-    assert await state_of(server) == before
+        with subtests.test(name_of(entry)):
+            assert answer.status_code == 403
+            assert await state_of(server) == before
 
 
-@pytest.mark.parametrize("entry", POSTS, ids=name_of)
-async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, press, entry):
+async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, press, unhurried, subtests):
     """Without the token, with a wrong one, with another session's: 403, and nothing is changed."""
     before = await state_of(server)
-    for token in ("", "0" * 64, viewer.csrf, browser.csrf[:-1], "ü"):
-        answer = await browser.post(fill(entry.path), csrf=token)
-        assert answer.status_code == 403
-    assert await state_of(server) == before
+    for entry in POSTS:
+        for token in ("", "0" * 64, viewer.csrf, browser.csrf[:-1], "ü"):
+            answer = await browser.post(fill(entry.path), csrf=token)
+
+            with subtests.test(name_of(entry), token=token):
+                assert answer.status_code == 403
+                assert await state_of(server) == before
 
 
 @pytest.mark.parametrize(
@@ -216,22 +220,24 @@ async def test_an_origin_alone_is_enough(browser):
     assert answer.headers["location"] == "/login"
 
 
-@pytest.mark.parametrize("entry", PAGES, ids=name_of)
-async def test_a_first_password_opens_one_page_only(server, entry):
+async def test_a_first_password_opens_one_page_only(server, unhurried, subtests):
     """Anyone who signed in with a password that somebody else made changes it before anything else."""
     browser = Browser(server.from_address("192.0.2.50"))
     assert (await browser.sign_in("admin", PASSWORD)).headers["location"] == "/"
     await browser.learn_token()
     before = await state_of(server)
-    if entry.path in {"/account/password", "/logout"}:
-        return
+    for entry in PAGES:
+        if entry.path in {"/account/password", "/logout"}:
+            continue
+        path = fill(entry.path)
 
-    path = fill(entry.path)
-    answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
+        answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
 
-    way = f"?next={quote(path, safe='')}" if entry.method == "GET" and path not in {"/", "/events"} else ""
-    assert (answer.status_code, answer.headers["location"]) == (303, "/account/password" + way)
-    assert await state_of(server) == before
+        comes_back = entry.method == "GET" and path not in {"/", "/events"}
+        way = f"?next={quote(path, safe='')}" if comes_back else ""
+        with subtests.test(name_of(entry)):
+            assert (answer.status_code, answer.headers["location"]) == (303, "/account/password" + way)
+            assert await state_of(server) == before
 
 
 async def test_changing_the_first_password_opens_the_rest(server):
@@ -401,21 +407,25 @@ async def test_malformed_forms(server, body, kind):
 # --- what every page says to the browser -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entry", [e for e in GETS if e.path != "/events"], ids=name_of)
-async def test_every_page_is_under_the_policy(server, browser, press, entry):
-    """No script but ours, in no frame, kept by nobody; also where the page is an error."""
-    answer = await browser.get(fill(entry.path))
+async def test_every_page_is_under_the_policy(server, browser, press, unhurried, subtests):
+    """No script from elsewhere, no frame, no copy in a cache; also where the page is an error."""
+    for entry in GETS:
+        if entry.path == "/events":
+            continue
 
-    policy = answer.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "script-src 'self';" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "unsafe" not in policy
-    assert answer.headers["x-frame-options"] == "DENY"
-    assert answer.headers["cache-control"] == "no-store"
-    assert "<script>" not in answer.text
-    assert " style=" not in answer.text
-    assert " onclick" not in answer.text
+        answer = await browser.get(fill(entry.path))
+
+        with subtests.test(name_of(entry)):
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "script-src 'self';" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "<script>" not in answer.text
+            assert " style=" not in answer.text
+            assert " onclick" not in answer.text
 
 
 async def test_a_path_that_nobody_has(server, browser):

@@ -15,7 +15,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.runtime.maintenance import read_place
 from lyftdata.server.runtime.operator_recovery import unlock
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 HOME = "192.0.2.1"
 WRONG = {"username": "admin", "password": "wrong wrong wrong"}
 RIGHT = {"username": "admin", "password": PASSWORD}
