@@ -96,10 +96,10 @@ bench-profile: bench-env  ## Show where the time of a token goes
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-# What the rest of the tests is slow for: programs, databases, other languages.
-NOT_FAST := $(addprefix tests/unit/,test_pasted_texts.py test_snippet_types.py testing/test_how_to.py server/test_life_of_a_fleet.py)
-test-fast: $(VENV)/dev.stamp  ## Run the unit tests that need no other program, in about a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -q $(addprefix --ignore=,$(NOT_FAST)) tests/unit $(PYTEST_ARGS)
+# Without those that open a Server, start other programs or read every example.
+FAST := $(addprefix tests/unit/,core worker cli client verify testing/test_fake_server.py server/http server/sessions)
+test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and services, in about a minute
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 from tests.processes import PASSWORD
 
 CHECKS = (
@@ -29,19 +30,20 @@ LEFT_OUT = (
 )
 
 
-def sign_in(url: str) -> str:
-    """Return the token of an operator's session."""
+@pytest.fixture(scope="module")
+def session(peers) -> str:
+    """Return an operator's session, opened before the passwords are guessed at and the operator is locked out."""
     body = {"username": "admin", "password": PASSWORD}
-    return str(httpx2.post(f"{url}/api/login", json=body, timeout=180).json()["token"])
+    answer = httpx2.post(f"{peers.url}/api/login", json=body, timeout=180)
+    return f"Bearer {answer.raise_for_status().json()['token']}"
 
 
-def test_every_answer_is_as_the_openapi_document_says(peers, tmp_path: Path):
+def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: Path):
     """
     No answer of the 500s, none of a status, type or shape that is not documented, none without a session.
 
     Alone and in chains, where an answer names what the next request is about.
     """
-    session = f"Bearer {sign_in(peers.url)}"
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{peers.url}/api/openapi.json"),
         *("--header", f"Authorization: {session}"),
@@ -62,9 +64,9 @@ def test_every_answer_is_as_the_openapi_document_says(peers, tmp_path: Path):
     assert whoami.status_code == 200
 
 
-def test_a_path_that_reaches_no_application_is_answered_like_the_others(peers):
+def test_a_path_that_reaches_no_application_is_answered_like_the_others(peers, session):
     """Found by the chains: an ID with a line break in it is not found, and says so as every other."""
-    session = {"Authorization": f"Bearer {sign_in(peers.url)}"}
-    answer = httpx2.get(f"{peers.url}/api/workers/a%0Ab", headers=session, timeout=180)
+    headers = {"Authorization": session}
+    answer = httpx2.get(f"{peers.url}/api/workers/a%0Ab", headers=headers, timeout=180)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert answer.json()["code"] == "not_found"

@@ -253,7 +253,7 @@ class Fleet(RuleBasedStateMachine):
 
 Fleet.TestCase.settings = settings(
     # Each is a Server with 30 steps.
-    max_examples=max(1, settings.default.max_examples // 5),
+    max_examples=max(1, settings().max_examples // 5),
     stateful_step_count=30,
     suppress_health_check=list(HealthCheck),
 )
