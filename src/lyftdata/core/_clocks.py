@@ -1,4 +1,4 @@
-"""How far a clock is off, in words."""
+"""Describes for people by how much two clocks differ."""
 
 from datetime import timedelta
 

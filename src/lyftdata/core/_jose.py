@@ -85,7 +85,7 @@ class UnverifiedJws:
         name = self.header.get("alg")
         if name not in algorithms or not isinstance(name, str):
             raise JwsError("Its algorithm is not one of those accepted.")
-        # joserfc refuses these two as well: anyone who writes headers that nobody reads wants something else.
+        # joserfc refuses these two as well. An unregistered header may mean something to another reader of the token.
         if (
             self.encoded_header_length > _MAX_HEADER_LENGTH
             or not self.header.keys() <= JWS_HEADER_REGISTRY.keys()

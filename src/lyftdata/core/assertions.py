@@ -1,5 +1,7 @@
 """
-`private_key_jwt` (RFC 7523, section 3; OpenID Connect Core, section 9): a Worker signs that it is itself.
+Makes and checks the signed assertions by which a Worker authenticates with its identity key.
+
+The method is `private_key_jwt` (RFC 7523, section 3; OpenID Connect Core, section 9).
 """
 
 from collections.abc import Collection
@@ -151,8 +153,11 @@ def verify_assertion(
         # An access token of this Server must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
+        # Algorithm confusion: the key decides which algorithms count, so neither `none` nor HS256 with the public key as
+        # its secret is ever tried (RFC 8725, section 2.1).
         checked = _key_or_stand_in(key, str(header.get("alg")))
         unverified.jws.check_signature(key=checked.key, algorithms=checked.algorithms)
+        # Enumeration: an unknown Worker costs one signature check too, so the time of the answer does not tell which IDs exist.
         if checked is not key:
             raise JwsError("The Worker has no identity key for this algorithm.")
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)
@@ -170,8 +175,10 @@ def _key_or_stand_in(key: PublicIdentityKey | None, algorithm: str) -> PublicIde
 def _check_claims(
     claims: dict[str, object], *, worker_id: str, audiences: Collection[str], now: datetime, leeway_s: int
 ) -> VerifiedAssertion:
+    # Impersonation: a Worker must not sign in another one's name with its own, valid key.
     if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
         raise JwsError("Its iss and sub name another Worker.")
+    # Relay: another server that a Worker signs for must not be able to use the assertion here (RFC 7523, section 3, point 3).
     named = set(audience_claim(claims))
     audience = next((accepted for accepted in audiences if accepted in named), None)
     if audience is None:
@@ -190,6 +197,7 @@ def _check_claims(
         raise AssertionExpiredError(too_late(now_s - expires), claimed_worker=worker_id)
     if starts > now_s + leeway_s:
         raise AssertionExpiredError(too_soon(starts - now_s), claimed_worker=worker_id)
+    # Replay: a `jti` is remembered until its assertion expires, so a long life would fill that memory.
     if expires > now_s + MAX_LIFE_S + leeway_s:
         raise JwsError(f"It lives longer than {MAX_LIFE_S} seconds.")
     signed_s = given.get("iat", given.get("nbf", expires - MAX_LIFE_S))

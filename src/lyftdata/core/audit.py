@@ -1,5 +1,5 @@
 """
-The chain that shows when the audit log was changed.
+Computes and checks the hash chain that reveals changes to the audit log.
 
 Each event's hash is a keyed hash (HMAC-SHA256) over its number, its content and the hash before it. The key is
 not in the database: an attacker who can write there cannot make the chain fit again. Removing the last events is found

@@ -1,4 +1,4 @@
-"""What a Server publishes about itself: RFC 8414 metadata and the JWK Set."""
+"""Builds the documents that a Server publishes about itself: RFC 8414 metadata and the JWK Set."""
 
 from collections.abc import Iterable, Sequence
 

@@ -62,10 +62,12 @@ def verify_dpop_proof(
         DpopProofError: With what is wrong.
     """
     try:
-        # 2 and 7: one well-formed JWT, signed by the public key that it carries.
+        # 2 and 7: one well-formed JWT, signed by the public key that it carries. That proves possession only: the caller
+        # compares the thumbprint with the token's, or anyone's key would do.
         proof = UnverifiedJws(unverified, carries_key=True)
         header, claims = proof.header, proof.claims
-        # 4 and 5: of this type, with an accepted asymmetric algorithm.
+        # 4 and 5: of this type, with an accepted asymmetric algorithm. Type confusion: an assertion is not a proof. Algorithm
+        # confusion: with HS256 the public key in the header would be the secret.
         if str(header.get("typ")).lower() != "dpop+jwt":
             raise JwsError("Its typ is not dpop+jwt.")
         algorithm = header.get("alg")
@@ -73,16 +75,16 @@ def verify_dpop_proof(
         if algorithm not in ALGORITHMS or algorithm not in key.algorithms:
             raise JwsError("Its alg is not that of its key, or not supported.")
         proof.check_signature(key=key.key, algorithms=[algorithm])
-        # 8 and 9: for this request.
+        # 8 and 9: for this request. Relay: a service that received a proof must not be able to use it at another address.
         if text_claim(claims, "htm") != method:
             raise JwsError("Its htm is not the method of this request.")
         if _without_query(text_claim(claims, "htu", max_length=2_048)) != _without_query(url):
             raise JwsError("Its htu is not the address of this request.")
-        # 11: made just now.
+        # 11: made just now. Replay: a stolen proof is good for a minute, and its `jti` is remembered for that long.
         issued_s = int_claim(claims, "iat")
         if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + LEEWAY_S:
             raise JwsError("Its iat is not of now: the clocks disagree, or it is old.")
-        # 12: for this token.
+        # 12: for this token. Substitution: a proof must not lend itself to another token that is bound to the same key.
         if access_token is not None and text_claim(claims, "ath") != _digest(access_token):
             raise JwsError("Its ath is not the digest of this token.")
         nonce = text_claim(claims, "nonce") if "nonce" in claims else None

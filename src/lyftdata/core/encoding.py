@@ -1,4 +1,4 @@
-"""How bytes are written as text, and how one key is made from another: one implementation each."""
+"""Encodes bytes as base64url, and derives keys from keys: one implementation each."""
 
 import base64
 import binascii

@@ -183,6 +183,7 @@ def verify_proof(
 
 
 def _find_key(unverified: UnverifiedJws, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
+    # Timing: every key is tried, so the time of the answer does not tell whether the current or the previous one matched.
     matching = []
     for fingerprint, key in keys:
         try:
@@ -204,14 +205,17 @@ def _check_claims(
     now: datetime,
     leeway_s: int,
 ) -> VerifiedProof:
+    # Type confusion: another JWT that is signed under the same key must not pass as a proof (RFC 8725, section 3.11).
     if header.get("typ") != PROOF_TYPE:
         raise JwsError("Its typ is not that of a proof.")
+    # Relay: a proof that was captured on its way to another Server with the same enrollment key must not enroll here.
     named = audience_claim(claims)
     if len(named) != 1 or named[0] not in audiences:
         raise JwsError(f"It is meant for '{named[0]}', and this Server is '{audiences[0]}'.")
     name, thumbprint = text_claim(claims, "name"), text_claim(claims, "jkt", max_length=43)
     jti = text_claim(claims, "jti", max_length=128)
     issued, expires = int_claim(claims, "iat"), int_claim(claims, "exp")
+    # Replay: a `jti` is remembered until its proof expires, so a captured proof must expire soon.
     if not 0 < expires - issued <= MAX_PROOF_LIFE_S:
         raise JwsError(f"It lives longer than {MAX_PROOF_LIFE_S} seconds.")
     now_s = now.timestamp()

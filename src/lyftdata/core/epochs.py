@@ -1,5 +1,5 @@
 """
-Epochs of a Worker entry: what was given out or signed in one is not good in the next.
+Epochs of a Worker entry: tokens and assertions of one epoch are not valid in the next.
 
 An epoch is the time of the entry's last change of this kind (created, disabled, enabled, superseded), in milliseconds since
 1970, or one more than the epoch before where the clock has not moved on. So it only grows, and an entry that is deleted and made

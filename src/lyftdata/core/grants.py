@@ -1,4 +1,4 @@
-"""For whom a Worker gets a token, and what it may do there (RFC 8707, section 2; RFC 6749, section 3.3)."""
+"""Decides for which audience a Worker gets a token, and with which scopes (RFC 8707, section 2; RFC 6749, section 3.3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""How lyftdata is installed: said by every message about a part that is missing."""
+"""How to install lyftdata: the text of every message about a missing optional dependency."""
 
 from lyftdata import __version__
 

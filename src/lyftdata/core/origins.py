@@ -1,4 +1,4 @@
-"""Origins: which addresses are one and the same Server."""
+"""Compares origins: which URLs belong to the same Server."""
 
 import ipaddress
 import urllib.parse

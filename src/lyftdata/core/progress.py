@@ -1,4 +1,4 @@
-"""How far a long command is."""
+"""Reports the progress of long-running operations."""
 
 from collections.abc import Callable
 

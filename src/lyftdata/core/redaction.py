@@ -1,8 +1,8 @@
 """
-Hides credentials in text that a stranger sent as something else.
+Redacts credentials in text from untrusted callers.
 
 Someone who mixes up two variables sends a key instead of an ID. What a refusal keeps is read by every operator and
-stands in the log: it must not become a place where keys lie about.
+written to the log, so it must not contain keys.
 """
 
 import re

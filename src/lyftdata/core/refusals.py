@@ -3,7 +3,7 @@ Every reason for which an attempt to get in is refused.
 
 RefusedError
 ├── UnprovenError     the caller has proved nothing: it always reads the same words
-└── ProvedError       the caller has proved its key and is still turned away: it learns the useful part
+└── ProvedError       the caller has proved its key and is still refused: it learns the useful part
 
 A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
 are for the operator's side only, unless the caller has proved its key. The reference page

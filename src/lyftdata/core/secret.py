@@ -1,4 +1,4 @@
-"""A string that does not show itself."""
+"""A string type for secrets: it prints as `***` in logs, tracebacks and reprs."""
 
 from typing import NoReturn
 

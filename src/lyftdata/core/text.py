@@ -1,4 +1,4 @@
-"""How text that a stranger may have written is made safe to show. Imports nothing, since every command shows text."""
+"""Makes text from untrusted callers safe to show. Imports nothing, since every command shows text."""
 
 
 def clean_text(text: str, max_length: int = 128) -> str:

@@ -1,4 +1,4 @@
-"""What a Server says about a token: to the Worker that gets it, to the service that asks about it, to the proxy in front."""
+"""Builds the answers about a token: to the Worker that gets it, to the service that asks about it, to the proxy in front."""
 
 from collections.abc import Sequence
 from urllib.parse import quote

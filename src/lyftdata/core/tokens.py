@@ -174,6 +174,7 @@ def verify_worker_token(
         # An ID token or an assertion must not pass as an access token (RFC 9068, section 4).
         if str(header.get("typ")).lower() not in {"at+jwt", "application/at+jwt"}:
             raise JwsError("Its typ is not at+jwt.")
+        # Algorithm confusion: the key decides the algorithm, the token only repeats it (RFC 8725, section 3.1).
         key = keys.get(str(header.get("kid")))
         if key is None or header.get("alg") != key.algorithm:
             raise JwsError("No key of this Server has its kid and alg.")
@@ -181,6 +182,7 @@ def verify_worker_token(
         claims = _decode_claims(unverified.payload)
     except JwsError as error:
         raise WrongTokenError(str(error), claimed_worker=_unsafe_subject(unverified_token)) from error
+    # Relay: a service that a Worker called must not be able to use the token it received at this Server.
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if claims.iss not in issuers or (audience is not None and audience not in audiences):
         raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)

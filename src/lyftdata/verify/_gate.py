@@ -1,5 +1,5 @@
 """
-Who gets through an adapter: one rule for WSGI, ASGI, FastAPI and gRPC.
+Decides which requests an adapter lets through: one rule for WSGI, ASGI, FastAPI and gRPC.
 
     1  one `Authorization: Bearer …`, no more           MissingTokenError
     2  the verifier answers with a `WorkerIdentity`     what it raises; for any other answer or exception VerifierFailedError

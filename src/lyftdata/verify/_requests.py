@@ -1,4 +1,4 @@
-"""What every framework's module does alike: find the token, know the open paths, put a refusal into an answer."""
+"""Shared by all framework modules: finds the token, matches public paths, and builds the answer to a refused request."""
 
 import json
 import logging

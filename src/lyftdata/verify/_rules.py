@@ -98,10 +98,13 @@ def verify_token(
         InvalidTokenError: One of its kinds, as listed above.
     """
     unverified = read_form(unverified_token)
+    # Type confusion: an ID token or an assertion with the same signer must not pass as an access token (RFC 9068, section 4).
     if str(unverified.header.get("typ")).lower() not in _TYPES:
         raise TokenMalformedError("Its typ is not at+jwt.")
+    # Key injection: only a published key counts; `jwk`, `jku` and `x5u` in the header are never followed.
     key = keys.get(str(unverified.header.get("kid")))
     if key is None:
+        # Amplification: made-up `kid`s must not make this service fetch keys for every request.
         hopeful = _reads_as_ours(unverified.claims, expected=expected, now_s=now_s)
         raise UnknownKeyError("Its kid is not one of the Server's published keys.", worth_fetching=hopeful)
     _check_signature(unverified, key=key, algorithm=unverified.header.get("alg"))
@@ -151,10 +154,12 @@ def _decode_claims(payload: bytes) -> _Claims:
 def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
     if claims.sub != claims.client_id:
         raise TokenMalformedError("sub and client_id differ.")
+    # Mix-up: two Servers may publish the same key, as after a restored backup; the token's Server must be the expected one.
     if claims.iss != expected.issuer:
         raise WrongIssuerError(
             f"It is from {clean_text(claims.iss)}, and the issuer here is {expected.issuer}."
         )
+    # Relay: another service must not be able to use here the token with which a Worker called it (RFC 8725, section 3.9).
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if expected.audience not in audiences:
         raise WrongAudienceError(
@@ -166,6 +171,7 @@ def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
     ahead_s = max(claims.iat, claims.nbf) - now_s
     if ahead_s > expected.leeway_s:
         raise TokenNotYetValidError(f"It begins in {ahead_s:.0f} s: set this host's clock, or the Server's.")
+    # Theft: a bound token that is accepted without its proof of possession would be a bearer token for a thief.
     if claims.cnf is not None:
         raise TokenBoundError
 

@@ -1,8 +1,8 @@
 """
-Which signed assertions and proofs were used already (RFC 7523, section 3, point 7; RFC 9449, section 11.1).
+Rejects assertions and proofs of possession that were used before (RFC 7523, section 3, point 7; RFC 9449, section 11.1).
 
-Only what was signed rightly comes here, so nobody without a Worker's credential can fill this memory; and a Worker that
-signs without end fills its own share and nobody else's.
+Only validly signed ones get here, so a caller without a Worker's credential cannot fill this memory; a Worker that signs
+without end fills only its own share.
 
 With several Servers the database has what was used anywhere (`spend_everywhere`). One Server alone keeps it in memory, and hands
 it on to its next start (`kept_replays`). After a crash that is lost: then `lost_before` says up to when something may be missing.

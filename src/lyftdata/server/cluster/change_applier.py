@@ -1,5 +1,5 @@
 """
-What a committed change does to Workers that are connected right now.
+Applies committed changes to this Server's memory and to the Workers that are connected to it.
 
 Called in the event loop after the commit and before the operator is answered: when `disable` returns, the
 Worker's session is already over.

@@ -1,5 +1,5 @@
 """
-What each Server tells the others: rows that name what has changed, numbered in the order of the commits.
+The change log that Servers share: rows that name what has changed, numbered in commit order.
 
 A row says which Worker or key has changed, not how: a reader loads the thing itself, in its current state. So a
 reader that is late sees the latest state at once, several changes of one thing cost one look, and nothing is kept twice.

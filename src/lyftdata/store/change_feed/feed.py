@@ -1,5 +1,5 @@
 """
-How a Server hears of what other Servers on the same database have changed.
+Reads what other Servers on the same database have changed.
 
 A thread of its own holds a connection at which the database tells of changes (LISTEN), and asks by itself a few times a
 second (PgBouncer in transaction mode tells of nothing). What was changed is handed to the event loop in the order of the

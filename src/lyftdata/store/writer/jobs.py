@@ -1,4 +1,4 @@
-"""What waits for the writer, and what it does not know of itself."""
+"""Jobs that wait for the writer, and their results."""
 
 import asyncio
 from collections.abc import Callable, Sequence
