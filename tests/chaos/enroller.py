@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lyftdata.client.credentials import Credential
 from lyftdata.core.secret import Secret
+from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import configure_logging
-from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import ServerClient, ServerUnreachableError
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.enrollment import enroll

@@ -5,7 +5,8 @@ from tests.builders import seeded_bytes
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.secret import Secret
-from lyftdata.watched_file import CurrentApiKey, CurrentEnrollmentKey, WatchedFile
+from lyftdata.current_secrets import CurrentApiKey, CurrentEnrollmentKey
+from lyftdata.watched_file import WatchedFile
 
 FIRST, SECOND = (generate_api_key(seeded_bytes(seed)).text.reveal() for seed in (1, 2))
 

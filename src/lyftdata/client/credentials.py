@@ -7,7 +7,7 @@ from lyftdata.client.signing import Signing
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import Strategy
-from lyftdata.watched_file import CurrentApiKey
+from lyftdata.current_secrets import CurrentApiKey
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

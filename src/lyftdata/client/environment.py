@@ -25,8 +25,8 @@ from lyftdata.core.strategy import (
     another_server,
     choose_strategy,
 )
+from lyftdata.current_secrets import CurrentApiKey
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
-from lyftdata.watched_file import CurrentApiKey
 
 _MAX_FILE_BYTES = 65_536
 

@@ -20,7 +20,7 @@ from lyftdata.client.token_state import TokenState
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret_text import secret_argument, trim
-from lyftdata.watched_file import CurrentApiKey
+from lyftdata.current_secrets import CurrentApiKey
 
 _TIMEOUT_S = 10.0
 

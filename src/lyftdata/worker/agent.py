@@ -40,9 +40,9 @@ from lyftdata.core.names import format_labels
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
+from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
-from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import (
     Directive,
     PollReply,

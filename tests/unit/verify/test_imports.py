@@ -40,6 +40,18 @@ def test_the_verifier_is_light():
     assert imported_with("import lyftdata.verify") == []
 
 
+def test_checking_loads_nothing_of_getting():
+    """A service that only checks tokens loads no enrollment and no credential."""
+    program = (
+        "import sys, lyftdata.verify, lyftdata.verify.asgi\n"
+        "print([name for name in ('lyftdata.core.enrollment', 'lyftdata.core.assertions', 'lyftdata.current_secrets',"
+        " 'lyftdata.private_files') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
 def test_each_framework_brings_itself_and_no_other():
     """A module for a framework imports that one; those that need none import none."""
     assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi") == []

@@ -9,7 +9,7 @@ import pytest
 from lyftdata.bounded_http import goes_through_proxies
 from lyftdata.client.credentials import ApiKeyCredential
 from lyftdata.core.secret import Secret
-from lyftdata.watched_file import CurrentApiKey
+from lyftdata.current_secrets import CurrentApiKey
 from lyftdata.worker.client import (
     RefusedByServerError,
     ServerClient,

@@ -17,7 +17,7 @@ from lyftdata.core.strategy import (
     WorkerInputs,
     choose_strategy,
 )
-from lyftdata.watched_file import CurrentApiKey
+from lyftdata.current_secrets import CurrentApiKey
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import WorkerSettings
 

@@ -11,8 +11,8 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.strategy import NAME, StoredIdentity, another_name, another_server
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
+from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
-from lyftdata.watched_file import CurrentEnrollmentKey
 from lyftdata.worker.client import Issuers, ServerClient
 from lyftdata.worker.identity.credentials import is_same_server
 from lyftdata.worker.identity.state import StateDirectory, StateError

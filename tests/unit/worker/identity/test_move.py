@@ -9,7 +9,7 @@ import pytest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.core.strategy import StoredIdentity
-from lyftdata.watched_file import CurrentEnrollmentKey
+from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.worker.client import ServerClient
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.enrollment import obtain_identity

@@ -1,0 +1,69 @@
+"""
+Secrets that are rotated while a program runs: an API key or an enrollment key, as its file holds it now.
+
+To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
+nothing: what was read last is used until there is something whole to read.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from lyftdata.core.api_keys import find_malformation
+from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
+
+_MAX_FILE_BYTES = 65_536
+
+
+class CurrentSecret:
+    """
+    A secret of the Worker, as it stands now.
+
+    Args:
+        secret: As it was read at the start.
+        file: The file that it was read from; None if it came by a variable, which cannot change.
+        is_whole: Whether a secret has the form of one. While a file is being written it may hold only a part.
+    """
+
+    def __init__(self, secret: Secret, file: Path | None, *, is_whole: Callable[[Secret], bool]) -> None:
+        self._secret = secret
+        self._file = None if file is None else file.absolute()
+        self._is_whole = is_whole
+
+    def read(self) -> Secret:
+        """Return the secret for a request that is made now."""
+        self._secret = self._newest()
+        return self._secret
+
+    def version(self) -> str:
+        """Return what tells this secret from another, and does not give it away."""
+        return hashlib.sha256(self.read().reveal().encode()).hexdigest()
+
+    def _newest(self) -> Secret:
+        if self._file is None:
+            return self._secret
+        try:
+            with self._file.open("rb") as stream:
+                found = parse_secret(stream.read(_MAX_FILE_BYTES).decode())
+        except (OSError, UnicodeDecodeError, InvalidInputError):
+            return self._secret
+        # Where the first one had another form, form says nothing.
+        is_cut = self._is_whole(self._secret) and not self._is_whole(found)
+        return self._secret if is_cut else found
+
+
+class CurrentApiKey(CurrentSecret):
+    """A Worker's API key, as it stands now; arguments as `CurrentSecret`."""
+
+    def __init__(self, key: Secret, file: Path | None = None) -> None:
+        super().__init__(key, file, is_whole=lambda found: find_malformation(found) is None)
+
+
+class CurrentEnrollmentKey(CurrentSecret):
+    """The enrollment key, as it stands now; arguments as `CurrentSecret`."""
+
+    def __init__(self, key: Secret, file: Path | None = None) -> None:
+        super().__init__(key, file, is_whole=lambda found: len(found) >= MIN_ENROLLMENT_KEY_LENGTH)
