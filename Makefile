@@ -97,8 +97,8 @@ test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every te
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Without those that open a Server, start other programs or read every example.
-FAST := $(addprefix tests/unit/,core worker cli client verify testing/test_fake_server.py server/http server/sessions)
-test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and services, in about a minute
+FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)
+test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
