@@ -32,7 +32,7 @@ from lyftdata.server.clock import random_bytes, random_id
 SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WORKERS = 10_000
-_MOST_PER_S = 12_000
+_MAX_PER_S = 12_000
 OURS, OIDC = "lyftdata, durable", "oidc-provider 9, in memory"
 # It must be told that no browser will ever come.
 _FOR_OIDC = {"redirect_uris": [], "response_types": [], "token_endpoint_auth_method": "private_key_jwt"}
@@ -76,7 +76,7 @@ def main() -> None:
             file = place / "registrations"
             # Just before, since a proof lives for a minute; elsewhere, so as not to fill this process.
             with ProcessPoolExecutor(1) as elsewhere:
-                lines = elsewhere.submit(registrations, SECONDS * _MOST_PER_S, issuer).result()
+                lines = elsewhere.submit(registrations, SECONDS * _MAX_PER_S, issuer).result()
             file.write_text("".join(lines), encoding="ascii")
             return wrk("register.lua", address, file, seconds=SECONDS, served=served)  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ from lyftdata.server.http.overload import (
     NO_POLLS_AFTER_S,
     NO_TOKENS_AFTER_S,
 )
-from lyftdata.server.sessions.registry import _LONGEST_HOLD_S, _MOST_POLLS_PER_S, _SHORTEST_HOLD_S
+from lyftdata.server.sessions.registry import _MAX_HOLD_S, _MAX_POLLS_PER_S, _MIN_HOLD_S
 
 SEED = int(os.environ.get("BENCH_SEED", "1"))
 STEP_S = 0.1
@@ -41,7 +41,7 @@ _TOKEN_TTL_S = 900.0
 _GIVES_UP_AFTER_S = 15.0
 _LAST_OF_OUTAGE_S = 120.0
 _LEAST_WATCHED_S = 90.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 30.0
 _BUSY_SHARE = 0.6
 # Traces are one row a Worker and second; a session that begins writes one more, and one when it ends.
 _ROWS_A_TOKEN, _ROWS_A_POLL, _ROWS_A_SESSION = 1, 1, 2
@@ -108,7 +108,7 @@ class Fleet:
     def hold_s(self) -> float:
         """Return for how long the Servers hold polls now."""
         here = np.count_nonzero(self.online) / self.servers
-        return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, here / _MOST_POLLS_PER_S))
+        return min(_MAX_HOLD_S, max(_MIN_HOLD_S, here / _MAX_POLLS_PER_S))
 
     def _renewal(self, count: int) -> Floats:
         return _TOKEN_TTL_S * 2 / 3 * self.random.uniform(0.75, 1.25, count)
@@ -181,7 +181,7 @@ class Fleet:
             self._fail(who[(self.attempt[who] == batch.attempt[rest]) & (kind != _RENEWAL)])
 
     def _fail(self, who: Ints, *, retry_after_s: float | None = None) -> None:
-        bound = np.minimum(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** np.minimum(self.failures[who], 16))
+        bound = np.minimum(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** np.minimum(self.failures[who], 16))
         self.failures[who] += 1
         self.attempt[who] += 1
         self.online[who] = False

@@ -27,7 +27,7 @@ SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
 # Signing for a round takes more than one core: each assertion is good for one token.
-_MOST_BY_ASSERTION_PER_S = 12_000
+_MAX_BY_ASSERTION_PER_S = 12_000
 _WARM_UP_S = 2
 
 OURS = "lyftdata"
@@ -73,7 +73,7 @@ def everybody(place: Path) -> Iterator[dict[str, Measure]]:
     few.write_text("".join(f"{secret_body(*key)}\n" for key in fleet.keys[:64]), encoding="ascii")
 
     def by_assertion(served: Served) -> dict[str, float]:
-        file = fleet.assertion_bodies(SECONDS * _MOST_BY_ASSERTION_PER_S)
+        file = fleet.assertion_bodies(SECONDS * _MAX_BY_ASSERTION_PER_S)
         return wrk("tokens.lua", f"{fleet.url}/oauth2/token", file, seconds=SECONDS, served=served)
 
     def by_secret(served: Served, url: str, file: Path = bodies, **options: int) -> dict[str, float]:

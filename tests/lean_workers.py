@@ -22,7 +22,7 @@ from lyftdata.client.held_token import HeldToken
 from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.backoff import Backoff
 
-_SHORTEST_POLL_S = 1.0
+_MIN_POLL_S = 1.0
 _POLL_SLACK_S = 15.0
 
 
@@ -139,7 +139,7 @@ class LeanWorker:
         self._token: HeldToken | None = None
         self._backoff = Backoff(random=random.random)
         self._hold_s = 25.0
-        self._last_answer_s = -_SHORTEST_POLL_S
+        self._last_answer_s = -_MIN_POLL_S
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -217,8 +217,8 @@ class LeanWorker:
         await asyncio.sleep(self._backoff.next_s(retry_after_s=float(retry_after) if retry_after else None))
 
     async def _not_too_fast(self) -> None:
-        if time.monotonic() - self._last_answer_s < _SHORTEST_POLL_S:
-            await asyncio.sleep(_SHORTEST_POLL_S * (0.5 + random.random()))
+        if time.monotonic() - self._last_answer_s < _MIN_POLL_S:
+            await asyncio.sleep(_MIN_POLL_S * (0.5 + random.random()))
         self._last_answer_s = time.monotonic()
 
     async def _ask(

@@ -48,7 +48,7 @@ from lyftdata.server.api import (
 )
 from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.http.forwarded import ForwardedAddresses
-from lyftdata.server.http.freshness import UpToDate
+from lyftdata.server.http.freshness import FreshnessMiddleware
 from lyftdata.server.http.handshakes import with_bounded_handshakes
 from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.http.protocol import BoundedHttpProtocol
@@ -142,7 +142,11 @@ class _App(Starlette):
 def create_app(services: Services) -> ASGIApp:
     """Return the whole Server as one ASGI application."""
     app = _routes(services)
-    return UpToDate(app, services.store, error_page=early_error_page) if services.store.is_shared else app
+    return (
+        FreshnessMiddleware(app, services.store, error_page=early_error_page)
+        if services.store.is_shared
+        else app
+    )
 
 
 def _routes(services: Services) -> Starlette:

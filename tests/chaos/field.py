@@ -12,7 +12,7 @@ from tests.processes import end_started, until
 from tests.several.balanced import NAMES, Balanced, everybody_is_online, run_count, start_workers
 
 LASTS_S = 4.0
-MOST_MEMORY = 400 * 1024 * 1024
+MAX_MEMORY = 400 * 1024 * 1024
 
 
 class Field:
@@ -83,7 +83,7 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     assert there == field.acknowledged
     assert ended_programs == []
     assert field.site.ask("audit", "verify")["ok"]
-    assert all(memory_of(server.process.pid) < MOST_MEMORY for server in field.site.servers)
+    assert all(memory_of(server.process.pid) < MAX_MEMORY for server in field.site.servers)
 
 
 def memory_of(pid: int) -> int:

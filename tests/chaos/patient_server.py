@@ -6,5 +6,5 @@ from lyftdata.cli.main import main
 from lyftdata.server.sessions import registry
 
 if __name__ == "__main__":
-    registry._SHORTEST_HOLD_S = registry._LONGEST_HOLD_S
+    registry._MIN_HOLD_S = registry._MAX_HOLD_S
     sys.exit(main())

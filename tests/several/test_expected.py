@@ -16,7 +16,7 @@ AT_2 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3002"}
 
 @pytest.fixture(autouse=True)
 def _longer_by_ten_seconds_for_each_worker(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_POLLS_PER_S", 0.1)
+    monkeypatch.setattr(module, "_MAX_POLLS_PER_S", 0.1)
 
 
 async def _connect(server, count, *, server_id):

@@ -18,7 +18,7 @@ from tests.several.test_one_state import (
 
 from lyftdata.store.change_feed import change_log, feed
 from lyftdata.store.change_feed.feed import Heard
-from lyftdata.store.changes import Change, Told
+from lyftdata.store.changes import Broadcast, Change
 
 
 async def _forget_what_was_told(server):
@@ -69,7 +69,7 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
     await _forget_what_was_told(first)
     await until(lambda: _has_come_to(second, first), "the second has read the last")
     its_hearing._on_change = told
-    its_hearing._position = change_log.Mark(1)
+    its_hearing._position = change_log.Cursor(1)
 
     directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
@@ -127,15 +127,15 @@ async def test_what_is_read_twice_is_told_once(two):
     def read(conn):
         return Heard(change_log.read(conn, after=before), before, 0.0)
 
-    await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 1})))
+    await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 1})))
     early = await second.services.store.read(read)
-    await first.services.store.write(lambda tx: tx.changed(Told("typed", {"n": 2})))
+    await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 2})))
     late = await second.services.store.read(read)
     for heard in (early, late):
         its_hearing.take_over(heard)
     await asyncio.sleep(0)
 
-    assert [change.body for change in told if isinstance(change, Told)] == [{"n": 1}, {"n": 2}]
+    assert [change.body for change in told if isinstance(change, Broadcast)] == [{"n": 1}, {"n": 2}]
 
 
 async def test_a_server_whose_connections_hang_comes_back_by_new_ones(

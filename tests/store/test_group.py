@@ -48,7 +48,7 @@ async def test_neighbours_are_run_at_once(store, told):
 
     names = [f"w-{n}" for n in range(5)]
     outcomes = await in_one_group(
-        store, *(lambda name=name: store.write_together(op, worker(name)) for name in names)
+        store, *(lambda name=name: store.write_batched(op, worker(name)) for name in names)
     )
 
     assert (outcomes, sizes) == (names, [5])
@@ -67,9 +67,9 @@ async def test_the_order_of_what_is_queued_stays(store):
 
     await in_one_group(
         store,
-        lambda: store.write_together(op, "first"),
+        lambda: store.write_batched(op, "first"),
         lambda: store.write(lambda _tx: order.append("second")),
-        lambda: store.write_together(op, "third"),
+        lambda: store.write_batched(op, "third"),
     )
 
     assert order == ["first", "second", "third"]
@@ -81,7 +81,7 @@ async def test_of_many_at_once_one_that_fails_fails_alone(store, told):
     told.clear()
     names = ["w-1", "w-taken", "w-2"]
     outcomes = await in_one_group(
-        store, *(lambda name=name: store.write_together(add_all, worker(name)) for name in names)
+        store, *(lambda name=name: store.write_batched(add_all, worker(name)) for name in names)
     )
 
     assert outcomes[::2] == ["w-1", "w-2"]
@@ -106,8 +106,8 @@ async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, to
         store,
         lambda: store.write(good),
         lambda: store.write(unwritable),
-        lambda: store.write_together(add_all, worker("w-too")),
-        lambda: store.write_together(add_all, worker("w-as-well")),
+        lambda: store.write_batched(add_all, worker("w-too")),
+        lambda: store.write_batched(add_all, worker("w-as-well")),
     )
 
     assert isinstance(outcomes[1], StatementError)
@@ -125,6 +125,6 @@ async def test_what_fails_alone_tells_its_caller(store, count):
     def op(_tx, items):
         raise ConflictError("no", str(items))
 
-    outcomes = await in_one_group(store, *(lambda n=n: store.write_together(op, n) for n in range(count)))
+    outcomes = await in_one_group(store, *(lambda n=n: store.write_batched(op, n) for n in range(count)))
 
     assert [str(outcome) for outcome in outcomes] == [f"[{n}]" for n in range(count)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lyftdata.core.audit import ChainReport
     from lyftdata.core.records import OperatorRecord
-    from lyftdata.server.runtime.maintenance import Place
+    from lyftdata.server.runtime.maintenance import StateLocation
     from lyftdata.store.backup import MissingWorker
 
 _MAX_NAMED = 20
@@ -287,7 +287,7 @@ def _print_operator(record: "OperatorRecord", password: Secret) -> None:
     print_once(json.dumps({**shown, "password": password.reveal()}, indent=2) + "\n")
 
 
-def _place(staging_dir: str | None) -> "Place":
+def _place(staging_dir: str | None) -> "StateLocation":
     require_server()
     from lyftdata.server.runtime.maintenance import read_place
 
@@ -310,7 +310,7 @@ def _show_moved(moved: dict[str, Any]) -> None:
     print_table(("table", "rows", "sha256"), rows, empty="No table.")
 
 
-def _say_what_to_set(place: "Place") -> None:
+def _say_what_to_set(place: "StateLocation") -> None:
     """Say how to start on the new database; the key itself is not shown, it stays in its file."""
     file = place.secret_key_file()
     say("Start every Server with:")

@@ -22,7 +22,7 @@ from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 Key = ECKey | OKPKey | OctKey
 
 _MAX_HEADER_LENGTH = 512
-_MOST_AUDIENCES = 8
+_MAX_AUDIENCES = 8
 # crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or
 # fetch a URL of the sender's choice.
 _FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
@@ -145,7 +145,7 @@ def audience_claim(claims: dict[str, Any]) -> list[str]:
     audiences = [value] if isinstance(value, str) else value
     if (
         not isinstance(audiences, list)
-        or not 1 <= len(audiences) <= _MOST_AUDIENCES
+        or not 1 <= len(audiences) <= _MAX_AUDIENCES
         or not all(isinstance(a, str) for a in audiences)
     ):
         raise JwsError("Its claim aud is missing or no string.")

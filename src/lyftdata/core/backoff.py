@@ -6,9 +6,9 @@ Jitter matters more than the curve: thousands of Workers lose the same Server in
 
 from collections.abc import Callable
 
-LONGEST_S = 30.0
+MAX_S = 30.0
 # A Server (or a proxy) may ask for patience, not for absence.
-_LONGEST_RETRY_AFTER_S = 300.0
+_MAX_RETRY_AFTER_S = 300.0
 
 
 class Backoff:
@@ -22,7 +22,7 @@ class Backoff:
     """
 
     def __init__(
-        self, *, random: Callable[[], float], first_s: float = 1.0, longest_s: float = LONGEST_S
+        self, *, random: Callable[[], float], first_s: float = 1.0, longest_s: float = MAX_S
     ) -> None:
         self._random = random
         self._first_s = first_s
@@ -37,7 +37,7 @@ class Backoff:
         wait = bound * (0.5 + 0.5 * self._random())
         if retry_after_s is None:
             return wait
-        return max(0.0, min(retry_after_s, _LONGEST_RETRY_AFTER_S)) + wait * self._random()
+        return max(0.0, min(retry_after_s, _MAX_RETRY_AFTER_S)) + wait * self._random()
 
     @property
     def failures(self) -> int:

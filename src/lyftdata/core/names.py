@@ -32,7 +32,7 @@ _SHOWS_NOTHING = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_MOST_MARKS = 2
+_MAX_MARKS = 2
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 # Crockford's base32: no letter that is read as another.
@@ -86,7 +86,7 @@ def _has_piled_marks(name: str) -> bool:
     in_a_row = 0
     for character in name:
         in_a_row = in_a_row + 1 if unicodedata.combining(character) else 0
-        if in_a_row > _MOST_MARKS:
+        if in_a_row > _MAX_MARKS:
             return True
     return False
 

@@ -47,7 +47,7 @@ class PresenceChanged(msgspec.Struct, frozen=True):
     record: PresenceRecord | None
 
 
-class Told(msgspec.Struct, frozen=True):
+class Broadcast(msgspec.Struct, frozen=True):
     """What one Server tells the others without any row of its own, by topic; what is sent is a small JSON object."""
 
     topic: str
@@ -75,6 +75,6 @@ Change = (
     | TokenRevoked
     | SigningKeysChanged
     | PresenceChanged
-    | Told
+    | Broadcast
     | AllChanged
 )

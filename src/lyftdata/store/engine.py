@@ -26,19 +26,19 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit_log, migrate
 from lyftdata.store.change_feed import change_log
-from lyftdata.store.change_feed.feed import Heard, Hearing, channel_of
+from lyftdata.store.change_feed.feed import ChangeFeed, Heard, channel_of
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError, is_lock_timeout, problem_of
 from lyftdata.store.writer import batch, lock_holders
 from lyftdata.store.writer.batch import translated
 from lyftdata.store.writer.health import WriterHealth
-from lyftdata.store.writer.jobs import Doubt, Job, Together
+from lyftdata.store.writer.jobs import Job, Together, UncertainCommit
 from lyftdata.store.writer.transaction import WriteTx
 
 T = TypeVar("T")
 
-_MOST_IN_A_GROUP = 256
+_MAX_IN_A_GROUP = 256
 _READERS = 2
 _REST_S = 0.005
 
@@ -56,14 +56,14 @@ class Store:
         audit_key: bytes,
         on_change: OnChange | None,
         lock: int | None,
-        position: change_log.Mark,
+        position: change_log.Cursor,
     ) -> None:
         self._engine = engine
         self._head = head
         self.server_id = secrets.token_hex(8)
         """What this Server is called among those on the same database; another at each start."""
         self._hearing = (
-            Hearing(
+            ChangeFeed(
                 engine,
                 server_id=self.server_id,
                 channel=channel_of(audit_key),
@@ -83,7 +83,7 @@ class Store:
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._closing = False
         self.writer_health = WriterHealth()
-        self._doubt: Doubt | None = None
+        self._doubt: UncertainCommit | None = None
         self._ending = threading.Event()
         self._last_check_ok = True
         self._check_progress = (0, 0)
@@ -140,7 +140,7 @@ class Store:
         self._jobs.put(job)
         return await job.future
 
-    async def write_together(self, op: Together[T], item: object) -> T:
+    async def write_batched(self, op: Together[T], item: object) -> T:
         """
         Run an operation that others can be run at once with: on all items that have queued for it by then, in few statements.
 
@@ -295,7 +295,7 @@ class Store:
         if job is None:
             return None
         taken = [job]
-        while len(taken) < _MOST_IN_A_GROUP:
+        while len(taken) < _MAX_IN_A_GROUP:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
@@ -310,7 +310,7 @@ class Store:
     def _run_group(self, jobs: list[Job[Any]]) -> None:
         self.writer_health.begin()
         try:
-            self._settle_doubt()
+            self._resolve_uncertain_commit()
             self._commit_as_fits(jobs)
             self.writer_health.succeed()
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
@@ -330,7 +330,7 @@ class Store:
             self._commit_group(jobs, alone=True)
 
     def _commit_group(self, jobs: list[Job[Any]], *, alone: bool) -> None:
-        doubt: Doubt | None = None
+        doubt: UncertainCommit | None = None
         heard = None
         try:
             with self._engine.begin() as conn:
@@ -339,12 +339,12 @@ class Store:
                 heard = self._tell_others(conn, jobs)
                 if head != before:
                     audit_log.write_head(conn, head, key=self._audit_key)
-                    doubt = Doubt(head, jobs)
+                    doubt = UncertainCommit(head, jobs)
         except DBAPIError:
             # A commit that fails may have happened all the same: the answer was lost, not the change.
             self._doubt = doubt
             with contextlib.suppress(DBAPIError):
-                if self._settle_doubt(tell=False):
+                if self._resolve_uncertain_commit(tell=False):
                     return
             raise
         self._head = head
@@ -364,7 +364,7 @@ class Store:
         # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
         return self._hearing.write_down(conn, changes)
 
-    def _settle_doubt(self, *, tell: bool = True) -> bool:
+    def _resolve_uncertain_commit(self, *, tell: bool = True) -> bool:
         """
         Find out whether the last commit happened, if that is not known: the audit log's end says so.
 
@@ -431,7 +431,7 @@ def _held_by(engine: Engine, error: BaseException) -> str:
     return ""
 
 
-def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Mark]:
+def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Cursor]:
     """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):

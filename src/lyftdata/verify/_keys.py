@@ -30,9 +30,9 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import parse_public_jwk
 from lyftdata.verify.errors import KeysUnavailableError
 
-_MOST_KEYS = 64
-_SHORTEST_FRESH_S = 30.0
-_LONGEST_FRESH_S = 3600.0
+_MAX_KEYS = 64
+_MIN_FRESH_S = 30.0
+_MAX_FRESH_S = 3600.0
 _USUAL_FRESH_S = 300.0
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,10})\"?\s*(?=,|$)", re.IGNORECASE)
 _DO_NOT_KEEP = re.compile(r"(?:^|,)\s*no-(?:store|cache)\s*(?=,|=|$)", re.IGNORECASE)
@@ -76,7 +76,7 @@ def read_jwks(body: bytes, *, cache_control: str) -> PublishedKeys:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeysUnavailableError("The Server's JWKS cannot be read.") from error
     by_kid: dict[str, PublishedKey] = {}
-    for jwk in unverified[:_MOST_KEYS]:
+    for jwk in unverified[:_MAX_KEYS]:
         key = _read_key(jwk)
         if key is not None:
             # Of two keys under one kid the first counts; our Server's kids are thumbprints, so there are none.
@@ -101,11 +101,11 @@ def _read_key(jwk: Mapping[str, Any]) -> PublishedKey | None:
 def fresh_for_s(cache_control: str) -> float:
     """Return for how long an answer is fresh (RFC 9111, section 5.2.2), within sane bounds."""
     if _DO_NOT_KEEP.search(cache_control):
-        return _SHORTEST_FRESH_S
+        return _MIN_FRESH_S
     found = _MAX_AGE.search(cache_control)
     if found is None:
         return _USUAL_FRESH_S
-    return min(max(float(found[1]), _SHORTEST_FRESH_S), _LONGEST_FRESH_S)
+    return min(max(float(found[1]), _MIN_FRESH_S), _MAX_FRESH_S)
 
 
 class Step(Enum):

@@ -23,7 +23,7 @@ from lyftdata.verify.identity import WorkerIdentity
 
 _log = logging.getLogger("lyftdata.verify")
 
-_LONGEST_CACHE_S = 60.0
+_MAX_CACHE_S = 60.0
 # Failing open, a Server that hangs would otherwise cost every request its whole time.
 _OPEN_FOR_S = 2.0
 
@@ -132,8 +132,8 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
     fail_open: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cache_s <= _LONGEST_CACHE_S:
-            raise InvalidInputError("online_cache_s", f"online_cache_s must be 0 to {_LONGEST_CACHE_S:g}.")
+        if not 0 <= self.cache_s <= _MAX_CACHE_S:
+            raise InvalidInputError("online_cache_s", f"online_cache_s must be 0 to {_MAX_CACHE_S:g}.")
 
 
 class OnlineState:

@@ -38,7 +38,7 @@ _log = logging.getLogger("lyftdata.verify")
 TransportT = TypeVar("TransportT")
 
 # Threads that may wait at once to see whether an unknown kid is a new key.
-_MOST_WAITING = 2
+_MAX_WAITING = 2
 
 
 class Verifier(Generic[TransportT]):
@@ -124,7 +124,7 @@ class Verifier(Generic[TransportT]):
         self._tls_ca = WatchedFile(self._endpoint.tls_ca)
         self._replaced: list[Any] = []  # clients made before the certificates changed, closed in the end
         self._lock = threading.Lock()  # held for microseconds, when a fetch starts or a client is made
-        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
         self._clock = clock
         self._monotonic = monotonic
 

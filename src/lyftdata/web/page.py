@@ -23,7 +23,7 @@ from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
 
 _SEE_OTHER = 303
-_MOST_DIGITS = 6
+_MAX_DIGITS = 6
 _FLASH_LIFE = timedelta(minutes=1)
 # Somebody may look at a secret for long before the page is left.
 _SECRET_LIFE = timedelta(hours=1)
@@ -99,7 +99,7 @@ class Page(msgspec.Struct, kw_only=True):
     def number(self, pages: int) -> int:
         """Return which page of a long list is wanted, of so many."""
         text = self.query("page")
-        is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
         return max(1, min(int(text), pages)) if is_number else 1
 
     def may(self, action: str) -> bool:

@@ -67,8 +67,8 @@ T = TypeVar("T")
 EXIT_DONE = 0
 EXIT_REFUSED = 3
 
-_LONGEST_HOLD_S = 600.0
-_SHORTEST_POLL_S = 1.0
+_MAX_HOLD_S = 600.0
+_MIN_POLL_S = 1.0
 _SIGN_OFF_WITHIN_S = 3.0
 # How often a rotated API key is looked for while a poll is held.
 _LOOK_EVERY_S = 5.0
@@ -136,7 +136,7 @@ class Agent:
         self._rejected_in_a_row = 0
         self._hold_s = 25.0
         self._hold_limit = HoldLimit(monotonic)
-        self._last_answer_s = -_SHORTEST_POLL_S
+        self._last_answer_s = -_MIN_POLL_S
         self._stop = stop
         self._stop_signal: int | None = None
         self._provider = provider
@@ -289,7 +289,7 @@ class Agent:
         self._backoff.reset()
         self._rejected_in_a_row = 0
         self._awaits_slot = False
-        self._hold_s = min(max(reply.hold_s, 1.0), _LONGEST_HOLD_S)
+        self._hold_s = min(max(reply.hold_s, 1.0), _MAX_HOLD_S)
         for directive in reply.directives:
             self._obey(directive)
         if reply.directives or reply.session != "established":
@@ -322,8 +322,8 @@ class Agent:
         boot id), would otherwise make both ask without end.
         """
         now_s = self._monotonic()
-        if now_s - self._last_answer_s < _SHORTEST_POLL_S:
-            await self._pause(_SHORTEST_POLL_S * (0.5 + self._chance()))
+        if now_s - self._last_answer_s < _MIN_POLL_S:
+            await self._pause(_MIN_POLL_S * (0.5 + self._chance()))
         self._last_answer_s = self._monotonic()
 
     def _obey(self, directive: Directive) -> None:

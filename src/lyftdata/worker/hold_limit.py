@@ -14,7 +14,7 @@ from lyftdata.log import emit, get_logger
 _log = get_logger(__name__)
 
 # An idle timeout is longer than that.
-_SHORTEST_CUT_S = 2.0
+_MIN_CUT_S = 2.0
 # A timeout is coarse, and the network takes its time.
 _SAME_WITHIN_S, _SAME_WITHIN = 1.0, 0.1
 _MARGIN = 0.75
@@ -50,7 +50,7 @@ class HoldLimit:
 
     def cut_after(self, held_s: float) -> None:
         """Note that a connection ended without an answer after so long."""
-        if held_s < _SHORTEST_CUT_S:
+        if held_s < _MIN_CUT_S:
             return
         before_s, self._last_cut_s = self._last_cut_s, held_s
         if before_s is None or abs(before_s - held_s) > max(_SAME_WITHIN_S, _SAME_WITHIN * before_s):

@@ -56,7 +56,7 @@ SERVER_ONLY = frozenset(
     }
 )
 
-_LONGEST_GRACE_S = 3600
+_MAX_GRACE_S = 3600
 
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
 # Shorter ones are no keys, and may be a part of an honest name.
@@ -114,7 +114,7 @@ def _unread_secret(text: str) -> Secret:
 def parse_stop_grace(text: str) -> int:
     """Read the time that the COMMAND has to end: up to an hour, in seconds."""
     seconds = int(parse_duration(text).total_seconds())
-    if seconds > _LONGEST_GRACE_S:
+    if seconds > _MAX_GRACE_S:
         raise InvalidInputError("stop_grace", "must be from 0s to 1h")
     return seconds
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from lyftdata.server.http.freshness import UpToDate
+from lyftdata.server.http.freshness import FreshnessMiddleware
 from lyftdata.store import StoreError
 from lyftdata.web.gate import early_error_page
 
@@ -33,7 +33,7 @@ class Unreadable:
 )
 async def test_without_its_state_a_server_answers_each_in_its_form(path, accept, kind):
     """503 and when to come back: a page for a browser, JSON for programs."""
-    app = UpToDate(cast("Any", None), cast("Any", Unreadable()), error_page=early_error_page)
+    app = FreshnessMiddleware(cast("Any", None), cast("Any", Unreadable()), error_page=early_error_page)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="https://lyft.example"
     ) as client:

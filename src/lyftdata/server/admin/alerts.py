@@ -11,7 +11,7 @@ from lyftdata.core.records import ApiKeyRecord, WorkerRecord
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
-from lyftdata.server.admin.schemas.status import Attention, Concern
+from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.directory import Directory
@@ -21,7 +21,7 @@ from lyftdata.server.signing_keys import SigningKeys
 _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)
 _A_PATTERN = 3
-_MOST_OF_A_KIND = 5
+_MAX_OF_A_KIND = 5
 # Causes that a wrong setting on a host brings about, again and again; a guess by a stranger alone is not one of them.
 _LOOKS_MISCONFIGURED = frozenset(
     {
@@ -66,55 +66,55 @@ class _Refused(msgspec.Struct, frozen=True, kw_only=True):
         return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
 
 
-def _duplicates(refused: Sequence[_Refused]) -> list[Concern]:
+def _duplicates(refused: Sequence[_Refused]) -> list[Alert]:
     found = [one for one in refused if one.code == "duplicate_instance"]
     return [
-        Concern(
-            kind=Attention.DUPLICATE,
+        Alert(
+            kind=AlertKind.DUPLICATE,
             subject=one.latest.last_reference,
             title=f"{one.latest.claimed_worker if one.worker is None else one.worker.name} was started twice",
             detail=one.latest.last_detail,
         )
-        for one in found[:_MOST_OF_A_KIND]
+        for one in found[:_MAX_OF_A_KIND]
     ]
 
 
-def _misconfigured(refused: Sequence[_Refused]) -> list[Concern]:
+def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     """Tell of Workers, and then of strangers, that are refused again and again."""
     repeated = [one for one in refused if one.code in _LOOKS_MISCONFIGURED and one.count >= _A_PATTERN]
     known = [one for one in repeated if one.worker is not None]
     strangers = [one for one in repeated if one.worker is None]
     return [
-        *(_known(one, one.worker.name) for one in known[:_MOST_OF_A_KIND] if one.worker is not None),
+        *(_known(one, one.worker.name) for one in known[:_MAX_OF_A_KIND] if one.worker is not None),
         *_more(len(known)),
-        *(_stranger(one) for one in strangers[:_MOST_OF_A_KIND]),
+        *(_stranger(one) for one in strangers[:_MAX_OF_A_KIND]),
         *_more(len(strangers), "addresses"),
     ]
 
 
-def _known(refused: _Refused, name: str) -> Concern:
-    return Concern(
-        kind=Attention.REFUSED,
+def _known(refused: _Refused, name: str) -> Alert:
+    return Alert(
+        kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
         title=f"{name} at {refused.origin} was refused {refused.count:,} times",
         detail=refused.latest.meaning,
     )
 
 
-def _stranger(refused: _Refused) -> Concern:
-    return Concern(
-        kind=Attention.REFUSED,
+def _stranger(refused: _Refused) -> Alert:
+    return Alert(
+        kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
         title=f"{refused.origin} was refused {refused.count:,} times, as an unknown Worker",
         detail=refused.latest.meaning,
     )
 
 
-def _more(found: int, of: str = "Workers") -> list[Concern]:
-    if found <= _MOST_OF_A_KIND:
+def _more(found: int, of: str = "Workers") -> list[Alert]:
+    if found <= _MAX_OF_A_KIND:
         return []
-    title = f"{found - _MOST_OF_A_KIND:,} more cases of {of} that are refused again and again"
-    return [Concern(kind=Attention.REFUSED, subject="", title=title)]
+    title = f"{found - _MAX_OF_A_KIND:,} more cases of {of} that are refused again and again"
+    return [Alert(kind=AlertKind.REFUSED, subject="", title=title)]
 
 
 def _users(number: int) -> str:
@@ -149,7 +149,7 @@ class Alerts:
         self._warnings = warnings
         self._clock = clock
 
-    async def find(self) -> list[Concern]:
+    async def find(self) -> list[Alert]:
         """Return what needs attention, the most pressing first."""
         groups = await self._refusals.list_groups(limit=500)
         recent = [group for group in groups if self._clock() - group.last_at <= _RECENTLY]
@@ -157,7 +157,7 @@ class Alerts:
         return [
             *_duplicates(refused),
             *_misconfigured(refused),
-            *(Concern(kind=Attention.SETTING, subject="", title=warning) for warning in self._warnings),
+            *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
             *self._rotating(),
         ]
@@ -202,7 +202,7 @@ class Alerts:
             if one.worker is None or one.worker.id not in let_in or let_in[one.worker.id] < one.latest.last_at
         ]
 
-    async def _expiring(self) -> list[Concern]:
+    async def _expiring(self) -> list[Alert]:
         now = self._clock()
 
         def ends_soon(record: ApiKeyRecord) -> bool:
@@ -217,10 +217,10 @@ class Alerts:
             max(group, key=lambda record: record.generation) for group in self._api_keys.find(ends_soon)
         ]
         ending = sorted((r for r in newest if ends_soon(r)), key=lambda record: str(record.expires_at))
-        keys = await self._api_keys.show([[record] for record in ending[:_MOST_OF_A_KIND]])
+        keys = await self._api_keys.show([[record] for record in ending[:_MAX_OF_A_KIND]])
         return [
-            Concern(
-                kind=Attention.KEY_EXPIRES,
+            Alert(
+                kind=AlertKind.KEY_EXPIRES,
                 subject=key.name,
                 title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
                 detail=_users(len(key.used_by)),
@@ -228,13 +228,13 @@ class Alerts:
             for key in keys
         ]
 
-    def _rotating(self) -> list[Concern]:
+    def _rotating(self) -> list[Alert]:
         at = self._signing_keys.next_signs_from
         if at is None:
             return []
         return [
-            Concern(
-                kind=Attention.SIGNING_KEY,
+            Alert(
+                kind=AlertKind.SIGNING_KEY,
                 subject="",
                 title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
                 detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",

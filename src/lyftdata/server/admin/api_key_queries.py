@@ -10,7 +10,7 @@ from lyftdata.server.admin.schemas.api_keys import ApiKey, PreviousKey
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store
 from lyftdata.store.tables import api_keys
@@ -22,7 +22,7 @@ class ApiKeyQueries:
     """API keys by name, each with all its generations; never the keys themselves."""
 
     def __init__(
-        self, *, directory: Directory, sessions: Sessions, traces: TraceLog, store: Store, clock: Clock
+        self, *, directory: Directory, sessions: Sessions, traces: ActivityLog, store: Store, clock: Clock
     ) -> None:
         self._directory = directory
         self._sessions = sessions

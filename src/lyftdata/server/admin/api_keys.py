@@ -18,8 +18,8 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.tables import api_keys, workers
 
-_LONGEST_LIFE = timedelta(days=3650)
-_LONGEST_STEM = 38  # `-key-` and 6 characters go behind it, and a name has 50 at most
+_MAX_LIFE = timedelta(days=3650)
+_MAX_STEM = 38  # `-key-` and 6 characters go behind it, and a name has 50 at most
 _DRAWS = 8
 
 
@@ -208,7 +208,7 @@ def newest_generation(generations: Sequence[ApiKeyRecord], name: str) -> ApiKeyR
 
 
 def _checked_life(expires_in: timedelta | None) -> timedelta | None:
-    if expires_in is not None and not timedelta(0) < expires_in <= _LONGEST_LIFE:
+    if expires_in is not None and not timedelta(0) < expires_in <= _MAX_LIFE:
         raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
     return expires_in
 
@@ -231,8 +231,8 @@ def _check_can_use_keys(worker: WorkerRecord) -> None:
 def _name_for(worker: WorkerRecord, random_bytes: RandomBytes) -> str:
     """Return a key name that fits the rule: a Worker's ID may be too short, too long or hold dots."""
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)
-    if len(stem) > _LONGEST_STEM:
+    if len(stem) > _MAX_STEM:
         # What tells hosts of one domain or rack apart stands at either end.
-        half = _LONGEST_STEM // 2 - 1
+        half = _MAX_STEM // 2 - 1
         stem = f"{stem[:half]}--{stem[-half:]}"
     return f"{stem}-key-{random_bytes(3).hex()}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lyftdata.server.admin.schemas.enrollment import EnrollmentKeyStatus, EnrollmentStatus, PreviousIssuer
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment import Enrollment
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.store import Store
 from lyftdata.store.tables import enrollment_key_uses
 
@@ -19,7 +19,7 @@ class EnrollmentQueries:
         enrollment: Enrollment,
         previous_issuers: Sequence[str],
         directory: Directory,
-        traces: TraceLog,
+        traces: ActivityLog,
         store: Store,
     ) -> None:
         self._enrollment = enrollment

@@ -16,7 +16,7 @@ from lyftdata.core.errors import TooManyRequestsError
 
 # A quarter of the event loop, and eight seconds of that in a row: some 150 pages.
 _EARNED_PER_S = 250.0
-_MOST_SAVED = 2_000.0
+_MAX_SAVED = 2_000.0
 _MAX_SESSIONS = 10_000
 
 REQUEST_COST = 2.0
@@ -42,7 +42,7 @@ class OperatorBudget:
         self,
         *,
         earned_per_s: float = _EARNED_PER_S,
-        most_saved: float = _MOST_SAVED,
+        most_saved: float = _MAX_SAVED,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._earned_per_s = earned_per_s

@@ -23,11 +23,11 @@ _MAX_PASSWORD_LENGTH = 1024
 # Of what is left of two passwords without what they begin and end with in common: a digit counted on, an exclamation mark.
 _MUST_DIFFER_BY = 3
 # Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
-_MOST_AT_ONCE = 2
-_MOST_WAITING = 20
+_MAX_AT_ONCE = 2
+_MAX_WAITING = 20
 # Operators who come from where they have signed in before do not stand in line behind strangers.
-_MOST_KNOWN_AT_ONCE = 1
-_MOST_KNOWN_WAITING = 10
+_MAX_KNOWN_AT_ONCE = 1
+_MAX_KNOWN_WAITING = 10
 
 
 class _Line:
@@ -55,8 +55,8 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._strangers = _Line(at_once=_MOST_AT_ONCE, waiting=_MOST_WAITING)
-        self._known = _Line(at_once=_MOST_KNOWN_AT_ONCE, waiting=_MOST_KNOWN_WAITING)
+        self._strangers = _Line(at_once=_MAX_AT_ONCE, waiting=_MAX_WAITING)
+        self._known = _Line(at_once=_MAX_KNOWN_AT_ONCE, waiting=_MAX_KNOWN_WAITING)
         # Checked when nobody has the name that was given, so that this costs the same time.
         self._nobody = self._hasher.hash("nobody has this password")
 

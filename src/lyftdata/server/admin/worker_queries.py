@@ -17,7 +17,7 @@ from lyftdata.server.admin.schemas.workers import Worker, WorkerPage, WorkerSess
 from lyftdata.server.admin.views import worker_session_view
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions, find_used_key
 from lyftdata.store import Store
@@ -51,7 +51,7 @@ class WorkerQueries:
         *,
         directory: Directory,
         sessions: Sessions,
-        traces: TraceLog,
+        traces: ActivityLog,
         session_log: SessionLog,
         store: Store,
         clock: Clock,

@@ -35,8 +35,8 @@ from lyftdata.server.clock import Clock
 
 # Of one Worker at one broker. Operators make credentials, so that 32 are never reached in practice; a Worker makes as many
 # tokens as it likes, and they are kept apart so that they push no credential out.
-_MOST_CREDENTIALS = 32
-_MOST_TOKENS = 64
+_MAX_CREDENTIALS = 32
+_MAX_TOKENS = 64
 # How long a question may be under way, which makes a connection seem younger than it is.
 _UNDER_WAY = timedelta(seconds=5)
 # Older than any connection, and young enough to reckon with.
@@ -94,7 +94,7 @@ class Brokers:
             RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key that nobody can
                 prove through a password.
         """
-        verified = self._verifier.verify_for_anybody(unverified_token)
+        verified = self._verifier.verify_any_audience(unverified_token)
         claims = verified.claims
         if claims.aud != resource.audience:
             raise WrongTokenError("It is for another service than this broker.", claimed_worker=claims.sub)
@@ -207,8 +207,8 @@ class Brokers:
         """Note that a Worker has just logged in, here or at another Server."""
         logins = self._logins.setdefault((login.resource, login.worker_id), _Logins({}, {}))
         now = self._clock()
-        _put_last(logins.credentials, login.credential, now, most=_MOST_CREDENTIALS)
-        _put_last(logins.tokens, login.token, now, most=_MOST_TOKENS)
+        _put_last(logins.credentials, login.credential, now, most=_MAX_CREDENTIALS)
+        _put_last(logins.tokens, login.token, now, most=_MAX_TOKENS)
 
 
 def _put_last(seen: dict[str, datetime], key: str, at: datetime, *, most: int) -> None:

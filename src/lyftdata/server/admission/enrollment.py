@@ -38,7 +38,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import enrollment_proofs, presence, workers
@@ -109,7 +109,7 @@ class Enrollment:
         issuers: Sequence[str],
         store: Store,
         sessions: Sessions,
-        traces: TraceLog,
+        traces: ActivityLog,
         clock: Clock,
         random_bytes: RandomBytes,
         nonces: Nonces,
@@ -219,7 +219,7 @@ class Enrollment:
             NameInUseError: Another Worker holds the name and may still use it.
             SupersededError: The entry of this key has lost its name to another Worker.
         """
-        outcome = await self._store.write_together(self._enroll_all, (registration, address))
+        outcome = await self._store.write_batched(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
             raise outcome
         entry, created = outcome

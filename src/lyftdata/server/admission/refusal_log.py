@@ -29,7 +29,7 @@ from lyftdata.store.tables import refusals
 _log = get_logger(__name__)
 
 # What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
-_MOST_PENDING = 2_000
+_MAX_PENDING = 2_000
 _WRITTEN_AT_ONCE = 100
 # Addresses are many: who has enough of them could have thousands of new rows written each second, and push out of the
 # store within half a minute what is kept of everybody else. Anyone who has one network's worth of them, which is what a
@@ -39,11 +39,11 @@ _WRITTEN_PER_S = 20
 _OF_A_NETWORK_IN_A_ROW = 300
 _OF_A_NETWORK_PER_S = 5
 _A_CUSTOMERS_PREFIX = 48
-_MOST_SHARED = 10_000
+_MAX_SHARED = 10_000
 _SHARED_FOR_S = 60.0
-_MOST_KEPT_OF_A_CLAIM = 128
+_MAX_KEPT_OF_A_CLAIM = 128
 # A credential is to be recognised whole before anything is cut.
-_MOST_READ_OF_A_CLAIM = 1_024
+_MAX_READ_OF_A_CLAIM = 1_024
 
 
 class PublicRefusal(msgspec.Struct, frozen=True):
@@ -137,7 +137,7 @@ class RefusalLog:
         """
         now_s = self._clock().timestamp()
         # Neither what was sent nor the frames that hold it are to live until the refusal is written down.
-        refused.claimed_worker = refused.claimed_worker[:_MOST_READ_OF_A_CLAIM]
+        refused.claimed_worker = refused.claimed_worker[:_MAX_READ_OF_A_CLAIM]
         refused.with_traceback(None)
         refused.__context__ = refused.__cause__ = None
         network = network_of(address)
@@ -188,7 +188,7 @@ class RefusalLog:
                     await self._store.write(lambda tx, part=part: refusals.record_refusals(tx, part))  # type: ignore[misc]
                     del self._in_flight[:_WRITTEN_AT_ONCE]
             finally:
-                self._pending = (self._in_flight + self._pending)[:_MOST_PENDING]
+                self._pending = (self._in_flight + self._pending)[:_MAX_PENDING]
                 self._in_flight = []
 
     def unwritten(self) -> list[RefusalAttempt]:
@@ -209,7 +209,7 @@ class RefusalLog:
             self._metrics.refused(refused)
             return shared[0]
         reference = self._write_down(refused, address=address)
-        if len(self._shared) < _MOST_SHARED:
+        if len(self._shared) < _MAX_SHARED:
             self._shared[by] = (reference, self._clock().timestamp() + _SHARED_FOR_S)
         return reference
 
@@ -245,7 +245,7 @@ class RefusalLog:
         stranger who has used the room for other names up would see by it which names there are.
         """
         now_s = self._clock().timestamp()
-        if len(self._pending) + len(self._in_flight) >= _MOST_PENDING:
+        if len(self._pending) + len(self._in_flight) >= _MAX_PENDING:
             return False
         if refused.proved:
             return self._written.record_failure("proved", now_s) is None
@@ -273,4 +273,4 @@ class RefusalLog:
         """
         hidden = hide_random(hide_credentials(claimed_worker, secrets=self._secrets))
         kept = claimed_worker if self._is_worker(claimed_worker) else hidden
-        return clean_text(kept, _MOST_KEPT_OF_A_CLAIM)
+        return clean_text(kept, _MAX_KEPT_OF_A_CLAIM)

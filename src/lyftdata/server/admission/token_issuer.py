@@ -173,7 +173,7 @@ class Admission:
         if self.spent.may_have_lost(worker, assertion.signed_at, leeway_s=LEEWAY_S):
             raise StaleAssertionError("It may have been used before the Server started, after a crash.")
 
-    def admit_again(self, admitted: Admitted) -> Admitted:
+    def recheck(self, admitted: Admitted) -> Admitted:
         """
         Return a Worker that was admitted before as it is now, after other Servers were waited for.
 

@@ -20,7 +20,7 @@ from lyftdata.server.admission.token_issuer import check_standing
 from lyftdata.server.clock import Clock
 from lyftdata.server.signing_keys import SigningKeys
 
-_MOST_REMEMBERED = 50_000
+_MAX_REMEMBERED = 50_000
 
 
 class VerifiedWorker(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class TokenVerifier:
             TokenExpiredError: `now >= exp`.
             TokenRevokedError: The Worker or its credential is no longer good, or this very token was taken back.
         """
-        verified = self.verify_for_anybody(unverified_token)
+        verified = self.verify_any_audience(unverified_token)
         claims = verified.claims
         # Both of an earlier issuer in a token from before the Server moved to another address.
         if claims.aud != claims.iss:
@@ -64,7 +64,7 @@ class TokenVerifier:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
         return verified
 
-    def verify_for_anybody(self, unverified_token: str) -> VerifiedWorker:
+    def verify_any_audience(self, unverified_token: str) -> VerifiedWorker:
         """
         Check a token of this Server for whatever audience.
 
@@ -106,7 +106,7 @@ class TokenVerifier:
             audience=None,
             now=self._clock(),
         )
-        if len(self._remembered) >= _MOST_REMEMBERED:
+        if len(self._remembered) >= _MAX_REMEMBERED:
             self._forget()
         self._remembered[digest] = claims
         return claims
@@ -115,4 +115,4 @@ class TokenVerifier:
         """Drop what has ended, and the oldest half of the rest if that is not enough."""
         now_s = self._clock().timestamp()
         alive = [(digest, claims) for digest, claims in self._remembered.items() if claims.exp > now_s]
-        self._remembered = dict(alive[-_MOST_REMEMBERED // 2 :])
+        self._remembered = dict(alive[-_MAX_REMEMBERED // 2 :])

@@ -9,7 +9,7 @@ from lyftdata.core.dpop import ALGORITHMS, DpopProofError
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
 from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.token_verifier import VerifiedWorker
-from lyftdata.server.http.freshness import decide, hear, is_certain
+from lyftdata.server.http.freshness import decide, hear, is_conclusive
 from lyftdata.server.http.wire import NO_STORE, bearer_token, header_values, json_response
 from lyftdata.server.runtime.services import Services
 
@@ -51,7 +51,7 @@ async def verified_worker(
         try:
             return services.verifier.verify(bearer)
         except RefusedError as refused:
-            if is_certain(services.store, refused):
+            if is_conclusive(services.store, refused):
                 raise
         await services.store.catch_up(full=True)
         return services.verifier.verify(bearer)
@@ -60,7 +60,7 @@ async def verified_worker(
     token = token.strip()
     if not token or len(proofs) != 1 or len(values) != 1:
         raise MissingCredentialsError
-    found = await decide(services.store, lambda: services.verifier.verify_for_anybody(token))
+    found = await decide(services.store, lambda: services.verifier.verify_any_audience(token))
     worker_id = found.worker.id
     method, url = request.method, f"{services.issuer}{request.scope['path']}"
     if proved_for is not None:

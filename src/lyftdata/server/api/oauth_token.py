@@ -61,7 +61,7 @@ async def token(request: Request) -> Response:
             await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
             await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
             # Much may have happened meanwhile: services that check offline would take the token until it ends.
-            admitted = services.admission.admit_again(admitted)
+            admitted = services.admission.recheck(admitted)
             grant = _grant(services, admitted, asked_for)
         signed = services.admission.mint(admitted, grant, bound_to=bound_to)
     except DpopNonceError as error:

@@ -106,7 +106,7 @@ async def _authenticated_form(request: Request) -> Mapping[str, str]:
 
 async def _verified(services: Services, unverified_token: str) -> VerifiedWorker | None:
     try:
-        return await decide(services.store, lambda: services.verifier.verify_for_anybody(unverified_token))
+        return await decide(services.store, lambda: services.verifier.verify_any_audience(unverified_token))
     except RefusedError:
         # Not a refusal: nobody tried to get in.
         return None

@@ -40,9 +40,9 @@ from lyftdata.server.runtime.services import Services
 _Form = Mapping[str, str]
 _Check = Callable[[Services, ResourceRecord, _Form], None]
 
-_MOST_CONNECTIONS = 100
+_MAX_CONNECTIONS = 100
 # A user's and a virtual host's name may have 255 bytes each, and JSON may write each byte as six.
-_MOST_BYTES = 400_000
+_MAX_BYTES = 400_000
 
 
 class _Connections(msgspec.Struct):
@@ -83,11 +83,11 @@ async def connections(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         _admit_broker(request, services)
-        given = _connections_decoder.decode(await read_body(request, at_most=_MOST_BYTES)).connections
+        given = _connections_decoder.decode(await read_body(request, at_most=_MAX_BYTES)).connections
         broker = await _admit_broker_again(request, services)
-        if len(given) > _MOST_CONNECTIONS:
+        if len(given) > _MAX_CONNECTIONS:
             raise OAuthError(
-                "invalid_request", f"At most {_MOST_CONNECTIONS} connections at once.", status=413
+                "invalid_request", f"At most {_MAX_CONNECTIONS} connections at once.", status=413
             )
     except msgspec.DecodeError:
         return oauth_error_response(

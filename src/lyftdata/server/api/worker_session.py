@@ -95,7 +95,7 @@ async def _poll(request: Request, services: Services) -> Response:
     boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
     if poll.await_slot:
         await _wait_for_slot(request, services, verified, boot)
-    await services.sessions.until_known(verified.worker.id, boot.boot_id)
+    await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
     async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
         # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
         verified = services.verifier.again(verified)

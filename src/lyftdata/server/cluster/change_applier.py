@@ -31,15 +31,15 @@ from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.clock import Clock
 from lyftdata.server.events import Event, Events
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Directive, Session, Sessions
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
+    Broadcast,
     Change,
     PresenceChanged,
     SigningKeysChanged,
-    Told,
     WorkerChanged,
 )
 
@@ -50,7 +50,7 @@ P = ParamSpec("P")
 _RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
-class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterHandlers(msgspec.Struct, frozen=True, kw_only=True):
     """Where what other Servers tell of goes, apart from the directory."""
 
     presence: Callable[[str, PresenceRecord | None], None]
@@ -60,7 +60,7 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     """Called where what was told was not heard."""
 
 
-class Effects:
+class ChangeApplier:
     """Carries changes from the store to the directory, the sessions and the listeners."""
 
     def __init__(
@@ -69,10 +69,10 @@ class Effects:
         directory: Directory,
         sessions: Sessions,
         refusals: RefusalLog,
-        traces: TraceLog,
+        traces: ActivityLog,
         events: Events,
         left: Callable[[str], None],
-        elsewhere: Elsewhere,
+        elsewhere: ClusterHandlers,
         clock: Clock,
     ) -> None:
         self._directory = directory
@@ -128,7 +128,7 @@ class Effects:
                 self._elsewhere.presence(worker_id, record)
             case SigningKeysChanged():
                 self._elsewhere.signing_keys()
-            case Told(topic=topic, body=body):
+            case Broadcast(topic=topic, body=body):
                 for told in self._elsewhere.told:
                     self._attempt(told, topic, body)
             case _:

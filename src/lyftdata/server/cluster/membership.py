@@ -41,7 +41,7 @@ _CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
 # A start that comes to a Server just when another Server sees the one before break off is no clone.
 _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
 _ASK_FOR_PLACE_TIMES = 6
-_MOST_STARTS_AT_ONCE = 16
+_MAX_STARTS_AT_ONCE = 16
 
 
 class TooManyStartsError(LyftdataError):
@@ -51,7 +51,7 @@ class TooManyStartsError(LyftdataError):
         super().__init__("Too many polls of one Worker at once.")
 
 
-class Place(msgspec.Struct, frozen=True):
+class WorkerSlot(msgspec.Struct, frozen=True):
     """A Worker's place: since when its boot is connected (None: as of now), and whether it comes from another Server."""
 
     since: datetime | None = None
@@ -143,7 +143,7 @@ class Cluster:
             if not self._is_deaf:
                 emit(_log, LOST_PEERS, problem=str(error))
             self._is_deaf = True
-            self._sessions.send_elsewhere()
+            self._sessions.release_to_peers()
 
     async def tidy(self) -> None:
         """Drop what every Server has read, and what cannot be used again."""
@@ -174,7 +174,7 @@ class Cluster:
         return await self._store.read(servers.all_servers)
 
     @contextlib.asynccontextmanager
-    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[Place]:
+    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[WorkerSlot]:
         """
         Take a Worker's place in the deployment, if the poll of this boot does not have it at this Server already.
 
@@ -185,9 +185,9 @@ class Cluster:
             TooManyStartsError: More of them come at once than any honest Worker has.
         """
         if not self._store.is_shared or self._is_held_here(worker_id, credential):
-            yield Place()
+            yield WorkerSlot()
             return
-        if self._taking[worker_id] >= _MOST_STARTS_AT_ONCE:
+        if self._taking[worker_id] >= _MAX_STARTS_AT_ONCE:
             raise TooManyStartsError
         self._taking[worker_id] += 1
         try:
@@ -195,7 +195,7 @@ class Cluster:
             # here. And a Worker that comes without end costs one write at a time.
             async with self._in_line.setdefault(worker_id, asyncio.Lock()):
                 if self._is_held_here(worker_id, credential):
-                    yield Place()
+                    yield WorkerSlot()
                 else:
                     yield await self._take(worker_id, boot, credential)
         finally:
@@ -214,7 +214,7 @@ class Cluster:
             self._renewed.add(worker_id)
         return True
 
-    async def _take(self, worker_id: str, boot: Boot, credential: str) -> Place:
+    async def _take(self, worker_id: str, boot: Boot, credential: str) -> WorkerSlot:
         before = self._sessions.find(worker_id)
         moves = before is not None and before.boot.boot_id == boot.boot_id
         since = before.since if before is not None and moves else self._clock()
@@ -227,7 +227,7 @@ class Cluster:
                 lambda tx: presence.take_place(tx, record, dead_after=DEAD_AFTER)
             )
             if holder is None:
-                return Place(since, moves)
+                return WorkerSlot(since, moves)
         assert holder is not None  # noqa: S101 - the loop runs at least once
         raise DuplicateInstanceError(both_hosts(_boot_of(holder), boot), claimed_worker=worker_id)
 
@@ -304,7 +304,7 @@ class Cluster:
             return
         if here is not None:
             # It is at another Server by now. Of the same start nothing has ended: its poll just goes there.
-            self._sessions.let_go(worker_id, is_over=here.boot.boot_id != record.boot_id)
+            self._sessions.detach(worker_id, is_over=here.boot.boot_id != record.boot_id)
         session = Session(worker_id, _boot_of(record), record.credential, record.since)
         session.broken = record.state is PresenceState.BROKEN
         self._sessions.set_elsewhere(worker_id, session)

@@ -13,12 +13,12 @@ from lyftdata.core.lockout import Lockout
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
-from lyftdata.store.changes import Told
+from lyftdata.store.changes import Broadcast
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"
 # A flood from everywhere must not become one among the Servers: what is told at once is bounded, the worst first.
-_MOST_AT_ONCE = 200
+_MAX_AT_ONCE = 200
 
 
 class SharedLimits:
@@ -50,11 +50,13 @@ class SharedLimits:
 
     async def flush(self) -> None:
         """Tell the others; a few times a second. What cannot be told is let go: each Server has its own count."""
-        counted = {name: limiter.take_untold(_MOST_AT_ONCE) for name, limiter in self._limiters.items()}
+        counted = {name: limiter.take_untold(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
         sign_ins = self._lockout.take_unpublished()
-        told = [Told(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
-        told += [Told(_SIGN_INS, {"by": self._store.server_id, "sign_ins": sign_ins})] if sign_ins else []
+        told = [Broadcast(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
+        told += (
+            [Broadcast(_SIGN_INS, {"by": self._store.server_id, "sign_ins": sign_ins})] if sign_ins else []
+        )
         if told:
             await self._store.write(lambda tx: tx.changes.extend(told))
 

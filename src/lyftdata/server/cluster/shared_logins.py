@@ -11,11 +11,11 @@ from typing import Any
 
 from lyftdata.server.admission.brokers import Brokers, Login
 from lyftdata.store import Store
-from lyftdata.store.changes import Told
+from lyftdata.store.changes import Broadcast
 
 _LOGINS = "logins"
-_MOST_AT_ONCE = 200
-_MOST_PENDING = 10_000
+_MAX_AT_ONCE = 200
+_MAX_PENDING = 10_000
 
 
 class SharedLogins:
@@ -30,15 +30,15 @@ class SharedLogins:
             brokers.tell = self._note
 
     def _note(self, login: Login) -> None:
-        if len(self._pending) < _MOST_PENDING:
+        if len(self._pending) < _MAX_PENDING:
             self._pending[login] = None
 
     async def flush(self) -> None:
         """Tell the others; what cannot be told stays pending."""
         while self._pending:
-            part = list(islice(self._pending, _MOST_AT_ONCE))
+            part = list(islice(self._pending, _MAX_AT_ONCE))
             logins = [[login.resource, login.worker_id, login.credential, login.token] for login in part]
-            told = Told(_LOGINS, {"by": self._store.server_id, "logins": logins})
+            told = Broadcast(_LOGINS, {"by": self._store.server_id, "logins": logins})
             await self._store.write(lambda tx, told=told: tx.changed(told))  # type: ignore[misc]
             for login in part:
                 self._pending.pop(login, None)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class UpToDate:
+class FreshnessMiddleware:
     """ASGI middleware: lets a request through once what is in memory may be trusted."""
 
     def __init__(self, app: ASGIApp, store: Store, *, error_page: ErrorPage = no_page) -> None:
@@ -79,12 +79,12 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
     try:
         return decision()
     except RefusedError as refused:
-        if is_certain(store, refused):
+        if is_conclusive(store, refused):
             raise
     await store.catch_up(full=True)
     return decision()
 
 
-def is_certain(store: Store, refused: RefusedError) -> bool:
+def is_conclusive(store: Store, refused: RefusedError) -> bool:
     """Return whether no word of another Server can make a refusal wrong; else it must be decided again, as `decide` does."""
     return refused.proved or not store.is_shared

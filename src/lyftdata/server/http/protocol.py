@@ -22,7 +22,7 @@ REST_WITHIN_S = 15.0
 # A body is waited for by its reader, for ten seconds; these are the rest of the 15.
 UNFINISHED_WITHIN_S = 5.0
 # Hardly any client sends a request before the last one was answered; one that sends more than these wants something else.
-MOST_PIPELINED = 8
+MAX_PIPELINED = 8
 UNREAD_WITHIN_S = 60.0
 
 _TOO_LARGE = f"What is not a body is larger than {MAX_HEAD_BYTES} bytes."
@@ -223,7 +223,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._held_bytes = 0
         self._stop_timer()
-        if len(self.pipeline) >= MOST_PIPELINED:
+        if len(self.pipeline) >= MAX_PIPELINED:
             self._stop_reading()
             return
         super().on_headers_complete()

@@ -36,7 +36,7 @@ from lyftdata.store.transfer import Transferred, transfer
 _FIELDS = frozenset({"staging_dir", "database_url", "allow_unverified_database", "secret_key"})
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
     """Where a Server's state is, and what it is kept with."""
 
     staging_dir: Path
@@ -67,7 +67,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return Path(make_url(self.database_url.reveal()).database or "")
 
 
-def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> Place:
+def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> StateLocation:
     """
     Read the few settings that matter here, as the Server would; the others may be missing or contradict each other.
 
@@ -84,14 +84,14 @@ def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) ->
         flags={"--staging-dir": staging_dir},
         read_file=lambda path: Path(path).read_text(encoding="utf-8"),
     )
-    place = Place(**values)
+    place = StateLocation(**values)
     unverified = find_unverified_database(place.database_url, environ)
     if unverified and not place.allow_unverified_database:
         raise SettingsError([f"{unverified} {ALLOW_UNVERIFIED_HINT}"])
     return place
 
 
-def back_up(place: Place, to: Path, *, on_progress: OnProgress = ignore_progress) -> backup.Copied:
+def back_up(place: StateLocation, to: Path, *, on_progress: OnProgress = ignore_progress) -> backup.Copied:
     """
     Copy the SQLite database to a new file, while the Server may be running.
 
@@ -105,7 +105,11 @@ def back_up(place: Place, to: Path, *, on_progress: OnProgress = ignore_progress
 
 
 def restore(
-    place: Place, backup_file: Path, *, clock: Clock = utc_now, on_progress: OnProgress = ignore_progress
+    place: StateLocation,
+    backup_file: Path,
+    *,
+    clock: Clock = utc_now,
+    on_progress: OnProgress = ignore_progress,
 ) -> backup.Restored:
     """
     Replace the SQLite database of a stopped Server by a backup.
@@ -124,7 +128,7 @@ def restore(
 
 
 def move_to_postgresql(
-    place: Place, *, source: Path | None = None, on_progress: OnProgress = ignore_progress
+    place: StateLocation, *, source: Path | None = None, on_progress: OnProgress = ignore_progress
 ) -> Transferred:
     """
     Copy the state of a Server that does not run to the PostgreSQL database that the settings name.
@@ -155,5 +159,5 @@ def move_to_postgresql(
     )
 
 
-def _audit_key(place: Place) -> bytes:
+def _audit_key(place: StateLocation) -> bytes:
     return audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))

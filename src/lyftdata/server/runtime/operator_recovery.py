@@ -22,7 +22,7 @@ from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, network_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password
 from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
 from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, derive_key, find_secret_key
-from lyftdata.server.runtime.maintenance import Place
+from lyftdata.server.runtime.maintenance import StateLocation
 from lyftdata.server.runtime.settings import is_shared_database
 from lyftdata.store import WriteTx
 from lyftdata.store.backup import check_there
@@ -30,7 +30,7 @@ from lyftdata.store.direct_write import write_directly
 from lyftdata.store.tables import admin_sessions, known_networks, operators
 
 
-def unlock(place: Place, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:
+def unlock(place: StateLocation, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:
     """
     Forget the failed sign-ins counted against an operator.
 
@@ -61,7 +61,7 @@ def unlock(place: Place, name: str, *, address: str | None = None, clock: Clock 
 
 
 def reset_password(
-    place: Place,
+    place: StateLocation,
     name: str,
     password: Secret | None,
     *,
@@ -136,7 +136,7 @@ def _user_name() -> str:
         return str(os.geteuid())
 
 
-def _url(place: Place) -> str | URL:
+def _url(place: StateLocation) -> str | URL:
     """Return the URL of the database, which must be there: none is made by a mistyped directory."""
     if is_shared_database(place.database_url):
         assert place.database_url is not None  # noqa: S101 - narrows the type

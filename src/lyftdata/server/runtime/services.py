@@ -63,7 +63,7 @@ from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
-from lyftdata.server.cluster.change_applier import Effects, Elsewhere
+from lyftdata.server.cluster.change_applier import ChangeApplier, ClusterHandlers
 from lyftdata.server.cluster.membership import Cluster
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
@@ -82,7 +82,7 @@ from lyftdata.server.runtime.data_dir import (
 )
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.writer_watch import WriterWatch
-from lyftdata.server.sessions.activity import TraceLog
+from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Session, Sessions
 from lyftdata.server.signing_keys import SigningKeys
@@ -136,7 +136,7 @@ class Services(msgspec.Struct, kw_only=True):
     logins: SharedLogins
     session_log: SessionLog
     refusals: RefusalLog
-    traces: TraceLog
+    traces: ActivityLog
     events: Events
     metrics: Metrics
     overload: Overload
@@ -188,7 +188,7 @@ async def open_services(
     """
     prepare_staging_dir(settings.staging_dir)
     secret_key = load_secret_key(settings.staging_dir, given=settings.secret_key, random_bytes=random_source)
-    effects: Effects | None = None
+    effects: ChangeApplier | None = None
     beside: set[asyncio.Task[None]] = set()
 
     def on_change(changes: Sequence[Change]) -> None:
@@ -208,14 +208,14 @@ async def open_services(
             settings, store, secret_key, clock, random_source, passwords or Passwords(), kept
         )
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
-        effects = Effects(
+        effects = ChangeApplier(
             directory=services.directory,
             sessions=services.sessions,
             refusals=services.refusals,
             traces=services.traces,
             events=services.events,
             left=services.enrollment.note_left,
-            elsewhere=Elsewhere(
+            elsewhere=ClusterHandlers(
                 presence=services.cluster.heard,
                 signing_keys=lambda: _beside(beside, services.signing_keys.read()),
                 told=(services.limits.heard, services.logins.heard),
@@ -364,7 +364,7 @@ async def _assemble(  # noqa: PLR0915 - one call after the other, no branches
         return derive_key(secret_key, purpose=purpose) if store.is_shared else random_source(32)
 
     nonces = Nonces(key=nonce_key("nonces"), clock=clock, random_bytes=random_source)
-    trace_log = TraceLog(store=store, seen=await store.read(activity.all_seen_ids))
+    trace_log = ActivityLog(store=store, seen=await store.read(activity.all_seen_ids))
     brokers = Brokers(directory=directory, verifier=verifier, clock=clock, started_at=started_at)
     enrollment = Enrollment(
         keys=enrollment_keys,

@@ -17,7 +17,7 @@ from lyftdata.store import Store
 from lyftdata.store.tables import activity, api_keys, enrollment_key_uses, workers
 
 
-class TraceLog:
+class ActivityLog:
     """What Workers leave behind, merged per Worker until the next flush."""
 
     def __init__(self, *, store: Store, seen: set[str]) -> None:

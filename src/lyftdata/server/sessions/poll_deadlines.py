@@ -9,11 +9,11 @@ lives within two seconds, between the ends of its own.
 from collections import Counter
 
 # A little more than the mean, so that there is nearly always room within the time that a poll is held.
-MOST_IN_A_SECOND = 160
-_SHORTEST_S = 1
+MAX_IN_A_SECOND = 160
+_MIN_S = 1
 
 
-class PollEnds:
+class PollDeadlines:
     """How many held polls end in each second from now on."""
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class PollEnds:
             The second, which is to be given back at the poll's end, and after how many seconds that is.
         """
         last = second = int(now_s + hold_s)
-        while second > now_s + _SHORTEST_S and self._ends[second] >= MOST_IN_A_SECOND:
+        while second > now_s + _MIN_S and self._ends[second] >= MAX_IN_A_SECOND:
             second -= 1
-        if second <= now_s + _SHORTEST_S:
+        if second <= now_s + _MIN_S:
             second = last
         self._ends[second] += 1
         return second, hold_s - (last - second)

@@ -12,7 +12,7 @@ A Worker is *connected* while it keeps a long poll open at the Server. The state
 polls, not when broken off: a crashed process is not a clone, since its poll has closed. Of one that is between its polls
 nobody can tell: another start of the Worker waits until it is known.
 
-    await sessions.until_known(worker_id, ...)  # whether another start of this Worker lives
+    await sessions.wait_for_previous_boot(worker_id, ...)  # whether another start of this Worker lives
     session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
     reply = await sessions.wait(session)        # until a directive, the hold's end, or the peer closing
 """
@@ -33,7 +33,7 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
-from lyftdata.server.sessions.poll_deadlines import PollEnds
+from lyftdata.server.sessions.poll_deadlines import PollDeadlines
 
 _log = get_logger(__name__)
 
@@ -47,9 +47,9 @@ GRACE_AFTER_BREAK_S = 3.0
 # Held polls end before common proxies cut them (nginx: 60 s), unless the fleet is so large that the request
 # rate at this Server would pass the ceiling; proxies in front of such fleets are configured for it. The ceiling is 200
 # requests in any second: what is left over is for tokens, and for seconds in which more polls end than in others.
-_SHORTEST_HOLD_S = 25.0
-_LONGEST_HOLD_S = 240.0
-_MOST_POLLS_PER_S = 150.0
+_MIN_HOLD_S = 25.0
+_MAX_HOLD_S = 240.0
+_MAX_POLLS_PER_S = 150.0
 # Starts of one Worker whose polls wait for its slot at once; more than these are refused without waiting.
 _MAX_WAITING_FOR_SLOT = 4
 MAX_WAIT_FOR_SLOT_S = 25.0
@@ -131,7 +131,7 @@ class Sessions:
         """Called with a session whose poll has broken off."""
         self._now = now
         self._stopping = False
-        self._ends = PollEnds()
+        self._ends = PollDeadlines()
         self._expected = 0
         self._expected_until = now()
         # By Worker the polls of other starts of it that wait for its slot.
@@ -190,7 +190,7 @@ class Sessions:
         if self.is_online(worker_id) is not was_online:
             _notify(self.on_change, worker_id)
 
-    def let_go(self, worker_id: str, *, is_over: bool) -> None:
+    def detach(self, worker_id: str, *, is_over: bool) -> None:
         """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
         session = self._by_worker.pop(worker_id)
         self._end_grace(session)
@@ -207,7 +207,7 @@ class Sessions:
         count = len(self._by_worker)
         if count < self._expected and self._now() < self._expected_until:
             count = self._expected
-        return min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, count / _MOST_POLLS_PER_S))
+        return min(_MAX_HOLD_S, max(_MIN_HOLD_S, count / _MAX_POLLS_PER_S))
 
     def expect(self, count: int) -> None:
         """
@@ -230,7 +230,7 @@ class Sessions:
         self._has_been_held[session.worker_id] = session.boot.boot_id
         return is_first
 
-    async def until_known(self, worker_id: str, boot_id: str) -> None:
+    async def wait_for_previous_boot(self, worker_id: str, boot_id: str) -> None:
         """
         Wait until it is known whether another start of a Worker still lives: at most the grace that it has between polls.
 
@@ -428,7 +428,7 @@ class Sessions:
         for worker_id in tuple(self._waiting_for_slot):
             self._free_slot(worker_id)
 
-    def send_elsewhere(self) -> None:
+    def release_to_peers(self) -> None:
         """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
         self._has_been_held.clear()
         for session in self._by_worker.values():

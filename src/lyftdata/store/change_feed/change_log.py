@@ -18,100 +18,100 @@ from sqlalchemy import Connection, delete, func, insert, select
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
+    Broadcast,
     Change,
     PresenceChanged,
     ResourceChanged,
     SigningKeysChanged,
     TokenRevoked,
-    Told,
     WorkerChanged,
 )
 from lyftdata.store.schema import changes as table
 from lyftdata.store.tables import api_keys, presence, resources, revoked_tokens, servers, workers
 from lyftdata.store.writer.transaction import WriteTx
 
-_MOST_AT_ONCE = 2_000
+_MAX_AT_ONCE = 2_000
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Cursor(msgspec.Struct, frozen=True):
     """The row at which a reader stands; where the numbers have fallen, another has that number by now, of another time."""
 
     number: int = 0
     at: datetime | None = None
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True):
+class ChangeBatch(msgspec.Struct, frozen=True, kw_only=True):
     """
     What was changed behind a row.
 
     Args:
-        upto: The row reached.
+        until: The row reached.
         changes: What it means by now; taking over one twice does no harm.
         told: By number, what is to be taken over once.
         is_all: Whether it is everything, since what was changed one by one is not known any more.
     """
 
-    upto: Mark
+    until: Cursor
     changes: list[Change] = []
-    told: list[tuple[int, Told]] = []
+    told: list[tuple[int, Broadcast]] = []
     is_all: bool = False
 
 
 def begin(conn: Connection) -> None:
     """Write a first row, which changes nothing, where there is none: each reader starts at a row."""
-    if position(conn) == Mark():
-        record(conn, [Told("begun", {})], server_id="")
+    if position(conn) == Cursor():
+        record(conn, [Broadcast("begun", {})], server_id="")
 
 
-def position(conn: Connection) -> Mark:
+def position(conn: Connection) -> Cursor:
     """Return where the last change stands that was told of."""
     row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()
-    return Mark() if row is None else Mark(row.seq, row.at)
+    return Cursor() if row is None else Cursor(row.seq, row.at)
 
 
-def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Mark:
+def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Cursor:
     """Write changes down for the other Servers; return where the last stands."""
     rows = [{"server_id": server_id, **_row(change)} for change in changes]
     written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
-    return max((Mark(row.seq, row.at) for row in written), key=lambda mark: mark.number)
+    return max((Cursor(row.seq, row.at) for row in written), key=lambda mark: mark.number)
 
 
-def read(conn: Connection, *, after: Mark) -> News:
+def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
     """
     Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
 
     As much as is good to be looked up at once: a reader that wants all asks again until nothing is left.
     """
     query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
-    found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MOST_AT_ONCE + 1)
+    found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MAX_AT_ONCE + 1)
     # The row at which the reader stands is asked for too: rows go from the oldest on, so while it is there, none behind it
     # is missing. It is missing as well where the database has gone back (to a standby that lagged behind).
     known, rows = _split(conn.execute(found).all(), after)
     if not known:
         return _everything(conn)
     wanted: dict[str, dict[str, None]] = {}
-    told: list[tuple[int, Told]] = []
+    told: list[tuple[int, Broadcast]] = []
     for row in rows:
         if row.kind == _TOLD:
-            told.append((row.seq, Told(row.key, row.body)))
+            told.append((row.seq, Broadcast(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
-    upto = Mark(rows[-1].seq, rows[-1].at) if rows else after
-    return News(upto=upto, changes=_looked_up(conn, wanted), told=told)
+    until = Cursor(rows[-1].seq, rows[-1].at) if rows else after
+    return ChangeBatch(until=until, changes=_looked_up(conn, wanted), told=told)
 
 
-def _split(found: Sequence[Any], after: Mark) -> tuple[bool, Sequence[Any]]:
+def _split(found: Sequence[Any], after: Cursor) -> tuple[bool, Sequence[Any]]:
     """Return whether the reader's own row is there, and the rows behind it."""
     if not found:
         # Nothing was ever told of, as when the reader began.
-        return after == Mark(), found
-    return Mark(found[0].seq, found[0].at) == after, found[1:]
+        return after == Cursor(), found
+    return Cursor(found[0].seq, found[0].at) == after, found[1:]
 
 
-def _everything(conn: Connection) -> News:
+def _everything(conn: Connection) -> ChangeBatch:
     # The mark first: what is changed while the rest is read is told of once more.
-    upto = position(conn)
+    until = position(conn)
     whole = AllChanged(
         workers=list(workers.all_workers(conn)),
         api_keys=list(api_keys.all_api_keys(conn)),
@@ -119,7 +119,7 @@ def _everything(conn: Connection) -> News:
         revoked_tokens=revoked_tokens.living(conn, _LONG_AGO),
         presence=list(presence.everybody(conn)),
     )
-    return News(upto=upto, changes=[whole], is_all=True)
+    return ChangeBatch(until=until, changes=[whole], is_all=True)
 
 
 def prune(tx: WriteTx, *, older_than: timedelta) -> None:
@@ -149,7 +149,7 @@ def _row(change: Change) -> dict[str, object]:
             kind, key = "presence", change.worker_id
         case SigningKeysChanged():
             kind, key = "signing_keys", ""
-        case Told():
+        case Broadcast():
             kind, key, body = _TOLD, change.topic, change.body
         case AllChanged():
             msg = "only found by reading"

@@ -52,12 +52,12 @@ def channel_of(key: bytes) -> str:
 class Heard(msgspec.Struct, frozen=True):
     """What was read of changes, from which row on, and as of when."""
 
-    news: change_log.News
-    before: change_log.Mark
+    news: change_log.ChangeBatch
+    before: change_log.Cursor
     asked_at_s: float
 
 
-class Hearing:
+class ChangeFeed:
     """
     Follows the changes in a database from a position on.
 
@@ -75,7 +75,7 @@ class Hearing:
         *,
         server_id: str,
         channel: str,
-        position: change_log.Mark,
+        position: change_log.Cursor,
         on_change: Callable[[Sequence[Change]], None],
     ) -> None:
         self.server_id = server_id
@@ -105,8 +105,8 @@ class Hearing:
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
-        self._asking_line.hang_up()
-        self._listening_line.hang_up()
+        self._asking_line.abort()
+        self._listening_line.abort()
         if self._thread.ident is not None:
             self._thread.join()
         if self._asking is None or self._asking.done():
@@ -128,13 +128,13 @@ class Hearing:
         """
         if _now_s() - self._listened_at_s > _LISTENS_WITHIN_S:
             self._listened_at_s = _now_s()
-            self._listening_line.hang_up()
+            self._listening_line.abort()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await asyncio.shield(self._next_question() if full else self._question())
         except TimeoutError:
             # The next caller asks again instead of waiting for an answer that never comes.
-            self._asking_line.hang_up()
+            self._asking_line.abort()
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
             raise StoreError(f"The database failed: {problem_of(error)}.") from error
@@ -169,15 +169,15 @@ class Hearing:
         """
         asked_at_s = _now_s()
         before = reached = self._position
-        found: list[change_log.News] = []
-        while not found or found[-1].upto != reached:
-            reached = found[-1].upto if found else before
+        found: list[change_log.ChangeBatch] = []
+        while not found or found[-1].until != reached:
+            reached = found[-1].until if found else before
             found.append(change_log.read(conn, after=reached))
         if changes:
             reached = change_log.record(conn, changes, server_id=self.server_id)
             postgresql.notify(conn, self._channel)
-        news = change_log.News(
-            upto=reached,
+        news = change_log.ChangeBatch(
+            until=reached,
             changes=[change for part in found for change in part.changes] + list(changes),
             told=[told for part in found for told in part.told],
             is_all=any(part.is_all for part in found),
@@ -196,7 +196,7 @@ class Hearing:
         if loop is None:
             return
         with self._mutex:
-            reaches_further = news.upto.number > self._position.number
+            reaches_further = news.until.number > self._position.number
             if news.is_all and not reaches_further and self._position != heard.before:
                 return
             changes: list[Change] = []
@@ -204,7 +204,7 @@ class Hearing:
                 # Twice read, by two who asked at once, is not twice told.
                 told = [told for number, told in news.told if news.is_all or number > self._position.number]
                 changes = [*news.changes, *told]
-                self._position = news.upto
+                self._position = news.until
             try:
                 loop.call_soon_threadsafe(self._hand_on, changes, heard.asked_at_s)
             except RuntimeError:
@@ -267,7 +267,7 @@ class Hearing:
                 emit(_log, CHANGE_FEED_GAP)
             self.take_over(Heard(news, before, asked_at_s))
             # A look that finds nothing has come to the end; one that is full has not.
-            if news.upto == before:
+            if news.until == before:
                 return
 
 

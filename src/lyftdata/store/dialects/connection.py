@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class Line:
+class DedicatedConnection:
     """
     One connection, opened when it is needed and kept; used in one thread at a time.
 
@@ -53,7 +53,7 @@ class Line:
             self.close()
             raise
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Break the connection off, so that pending callers get an error; from any thread."""
         with self._mutex:
             if self._socket is not None:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.installation import INSTALL_SERVER
-from lyftdata.store.dialects.connection import Line
+from lyftdata.store.dialects.connection import DedicatedConnection
 from lyftdata.store.errors import StoreError
 from lyftdata.store.schema import writer_lock
 
@@ -109,14 +109,16 @@ def _of_its_own(engine: Engine, **options: Any) -> Engine:
     )
 
 
-def line_for_asking(engine: Engine) -> Line:
+def line_for_asking(engine: Engine) -> DedicatedConnection:
     """Return a line to the same database for transactions as those of `for_reading`."""
-    return Line(_of_its_own(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True))
+    return DedicatedConnection(
+        _of_its_own(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    )
 
 
-def line_for_listening(engine: Engine) -> Line:
+def line_for_listening(engine: Engine) -> DedicatedConnection:
     """Return a line to the same database outside of transactions, which hears notifications as they come."""
-    return Line(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
+    return DedicatedConnection(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
 
 
 def for_reading(engine: Engine) -> Engine:

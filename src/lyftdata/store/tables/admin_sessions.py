@@ -11,14 +11,14 @@ from lyftdata.store.schema import admin_sessions
 from lyftdata.store.tables.operators import find_operator
 from lyftdata.store.writer.transaction import WriteTx
 
-MOST_OF_ONE = 50
+MAX_OF_ONE = 50
 
 
 def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
     """Add a session, and end the oldest of an operator that has more than anybody needs."""
     tx.conn.execute(insert(admin_sessions), to_row(record))
     mine = select(admin_sessions.c.id).where(admin_sessions.c.operator == record.operator)
-    surplus = mine.order_by(admin_sessions.c.created_at.desc(), admin_sessions.c.id).offset(MOST_OF_ONE)
+    surplus = mine.order_by(admin_sessions.c.created_at.desc(), admin_sessions.c.id).offset(MAX_OF_ONE)
     too_many = list(tx.conn.execute(surplus).scalars())
     if too_many:
         tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.id.in_(too_many)))

@@ -67,7 +67,7 @@ def _neighbours(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
     """Split a group where one begins that may not be run at once with the one before; the order stays."""
     run: list[Job[Any]] = []
     for job in jobs:
-        if run and not job.belongs_to(run[-1]):
+        if run and not job.can_batch_with(run[-1]):
             yield run
             run = []
         run.append(job)

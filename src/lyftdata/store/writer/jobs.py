@@ -35,7 +35,7 @@ class Job(Generic[T]):
         self.error: Exception | None = None
         self.changes: list[Change] = []
 
-    def belongs_to(self, other: "Job[Any]") -> bool:
+    def can_batch_with(self, other: "Job[Any]") -> bool:
         """Return whether this one and another may be run at once."""
         return self.together is not None and self.together == other.together and self.loop is other.loop
 
@@ -53,7 +53,7 @@ class Job(Generic[T]):
             self.future.set_result(self.result)  # type: ignore[arg-type]  # set together with error being None
 
 
-class Doubt:
+class UncertainCommit:
     """A commit of which it is not known whether it happened: where the audit chain ends if it did, and what it changed."""
 
     def __init__(self, head: audit_log.Head, jobs: list[Job[Any]]) -> None:

@@ -11,7 +11,7 @@ from lyftdata.web.page import Page
 from lyftdata.web.snippets import Snippet, snippets
 
 _EXISTING = "existing"
-_MOST_KEYS = 100
+_MAX_KEYS = 100
 
 
 async def form(page: Page) -> Response:
@@ -20,7 +20,7 @@ async def form(page: Page) -> Response:
     shared = page.services.api_key_queries.find(  # A key of one Worker's own is not one to re-use.
         lambda key: (key.for_all_workers or len(key.worker_ids) > 1) and key_status(key, now) == "live",
     )
-    names = [generations[0].name for generations in shared[:_MOST_KEYS]]
+    names = [generations[0].name for generations in shared[:_MAX_KEYS]]
     return page.render("worker_new.html", key_names=names, worker_id=page.form.text("id") or page.query("id"))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.records import State
-from lyftdata.server.admin.schemas.status import Concern, OneServer, Period
+from lyftdata.server.admin.schemas.status import Alert, OneServer, Period
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.charts import Chart, bar_chart, line_chart
@@ -27,7 +27,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     connected: Chart
     admitted: Chart
     refused: Chart
-    concerns: Sequence[Concern]
+    concerns: Sequence[Alert]
     latest: Sequence[Worker]
     servers: Sequence[OneServer]
 

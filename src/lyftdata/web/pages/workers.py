@@ -19,9 +19,9 @@ from lyftdata.web.render import words
 from lyftdata.web.wording import describe_details
 
 PER_PAGE = 50
-_MOST_AT_ONCE = 200
+_MAX_AT_ONCE = 200
 _TIMELINE = 40
-_MOST_KEYS = 20
+_MAX_KEYS = 20
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
 _STATE_ORDER = {state: place for place, state in enumerate(State)}
@@ -98,7 +98,7 @@ async def show(page: Page) -> Response:
     return page.render(
         "worker.html",
         worker=worker,
-        keys=await page.services.api_key_queries.show(keys[:_MOST_KEYS]),
+        keys=await page.services.api_key_queries.show(keys[:_MAX_KEYS]),
         sessions=await page.services.worker_queries.sessions_of(worker.id),
         ends=SESSION_ENDS,
         timeline=await _timeline(page, worker),
@@ -245,8 +245,8 @@ def _ticked(page: Page) -> list[str]:
     ids = list(dict.fromkeys(given))
     if not ids:
         raise InvalidInputError("workers", "Tick at least one Worker first.")
-    if len(ids) > _MOST_AT_ONCE:
-        raise InvalidInputError("workers", f"At most {_MOST_AT_ONCE} Workers can be changed at once.")
+    if len(ids) > _MAX_AT_ONCE:
+        raise InvalidInputError("workers", f"At most {_MAX_AT_ONCE} Workers can be changed at once.")
     return ids
 
 

@@ -9,7 +9,7 @@ ON_FAILURE = "on-failure"
 ALWAYS = "always"
 POLICIES = (NEVER, ON_FAILURE, ALWAYS)
 
-LONGEST_DELAY_S = 60.0
+MAX_DELAY_S = 60.0
 HEALTHY_S = 60.0
 """A run that lasted this long was no crash loop: the delays start over."""
 
@@ -25,7 +25,7 @@ class RestartPolicy:
 
     def __init__(self, policy: str, *, chance: Callable[[], float]) -> None:
         self._policy = policy
-        self._backoff = Backoff(random=chance, longest_s=LONGEST_DELAY_S)
+        self._backoff = Backoff(random=chance, longest_s=MAX_DELAY_S)
 
     def delay_s(self, *, exit_code: int, ran_s: float) -> float | None:
         """Return the seconds until the next run, or None if there is none."""

@@ -17,7 +17,7 @@ from lyftdata.core.standing import Problem, key_end, standing_problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.brokers import Connection
-from lyftdata.server.cluster.change_applier import Effects, Elsewhere
+from lyftdata.server.cluster.change_applier import ChangeApplier, ClusterHandlers
 from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
 
 HOUR = timedelta(hours=1)
@@ -44,14 +44,14 @@ KEYS = {
 def effects(server):
     """Return what carries changes to the sessions, with nobody elsewhere."""
     services = server.services
-    return Effects(
+    return ChangeApplier(
         directory=services.directory,
         sessions=services.sessions,
         refusals=services.refusals,
         traces=services.traces,
         events=services.events,
         left=lambda _: None,
-        elsewhere=Elsewhere(
+        elsewhere=ClusterHandlers(
             presence=lambda *_: None, signing_keys=lambda: None, told=(), missed=lambda: None
         ),
         clock=server.clock,

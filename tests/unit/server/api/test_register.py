@@ -327,7 +327,7 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
         raise StoreError("The database failed: disk full.")
 
     key = generate_identity_key()
-    monkeypatch.setattr(server.services.store, "write_together", full)
+    monkeypatch.setattr(server.services.store, "write_batched", full)
     answer = await server.register(key, "press")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "reference" not in answer.json()

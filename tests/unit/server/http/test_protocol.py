@@ -8,7 +8,7 @@ import pytest
 from tests.recording_server import Line, Recorder, connected
 
 from lyftdata.server.http import protocol
-from lyftdata.server.http.protocol import MOST_PIPELINED, _OneWrite
+from lyftdata.server.http.protocol import MAX_PIPELINED, _OneWrite
 from lyftdata.server.http.request_head import MAX_HEAD_BYTES
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -116,7 +116,7 @@ async def test_requests_that_wait_on_a_connection_are_bounded(line):
 
     await line.send(*[GET * 2_000] * 20)
 
-    assert (await line.closed()).count(b" 200 ") <= MOST_PIPELINED + 1
+    assert (await line.closed()).count(b" 200 ") <= MAX_PIPELINED + 1
 
 
 async def test_nothing_behind_a_rejected_request_is_let_through(line):

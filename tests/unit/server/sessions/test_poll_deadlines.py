@@ -7,7 +7,7 @@ from collections import Counter
 
 from tests.unit.server.sessions.test_registry import WatchedSessions, attach, polling
 
-from lyftdata.server.sessions.poll_deadlines import MOST_IN_A_SECOND, PollEnds
+from lyftdata.server.sessions.poll_deadlines import MAX_IN_A_SECOND, PollDeadlines
 from lyftdata.server.sessions.registry import PollEnd
 
 
@@ -18,30 +18,30 @@ def ends_of(ends, count, *, now_s, hold_s):
 
 def test_a_poll_is_held_for_as_long_as_asked_while_there_is_room():
     """Up to so many end in one second, at the moment that they were to."""
-    assert set(ends_of(PollEnds(), MOST_IN_A_SECOND, now_s=100.5, hold_s=25.25)) == {25.25}
+    assert set(ends_of(PollDeadlines(), MAX_IN_A_SECOND, now_s=100.5, hold_s=25.25)) == {25.25}
 
 
 def test_those_that_come_at_once_end_in_the_seconds_before():
     """A fleet that is in step is taken apart: no second has more than its share, and nobody is held for longer."""
-    ends = PollEnds()
-    held = ends_of(ends, 10 * MOST_IN_A_SECOND, now_s=100.0, hold_s=25.0)
+    ends = PollDeadlines()
+    held = ends_of(ends, 10 * MAX_IN_A_SECOND, now_s=100.0, hold_s=25.0)
 
-    assert Counter(held) == dict.fromkeys((25.0 - n for n in range(10)), MOST_IN_A_SECOND)
+    assert Counter(held) == dict.fromkeys((25.0 - n for n in range(10)), MAX_IN_A_SECOND)
 
 
 def test_more_workers_than_the_ceiling_is_for_are_held_for_all_of_the_time():
     """Where every second is full, ending sooner would only make the rate higher."""
-    ends = PollEnds()
-    held = ends_of(ends, 26 * MOST_IN_A_SECOND, now_s=100.0, hold_s=25.0)
+    ends = PollDeadlines()
+    held = ends_of(ends, 26 * MAX_IN_A_SECOND, now_s=100.0, hold_s=25.0)
 
     assert min(held) == 2.0
-    assert Counter(held)[25.0] == 3 * MOST_IN_A_SECOND
+    assert Counter(held)[25.0] == 3 * MAX_IN_A_SECOND
 
 
 def test_a_poll_that_is_over_makes_room():
     """Whatever has ended it, its second is another's."""
-    ends = PollEnds()
-    taken = [ends.take(100.0, 25.0)[0] for _ in range(MOST_IN_A_SECOND)]
+    ends = PollDeadlines()
+    taken = [ends.take(100.0, 25.0)[0] for _ in range(MAX_IN_A_SECOND)]
     assert ends.take(100.0, 25.0)[1] == 24.0
 
     ends.give_back(taken[0])
@@ -64,7 +64,7 @@ async def test_a_held_poll_takes_its_second_and_gives_it_back():
 
 def test_workers_of_another_server_fill_the_gaps_between_those_that_are_here():
     """Five thousand were held for 33 s, as many come within two, all are held for 66: after that no second has too many."""
-    ends = PollEnds()
+    ends = PollDeadlines()
     chance = random.Random(7)
     asked: Counter[int] = Counter()
     # When each asks next, and for how long it is held then.
@@ -77,4 +77,4 @@ def test_workers_of_another_server_fill_the_gaps_between_those_that_are_here():
         _, after_s = ends.take(now_s, hold_s)
         heapq.heappush(coming, (now_s + after_s, 66.0))
 
-    assert max(asked[second] for second in range(170, 500)) <= MOST_IN_A_SECOND
+    assert max(asked[second] for second in range(170, 500)) <= MAX_IN_A_SECOND

@@ -208,7 +208,7 @@ async def test_killed_just_after_an_answer_it_is_no_clone_either(sessions, monke
     monkeypatch.setattr(module, "GRACE_AFTER_ANSWER_S", 0.01)
     session, _ = attach(sessions)
 
-    await sessions.until_known("w-1", "boot-0002")
+    await sessions.wait_for_previous_boot("w-1", "boot-0002")
 
     fresh, is_new = attach(sessions, boot("boot-0002"))
     assert is_new
@@ -218,7 +218,7 @@ async def test_killed_just_after_an_answer_it_is_no_clone_either(sessions, monke
 async def test_a_clone_waits_until_the_first_asks_again(sessions):
     """The first is between its polls: the second is refused as soon as the first has shown that it lives."""
     session, _ = attach(sessions)
-    waiting = asyncio.create_task(sessions.until_known("w-1", "boot-0002"))
+    waiting = asyncio.create_task(sessions.wait_for_previous_boot("w-1", "boot-0002"))
     await asyncio.sleep(0)
     assert not waiting.done()
 
@@ -359,7 +359,7 @@ async def test_a_poll_is_the_first_once_at_each_server(sessions):
     session, _ = attach(sessions)
     assert [sessions.begin_hold(session) for _ in range(2)] == [True, False]
 
-    sessions.let_go("w-1", is_over=False)
+    sessions.detach("w-1", is_over=False)
     sessions.set_elsewhere("w-1", session)
     session, _ = attach(sessions)
     assert not sessions.begin_hold(session)
@@ -377,11 +377,11 @@ async def test_who_comes_back_with_others_is_spread_again(sessions, how):
     elif how == "ended":
         sessions.sign_off("w-1", "boot-0001")
     elif how == "elsewhere_no_more":
-        sessions.let_go("w-1", is_over=False)
+        sessions.detach("w-1", is_over=False)
         sessions.set_elsewhere("w-1", session)
         sessions.set_elsewhere("w-1", None)
     elif how == "sent_elsewhere":
-        sessions.send_elsewhere()
+        sessions.release_to_peers()
     else:
         peer.closed.set()
         await poll

@@ -63,7 +63,7 @@ class History(BaseModel):
     points: list[HistoryPoint]
 
 
-class Attention(StrEnum):
+class AlertKind(StrEnum):
     """What a concern is about, and so what its `subject` is."""
 
     DUPLICATE = "duplicate"
@@ -78,10 +78,10 @@ class Attention(StrEnum):
     """The signing key is about to change."""
 
 
-class Concern(BaseModel):
+class Alert(BaseModel):
     """Something that needs an operator's attention."""
 
-    kind: Attention
+    kind: AlertKind
     subject: str
     title: str
     detail: str = ""
@@ -90,4 +90,4 @@ class Concern(BaseModel):
 class Concerns(BaseModel):
     """What needs attention, the most pressing first."""
 
-    items: list[Concern]
+    items: list[Alert]
