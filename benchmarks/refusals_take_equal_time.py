@@ -26,8 +26,9 @@ from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.log import configure_logging
 from lyftdata.server.clock import random_bytes, random_id, utc_now
-from lyftdata.server.runtime.services import Services, open_services
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
+from lyftdata.server.runtime.wiring import open_services
 
 ISSUER = "http://bench.example"
 SECRET = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"  # noqa: S105 - of this run alone

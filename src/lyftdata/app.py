@@ -54,10 +54,11 @@ from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, N
 from lyftdata.server.http.protocol import BoundedHttpProtocol
 from lyftdata.server.http.published import PUBLISHED_METHODS
 from lyftdata.server.http.wire import OAuthError, oauth_error_response, temporarily_unavailable
-from lyftdata.server.runtime.services import Services, open_services
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import BindAddress, ServerSettings
 from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate, server_context
+from lyftdata.server.runtime.wiring import open_services
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import (

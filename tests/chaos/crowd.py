@@ -21,8 +21,8 @@ from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.enrollment import EnrollmentKey, generate_enrollment_key, make_proof
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.server.clock import random_bytes, random_id
-from lyftdata.server.runtime.services import open_services
 from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.wiring import open_services
 
 Credentials = list[tuple[str, str | ec.EllipticCurvePrivateKey]]
 _AT_ONCE = 64

@@ -20,8 +20,10 @@ from tests.peers.conftest import AUDIENCE, NODE
 from tests.processes import STARTED, Site
 
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.runtime.services import Services, open_services, tidy
+from lyftdata.server.runtime.background import tidy
+from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.wiring import open_services
 from lyftdata.store.schema import signing_keys as table
 from lyftdata.store.tables import signing_keys
 

@@ -5,6 +5,7 @@ import json
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER, OTHER_SECRET_KEY, SECRET_KEY
 from tests.deployment import ASSERTION_TYPE, PASSWORD
@@ -14,7 +15,7 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
 from lyftdata.server.clock import utc_now
-from lyftdata.server.runtime.services import tidy
+from lyftdata.server.runtime.background import tidy
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import audit_log
 from lyftdata.store.tables import presence, servers, workers
@@ -195,7 +196,7 @@ async def test_a_crashed_start_is_no_clone_at_another_server(two):
     held.cancel()
     # The client in this process cannot close a connection; what the Server does when one closes is done here.
     session.broken = True
-    first.services.cluster.touched(session)
+    first.services.sessions._handlers.broke_off(session)
 
     answer = await poll(second, token, "boot-second")
 
@@ -352,8 +353,8 @@ async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two,
     proof = first.proof(another, "press-02")
     assert (await first.register(another, "press-02", credential=proof)).status_code == 201
 
-    second.services.clock = second.services.cluster._clock = lambda: utc_now() + timedelta(hours=1)
-    await tidy(second.services)
+    second.services.cluster._clock = lambda: utc_now() + timedelta(hours=1)
+    await tidy(msgspec.structs.replace(second.services, clock=second.services.cluster._clock))
 
     async with start_server() as third:
         assert (await third.verify(token)).status_code == 401

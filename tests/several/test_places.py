@@ -15,7 +15,7 @@ from tests.several.test_one_state import (
 
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
-from lyftdata.server.runtime import services
+from lyftdata.server.runtime import background
 from lyftdata.store.tables import presence
 
 
@@ -35,7 +35,7 @@ async def _give_up(server, silent):
 
 async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(start_server, monkeypatch):
     """A Server that was held up for some seconds lives: its Workers keep their places and their names."""
-    monkeypatch.setattr(services, "_BEAT_EVERY_S", 3_600)
+    monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
     async with start_server() as first, start_server() as second:
         worker_id, key = await first.enrolled("press")
         token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
@@ -59,7 +59,7 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
 
 async def test_what_was_forgotten_meanwhile_is_written_down_again(start_server, monkeypatch):
     """Held up for longer than its Workers are awaited."""
-    monkeypatch.setattr(services, "_BEAT_EVERY_S", 3_600)
+    monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
     async with start_server() as first, start_server() as second:
         held = await connected(second, await token_of(first, *await new_worker(first)))
 

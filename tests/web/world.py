@@ -23,8 +23,9 @@ from tests.processes import PASSWORD, Host, Program, free_port
 from lyftdata.app import create_app
 from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.runtime.services import flush, open_services
+from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.wiring import open_services
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import activity, samples, worker_sessions
 

@@ -17,7 +17,7 @@ from lyftdata.app import _routes
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.api.admin.app import admin_app
-from lyftdata.server.runtime.services import flush
+from lyftdata.server.runtime.background import flush
 
 SECRET_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6UaQe0"
 FIRST = "a password to be changed"

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.refusals import UnknownWorkerError
-from lyftdata.server.runtime.services import flush, run_all, tidy
+from lyftdata.server.runtime.background import flush, run_all, tidy
 from lyftdata.server.sessions.registry import PollEnd, Sessions
 from lyftdata.store import StoreError
 from lyftdata.store.tables import refusals
@@ -47,14 +47,15 @@ class Breaks:
 
 
 @pytest.mark.parametrize("broken", WORKERS)
-@pytest.mark.parametrize("what", ["on_end", "on_change", "record"])
+@pytest.mark.parametrize("what", ["ended", "presence_changed", "record"])
 async def test_a_revoked_key_ends_every_session(server, admin, connected, broken, what):
     """Whichever Worker's end cannot be logged, told of or recorded: all polls are answered, and nobody is online."""
     services = server.services
     if what == "record":
         services.refusals.record = Breaks(broken, services.refusals.record)
     else:
-        setattr(services.sessions, what, Breaks(broken, getattr(services.sessions, what)))
+        handlers = services.sessions._handlers
+        setattr(handlers, what, Breaks(broken, getattr(handlers, what)))
 
     answer = await server.http.post("/api/api-keys/shared/revoke", headers=admin)
 
@@ -67,7 +68,7 @@ async def test_a_revoked_key_ends_every_session(server, admin, connected, broken
 
 async def test_every_poll_is_answered_when_the_server_stops(server, connected):
     """A session whose end cannot be logged does not keep the others waiting."""
-    server.services.sessions.on_end = Breaks("press-01")
+    server.services.sessions._handlers.ended = Breaks("press-01")
 
     server.services.sessions.release_all()
 
@@ -78,8 +79,8 @@ async def test_a_handler_that_fails_does_not_keep_a_session_from_beginning(serve
     """Nor from moving to another Server, nor from breaking off."""
     sessions: Sessions = server.services.sessions
     worker = server.services.directory.find_worker("press-01")
-    for name in ("on_begin", "on_end", "on_change", "on_break"):
-        setattr(sessions, name, Breaks("press-01"))
+    for name in ("begun", "ended", "presence_changed", "broke_off"):
+        setattr(sessions._handlers, name, Breaks("press-01"))
 
     sessions.sign_off("press-01", "boot-0001")
     session, is_new = sessions.attach(worker, boot("boot-0002"), "key.abc.1")

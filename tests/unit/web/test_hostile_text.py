@@ -20,7 +20,7 @@ from lyftdata.core.enrollment import PROOF_TYPE, EnrollmentKey
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operator_budget import OperatorBudget
-from lyftdata.server.runtime.services import flush
+from lyftdata.server.runtime.background import flush
 from lyftdata.web.routes import PAGES, Entry
 
 NUL, SURROGATE, HUGE = "a\0b", "a\ud800b", 10**30

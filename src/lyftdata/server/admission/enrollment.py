@@ -11,7 +11,6 @@ Auto-Enrollment: one shared secret, exchanged once for an identity of the Worker
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 import msgspec
 
@@ -36,15 +35,13 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import enrollment_proofs, presence, workers
-
-# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
-_WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
 
 
 class AcceptedKey(msgspec.Struct, frozen=True):
@@ -109,6 +106,7 @@ class Enrollment:
         issuers: Sequence[str],
         store: Store,
         sessions: Sessions,
+        returning: ReturningWorkers,
         traces: ActivityLog,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -123,8 +121,7 @@ class Enrollment:
         self._sessions = sessions
         self._traces = traces
         self._clock = clock
-        self._started_at = clock()
-        self._accounted_for: set[str] = set()
+        self._returning = returning
         self._random_bytes = random_bytes
         self._nonces = nonces
         # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
@@ -259,7 +256,7 @@ class Enrollment:
         fresh = self._new_entry(registration, address)
         self._settle_name(names, fresh)
         names.add(fresh)
-        self.note_left(fresh.id)
+        self._returning.note_accounted_for(fresh.id)
         names.tx.audit(
             self._event(
                 "worker.enrolled", fresh, {"name": fresh.name, "enrolled_with": registration.fingerprint}
@@ -321,13 +318,7 @@ class Enrollment:
             return True
         if self._store.is_shared:
             return presence.find(tx.conn, holder.id) is not None
-        is_just_started = self._clock() - self._started_at < _WORKERS_ARE_BACK_WITHIN
-        return is_just_started and holder.id not in self._accounted_for
-
-    def note_left(self, worker_id: str) -> None:
-        """Note that a Worker has left, or has only come to be: it is not on its way back from before the start."""
-        if self._clock() - self._started_at < _WORKERS_ARE_BACK_WITHIN:
-            self._accounted_for.add(worker_id)
+        return self._returning.may_return(holder.id)
 
     def _event(self, action: str, worker: WorkerRecord, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(

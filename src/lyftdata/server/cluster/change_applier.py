@@ -71,7 +71,6 @@ class ChangeApplier:
         refusals: RefusalLog,
         traces: ActivityLog,
         events: Events,
-        left: Callable[[str], None],
         elsewhere: ClusterHandlers,
         clock: Clock,
     ) -> None:
@@ -80,7 +79,6 @@ class ChangeApplier:
         self._refusals = refusals
         self._traces = traces
         self._events = events
-        self._left = left
         self._elsewhere = elsewhere
         self._clock = clock
 
@@ -95,7 +93,7 @@ class ChangeApplier:
         self._directory.apply(changes)
         self._events.count_change()
         for change in changes:
-            self._attempt(self._carry, change, before)
+            self._attempt(self._apply, change, before)
 
     def _attempt(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Do one of several things of which each must be done even if another fails."""
@@ -116,7 +114,7 @@ class ChangeApplier:
             SigningKeysChanged(),
         ]
 
-    def _carry(self, change: Change, before: Mapping[str, WorkerRecord | None]) -> None:
+    def _apply(self, change: Change, before: Mapping[str, WorkerRecord | None]) -> None:
         match change:
             case WorkerChanged(worker_id=worker_id):
                 self._worker_changed(worker_id, before[worker_id])
@@ -134,13 +132,6 @@ class ChangeApplier:
             case _:
                 # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
                 pass
-
-    def presence_changed(self, worker_id: str) -> None:
-        """Tell listeners that a Worker came online or went offline."""
-        if not self._sessions.is_online(worker_id):
-            self._traces.worker_left(worker_id, at=self._clock())
-            self._left(worker_id)
-        self._events.publish(Event("worker", worker_id))
 
     def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
         now = self._directory.find_worker(worker_id)

@@ -58,10 +58,42 @@ class WorkerSlot(msgspec.Struct, frozen=True):
     moves: bool = False
 
 
+class TouchedWorkers:
+    """
+    Workers whose sessions at this Server have broken off or ended, until the peers have read it.
+
+    Args:
+        is_shared: Whether there can be peers; otherwise nothing is kept.
+    """
+
+    def __init__(self, *, is_shared: bool) -> None:
+        self._is_shared = is_shared
+        self._ids: set[str] = set()
+
+    def add(self, *worker_ids: str) -> None:
+        """Note Workers."""
+        if self._is_shared:
+            self._ids.update(worker_ids)
+
+    def take(self) -> set[str]:
+        """Return those noted since the last call, by ID."""
+        taken, self._ids = self._ids, set()
+        return taken
+
+
 class Cluster:
     """This Server among the others on its database; does nothing where there can be none."""
 
-    def __init__(self, *, store: Store, sessions: Sessions, host: str, address: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: Sessions,
+        touched: TouchedWorkers,
+        host: str,
+        address: str,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._sessions = sessions
         self._clock = clock
@@ -73,7 +105,7 @@ class Cluster:
             started_at=clock(),
             beat_at=clock(),
         )
-        self._touched: set[str] = set()
+        self._touched = touched
         self._renewed: set[str] = set()
         self._forgotten: set[str] = set()
         self._taking: Counter[str] = Counter()
@@ -243,15 +275,10 @@ class Cluster:
             reported_labels=boot.reported_labels,
         )
 
-    def touched(self, session: Session) -> None:
-        """Note that a session at this Server has broken off or ended."""
-        if self._store.is_shared:
-            self._touched.add(session.worker_id)
-
     async def flush(self) -> None:
         """Tell the others what has become of the sessions here; a few times a second."""
         async with self._flushing:
-            touched, self._touched = self._touched, set()
+            touched = self._touched.take()
             renewed, self._renewed = self._renewed, set()
             forgotten, self._forgotten = self._forgotten, set()
             if not touched and not renewed and not forgotten:
@@ -259,7 +286,7 @@ class Cluster:
             try:
                 await self._store.write(self._tell_of(touched, renewed, forgotten))
             except BaseException:
-                self._touched |= touched
+                self._touched.add(*touched)
                 self._renewed |= renewed
                 self._forgotten |= forgotten
                 raise

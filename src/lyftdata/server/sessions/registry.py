@@ -33,6 +33,7 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
+from lyftdata.server.sessions.handlers import SessionHandlers
 from lyftdata.server.sessions.poll_deadlines import PollDeadlines
 
 _log = get_logger(__name__)
@@ -117,18 +118,13 @@ class Sessions:
 
     Args:
         now: Aware UTC time.
+        handlers: What to call when Workers come and go.
     """
 
-    def __init__(self, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, now: Callable[[], datetime], handlers: SessionHandlers | None = None) -> None:
         self._by_worker: dict[str, Session] = {}
         self._elsewhere: dict[str, Session] = {}
-        self.on_change: Callable[[str], None] = _ignore
-        """Called with a Worker's ID when it comes online or goes offline."""
-        self.on_begin: Callable[[Session], None] = _ignore
-        self.on_end: Callable[[Session, str], None] = _ignore
-        """Called with a session that is over, and why: a `SessionEnd` or a refusal's code."""
-        self.on_break: Callable[[Session], None] = _ignore
-        """Called with a session whose poll has broken off."""
+        self._handlers = handlers or SessionHandlers()
         self._now = now
         self._stopping = False
         self._ends = PollDeadlines()
@@ -188,7 +184,7 @@ class Sessions:
                 self._has_been_held.pop(worker_id, None)
                 self._free_slot(worker_id)
         if self.is_online(worker_id) is not was_online:
-            _notify(self.on_change, worker_id)
+            self._presence_changed(worker_id)
 
     def detach(self, worker_id: str, *, is_over: bool) -> None:
         """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
@@ -197,7 +193,10 @@ class Sessions:
         if session.poll is not None:
             _settle(session.poll, PollEnd.REPLACED)
         if is_over:
-            _notify(self.on_end, session, SessionEnd.STARTED_AGAIN)
+            _notify(self._handlers.ended, session, SessionEnd.STARTED_AGAIN)
+
+    def _presence_changed(self, worker_id: str) -> None:
+        _notify(self._handlers.presence_changed, worker_id, is_online=self.is_online(worker_id))
 
     def _everywhere(self) -> Iterator[Session]:
         return chain(self._by_worker.values(), self._elsewhere.values())
@@ -323,15 +322,15 @@ class Sessions:
             raise DuplicateInstanceError(both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
             self._end_grace(session)
-            _notify(self.on_end, session, SessionEnd.STARTED_AGAIN)
+            _notify(self._handlers.ended, session, SessionEnd.STARTED_AGAIN)
         was_online = self.is_online(worker.id)
         fresh = Session(worker.id, boot, credential, since or self._now())
         self._by_worker[worker.id] = fresh
         self._elsewhere.pop(worker.id, None)
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
-        _notify(self.on_begin, fresh)
+        _notify(self._handlers.begun, fresh)
         if not was_online:
-            _notify(self.on_change, worker.id)
+            self._presence_changed(worker.id)
         return fresh, True
 
     async def wait(
@@ -381,7 +380,7 @@ class Sessions:
             self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
             self._free_slot(session.worker_id)
-            _notify(self.on_break, session)
+            _notify(self._handlers.broke_off, session)
             return outcome
         return self._answered(session, outcome)
 
@@ -424,7 +423,7 @@ class Sessions:
             self._end_grace(session)
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
-            _notify(self.on_end, session, SessionEnd.SERVER_STOPPED)
+            _notify(self._handlers.ended, session, SessionEnd.SERVER_STOPPED)
         for worker_id in tuple(self._waiting_for_slot):
             self._free_slot(worker_id)
 
@@ -446,8 +445,8 @@ class Sessions:
         if session.poll is not None:
             _settle(session.poll, outcome)
         self._free_slot(session.worker_id)
-        _notify(self.on_end, session, why)
-        _notify(self.on_change, session.worker_id)
+        _notify(self._handlers.ended, session, why)
+        self._presence_changed(session.worker_id)
 
     def _start_grace(self, session: Session, seconds: float) -> None:
         self._end_grace(session)
@@ -465,10 +464,6 @@ class Sessions:
         if session.known is not None:
             session.known.set()
             session.known = None
-
-
-def _ignore(*_told: object) -> None:
-    """Do nothing: nobody listens yet."""
 
 
 def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -17,7 +17,7 @@ from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
 from lyftdata.server.events import Event, Events
-from lyftdata.server.runtime.services import end_listeners
+from lyftdata.server.runtime.background import end_listeners
 from lyftdata.server.stream_limits import Slots
 from lyftdata.web.routes import PAGES
 

@@ -50,7 +50,6 @@ def effects(server):
         refusals=services.refusals,
         traces=services.traces,
         events=services.events,
-        left=lambda _: None,
         elsewhere=ClusterHandlers(
             presence=lambda *_: None, signing_keys=lambda: None, told=(), missed=lambda: None
         ),

@@ -8,8 +8,8 @@ from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
+from lyftdata.server.runtime.issuer import issuer_of
 from lyftdata.server.runtime.maintenance import read_place
-from lyftdata.server.runtime.services import issuer_of
 from lyftdata.server.runtime.settings import BindAddress, parse_bind_address, read_server_settings
 
 

@@ -6,7 +6,7 @@ from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.server.runtime.services import flush
+from lyftdata.server.runtime.background import flush
 from lyftdata.store.schema import metadata
 
 PREVIOUS = "Qm3pXw7zR9tLk5vNc2Hs8Jd6Yb4Fg1Ae"

@@ -9,6 +9,7 @@ from lyftdata.core.records import Status
 from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.sessions import registry as module
+from lyftdata.server.sessions.handlers import SessionHandlers
 from lyftdata.server.sessions.registry import Boot, Directive, PollEnd, Sessions
 from lyftdata.store import StoreError
 
@@ -44,13 +45,31 @@ async def sessions():
     made.release_all()
 
 
+class Watcher(SessionHandlers):
+    """Remembers which Workers came and went."""
+
+    def __init__(self):
+        self.seen: list[tuple[str, bool]] = []
+        self.went = asyncio.Event()
+
+    def presence_changed(self, worker_id, *, is_online):
+        """Remember a Worker."""
+        self.seen.append((worker_id, is_online))
+        if not is_online:
+            self.went.set()
+
+
 class WatchedSessions(Sessions):
     """Sessions that remember who came and went."""
 
     def __init__(self):
-        super().__init__(now=lambda: NOON)
-        self.seen: list[tuple[str, bool]] = []
-        self.on_change = lambda worker_id: self.seen.append((worker_id, self.is_online(worker_id)))
+        self.watcher = Watcher()
+        super().__init__(now=lambda: NOON, handlers=self.watcher)
+
+    @property
+    def seen(self) -> list[tuple[str, bool]]:
+        """Return the Workers that came (true) and went."""
+        return self.watcher.seen
 
 
 def attach(sessions, given=None):
@@ -250,8 +269,7 @@ async def test_disabled_while_it_waits_for_its_place_it_does_not_get_it(server, 
 
 async def test_a_worker_that_does_not_come_back_goes_offline(sessions, monkeypatch):
     """After the grace a Worker whose poll broke off, or that does not poll again, is offline."""
-    went = asyncio.Event()
-    sessions.on_change = lambda worker_id: went.set() if not sessions.is_online(worker_id) else None
+    went = sessions.watcher.went
     monkeypatch.setattr(module, "GRACE_AFTER_BREAK_S", 0.0)
     session, _ = attach(sessions)
     poll, peer = await polling(sessions, session)

@@ -1,0 +1,182 @@
+"""The Server's background tasks: write what is pending, drop what has expired, keep in touch with the peers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.log_events.server import (
+    BACKGROUND_STEP_FAILED,
+    BACKGROUND_TASK_FAILED,
+    FINAL_FLUSH_FAILED,
+    PEER_CHANGE_LOAD_FAILED,
+)
+from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.audit_watch import AuditWatch
+from lyftdata.server.failure_log import FailureLog
+from lyftdata.server.runtime.services import Services
+from lyftdata.server.runtime.writer_watch import WriterWatch
+from lyftdata.store import StoreError, WriteTx
+from lyftdata.store.tables import (
+    enrollment_proofs,
+    revoked_tokens,
+)
+
+_log = get_logger(__name__)
+
+_FLUSH_EVERY_S = 1.0
+_TIDY_EVERY_S = 30.0
+_WATCH_EVERY_S = 1.0
+_TELL_EVERY_S = 0.2
+_BEAT_EVERY_S = 1.0
+_END_LISTENERS_EVERY_S = 0.8
+
+
+@contextlib.asynccontextmanager
+async def kept_going(services: Services) -> AsyncIterator[None]:
+    """Run the routine work beside the requests, and once more at the end."""
+    tasks = [
+        asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
+        asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
+        asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
+        asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
+        asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
+    ]
+    if services.store.is_shared:
+        tasks += [
+            asyncio.create_task(_every("tell", _TELL_EVERY_S, lambda: tell(services))),
+            asyncio.create_task(_every("beat", _BEAT_EVERY_S, services.cluster.beat)),
+            asyncio.create_task(_every("keep up", _TELL_EVERY_S, services.cluster.keep_up)),
+        ]
+    if services.decisions is not None:
+        tasks.append(asyncio.create_task(_every("log decisions", _FLUSH_EVERY_S, services.decisions.follow)))
+    try:
+        yield
+    finally:
+        services.events.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        note_presence(services)
+        await _at_the_end("operators", services.operators.aclose())
+        await _at_the_end("traces and refusals", flush(services))
+        await _at_the_end("that this Server stops", services.cluster.leave())
+        if services.decisions is not None:
+            await _at_the_end("decisions", services.decisions.follow())
+
+
+async def _at_the_end(what: str, writing: Awaitable[None]) -> None:
+    """Write once more; a database that is gone must not keep a Server from ending in order."""
+    try:
+        await writing
+    except StoreError as error:
+        emit(_log, FINAL_FLUSH_FAILED, what=what, problem=str(error))
+    except Exception:  # noqa: BLE001 - the other writes are tried all the same
+        emit(_log, FINAL_FLUSH_FAILED, exc_info=True, what=what)
+
+
+async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
+    """
+    Do all of several things, even if some fail.
+
+    Raises:
+        Exception: What the first of them raised that failed; the others' failures are logged.
+    """
+    first: Exception | None = None
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001
+            # In an outage of the database all of them fail alike, which is said once.
+            if first is not None and str(error) != str(first):
+                emit(_log, BACKGROUND_STEP_FAILED, step=getattr(step, "__qualname__", ""), problem=str(error))
+            first = first or error
+    if first is not None:
+        raise first
+
+
+async def flush(services: Services) -> None:
+    """Write routine traces and refusals; at most a second of them is ever pending."""
+    await run_all(
+        services.traces.flush, services.session_log.flush, services.refusals.flush, services.samples.flush
+    )
+
+
+async def end_listeners(services: Services) -> None:
+    """End the event streams of sessions that have ended: one look for all of them."""
+    listening = services.events.session_ids()
+    if listening:
+        services.events.end_sessions(await services.operators.ended_sessions(listening))
+
+
+async def tell(services: Services) -> None:
+    """Tell other Servers of sessions that have ended, and of failures."""
+    await run_all(services.cluster.flush, services.limits.flush, services.logins.flush)
+
+
+async def tidy(services: Services) -> None:
+    """Rotate signing keys when due, drop what has died."""
+    now = services.clock()
+    services.admission.spent.forget_idle(now.timestamp())
+    services.dpop.spent.forget_idle(now.timestamp())
+    note_presence(services)
+    services.directory.forget_ended_tokens(now)
+    services.brokers.forget_deleted()
+
+    def prune(tx: WriteTx) -> None:
+        enrollment_proofs.prune(tx, now)
+        revoked_tokens.prune(tx, now)
+
+    # Keys first: they are what tokens need.
+    await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.tidy)
+
+
+def note_presence(services: Services) -> None:
+    """Record that every connected Worker was seen just now; a held poll says nothing by itself."""
+    for session in services.sessions:
+        services.traces.worker_left(session.worker_id, at=services.clock())
+
+
+async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again. A full disk today must not end tomorrow's work: a failure is logged, and it goes on."""
+    failures = FailureLog(_log, BACKGROUND_TASK_FAILED)
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except StoreError as error:
+            # The writer's watch logs an outage of the database as an error, once for all tasks.
+            failures.failed(level="warning", work=name, problem=str(error))
+        except LyftdataError as error:
+            failures.failed(work=name, problem=str(error))
+        except Exception as error:  # noqa: BLE001 - the next round may succeed
+            failures.failed(exception=error, work=name)
+        else:
+            failures.succeeded()
+
+
+class DetachedTasks:
+    """Work that a handler starts and does not wait for; a failure of it is logged."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start something, and keep hold of it until it is done."""
+        task = asyncio.create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def wait(self) -> None:
+        """Wait for what has been started."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except LyftdataError as error:
+        emit(_log, PEER_CHANGE_LOAD_FAILED, problem=str(error))
+    except Exception:  # noqa: BLE001 - nothing waits for this task to see it
+        emit(_log, PEER_CHANGE_LOAD_FAILED, exc_info=True)

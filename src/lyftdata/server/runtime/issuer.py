@@ -1,0 +1,76 @@
+"""What the Server calls itself, which enrollment keys it accepts, and what it warns of at its start."""
+
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from lyftdata.core.enrollment import EnrollmentKey
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin.secret_strength import assess_key
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.enrollment import AcceptedKey
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.store import Store
+
+# What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
+_LOCALHOST = frozenset({"127.0.0.1", "::1"})
+
+
+def issuer_of(settings: ServerSettings) -> str:
+    """
+    Return the Server's issuer: the public URL, or one made from the bind address.
+
+    On this machine alone it is `localhost`, which is also where Workers and the command line look by default: a verifier is
+    given the address that a person has seen, and compares it with the issuer exactly.
+    """
+    if settings.public_url is not None:
+        return settings.public_url
+    bind = settings.bind_address
+    scheme = "https" if settings.tls_cert is not None else "http"
+    if bind.is_wildcard():
+        bind = msgspec.structs.replace(bind, host=socket.gethostname())
+    elif bind.host in _LOCALHOST:
+        bind = msgspec.structs.replace(bind, host="localhost")
+    return f"{scheme}://{bind}"
+
+
+def accepted_keys(settings: ServerSettings, *, pepper: bytes) -> list[AcceptedKey]:
+    """Return the enrollment keys that the Server accepts, the current one first."""
+    given = (("current", settings.enrollment_key), ("previous", settings.enrollment_key_previous))
+    return [_accepted(role, secret, pepper) for role, secret in given if secret is not None]
+
+
+def _accepted(role: str, secret: Secret, pepper: bytes) -> AcceptedKey:
+    key = EnrollmentKey(secret)
+    weakness = assess_key(secret)
+    return AcceptedKey(role, key.fingerprint(pepper), key, [] if weakness is None else [weakness])
+
+
+def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
+    """Return what an operator should know about these settings, a sentence each."""
+    warnings = [*settings.warnings]
+    if settings.public_url is None and settings.bind_address.is_wildcard():
+        warnings.append(
+            f"LYFTDATA_PUBLIC_URL is not set and the Server listens on every interface: it calls itself {issuer}. "
+            "Auto-enrolled Workers check that this is the address they were given."
+        )
+    return warnings
+
+
+def issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
+    """Return a warning for each address that Workers sign for and that the Server does not answer to any more."""
+    return [
+        f"LYFTDATA_PREVIOUS_PUBLIC_URLS: the issuer was {signed_for} and is {issuers[0]} now; {count} auto-enrolled "
+        f"{'Worker signs' if count == 1 else 'Workers sign'} for the old one and will be refused. Add {signed_for} until "
+        "they have moved (docs/how-to/move-to-another-address.md)."
+        for signed_for, count in directory.count_by_issuer().items()
+        if signed_for not in issuers
+    ]
+
+
+def audit_warnings(store: Store) -> list[str]:
+    """Return what is wrong with the end of the audit log, a sentence; whether the rest fits, `verify` says."""
+    if store.audit_is_sound:
+        return []
+    return ["The audit log's record of its last event was removed or changed; see: lyftdata audit verify"]

@@ -1,0 +1,59 @@
+"""What this Server does when a Worker connects or disconnects: history, decision log, peers, enrollment, live pages."""
+
+from lyftdata.server.admin.decision_log import DecisionLog
+from lyftdata.server.admission.returning import ReturningWorkers
+from lyftdata.server.clock import Clock
+from lyftdata.server.cluster.membership import TouchedWorkers
+from lyftdata.server.events import Event, Events
+from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.server.sessions.handlers import SessionHandlers
+from lyftdata.server.sessions.history import SessionLog
+from lyftdata.server.sessions.registry import Session
+
+
+class ServerSessionHandlers(SessionHandlers):
+    """Passes each event on to the parts that keep or publish it."""
+
+    def __init__(
+        self,
+        *,
+        session_log: SessionLog,
+        decisions: DecisionLog | None,
+        touched: TouchedWorkers,
+        activity: ActivityLog,
+        returning: ReturningWorkers,
+        events: Events,
+        clock: Clock,
+    ) -> None:
+        self._session_log = session_log
+        self._decisions = decisions
+        self._touched = touched
+        self._activity = activity
+        self._returning = returning
+        self._events = events
+        self._clock = clock
+
+    def begun(self, session: Session) -> None:
+        """Log the session."""
+        self._session_log.begun(session)
+        if self._decisions is not None:
+            self._decisions.worker_online(session)
+
+    def broke_off(self, session: Session) -> None:
+        """Let the peers know."""
+        self._touched.add(session.worker_id)
+
+    def ended(self, session: Session, why: str) -> None:
+        """Let the peers know, and log it."""
+        # The peers first: they must not take it for connected because its end could not be logged.
+        self._touched.add(session.worker_id)
+        self._session_log.ended(session, why)
+        if self._decisions is not None:
+            self._decisions.worker_offline(session, why)
+
+    def presence_changed(self, worker_id: str, *, is_online: bool) -> None:
+        """Update the live pages; note when a Worker was seen last."""
+        if not is_online:
+            self._activity.worker_left(worker_id, at=self._clock())
+            self._returning.note_accounted_for(worker_id)
+        self._events.publish(Event("worker", worker_id))
