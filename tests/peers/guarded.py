@@ -124,7 +124,13 @@ class Guarded:
         self._opened.insert(0, self.peer)
         if server_port is None:
             # A proxy listens before it has the keys or the routes that it needs.
-            until(lambda: self.reaches(self.token("plain")), "a Worker passes")
+            try:
+                until(lambda: self.reaches(self.token("plain")), "a Worker passes", within_s=60)
+            except AssertionError as error:
+                log = self.peer.log_file.read_text(encoding="utf-8", errors="replace")
+                message = f"{error}; the proxy said:\n{log[-3_000:]}"
+                self.close()
+                raise AssertionError(message) from None
 
     def token(self, worker_id: str = "press") -> str:
         """Return a token that is good here."""

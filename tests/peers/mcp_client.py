@@ -60,7 +60,7 @@ def by_identity_key(url: str, issuer: str, worker_id: str, private_key_pem: str)
 async def call(url: str, auth: OAuthClientProvider, tool: str) -> object:
     """Call a tool; where the token comes from the client finds out by itself."""
     async with (
-        httpx2.AsyncClient(auth=auth, timeout=180) as http,
+        httpx2.AsyncClient(auth=auth, timeout=30) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         result = await client.call_tool(tool, {})

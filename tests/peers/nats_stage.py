@@ -191,8 +191,8 @@ async def is_refused(url: str, user: str | None, password: str | None) -> bool:
     client = Client()
     try:
         await client.connect(url, allow_reconnect=False, connect_timeout=20, error_cb=_ignore, **given)  # type: ignore[arg-type]
-        # nats-server may have said nothing yet about the login.
-        await client.flush(timeout=180)
+        # nats-server may have said nothing yet about the login; without an answer of the callout it never does.
+        await client.flush(timeout=20)
     except (nats.errors.Error, OSError):
         return True
     finally:
