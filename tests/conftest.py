@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -36,6 +36,16 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def fresh_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each program by itself, not forked from one that has imported it (see `tests/prefork.py`)."""
     monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Begin each test with the usual file mode mask, whatever the shell or a test before it has set: other users' programs read files."""
+    before = os.umask(0o022)
+    try:
+        return (yield)
+    finally:
+        os.umask(before)
 
 
 class _FailuresAtOnce:
