@@ -51,13 +51,13 @@ _RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
 class ClusterHandlers(msgspec.Struct, frozen=True, kw_only=True):
-    """Where what other Servers tell of goes, apart from the directory."""
+    """What is called for changes that peer Servers have published, apart from the directory."""
 
     presence: Callable[[str, PresenceRecord | None], None]
     signing_keys: Callable[[], None]
-    told: Sequence[Callable[[str, Mapping[str, Any]], None]]
+    broadcast: Sequence[Callable[[str, Mapping[str, Any]], None]]
     missed: Callable[[], None]
-    """Called where what was told was not heard."""
+    """Called when broadcasts may have been missed."""
 
 
 class ChangeApplier:
@@ -71,7 +71,7 @@ class ChangeApplier:
         refusals: RefusalLog,
         traces: ActivityLog,
         events: Events,
-        elsewhere: ClusterHandlers,
+        cluster: ClusterHandlers,
         clock: Clock,
     ) -> None:
         self._directory = directory
@@ -79,7 +79,7 @@ class ChangeApplier:
         self._refusals = refusals
         self._traces = traces
         self._events = events
-        self._elsewhere = elsewhere
+        self._cluster = cluster
         self._clock = clock
 
     def on_change(self, changes: Sequence[Change]) -> None:
@@ -106,7 +106,7 @@ class ChangeApplier:
         """Return a change, or, for a change of everything, the parts that differ."""
         if not isinstance(change, AllChanged):
             return [change]
-        self._elsewhere.missed()
+        self._cluster.missed()
         there = {record.worker_id: record for record in change.presence}
         return [
             *self._directory.differences(change),
@@ -123,12 +123,12 @@ class ChangeApplier:
             case PresenceChanged(worker_id=worker_id, record=record):
                 if record is not None:
                     self._traces.seen.add(worker_id)
-                self._elsewhere.presence(worker_id, record)
+                self._cluster.presence(worker_id, record)
             case SigningKeysChanged():
-                self._elsewhere.signing_keys()
+                self._cluster.signing_keys()
             case Broadcast(topic=topic, body=body):
-                for told in self._elsewhere.told:
-                    self._attempt(told, topic, body)
+                for receive in self._cluster.broadcast:
+                    self._attempt(receive, topic, body)
             case _:
                 # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
                 pass

@@ -279,10 +279,10 @@ def _build_change_applier(services: Services, detached: DetachedTasks) -> Change
         refusals=services.refusals,
         traces=services.traces,
         events=services.events,
-        elsewhere=ClusterHandlers(
+        cluster=ClusterHandlers(
             presence=services.cluster.heard,
             signing_keys=lambda: detached.start(services.signing_keys.read()),
-            told=(services.limits.heard, services.logins.heard),
+            broadcast=(services.limits.heard, services.logins.heard),
             missed=services.brokers.has_missed_some,
         ),
         clock=services.clock,

@@ -50,8 +50,8 @@ def effects(server):
         refusals=services.refusals,
         traces=services.traces,
         events=services.events,
-        elsewhere=ClusterHandlers(
-            presence=lambda *_: None, signing_keys=lambda: None, told=(), missed=lambda: None
+        cluster=ClusterHandlers(
+            presence=lambda *_: None, signing_keys=lambda: None, broadcast=(), missed=lambda: None
         ),
         clock=server.clock,
     )
