@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 from tests.web.conftest import WITHIN_MS, Window
+from tests.web.history import go_back, reload
+from tests.web.world import ADMIN
 
 LIST = "/workers?q=press-0&label=zone%3Deu-2"
 
@@ -99,7 +101,7 @@ def test_cancel_and_back_keep_filter_and_ticks(admin, world):
     expect(page.get_by_role("checkbox", name="press-02")).not_to_be_checked()
     expect(page.get_by_label("Labels to add")).to_have_value("typed=1")
     page.get_by_role("button", name="Delete…").click()
-    page.go_back()
+    go_back(page, leaving=re.compile("^Delete "))
     expect(page.get_by_label("Name or ID")).to_have_value("press-0")
 
 
@@ -119,7 +121,7 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
 
     expect(page.get_by_role("status").first).to_have_text("1 Worker was labelled.")
     expect(page.get_by_text("note=new")).to_be_visible()
-    page.go_back()
+    go_back(page, leaving="Workers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
     expect(page.get_by_label("Name or ID")).to_have_value("press-0")
 
@@ -133,10 +135,10 @@ def test_back_after_deleting_is_a_page(admin, world):
     expect(page.get_by_role("status").first).to_have_text("1 Worker was deleted.")
     expect(page).to_have_url(f"{world.url}/workers?q=binder-04&sort=newest")
 
-    page.reload()
+    reload(page, heading="Workers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
     expect(page.locator(".notice.good")).to_have_count(0)
-    page.go_back()
+    go_back(page, leaving="Workers")
     expect(page.get_by_text("None of these Workers is in the list any more.")).to_be_visible()
     page.get_by_role("link", name="Back to the Workers").click()
     expect(page).to_have_url(re.compile(r"q=binder-04"))
@@ -150,7 +152,7 @@ def test_back_to_a_form_with_a_fault_is_a_page(admin, world):
     page.get_by_role("button", name="Issue").click()
     expect(page.get_by_role("alert")).to_be_visible()
     admin.go("/account")
-    page.go_back()
+    go_back(page, leaving=ADMIN)
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Issue an API key")
 
@@ -165,7 +167,7 @@ def test_what_was_done_is_not_said_over_what_is_true_now(admin, world):
     other.get_by_role("button", name="Enable").click()
     expect(other.get_by_role("status").filter(has_text="Enabled.")).to_be_visible()
 
-    page.reload()
+    reload(page, heading=re.compile("press-05"))
 
     expect(page.locator(".notice.good")).to_have_count(0)
     expect(page.get_by_role("link", name="Disable…")).to_be_visible()

@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Response, expect
 from tests.processes import PASSWORD
+from tests.web.history import reload
 from tests.web.world import VIEWER
 
 # WCAG 2.2, levels A and AA.
@@ -211,7 +212,7 @@ def test_filters_work_while_typing(shown):
     page.get_by_label("Status").select_option("online")
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(page).to_have_url(re.compile("q=binder.*status=online"))
-    page.reload()
+    reload(page, heading="Workers")
     expect(page.locator("tbody tr")).to_have_count(3)
 
 

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import PASSWORD
+from tests.web.history import go_back, reload
 
 NEW_PASSWORD = "a horse of another stable"
 HOSTILE = "<img src=x onerror=alert(1)>'\"{{7*7}}"
@@ -79,7 +80,7 @@ def test_first_sign_in(site, open_window):
     expect(page.get_by_role("status").first).to_contain_text("Your password was changed")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{site.url}/login")
-    page.go_back()
+    go_back(page, leaving="Sign in")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
@@ -112,7 +113,7 @@ def test_new_worker_until_it_is_online(site, admin):
     page.get_by_role("link", name="Open", exact=True).click()
     expect(page.locator("#live .status").first).to_have_text("online")
     expect(page.get_by_text("Hostname", exact=True)).to_be_visible()
-    page.reload()
+    reload(page, heading=re.compile("press-01"))
     assert key[20:] not in page.content()
     agent.terminate()
     expect(page.locator("#live .status").first).to_have_text("offline")
@@ -346,7 +347,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     """It is the page of what was made then: nothing is sent twice, nothing asked, the key is gone, and Back leads there."""
     page = add_worker(admin, "press-01")
     key = shown_key(page)
-    page.reload()
+    reload(page, heading=re.compile("may connect$"))
     expect(page).to_have_url(f"{site.url}/workers/press-01")
     expect(page.get_by_role("status").first).to_contain_text("not shown again")
     assert key not in page.content()
@@ -356,7 +357,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     page.get_by_label("Every Worker").check()
     page.get_by_role("button", name="Issue").click()
     key = shown_key(page)
-    page.reload()
+    reload(page, heading=re.compile("press-keys"))
     expect(page.get_by_role("heading", level=1)).to_have_text("press-keys")
     assert key not in page.content()
     expect(page.get_by_text("1", exact=True).first).to_be_visible()
@@ -366,7 +367,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     page.get_by_role("button", name="Add", exact=True).click()
     password = shown_key(page)
     page.get_by_role("link", name="I have it").click()
-    page.go_back()
+    go_back(page, leaving="Operators")
     expect(page.get_by_role("heading", level=1)).to_have_text("Operators")
     assert password not in page.content()
 
@@ -376,7 +377,7 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     page.get_by_role("button", name=re.compile("Add|Save|Define")).click()
     page.get_by_role("button", name="Issue a key").click()
     key = shown_key(page)
-    page.reload()
+    reload(page, heading=re.compile("broker"))
     expect(page).to_have_url(f"{site.url}/resources/broker")
     assert key not in page.content()
     keys = operator.json("api-key", "list")

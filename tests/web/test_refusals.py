@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import Host
 from tests.web.conftest import Window
+from tests.web.history import reload
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
         "client_secret": world.keys["press-07"],
     }
     httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False).raise_for_status()
-    page.reload()
+    reload(page, heading="Overview")
 
     expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
     expect(concern).to_have_count(0)
