@@ -1,13 +1,13 @@
 """
-What other services import to check a Worker.
+Checks the worker tokens of requests to another service; what that service imports.
 
     from lyftdata.verify import WorkerVerifier
 
     verifier = WorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
-    worker = verifier.verify(token)          # raises an InvalidTokenError, or says who it is
+    worker = verifier.verify(token)          # raises InvalidTokenError, or returns the Worker
 
-By itself this needs no web framework. Those have a module each, which imports its framework: `asgi` (none needed),
-`fastapi`, `wsgi` (none needed), `grpc`. The other side, requests that carry a worker token, is `lyftdata.client`.
+This package needs no web framework. Each framework has a module of its own: `asgi` and `wsgi`, which need nothing else
+installed, `fastapi` and `grpc`. For the other side, requests that carry a worker token, see `lyftdata.client`.
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """
 

@@ -5,8 +5,8 @@ Decides which requests an adapter lets through: one rule for WSGI, ASGI, FastAPI
     2  the verifier answers with a `WorkerIdentity`     what it raises; for any other answer or exception VerifierFailedError
     3  that Worker has every scope                      InsufficientScopeError
 
-A verifier may be the user's own, so nothing is taken on trust: neither that it returns what its annotation says nor that
-it looked at the scopes. What is not a `WorkerIdentity` never counts as one because it is truthy.
+A verifier may be a class of the user's own, so its answer is not trusted: neither that it has the annotated type nor that
+the scopes were checked. Only a `WorkerIdentity` admits a request; a truthy answer of another type does not.
 """
 
 import inspect
@@ -88,6 +88,8 @@ class WorkerGate:
             answer: object = self._verifier.verify(token, scopes=self._scopes)
         except VerificationError:
             raise
+        # Fail closed: an unexpected exception could otherwise reach an error handler of the framework that answers 200, or put
+        # its text, which may hold the token, into the answer.
         except Exception as error:
             raise _raised(self._verifier, error) from error
         return _admitted(answer, self._scopes, self._verifier)
@@ -154,14 +156,16 @@ def _is_coroutine_function(function: object) -> bool:
 
 
 def _admitted(answer: object, needed: frozenset[str], verifier: object) -> WorkerIdentity:
-    # type() and not isinstance(): an object can claim any __class__, and a mock made from a specification does.
+    # Fail closed: a `verify` that returns True, a dict of claims or an un-awaited coroutine proves no Worker. Asked of type() and
+    # not by isinstance(): an object can claim any __class__, and a mock made from a specification does.
     if not issubclass(type(answer), WorkerIdentity):
         raise _not_a_worker(verifier, answer)
-    worker: WorkerIdentity = answer  # type: ignore[assignment]  # asked above
+    worker: WorkerIdentity = answer  # type: ignore[assignment]  # checked above
+    # Missing authorization: a verifier of the user's own may ignore `scopes`, so they are checked a second time here.
     try:
         require_scopes(worker, needed)
     except TypeError as error:
-        # Its scopes are not a set: an identity that the user's own verifier made.
+        # The scopes are not a set: an identity made by the user's own verifier.
         raise _raised(verifier, error) from error
     return worker
 
@@ -178,7 +182,7 @@ def _not_a_worker(verifier: object, answer: object) -> VerifierFailedError:
 
 def _raised(verifier: object, error: Exception) -> VerifierFailedError:
     failed = VerifierFailedError(f"{type(verifier).__name__}.verify raised {type(error).__name__}.")
-    # Where and what, without the exception's text, which may hold the token.
+    # Token leak through logs: the traceback names file and line, without the exception's text, which may hold the token.
     where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     emit(_log, VERIFIER_FAILED, reason=failed.message, traceback=where)
     return failed

@@ -1,4 +1,4 @@
-"""The verifier for an event loop."""
+"""Checks worker tokens on an event loop."""
 
 import asyncio
 from collections.abc import Iterable
@@ -32,24 +32,23 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
             it is this very machine.
         audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
             where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
-        server_url: Where the Server is reached, if not at its issuer.
+        server_url: The Server's address for this service, if it is not the issuer.
         allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        leeway_s: By how many seconds clocks may differ where a token begins. Its end has no leeway.
-        timeout_s: Bounds one question to the Server, whole.
-        outage_grace_s: For how long after they have ceased to be fresh the keys in hand are used while the Server
-            does not answer.
-        kid_retry_s: Tokens under unknown keys cause at most one fetch in this time, however many there are.
-        remember: How many checked tokens are remembered; about 1 KB each.
+        leeway_s: How many seconds ahead of this host's clock `iat` and `nbf` may be. `exp` has no leeway.
+        timeout_s: Bounds a request to the Server as a whole, in seconds.
+        outage_grace_s: For how many seconds stale keys are still used while the Server does not answer.
+        kid_retry_s: Tokens with unknown `kid`s cause at most one fetch in so many seconds, however many there are.
+        remember: How many checked tokens are cached; about 1 KB each.
         online: Ask the Server about every token, so that a disabled Worker is refused at once.
-        online_cache_s: Believe its yes for so many seconds, 0 to 60.
-        online_fail_open: When the Server cannot be asked, let the offline check decide; otherwise refuse (503).
-        resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
-            whose audience is not the Server itself.
-        resource_key: Its key (`lyftdata resources issue-key`).
+        online_cache_s: Reuse a confirmation of the Server for so many seconds, 0 to 60.
+        online_fail_open: When the Server cannot be asked, rely on the offline check; otherwise refuse (503).
+        resource_name: This service's name on the Server (`lyftdata resources`): for the online check of tokens whose
+            audience is not the Server itself.
+        resource_key: This service's key (`lyftdata resources issue-key`).
         transport: For tests: used instead of the network.
-        clock: For tests: gives Unix time in seconds.
-        monotonic: For tests: gives seconds on a clock that does not jump.
+        clock: For tests: returns Unix time in seconds.
+        monotonic: For tests: returns seconds of a monotonic clock.
 
     Raises:
         InvalidInputError: An argument cannot be used; the message names it.
@@ -67,16 +66,16 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
             scopes: What the Worker must be allowed to do.
 
         Raises:
-            InvalidTokenError: Not a token that lets anybody in here; its kind and `code` say why.
-            InsufficientScopeError: A good token without one of the scopes.
-            CannotVerifyError: It cannot be checked now.
+            InvalidTokenError: The token is refused; its subclass and `code` say why.
+            InsufficientScopeError: A valid token without one of the scopes.
+            CannotVerifyError: The token cannot be checked now.
         """
         now_s = self._monotonic()
         if now_s >= self._cache.due_at_s:
-            # First of all: nonsense is not worth a request to the Server, and during an outage it is still nonsense.
+            # Amplification: garbage must not cause a request to the Server, and in an outage it is still answered 401, not 503.
             read_form(unverified_token)
-            await self._mind_keys(now_s)
-            now_s = self._monotonic()  # that may have waited, and the Server's last yes is older now
+            await self._refresh_keys_if_due(now_s)
+            now_s = self._monotonic()  # that may have waited, and a cached confirmation is older now
         digest = token_digest(unverified_token)
         entry = self._memory.recall(digest, self._cache.by_kid, self._clock())
         if entry is None:
@@ -93,7 +92,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         return worker
 
     async def aclose(self) -> None:
-        """Close the connections of the online check; the verifier may be used again after."""
+        """Close the connections of the online check; the verifier can still be used afterwards."""
         http, self._http = self._http, None
         replaced, self._replaced = self._replaced, []
         for client in (*replaced, *([] if http is None else [http[1]])):
@@ -107,7 +106,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
     ) -> None:
         await self.aclose()
 
-    async def _mind_keys(self, now_s: float) -> None:
+    async def _refresh_keys_if_due(self, now_s: float) -> None:
         step = self._cache.next_step(now_s)
         if step is not Step.NOTHING:
             await self._fetch(wait=step is Step.FETCH_AND_WAIT)
@@ -119,30 +118,32 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         except UnknownKeyError as error:
             if not error.worth_fetching:
                 raise
-        if self._under_way() is not None or self._cache.may_fetch_for_kid(self._monotonic()):
+        # Key rotation: the Server may have published this key since the last fetch.
+        if self._running_fetch() is not None or self._cache.may_fetch_for_kid(self._monotonic()):
             await self._fetch(wait=True)
         try:
             return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError:
+            # In an outage the key may be a new one: 503, so that an honest Worker keeps its token, not 401.
             self._cache.check_answers()
             raise
 
-    def _under_way(self) -> "asyncio.Task[None] | None":
+    def _running_fetch(self) -> "asyncio.Task[None] | None":
         fetch = self._key_fetch
-        # A task of a loop that has ended will never be done.
+        # A task of an event loop that was closed never finishes.
         if fetch is None or fetch.done() or fetch.get_loop() is not asyncio.get_running_loop():
             return None
         return fetch
 
     async def _fetch(self, *, wait: bool) -> None:
-        """Start a fetch, or join the one that is under way: there is never more than one."""
-        fetch = self._under_way()
+        """Start a fetch, or join the one in progress: there is never more than one."""
+        fetch = self._running_fetch()
         if fetch is None:
             now_s = self._monotonic()
             self._cache.begin(now_s)
             fetch = self._key_fetch = asyncio.create_task(self._run(now_s), name="lyftdata-verify-keys")
         if wait:
-            # Not awaited itself: a caller that goes away must not end what others are waiting for.
+            # Not awaited directly: a caller that is cancelled must not cancel a fetch that others wait for.
             await asyncio.wait([fetch])
 
     async def _run(self, asked_at_s: float) -> None:
@@ -152,9 +153,9 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
             )
         except KeysUnavailableError as error:
             outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must count as a failure, or be tried without end
+        except Exception as error:  # noqa: BLE001 - any error must count as a failure, or there would be no backoff
             outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
-        self._take(outcome, asked_at_s=asked_at_s)
+        self._record_fetch(outcome, asked_at_s=asked_at_s)
 
     async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
         asked_at_s = self._monotonic()
@@ -167,7 +168,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
 
     def _online_client(self) -> httpx2.AsyncClient:
-        """Return the client that keeps connections; another event loop gets another, and so do new certificates."""
+        """Return the client of this event loop; a new one for another loop, or when the certificates have changed."""
         loop, http = asyncio.get_running_loop(), self._http
         is_first = http is None or http[0] is not loop
         options = online_options(self._endpoint, self._transport, self._tls_ca, is_first=is_first)

@@ -1,8 +1,8 @@
 """
-Tokens that were checked already, until they end: the arithmetic is saved, never a question.
+Caches tokens that were checked, until they expire, to save the signature check.
 
-Remembered by digest, so that a dump of this memory holds no token that could be used. What must still hold (the key
-is published, `exp` is ahead) is asked at every recall.
+Cached by digest, so that a memory dump holds no usable token. Two conditions are checked at every recall: that the key
+is still published, and that `exp` is ahead. Audience and issuer cannot change: they are fixed for each verifier.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from lyftdata.verify.identity import WorkerIdentity
 
 class Remembered:
     """
-    A checked token, and what the Server said of it last, online.
+    A checked token, and the last answer of the online check.
 
-    `confirmed` is the Worker with what it may do at `confirmed_at_s`, on a clock that does not jump.
+    `confirmed` is the Worker with its scopes as of `confirmed_at_s`, seconds of a monotonic clock.
     """
 
     __slots__ = ("confirmed", "confirmed_at_s", "expires_at_s", "key", "kid", "worker")
@@ -37,7 +37,7 @@ class Remembered:
 
 def token_digest(unverified_token: object) -> bytes:
     """
-    Return what a token is remembered by.
+    Return the cache key of a token: its SHA-256.
 
     Raises:
         TokenMalformedError: Not a string, longer than any token, or not ASCII.
@@ -45,7 +45,7 @@ def token_digest(unverified_token: object) -> bytes:
     if not isinstance(unverified_token, str):
         raise TokenMalformedError(f"It is of type {type(unverified_token).__name__}, not str.")
     if len(unverified_token) > MAX_TOKEN_LENGTH:
-        # Asked before anything is computed: the work must not grow with what a stranger sends.
+        # Resource exhaustion: checked before hashing, so that the work does not grow with what an unproven sender sends.
         raise TokenMalformedError(f"It is longer than {MAX_TOKEN_LENGTH} characters.")
     try:
         return hashlib.sha256(unverified_token.encode("ascii")).digest()
@@ -55,33 +55,35 @@ def token_digest(unverified_token: object) -> bytes:
 
 class Memory:
     """
-    At most so many checked tokens; the one that was longest not asked for goes first. Safe to use from threads.
+    A bounded cache of checked tokens, least recently used evicted first. Safe to use from threads.
 
     Args:
-        most: How many; about 1 KB each.
+        max_entries: How many tokens; about 1 KB each.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
         self._entries: OrderedDict[bytes, Remembered] = OrderedDict()
         self._lock = threading.Lock()
 
     def recall(self, digest: bytes, keys: Mapping[str, PublishedKey], now_s: float) -> Remembered | None:
         """
-        Return a token that still holds, or None.
+        Return a cached token that is still valid, or None.
 
         Raises:
-            TokenExpiredError: It has ended.
+            TokenExpiredError: It has expired.
         """
         entry = self._entries.get(digest)
         if entry is None:
             return None
+        # Revocation: a cached token is only as good as its key. `is`, not `==`: another key under the same `kid` does not count,
+        # so withdrawing or replacing a key ends its cached tokens with the next refresh.
         if now_s < entry.expires_at_s and keys.get(entry.kid) is entry.key:
             try:  # noqa: SIM105 - that is ten times as fast as a context manager
-                # Without the lock, which would take as long as all else here: each of the two steps is whole by itself.
+                # Without the lock, which would take as long as everything else here: each of the two steps is atomic.
                 self._entries.move_to_end(digest)
             except KeyError:
-                # Another thread has pushed it out in between. It was checked, and still holds.
+                # Another thread evicted it in between. It was checked, and is still valid.
                 pass
             return entry
         self.forget(digest)
@@ -90,11 +92,11 @@ class Memory:
         return None
 
     def remember(self, digest: bytes, verified: VerifiedToken) -> Remembered:
-        """Keep a token that was just checked."""
+        """Cache a token that was just checked; refused tokens are never cached, so they cannot evict valid ones."""
         entry = Remembered(verified)
         with self._lock:
             self._entries[digest] = entry
-            while len(self._entries) > self._most:
+            while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
         return entry
 

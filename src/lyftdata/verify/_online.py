@@ -1,5 +1,5 @@
 """
-The online check: what the Server is asked about a token, when, and what holds when it does not answer.
+Asks the Server about a token (the online check), and decides what holds when the Server does not answer.
 
     a token for the Server itself   GET {server}/auth/verify, with the token       204 and the Worker's ID, or 401
     a token for a resource          POST {server}/oauth2/introspect (RFC 7662)     active, or not
@@ -24,24 +24,24 @@ from lyftdata.verify.identity import WorkerIdentity
 _log = logging.getLogger("lyftdata.verify")
 
 _MAX_CACHE_S = 60.0
-# Failing open, a Server that hangs would otherwise cost every request its whole time.
+# Failing open, a Server that hangs would otherwise delay every request by the full timeout.
 _OPEN_FOR_S = 2.0
 
 
 class OnlineCheck(Protocol):
-    """How the Server is asked about a token that was checked offline before."""
+    """How to ask the Server about a token that has passed the offline check."""
 
     def question(self, token: str) -> Request:
-        """Return what to ask."""
+        """Return the request to send."""
         ...
 
     def read(self, answer: Answer, worker: WorkerIdentity) -> WorkerIdentity:
         """
-        Return the Worker with what it may do now.
+        Return the Worker with its current scopes.
 
         Raises:
-            TokenRevokedError: The Server takes the token no more.
-            OnlineCheckUnavailableError: That was no answer to this question.
+            TokenRevokedError: The Server no longer accepts the token.
+            OnlineCheckUnavailableError: Not an answer to this question.
         """
         ...
 
@@ -57,10 +57,11 @@ class AuthVerify:
         return Request("GET", self._url, {"Authorization": f"Bearer {token}"})
 
     def read(self, answer: Answer, worker: WorkerIdentity) -> WorkerIdentity:
-        """Take 204 or 401, and nothing else."""
+        """Accept 204 or 401, and nothing else."""
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            raise TokenRevokedError("The Server takes this token no more: see `lyftdata refusals list`.")
-        # The Worker's ID is asked for too: a proxy or a portal that says 204 to everything is not the Server.
+            raise TokenRevokedError("The Server no longer accepts this token: see `lyftdata refusals list`.")
+        # Fail closed: only 204 with this Worker's ID is a yes. A captive portal or a proxy that answers 204 to everything is
+        # not the Server, and a redirect or a 200 page is not an answer.
         if (
             answer.status != HTTPStatus.NO_CONTENT
             or answer.headers.get("x-lyftdata-worker-id") != worker.worker_id
@@ -97,18 +98,22 @@ class Introspect:
         return Request("POST", self._url, form=form)
 
     def read(self, answer: Answer, worker: WorkerIdentity) -> WorkerIdentity:
-        """Take an introspection response about this very token; a scope that was taken back since is gone."""
+        """Accept an introspection response about this token (RFC 7662, section 2.2); scopes withdrawn since are removed."""
         if answer.status != HTTPStatus.OK:
             raise _no_answer(answer)
         try:
-            told = msgspec.json.decode(answer.body, type=_Introspection)
+            introspection = msgspec.json.decode(answer.body, type=_Introspection)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _no_answer(answer) from error
-        if not told.active:
-            raise TokenRevokedError("The Server says that this token is active no more.")
-        if told.sub != worker.worker_id or told.jti != worker.token_id:
+        if not introspection.active:
+            raise TokenRevokedError("The Server says that this token is no longer active.")
+        # Response mix-up: an answer from a cache or for another request must not vouch for this token.
+        if introspection.sub != worker.worker_id or introspection.jti != worker.token_id:
             raise _no_answer(answer)
-        return msgspec.structs.replace(worker, scopes=worker.scopes.intersection(told.scope.split(" ")))
+        # Privilege escalation: an intersection, so an answer can only take scopes away, never add one that was not signed.
+        return msgspec.structs.replace(
+            worker, scopes=worker.scopes.intersection(introspection.scope.split(" "))
+        )
 
 
 def _no_answer(answer: Answer) -> OnlineCheckUnavailableError:
@@ -122,7 +127,7 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         check: What it is asked.
-        cache_s: For how many seconds its yes is believed again without asking; at most 60.
+        cache_s: For how many seconds a confirmation is reused without asking; at most 60. A disabled Worker gets in for so long.
         fail_open: Whether, when it cannot be asked, the offline check alone decides. A Worker that was disabled then
             gets in until its token ends; otherwise every Worker is refused (503) until the Server answers.
     """
@@ -137,7 +142,7 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OnlineState:
-    """What the last questions came to; times on a clock that does not jump."""
+    """The outcome of the last online checks; times are seconds of a monotonic clock."""
 
     def __init__(self, policy: OnlinePolicy) -> None:
         self.check = policy.check
@@ -145,20 +150,21 @@ class OnlineState:
         self._open_until_s: float | None = None
 
     def recall(self, entry: Remembered, now_s: float) -> WorkerIdentity | None:
-        """Return the Worker, if the Server need not be asked about it now."""
+        """Return the Worker if the Server need not be asked about it now, otherwise None."""
         if self._open_until_s is not None and now_s < self._open_until_s:
             return entry.worker
         return entry.confirmed if now_s < entry.confirmed_at_s + self._policy.cache_s else None
 
     def answered(self, entry: Remembered, answer: Answer, *, asked_at_s: float) -> WorkerIdentity:
         """
-        Take an answer.
+        Read an answer, and cache a confirmation.
 
         Raises:
             TokenRevokedError, OnlineCheckUnavailableError: As `OnlineCheck.read`.
         """
         worker = self.check.read(answer, entry.worker)
         self._open_until_s = None
+        # From when it was asked, not when the answer came: a slow answer must not extend how long a revocation takes to show.
         entry.confirmed, entry.confirmed_at_s = worker, asked_at_s
         return worker
 
@@ -166,11 +172,12 @@ class OnlineState:
         self, entry: Remembered, error: OnlineCheckUnavailableError, *, now_s: float
     ) -> WorkerIdentity:
         """
-        Decide what holds when the Server cannot be asked.
+        Decide for a token that could not be checked online.
 
         Raises:
             OnlineCheckUnavailableError: Unless the policy is to fail open.
         """
+        # Fail closed by default: an attacker who can cut the way to the Server must not thereby undo a revocation.
         if not self._policy.fail_open:
             raise error
         emit(_log, ONLINE_CHECK_UNAVAILABLE, reason=error.message)

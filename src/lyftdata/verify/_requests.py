@@ -1,4 +1,4 @@
-"""Shared by all framework modules: finds the token, matches public paths, and builds the answer to a refused request."""
+"""Finds the token of a request, matches public paths, and builds refusals: shared by the framework modules."""
 
 import json
 import logging
@@ -32,7 +32,9 @@ def bearer_token(authorization: Sequence[str]) -> str:
     Raises:
         MissingTokenError: None, more than one, or another scheme.
     """
-    # Two are refused rather than chosen between: something in front may have looked at the other one.
+    # Request smuggling: of two headers a proxy in front may have checked the other one, so both are refused (RFC 9110, section
+    # 5.3, allows only one `Authorization`). A token in the query or the body is never read: URLs end up in logs and
+    # referrers (RFC 6750, sections 2.3 and 5.3).
     scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
     token = token.strip(" ")
     if scheme.lower() != "bearer" or not token:
@@ -42,7 +44,7 @@ def bearer_token(authorization: Sequence[str]) -> str:
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """
-    Return scopes that a service asks for.
+    Return the scopes that a service requires.
 
     Raises:
         InvalidInputError: One that no token can hold; a plain string, which would be taken for its letters.
@@ -53,7 +55,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 def checked_methods(methods: Iterable[str]) -> frozenset[str]:
     """
-    Return gRPC methods that anybody may call.
+    Return the gRPC methods that need no token.
 
     Raises:
         InvalidInputError: One that cannot be a method's full name; a plain string, which would be taken for its letters.
@@ -65,7 +67,8 @@ def checked_methods(methods: Iterable[str]) -> frozenset[str]:
 def _checked(
     field: str, values: Iterable[str], is_valid: Callable[[str], object], message: str
 ) -> frozenset[str]:
-    # Read once: the check would exhaust an iterator, and an empty set of scopes lets every Worker through.
+    # Missing authorization: read once, since the check would exhaust an iterator, and an empty set of scopes admits every
+    # Worker.
     names = frozenset(() if isinstance(values, str) else values)
     if isinstance(values, str) or not all(map(is_valid, names)):
         raise InvalidInputError(field, message)
@@ -74,7 +77,7 @@ def _checked(
 
 class PublicPaths:
     """
-    Paths that anybody may ask for: `/healthz` is that very path, `/static/*` all that is under it.
+    Paths that need no token: `/healthz` is exactly that path, `/static/*` everything below it.
 
     Raises:
         InvalidInputError: A path that does not start with a slash, or a star elsewhere than at its end.
@@ -89,7 +92,8 @@ class PublicPaths:
     def __contains__(self, path: str) -> bool:
         if path in self._exact:
             return True
-        # `/static/../admin` is under `/static/` here, and may be `/admin` to the application.
+        # Path traversal: `/static/../admin` is below `/static/` here, and may be `/admin` to the application. Backslashes count
+        # too: some servers treat them as slashes.
         steps = path.replace("\\", "/").split("/")[1:-1]
         return path.startswith(self._under) and not _STEPS & {*steps, path.rpartition("/")[2] or "-"}
 
@@ -100,7 +104,7 @@ def _is_public_path(path: str) -> bool:
 
 def worker_in(request: Mapping[str, Any], key: str) -> WorkerIdentity:
     """
-    Return the Worker that a middleware has put into a request.
+    Return the Worker that the middleware stored in a request.
 
     Raises:
         LookupError: There is none.
@@ -114,12 +118,13 @@ def worker_in(request: Mapping[str, Any], key: str) -> WorkerIdentity:
 
 
 def websocket_close_code(error: VerificationError) -> int:
-    """Return the code by which a websocket is closed that is not let through (RFC 6455, section 7.4.1)."""
+    """Return the close code for a refused websocket (RFC 6455, section 7.4.1)."""
     return _INTERNAL_ERROR if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else _POLICY_VIOLATION
 
 
 def refusal_answer(error: VerificationError, realm: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Return status, headers and body of an answer to a request that is not let through."""
+    """Return status, headers and body of the answer to a refused request."""
+    # Information leak: `public` only. The exact reason (which claim, which `kid`) goes to the log, where a forger cannot read it.
     body = json.dumps({"error": error.oauth_error or error.code, "error_description": error.public}).encode()
     headers = [
         ("Content-Type", "application/json"),
@@ -131,7 +136,7 @@ def refusal_answer(error: VerificationError, realm: str) -> tuple[int, list[tupl
 
 
 def refusal_headers(error: VerificationError, realm: str) -> dict[str, str]:
-    """Return the headers that a refusal adds to an answer, and tell the log why."""
+    """Log why a request is refused, and return the headers that the refusal adds to the answer."""
     emit(_log, WORKER_REFUSED, code=error.code, reason=error.message)
     challenge = error.www_authenticate(realm)
     headers = {"WWW-Authenticate": challenge} if challenge else {}

@@ -1,20 +1,22 @@
 """
-Whether a token proves a Worker: no socket, no clock, no memory.
+Decides whether a token proves a Worker; pure: no socket, no clock, no cache.
 
-Steps, in this order, each ending in a refusal of its own:
+The steps, in this order, each with a refusal of its own:
 
-    1  form         compact JWS of at most 4096 characters, strict base64url, no header that would have us take
-                    a key or fetch a URL of the sender's choice            TokenMalformedError
-    2  typ          at+jwt: an ID token or an assertion is no access token TokenMalformedError
+    1  form         compact JWS of at most 4096 characters, strict base64url, no header that makes the verifier
+                    take a key or fetch a URL of the sender's choice       TokenMalformedError
+    2  typ          at+jwt: an ID token or an assertion is refused         TokenMalformedError
     3  kid          names a key that the Server publishes                  UnknownKeyError
     4  alg, sig     the one algorithm of that key; then the signature      TokenSignatureError
-    5  claims       there, and of the right type; sub is client_id         TokenMalformedError
+    5  claims       present, and of the right type; sub is client_id       TokenMalformedError
     6  iss, aud     this Server, this service, compared exactly            WrongIssuerError, WrongAudienceError
-    7  exp          over from the very second it names, without leeway     TokenExpiredError
+    7  exp          expired from that very second on, without leeway       TokenExpiredError
     8  iat, nbf     not further ahead than clocks may differ               TokenNotYetValidError
-    9  cnf          none: a token bound to a key is no bearer token        TokenBoundError
+    9  cnf          absent: a token bound to a key is not a bearer token   TokenBoundError
 
-Only what has passed step 4 is the Server's word. RFC 9068, section 4; RFC 8725.
+Checks of form precede the cryptography, so garbage costs little. The signature precedes every claim, so nothing that an
+unproven sender wrote decides anything: claims are read earlier only to decide whether an unknown `kid` may cause a fetch.
+Sources: RFC 9068, section 4; RFC 8725.
 """
 
 from collections.abc import Mapping
@@ -54,7 +56,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedToken(msgspec.Struct, frozen=True):
-    """What a checked token proves, and what that rests on: as long as `key` is published and `expires_at_s` is ahead."""
+    """What a token proves: valid while `key` is published and until `expires_at_s` (Unix time)."""
 
     worker: WorkerIdentity
     expires_at_s: int
@@ -86,27 +88,30 @@ def verify_token(
     """
     Check a worker token, and return what it proves.
 
-    Whether the Worker was disabled since is not asked here: that is the online check.
+    Does not check whether the Worker was disabled since: that is the online check.
 
     Args:
         unverified_token: As received, without `Bearer`.
         keys: The Server's published keys by `kid`.
-        expected: What it must say.
-        now_s: Unix time.
+        expected: The `iss` and `aud` that it must have.
+        now_s: Unix time in seconds.
 
     Raises:
         InvalidTokenError: One of its kinds, as listed above.
     """
     unverified = read_form(unverified_token)
     # Type confusion: an ID token or an assertion with the same signer must not pass as an access token (RFC 9068, section 4).
+    # Required, not optional: without it the Server's key would make every JWT that it ever signs a worker token.
     if str(unverified.header.get("typ")).lower() not in _TYPES:
         raise TokenMalformedError("Its typ is not at+jwt.")
     # Key injection: only a published key counts; `jwk`, `jku` and `x5u` in the header are never followed.
     key = keys.get(str(unverified.header.get("kid")))
     if key is None:
         # Amplification: made-up `kid`s must not make this service fetch keys for every request.
-        hopeful = _reads_as_ours(unverified.claims, expected=expected, now_s=now_s)
-        raise UnknownKeyError("Its kid is not one of the Server's published keys.", worth_fetching=hopeful)
+        is_worth_fetching = _claims_to_be_for_us(unverified.claims, expected=expected, now_s=now_s)
+        raise UnknownKeyError(
+            "Its kid is not one of the Server's published keys.", worth_fetching=is_worth_fetching
+        )
     _check_signature(unverified, key=key, algorithm=unverified.header.get("alg"))
     claims = _decode_claims(unverified.payload)
     _check_claims(claims, expected=expected, now_s=now_s)
@@ -115,7 +120,7 @@ def verify_token(
 
 def read_form(unverified_token: object) -> UnverifiedJws:
     """
-    Take a token apart; nothing of what it says is verified.
+    Split a token into its parts; nothing in them is verified.
 
     Raises:
         TokenMalformedError: Not a compact JWS.
@@ -144,6 +149,8 @@ def _check_signature(unverified: UnverifiedJws, *, key: PublishedKey, algorithm:
 
 
 def _decode_claims(payload: bytes) -> _Claims:
+    # Type juggling: `exp` as text or `aud` as an object would make the comparisons below fail open or crash. Decoded from the
+    # very bytes that were signed, so that no second parser can read other claims out of them.
     try:
         return _decoder.decode(payload)
     except (msgspec.DecodeError, ValueError) as error:
@@ -152,6 +159,8 @@ def _decode_claims(payload: bytes) -> _Claims:
 
 
 def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
+    # Confused deputy: a token that a client holds for somebody else (`sub` is a user) is not a Worker's own. Under
+    # `client_credentials` both claims name the client (RFC 9068, sections 2.2 and 5).
     if claims.sub != claims.client_id:
         raise TokenMalformedError("sub and client_id differ.")
     # Mix-up: two Servers may publish the same key, as after a restored backup; the token's Server must be the expected one.
@@ -165,9 +174,12 @@ def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
         raise WrongAudienceError(
             f"It is meant for {clean_text(' '.join(audiences))}, and this service is {clean_text(expected.audience)}."
         )
-    # No leeway: a token lives a quarter of an hour, and is renewed long before its end.
+    # Late use: `exp` has no leeway, unlike the start. A leeway would lengthen how long a stolen token or a disabled Worker gets
+    # in, and honest Workers renew long before the end (RFC 7519, section 4.1.4, permits a leeway but does not require one).
     if now_s >= claims.exp:
         raise TokenExpiredError
+    # Clock skew: this host's clock may be behind the Server's. A token from further in the future means a clock that is wrong, and
+    # then `exp` cannot be trusted either.
     ahead_s = max(claims.iat, claims.nbf) - now_s
     if ahead_s > expected.leeway_s:
         raise TokenNotYetValidError(f"It begins in {ahead_s:.0f} s: set this host's clock, or the Server's.")
@@ -181,7 +193,7 @@ def _identity(claims: _Claims, audience: str) -> WorkerIdentity:
         worker_id=claims.sub,
         name=claims.worker_name,
         strategy=claims.auth_strategy,
-        # Read-only, since one object serves every request with this token.
+        # Privilege escalation between requests: one object serves every request with this token, so nothing in it may be changed.
         labels=MappingProxyType(claims.labels),
         scopes=frozenset(claims.scope.split(" ")) - {""},
         audience=audience,
@@ -191,8 +203,8 @@ def _identity(claims: _Claims, audience: str) -> WorkerIdentity:
     )
 
 
-def _reads_as_ours(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
-    """Return whether it is worth a request to the Server; a token from elsewhere costs none."""
+def _claims_to_be_for_us(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
+    """Return whether unverified claims name this Server and this service: others never cause a request to the Server."""
     audience, expires = unverified_claims.get("aud"), unverified_claims.get("exp")
     return (
         unverified_claims.get("iss") == expected.issuer

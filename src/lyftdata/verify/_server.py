@@ -1,10 +1,10 @@
 """
-What a verifier asks the Server for its keys, and how it connects.
+Fetches the Server's keys for a verifier, and sets up its connections.
 
-    1  GET {server}/.well-known/oauth-authorization-server    RFC 8414; its issuer must be ours
+    1  GET {server}/.well-known/oauth-authorization-server    RFC 8414; its issuer must be the configured one
     2  GET {jwks_uri}                                         RFC 7517
 
-What is asked about a token, online, is in `_online`.
+The online check of a token is in `_online`.
 """
 
 import urllib.parse
@@ -39,10 +39,10 @@ _USER_AGENT = f"lyftdata-verify/{lyftdata.__version__}"
 
 class VerifierEndpoint(ServerEndpoint, frozen=True, kw_only=True):
     """
-    Where the Server is reached, and what it calls itself.
+    The Server's address and issuer.
 
     Attributes:
-        issuer: Its `iss` in tokens and in its metadata.
+        issuer: The `iss` in its tokens and in its metadata.
     """
 
     issuer: str
@@ -55,10 +55,10 @@ class _Metadata(msgspec.Struct):
 
 def fetch_keys(endpoint: VerifierEndpoint) -> Generator[Request, Answer, PublishedKeys]:
     """
-    Ask for the keys: yields requests, takes the answers, returns the keys.
+    Fetch the keys without I/O of its own: yields requests, is sent the answers, returns the keys.
 
     Raises:
-        KeysUnavailableError: An answer is not what it should be.
+        KeysUnavailableError: An answer cannot be used.
     """
     metadata = yield Request("GET", f"{endpoint.server_url}/.well-known/oauth-authorization-server")
     jwks = yield Request("GET", _jwks_url(metadata, endpoint))
@@ -77,14 +77,16 @@ def _jwks_url(answer: Answer, endpoint: VerifierEndpoint) -> str:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise KeysUnavailableError("The Server's metadata cannot be read.") from error
     if metadata.issuer != endpoint.issuer:
-        # RFC 8414, section 3.3: otherwise one Server could answer for another.
+        # Mix-up: otherwise one Server could publish keys for another one's tokens (RFC 8414, section 3.3).
         raise KeysUnavailableError(
             f"The Server at {endpoint.server_url} calls itself {clean_text(metadata.issuer, 200)}, "
             f"and the issuer asked for is {endpoint.issuer}: they must be the same."
         )
+    # Key injection, SSRF: metadata that was tampered with must not send this service to a host of the attacker's choice for its
+    # keys. RFC 8414 would permit another host; nothing needs one here.
     if origin != origin_of(endpoint.issuer):
         raise KeysUnavailableError("The Server's metadata names keys at another address than its own.")
-    # Reached by another address than the Server's own (inside a cluster, say), the keys are there too.
+    # Where the Server has another address for this service (inside a cluster, say), the keys are there too.
     return endpoint.server_url + path
 
 
@@ -92,10 +94,10 @@ def get_keys(endpoint: VerifierEndpoint, *, transport: httpx2.BaseTransport | No
     """
     Fetch the Server's keys.
 
-    The client lives for this alone: it holds no socket until the next time, and a process that forks shares none.
+    The HTTP client is closed afterwards: no socket stays open until the next fetch, and processes that fork share none.
 
     Raises:
-        KeysUnavailableError: They cannot be had.
+        KeysUnavailableError: They cannot be fetched.
     """
     within_s = endpoint.timeout_s / 2
     try:
@@ -114,7 +116,7 @@ async def aget_keys(
     Fetch the Server's keys; see `get_keys`.
 
     Raises:
-        KeysUnavailableError: They cannot be had.
+        KeysUnavailableError: They cannot be fetched.
     """
     within_s = endpoint.timeout_s / 2
     try:
@@ -134,12 +136,12 @@ def online_options(
     is_first: bool,
 ) -> dict[str, Any] | None:
     """
-    Return how the client of the online check is made, or None if the one that there is serves on.
+    Return the options of a new client for the online check, or None to keep using the present one.
 
     Args:
         endpoint: The Server.
         transport: For tests: used instead of the network.
-        tls_ca: The certificates to trust: a client that keeps connections is made again when they were replaced.
+        tls_ca: The certificates to trust: the client is replaced when they change.
         is_first: Whether there is no client yet.
 
     Raises:
@@ -153,4 +155,4 @@ def online_options(
         tls_ca.forget()
         if is_first:
             raise unreachable(str(endpoint.tls_ca), error) from error
-        return None  # half written: the certificates that were read last hold
+        return None  # half written: keep using the certificates that were read last

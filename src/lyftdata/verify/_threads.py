@@ -1,4 +1,4 @@
-"""The verifier for threads."""
+"""Checks worker tokens in threads."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
 
-# A fetch that has not ended long after its time is over has died with its thread; another may start.
+# A fetch that has not ended after so many timeouts is considered dead, and another may start.
 _DEAD_AFTER = 4
 
 
@@ -26,7 +26,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
     """
     Checks worker tokens; for threads.
 
-    Make one, keep it, and use it from as many threads as you like.
+    Make one, keep it, and use it from any number of threads.
 
         verifier = WorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
         worker = verifier.verify(token)
@@ -36,24 +36,23 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             it is this very machine.
         audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
             where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
-        server_url: Where the Server is reached, if not at its issuer.
+        server_url: The Server's address for this service, if it is not the issuer.
         allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        leeway_s: By how many seconds clocks may differ where a token begins. Its end has no leeway.
-        timeout_s: Bounds one question to the Server, whole.
-        outage_grace_s: For how long after they have ceased to be fresh the keys in hand are used while the Server
-            does not answer.
-        kid_retry_s: Tokens under unknown keys cause at most one fetch in this time, however many there are.
-        remember: How many checked tokens are remembered; about 1 KB each.
+        leeway_s: How many seconds ahead of this host's clock `iat` and `nbf` may be. `exp` has no leeway.
+        timeout_s: Bounds a request to the Server as a whole, in seconds.
+        outage_grace_s: For how many seconds stale keys are still used while the Server does not answer.
+        kid_retry_s: Tokens with unknown `kid`s cause at most one fetch in so many seconds, however many there are.
+        remember: How many checked tokens are cached; about 1 KB each.
         online: Ask the Server about every token, so that a disabled Worker is refused at once.
-        online_cache_s: Believe its yes for so many seconds, 0 to 60.
-        online_fail_open: When the Server cannot be asked, let the offline check decide; otherwise refuse (503).
-        resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
-            whose audience is not the Server itself.
-        resource_key: Its key (`lyftdata resources issue-key`).
+        online_cache_s: Reuse a confirmation of the Server for so many seconds, 0 to 60.
+        online_fail_open: When the Server cannot be asked, rely on the offline check; otherwise refuse (503).
+        resource_name: This service's name on the Server (`lyftdata resources`): for the online check of tokens whose
+            audience is not the Server itself.
+        resource_key: This service's key (`lyftdata resources issue-key`).
         transport: For tests: used instead of the network.
-        clock: For tests: gives Unix time in seconds.
-        monotonic: For tests: gives seconds on a clock that does not jump.
+        clock: For tests: returns Unix time in seconds.
+        monotonic: For tests: returns seconds of a monotonic clock.
 
     Raises:
         InvalidInputError: An argument cannot be used; the message names it.
@@ -71,16 +70,16 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             scopes: What the Worker must be allowed to do.
 
         Raises:
-            InvalidTokenError: Not a token that lets anybody in here; its kind and `code` say why.
-            InsufficientScopeError: A good token without one of the scopes.
-            CannotVerifyError: It cannot be checked now.
+            InvalidTokenError: The token is refused; its subclass and `code` say why.
+            InsufficientScopeError: A valid token without one of the scopes.
+            CannotVerifyError: The token cannot be checked now.
         """
         now_s = self._monotonic()
         if now_s >= self._cache.due_at_s:
-            # First of all: nonsense is not worth a request to the Server, and during an outage it is still nonsense.
+            # Amplification: garbage must not cause a request to the Server, and in an outage it is still answered 401, not 503.
             read_form(unverified_token)
-            self._mind_keys(now_s)
-            now_s = self._monotonic()  # that may have waited, and the Server's last yes is older now
+            self._refresh_keys_if_due(now_s)
+            now_s = self._monotonic()  # that may have waited, and a cached confirmation is older now
         digest = token_digest(unverified_token)
         entry = self._memory.recall(digest, self._cache.by_kid, self._clock())
         if entry is None:
@@ -95,7 +94,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         return worker
 
     def close(self) -> None:
-        """Close the connections of the online check; the verifier may be used again after."""
+        """Close the connections of the online check; the verifier can still be used afterwards."""
         http, self._http = self._http, None
         replaced, self._replaced = self._replaced, []
         for client in (*replaced, *([] if http is None else [http[1]])):
@@ -109,7 +108,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
     ) -> None:
         self.close()
 
-    def _mind_keys(self, now_s: float) -> None:
+    def _refresh_keys_if_due(self, now_s: float) -> None:
         step = self._cache.next_step(now_s)
         if step is not Step.NOTHING:
             self._fetch(wait=step is Step.FETCH_AND_WAIT)
@@ -121,17 +120,19 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         except UnknownKeyError as error:
             if not error.worth_fetching:
                 raise
+        # Key rotation: the Server may have published this key since the last fetch.
         if self._key_fetch is not None or self._cache.may_fetch_for_kid(self._monotonic()):
             self._fetch_for_kid()
         try:
             return self._verify_and_remember(unverified_token, digest)
         except UnknownKeyError:
+            # In an outage the key may be a new one: 503, so that an honest Worker keeps its token, not 401.
             self._cache.check_answers()
             raise
 
     def _fetch_for_kid(self) -> None:
-        # Strangers must not be able to keep every thread of a service waiting for a Server that hangs: one makes up a
-        # kid in no time. Known keys wait for nobody.
+        # Resource exhaustion: unproven senders, who can invent any `kid`, must not be able to make every thread of a service wait
+        # for a Server that hangs. Tokens with known keys never wait here.
         if not self._waiting.acquire(blocking=False):
             raise KeysUnavailableError("The Server's keys are being fetched.")
         try:
@@ -140,12 +141,12 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             self._waiting.release()
 
     def _fetch(self, *, wait: bool, for_kid: bool = False) -> None:
-        """Start a fetch, or join the one that is under way: there is never more than one."""
+        """Start a fetch, or join the one in progress: there is never more than one."""
         now_s = self._monotonic()
         with self._lock:
             fetch = self._key_fetch
             if fetch is None or fetch.is_dead(now_s, self._endpoint.timeout_s):
-                # Asked again: another thread's fetch may have ended since this one saw that it was needed.
+                # Checked again under the lock: another thread's fetch may have ended since this one saw that it was due.
                 due = (
                     self._cache.may_fetch_for_kid(now_s)
                     if for_kid
@@ -155,7 +156,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
                     return
                 fetch = self._start(now_s)
         if wait:
-            # In a thread of its own, so that not even an answer that trickles in holds a caller for longer.
+            # The fetch has a thread of its own, so that an answer that trickles in does not hold a caller for longer.
             fetch.done.wait(self._endpoint.timeout_s * 2)
 
     def _start(self, now_s: float) -> "_KeyFetch":
@@ -175,14 +176,14 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
             )
         except KeysUnavailableError as error:
             outcome = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers wait for the end of this thread
+        except Exception as error:  # noqa: BLE001 - callers wait for the end of this thread, however it ends
             outcome = KeysUnavailableError(f"The Server's keys cannot be fetched: {error!r}")
         self._finish(fetch, outcome)
 
     def _finish(self, fetch: "_KeyFetch", outcome: PublishedKeys | KeysUnavailableError) -> None:
-        # One that was given up for dead, and ends after all, must not put old keys over newer ones.
+        # Rollback: a fetch that was considered dead and ends after all must not replace newer keys with older ones.
         if self._key_fetch is fetch:
-            self._take(outcome, asked_at_s=fetch.asked_at_s)
+            self._record_fetch(outcome, asked_at_s=fetch.asked_at_s)
             self._key_fetch = None
         fetch.done.set()
 
@@ -197,7 +198,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         return self._conclude(online, answer, entry, digest=digest, asked_at_s=asked_at_s)
 
     def _online_client(self) -> httpx2.Client:
-        """Return the client that keeps connections; a process that forked makes its own, and so do new certificates."""
+        """Return the client of this process; a new one after a fork, or when the certificates have changed."""
         with self._lock:
             http = self._http
             is_first = http is None or http[0] != os.getpid()
@@ -211,7 +212,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
 
 
 class _KeyFetch:
-    """A fetch under way, in this process."""
+    """A fetch in progress, in this process."""
 
     def __init__(self, asked_at_s: float) -> None:
         self.asked_at_s = asked_at_s
@@ -219,5 +220,5 @@ class _KeyFetch:
         self._pid = os.getpid()
 
     def is_dead(self, now_s: float, timeout_s: float) -> bool:
-        """Return whether nobody will ever end it: its thread stayed behind in the parent process, or is stuck."""
+        """Return whether it will never end: its thread is in the parent process (after a fork), or is stuck."""
         return self._pid != os.getpid() or now_s > self.asked_at_s + timeout_s * _DEAD_AFTER

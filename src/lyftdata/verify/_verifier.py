@@ -1,15 +1,19 @@
 """
-What both verifiers share: the pure rules, with the Server's keys kept in hand.
+Holds what the two verifiers share: the pure rules, the Server's keys, and the cache of checked tokens.
 
-Both kinds decide by these parts and differ in how they wait: threads (`_threads`), or an event loop (`_loop`).
+The verifiers for threads (`_threads`) and for an event loop (`_loop`) differ only in how they wait.
 
     verify(token)
-      1  are the keys in hand fresh enough          KeyCache; one comparison if so
-      2  was this very token checked before         Memory; still its key, still before its exp
-      3  else check it                              _rules
-         an unknown kid, and it reads as ours:      fetch the keys (bounded, single-flight), check once more
-      4  online: ask the Server                     unless its yes is younger than online_cache_s
+      1  are the keys fresh enough                  KeyCache; one comparison if so
+      2  is this token in the cache                 Memory; its key still published, its exp ahead
+      3  otherwise check it                         _rules
+         unknown kid, and claims to be for us:      fetch the keys (bounded, single-flight), check once more
+      4  online: ask the Server                     unless it confirmed the token less than online_cache_s ago
       5  scopes
+
+The online check comes after the offline one: only tokens with a valid signature reach the Server, so garbage that is sent to
+this service is not passed on as load, and no one's token for another service is disclosed to it. Scopes come last, on the
+scopes that the online check left.
 """
 
 import logging
@@ -37,37 +41,36 @@ _log = logging.getLogger("lyftdata.verify")
 
 TransportT = TypeVar("TransportT")
 
-# Threads that may wait at once to see whether an unknown kid is a new key.
+# Resource exhaustion: threads that may wait at once to see whether an unknown kid is a new key.
 _MAX_WAITING = 2
 
 
 class Verifier(Generic[TransportT]):
     """
-    What both kinds share. `WorkerVerifier` and `AsyncWorkerVerifier` repeat the arguments, for editors that show them.
+    Base of both verifiers. `WorkerVerifier` and `AsyncWorkerVerifier` repeat the arguments, for editors that show them.
 
     Args:
         issuer: What the Server calls itself (`LYFTDATA_PUBLIC_URL`); its keys are fetched from there. https, unless
             it is this very machine.
         audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
             where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
-        server_url: Where the Server is reached, if not at its issuer.
+        server_url: The Server's address for this service, if it is not the issuer.
         allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        leeway_s: By how many seconds clocks may differ where a token begins. Its end has no leeway.
-        timeout_s: Bounds one question to the Server, whole.
-        outage_grace_s: For how long after they have ceased to be fresh the keys in hand are used while the Server
-            does not answer.
-        kid_retry_s: Tokens under unknown keys cause at most one fetch in this time, however many there are.
-        remember: How many checked tokens are remembered; about 1 KB each.
+        leeway_s: How many seconds ahead of this host's clock `iat` and `nbf` may be. `exp` has no leeway.
+        timeout_s: Bounds a request to the Server as a whole, in seconds.
+        outage_grace_s: For how many seconds stale keys are still used while the Server does not answer.
+        kid_retry_s: Tokens with unknown `kid`s cause at most one fetch in so many seconds, however many there are.
+        remember: How many checked tokens are cached; about 1 KB each.
         online: Ask the Server about every token, so that a disabled Worker is refused at once.
-        online_cache_s: Believe its yes for so many seconds, 0 to 60.
-        online_fail_open: When the Server cannot be asked, let the offline check decide; otherwise refuse (503).
-        resource_name: What this service is named on the Server (`lyftdata resources`): for the online check of tokens
-            whose audience is not the Server itself.
-        resource_key: Its key (`lyftdata resources issue-key`).
+        online_cache_s: Reuse a confirmation of the Server for so many seconds, 0 to 60.
+        online_fail_open: When the Server cannot be asked, rely on the offline check; otherwise refuse (503).
+        resource_name: This service's name on the Server (`lyftdata resources`): for the online check of tokens whose
+            audience is not the Server itself.
+        resource_key: This service's key (`lyftdata resources issue-key`).
         transport: For tests: used instead of the network.
-        clock: For tests: gives Unix time in seconds.
-        monotonic: For tests: gives seconds on a clock that does not jump.
+        clock: For tests: returns Unix time in seconds.
+        monotonic: For tests: returns seconds of a monotonic clock.
 
     Raises:
         InvalidInputError: An argument cannot be used; the message names it.
@@ -122,7 +125,9 @@ class Verifier(Generic[TransportT]):
             self._online = OnlineState(policy)
         self._transport = transport
         self._tls_ca = WatchedFile(self._endpoint.tls_ca)
-        self._replaced: list[Any] = []  # clients made before the certificates changed, closed in the end
+        self._replaced: list[
+            Any
+        ] = []  # clients with certificates that were replaced since; closed by close()
         self._lock = threading.Lock()  # held for microseconds, when a fetch starts or a client is made
         self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
         self._clock = clock
@@ -137,17 +142,18 @@ class Verifier(Generic[TransportT]):
     def _conclude(
         self, online: OnlineState, answer: Answer, entry: Remembered, *, digest: bytes, asked_at_s: float
     ) -> WorkerIdentity:
-        """Return the Worker if the Server's answer lets it in, or leaves it to the offline check."""
+        """Return the Worker if the Server's answer admits it, or if the policy falls back to the offline check."""
         try:
             return online.answered(entry, answer, asked_at_s=asked_at_s)
         except TokenRevokedError:
+            # Revocation: with `online_fail_open` the cached entry would admit the token again in the next outage.
             self._memory.forget(digest)
             raise
         except OnlineCheckUnavailableError as error:
             return online.not_answered(entry, error, now_s=self._monotonic())
 
-    def _take(self, outcome: PublishedKeys | KeysUnavailableError, *, asked_at_s: float) -> None:
-        """Note what a fetch came to."""
+    def _record_fetch(self, outcome: PublishedKeys | KeysUnavailableError, *, asked_at_s: float) -> None:
+        """Store the keys that a fetch returned, or record that it failed."""
         if isinstance(outcome, PublishedKeys):
             self._cache.succeeded(outcome, asked_at_s=asked_at_s)
         else:
@@ -158,7 +164,11 @@ class Verifier(Generic[TransportT]):
 def _online_check(
     endpoint: VerifierEndpoint, audience: str, resource_name: str | None, resource_key: str | None
 ) -> AuthVerify | Introspect:
-    """Return what the Server is asked about a token: it says something about a resource's to that resource alone."""
+    """
+    Return how the Server is asked about a token.
+
+    The Server describes a resource's token to that resource alone (RFC 7662, section 4), so this needs the resource's key.
+    """
     if audience == endpoint.issuer:
         return AuthVerify(endpoint)
     if not resource_name or not resource_key:

@@ -1,11 +1,12 @@
 """
-ASGI middleware: every request and websocket comes from a Worker, or does not come through.
+ASGI middleware that admits only requests and websockets of Workers.
 
     app = WorkerAuthMiddleware(app, verifier=AsyncWorkerVerifier(issuer, audience=…), public_paths=["/healthz"])
 
-What is behind it finds the `WorkerIdentity` by `current_worker(scope)` (Starlette and FastAPI: `current_worker(request.scope)`),
-which reads `scope["lyftdata.worker"]`, and in `scope["state"]["worker"]` (`request.state.worker`); both are None on a public path. Nothing else of the request is changed: the
-`Authorization` header is passed on. A websocket is checked once, when it is opened.
+The application behind it gets the `WorkerIdentity` from `current_worker(scope)` (Starlette and FastAPI:
+`current_worker(request.scope)`), which reads `scope["lyftdata.worker"]`, or from `scope["state"]["worker"]`
+(`request.state.worker`); both are None on a public path. Nothing else of the request is changed: the `Authorization` header is
+passed on. A websocket is checked once, when it is opened.
 """
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -40,12 +41,12 @@ def current_worker(scope: Scope) -> WorkerIdentity:
 
 class WorkerAuthMiddleware:
     """
-    Lets Workers through to an ASGI application.
+    Admits only Workers to an ASGI application.
 
     Args:
         app: The application.
         verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
-        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with what
+        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with what
             the application routes by: the decoded path below the prefix where it is mounted (`root_path`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
@@ -76,7 +77,7 @@ class WorkerAuthMiddleware:
         elif scope["type"] in {"http", "websocket"} and _path(scope) in self._public:
             await self._app(_with_worker(scope, None), receive, send)
         else:
-            # Kinds of connection that are not known yet are not public either.
+            # Fail closed: connection types that do not exist yet need a token too, so a new one is not a way around the check.
             await self._guarded(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,10 +90,11 @@ class WorkerAuthMiddleware:
 
 
 def _path(scope: Scope) -> str:
-    """Return the path below the prefix at which the application is mounted: what it routes by."""
+    """Return the path that the application routes by: below the prefix at which it is mounted."""
     path: str = scope["path"]
     below = path.removeprefix(scope.get("root_path", ""))
-    # `/apiary` is not below `/api`; and servers that leave the prefix out of the path have nothing to remove.
+    # Path confusion: the middleware must match what the application routes by, or a path could be public here and private there.
+    # `/apiary` is not below `/api`; servers that leave the prefix out of the path have nothing to remove.
     return below if below.startswith("/") or not below else path
 
 
@@ -102,7 +104,7 @@ def _authorization(scope: Scope) -> list[str]:
 
 
 def _with_worker(scope: Scope, worker: WorkerIdentity | None) -> Scope:
-    """Return the scope with the Worker in it: a copy, since what is outside of us must not see it change."""
+    """Return a copy of the scope with the Worker in it: outer middleware must not see it change."""
     return {**scope, WORKER: worker, "state": {**scope.get("state", {}), "worker": worker}}
 
 
@@ -112,7 +114,7 @@ async def _refuse(error: VerificationError, realm: str, scope: Scope, receive: R
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
         if "websocket.http.response" not in scope.get("extensions", {}):
-            # Servers answer 403 to that: a websocket that is closed before it is opened has no other answer.
+            # ASGI servers answer 403 to a close before the handshake; without the extension no other answer is possible.
             code = websocket_close_code(error)
             await send({"type": "websocket.close", "code": code, "reason": error.public})
             return

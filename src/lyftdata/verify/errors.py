@@ -1,20 +1,20 @@
 """
-Why a request is not let through, and what its sender may read of it.
+Why a request is refused, and what its sender may read about it.
 
 VerificationError
 ├── MissingTokenError                401  no bearer token in the request
 ├── InvalidTokenError                401  invalid_token (RFC 6750, section 3.1)
-│   ├── TokenExpiredError                 ours, and over: its sender gets a new one and asks again
-│   ├── TokenNotYetValidError             ours, and from the future: a clock is wrong
-│   ├── TokenRevokedError                 ours, and the Server takes it no more (online check)
-│   ├── TokenBoundError                   ours, and bound to a key (DPoP) of which no proof is taken here
+│   ├── TokenExpiredError                 for this service, expired: its sender gets a new one and retries
+│   ├── TokenNotYetValidError             for this service, not valid yet: a clock is wrong
+│   ├── TokenRevokedError                 for this service, revoked on the Server (online check)
+│   ├── TokenBoundError                   for this service, bound to a key (DPoP): proofs are not checked here
 │   └── TokenNotOursError                 not signed by this Server, or not meant for this service
 │       ├── TokenMalformedError, UnknownKeyError, TokenSignatureError
 │       └── WrongIssuerError, WrongAudienceError
 ├── InsufficientScopeError           403  insufficient_scope
 ├── VerifierFailedError              500  the verifier broke its contract (adapters only)
 └── CannotVerifyError                503  cannot be checked now: says nothing about the token
-    ├── KeysUnavailableError              the Server's keys cannot be had
+    ├── KeysUnavailableError              the Server's keys cannot be fetched
     └── OnlineCheckUnavailableError       the Server cannot be asked
 
 `code` is stable: logs, metrics and tests match on it. `message` is for the operator of the service and may name what
@@ -34,10 +34,10 @@ _UNAVAILABLE = 503
 
 class VerificationError(LyftdataError):
     """
-    A request that is not let through.
+    A refused request.
 
     Args:
-        message: What was seen, for the operator of the service; never the token. Empty for the class's own words.
+        message: What was seen, for the operator of the service; never the token. If empty, `public` is used.
     """
 
     code: ClassVar[str] = "verification_failed"
@@ -75,7 +75,7 @@ class MissingTokenError(VerificationError):
 
 
 class InvalidTokenError(VerificationError):
-    """A token that lets nobody in."""
+    """A token that is refused."""
 
     code = "invalid_token"
     public = "The token is not valid here."
@@ -83,21 +83,21 @@ class InvalidTokenError(VerificationError):
 
 
 class TokenExpiredError(InvalidTokenError):
-    """Rightly signed and for this service, and `now >= exp`: a new token is needed."""
+    """Validly signed and for this service, and `now >= exp`: a new token is needed."""
 
     code = "token_expired"
     public = "The token has expired."
 
 
 class TokenNotYetValidError(InvalidTokenError):
-    """Rightly signed, and its `iat` or `nbf` lies further ahead than clocks may differ."""
+    """Validly signed, and its `iat` or `nbf` is further ahead than clocks may differ."""
 
     code = "token_not_yet_valid"
     public = "The token is not valid yet."
 
 
 class TokenRevokedError(InvalidTokenError):
-    """Rightly signed and in date, and the Server takes it no more: Worker disabled, key revoked (online check only)."""
+    """Validly signed and not expired, and no longer accepted by the Server: Worker disabled, key revoked (online check only)."""
 
     code = "token_revoked"
     public = "The token has been revoked."
@@ -105,13 +105,13 @@ class TokenRevokedError(InvalidTokenError):
 
 class TokenBoundError(InvalidTokenError):
     """
-    Bound to a key of its client's (`cnf`, RFC 9449): as a bearer token it is worth nothing.
+    Bound to a key of its client's (`cnf`, RFC 9449), so not a bearer token.
 
-    Refused rather than taken without proof: anyone who stole the token could otherwise use it here after all.
+    Refused, since accepting it without a proof of possession would let a thief use it here.
     """
 
     code = "token_bound"
-    public = "The token is bound to a key, and is no bearer token."
+    public = "The token is bound to a key, and is not a bearer token."
 
 
 class TokenNotOursError(InvalidTokenError):
@@ -121,7 +121,7 @@ class TokenNotOursError(InvalidTokenError):
 
 
 class TokenMalformedError(TokenNotOursError):
-    """Not a worker token in form: no compact JWS, too long, another `typ`, a claim missing or of the wrong type."""
+    """Not in the form of a worker token: not a compact JWS, too long, another `typ`, a claim missing or of the wrong type."""
 
     code = "token_malformed"
 
@@ -131,8 +131,8 @@ class UnknownKeyError(TokenNotOursError):
     Its `kid` names none of the keys that the Server publishes.
 
     Args:
-        worth_fetching: Whether the rest reads as if it were for us, so that asking the Server for new keys may help.
-            Nothing of it has been verified.
+        worth_fetching: Whether its unverified claims name this Server and this service, so that fetching the keys again
+            may help.
     """
 
     code = "unknown_key"
@@ -143,7 +143,7 @@ class UnknownKeyError(TokenNotOursError):
 
 
 class TokenSignatureError(TokenNotOursError):
-    """The signature is not right, or its `alg` is not the key's."""
+    """The signature is wrong, or its `alg` is not the key's."""
 
     code = "token_signature"
 
@@ -162,7 +162,7 @@ class WrongAudienceError(TokenNotOursError):
 
 class InsufficientScopeError(VerificationError):
     """
-    A good token without a scope that is needed here.
+    A valid token without a scope that is needed here.
 
     Args:
         needed: The scopes needed.
@@ -196,7 +196,7 @@ class VerifierFailedError(VerificationError):
 
 
 class CannotVerifyError(VerificationError):
-    """It cannot be checked now. Says nothing about the token: its sender keeps it and asks again."""
+    """The token cannot be checked now. Says nothing about the token: its sender keeps it and retries."""
 
     code = "cannot_verify"
     public = "Worker tokens cannot be checked at the moment."
@@ -205,18 +205,19 @@ class CannotVerifyError(VerificationError):
 
 
 class KeysUnavailableError(CannotVerifyError):
-    """The Server's keys cannot be had, and there are none in hand that may still be used."""
+    """The Server's keys cannot be fetched, and none is cached that may still be used."""
 
     code = "keys_unavailable"
 
 
 class OnlineCheckUnavailableError(CannotVerifyError):
-    """The Server cannot be asked whether the token still stands."""
+    """The Server cannot be asked whether the token is still valid."""
 
     code = "online_check_unavailable"
 
 
 def _quotable(text: str) -> str:
-    # A quoted-string's two special characters (RFC 9110, section 5.6.4), and nothing that could end the header.
+    # Header injection: a quoted-string's two special characters are escaped (RFC 9110, section 5.6.4), and nothing is left that
+    # could end the header.
     printable = "".join(character for character in text if character.isascii() and character.isprintable())
     return printable.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,5 +1,5 @@
 """
-FastAPI dependency: a path operation that takes a `WorkerIdentity` is for Workers alone.
+FastAPI dependency: a path operation that takes a `WorkerIdentity` admits only Workers.
 
     require_worker = RequireWorker(AsyncWorkerVerifier(issuer, audience=…))
     Worker = Annotated[WorkerIdentity, Depends(require_worker)]
@@ -28,7 +28,7 @@ from lyftdata.verify.identity import WorkerIdentity
 
 class RequireWorker(SecurityBase):
     """
-    A dependency that gives the Worker of a request, or refuses it.
+    A dependency that returns the Worker of a request, or refuses the request.
 
     Args:
         verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.

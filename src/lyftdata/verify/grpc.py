@@ -1,10 +1,10 @@
 """
-gRPC server interceptors: every call comes from a Worker, or is not made.
+gRPC server interceptors that admit only calls of Workers.
 
     server = grpc.server(pool, interceptors=[WorkerAuthInterceptor(WorkerVerifier(issuer, audience=…))])
     server = grpc.aio.server(interceptors=[AsyncWorkerAuthInterceptor(AsyncWorkerVerifier(issuer, audience=…))])
 
-The token is in the metadata `authorization: Bearer …`. A method finds its caller with `current_worker()`. A call is
+The token is in the metadata `authorization: Bearer …`. A method gets its caller from `current_worker()`. A call is
 checked once, when it begins. A refused token is UNAUTHENTICATED, a missing scope PERMISSION_DENIED, "cannot check now"
 UNAVAILABLE, a verifier that fails INTERNAL. Needs `grpcio`, which `lyftdata` does not install by itself.
 """
@@ -35,7 +35,7 @@ _current: contextvars.ContextVar[WorkerIdentity | None] = contextvars.ContextVar
 
 def current_worker() -> WorkerIdentity:
     """
-    Return the Worker that makes the call which is being answered.
+    Return the Worker that makes the current call.
 
     Raises:
         LookupError: There is none: a public method, or code that runs outside of a call.
@@ -49,11 +49,11 @@ def current_worker() -> WorkerIdentity:
 
 class WorkerAuthInterceptor(grpc.ServerInterceptor):
     """
-    Lets Workers call the methods of a server that uses threads.
+    Admits only Workers to the methods of a server that uses threads.
 
     Args:
         verifier: Checks the tokens: a `WorkerVerifier`, or a class of your own with its `verify`.
-        public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
+        public_methods: Need no token, for example `/grpc.health.v1.Health/Check`.
         scopes: What every Worker must be allowed to do.
 
     Raises:
@@ -76,13 +76,13 @@ class WorkerAuthInterceptor(grpc.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], Handler | None]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        """Return the method, guarded."""
+        """Return the method with the check in front of it."""
         handler = continuation(handler_call_details)
         if handler is None or handler_call_details.method in self._public:
             return handler
-        # The check is done where the method runs, in a thread of the pool: here it would hold up every other call.
+        # Denial of service: the check runs in the pool's thread, with the method; here it would block every other call.
         guard = self._streaming if handler.response_streaming else self._unary
-        return _same_kind(handler, guard(_behaviour(handler)))
+        return _replace_behaviour(handler, guard(_behaviour(handler)))
 
     def _unary(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
@@ -114,11 +114,11 @@ class WorkerAuthInterceptor(grpc.ServerInterceptor):
 
 class AsyncWorkerAuthInterceptor(grpc.aio.ServerInterceptor):
     """
-    Lets Workers call the methods of a server on an event loop; its methods must be coroutines or async generators.
+    Admits only Workers to the methods of a server on an event loop; its methods must be coroutines or async generators.
 
     Args:
         verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
-        public_methods: For anybody, for example `/grpc.health.v1.Health/Check`.
+        public_methods: Need no token, for example `/grpc.health.v1.Health/Check`.
         scopes: What every Worker must be allowed to do.
 
     Raises:
@@ -141,15 +141,15 @@ class AsyncWorkerAuthInterceptor(grpc.aio.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        """Return the method, or one of its kind that refuses."""
+        """Return the method, or one of the same kind that refuses the call."""
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method in self._public:
             return handler
         try:
             worker = await self._gate.admit(_authorization(handler_call_details.invocation_metadata))
         except VerificationError as error:
-            return _same_kind(handler, _refusing(error, streaming=handler.response_streaming))
-        # Each call is a task of its own, in which the method runs after this: the Worker is that task's alone.
+            return _replace_behaviour(handler, _refusing(error, streaming=handler.response_streaming))
+        # Identity mix-up: each call is a task of its own, in which the method runs after this; no other call sees this Worker.
         _current.set(worker)
         return handler
 
@@ -160,7 +160,7 @@ def _refusing(error: VerificationError, *, streaming: bool) -> Callable[..., Any
 
     async def refuse_stream(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         await refuse(request, context)
-        yield  # type: ignore[unreachable]  # what makes this a generator, as the method's kind wants it
+        yield  # type: ignore[unreachable]  # makes this a generator, as this kind of method must be
 
     return refuse_stream if streaming else refuse
 
@@ -189,8 +189,8 @@ def _behaviour(handler: "Handler") -> Callable[..., Any]:
     return next(behaviour for behaviour in kinds if behaviour is not None)
 
 
-def _same_kind(handler: "Handler", behaviour: Callable[..., Any]) -> "Handler":
-    """Return a method of the same kind (unary or streaming, either way) that does something else."""
+def _replace_behaviour(handler: "Handler", behaviour: Callable[..., Any]) -> "Handler":
+    """Return a handler of the same kind (unary or streaming, either way) with another behaviour."""
     make: Any = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,

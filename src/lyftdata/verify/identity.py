@@ -1,4 +1,4 @@
-"""Who a verified token speaks for."""
+"""Who a verified token speaks for, and the check of its scopes."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,18 +10,18 @@ from lyftdata.verify.errors import InsufficientScopeError
 
 class WorkerIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A Worker, as a token proved it. Made by a verifier alone; the same object may be given to many requests.
+    A Worker that a token proved. Only verifiers create it; one object may serve many requests.
 
     Attributes:
-        worker_id: The Worker's ID on the Server: what to grant rights by.
-        name: Its name. Chosen by the Worker itself under Auto-Enrollment, and may change.
+        worker_id: The Worker's ID on the Server: grant rights by this.
+        name: Its name. An auto-enrolled Worker chose it itself, and it may change: never grant rights by it.
         strategy: `api_key` or `auto_enrollment`.
-        labels: Its labels, read-only. An auto-enrolled Worker's are its own word (security model).
+        labels: Its labels, read-only. An auto-enrolled Worker chose them itself (security model).
         scopes: What it may do here (`scope`, RFC 9068, section 2.2.3).
         audience: The service that the token is meant for, as this service calls itself.
         issued_at: Aware UTC time.
         expires_at: Aware UTC time; from this very second the token is refused.
-        token_id: `jti`, to find the token in logs. No secret.
+        token_id: `jti`, to find the token in logs. Not a secret.
     """
 
     worker_id: str
@@ -37,12 +37,13 @@ class WorkerIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 def require_scopes(worker: WorkerIdentity, needed: Iterable[str]) -> None:
     """
-    Make sure that a Worker has every one of these scopes.
+    Raise unless a Worker has every one of these scopes.
 
     Raises:
-        InsufficientScopeError: It lacks one.
-        TypeError: A plain string, which would be taken for its letters, or for nothing if it is empty.
+        InsufficientScopeError: One is missing.
+        TypeError: `needed` is one string, which would be read as its letters, or as no scopes if it is empty.
     """
+    # Missing authorization: `scopes=""` would otherwise require nothing, and `"ab"` the scopes `a` and `b`.
     if isinstance(needed, str):
         raise TypeError("scopes must be a list of names, not one string.")
     wanted = frozenset(needed)

@@ -1,9 +1,9 @@
 """
-WSGI middleware (Flask, Django, Bottle, …): every request comes from a Worker, or does not come through.
+WSGI middleware (Flask, Django, Bottle, …) that admits only requests of Workers.
 
     app.wsgi_app = WorkerAuthMiddleware(app.wsgi_app, verifier=WorkerVerifier(issuer, audience=…))
 
-What is behind it finds the `WorkerIdentity` by `current_worker(environ)` (Flask: `current_worker(request.environ)`), which
+The application behind it gets the `WorkerIdentity` from `current_worker(environ)` (Flask: `current_worker(request.environ)`), which
 reads `environ["lyftdata.worker"]`; that is None on a public path. Nothing else of the request is changed: the
 `Authorization` header is passed on.
 """
@@ -38,12 +38,12 @@ def current_worker(environ: "WSGIEnvironment") -> WorkerIdentity:
 
 class WorkerAuthMiddleware:
     """
-    Lets Workers through to a WSGI application.
+    Admits only Workers to a WSGI application.
 
     Args:
         app: The application.
         verifier: Checks the tokens: a `WorkerVerifier`, or a class of your own with its `verify`.
-        public_paths: Paths for anybody: `/healthz` exactly, `/static/*` with all that is under it. Compared with what
+        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with what
             the application routes by: the decoded path below the prefix where it is mounted (`SCRIPT_NAME`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
@@ -74,7 +74,8 @@ class WorkerAuthMiddleware:
             return self._app(environ, start_response)
         given = environ.get("HTTP_AUTHORIZATION")
         try:
-            # Of two headers WSGI servers make one, with a comma between: no token has one.
+            # Request smuggling: WSGI servers join two `Authorization` headers with a comma, which no token contains, so both are
+            # refused as by the other adapters.
             environ[WORKER] = self._gate.admit([] if given is None else [given])
         except VerificationError as error:
             status, headers, body = refusal_answer(error, self._realm)
@@ -84,8 +85,8 @@ class WorkerAuthMiddleware:
 
 
 def _path(environ: "WSGIEnvironment") -> str:
-    # Without SCRIPT_NAME, as the application's own routing does. Some servers take SCRIPT_NAME from a request header:
-    # together with it `/jobs` could be made to look like something below `/static/`.
+    # Path confusion: without SCRIPT_NAME, as the application's own routing does. Some servers take SCRIPT_NAME from a request
+    # header: with it a sender could make `/jobs` look like a path below `/static/`.
     path = environ.get("PATH_INFO", "")
     # PEP 3333 carries the path's bytes as Latin-1.
     return str(path).encode("latin-1", "replace").decode("utf-8", "replace")
