@@ -4,7 +4,7 @@ import os
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 from urllib.parse import quote
 
 import click
@@ -45,7 +45,7 @@ class ApiError(LyftdataError):
 
     def __init__(self, message: str, *, problem_code: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.problem_code = problem_code
+        self.problem_code: Final = problem_code
 
 
 def _connections(settings: WorkerSettings) -> httpx2.Client:

@@ -1,5 +1,7 @@
 """Why a program has no worker token, or does not send the one that it has."""
 
+from typing import Final, Self
+
 from lyftdata.core.errors import LyftdataError
 
 
@@ -17,7 +19,11 @@ class WorkerAuthError(LyftdataError):
 
     def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s: Final = retry_after_s
+
+    def copy(self) -> Self:
+        """Return the same error, to be raised once more: a traceback belongs to one raising."""
+        return type(self)(self.message, hint=self.hint, retry_after_s=self.retry_after_s)
 
     def __str__(self) -> str:
         # A traceback shows this and no attribute.
@@ -53,9 +59,21 @@ class TokenRefusedError(WorkerAuthError):
         super().__init__(
             f"The Server refuses this Worker a token{said}: {reason}", hint=hint, retry_after_s=retry_after_s
         )
-        self.reference = reference
-        self.final = final
-        self.cause_code = cause_code
+        self._reason: Final = reason
+        self.reference: Final = reference
+        self.final: Final = final
+        self.cause_code: Final = cause_code
+
+    def copy(self) -> Self:
+        """Return the same error, to be raised once more."""
+        return type(self)(
+            self._reason,
+            reference=self.reference,
+            final=self.final,
+            hint=self.hint,
+            cause_code=self.cause_code,
+            retry_after_s=self.retry_after_s,
+        )
 
 
 class TokenUnavailableError(WorkerAuthError):

@@ -66,7 +66,8 @@ class TokenState:
 
     def failed(self, problem: WorkerAuthError, *, now_s: float) -> None:
         """Note that there was none to be had."""
-        self._problem = problem
+        # A copy: the frames that the error came through hold what was sent.
+        self._problem = problem.copy()
         self._retry_at_s = now_s + self._backoff.next_s(retry_after_s=problem.retry_after_s)
 
     def get(self, now_s: float) -> str:
@@ -78,6 +79,7 @@ class TokenState:
         """
         token = self.usable(now_s)
         if token is None:
-            problem = self._problem or TokenUnavailableError("No token could be got in time.")
-            raise problem.with_traceback(None)
+            if self._problem is None:
+                raise TokenUnavailableError("No token could be got in time.")
+            raise self._problem.copy()
         return token

@@ -61,19 +61,27 @@ def generate_api_key(random_bytes: Callable[[int], bytes]) -> NewApiKey:
     return NewApiKey(public_id, Secret(body + _checksum(body)), _digest(secret))
 
 
-def parse_api_key(unverified: str) -> PresentedApiKey:
+def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiKey:
     """
     Read a key as presented.
+
+    Args:
+        unverified: As received.
+        claimed_worker: What the caller calls itself, for the refusal; "" if it does not say.
 
     Raises:
         MalformedApiKeyError: Wrong form or wrong checksum. Anyone can find that out offline, so it may be quick.
     """
     match = _FORM.fullmatch(unverified)
     if match is None:
-        raise MalformedApiKeyError(f"What was sent has {count(len(unverified), 'character')}.")
+        raise MalformedApiKeyError(
+            f"What was sent has {count(len(unverified), 'character')}.", claimed_worker=claimed_worker
+        )
     body, public_id, secret, checksum = match.groups()
     if checksum != _checksum(body):
-        raise MalformedApiKeyError(f"The checksum of {public_id} is wrong: a character was changed.")
+        raise MalformedApiKeyError(
+            f"The checksum of {public_id} is wrong: a character was changed.", claimed_worker=claimed_worker
+        )
     return PresentedApiKey(public_id, _digest(secret))
 
 

@@ -12,7 +12,7 @@ A member that is null, false or empty counts as omitted (RFC 7592, section 2.2).
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -68,7 +68,7 @@ class ClientMetadataError(InvalidInputError):
 
     def __init__(self, member: str, rule: str, *, error: str = _INVALID) -> None:
         super().__init__(member, f"{member}: {rule}.")
-        self.error = error
+        self.error: Final = error
 
 
 class ClientMetadata(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ LyftdataError
 Each class has a stable `code`: audit, metrics, scripts and dashboards match on it, never on the sentence.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from lyftdata.core.text import count
 
@@ -33,8 +33,8 @@ class LyftdataError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message: Final = message
+        self.hint: Final = hint
 
 
 class SettingsError(LyftdataError):
@@ -49,7 +49,7 @@ class SettingsError(LyftdataError):
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems: Final = problems
 
 
 class InvalidInputError(LyftdataError):
@@ -65,7 +65,7 @@ class InvalidInputError(LyftdataError):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
-        self.field = field
+        self.field: Final = field
 
 
 class ConflictError(LyftdataError):
@@ -126,7 +126,7 @@ class LoginLockedError(LyftdataError):
 
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
-        self.wait_s = wait_s
+        self.wait_s: Final = wait_s
 
 
 class NotSignedInError(LyftdataError):
@@ -149,7 +149,7 @@ class TooManyRequestsError(LyftdataError):
         super().__init__(
             "You ask for more than the Server does for one operator.", hint="Wait a few seconds."
         )
-        self.wait_s = max(1, round(wait_s))
+        self.wait_s: Final = max(1, round(wait_s))
 
 
 class TooBusyError(LyftdataError):

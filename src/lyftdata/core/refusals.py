@@ -11,7 +11,7 @@ are for the operator's side only, unless the caller has proved its key. The refe
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from lyftdata.core.errors import LyftdataError
 
@@ -44,10 +44,10 @@ class RefusedError(LyftdataError):
         other_worker: str = "",
     ) -> None:
         super().__init__(self.meaning, hint=self.remedy)
-        self._detail = detail
-        self.claimed_worker = claimed_worker
-        self.api_key = api_key
-        self.other_worker = other_worker
+        self.unformatted_detail: Final = detail
+        self.claimed_worker: Final = claimed_worker
+        self.api_key: Final = api_key
+        self.other_worker: Final = other_worker
 
     @property
     def explanation(self) -> str:
@@ -57,7 +57,12 @@ class RefusedError(LyftdataError):
     @property
     def detail(self) -> str:
         """Return what exactly was seen, in words."""
-        return self._detail if isinstance(self._detail, str) else self._detail()
+        return format_detail(self.unformatted_detail)
+
+
+def format_detail(unformatted: str | Callable[[], str]) -> str:
+    """Put into words what was seen."""
+    return unformatted if isinstance(unformatted, str) else unformatted()
 
 
 class UnprovenError(RefusedError):
@@ -408,7 +413,7 @@ class InvalidRegistrationError(ProvedError):
         self, explanation: str, *, error: str = "invalid_client_metadata", claimed_worker: str = ""
     ) -> None:
         super().__init__(explanation, claimed_worker=claimed_worker)
-        self.error = error
+        self.error: Final = error
 
     @property
     def explanation(self) -> str:

@@ -149,6 +149,7 @@ def verify_worker_token(
     issuers: Collection[str],
     audience: str | None,
     now: datetime,
+    claimed_worker: str = "",
 ) -> TokenClaims:
     """
     Check a worker's token and return the claims it proves.
@@ -162,6 +163,7 @@ def verify_worker_token(
         issuers: The `iss` values accepted, compared exactly: the Server's, and those that it had before.
         audience: The one `aud` accepted, compared exactly; None where the caller compares it.
         now: Aware UTC time.
+        claimed_worker: Whose it is according to the caller, for the refusal of a token that does not say.
 
     Raises:
         WrongTokenError: Malformed, an unknown `kid`, an `alg` that is not that key's, a bad signature, another
@@ -181,7 +183,8 @@ def verify_worker_token(
         unverified.check_signature(key=key.key, algorithms=[key.algorithm])
         claims = _decode_claims(unverified.payload)
     except JwsError as error:
-        raise WrongTokenError(str(error), claimed_worker=_unsafe_subject(unverified_token)) from error
+        claimed = _unsafe_subject(unverified_token) or claimed_worker
+        raise WrongTokenError(str(error), claimed_worker=claimed) from error
     # Relay: a service that a Worker called must not be able to use the token it received at this Server.
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if claims.iss not in issuers or (audience is not None and audience not in audiences):

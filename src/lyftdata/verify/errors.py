@@ -22,7 +22,7 @@ was seen; `public` is all that the sender of the request reads.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from lyftdata.core.errors import LyftdataError
 
@@ -139,7 +139,7 @@ class UnknownKeyError(TokenNotOursError):
 
     def __init__(self, message: str = "", *, worth_fetching: bool = False) -> None:
         super().__init__(message)
-        self.worth_fetching = worth_fetching
+        self.worth_fetching: Final = worth_fetching
 
 
 class TokenSignatureError(TokenNotOursError):
@@ -175,8 +175,8 @@ class InsufficientScopeError(VerificationError):
     status = _FORBIDDEN
 
     def __init__(self, *, needed: Iterable[str], missing: Iterable[str]) -> None:
-        self.needed = tuple(sorted(needed))
-        self.missing = tuple(sorted(missing))
+        self.needed: Final = tuple(sorted(needed))
+        self.missing: Final = tuple(sorted(missing))
         super().__init__(f"The token lacks the scope {' '.join(self.missing)}.")
 
     def _more_parameters(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ address it was meant for, or nowhere. Answers are bounded in size and time.
 
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import msgspec
@@ -61,8 +61,8 @@ class ServerUnreachableError(LyftdataError):
         self, message: str, *, remedy: str = "", retry_after_s: float | None = None, was_cut: bool = False
     ) -> None:
         super().__init__(message, hint=remedy)
-        self.retry_after_s = retry_after_s
-        self.was_cut = was_cut
+        self.retry_after_s: Final = retry_after_s
+        self.was_cut: Final = was_cut
 
 
 class TokenRejectedError(LyftdataError):
@@ -77,7 +77,7 @@ class TokenRejectedError(LyftdataError):
 
     def __init__(self, *, reference: str = "") -> None:
         super().__init__("The Server does not accept this token.")
-        self.reference = reference
+        self.reference: Final = reference
 
 
 class RefusedByServerError(LyftdataError):
@@ -107,11 +107,11 @@ class RefusedByServerError(LyftdataError):
         clock_skew: str = "",
     ) -> None:
         super().__init__(reason, hint=remedy)
-        self.reference = reference
-        self.cause_code = cause_code
-        self.final = final
-        self.retry_after_s = retry_after_s
-        self.clock_skew = clock_skew
+        self.reference: Final = reference
+        self.cause_code: Final = cause_code
+        self.final: Final = final
+        self.retry_after_s: Final = retry_after_s
+        self.clock_skew: Final = clock_skew
 
 
 class AudienceRefusedError(LyftdataError):
@@ -137,9 +137,9 @@ class AudienceRefusedError(LyftdataError):
         remedy: str = "",
     ) -> None:
         super().__init__(reason, hint=remedy)
-        self.error = error
-        self.reference = reference
-        self.cause_code = cause_code
+        self.error: Final = error
+        self.reference: Final = reference
+        self.cause_code: Final = cause_code
 
 
 class Directive(msgspec.Struct, frozen=True):

@@ -94,7 +94,7 @@ class Brokers:
             RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key that nobody can
                 prove through a password.
         """
-        verified = self._verifier.verify_any_audience(unverified_token)
+        verified = self._verifier.verify_any_audience(unverified_token, claimed_worker=username)
         claims = verified.claims
         if claims.aud != resource.audience:
             raise WrongTokenError("It is for another service than this broker.", claimed_worker=claims.sub)

@@ -4,7 +4,7 @@ import msgspec
 
 from lyftdata.core.assertions import UnverifiedAssertion
 from lyftdata.core.records import ResourceRecord
-from lyftdata.core.refusals import MissingCredentialsError, RefusedError
+from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.token_issuer import Admission, Admitted
 
@@ -29,25 +29,17 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
     """
     if presented is None:
         raise MissingCredentialsError
-    try:
-        if presented.secret is not None:
-            return admission.admit_api_key(presented.client_id, presented.secret)
-        if presented.assertion is not None:
-            return admission.admit_assertion(presented.client_id, presented.assertion)
-        raise MissingCredentialsError
-    except RefusedError as refused:
-        refused.claimed_worker = refused.claimed_worker or presented.client_id
-        raise
+    if presented.secret is not None:
+        return admission.admit_api_key(presented.client_id, presented.secret)
+    if presented.assertion is not None:
+        return admission.admit_assertion(presented.client_id, presented.assertion)
+    raise MissingCredentialsError(claimed_worker=presented.client_id)
 
 
 def admit_caller(admission: Admission, presented: Presented | None) -> Admitted | ResourceRecord:
     """Check the credential of a Worker or of a resource; raises as `admit_worker`."""
     if presented is not None and presented.secret is not None:
-        try:
-            resource = admission.admit_resource(presented.client_id, presented.secret)
-        except RefusedError as refused:
-            refused.claimed_worker = refused.claimed_worker or presented.client_id
-            raise
+        resource = admission.admit_resource(presented.client_id, presented.secret)
         if resource is not None:
             return resource
     return admit_worker(admission, presented)

@@ -17,7 +17,7 @@ from lyftdata.core.names import generate_reference
 from lyftdata.core.rate_limit import FailureLimiter, network_of
 from lyftdata.core.records import RefusalAttempt
 from lyftdata.core.redaction import hide_credentials, hide_random
-from lyftdata.core.refusals import RateLimitedError, RefusedError
+from lyftdata.core.refusals import RateLimitedError, RefusedError, format_detail
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.log import emit, get_logger
@@ -46,15 +46,37 @@ _MAX_KEPT_OF_A_CLAIM = 128
 _MAX_READ_OF_A_CLAIM = 1_024
 
 
-class PublicRefusal(msgspec.Struct, frozen=True):
-    """What the caller may know of a refusal; `retry_after_s` is set when it comes too often."""
+class PublicRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What the caller may know of a refusal.
 
-    refused: RefusedError
+    Not the exception: that holds the frames it came through, and with them what was sent.
+    """
+
+    code: str
+    proved: bool
+    final: bool
+    explanation: str
+    remedy: str
     reference: str
     retry_after_s: int | None = None
+    """Set when it comes too often."""
 
 
-class _Pending(msgspec.Struct, frozen=True):
+def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None = None) -> PublicRefusal:
+    return PublicRefusal(
+        code=refused.code,
+        proved=refused.proved,
+        final=refused.final,
+        # Put into words only for a caller that reads it: how long that takes depends on the cause.
+        explanation=refused.explanation if refused.proved else "",
+        remedy=refused.remedy,
+        reference=reference,
+        retry_after_s=retry_after_s,
+    )
+
+
+class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     """
     An attempt until it is written down.
 
@@ -62,24 +84,28 @@ class _Pending(msgspec.Struct, frozen=True):
     time that takes would tell the caller what the answer does not.
     """
 
-    refused: RefusedError
+    code: str
+    proved: bool
     reference: str
     at: datetime
     address: str
     claimed_worker: str
+    unformatted_detail: str | Callable[[], str]
+    api_key: str
+    other_worker: str
 
     def whole(self, secrets: Sequence[Secret]) -> RefusalAttempt:
         """Return what is kept."""
         return RefusalAttempt(
             reference=self.reference,
-            code=self.refused.code,
+            code=self.code,
             at=self.at,
             address=self.address,
             claimed_worker=self.claimed_worker,
-            detail=clean_text(hide_credentials(self.refused.detail, secrets=secrets), 512),
-            proved=self.refused.proved,
-            api_key=self.refused.api_key,
-            other_worker=self.refused.other_worker,
+            detail=clean_text(hide_credentials(format_detail(self.unformatted_detail), secrets=secrets), 512),
+            proved=self.proved,
+            api_key=self.api_key,
+            other_worker=self.other_worker,
         )
 
 
@@ -136,27 +162,23 @@ class RefusalLog:
                 its own: the fingerprint of an enrollment key. Names it can make up as it likes.
         """
         now_s = self._clock().timestamp()
-        # Neither what was sent nor the frames that hold it are to live until the refusal is written down.
-        refused.claimed_worker = refused.claimed_worker[:_MAX_READ_OF_A_CLAIM]
-        refused.with_traceback(None)
-        refused.__context__ = refused.__cause__ = None
         network = network_of(address)
         if refused.proved:
             # It knows who it is and why it may not come in; one that asks without end must not push the
             # references of others out.
-            by = refused.claimed_worker if proved_by is None else f"{proved_by} {network}"
+            by = _claim(refused) if proved_by is None else f"{proved_by} {network}"
             beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
-            return PublicRefusal(refused, self._reference(refused, address, beyond, by=by))
+            return _public(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
             # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
             beyond = self._kept.record_failure(address, now_s) is not None
-            return PublicRefusal(refused, self._reference(refused, address, beyond, by=network))
+            return _public(refused, self._reference(refused, address, beyond, by=network))
         retry_after_s = self.limiter.record_failure(address, now_s)
         if retry_after_s is None:
-            return PublicRefusal(refused, self._reference(refused, address, beyond=False, by=network))
+            return _public(refused, self._reference(refused, address, beyond=False, by=network))
         told = self._limited(refused)
         reference = self._reference(told, address, beyond=True, by=network)
-        return PublicRefusal(told, reference, retry_after_s=max(1, round(retry_after_s)))
+        return _public(told, reference, retry_after_s=max(1, round(retry_after_s)))
 
     def record_unseen(self, refused: RefusedError, *, address: str, retry_after_s: float) -> PublicRefusal:
         """
@@ -168,7 +190,7 @@ class RefusalLog:
             retry_after_s: Seconds until one is looked at.
         """
         reference = self._reference(refused, address, beyond=True, by=f"unseen {network_of(address)}")
-        return PublicRefusal(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
+        return _public(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
 
     async def flush(self) -> None:
         """
@@ -221,12 +243,24 @@ class RefusalLog:
     def _write_down(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        claimed_worker = self._fit_to_keep(refused.claimed_worker)
+        claimed_worker = self._fit_to_keep(_claim(refused))
         # The answer is the same, and a reference that leads nowhere looks like one that leads somewhere.
         if not self._has_room(refused, address):
             self._left_out += 1
             return reference
-        self._pending.append(_Pending(refused, reference, self._clock(), address, claimed_worker))
+        self._pending.append(
+            _Pending(
+                code=refused.code,
+                proved=refused.proved,
+                reference=reference,
+                at=self._clock(),
+                address=address,
+                claimed_worker=claimed_worker,
+                unformatted_detail=refused.unformatted_detail,
+                api_key=refused.api_key,
+                other_worker=refused.other_worker,
+            )
+        )
         emit(
             _log,
             REFUSED,
@@ -259,7 +293,7 @@ class RefusalLog:
             emit(_log, REFUSAL_LOG_THROTTLED, left_out=count)
 
     def _limited(self, refused: RefusedError) -> RateLimitedError:
-        code, claimed_worker = refused.code, refused.claimed_worker
+        code, claimed_worker = refused.code, _claim(refused)
         return RateLimitedError(
             lambda: f"Among them: {code} for '{self._fit_to_keep(claimed_worker)[:64]}'.",
             claimed_worker=claimed_worker,
@@ -274,3 +308,8 @@ class RefusalLog:
         hidden = hide_random(hide_credentials(claimed_worker, secrets=self._secrets))
         kept = claimed_worker if self._is_worker(claimed_worker) else hidden
         return clean_text(kept, _MAX_KEPT_OF_A_CLAIM)
+
+
+def _claim(refused: RefusedError) -> str:
+    """Return what the caller called itself, as far as it is read: what was sent may be long, and is not to be kept."""
+    return refused.claimed_worker[:_MAX_READ_OF_A_CLAIM]

@@ -9,6 +9,7 @@ can do more than this: read the entry, give it another key, remove it.
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -43,7 +44,7 @@ class TooManyChangesError(LyftdataError):
 
     def __init__(self, wait_s: float) -> None:
         super().__init__("Too many changes in a row.")
-        self.wait_s = max(1, round(wait_s))
+        self.wait_s: Final = max(1, round(wait_s))
 
 
 class Registrations:

@@ -93,7 +93,7 @@ class Admission:
         Raises:
             RefusedError: The cause says why; the key is checked before anything is said about the Worker.
         """
-        presented = parse_api_key(unverified_key.reveal())
+        presented = parse_api_key(unverified_key.reveal(), claimed_worker=worker_id)
         record = verify_api_key(
             presented,
             record=self._directory.find_api_key(presented.public_id),
@@ -102,9 +102,14 @@ class Admission:
         )
         worker = self._directory.find_worker(worker_id)
         if worker is None:
-            raise UnknownWorkerError(lambda: f"API key '{record.name}' is right, the ID is not.")
+            raise UnknownWorkerError(
+                lambda: f"API key '{record.name}' is right, the ID is not.", claimed_worker=worker_id
+            )
         if worker.strategy is not Strategy.API_KEY:
-            raise WrongStrategyError(lambda: f"API key '{record.name}' was sent for an auto-enrolled Worker.")
+            raise WrongStrategyError(
+                lambda: f"API key '{record.name}' was sent for an auto-enrolled Worker.",
+                claimed_worker=worker_id,
+            )
         check_entry(worker)
         return Admitted(worker, format_credential("key", record.public_id, worker.epoch), record)
 
@@ -136,7 +141,7 @@ class Admission:
                     "A signed assertion was sent for a Worker of strategy api_key.", claimed_worker=worker_id
                 ) from error
             raise
-        worker = expect(worker)
+        worker = require_worker(worker, worker_id)
         if entry_problem(worker) is None:
             # Before it is used up: another Server may have changed the entry, and the same assertion is then checked again.
             self._check_fresh(worker, assertion, now=now)
@@ -161,17 +166,23 @@ class Admission:
         """
         if assertion.nonce is not None:
             if not self._nonces.is_good_for_assertion(assertion.nonce, worker):
-                raise StaleAssertionError("Its nonce is not of now, or is from another state of the entry.")
+                raise StaleAssertionError(
+                    "Its nonce is not of now, or is from another state of the entry.",
+                    claimed_worker=worker.id,
+                )
             return
         switched_at = changed_at(worker)
         # A clock that was hours ahead at that moment, and is right now, must not lock the Worker out for hours.
         in_force = switched_at is not None and switched_at <= now + timedelta(seconds=LEEWAY_S)
         if switched_at is not None and in_force and assertion.may_be_before(switched_at):
             raise StaleAssertionError(
-                "It may have been signed before the Worker was last disabled or enabled."
+                "It may have been signed before the Worker was last disabled or enabled.",
+                claimed_worker=worker.id,
             )
         if self.spent.may_have_lost(worker, assertion.signed_at, leeway_s=LEEWAY_S):
-            raise StaleAssertionError("It may have been used before the Server started, after a crash.")
+            raise StaleAssertionError(
+                "It may have been used before the Server started, after a crash.", claimed_worker=worker.id
+            )
 
     def recheck(self, admitted: Admitted) -> Admitted:
         """
@@ -180,7 +191,7 @@ class Admission:
         Raises:
             RefusedError: It may not come in any more, or what it has proved is no longer good.
         """
-        worker = expect(self._directory.find_worker(admitted.worker.id))
+        worker = require_worker(self._directory.find_worker(admitted.worker.id), admitted.worker.id)
         check_entry(worker)
         check_standing(self._directory, worker.id, admitted.credential, now=self._clock())
         return msgspec.structs.replace(admitted, worker=worker)
@@ -195,7 +206,7 @@ class Admission:
         Raises:
             RefusedError: Malformed, or a resource's public id with another secret or name.
         """
-        presented = parse_api_key(unverified_key.reveal())
+        presented = parse_api_key(unverified_key.reveal(), claimed_worker=name)
         record = self._directory.find_resource_by_key(presented.public_id)
         if record is None:
             return None
@@ -237,10 +248,10 @@ class Admission:
         )
 
 
-def expect(worker: WorkerRecord | None) -> WorkerRecord:
+def require_worker(worker: WorkerRecord | None, worker_id: str) -> WorkerRecord:
     """Narrow the type where the check before has proved it; default deny if it ever has not."""
     if worker is None:
-        raise UnknownWorkerError
+        raise UnknownWorkerError(claimed_worker=worker_id)
     return worker
 
 
@@ -285,4 +296,4 @@ def check_standing(directory: Directory, worker_id: str, credential: str, *, now
     problem = find_problem(directory, worker_id, credential, now=now)
     if problem is not None:
         raise TokenRevokedError(problem.sentence, claimed_worker=worker_id)
-    return expect(directory.find_worker(worker_id))
+    return require_worker(directory.find_worker(worker_id), worker_id)

@@ -64,11 +64,15 @@ class TokenVerifier:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
         return verified
 
-    def verify_any_audience(self, unverified_token: str) -> VerifiedWorker:
+    def verify_any_audience(self, unverified_token: str, *, claimed_worker: str = "") -> VerifiedWorker:
         """
         Check a token of this Server for whatever audience.
 
         Who it is for, and whether its bearer holds the key it is bound to, is not asked here: the caller does.
+
+        Args:
+            unverified_token: As received.
+            claimed_worker: Whose it is according to the caller, for the refusal of a token that does not say.
 
         Raises:
             WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
@@ -78,7 +82,7 @@ class TokenVerifier:
         digest = text_digest(unverified_token)
         claims = self._remembered.get(digest)
         if claims is None:
-            claims = self._check_signature(unverified_token, digest)
+            claims = self._check_signature(unverified_token, digest, claimed_worker)
         elif now.timestamp() >= claims.exp:
             del self._remembered[digest]
             raise TokenExpiredError(claimed_worker=claims.sub)
@@ -98,13 +102,14 @@ class TokenVerifier:
             raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)
 
-    def _check_signature(self, unverified_token: str, digest: bytes) -> TokenClaims:
+    def _check_signature(self, unverified_token: str, digest: bytes, claimed_worker: str) -> TokenClaims:
         claims = verify_worker_token(
             unverified_token,
             keys=self._signing_keys.verification_keys,
             issuers=self._issuers,
             audience=None,
             now=self._clock(),
+            claimed_worker=claimed_worker,
         )
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._forget()

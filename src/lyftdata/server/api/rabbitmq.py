@@ -157,11 +157,7 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
     if presented is None:
         raise MissingCredentialsError
     name, key = presented
-    try:
-        broker = services.admission.admit_resource(name, Secret(key))
-    except RefusedError as refused:
-        refused.claimed_worker = refused.claimed_worker or name
-        raise
+    broker = services.admission.admit_resource(name, Secret(key))
     if broker is None:
         raise WrongApiKeyError("It is no resource's.", claimed_worker=name)
     return broker
@@ -178,11 +174,7 @@ def _check_login(services: Services, broker: ResourceRecord, form: _Form) -> Non
     if not password:
         # Brokers ask so about users that another of their plugins has let in, by a certificate: those are no Workers.
         raise MissingCredentialsError(claimed_worker=username)
-    try:
-        services.brokers.check_login(broker, username, password)
-    except RefusedError as refused:
-        refused.claimed_worker = refused.claimed_worker or username
-        raise
+    services.brokers.check_login(broker, username, password)
 
 
 def _check_vhost(services: Services, broker: ResourceRecord, form: _Form) -> None:

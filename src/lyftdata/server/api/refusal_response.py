@@ -37,18 +37,17 @@ def refusal_response(
         }
         headers = {**NO_STORE, "Retry-After": str(answer.retry_after_s)}
         return json_response(body, status=429, headers=headers | offered)
-    refused = answer.refused
-    if not refused.proved:
+    if not answer.proved:
         body = {"error": error, "error_description": "Authentication failed.", "reference": answer.reference}
         headers = {**NO_STORE, "WWW-Authenticate": _challenge(error)}
         return json_response(body, status=status, headers=headers | offered)
     told = {
         "error": proved_error,
-        "error_description": refused.explanation,
+        "error_description": answer.explanation,
         "reference": answer.reference,
-        "code": refused.code,
-        "final": refused.final,
-        "remedy": refused.remedy,
+        "code": answer.code,
+        "final": answer.final,
+        "remedy": answer.remedy,
     }
     return json_response(told, status=proved_status)
 

@@ -8,6 +8,7 @@ another (request smuggling). Whatever is ambiguous is rejected, never interprete
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import httptools
 
@@ -32,8 +33,8 @@ class HeadRejectedError(Exception):
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.status = status
-        self.detail = detail
+        self.status: Final = status
+        self.detail: Final = detail
 
 
 def check_head(

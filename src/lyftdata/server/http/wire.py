@@ -5,7 +5,7 @@ import base64
 import functools
 import ipaddress
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
@@ -51,8 +51,8 @@ class OAuthError(LyftdataError):
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(description)
-        self.error = error
-        self.status = status
+        self.error: Final = error
+        self.status: Final = status
 
 
 class RawResponse(Response):

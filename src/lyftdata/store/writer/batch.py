@@ -143,10 +143,9 @@ def translated(error: BaseException) -> Exception:
         return StoreError(f"The database failed: {problem_of(error)}.").with_traceback(error.__traceback__)
     if isinstance(error, StopIteration):
         # A future refuses to carry it, and the caller would wait for ever (PEP 479 does the same).
-        failure: Exception = RuntimeError("an operation raised StopIteration")
-    elif isinstance(error, Exception):
+        return RuntimeError("an operation raised StopIteration").with_traceback(error.__traceback__)
+    if isinstance(error, Exception):
         return error
-    else:
-        failure = StoreError("The operation was broken off.")
-    failure.__cause__ = error
-    return failure
+    return StoreError(f"The operation was interrupted by {type(error).__name__}.").with_traceback(
+        error.__traceback__
+    )

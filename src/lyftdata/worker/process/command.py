@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Final
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events.worker import COMMAND_KILLED, PROCESSES_SURVIVED
@@ -50,7 +51,7 @@ class CommandError(LyftdataError):
 
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code: Final = exit_code
 
 
 def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h11
 import msgspec
@@ -75,7 +75,7 @@ class _BadRequestError(Exception):
 
     def __init__(self, status: HTTPStatus, error: str, description: str, **headers: str) -> None:
         super().__init__(description)
-        self.answer = _Answer(status, {"error": error, "error_description": description}, headers)
+        self.answer: Final = _Answer(status, {"error": error, "error_description": description}, headers)
 
 
 class _Answer(msgspec.Struct, frozen=True):
