@@ -64,6 +64,7 @@ class Fleet:
         self.environ = {
             "LYFTDATA_STAGING_DIR": str(place / "staging"),
             "LYFTDATA_BIND_ADDRESS": self.url.removeprefix("http://"),
+            "LYFTDATA_PUBLIC_URL": self.url,
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
             "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
             **environ,
