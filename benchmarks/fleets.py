@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Served, serving
@@ -88,12 +89,10 @@ class Fleet:
         async with open_services(read_server_settings(self.environ)) as services:
             for begin in range(0, by_key, _A_TRANSACTION):
                 batch = range(begin, min(by_key, begin + _A_TRANSACTION))
-                self.keys += await services.store.write(lambda tx, batch=batch: self._add_by_key(tx, batch))  # type: ignore[misc]
+                self.keys += await services.store.write(partial(self._add_by_key, numbers=batch))
             for begin in range(0, enrolled, _A_TRANSACTION):
                 batch = range(begin, min(enrolled, begin + _A_TRANSACTION))
-                self.identities += await services.store.write(
-                    lambda tx, batch=batch: _add_enrolled(tx, batch)
-                )  # type: ignore[misc]
+                self.identities += await services.store.write(partial(_add_enrolled, numbers=batch))
 
     def _add_by_key(self, tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
         if self._one_key is None:

@@ -141,7 +141,7 @@ def wrk(
     """
     before_s = served.cpu_s() if served else 0.0
     own = os.times()
-    command = [
+    command: list[str | Path] = [
         "taskset",
         "--cpu-list",
         ASKING_CORE,
