@@ -31,7 +31,7 @@ class TokenState:
     def __init__(self, *, chance: Callable[[], float], new_for_s: float, max_retry_s: float) -> None:
         self._chance = chance
         self._new_for_s = new_for_s
-        self._backoff = Backoff(random=chance, longest_s=max_retry_s)
+        self._backoff = Backoff(random=chance, max_s=max_retry_s)
         self._token: HeldToken | None = None
         self._retry_at_s = -math.inf
         self._problem: WorkerAuthError | None = None

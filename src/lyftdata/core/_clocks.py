@@ -7,13 +7,13 @@ from lyftdata.core.durations import format_duration
 
 def too_late(seconds: float) -> str:
     """Say that something ended this many seconds ago."""
-    return f"It ended {_words(seconds)} ago by the Server's clock: the Worker's clock is behind, or it was kept back."
+    return f"It ended {_format(seconds)} ago by the Server's clock: the Worker's clock is behind, or it was kept back."
 
 
 def too_soon(seconds: float) -> str:
     """Say that something begins only in this many seconds."""
-    return f"It begins in {_words(seconds)} by the Server's clock: the Worker's clock is ahead."
+    return f"It begins in {_format(seconds)} by the Server's clock: the Worker's clock is ahead."
 
 
-def _words(seconds: float) -> str:
+def _format(seconds: float) -> str:
     return format_duration(timedelta(seconds=max(1, round(seconds))))

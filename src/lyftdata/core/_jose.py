@@ -1,9 +1,9 @@
 """
-Compact JWS (RFC 7515), read strictly.
+Splits a compact JWS (RFC 7515) strictly, and checks its signature.
 
-joserfc checks signatures; what may be in a header, how long a token may be and what types its claims have is
-decided here, before and after, so that no caller can forget a part of it. Nothing below trusts what it reads:
-names say `unverified` until a signature was checked.
+joserfc checks signatures. What a header may hold, how long a token may be and which types its claims have is checked here,
+before and after, so that no caller can forget a part of it. Nothing here trusts what it reads: names say `unverified` until
+a signature was checked.
 """
 
 from collections.abc import Collection
@@ -23,18 +23,20 @@ Key = ECKey | OKPKey | OctKey
 
 _MAX_HEADER_LENGTH = 512
 _MAX_AUDIENCES = 8
-# crit would name extensions we do not know (RFC 7515, section 4.1.11); the others would have us take a key or
-# fetch a URL of the sender's choice.
+# Key injection and SSRF: with `jwk`, `jku`, `x5u` or `x5c` a verifier takes the key, or fetches a URL, of the sender's choice
+# (RFC 8725, section 3.10). Downgrade: `crit` and `b64` change what is signed (RFC 7515, section 4.1.11; RFC 7797), and a
+# verifier must not ignore them. `zip` and `enc` belong to JWE: compressed input can be a decompression bomb, and leaks what it
+# compresses (RFC 8725, section 3.6). None of them is needed, so each is refused instead of interpreted.
 _FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
 
 
 class JwsError(Exception):
-    """Not a token we accept; the text is for operators."""
+    """A token that is not accepted; the text is for operators."""
 
 
 class UnverifiedJws:
     """
-    A compact JWS taken apart, once: the same work for every sender. Of what it says nothing was checked.
+    A compact JWS split into its parts, once, with the same work for every sender; nothing in it was checked.
 
     `payload` is what `claims` were read from; `signed` and `signature` are for `check_signature`.
     """
@@ -43,20 +45,23 @@ class UnverifiedJws:
 
     def __init__(self, unverified: str, *, carries_key: bool = False) -> None:
         """
-        Take a compact JWS apart.
+        Split a compact JWS.
 
         Args:
             unverified: As received.
-            carries_key: Whether it brings its own public key (`jwk`), as a DPoP proof does: then, and only then, it may.
+            carries_key: Whether the header may hold a public key (`jwk`), as that of a DPoP proof does.
 
         Raises:
             JwsError: Too long, not three canonical base64url parts, not JSON objects, or a forbidden header.
         """
+        # Resource exhaustion before authentication: the length first, so that no sender makes the parsing below expensive.
         if len(unverified) > MAX_TOKEN_LENGTH:
             raise JwsError(f"It is longer than {MAX_TOKEN_LENGTH} characters.")
         parts = unverified.split(".")
         if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
             raise JwsError("It is not a compact JWS.")
+        # Malleability: each part has one accepted spelling (`decode_base64url`). Otherwise one token would have several texts, and
+        # a text that differs from the revoked or spent one would still verify.
         self.encoded_header_length = len(parts[0])
         self.header = _object(_decode(parts[0]))
         self.payload = _decode(parts[1])
@@ -64,7 +69,7 @@ class UnverifiedJws:
         self.signature = _decode(parts[2])
         # It is ASCII, or a part could not have been decoded.
         self.signed = f"{parts[0]}.{parts[1]}".encode()
-        # Other types than text would surprise anyone who compares them later: here they are simply no token.
+        # Type confusion: `alg` as a list or `kid` as a number could compare equal, or fail open, somewhere later.
         expected = {"jwk"} if carries_key else set()
         if not all(isinstance(value, str) for name, value in self.header.items() if name not in expected):
             raise JwsError("Its header holds something that is no string.")
@@ -76,16 +81,19 @@ class UnverifiedJws:
         """
         Check the signature, by one of these algorithms only.
 
-        joserfc does the arithmetic, and says what a key may be used for. What its way through a whole token adds (it reads
-        and checks every part once more, and a warning is taken off for each) takes longer than an ES256 check itself.
+        Calls joserfc's algorithm directly: its function for a whole token parses every part again, which takes longer than the
+        ES256 check itself.
 
         Raises:
-            JwsError: It is not right.
+            JwsError: The signature is wrong, or by another algorithm.
         """
+        # Algorithm confusion: the caller, which knows the key, says which algorithms count. `none` and HS256 under a public key
+        # are never in that list (RFC 8725, sections 2.1 and 3.1).
         name = self.header.get("alg")
         if name not in algorithms or not isinstance(name, str):
             raise JwsError("Its algorithm is not one of those accepted.")
-        # joserfc refuses these two as well. An unregistered header may mean something to another reader of the token.
+        # Parser differential: an unregistered header parameter may mean something to another reader of the token. joserfc refuses
+        # both as well, in the function that is not called here.
         if (
             self.encoded_header_length > _MAX_HEADER_LENGTH
             or not self.header.keys() <= JWS_HEADER_REGISTRY.keys()
@@ -93,6 +101,7 @@ class UnverifiedJws:
             raise JwsError("Its header is too long, or holds what is in no standard.")
         algorithm = JWSRegistry.algorithms[name]
         try:
+            # Key confusion: a key of another type or curve than the algorithm's is refused before any arithmetic.
             algorithm.check_key(key)
             is_right = algorithm.verify(self.signed, self.signature, key)
         except (JoseError, ValueError, TypeError) as error:
@@ -111,9 +120,11 @@ def int_claim(claims: dict[str, Any], name: str) -> int:
     Return a NumericDate claim (RFC 7519, section 2) as an integer.
 
     Raises:
-        JwsError: Missing, not a number, or outside what a date can be.
+        JwsError: Missing, not a number, or not between 1970 and 2242.
     """
     value = claims.get(name)
+    # Type confusion: `true` is an int to Python, and text compares with no number. Denial of service: beyond the upper bound
+    # datetime would overflow, and the caller would be answered 500.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**33:
         raise JwsError(f"Its claim {name} is missing or no date.")
     return int(value)

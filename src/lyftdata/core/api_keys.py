@@ -1,9 +1,9 @@
 """
-API keys: `lyftdata_<10 public id>_<32 secret><6 checksum>`, base62, 58 characters.
+Makes, parses and checks API keys: `lyftdata_<10 public id>_<32 secret><6 checksum>`, base62, 58 characters.
 
-The prefix lets secret scanners recognise a leaked key; the checksum lets anyone see offline that a key was
-cut or mistyped; the public id finds the record and is no secret; the secret carries more than 190 random bits
-and is kept as a SHA-256 digest (docs/decisions/0003 says why not more slowly).
+The prefix lets secret scanners recognise a leaked key. The checksum shows offline that a key was cut or mistyped. The public
+id finds the record and is not a secret. The secret carries more than 190 random bits and is stored as a SHA-256 digest
+(docs/decisions/0003 says why a slow hash is not needed).
 """
 
 import hashlib
@@ -34,12 +34,12 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
 API_KEY_LENGTH = 58
 _CHECKSUM_LENGTH = 6
-# Compared with when no record has the public id, so that this costs what a wrong secret costs.
-_NO_RECORD = bytes(32)
+# Enumeration by timing: compared with when no record has the public id, so that an unknown id takes as long as a wrong secret.
+_DECOY_DIGEST = bytes(32)
 
 
 class NewApiKey(msgspec.Struct, frozen=True):
-    """A key just made: its text is shown once, its digest is kept."""
+    """A new key: its text is shown once, its digest is stored."""
 
     public_id: str
     text: Secret
@@ -47,7 +47,7 @@ class NewApiKey(msgspec.Struct, frozen=True):
 
 
 class PresentedApiKey(msgspec.Struct, frozen=True):
-    """A key of right form, as somebody presented it; nothing is proved yet."""
+    """A well-formed key as a caller presented it; nothing is proved yet."""
 
     public_id: str
     digest: bytes
@@ -70,7 +70,7 @@ def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiK
         claimed_worker: What the caller calls itself, for the refusal; "" if it does not say.
 
     Raises:
-        MalformedApiKeyError: Wrong form or wrong checksum. Anyone can find that out offline, so it may be quick.
+        MalformedApiKeyError: Wrong form or checksum. Anyone can compute that offline, so a quick answer reveals nothing.
     """
     match = _FORM.fullmatch(unverified)
     if match is None:
@@ -82,6 +82,8 @@ def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiK
         raise MalformedApiKeyError(
             f"The checksum of {public_id} is wrong: a character was changed.", claimed_worker=claimed_worker
         )
+    # A fast hash on purpose: the secret is random, so guessing it is hopeless, while a slow hash would let unproven callers
+    # exhaust the processor (docs/decisions/0003).
     return PresentedApiKey(public_id, _digest(secret))
 
 
@@ -106,13 +108,13 @@ def verify_api_key(
     presented: PresentedApiKey, *, record: ApiKeyRecord | None, worker_id: str, now: datetime
 ) -> ApiKeyRecord:
     """
-    Check a presented key against the record of its public id, and that it may be used by this Worker now.
+    Check a presented key against the record of its public id, and that this Worker may use it now.
 
-    Whether the Worker exists and may come in is not asked here: the caller asks the directory.
+    Does not check whether the Worker exists or is enabled: the caller asks the directory.
 
     Args:
         presented: As `parse_api_key` gave it.
-        record: The record with that public id, or None; the time taken does not tell which.
+        record: The record with that public id, or None; the time taken does not reveal which.
         worker_id: The ID that came with the key.
         now: Aware UTC time.
 
@@ -123,9 +125,13 @@ def verify_api_key(
         ApiKeyExpiredError: The newest generation, and `now >= expires_at`.
         ApiKeyNotForWorkerError: Issued for other Workers.
     """
-    right = hmac.compare_digest(presented.digest, _NO_RECORD if record is None else record.digest)
+    # Step 1, the secret, before anything else is said. Timing oracle: compared in constant time, so an answer's time reveals no
+    # matching prefix. Both cases raise one error: "no such key" would confirm which public ids exist.
+    right = hmac.compare_digest(presented.digest, _DECOY_DIGEST if record is None else record.digest)
     if record is None or not right:
         raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
+    # Step 2, revoked, expired, for another Worker: only now. Before the secret was proved these causes would tell a stranger the
+    # state of a key, or which Workers it is for.
     problem = key_problem(record, worker_id=worker_id, now=now)
     if problem is not None:
         cause, detail = _REFUSALS[problem]
@@ -133,7 +139,7 @@ def verify_api_key(
     return record
 
 
-def _others(number: int) -> str:
+def _format_others(number: int) -> str:
     return count(number, "other Worker") if number else "no Worker any more"
 
 
@@ -141,7 +147,7 @@ def _named(record: ApiKeyRecord) -> str:
     return f"API key '{record.name}' ({record.public_id})"
 
 
-def _ended(record: ApiKeyRecord) -> str:
+def _format_end(record: ApiKeyRecord) -> str:
     return "" if record.expires_at is None else format_time(record.expires_at)
 
 
@@ -153,16 +159,16 @@ _REFUSALS: Mapping[Problem, tuple[type[RefusedError], Callable[[ApiKeyRecord], s
     Problem.API_KEY_ROTATED: (
         ApiKeyRotatedError,
         lambda key: (
-            f"Generation {key.generation} of {_named(key)} stopped working at {_ended(key)}, after a rotation."
+            f"Generation {key.generation} of {_named(key)} stopped working at {_format_end(key)}, after a rotation."
         ),
     ),
     Problem.API_KEY_EXPIRED: (
         ApiKeyExpiredError,
-        lambda key: f"{_named(key)} expired at {_ended(key)}.",
+        lambda key: f"{_named(key)} expired at {_format_end(key)}.",
     ),
     Problem.API_KEY_NOT_FOR_WORKER: (
         ApiKeyNotForWorkerError,
-        lambda key: f"{_named(key)} is for {_others(len(key.worker_ids))}.",
+        lambda key: f"{_named(key)} is for {_format_others(len(key.worker_ids))}.",
     ),
 }
 
@@ -171,7 +177,7 @@ def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:
     """Return that many base62 characters, each equally likely."""
     characters: list[str] = []
     while len(characters) < length:
-        # 248 is the largest multiple of 62 in a byte; taking the rest too would favour some characters.
+        # Modulo bias: 248 is the largest multiple of 62 in a byte; using the bytes above it would favour some characters.
         characters += [_BASE62[byte % 62] for byte in random_bytes(length) if byte < 248]  # noqa: PLR2004
     return "".join(characters[:length])
 

@@ -30,18 +30,18 @@ from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
 MAX_LIFE_S = 300
 LEEWAY_S = 30
 
-# Checked against when the Worker has no key, or one for another algorithm than the caller chose, so that this
-# costs what a wrong signature costs.
-_NOBODY_ES256 = generate_identity_key().public
-_NOBODY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(private=False))
+# Enumeration by timing: checked against when the Worker has no key, or one for another algorithm than the caller chose, so that
+# this takes as long as a wrong signature.
+_DECOY_KEY_ES256 = generate_identity_key().public
+_DECOY_KEY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(private=False))
 
 
 class VerifiedAssertion(msgspec.Struct, frozen=True):
     """
-    What a checked assertion leaves to do: ask whether it is from before a moment that matters, and spend its `jti`.
+    What an assertion proves. The caller must still check that it is not stale, and spend its `jti`.
 
-    `signed_at` is when it was signed by the Worker's clock, which may be off by the leeway; the earliest possible time where it
-    does not say. `nonce` is what it holds, not checked yet. `audience` is which of the accepted ones it names.
+    `signed_at` is the time of signing by the Worker's clock, which may be off by the leeway; the earliest possible time if the
+    assertion does not say. `nonce` is not checked yet. `audience` is the accepted one that it names.
     """
 
     jti: str
@@ -50,8 +50,8 @@ class VerifiedAssertion(msgspec.Struct, frozen=True):
     audience: str
     nonce: str | None = None
 
-    def may_be_before(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
-        """Return whether it may have been signed before a moment, by a Worker whose clock is ahead by the leeway."""
+    def may_predate(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
+        """Return whether it may have been signed before a moment, by a Worker whose clock is ahead by up to the leeway."""
         return self.signed_at < moment + timedelta(seconds=leeway_s)
 
 
@@ -73,7 +73,7 @@ def make_assertion(
         worker_id: The Worker's ID.
         audience: The Server's issuer.
         now: Aware UTC time.
-        jti: Unpredictable, new each time.
+        jti: Random, new each time.
         ttl_s: Life in seconds.
         nonce: One of the Server's, if it has given one.
     """
@@ -93,7 +93,7 @@ def make_assertion(
 
 
 class UnverifiedAssertion:
-    """An assertion taken apart, of which nobody has checked anything: read once, for finding the key and for checking."""
+    """An assertion split into its parts and not checked; parsed once, for finding the key and for checking it."""
 
     __slots__ = ("jws",)
 
@@ -101,7 +101,7 @@ class UnverifiedAssertion:
         self.jws = jws
 
     def unsafe_client_id(self) -> str | None:
-        """Return its `sub`: good for finding the key that checks it, and nothing else."""
+        """Return its `sub`, unverified: to find the key that checks it, and for nothing else."""
         try:
             return text_claim(self.jws.claims, "sub", max_length=128)
         except JwsError:
@@ -110,10 +110,10 @@ class UnverifiedAssertion:
 
 def read_assertion(unverified: str) -> UnverifiedAssertion:
     """
-    Take an assertion apart.
+    Split an assertion into its parts.
 
     Raises:
-        WrongAssertionError: Too long, or no compact JWS.
+        WrongAssertionError: Too long, or not a compact JWS.
     """
     try:
         return UnverifiedAssertion(UnverifiedJws(unverified))
@@ -133,13 +133,12 @@ def verify_assertion(
     """
     Check an assertion.
 
-    Whether its nonce is good, whether it was signed before the Worker was disabled, and whether its `jti` was used before is
-    not asked here: the caller does.
+    The caller must still check its nonce, check that it was not signed before the Worker was last disabled, and spend its `jti`.
 
     Args:
         unverified: As `read_assertion` gave it.
-        key: The Worker's public identity key; None costs the same time and never passes.
-        worker_id: Who the caller says it is; `iss` and `sub` must both be it.
+        key: The Worker's public identity key; None takes the same time and never passes.
+        worker_id: The Worker ID that the caller claims; `iss` and `sub` must both be equal to it.
         audiences: Accepted `aud` values, compared exactly, the preferred one first.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
@@ -150,32 +149,35 @@ def verify_assertion(
     """
     try:
         header, claims = unverified.jws.header, unverified.jws.claims
-        # An access token of this Server must not pass as an assertion, nor the reverse (RFC 8725, section 3.11).
+        # Step 1 of 3, type. Cross-JWT confusion: a worker token or a DPoP proof must not pass as an assertion, nor the reverse
+        # (RFC 8725, section 3.11). `typ` is optional in RFC 7523, so its absence is accepted.
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
-        # Algorithm confusion: the key decides which algorithms count, so neither `none` nor HS256 with the public key as
-        # its secret is ever tried (RFC 8725, section 2.1).
-        checked = _key_or_stand_in(key, str(header.get("alg")))
+        # Step 2, signature. Algorithm confusion: the key decides which algorithms count, so neither `none` nor HS256 with the
+        # public key as its secret is ever tried (RFC 8725, section 2.1). The key is the one stored for the claimed Worker: `kid`
+        # and `jku` of the header choose nothing.
+        checked = _key_or_decoy(key, str(header.get("alg")))
         unverified.jws.check_signature(key=checked.key, algorithms=checked.algorithms)
         # Enumeration: an unknown Worker costs one signature check too, so the time of the answer does not tell which IDs exist.
         if checked is not key:
             raise JwsError("The Worker has no identity key for this algorithm.")
+        # Step 3, claims: only now, so that no unsigned claim decides anything or shows in a refusal.
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)
     except JwsError as error:
         raise WrongAssertionError(str(error), claimed_worker=worker_id) from error
 
 
-def _key_or_stand_in(key: PublicIdentityKey | None, algorithm: str) -> PublicIdentityKey:
-    """Return the Worker's key if it fits the algorithm, else one that nobody has and that costs the same to check."""
+def _key_or_decoy(key: PublicIdentityKey | None, algorithm: str) -> PublicIdentityKey:
+    """Return the Worker's key if it fits the algorithm, otherwise a decoy that takes as long to check."""
     if key is not None and algorithm in key.algorithms:
         return key
-    return _NOBODY_ED25519 if algorithm in _NOBODY_ED25519.algorithms else _NOBODY_ES256
+    return _DECOY_KEY_ED25519 if algorithm in _DECOY_KEY_ED25519.algorithms else _DECOY_KEY_ES256
 
 
 def _check_claims(
     claims: dict[str, object], *, worker_id: str, audiences: Collection[str], now: datetime, leeway_s: int
 ) -> VerifiedAssertion:
-    # Impersonation: a Worker must not sign in another one's name with its own, valid key.
+    # Impersonation: a Worker must not sign in another one's name with its own, valid key (RFC 7523, section 3, points 1 and 2).
     if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
         raise JwsError("Its iss and sub name another Worker.")
     # Relay: another server that a Worker signs for must not be able to use the assertion here (RFC 7523, section 3, point 3).
@@ -183,21 +185,23 @@ def _check_claims(
     audience = next((accepted for accepted in audiences if accepted in named), None)
     if audience is None:
         raise JwsError("It is meant for another Server.")
+    # Required, though optional in RFC 7523: without it nothing could be spent, and each assertion could be replayed.
     jti = text_claim(claims, "jti", max_length=128)
     expires = int_claim(claims, "exp")
-    # Neither is required by RFC 7523; whichever is there must not lie in the future.
+    # Pre-dating: an assertion from the future would be good at a time that its signer does not control. RFC 7523 requires neither
+    # claim; what is present must not be in the future.
     given = {name: int_claim(claims, name) for name in ("iat", "nbf") if name in claims}
     starts = max(given.values(), default=0)
     now_s = now.timestamp()
     if "iat" in claims:
-        # Some clients sign for an hour. It counts for as long as we would take it anyhow, and its jti is remembered
-        # for no longer than that.
+        # Replay window: some clients sign for an hour. The assertion is accepted for 300 s all the same, so a captured one is
+        # useless soon, and its `jti` need not be remembered for an hour.
         expires = min(expires, int_claim(claims, "iat") + MAX_LIFE_S)
     if now_s >= expires + leeway_s:
         raise AssertionExpiredError(too_late(now_s - expires), claimed_worker=worker_id)
     if starts > now_s + leeway_s:
         raise AssertionExpiredError(too_soon(starts - now_s), claimed_worker=worker_id)
-    # Replay: a `jti` is remembered until its assertion expires, so a long life would fill that memory.
+    # Memory exhaustion: a `jti` is remembered until its assertion expires, so long-lived ones without `iat` would fill that memory.
     if expires > now_s + MAX_LIFE_S + leeway_s:
         raise JwsError(f"It lives longer than {MAX_LIFE_S} seconds.")
     signed_s = given.get("iat", given.get("nbf", expires - MAX_LIFE_S))

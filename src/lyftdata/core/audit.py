@@ -1,9 +1,9 @@
 """
 Computes and checks the hash chain that reveals changes to the audit log.
 
-Each event's hash is a keyed hash (HMAC-SHA256) over its number, its content and the hash before it. The key is
-not in the database: an attacker who can write there cannot make the chain fit again. Removing the last events is found
-by comparing with the head, which is recorded apart.
+Each event's hash is a keyed hash (HMAC-SHA256) over its number, its content and the previous hash. The key is not in the
+database, so an attacker who can write there cannot compute a chain that fits. Truncation (removing the last events) is found
+by comparison with the head, which is recorded separately.
 """
 
 import hmac
@@ -17,12 +17,12 @@ from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 GENESIS = bytes(32)
 """The hash before the first event."""
 
-# Sorted keys: the same event must give the same bytes wherever it was read from.
+# Deterministic: the same event must give the same bytes whichever database it was read from.
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What checking a chain has shown; `first_bad` is the number of the first event that does not fit."""
+    """The result of checking a chain; `first_bad` is the number of the first event that does not fit."""
 
     ok: bool
     checked: int
@@ -34,15 +34,16 @@ class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def chain_hash(event: AuditEvent, *, number: int, previous: bytes, key: bytes) -> bytes:
     """
-    Return the 32-byte hash of an event in its place.
+    Return the 32-byte hash of an event at its position.
 
     Args:
         event: Times are hashed in UTC with microseconds.
         number: From 1, without gaps.
-        previous: Hash of the event before, or GENESIS.
+        previous: Hash of the previous event, or GENESIS.
         key: 32 bytes that the database does not hold.
     """
-    # The number has a fixed width and the rest is one JSON document: no two contents give the same bytes.
+    # Ambiguous encoding: the number and the previous hash have fixed widths and the rest is one JSON document, so no two contents
+    # give the same bytes. The number is inside: a deleted event cannot be hidden by renumbering those after it.
     message = number.to_bytes(8, "big") + previous + _encoder.encode(event)
     return hmac.digest(key, message, sha256)
 
@@ -78,6 +79,7 @@ def verify_chain(
             )
         number, previous = chained.number, chained.hash
         checked += 1
+    # Truncation: a chain that ends early is intact link by link; only the head recorded separately shows what is missing.
     if expected_head is not None and expected_head != (number, previous):
         problem = f"The log ends at event {number}, but event {expected_head[0]} was the last one written."
         return ChainReport(
@@ -96,6 +98,7 @@ def _problem_of(chained: ChainedAuditEvent, *, number: int, previous: bytes, key
         return f"Event {number} is missing: event {chained.number} stands in its place."
     if chained.previous != previous:
         return f"Event {number} does not follow from the one before it."
+    # Tampering: with the key, since an unkeyed hash could be recomputed by anyone who can write to the database.
     expected = chain_hash(chained.event, number=number, previous=previous, key=key)
     if not hmac.compare_digest(expected, chained.hash):
         return f"Event {number} was changed after it was written."

@@ -1,39 +1,37 @@
 """
-How long to wait before asking again: exponential, with jitter, and never less than the Server asks for.
+How long to wait before a retry: exponential backoff with jitter, and never less than the Server asks for.
 
-Jitter matters more than the curve: thousands of Workers lose the same Server in the same second.
+Thundering herd: thousands of Workers lose the same Server in the same second, so jitter matters more than the curve.
 """
 
 from collections.abc import Callable
 
 MAX_S = 30.0
-# A Server (or a proxy) may ask for patience, not for absence.
+# Denial of service: a proxy that answers in the Server's place must not be able to silence a Worker for days.
 _MAX_RETRY_AFTER_S = 300.0
 
 
 class Backoff:
     """
-    Waits that grow from failure to failure.
+    Waits that grow with each failure.
 
     Args:
-        random: Gives a number from 0 up to 1.
+        random: Returns a number from 0 up to 1.
         first_s: Upper bound of the first wait, in seconds.
-        longest_s: Upper bound of every wait that is not asked for.
+        max_s: Upper bound of every wait that the Server did not ask for, in seconds.
     """
 
-    def __init__(
-        self, *, random: Callable[[], float], first_s: float = 1.0, longest_s: float = MAX_S
-    ) -> None:
+    def __init__(self, *, random: Callable[[], float], first_s: float = 1.0, max_s: float = MAX_S) -> None:
         self._random = random
         self._first_s = first_s
-        self._longest_s = longest_s
+        self._max_s = max_s
         self._failures = 0
 
     def next_s(self, *, retry_after_s: float | None = None) -> float:
         """Return the seconds to wait after one more failure; at least those that the Server asked for."""
-        bound = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 16))
+        bound = min(self._max_s, self._first_s * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        # Half of the bound at least: a wait of nothing would hammer, and the other half spreads the fleet.
+        # At least half of the bound, so that no retry is immediate; the other half is random, so that Workers spread out.
         wait = bound * (0.5 + 0.5 * self._random())
         if retry_after_s is None:
             return wait

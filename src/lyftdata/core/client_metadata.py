@@ -1,11 +1,11 @@
 """
-Client metadata: what a client says of itself when it registers (RFC 7591, section 2), and what of that is accepted.
+Parses client metadata: what a client says about itself when it registers (RFC 7591, section 2).
 
 Three groups of members:
   read     `client_name`, `jwks`, `labels`, `dpop_bound_access_tokens`, and those that can have one value only:
            `token_endpoint_auth_method`, `token_endpoint_auth_signing_alg`, `grant_types`.
-  refused  what would have an effect on security that this Server does not provide. Left out in silence, the client
-           would rely on it.
+  refused  members for security features that this Server does not provide. Silent downgrade: if they were ignored, the
+           client would rely on protection that is not there.
   ignored  all others: they describe the client.
 
 A member that is null, false or empty counts as omitted (RFC 7592, section 2.2).
@@ -30,7 +30,9 @@ _DPOP = "dpop_bound_access_tokens"
 _NO_AUTHORIZATION_ENDPOINT = "must be omitted: there is no authorization endpoint"
 _NO_CERTIFICATES = "must be omitted: client certificates are not supported; to bind tokens to a key, use DPoP"
 _NOT_SIGNED = "must be omitted: introspection answers are not signed or encrypted"
-# By member: the error (RFC 7591, section 3.2.2) and the rule. Nothing in this table is ever read.
+# By member: the error (RFC 7591, section 3.2.2) and the rule. The values are never interpreted: fetching `jwks_uri` would be SSRF
+# and would let the host of that URL replace the key later; a `software_statement` would need a trusted signer; a
+# `client_secret` would be chosen by the client, and so guessable.
 _REFUSED: Mapping[str, tuple[str, str]] = {
     "redirect_uris": ("invalid_redirect_uri", _NO_AUTHORIZATION_ENDPOINT),
     "response_types": (_INVALID, _NO_AUTHORIZATION_ENDPOINT),
@@ -72,7 +74,7 @@ class ClientMetadataError(InvalidInputError):
 
 
 class ClientMetadata(msgspec.Struct, frozen=True):
-    """Metadata whose every member was checked; what is None was not given."""
+    """Checked metadata; None for a member that was not given."""
 
     name: str
     labels: Labels | None
@@ -82,13 +84,13 @@ class ClientMetadata(msgspec.Struct, frozen=True):
 
 def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
     """
-    Read client metadata.
+    Parse client metadata.
 
     Raises:
         ClientMetadataError: A member breaks a rule, or asks for what this Server does not provide.
     """
     given = {member: value for member, value in unverified.items() if not _is_empty(value)}
-    # First: what a client cannot have at all is not a matter of how it spells the rest.
+    # First: a request for what is not supported gets that answer, whatever else is wrong with it.
     for member, (error, rule) in _REFUSED.items():
         if member in given:
             raise ClientMetadataError(member, rule, error=error)
@@ -112,7 +114,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _parse(member: str, parse: Callable[[], T]) -> T:
-    """Name the member by its name on the wire, whatever the rule calls it."""
+    """Parse a member; errors name it as it is called on the wire."""
     try:
         return parse()
     except ClientMetadataError:
@@ -147,6 +149,7 @@ def _labels(unverified: Mapping[str, object]) -> Labels | None:
 def _only_key(given: Mapping[str, object]) -> Mapping[str, object]:
     jwks = given.get("jwks")
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    # Key confusion: with several keys it would depend on `kid`, which the client chooses, which key authenticates it.
     if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], dict):
         raise ClientMetadataError("jwks", "must be a JWK Set with exactly one public key")
     return keys[0]

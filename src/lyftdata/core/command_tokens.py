@@ -1,4 +1,4 @@
-"""What an agent and a client in its COMMAND must agree on: where tokens are found, and how one that was rejected is named."""
+"""Where a client in a COMMAND finds tokens, and how it names a rejected one to the agent."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ TOKEN_FILE_VARIABLE = "LYFTDATA_WORKER_TOKEN_FILE"  # noqa: S105 - names of vari
 TOKEN_SOCKET_VARIABLE = "LYFTDATA_WORKER_TOKEN_SOCKET"  # noqa: S105
 
 GIVEN_TO_COMMAND = frozenset({TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE})
-"""Not settings: a COMMAND may well be another lyftdata program, which must not report them as unknown."""
+"""Not settings: a COMMAND may be another lyftdata program, which must not report them as unknown."""
 
 
 def token_digest(token: str) -> str:
-    """Return by what a client names a token that a service has rejected: its SHA-256, in lower-case hex."""
+    """Return how a client names a token that a service has rejected: its SHA-256 in lower-case hex, so that no log holds the token."""
     return hashlib.sha256(token.encode()).hexdigest()

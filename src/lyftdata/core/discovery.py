@@ -7,7 +7,7 @@ import msgspec
 from lyftdata.core.dpop import ALGORITHMS
 from lyftdata.core.keyring import SigningKey
 
-# Short enough that a key published ahead of its first use is seen in time, long enough to spare the Server.
+# Short enough that verifiers see a new key before its first use, long enough to keep load off the Server.
 PUBLISHED_MAX_AGE_S = 300
 _METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
@@ -18,9 +18,9 @@ def server_metadata(issuer: str, previous_issuers: Sequence[str] = ()) -> dict[s
 
     Many clients read it with OpenID Connect's rules, by which there must be an authorization endpoint and at least one
     response type, also where they ask for nothing but `client_credentials`. So there is an endpoint that refuses every
-    request, and the response type is the one with which it would give nothing out (OAuth 2.0 Multiple Response Types, 4).
+    request, and the response type is `none`, which returns no token (OAuth 2.0 Multiple Response Types, section 4).
     """
-    # What a Worker that is given the new address asks for before it signs for that one (docs/decisions/0021).
+    # A Worker that is given the new address reads this before it signs for that one (docs/decisions/0021).
     previous = {"lyftdata_previous_issuers": list(previous_issuers)} if previous_issuers else {}
     return previous | {
         "issuer": issuer,

@@ -1,5 +1,5 @@
 """
-Proofs of possession (DPoP, RFC 9449): a token that is bound to a key is useless to an attacker who steals the token alone.
+Checks proofs of possession (DPoP, RFC 9449), which make a stolen token useless without its key.
 
 The client signs, for each request, a proof with a key of its own: which method, which address, when, and for which
 token. The proof carries the public key; the token carries its thumbprint (`cnf.jkt`, section 6).
@@ -28,14 +28,14 @@ _URL = re.compile(r"[\x21-\x5B\x5D-\x7E]+")
 
 
 class DpopProofError(Exception):
-    """Not a proof for this request; the text may be shown to its sender, which alone can correct it."""
+    """Not a proof for this request; the text may be shown to its sender, which made it."""
 
 
 class DpopProof(msgspec.Struct, frozen=True):
     """
     A proof whose signature and claims were checked.
 
-    Whether its `jti` was used before, and whether this Server issued `nonce`, is not checked here: the caller does.
+    The caller must still compare `thumbprint` with the token's `cnf.jkt`, check that this Server issued `nonce`, and spend `jti`.
     """
 
     thumbprint: str
@@ -54,7 +54,7 @@ def verify_dpop_proof(
     Args:
         unverified: The header `DPoP` as received.
         method: The request's method.
-        url: The request's absolute URL; query and fragment do not count.
+        url: The request's absolute URL; query and fragment are ignored (RFC 9449, section 4.3, point 9).
         now: Aware UTC time.
         access_token: The token that the request carries, if it does.
 
@@ -62,8 +62,8 @@ def verify_dpop_proof(
         DpopProofError: With what is wrong.
     """
     try:
-        # 2 and 7: one well-formed JWT, signed by the public key that it carries. That proves possession only: the caller
-        # compares the thumbprint with the token's, or anyone's key would do.
+        # 2: one well-formed JWT that carries its public key. The numbers are those of the RFC; 1 is checked where headers are
+        # read, 10 by the caller.
         proof = UnverifiedJws(unverified, carries_key=True)
         header, claims = proof.header, proof.claims
         # 4 and 5: of this type, with an accepted asymmetric algorithm. Type confusion: an assertion is not a proof. Algorithm
@@ -74,17 +74,21 @@ def verify_dpop_proof(
         key = parse_public_jwk(header["jwk"] if isinstance(header.get("jwk"), dict) else {})
         if algorithm not in ALGORITHMS or algorithm not in key.algorithms:
             raise JwsError("Its alg is not that of its key, or not supported.")
+        # 6 and 7: signed by the key that it carries, which has no private half in it. That proves possession of some key: the
+        # caller compares the thumbprint with the token's, or an attacker's own key would do.
         proof.check_signature(key=key.key, algorithms=[algorithm])
         # 8 and 9: for this request. Relay: a service that received a proof must not be able to use it at another address.
         if text_claim(claims, "htm") != method:
             raise JwsError("Its htm is not the method of this request.")
         if _without_query(text_claim(claims, "htu", max_length=2_048)) != _without_query(url):
             raise JwsError("Its htu is not the address of this request.")
-        # 11: made just now. Replay: a stolen proof is good for a minute, and its `jti` is remembered for that long.
+        # 11: made just now. Replay: a captured proof is good for a minute at most, and its `jti` is remembered for that long. Few
+        # seconds of leeway ahead: proofs signed for the future could be stockpiled by malware and used after it was removed
+        # (RFC 9449, section 11.2).
         issued_s = int_claim(claims, "iat")
         if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + LEEWAY_S:
             raise JwsError("Its iat is not of now: the clocks disagree, or it is old.")
-        # 12: for this token. Substitution: a proof must not lend itself to another token that is bound to the same key.
+        # 12: for this token. Substitution: a captured proof must not be usable with another token bound to the same key.
         if access_token is not None and text_claim(claims, "ath") != _digest(access_token):
             raise JwsError("Its ath is not the digest of this token.")
         nonce = text_claim(claims, "nonce") if "nonce" in claims else None
@@ -99,26 +103,26 @@ def verify_dpop_proof(
 
 def _without_query(url: str) -> tuple[str, str, int | None, str]:
     r"""
-    Return what of a URL counts, in the form in which two spellings of one are equal (RFC 3986, sections 6.2.2 and 6.2.3).
+    Return scheme, host, port and path, normalized so that equivalent spellings are equal (RFC 3986, sections 6.2.2 and 6.2.3).
 
-    Proxies change the spelling: Traefik passes `/%7ea%2fb` on as `/~a%2Fb`. Dot segments are left as they are: resolved here
-    and not by the program that serves the request, they would make a proof for one path good for another.
+    Proxies change the spelling: Traefik passes `/%7ea%2fb` on as `/~a%2Fb`. Dot segments are not resolved (path confusion): if
+    they were resolved here and not by the program that serves the request, a proof for one path would be good for another.
 
-    What parsers disagree about is no URL here: Python finds the host of `https://a\@b/` behind the `@`, a browser before the
-    backslash, and Python drops tabs and line feeds. A client may sign the text and ask the other host.
+    URLs that parsers read differently are refused (parser differential): Python finds the host of `https://a\@b/` after the `@`,
+    a browser before the backslash, and Python drops tabs and line feeds. A client could sign for one host and ask another.
     """
     try:
         parts = urlsplit(url)
         if not _URL.fullmatch(url) or "@" in parts.netloc:
-            raise JwsError("Its htu is no URL.")
+            raise JwsError("Its htu is not a URL.")
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError as error:
-        raise JwsError("Its htu is no URL.") from error
-    path = _PERCENT_ENCODED.sub(_one_spelling, parts.path or "/")
+        raise JwsError("Its htu is not a URL.") from error
+    path = _PERCENT_ENCODED.sub(_normalize_escape, parts.path or "/")
     return parts.scheme.lower(), (parts.hostname or "").lower(), port, path
 
 
-def _one_spelling(encoded: re.Match[str]) -> str:
+def _normalize_escape(encoded: re.Match[str]) -> str:
     character = chr(int(encoded[0][1:], 16))
     return character if _UNRESERVED.fullmatch(character) else encoded[0].upper()
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `90d`, `15m`, `1h30m`."""
+"""Parses and formats durations: `90d`, `15m`, `1h30m`."""
 
 import re
 from datetime import timedelta
@@ -15,7 +15,7 @@ def parse_duration(text: str) -> timedelta:
     Read a duration: numbers with `s`, `m`, `h` or `d`, added up.
 
     Raises:
-        InvalidInputError: Anything else; a bare number too, since its unit would be a guess.
+        InvalidInputError: Anything else; also a bare number, which has no unit.
     """
     cleaned = text.strip().lower()
     if not cleaned.isascii() or not _WHOLE.fullmatch(cleaned):
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest form that says the same, in whole seconds: `1h30m`; `0s` for none."""
+    """Return the shortest equivalent form, in whole seconds: `1h30m`; `0s` for zero."""
     left_s = max(0, int(duration.total_seconds()))
     parts = []
     for unit, unit_s in _UNITS_S.items():
@@ -35,7 +35,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def largest_unit(seconds: float) -> tuple[int, str]:
-    """Return a span of time by its largest unit, rounded down, to say how long ago something was: `(3, "h")`."""
+    """Return a number of seconds in its largest unit, rounded down, for relative times: `(3, "h")`."""
     for unit, unit_s in _UNITS_S.items():
         if seconds >= unit_s:
             return int(seconds // unit_s), unit

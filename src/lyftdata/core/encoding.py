@@ -1,4 +1,4 @@
-"""Encodes bytes as base64url, and derives keys from keys: one implementation each."""
+"""Encodes bytes as base64url, and derives keys from keys."""
 
 import base64
 import binascii
@@ -12,7 +12,8 @@ KEY_BYTES = 32
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _TO_BASE64 = str.maketrans("-_", "+/")
-# By how many characters stand behind the last four: two make one byte and hold four bits too many, three make two and hold two.
+# By how many characters follow the last complete group of four: two encode one byte with four unused bits, three encode two bytes
+# with two unused bits. The unused bits must be zero.
 _LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 _PADDING = ("", "", "==", "=")
 
@@ -32,12 +33,13 @@ def decode_base64url(text: str) -> bytes:
     Return the bytes that base64url without padding stands for.
 
     Raises:
-        ValueError: Another character, or another spelling than `base64url` gives: without this a token would have several.
+        ValueError: Another character, or not the spelling that `base64url` returns.
     """
     rest = len(text) % 4
     if rest == 1 or not _BASE64URL.fullmatch(text):
         raise ValueError("is not base64url")
-    # Python ignores bits that no byte is made of.
+    # Malleability: Python ignores the unused bits, so one signature would have several spellings, and a changed token would still
+    # verify under a digest that is not revoked or spent.
     if rest and text[-1] not in _LAST_CHARACTERS[rest]:
         raise ValueError("is not canonical base64url")
     return binascii.a2b_base64(text.translate(_TO_BASE64) + _PADDING[rest])
@@ -53,7 +55,7 @@ def derive_key(secret: bytes, *, info: bytes) -> bytes:
     Return 32 bytes for one purpose (HKDF-SHA256 without salt, RFC 5869).
 
     Args:
-        secret: What the key is made from; random enough by itself.
-        info: Names the purpose, so that no key serves two.
+        secret: The input key; must have enough entropy by itself.
+        info: Names the purpose. Key separation: no key serves two purposes, so what one leaks says nothing about another.
     """
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)

@@ -1,16 +1,16 @@
 """
-The enrollment key, and the proof that a Worker knows it.
+The enrollment key, and the proof by which a Worker shows that it knows the key.
 
-The Worker never sends the secret. It signs a proof (JWS, HS256) under a key derived from it:
+The Worker never sends the secret. It signs a proof (JWS, HS256) with a key derived from it:
 
-    aud   the Server's issuer: a proof for one Server is nothing to another
+    aud   the Server's issuer: a proof for one Server is refused by another
     name  the name it asks for
-    jkt   the thumbprint of its public identity key: a captured proof enrolls nobody else
+    jkt   the thumbprint of its public identity key: a captured proof enrolls no other key
     jti, iat, exp   used once, within a minute
     nonce one of the Server's, if the Worker signs for the Server's time (docs/decisions/0012)
 
-Two derived keys, two purposes (HKDF-SHA256, RFC 5869): one signs proofs, one makes the fingerprint by which
-operators name the secret. Neither tells the other or the secret.
+Two derived keys for two purposes (HKDF-SHA256, RFC 5869): one signs proofs, the other makes the fingerprint by which operators
+refer to the secret. Neither reveals the other or the secret.
 """
 
 import hmac
@@ -42,7 +42,7 @@ MAX_PROOF_LIFE_S = 60
 
 
 class EnrollmentKey:
-    """The shared secret with what is derived from it; shows nothing of itself."""
+    """The shared secret and the keys derived from it; its repr shows nothing."""
 
     def __init__(self, secret: Secret) -> None:
         raw = secret.reveal().encode()
@@ -52,15 +52,16 @@ class EnrollmentKey:
 
     def fingerprint(self, pepper: bytes) -> str:
         """
-        Return 16 hex digits that name this secret.
+        Return 16 hex digits that identify this secret.
 
         Args:
-            pepper: A key that the database does not hold: otherwise a weak secret could be guessed from there.
+            pepper: A key that is not in the database. Offline guessing: without it a weak secret could be found from the
+                fingerprint in a stolen database.
         """
         return hmac.digest(pepper, self._fingerprint_key, sha256)[:8].hex()
 
     def matches(self, unverified: str) -> bool:
-        """Return whether this is the secret itself, in a time that tells nothing about it."""
+        """Return whether this is the secret itself, in constant time (timing oracle): digests of equal length are compared."""
         return hmac.compare_digest(text_digest(unverified), self._digest)
 
     def __repr__(self) -> str:
@@ -68,7 +69,7 @@ class EnrollmentKey:
 
 
 class VerifiedProof(msgspec.Struct, frozen=True):
-    """What a checked proof says; its `jti` must still be spent."""
+    """What a proof shows. The caller must still check `nonce`, compare name and thumbprint, and spend `jti`."""
 
     fingerprint: str
     worker_name: str
@@ -138,7 +139,7 @@ def make_proof(
 
 
 def read_proof(unverified: str) -> UnverifiedJws | None:
-    """Take apart what wants to be a proof; None of anything else, which is taken for the secret itself."""
+    """Split a credential that is a proof by its `typ`; None for anything else, which is then treated as the secret itself."""
     try:
         jws = UnverifiedJws(unverified)
     except JwsError:
@@ -157,18 +158,18 @@ def verify_proof(
     """
     Check a proof.
 
-    Whether its nonce is good, its `jti` was used before, and name and key are those of the request, the caller asks.
+    The caller must still check its nonce, that name and key are those of the request, and spend its `jti`.
 
     Args:
         unverified: As `read_proof` gave it.
         keys: Fingerprint and key, the current one first, then the previous.
-        audiences: This Server's issuer, then those that it had before and still accepts.
+        audiences: This Server's issuer, then the previous ones that it still accepts.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
 
     Raises:
         WrongEnrollmentKeyError: Not signed with any of the keys.
-        MalformedProofError: Rightly signed, but for another Server, too long-lived, or a claim is missing.
+        MalformedProofError: Validly signed, but for another Server, too long-lived, or a claim is missing.
         ProofExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
     header, claims = unverified.header, unverified.claims
@@ -183,7 +184,8 @@ def verify_proof(
 
 
 def _find_key(unverified: UnverifiedJws, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
-    # Timing: every key is tried, so the time of the answer does not tell whether the current or the previous one matched.
+    # Algorithm confusion: HS256 alone. Timing oracle: every key is tried, so the time of the answer does not reveal whether the
+    # current or the previous key matched.
     matching = []
     for fingerprint, key in keys:
         try:
@@ -208,7 +210,8 @@ def _check_claims(
     # Type confusion: another JWT that is signed under the same key must not pass as a proof (RFC 8725, section 3.11).
     if header.get("typ") != PROOF_TYPE:
         raise JwsError("Its typ is not that of a proof.")
-    # Relay: a proof that was captured on its way to another Server with the same enrollment key must not enroll here.
+    # Relay: a proof that was captured on its way to another Server with the same enrollment key must not enroll here. One
+    # audience only: a proof for two Servers could be used once at each.
     named = audience_claim(claims)
     if len(named) != 1 or named[0] not in audiences:
         raise JwsError(f"It is meant for '{named[0]}', and this Server is '{audiences[0]}'.")
@@ -224,6 +227,6 @@ def _check_claims(
     if issued > now_s + leeway_s:
         raise ProofExpiredError(too_soon(issued - now_s), claimed_worker=name)
     nonce = text_claim(claims, "nonce") if "nonce" in claims else None
-    # Remembered for as long as it could pass, leeway included.
+    # Replay: remembered for as long as it could be accepted, leeway included.
     remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)
     return VerifiedProof(fingerprint, name, thumbprint, jti, remembered_until, named[0], nonce)

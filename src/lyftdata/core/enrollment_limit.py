@@ -1,15 +1,16 @@
 """
-How often a wrong enrollment key may be tried before credentials are not looked at any more; pure, with the time passed in.
+Limits how often a wrong enrollment key may be tried; pure, with the time passed in.
 
-Unlike an API key, an enrollment key may be a phrase that a person chose, so guessing must end somewhere. Three counts,
-each of wrong keys only:
+Brute force: unlike an API key, an enrollment key may be a phrase that a person chose, so guessing must be limited. Beyond a
+limit credentials are refused unread, right ones too: an answer that depended on the key would let guessing go on. Three
+counts, each of wrong keys only:
 
     network   20, then one every 3 seconds: an IPv4 address or an IPv6 /64
     site      60, then one a second: an IPv6 /48, which is what one customer of a provider has; IPv4 as the network
     all       300, then one a second, together; a site that has tried no wrong key within the last hour is exempt
 
-The exemption lets the right key pass while others guess, and gives a guesser one guess for each new site. It ends
-where sites are cheap or too many to remember:
+The exemption keeps a flood of guesses from locking out honest Workers, and gives an attacker one guess for each new site. It
+ends where sites are cheap or too many to remember:
 
     provider  256 sites that failed for the first time, then one every 15 seconds: an IPv6 /32, an IPv4 /16. Beyond it
               no site of that provider is exempt: the holder of a /32 has 65,536 sites.
@@ -31,10 +32,10 @@ _MAX_SITES = 20_000
 
 class EnrollmentLimit:
     """
-    Counts wrong enrollment keys, and says whether the next credential is looked at.
+    Counts wrong enrollment keys, and decides whether the next credential is checked.
 
     Args:
-        max_sites: How many sites that failed within the last hour are remembered.
+        max_sites: How many sites with a failure within the last hour are remembered.
     """
 
     def __init__(self, *, max_sites: int = _MAX_SITES) -> None:
@@ -48,7 +49,7 @@ class EnrollmentLimit:
 
     def wait_s(self, address: str, now_s: float) -> float | None:
         """
-        Return None if a credential from this address is to be looked at, else for how many seconds none is.
+        Return None if a credential from this address may be checked, otherwise the seconds until one may.
 
         Args:
             address: IP address.
@@ -67,20 +68,20 @@ class EnrollmentLimit:
         self._count(network_of(address), 1, now_s)
 
     def share(self) -> None:
-        """Remember from here on what is counted, for other Servers."""
+        """Collect failures from now on for `take_unpublished`."""
         self._networks.share()
 
-    def take_untold(self, most: int) -> dict[str, int]:
-        """Return the failures counted since the last time by network, of those with the most."""
-        return self._networks.take_untold(most)
+    def take_unpublished(self, max_networks: int) -> dict[str, int]:
+        """Return the failures since the last call by network, for the networks with the most."""
+        return self._networks.take_unpublished(max_networks)
 
     def charge(self, network: str, failures: int, now_s: float) -> None:
-        """Count failures that another Server has seen."""
+        """Count failures that another Server published: otherwise an attacker had one full limit at each Server."""
         self._networks.charge(network, failures, now_s)
         self._count(network, failures, now_s)
 
     def _is_exempt(self, site: str, provider: str, now_s: float) -> bool:
-        """Return whether the count of everyone together does not apply to a site."""
+        """Return whether a site is exempt from the count of all networks together."""
         self._forget_old(now_s)
         return (
             site not in self._failed_at_s
@@ -95,8 +96,8 @@ class EnrollmentLimit:
         self._forget_old(now_s)
         if site not in self._failed_at_s:
             self._first_failures.charge(_provider_of(network), 1, now_s)
-            # A full table keeps what it has. To evict the oldest would let a guesser with more sites than it holds start
-            # again with each, for ever.
+            # Cache exhaustion: a full table evicts nothing. An attacker with more sites than the table holds could otherwise push
+            # its own older sites out, and use each of them as a new one again.
             if len(self._failed_at_s) >= self._max_sites:
                 return
         self._failed_at_s[site] = now_s
@@ -120,7 +121,7 @@ def _provider_of(network: str) -> str:
     return f"provider {_leading_bits(network, ipv6=32, ipv4=16)}"
 
 
-# Of the same few networks again and again, as in `network_of`.
+# Cached, as in `network_of`: the same few networks come again and again.
 @functools.lru_cache(maxsize=10_000)
 def _leading_bits(network: str, *, ipv6: int, ipv4: int) -> str:
     try:

@@ -2,8 +2,10 @@
 Epochs of a Worker entry: tokens and assertions of one epoch are not valid in the next.
 
 An epoch is the time of the entry's last change of this kind (created, disabled, enabled, superseded), in milliseconds since
-1970, or one more than the epoch before where the clock has not moved on. So it only grows, and an entry that is deleted and made
-again under the same ID does not bring tokens of its predecessor back to life.
+1970, or the previous epoch plus one if the clock has not moved on. So it only grows.
+
+Attack stopped: reuse of a token from before a revocation. Enabling a disabled entry does not make its old tokens valid, and an
+entry that is deleted and added with the same ID does not accept the tokens of its predecessor.
 """
 
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ def first_epoch(created_at: datetime) -> int:
 
 def next_epoch(epoch: int, *, now: datetime) -> int:
     """Return the epoch that a change begins."""
+    # Clock set back: never the same epoch twice, or a token from before the change would be valid after it.
     return max(epoch + 1, int(now.timestamp() * 1000))
 
 

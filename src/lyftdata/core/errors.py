@@ -1,16 +1,16 @@
 """
-Every error of lyftdata, one tree.
+The tree of lyftdata's errors.
 
 LyftdataError
 ├── SettingsError            start-up settings are wrong; lists every fault (exit 2)
 ├── InvalidInputError        a name, ID, label or other value breaks its rule; names the field
-├── ConflictError            the request is well-formed, but the state of the Server stands against it
+├── ConflictError            the request is well-formed, but conflicts with the state of the Server
 │   └── PreconditionFailedError
 ├── NotFoundError            the thing named does not exist
-├── ForbiddenError           who asks is known, and may not do this
+├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
-├── TooManyRequestsError, TooBusyError                       come back later
-└── RefusedError             an attempt to get in was refused; the causes are in `refusals`
+├── TooManyRequestsError, TooBusyError                       retry later
+└── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
 
 Each class has a stable `code`: audit, metrics, scripts and dashboards match on it, never on the sentence.
 """
@@ -70,11 +70,11 @@ class InvalidInputError(LyftdataError):
 
 class ConflictError(LyftdataError):
     """
-    The state of the Server stands against the request.
+    The request conflicts with the state of the Server.
 
     Args:
         code: Stable code of this conflict, for example `worker_id_taken`.
-        message: What stands in the way.
+        message: What the conflict is.
         hint: What to do about it.
     """
 
@@ -90,7 +90,7 @@ class NotFoundError(LyftdataError):
     Args:
         noun: What was looked for, for example `worker`; the code becomes `worker_not_found`.
         name: The name it was looked for by.
-        hint: What was perhaps meant.
+        hint: What may have been meant.
     """
 
     def __init__(self, noun: str, name: str, *, hint: str = "") -> None:
@@ -99,17 +99,17 @@ class NotFoundError(LyftdataError):
 
 
 class ForbiddenError(LyftdataError):
-    """Who asks is known, and may not do this."""
+    """The caller is authenticated, and may not do this."""
 
     code = "forbidden"
 
 
 class PreconditionFailedError(ConflictError):
-    """What is to be changed is not as the caller has read it."""
+    """What is to be changed has changed since the caller read it."""
 
 
 class LoginFailedError(LyftdataError):
-    """Name or password is wrong; which of them is not said."""
+    """Name or password is wrong. Enumeration: the error does not say which."""
 
     code = "login_failed"
 
@@ -119,7 +119,7 @@ class LoginLockedError(LyftdataError):
     Too many failures.
 
     Args:
-        wait_s: Seconds until the next attempt is looked at.
+        wait_s: Seconds until the next attempt is checked.
     """
 
     code = "login_locked"
@@ -137,7 +137,7 @@ class NotSignedInError(LyftdataError):
 
 class TooManyRequestsError(LyftdataError):
     """
-    An operator asks for more than Workers can be kept waiting for.
+    An operator sends more requests than the Server answers for one operator; Workers take precedence.
 
     Args:
         wait_s: Seconds until the next request is answered.
@@ -153,6 +153,6 @@ class TooManyRequestsError(LyftdataError):
 
 
 class TooBusyError(LyftdataError):
-    """More passwords wait to be checked than would be checked soon."""
+    """Too many passwords are waiting to be checked."""
 
     code = "too_busy"

@@ -13,7 +13,7 @@ from lyftdata.core.refusals import (
     ScopeNotGrantedError,
     ScopeUnknownError,
 )
-from lyftdata.core.resources import granted_scopes, is_granted, other_spelling, with_scopes
+from lyftdata.core.resources import granted_scopes, is_granted, toggle_root_slash, with_scopes
 
 _MAX_NAMED = 8
 
@@ -27,7 +27,7 @@ GRANT_ERRORS: Mapping[type[RefusedError], str] = {
 
 
 class Resources(Protocol):
-    """The resources that there are."""
+    """Finds resources."""
 
     def resources(self) -> Iterable[ResourceRecord]:
         """Iterate over every resource."""
@@ -49,12 +49,12 @@ def decide_grant(
     worker: WorkerRecord, resources: Resources, *, issuers: Sequence[str], resource: str, scope: str
 ) -> Grant:
     """
-    Say for whom a token is, and what it may do there.
+    Decide the audience and the scopes of a token.
 
     Args:
-        worker: Who has just proved who it is.
-        resources: Those that there are.
-        issuers: What the Server calls itself, and then what it was called before.
+        worker: The authenticated Worker.
+        resources: All resources.
+        issuers: The Server's issuer, then its previous ones.
         resource: The audience asked for. If empty, the scopes decide; without scopes the token is for the Server.
         scope: The parameter `scope`.
 
@@ -70,12 +70,18 @@ def decide_grant(
         if scope:
             raise ScopeNotGrantedError("This Server has no scopes.", claimed_worker=worker.id)
         return Grant(issuers[0], "")
+    # Audience confusion: `aud` is always an operator's spelling of a registered resource, never the caller's text, so no Worker
+    # can have a token minted for a service of its choice.
     record = _find(resources, resource)
     if record is None or not is_granted(record, worker):
+        # Enumeration: one error for "does not exist" and "not granted"; only the operator's detail says which. Otherwise any Worker
+        # could list the services of the deployment.
         detail = (
             "There is no such resource." if record is None else f"Resource '{record.name}' is not for it."
         )
         raise ResourceNotGrantedError(f"{detail} Asked for: {resource[:256]}", claimed_worker=worker.id)
+    # Privilege escalation: a scope that the resource does not have is refused, not dropped, so a client never believes that it
+    # has what it has not (RFC 6749, section 3.3).
     scopes = granted_scopes(record, scope)
     if scopes is None:
         raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
@@ -83,21 +89,22 @@ def decide_grant(
 
 
 def _find(resources: Resources, audience: str) -> ResourceRecord | None:
-    """Find the resource that a Worker names; its token's `aud` is the spelling of the operator."""
+    """Find the resource that a Worker names; the `aud` of its token is the operator's spelling."""
     found = resources.find_resource(audience=audience)
-    other = other_spelling(audience)
-    if found is not None or other is None:
+    alternative = toggle_root_slash(audience)
+    if found is not None or alternative is None:
         return found
-    return resources.find_resource(audience=other)
+    return resources.find_resource(audience=alternative)
 
 
 def _grant_by_scope(worker: WorkerRecord, resources: Resources, scope: str) -> Grant:
-    """Choose the one resource of this Worker that has all of these scopes, for clients that cannot name one."""
+    """Choose the one resource of this Worker that has all of these scopes, for clients that cannot send `resource`."""
     asked_for = sorted(set(scope.split()))
     having = with_scopes(resources.resources(), asked_for)
     granted = [resource for resource in having if is_granted(resource, worker)]
     if not granted:
         raise ScopeUnknownError(_scope_detail(scope, having, "are not for it"), claimed_worker=worker.id)
+    # Confused deputy: with several candidates a guess could send the token, and with it the Worker's rights, to the wrong service.
     if len(granted) > 1:
         raise ScopeAmbiguousError(_scope_detail(scope, granted, "have it"), claimed_worker=worker.id)
     return Grant(granted[0].audience, " ".join(asked_for))

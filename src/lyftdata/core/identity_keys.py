@@ -1,8 +1,8 @@
 """
-Workers' key pairs: P-256 (ES256) for our own agent; Ed25519 from other clients too.
+Workers' identity key pairs: P-256 (ES256) for the agent, and Ed25519 from other clients.
 
-The public half is what a Worker is known by: canonical JWK and RFC 7638 thumbprint. The private half never
-leaves the Worker.
+The public half identifies a Worker: as a canonical JWK and by its RFC 7638 thumbprint. The private half never leaves the
+Worker.
 """
 
 import functools
@@ -21,10 +21,11 @@ from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.core.errors import InvalidInputError
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-# 32 bytes in base64url, in the one spelling that they have (RFC 7515, section 2): the last character is made of four bits.
+# 32 bytes in canonical base64url (RFC 7515, section 2): the last character carries four bits. Aliasing: with several spellings of
+# one point a key would have several thumbprints, and could be registered again after its entry was superseded.
 _COORDINATE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-# Ed25519 points of small order (8 points, each encoding that decodes to one): under them signatures can be made without
-# a private key. The top bit is the sign of x, and is left out here. RFC 8032, section 5.1.7, does not refuse them.
+# Forgery without a key: the encodings of the 8 Ed25519 points of small order, under which signatures can be made without a private
+# key. The top bit is the sign of x, and is masked before comparison. RFC 8032, section 5.1.7, does not require refusing them.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(encoding)
     for encoding in (
@@ -59,7 +60,7 @@ class PublicIdentityKey(msgspec.Struct, frozen=True):
 
 
 class IdentityKey:
-    """A Worker's own key pair; shows itself by its thumbprint only."""
+    """A Worker's own key pair; its repr shows the thumbprint only."""
 
     algorithm = "ES256"
 
@@ -85,7 +86,7 @@ class IdentityKey:
         return cls(private)
 
     def to_pem(self) -> bytes:
-        """Return PKCS #8 PEM, not encrypted: for the Worker's own file of mode 0600."""
+        """Return unencrypted PKCS #8 PEM, for the Worker's own file of mode 0600."""
         return self._private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -104,10 +105,11 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
     Read a public key as a client sent it (RFC 7517).
 
     Raises:
-        InvalidInputError: Private members are in it, it is no P-256 or Ed25519 key, or the point is not on the curve.
+        InvalidInputError: It has private members, is not a P-256 or Ed25519 key, or the point is not on the curve.
     """
     if _PRIVATE_MEMBERS & unverified.keys():
-        # Refused rather than trimmed: anyone who sends a private key once has lost it.
+        # Key disclosure: refused rather than trimmed, since a private key that was sent once may have been seen. `k` is in the list
+        # too: a symmetric key is known to this Server, which could then sign for the Worker.
         raise InvalidInputError(
             "jwks", "holds a private key: send the public half only, and make a new key pair"
         )
@@ -115,8 +117,8 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
     return _parse_canonical(msgspec.json.encode(dict(sorted(required.items()))).decode())
 
 
-# A key is parsed when a Worker asks to be enrolled, and once more when its entry is taken in: building the point takes
-# longer than all else that is done for an enrollment in the event loop.
+# Cached, since a key is parsed when a Worker asks to enroll, and again when its entry is added to the directory: building the
+# point takes longer than everything else that an enrollment does in the event loop.
 @functools.lru_cache(maxsize=1_024)
 def _parse_canonical(canonical: str) -> PublicIdentityKey:
     required = msgspec.json.decode(canonical, type=dict[str, str])
@@ -134,11 +136,11 @@ def _parse_canonical(canonical: str) -> PublicIdentityKey:
 def _build(required: dict[str, str]) -> ECKey | OKPKey:
     if required["kty"] == "OKP":
         octets = OKPKey.import_key(dict(required))
-        _ = octets.public_key  # what is no key fails here
+        _ = octets.public_key  # raises if it is not a point
         return octets
-    # Not by joserfc's way through the JWK, whose members were checked: it takes four times as long as the point.
+    # Not by joserfc's JWK import, which takes four times as long as the point itself: the members were checked before.
     x, y = (int.from_bytes(decode_base64url(required[name])) for name in ("x", "y"))
-    # A point that is not on the curve fails here.
+    # Invalid-curve attack: a point that is not on P-256 raises here (RFC 8725, section 3.4).
     return ECKey.import_key(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
 
 
@@ -150,12 +152,12 @@ def _check_order(x: str) -> None:
 
 
 def load_public_key(canonical_jwk: str) -> PublicIdentityKey:
-    """Return a key that the store holds; it was checked when it came."""
+    """Return a stored key; it was checked when it was registered, and is checked again."""
     return parse_public_jwk(msgspec.json.decode(canonical_jwk, type=dict[str, str]))
 
 
 def _required_members(unverified: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that make the key, and refuse other kinds of key and contradicting hints."""
+    """Return the members that make the key (RFC 7638, section 3.2); refuse other key types and contradicting `use` or `alg`."""
     kind = (str(unverified.get("kty")), str(unverified.get("crv")))
     names = {("EC", "P-256"): ("crv", "kty", "x", "y"), ("OKP", "Ed25519"): ("crv", "kty", "x")}.get(kind)
     if names is None:

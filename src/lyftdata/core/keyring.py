@@ -1,8 +1,8 @@
 """
-The Server's signing keys: what they are, how they are kept, and when they change.
+The Server's signing keys: what they are, how they are stored, and when they change.
 
 Rotation with overlap: the next key is published a day before it signs, so that every service that caches the JWKS has seen
-it; the last one stays published until its last token has died.
+it; the previous one stays published until its last token has expired.
 """
 
 import functools
@@ -38,7 +38,7 @@ class KeyDecryptionError(LyftdataError):
 
 
 class VerificationKey(msgspec.Struct, frozen=True):
-    """The public half of a signing key, and the one algorithm it is for."""
+    """The public half of a signing key, and the one algorithm that it is for (RFC 8725, section 3.1)."""
 
     kid: str
     algorithm: str
@@ -46,14 +46,14 @@ class VerificationKey(msgspec.Struct, frozen=True):
 
 
 class SigningKey:
-    """A key that signs worker tokens; shows itself by its `kid` only."""
+    """A key that signs worker tokens; its repr shows the `kid` only."""
 
     def __init__(
         self, algorithm: str, private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     ) -> None:
         self.algorithm = algorithm
         self.private = private
-        # Asked once: what kind of key this is takes as long to find out as a token takes to encode.
+        # Decided once: finding out the type of key takes as long as encoding a token.
         self._sign: Callable[[bytes], bytes] = (
             functools.partial(_sign_es256, private)
             if isinstance(private, ec.EllipticCurvePrivateKey)
@@ -66,7 +66,7 @@ class SigningKey:
         self.verification = VerificationKey(self.kid, algorithm, public)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature of a message, as JOSE wants it."""
+        """Return the signature of a message, in the form of RFC 7518, section 3.4, or RFC 8037, section 3.1."""
         return self._sign(message)
 
     def public_jwk(self) -> dict[str, str]:
@@ -100,15 +100,16 @@ def generate_signing_key(algorithm: str) -> SigningKey:
 
 def encrypt_signing_key(key: SigningKey, *, kek: bytes, nonce: bytes) -> bytes:
     """
-    Return the private half under AES-256-GCM, the nonce in front.
+    Return the private half encrypted with AES-256-GCM, after the nonce.
 
     Args:
-        key: The key to keep.
-        kek: 32 bytes that the database does not hold.
-        nonce: 12 random bytes, never used twice with one `kek`.
+        key: The key to store.
+        kek: 32 bytes that are not in the database: who steals the database cannot sign tokens.
+        nonce: 12 random bytes, never used twice with one `kek`: reuse would reveal the key stream (NIST SP 800-38D, section 8).
     """
     plain = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    # The kid is bound in: a record's key cannot be swapped for another record's.
+    # Substitution: the `kid` is authenticated with it, so who can write to the database cannot move one record's key to another,
+    # for example to bring a retired key back.
     return nonce + AESGCM(kek).encrypt(nonce, plain, key.kid.encode())
 
 
@@ -117,7 +118,7 @@ def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
     Return the key of a record.
 
     Raises:
-        KeyDecryptionError: Another `kek`, or the record was changed.
+        KeyDecryptionError: Another `kek`, or the record was tampered with.
     """
     nonce, sealed = record.encrypted_private_key[:_NONCE_BYTES], record.encrypted_private_key[_NONCE_BYTES:]
     try:
@@ -134,7 +135,7 @@ def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
 
 
 class RotationPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When keys change; `token_ttl` is the longest life of a token."""
+    """When keys change; `token_ttl` is the maximum life of a token."""
 
     token_ttl: timedelta
     rotate_every: timedelta = timedelta(days=30)
@@ -142,7 +143,7 @@ class RotationPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RotationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is due; `create_signs_from` is None when there is nothing to wait for."""
+    """What is due; `create_signs_from` is None if a new key signs at once."""
 
     create: bool = False
     create_signs_from: datetime | None = None
@@ -151,9 +152,9 @@ class RotationPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def active_key(records: Sequence[SigningKeyRecord], now: datetime) -> SigningKeyRecord:
-    """Return the key that signs now: the newest whose time has come."""
+    """Return the key that signs now: the newest whose `signs_from` has passed."""
     started = [record for record in records if record.signs_from <= now]
-    # A clock that was set back must not leave the Server without a key.
+    # Denial of service: a clock that was set back must not leave the Server without a key.
     return max(started or records, key=lambda record: (record.signs_from, record.kid))
 
 
@@ -161,9 +162,9 @@ def plan_rotation(
     records: Sequence[SigningKeyRecord], *, now: datetime, policy: RotationPolicy
 ) -> RotationPlan:
     """
-    Say what is due: a next key, an end for keys that were replaced, the removal of keys whose tokens have died.
+    Return what is due: a next key, an end for keys that were replaced, the removal of keys whose tokens have expired.
 
-    Carrying the plan out and asking again gives an empty plan.
+    Idempotent: after the plan was carried out, the next one is empty.
     """
     if not records:
         return RotationPlan(create=True)

@@ -8,8 +8,8 @@ Failures are counted four times:
     network            after 30: guesses at many names from one network
     name               after 50: guesses at one operator's password from many networks
 
-A device mark that is used up counts for nothing until a day after the last failure with it. The other counts have a wait
-that doubles from a minute up to a quarter of an hour.
+A device mark that is used up has no effect until a day after the last failure with it. The other counts have a wait that
+doubles from a minute to a quarter of an hour.
 
 A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wait depends on where it comes from:
 
@@ -17,13 +17,15 @@ A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wa
     a known network        the count of name and network: the operator has signed in from there lately
     anywhere else          the counts of name and network, network, and name
 
-An attempt that may be one of several is looked at if any of them lets it: a thief who uses up the five failures of a
-stolen mark is then a stranger, and does not lock out the operator in a known network. A failure is counted everywhere.
-A sign-in with a mark takes back what was counted against the mark from the same network, and not a thief's failures
-elsewhere. A count of the other three is forgotten an hour after its last failure.
+Attacks: password guessing, from one place or many, and its counterpart, locking an operator out by failing on purpose.
+
+An attempt that falls under several of these is checked if any of them permits it: a thief who uses up the five failures of
+a stolen mark is then a stranger, and does not lock out the operator in a known network. A failure is counted everywhere.
+A sign-in with a mark takes back what was counted against the mark from the same network, but not a thief's failures
+elsewhere. The other three counts are forgotten an hour after their last failure.
 
     attempt = lockout.begin(Claim(name, address, ...), now=...)
-    if attempt.wait_s: ...                     # the password is not looked at
+    if attempt.wait_s: ...                     # the password is not checked
     lockout.failed(attempt, now=...)           # or succeeded(attempt)
     lockout.end(attempt)                       # in any case
 """
@@ -61,7 +63,7 @@ class _Count:
 
 class _Counts(Generic[K]):
     """
-    Counts of one kind; beyond the bound the one used longest ago is evicted.
+    Counts of one kind; beyond the bound the least recently used one is evicted.
 
     Args:
         allowed: Failures before the next attempt must wait.
@@ -89,20 +91,20 @@ class _Counts(Generic[K]):
 
     def wait_s(self, key: K, now: datetime, *, forgiven_at: datetime = _LONG_AGO) -> int:
         """Return for how long the next attempt must wait; failures up to `forgiven_at` do not matter."""
-        count = self._live(key, now)
+        count = self._find_unexpired(key, now)
         if count is None:
             return 0
         failures = 0 if count.last_at <= forgiven_at else count.failures
         locked_s = -int((now - count.locked_until).total_seconds() // 1)
         if locked_s > 0 and count.last_at > forgiven_at:
             return locked_s
-        # Attempts whose password is being checked count as if they failed: otherwise as many as are sent at once
-        # would all be checked before the first is counted.
+        # TOCTOU: attempts whose password is being checked count as failures. Otherwise an attacker who sends a thousand guesses at
+        # once would have all of them checked before the first is counted.
         left = max(1, self._allowed - failures)
         return _WAIT_FOR_OTHERS_S if count.in_flight >= left else 0
 
     def begin(self, key: K, now: datetime) -> None:
-        count = self._live(key, now) or self._counts.setdefault(key, _Count(now))
+        count = self._find_unexpired(key, now) or self._counts.setdefault(key, _Count(now))
         count.in_flight += 1
         self._counts.move_to_end(key)
         if len(self._counts) > _MAX_COUNTS:
@@ -121,18 +123,18 @@ class _Counts(Generic[K]):
         count.last_at = now
         if count.failures < self._allowed:
             return False
-        # Each further failure after the wait doubles it; the exponent is bounded so that it cannot overflow.
+        # Each further failure doubles the wait; the exponent is bounded so that timedelta cannot overflow.
         doublings = min(count.failures - self._allowed, 10)
         count.locked_until = now + min(self._first_wait * 2**doublings, self._max_wait)
         return True
 
-    def forgive(self, key: K) -> None:
+    def reset_failures(self, key: K) -> None:
         count = self._counts.get(key)
         if count is not None:
             count.failures = 0
 
-    def take_back(self, key: K, failures: int) -> None:
-        """Forget so many failures; the wait too, if those that are left do not cause one."""
+    def subtract(self, key: K, failures: int) -> None:
+        """Subtract failures; end the wait too if the remaining ones do not cause one."""
         count = self._counts.get(key)
         if count is not None:
             count.failures = max(0, count.failures - failures)
@@ -141,17 +143,17 @@ class _Counts(Generic[K]):
 
     def failures(self, key: K, now: datetime) -> int:
         """Return how many are counted."""
-        count = self._live(key, now)
+        count = self._find_unexpired(key, now)
         return 0 if count is None else count.failures
 
-    def forget(self, is_meant: Callable[[K], bool]) -> None:
-        """Forget the failures and waits of every key that is meant; attempts in flight still count."""
+    def forget(self, matches: Callable[[K], bool]) -> None:
+        """Forget the failures and waits of every key that matches; attempts in flight still count."""
         for key, count in self._counts.items():
-            if is_meant(key):
+            if matches(key):
                 count.failures = 0
                 count.locked_until = count.last_at
 
-    def _live(self, key: K, now: datetime) -> _Count | None:
+    def _find_unexpired(self, key: K, now: datetime) -> _Count | None:
         count = self._counts.get(key)
         if count is not None and now - count.last_at >= self._forgotten_after:
             count.failures = 0
@@ -180,7 +182,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One attempt to sign in; `wait_s` is for how many seconds it may not be looked at, 0 if it may now."""
+    """One attempt to sign in; `wait_s` is how many seconds its password may not be checked, 0 if it may be now."""
 
     name: str
     network: str
@@ -202,9 +204,9 @@ class Lockout:
         per_pair: Failures of one name from one network.
         per_network: Failures from one network.
         per_name: Failures of one name.
-        hide: What a name is kept as. People type passwords where the name belongs: where counts leave this process,
-            names do not.
-        is_shared: Whether other Servers are to be told what is counted here.
+        hide: Maps a name to what is stored of it. Password disclosure: people type passwords into the name field, so where
+            counts leave this process, names do not.
+        is_shared: Whether counts are published to other Servers: otherwise an attacker had a full set of guesses at each.
         unlocks: How often each operator was unlocked before this process began.
     """
 
@@ -220,7 +222,8 @@ class Lockout:
         unlocks: Mapping[str, int] | None = None,
     ) -> None:
         self._hide = hide
-        # Counts of operators that exist are kept apart: made-up names cannot evict those.
+        # Cache exhaustion: counts of operators that exist are kept apart, so that an attacker cannot evict them by trying
+        # made-up names, and then start guessing again.
         self._pairs = {exists: _Counts[tuple[str, str]](per_pair) for exists in (True, False)}
         self._names = {exists: _Counts[str](per_name) for exists in (True, False)}
         self._networks = _Counts[str](per_network)
@@ -230,14 +233,14 @@ class Lockout:
             "forgotten_after": _MARK_USED_UP_FOR,
         }
         self._devices = _Counts[tuple[str, str]](per_device, **used_up_for)
-        # Of the failures of a device, those from each network.
+        # The failures of a device, by network.
         self._devices_by_network = _Counts[tuple[str, str, str]](per_device, **used_up_for)
         self._unlocks = {hide(name): count for name, count in (unlocks or {}).items()}
         self._forgiven_at: dict[str, datetime] = {}
         self._unpublished: list[dict[str, str | bool | None]] | None = [] if is_shared else None
 
     def begin(self, claim: Claim, *, now: datetime) -> Attempt:
-        """Ask whether a password may be looked at; if so, the attempt counts until `end`."""
+        """Decide whether a password may be checked; if so, the attempt counts as in flight until `end`."""
         attempt = Attempt(
             self._hide(claim.name), network_of(claim.address), claim.exists, device=claim.device
         )
@@ -250,7 +253,7 @@ class Lockout:
         return attempt
 
     def _wait_s(self, attempt: Attempt, now: datetime, *, is_known_network: bool) -> int:
-        """Return the shortest wait of all that the attempt may count as."""
+        """Return the shortest of the waits that apply to the attempt."""
         name, network = attempt.name, attempt.network
         here = self._pairs[attempt.exists].wait_s((name, network), now)
         by_name = self._names[attempt.exists].wait_s(name, now)
@@ -266,13 +269,13 @@ class Lockout:
         """
         Forget what was counted against a name when it was unlocked since the last attempt.
 
-        Told by a counter and not by a time: clocks of several hosts differ, and one that is ahead would forgive
-        everything for as long as it is.
+        By a counter and not by a time: clocks of several hosts differ, and one that is ahead would forgive every failure for as
+        long as it is.
         """
         if self._unlocks.get(name, 0) == unlocks:
             return
         self._unlocks[name] = unlocks
-        # A network's count may be an attacker's: it is not forgotten, but up to now it does not matter for this name.
+        # The count of a network may be an attacker's: it is kept, but its failures until now are ignored for this name.
         self._forgiven_at[name] = now
         self._names[True].forget(lambda key: key == name)
         self._pairs[True].forget(lambda key: key[0] == name)
@@ -288,7 +291,7 @@ class Lockout:
             self._devices_by_network.begin((attempt.name, attempt.device, attempt.network), now)
 
     def end(self, attempt: Attempt) -> None:
-        """Release the attempt: the answer is known, or the password was not looked at after all."""
+        """Release the attempt: the result is known, or the password was not checked after all."""
         self._pairs[attempt.exists].end((attempt.name, attempt.network))
         self._names[attempt.exists].end(attempt.name)
         self._networks.end(attempt.network)
@@ -315,27 +318,27 @@ class Lockout:
     def succeeded(self, attempt: Attempt, *, now: datetime) -> None:
         """Forget the failures of the device in this network, or else of name and network; others may be an attacker's."""
         self._publish("succeeded", attempt)
-        self._forgive(attempt, now)
+        self._apply_success(attempt, now)
 
-    def _forgive(self, attempt: Attempt, now: datetime) -> None:
+    def _apply_success(self, attempt: Attempt, now: datetime) -> None:
         if attempt.device is not None:
-            # Somebody in the same network may be guessing: a sign-in from a marked device gives them no new guesses at the
-            # name. Nor does it give any to a thief of the mark, who is somewhere else.
+            # Counter reset by a bystander: an attacker in the operator's network gets no new guesses at the name when the operator
+            # signs in from a marked device. Nor does a thief of the mark, who is in another network.
             device, here = (attempt.name, attempt.device), (attempt.name, attempt.device, attempt.network)
-            self._devices.take_back(device, self._devices_by_network.failures(here, now))
-            self._devices_by_network.forgive(here)
+            self._devices.subtract(device, self._devices_by_network.failures(here, now))
+            self._devices_by_network.reset_failures(here)
         else:
-            self._pairs[True].forgive((attempt.name, attempt.network))
+            self._pairs[True].reset_failures((attempt.name, attempt.network))
 
     def take_unpublished(self) -> list[dict[str, str | bool | None]]:
-        """Return what other Servers are to count as well since the last call."""
+        """Return the outcomes since the last call, for other Servers to count."""
         if not self._unpublished:
             return []
         taken, self._unpublished = self._unpublished, []
         return taken
 
     def receive(self, event: Mapping[str, object], *, now: datetime) -> None:
-        """Count what another Server has published; what a newer version publishes besides is ignored."""
+        """Count what another Server has published; outcomes that only a newer version knows are ignored."""
         match event:
             case {"outcome": outcome, "name": str(name), "network": str(network), "exists": bool(exists)}:
                 device = event.get("device")
@@ -345,7 +348,7 @@ class Lockout:
                     self._count(attempt, now)
                     self.end(attempt)
                 elif outcome == "succeeded":
-                    self._forgive(attempt, now)
+                    self._apply_success(attempt, now)
 
     def _publish(self, outcome: str, attempt: Attempt) -> None:
         if self._unpublished is not None and len(self._unpublished) < _MAX_UNPUBLISHED:

@@ -1,7 +1,7 @@
 """
-Names, IDs and labels: what each may look like.
+Parses and checks names, IDs and labels.
 
-Every parser takes text as received and returns it as it is kept, or raises InvalidInputError naming the field.
+Every parser takes text as received and returns it as it is stored, or raises InvalidInputError naming the field.
 """
 
 import re
@@ -35,7 +35,7 @@ _SHOWS_NOTHING = re.compile(
 _MAX_MARKS = 2
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
-# Crockford's base32: no letter that is read as another.
+# Crockford's base32: without letters that are mistaken for others.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 RandomBytes = Callable[[int], bytes]
@@ -53,13 +53,13 @@ def parse_worker_id(text: str) -> str:
 def parse_worker_name(text: str) -> str:
     """Read a Worker name: 1 to 64 printable characters, trimmed and in Unicode's composed form (NFC)."""
     name = unicodedata.normalize("NFC", text).strip()
-    # Format characters (bidi overrides, zero-width) are not printable either: two names must not look alike by them.
-    # Nor by what is printable and shows nothing, or by marks piled upon marks.
+    # Spoofing: two names must not look alike to an operator by bidi overrides and zero-width characters (which are not printable),
+    # by printable characters that show nothing, or by stacked combining marks. Homoglyphs of other scripts are allowed.
     if (
         not 1 <= len(name) <= _MAX_WORKER_NAME
         or not name.isprintable()
         or _SHOWS_NOTHING.search(name)
-        or _has_piled_marks(name)
+        or _has_stacked_marks(name)
     ):
         raise InvalidInputError("name", "must be 1 to 64 printable characters")
     check_no_credential("name", name)
@@ -70,10 +70,8 @@ def check_no_credential(field: str, text: str) -> None:
     """
     Refuse text that holds a lyftdata credential: it would be stored, and shown to everyone who may read names.
 
-    The message does not repeat it.
-
     Raises:
-        InvalidInputError: It does.
+        InvalidInputError: It holds one. The message does not repeat it.
     """
     if holds_credential(text):
         raise InvalidInputError(
@@ -82,7 +80,7 @@ def check_no_credential(field: str, text: str) -> None:
         )
 
 
-def _has_piled_marks(name: str) -> bool:
+def _has_stacked_marks(name: str) -> bool:
     in_a_row = 0
     for character in name:
         in_a_row = in_a_row + 1 if unicodedata.combining(character) else 0
@@ -139,7 +137,7 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
 
 
 def parse_label_text(text: str) -> Labels:
-    """Read the one-line form `zone=eu-1,gpu`; a label given twice is refused rather than guessed at."""
+    """Read the one-line form `zone=eu-1,gpu`; a key given twice is refused."""
     labels: dict[str, str] = {}
     for part in text.split(","):
         if not part.strip():
@@ -168,9 +166,9 @@ def generate_reference(random_bytes: RandomBytes) -> str:
 
 def check_storable(field: str, text: str) -> None:
     """
-    Refuse what not every encoding and database takes: NUL, and half a surrogate pair, which is no character.
+    Refuse text that not every encoding and database can store: NUL, and half a surrogate pair.
 
-    What else a field may hold is its own rule.
+    Every field has further rules of its own.
     """
     if _NOT_STORABLE.search(text):
         raise InvalidInputError(field, "must be text without NUL and without halves of surrogate pairs")

@@ -1,12 +1,15 @@
 """
-Nonces: the Server's proof of when something was signed, whatever the signer's clock says.
+Makes and checks nonces, by which the Server knows when something was signed, whatever the signer's clock says.
 
     nonce = make_nonce(key, issued_at=now, salt=random_bytes(9), bound_to="w-1 …")
     1772366400.mZ4…            its time in seconds since 1970, and a MAC over time, salt and what it is bound to
 
-The signer puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server
-remembers nothing: it makes the MAC again. The salt keeps two nonces of one second apart; without it a stranger could see by a
-nonce that does not change, or does, whether a Worker exists and was just disabled.
+The signer puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server stores
+nothing: it computes the MAC again.
+
+Attacks: pre-dated or delayed signatures, whose claimed time the signer's clock alone would vouch for; forged nonces, by the
+MAC; use of a nonce for another Worker or purpose, by `bound_to`; enumeration, by the salt: without it a stranger could see by
+whether the nonce changes whether a Worker exists, and whether it was just disabled.
 """
 
 import hmac
@@ -17,7 +20,7 @@ from hashlib import sha256
 from lyftdata.core.encoding import base64url, decode_base64url
 
 LIFE_S = 120
-# By how much the clocks of the Servers of one deployment may differ.
+# How far the clocks of the Servers of one deployment may differ.
 _AHEAD_S = 30
 _SALT_BYTES = 9
 _MAC_BYTES = 18
@@ -41,22 +44,23 @@ def make_nonce(key: bytes, *, issued_at: datetime, salt: bytes, bound_to: str) -
 
 
 def is_good_nonce(unverified: str, key: bytes, *, now: datetime, bound_to: str) -> bool:
-    """Return whether a nonce was made with this key, for this, within the last two minutes."""
+    """Return whether a nonce was made with this key and bound to this, within the last two minutes."""
     found = _FORM.fullmatch(unverified)
     if found is None:
         return False
     seconds = int(found[1])
     raw = decode_base64url(found[2])
     salt, mac = raw[:_SALT_BYTES], raw[_SALT_BYTES:]
-    is_ours = hmac.compare_digest(mac, _mac(key, seconds, salt, bound_to))
-    return is_ours and -_AHEAD_S <= now.timestamp() - seconds <= LIFE_S
+    # Forgery by timing: compared in constant time, so that the MAC cannot be found byte by byte.
+    is_authentic = hmac.compare_digest(mac, _mac(key, seconds, salt, bound_to))
+    return is_authentic and -_AHEAD_S <= now.timestamp() - seconds <= LIFE_S
 
 
 def unsafe_nonce_time(unverified: str) -> datetime | None:
     """
     Return the time that a nonce names; None if it is not one.
 
-    For who signs: a time that was made up comes with a nonce that the Server rejects.
+    Unverified, for the signer only: the Server rejects a nonce whose time was made up.
     """
     found = _FORM.fullmatch(unverified)
     return None if found is None else datetime.fromtimestamp(int(found[1]), UTC)

@@ -1,4 +1,4 @@
-"""Compares origins: which URLs belong to the same Server."""
+"""Compares the origins of URLs, to decide whether they belong to the same Server."""
 
 import ipaddress
 import urllib.parse
@@ -8,10 +8,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def origin_of(url: str) -> str:
     """
-    Return scheme, host and port of a URL in one spelling, without a trailing slash.
+    Return scheme, host and port of a URL, normalized, without a trailing slash.
 
     Raises:
-        ValueError: The port is no port.
+        ValueError: The port is not a number from 0 to 65535.
     """
     parts = urllib.parse.urlsplit(url)
     host = (parts.hostname or "").lower()
@@ -22,12 +22,14 @@ def origin_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL leads to this very machine."""
+    """Return whether the host of a URL is the loopback of this machine."""
     return is_loopback_host(urllib.parse.urlsplit(url).hostname or "")
 
 
 def is_loopback_host(host: str) -> bool:
-    """Return whether a name or an IP address, without brackets, is this very machine's loopback."""
+    """Return whether a name or an IP address, without brackets, is the loopback of this machine."""
+    # Plain http is allowed to loopback alone, so this must not be fooled: no DNS, since a name that resolves to 127.0.0.1 now may
+    # resolve elsewhere a moment later (DNS rebinding), and no prefix match, since `localhost.example` is anyone's.
     if host.lower() == "localhost":
         return True
     try:

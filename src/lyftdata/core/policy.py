@@ -1,5 +1,5 @@
 """
-Who may do what: one table of action and role, narrow by default. And what happens to a name that is taken.
+Decides what each role may do, and what happens to a Worker name that is taken.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,12 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "own_account": _EVERY_OPERATOR,
     "sessions.revoke_any": _ADMINS,
 }
-"""Every action of the admin API and the roles that may take it; what is not here nobody may do."""
+"""Every action of the admin API and the roles that may take it; any other action is denied to every role."""
 
 
 def is_allowed(action: str, *, role: Role) -> bool:
-    """Return whether a role may take an action; an action that is not in the table may be taken by nobody."""
+    """Return whether a role may take an action; an action that is not in the table is denied."""
+    # Default deny: a route whose action was misspelt or forgotten in the table is closed, not open.
     return role in ACTIONS.get(action, frozenset())
 
 
@@ -61,20 +62,22 @@ def decide_same_name(
     *, policy: NamePolicy, holder: WorkerRecord, holder_online: bool
 ) -> Literal["supersede", "coexist"]:
     """
-    Decide what becomes of the holder of a name when a newcomer with another key asks for it.
+    Decide what happens to the holder of a name when a Worker with another key asks for it.
+
+    Attack: taking over a Worker's name, and with it whatever is granted by name, with the enrollment key alone.
 
     Raises:
-        NameInUseError: The newcomer must wait or take another name.
+        NameInUseError: The new Worker must wait or take another name.
     """
     if policy is NamePolicy.ALLOW:
         return "coexist"
     if holder.strategy is Strategy.API_KEY:
-        # An operator made that entry: knowing the enrollment key must not be enough to push it aside.
+        # Privilege escalation: an operator made that entry; knowing the enrollment key must not be enough to replace it.
         raise NameInUseError(
             "The holder was added by an operator and is never superseded.", other_worker=holder.id
         )
     if not holder.enabled:
-        # Otherwise a disabled Worker would be back under a new ID as soon as its directory is removed.
+        # Evasion of a ban: otherwise a disabled Worker would be back with a new ID as soon as its directory is removed.
         raise NameInUseError(
             "An operator has disabled the holder; delete or rename it to free the name.",
             other_worker=holder.id,
@@ -83,6 +86,8 @@ def decide_same_name(
         raise NameInUseError(
             "The name policy is 'reject': delete or rename the holder first.", other_worker=holder.id
         )
+    # Impersonation of a live Worker: a connected holder keeps its name. After a restart of the Server the caller treats as connected
+    # every holder that may still return.
     if holder_online:
         raise NameInUseError("The holder is connected.", other_worker=holder.id)
     return "supersede"

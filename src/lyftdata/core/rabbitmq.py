@@ -1,11 +1,13 @@
 """
-What scopes allow at a RabbitMQ broker, in the syntax of its own OAuth 2 plugin, so that one resource serves either plugin.
+Decides what scopes allow at a RabbitMQ broker.
+
+The syntax is that of RabbitMQ's own OAuth 2 plugin, so that one resource serves both plugins:
 
     PERMISSION:VHOST/NAME               configure, write or read queues and exchanges of that name
     PERMISSION:VHOST/NAME/ROUTING-KEY   and, at topic exchanges, messages with that routing key
 
-Each part is a pattern: `*` stands for whatever there is, also nothing, and `%2F` for a slash. The scope may begin with
-the resource's audience and a dot, as that plugin wants it. What is no such scope allows nothing.
+Each part is a pattern: `*` matches any text, also none, and `%2F` a slash. The scope may begin with the resource's audience
+and a dot, as that plugin requires. A scope of any other form allows nothing.
 """
 
 import functools
@@ -26,10 +28,10 @@ class _Pattern(msgspec.Struct, frozen=True):
 
     def matches(self, text: str) -> bool:
         """
-        Return whether a name fits.
+        Return whether a name matches.
 
-        By search and not by a regular expression: with many stars one of those can be made to take for ever, and who
-        chooses the name is the Worker.
+        ReDoS: by search and not by a regular expression. The Worker chooses the name, and with many stars a regular expression
+        can be made to backtrack for exponential time.
         """
         first, *middle = self.parts
         if not middle:
@@ -48,7 +50,7 @@ class _Pattern(msgspec.Struct, frozen=True):
 
 
 class _Rights(msgspec.Struct, frozen=True):
-    """What one scope allows, where; `routing_key` is None where the scope names none."""
+    """What one scope allows, and where; `routing_key` is None if the scope has none."""
 
     permission: str
     vhost: _Pattern
@@ -56,12 +58,14 @@ class _Rights(msgspec.Struct, frozen=True):
     routing_key: _Pattern | None
 
 
-def may_open(scopes: Sequence[str], audience: str, *, vhost: str) -> bool:
-    """Return whether there is anything at all that scopes allow in a virtual host."""
+def may_access_vhost(scopes: Sequence[str], audience: str, *, vhost: str) -> bool:
+    """Return whether scopes allow anything in a virtual host."""
     return any(rights.vhost.matches(vhost) for rights in _all_rights(tuple(scopes), audience))
 
 
-def may_use(scopes: Sequence[str], audience: str, *, permission: str, vhost: str, name: str) -> bool:
+def may_access_resource(
+    scopes: Sequence[str], audience: str, *, permission: str, vhost: str, name: str
+) -> bool:
     """Return whether scopes allow to configure, write or read the queue or exchange of this name."""
     return any(
         rights.permission == permission and rights.vhost.matches(vhost) and rights.name.matches(name)
@@ -69,7 +73,7 @@ def may_use(scopes: Sequence[str], audience: str, *, permission: str, vhost: str
     )
 
 
-def may_route(
+def may_access_topic(
     scopes: Sequence[str], audience: str, *, permission: str, vhost: str, exchange: str, routing_key: str
 ) -> bool:
     """Return whether scopes allow to write or read messages with a routing key at a topic exchange."""
@@ -83,7 +87,7 @@ def may_route(
     )
 
 
-# Asked at each operation of each Worker: a resource's scopes are read once.
+# Cached: called at each operation of each Worker with the scopes of a few resources.
 @functools.lru_cache(maxsize=256)
 def _all_rights(scopes: tuple[str, ...], audience: str) -> tuple[_Rights, ...]:
     read = (_rights(scope.removeprefix(f"{audience}.")) for scope in scopes)
@@ -105,7 +109,7 @@ def _rights(scope: str) -> _Rights | None:
 
 
 def _pattern(text: str) -> _Pattern:
-    """Read a pattern; cut at the stars before anything is decoded, so that `%2A` is a star that means itself."""
+    """Parse a pattern; split at the stars before decoding, so that `%2A` is a literal star."""
     if _BROKEN_ESCAPE.search(text):
         raise ValueError(text)
     return _Pattern(tuple(unquote_plus(part, errors="strict") for part in text.split("*")))

@@ -1,8 +1,8 @@
 """
-A limit on failed attempts per address.
+Limits failed attempts per address, so that guessing and floods end without locking out honest callers.
 
-Only failures are counted and only failures are answered differently: a right credential from the same address
-always passes, since a whole fleet may sit behind one.
+Only failures are counted, and only failures are answered differently: a valid credential from the same address always
+passes, since many Workers may share one address (NAT). Otherwise anyone behind that address could lock all of them out.
 """
 
 import functools
@@ -22,9 +22,9 @@ class FailureLimiter:
     A token bucket per address, for failures.
 
     Args:
-        burst: Failures in a row before the limit is felt.
+        burst: Failures in a row before the limit applies.
         refill_per_s: Failures that are forgiven each second.
-        max_addresses: How many addresses are remembered; the one not heard of for longest is forgotten.
+        max_addresses: How many addresses are remembered; the least recently used one is evicted.
     """
 
     def __init__(self, *, burst: int = 20, refill_per_s: float = 1 / 3, max_addresses: int = 10_000) -> None:
@@ -32,27 +32,27 @@ class FailureLimiter:
         self._refill_per_s = refill_per_s
         self._max_addresses = max_addresses
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._untold: dict[str, int] | None = None
+        self._unpublished: dict[str, int] | None = None
 
     def share(self) -> None:
-        """Remember from here on what is counted, for other Servers: one limit is not to be had once at each."""
-        self._untold = {}
+        """Collect failures from now on for `take_unpublished`: an attacker must not have a full limit at each Server."""
+        self._unpublished = {}
 
-    def take_untold(self, most: int) -> dict[str, int]:
-        """Return the failures counted since the last time by network, of those with the most; the rest is let go."""
-        if not self._untold:
+    def take_unpublished(self, max_networks: int) -> dict[str, int]:
+        """Return the failures since the last call by network, for the networks with the most; the others are dropped."""
+        if not self._unpublished:
             return {}
-        untold, self._untold = self._untold, {}
-        worst = sorted(untold, key=untold.__getitem__, reverse=True)[:most]
-        return {network: untold[network] for network in worst}
+        unpublished, self._unpublished = self._unpublished, {}
+        worst = sorted(unpublished, key=unpublished.__getitem__, reverse=True)[:max_networks]
+        return {network: unpublished[network] for network in worst}
 
     def charge(self, network: str, failures: int, now_s: float) -> None:
-        """Count failures that another Server has seen."""
+        """Count failures that another Server published."""
         bucket = self._bucket(network, now_s)
         bucket.tokens = max(0.0, bucket.tokens - failures)
 
     def wait_s(self, address: str, now_s: float) -> float | None:
-        """Return what `record_failure` would, and count nothing."""
+        """Return what `record_failure` would return, without counting."""
         network = network_of(address)
         if network not in self._buckets:
             return None
@@ -64,18 +64,18 @@ class FailureLimiter:
         Count a failure.
 
         Args:
-            address: IP address; an IPv6 one counts as its /64, since anyone who has one has them all.
-            now_s: Seconds on any clock that does not run backwards; if it does, nothing is forgiven.
+            address: IP address; an IPv6 one counts as its /64.
+            now_s: Seconds of a monotonic clock; if it runs backwards, nothing is forgiven.
 
         Returns:
-            None under the limit, else the seconds after which the next failure is answered as such.
+            None under the limit, otherwise the seconds until the next failure is under it.
         """
         network = network_of(address)
         bucket = self._bucket(network, now_s)
         if bucket.tokens >= 1:
             bucket.tokens -= 1
-            if self._untold is not None:
-                self._untold[network] = self._untold.get(network, 0) + 1
+            if self._unpublished is not None:
+                self._unpublished[network] = self._unpublished.get(network, 0) + 1
             return None
         return (1 - bucket.tokens) / self._refill_per_s
 
@@ -83,6 +83,7 @@ class FailureLimiter:
         bucket = self._buckets.get(network)
         if bucket is None:
             bucket = self._buckets[network] = _Bucket(self._burst, now_s)
+            # Memory exhaustion: bounded, however many addresses an attacker has.
             if len(self._buckets) > self._max_addresses:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(network)
@@ -91,15 +92,16 @@ class FailureLimiter:
         return bucket
 
 
-# Of the same few addresses again and again: reading one takes longer than all that is then counted.
+# Cached: the same few addresses come again and again, and parsing one takes longer than counting.
 @functools.lru_cache(maxsize=10_000)
 def network_of(address: str, *, ipv6_prefix: int = 64) -> str:
-    """Return what an address counts as: itself, or for IPv6 its /64, since anyone who has one has them all."""
+    """Return what an address counts as: itself, or for IPv6 its /64, all of whose addresses one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):
+        # Evasion: `::ffff:192.0.2.1` is the same peer as `192.0.2.1`, and must not have a limit of its own.
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
         left = 128 - ipv6_prefix

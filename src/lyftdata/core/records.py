@@ -1,5 +1,5 @@
 """
-What the Server remembers, as frozen values that the store, the rules and the wire share.
+The records that the Server stores, as frozen values that store, rules and routes share.
 
 Times are aware UTC. Digests are raw bytes. No record holds anything that can be used to log in: API keys are
 kept as SHA-256 digests, Workers' identity keys as public keys, signing keys encrypted.
@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 
 class State(StrEnum):
-    """How a Worker entry stands, one word for each: what an operator did to it counts before whether it is connected."""
+    """The state of a Worker entry in one word: what an operator did to it takes precedence over whether it is connected."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -48,10 +48,10 @@ class Role(StrEnum):
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A Worker entry: everything that admission needs of it, and nothing that changes at every poll.
+    A Worker entry: everything that admission needs to know of it, and nothing that changes at every poll.
 
-    `epoch` grows whenever tokens given out before must stop working although the entry stays (disable, enable, supersede:
-    see `core.epochs`); a token carries the epoch it was minted under. `public_jwk` is canonical JSON of the public
+    `epoch` grows whenever tokens issued before must stop working although the entry stays (disable, enable, supersede: see
+    `core.epochs`); a token carries the epoch at minting. `public_jwk` is canonical JSON of the public
     identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
     strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with. `registration_digest` is
     the SHA-256 digest of the token by which a client of another make manages its own entry (RFC 7592). `dpop_bound` says
@@ -79,9 +79,9 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a Worker left behind while it worked: routine, batched, at most a second behind.
+    A Worker's activity: written in batches, at most a second late.
 
-    `host` is what the Worker says of itself (hostname, os, python, agent_version, pid): hostile text.
+    `host` is what the Worker says about itself (hostname, os, python, agent_version, pid): untrusted text.
     """
 
     worker_id: str
@@ -92,13 +92,13 @@ class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionEnd(StrEnum):
-    """Why a Worker is no longer connected, where nobody has stopped it."""
+    """Why a Worker is no longer connected, unless the Server ended its session."""
 
     SIGNED_OFF = "signed_off"
     LOST = "lost"
-    """Its connection broke, or it did not ask again."""
+    """Its connection broke, or it did not poll again."""
     STARTED_AGAIN = "started_again"
-    """Another start of the program took its place after its connection had broken."""
+    """Another start of the program took its slot after its connection had broken."""
     SERVER_STOPPED = "server_stopped"
     SERVER_CRASHED = "server_crashed"
 
@@ -107,8 +107,8 @@ class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One session of a Worker.
 
-    `end` is a `SessionEnd`, or the code of the refusal with which the Server has ended it; "" while it lasts. `host`
-    is what the Worker said of itself: hostile text.
+    `end` is a `SessionEnd`, or the code of the refusal with which the Server ended it; "" while it lasts. `host` is what the
+    Worker said about itself: untrusted text.
     """
 
     worker_id: str
@@ -124,13 +124,13 @@ class PresenceState(StrEnum):
 
     CONNECTED = "connected"
     BROKEN = "broken"
-    """Its poll has broken off: it is shown as connected for a moment more, but holds its place against nobody."""
+    """Its poll was cut: it is shown as connected for a moment more, but no longer holds its slot."""
     AWAITED = "awaited"
-    """The Server at which it was connected is gone; it may be on its way to another, and keeps its name meanwhile."""
+    """The Server at which it was connected is gone; it may be reconnecting to another, and keeps its name meanwhile."""
 
 
 class PresenceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A Worker that is connected, as the Server at which it is tells the others; `host` is hostile text."""
+    """A connected Worker, as its Server publishes it to the others; `host` is untrusted text."""
 
     worker_id: str
     server_id: str
@@ -144,7 +144,7 @@ class PresenceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A Server of the deployment; `beat_at` is when it was last heard of, by the database's clock."""
+    """A Server of the deployment; `beat_at` is its last heartbeat, by the database's clock."""
 
     id: str
     host: str
@@ -158,10 +158,9 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.
 
-    A name may have several generations: `rotate` issues a new one and lets the old one expire; `rotated_at` is when that
-    was done to this one.
-    `for_all_workers` is said outright, so that a key whose last Worker was deleted is a key for nobody,
-    never a key for everybody.
+    A name may have several generations: `rotate` issues a new one and lets the old one expire; `rotated_at` is when this one was
+    rotated. Default deny: `for_all_workers` is a field of its own, so that a key whose last Worker was deleted is a key for no
+    Worker, and never one for all.
     """
 
     public_id: str
@@ -183,7 +182,7 @@ class ResourceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `audience` is its name in `aud`; a Worker chosen by ID, name or label gets `scopes` there. `labels` are selectors:
     `key` or `key=value`. Names and labels reach Workers that enrolled themselves only with `include_enrolled`. With its
-    key (public id and SHA-256 digest of the secret part) the service asks about tokens.
+    key (public id and SHA-256 digest of the secret part) the service introspects tokens.
     """
 
     name: str
@@ -220,7 +219,7 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A person who may sign in; the password is kept as an Argon2id hash.
 
-    `unlocks` grows each time the operator is unlocked: Servers forget the failed sign-ins before that.
+    `unlocks` is incremented each time the operator is unlocked: Servers then forget the failed sign-ins before.
     """
 
     name: str
@@ -233,7 +232,7 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One minute of the Server, for plots over time.
+    The Server's figures for one minute, for plots over time.
 
     `at` is the minute's beginning; `online` the Workers connected at its end; `admitted` tokens signed, `refused`
     attempts refused within it.
@@ -261,7 +260,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """
     One decision about trust, as it is handed to the audit log.
 
-    Args of the chain (number, previous hash, hash) are added by the store when it is appended.
+    The fields of the chain (number, previous hash, hash) are added by the store when it is appended.
     `actor` is `operator:NAME`, `enrollment` or `server`. `details` holds no secret.
     """
 
@@ -274,7 +273,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainedAuditEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An audit event in its place in the chain; `previous` and `hash` are 32 raw bytes."""
+    """An audit event at its position in the chain; `previous` and `hash` are 32 raw bytes."""
 
     number: int
     event: AuditEvent
@@ -286,8 +285,8 @@ class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """
     One refused attempt, with the whole reason.
 
-    `claimed_worker` is whatever the caller called itself (hostile text, cleaned and cut to 128), "" if nothing.
-    `detail` is for operators only. `api_key` and `other_worker` name what it is about, where the cause knows.
+    `claimed_worker` is the identity that the caller claimed (untrusted text, cleaned and cut to 128 characters), or "".
+    `detail` is for operators only. `api_key` and `other_worker` name the key and the Worker concerned, if the cause knows them.
     """
 
     reference: str

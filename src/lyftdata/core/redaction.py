@@ -1,8 +1,8 @@
 """
-Redacts credentials in text from untrusted callers.
+Removes credentials from text of untrusted callers before it is stored or logged.
 
-Someone who mixes up two variables sends a key instead of an ID. What a refusal keeps is read by every operator and
-written to the log, so it must not contain keys.
+Secret disclosure through logs: someone who mixes up two variables sends a key instead of an ID. What a refusal stores is read
+by every operator and written to the log, so it must not contain keys.
 """
 
 import re
@@ -14,11 +14,11 @@ from lyftdata.core.secret import Secret
 HIDDEN = "***"
 
 _PATTERNS = (
-    # What a Worker manages its own entry with. Before the API keys, which are found in a part of it.
+    # Registration access tokens. Before the API keys, whose pattern matches a part of them.
     (re.compile(r"[a-z]{0,8}_?registration_[0-9A-Za-z_-]{8,}"), f"lyftdata_registration_{HIDDEN}"),
-    # API keys, whole or with a bite taken out of their beginning: public id, secret and checksum.
+    # API keys, whole or without their first characters: public id, secret and checksum.
     (re.compile(r"[a-z]{0,8}_?([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"), rf"lyftdata_\1_{HIDDEN}"),
-    # Operators' sessions, and the marks of their devices.
+    # Operators' sessions, and their device marks.
     (re.compile(r"[a-z]{0,8}_?session_[0-9A-Za-z_-]{8,}"), f"lyftdata_session_{HIDDEN}"),
     (
         re.compile(r"[a-z]{0,8}_?device_[0-9A-Za-z_-]{8,}\.[0-9]+\.[0-9A-Za-z_-]+"),
@@ -27,10 +27,10 @@ _PATTERNS = (
     # Anything in compact JWS form: worker tokens, assertions, proofs (RFC 7515, section 3.1).
     (re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*"), HIDDEN),
 )
-# Operators' sessions, the marks of their devices, and what Workers manage their own entries with.
+# Operators' sessions, their device marks, and Workers' registration access tokens.
 _TOKEN = re.compile(r"lyftdata_(?:session|registration|device)_[0-9A-Za-z_.-]{32,}")
 _LONG_RUN = re.compile(r"[0-9A-Za-z_+/=-]{24,}")
-# Hexadecimal and base32: one case alone. Names that long have separators, or few characters of their own.
+# Hexadecimal and base32, in one case. Names of that length have separators, or few distinct characters.
 _ONE_CASE_RUN = re.compile(r"[0-9a-z]{26,}|[0-9A-Z]{26,}")
 _FEW = 10
 _KEPT_OF_A_RUN = 4
@@ -42,7 +42,7 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
     Args:
         text: From the program or from an untrusted caller.
-        secrets: Secrets that we know; wherever one of them stands it is hidden, however it looks.
+        secrets: Known secrets, replaced wherever they occur, whatever their form.
     """
     for secret in secrets:
         text = text.replace(secret.reveal(), HIDDEN)
@@ -52,12 +52,12 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
 
 def holds_credential(text: str) -> bool:
-    """Return whether a credential that this Server may accept, whole and in a lyftdata form, stands in a text."""
+    """Return whether a text contains a complete credential of a lyftdata form."""
     return holds_api_key(text) or _TOKEN.search(text) is not None
 
 
 def hide_random(text: str) -> str:
-    """Return text with every long run cut that is like a random secret: mixed cases and digits, hexadecimal, base32."""
+    """Return text with every long run shortened that looks like a random secret: mixed case with digits, hexadecimal, base32."""
     return _ONE_CASE_RUN.sub(_cut_one_case, _LONG_RUN.sub(_cut_mixed, text))
 
 

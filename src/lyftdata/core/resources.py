@@ -1,8 +1,8 @@
 """
-Resources: services other than this Server for which Workers may get tokens (RFC 8707), and what those may do there.
+Rules of resources: services other than this Server for which Workers may get tokens (RFC 8707).
 
-Nobody may have a token for anything unless an operator has said so. A Worker's labels and name are its own word if it
-enrolled itself, so selecting by them does not reach enrolled Workers unless that, too, was said outright.
+Default deny: a Worker gets a token for a resource only if an operator has granted it. Privilege escalation: an auto-enrolled
+Worker chose its labels and name itself, so selecting by them does not reach enrolled Workers unless `include_enrolled` is set.
 """
 
 import re
@@ -20,7 +20,7 @@ from lyftdata.core.token_size import MAX_RESOURCE_LENGTH
 MAX_SCOPES = 32
 MAX_SELECTORS = 1_000
 MAX_SELECTORS_BYTES = 49_152
-"""What chooses Workers, together, as JSON: one request of the admin API, and one form of the pages, carries all of it."""
+"""All selectors together, as JSON: one request of the admin API, and one form of the pages, carries all of them."""
 _MAX_AUDIENCE = 256
 _MAX_SCOPE = 64
 
@@ -44,10 +44,10 @@ def parse_resource_name(text: str) -> str:
 
 def parse_audience(text: str, *, issuer: str) -> str:
     """
-    Read what a resource is called in `aud`: an absolute URI without a fragment (RFC 8707, section 2).
+    Parse a resource's audience (`aud`): an absolute URI without a fragment (RFC 8707, section 2).
 
-    A plain word is taken too, since brokers are configured with one. This Server itself is not a resource: its tokens are given
-    without asking for a resource.
+    A plain word is accepted too, since brokers are configured with one. Audience confusion: this Server's own issuer is refused,
+    or tokens for a service would be good for the Server itself.
     """
     audience = text.strip()
     is_uri = bool(_URI.fullmatch(audience)) and not urlsplit(audience).fragment
@@ -94,7 +94,7 @@ def check_selectors_fit(
     worker_ids: Sequence[str], worker_names: Sequence[str], labels: Sequence[str]
 ) -> None:
     """
-    Refuse so much to choose Workers by that no request could carry it again.
+    Refuse selectors that are too large for one request to carry.
 
     Raises:
         InvalidInputError: More than 48 KiB.
@@ -112,8 +112,8 @@ def service_url(resource: ResourceRecord, target: str) -> str | None:
     """
     Return the URL of a request to a resource's service, or None if the request is not to that service.
 
-    Scheme, host and port are those of the audience, never the client's: a client chooses its own Host header, and a proof
-    of possession is only good for the host that it names. The audience's path is where the service begins.
+    Scheme, host and port are those of the audience. Relay of a DPoP proof: the client chooses its own Host header, so a service
+    that received a proof could replay it here with its own name in Host. The service begins at the audience's path.
 
     Args:
         resource: The service that a proxy stands for. An audience that is not an http or https URL names no host.
@@ -122,7 +122,7 @@ def service_url(resource: ResourceRecord, target: str) -> str | None:
     service = urlsplit(resource.audience)
     if service.scheme.lower() not in {"http", "https"} or not service.hostname:
         return None
-    # What must not be in a target is percent-encoded: `#` cuts nothing off, and the result is a URL that no proof names.
+    # Characters that must not be in a request target are percent-encoded: `#` truncates nothing, and no proof names the result.
     path = quote("/" + target.removeprefix("/"), safe=_KEPT_IN_TARGET, encoding="latin-1")
     if not _is_below(path.partition("?")[0], service.path.rstrip("/")):
         return None
@@ -140,8 +140,10 @@ def _is_below(path: str, base: str) -> bool:
 
 def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
     """Return whether a Worker may have tokens for a resource."""
+    # An ID is the Server's own, so it identifies a Worker of either strategy.
     if worker.id in resource.worker_ids:
         return True
+    # Before names and labels, which an enrolled Worker chose itself: it could otherwise grant itself any resource.
     if worker.strategy is Strategy.AUTO_ENROLLMENT and not resource.include_enrolled:
         return False
     if resource.for_all_workers or worker.name in resource.worker_names:
@@ -151,14 +153,14 @@ def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
 
 def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None:
     """
-    Return the scopes of a token: those asked for, or all there are if none was (RFC 6749, section 3.3).
+    Return the scopes of a token: those requested, or all of the resource's if none was (RFC 6749, section 3.3).
 
     Args:
         resource: What the token is for.
         requested: The parameter `scope` as received.
 
     Returns:
-        None if something was asked for that the resource does not have.
+        None if a scope was requested that the resource does not have.
     """
     wanted = requested.split()
     if not wanted:
@@ -166,11 +168,11 @@ def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None
     return sorted(set(wanted)) if set(wanted) <= set(resource.scopes) else None
 
 
-def other_spelling(audience: str) -> str | None:
+def toggle_root_slash(audience: str) -> str | None:
     """
-    Return a URL without a path with, or without, its final slash: the two are the same URL (RFC 3986, section 6.2.3).
+    Return a URL without a path with its final slash added or removed: both are the same URL (RFC 3986, section 6.2.3).
 
-    Programs that parse URLs write the slash, operators leave it out. None where there is one spelling only.
+    Programs that parse URLs write the slash, operators omit it. None if there is only one spelling.
     """
     found = _ROOT_URL.fullmatch(audience)
     return None if found is None else found[1] + ("" if found[2] else "/")

@@ -7,18 +7,19 @@ class Secret:
     """
     Text that must not reach a log, a traceback or a page by accident.
 
-    `repr`, `str` and formatting print `***`; only `reveal()` gives the text, so every use that could leak
-    is found by searching for that word. Not hashable and not picklable: a secret is not a key or a message.
+    `repr`, `str` and formatting print `***`; only `reveal()` returns the text, so every use that could leak it is found by
+    searching for that word. Not hashable and not picklable: a secret is neither a dictionary key nor a message.
     """
 
     __slots__ = ("_text",)
+    # Timing oracle: a secret in a dictionary or a set would be compared by `==`, which stops at the first difference.
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself; the caller answers for where it goes."""
+        """Return the text itself; the caller is responsible for where it goes."""
         return self._text
 
     def __len__(self) -> int:

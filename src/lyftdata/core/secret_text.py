@@ -1,15 +1,14 @@
 """
-The one way in which a secret is read: by the Server, the Worker, the command line and the library alike.
+Reads secrets from variables, files and arguments: the same rules for Server, Worker, command line and library.
 
 Variables and files carry more than the secret itself: the line end of the tool that wrote the file, the carriage return
 of an environment file from Windows, the byte order mark of an editor, the quotes that `docker --env-file` keeps.
 
     white space and byte order marks around it    removed: they never belong to a secret
-    quotes around it, `NAME=` before it           rejected: a mistake, and two programs would disagree about it
+    quotes around it, `NAME=` before it           rejected: a mistake, which two programs would treat differently
     invisible characters inside                   rejected, with their name and position
 
-Rejecting them where the secret is read gives a message that names the fault. Otherwise the secret is wrong at the other
-side, and no log can say why.
+Rejected here, the fault is named. Otherwise the other side would refuse the secret, and no log could say why.
 """
 
 import unicodedata
@@ -71,7 +70,7 @@ def parse_typed_secret(text: str) -> Secret:
 
 
 def _is_invisible(character: str) -> bool:
-    # White space that is not a plain space looks like one.
+    # White space other than the plain space looks like one.
     return unicodedata.category(character) in _INVISIBLE or (character.isspace() and character != " ")
 
 

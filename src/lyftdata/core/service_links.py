@@ -1,7 +1,7 @@
 """
-The variables that Kubernetes sets in each container for each service of the namespace.
+Recognizes the variables that Kubernetes sets in each container for each service of the namespace.
 
-A service that is called `lyftdata`, or `lyftdata-server`, makes seven or more variables that look like settings:
+A service named `lyftdata` or `lyftdata-server` makes seven or more variables that look like settings:
 
     LYFTDATA_SERVICE_HOST=10.0.0.1                   LYFTDATA_PORT_3000_TCP=tcp://10.0.0.1:3000
     LYFTDATA_SERVICE_PORT=3000                       LYFTDATA_PORT_3000_TCP_PROTO=tcp
@@ -34,6 +34,6 @@ def is_service_link(name: str, value: str) -> bool:
     """
     Return whether a variable is one of these, by its name and its value.
 
-    `LYFTDATA_PORT=3000` is not: somebody meant a setting by it.
+    `LYFTDATA_PORT=3000` is not one: it was meant as a setting.
     """
     return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _SHAPES)

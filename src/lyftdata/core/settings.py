@@ -1,8 +1,8 @@
 """
-Start-up settings: one table an audience, read once, every fault reported at once.
+Reads start-up settings from flags, variables and files by a table, and reports every fault at once.
 
-A setting comes from its flag, else from its environment variable, else, if it is a secret, from the file that
-`X_FILE` names. Messages name variables and never repeat the value of a secret.
+A setting comes from its flag, otherwise from its environment variable, otherwise, if it is a secret, from the file that
+`X_FILE` names. Messages name variables and never repeat the value of a secret. There is one table for each program.
 """
 
 import difflib
@@ -25,16 +25,16 @@ SECRET_VARIABLES = (
     "LYFTDATA_SECRET_KEY",
     "LYFTDATA_DATABASE_URL",
 )
-"""Every secret of the Server's and the Worker's settings: one environment file may well serve both."""
+"""Every secret among the settings of Server and Worker: one environment file may serve both."""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """
     One row of a table of settings.
 
-    `parse` raises InvalidInputError; its message follows the variable's name, so it begins with "must". A
-    secret has no flag: the command line shows in `ps`. A switch's flag takes no value. `make_default` works out a default
-    that may not exist, and is called only if nothing is given; its InvalidInputError names the variable.
+    `parse` raises InvalidInputError; its message follows the variable's name, so it begins with "must". Secret disclosure: a
+    secret has no flag, since any user can read the command line in `ps`. A switch's flag takes no value. `make_default` computes
+    a default that may not exist, and is called only if nothing is given; its InvalidInputError names the variable.
     """
 
     name: str
@@ -61,7 +61,7 @@ def parse_switch(text: str) -> bool:
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
-    """Return a parser that takes one of a few words, upper or lower case."""
+    """Return a parser that accepts one of a few words, in upper or lower case."""
 
     def parse(text: str) -> str:
         if text.strip().lower() not in allowed:
@@ -86,8 +86,8 @@ def read_settings(
         table: The settings.
         environ: Environment variables. An empty value counts as unset.
         flags: By flag; None counts as not given.
-        read_file: Gives the text of the file that an `X_FILE` names; raises OSError or UnicodeDecodeError.
-        known_elsewhere: Names that another lyftdata program reads; not warned about.
+        read_file: Returns the text of the file that an `X_FILE` names; raises OSError or UnicodeDecodeError.
+        known_elsewhere: Names that another lyftdata program reads; no warning is given for them.
 
     Returns:
         The values by field, and warnings, a sentence each.
@@ -161,7 +161,7 @@ def _unknown_names(
             continue
         if is_service_link(name, environ[name]):
             continue
-        # Only of this program's own: a Worker is not to be sent to a setting of the Server's.
+        # Suggests only settings of this program: not one of the Server's to a Worker.
         near = difflib.get_close_matches(name, known, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         yield f"{name} is not a setting and is ignored.{guess}"

@@ -1,15 +1,16 @@
 """
-Whether a Worker and its credential are good now: one rule, for everyone who asks.
+Decides whether a Worker and its credential are good now: one rule for every caller.
 
-Who gets a token, whether a token still counts, whether a connected Worker may stay, whether a broker's connection may, and
-how a key is shown all come from here. A credential is looked at in this order; the first problem is the one that is named:
+Issuing tokens, checking tokens, live sessions, broker connections and the display of keys all use this, so that a revocation
+never holds for one of them and not for another. Checks are made in this order; the first problem is reported:
 
     entry        deleted, superseded, disabled
     epoch        the entry was disabled or enabled since the credential was used
     API key      gone (or the entry belongs to the other strategy), revoked, rotated away or expired, not for this Worker
     identity key replaced
 
-Nothing here knows where the answer goes: each caller turns a problem into what its own reader may learn.
+The entry comes first: what an operator did to a Worker outweighs how it authenticated. A problem may say more than its caller's
+client may learn (whether a Worker exists, why it is refused): each caller reduces it to what that client may know.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 if TYPE_CHECKING:
     from datetime import datetime
 
-    # Reading tokens loads what the command line does not need for reading a name.
+    # The command line imports this module, and does not need what tokens import.
     from lyftdata.core.tokens import Credential
 
 
 class Problem(StrEnum):
-    """Why a Worker or its credential is not good now."""
+    """Why a Worker or its credential is refused now."""
 
     WORKER_DELETED = "worker_deleted"
     SUPERSEDED = "superseded"
@@ -42,7 +43,7 @@ class Problem(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """Return it in words, for operators."""
+        """Return it as a sentence, for operators."""
         return _SENTENCES[self]
 
 
@@ -64,30 +65,33 @@ def standing_problem(
     worker: WorkerRecord | None, credential: Credential, *, key: ApiKeyRecord | None, now: datetime
 ) -> Problem | None:
     """
-    Return why what a Worker has proved is not good any more, or None.
+    Return why a credential that a Worker has proved is no longer good, or None.
 
     Args:
-        worker: The entry as it is now; None if there is none.
-        credential: What the Worker has proved, as its token has it (`cred`).
+        worker: The current entry; None if there is none.
+        credential: What the Worker has proved, as in its token (`cred`).
         key: The API key with the credential's public id; None if there is none, or it is an identity key.
         now: Aware UTC time.
     """
     problem = entry_problem(worker)
     if worker is None or problem is not None:
         return problem
-    # A token or connection from before the entry was disabled does not come back to life when it is enabled.
+    # Undone revocation: a stolen token or a live connection from before the entry was disabled must not become valid again when the
+    # entry is enabled.
     if credential.epoch != worker.epoch:
         return Problem.EARLIER_EPOCH
     if credential.kind == "jkt":
+        # Use after rotation: a token got with the previous identity key, which may be the stolen one, ends with that key.
         return None if credential.value == worker.thumbprint else Problem.IDENTITY_KEY_REPLACED
-    # An entry that was deleted and came back by the other strategy does not inherit what an API key has proved.
+    # Confused identity: an entry that was deleted and added again with the other strategy must not accept what an API key proved for
+    # its predecessor.
     if worker.strategy is not Strategy.API_KEY:
         return Problem.API_KEY_GONE
     return key_problem(key, worker_id=worker.id, now=now)
 
 
 def entry_problem(worker: WorkerRecord | None) -> Problem | None:
-    """Return why a Worker may not come in, whatever it has proved, or None."""
+    """Return why a Worker is refused, whatever credential it has, or None."""
     if worker is None:
         return Problem.WORKER_DELETED
     if worker.superseded_by is not None:
@@ -96,7 +100,7 @@ def entry_problem(worker: WorkerRecord | None) -> Problem | None:
 
 
 def key_problem(key: ApiKeyRecord | None, *, worker_id: str, now: datetime) -> Problem | None:
-    """Return why an API key is not good for this Worker, or None; the Worker's entry is not looked at."""
+    """Return why an API key is not good for this Worker, or None; does not check the Worker's entry."""
     if key is None:
         return Problem.API_KEY_GONE
     return key_end(key, now=now) or (None if is_for(key, worker_id) else Problem.API_KEY_NOT_FOR_WORKER)
@@ -106,7 +110,7 @@ def key_end(key: ApiKeyRecord, *, now: datetime) -> Problem | None:
     """Return why an API key is not good for any Worker, or None."""
     if key.revoked_at is not None:
         return Problem.API_KEY_REVOKED
-    # The moment itself is too late (as RFC 7519, section 4.1.4, has it for `exp`).
+    # `now >= expires_at` has expired, as for `exp` (RFC 7519, section 4.1.4).
     if key.expires_at is None or now < key.expires_at:
         return None
     return Problem.API_KEY_EXPIRED if key.rotated_at is None else Problem.API_KEY_ROTATED

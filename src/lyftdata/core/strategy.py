@@ -1,5 +1,5 @@
 """
-Which strategy a Worker uses: a pure function of its settings and of what its directory holds.
+Chooses a Worker's strategy from its settings and from what its directory holds; a pure function.
 
 | the Worker has                                                  | it uses                  |
 |-----------------------------------------------------------------|--------------------------|
@@ -10,7 +10,10 @@ Which strategy a Worker uses: a pure function of its settings and of what its di
 | a name and an enrollment key                                    | Auto-Enrollment          |
 | anything else                                                   | nothing: it does not start |
 
-A stored identity is chosen before any enrollment key is looked at: that key may be gone, used up or rotated.
+A stored identity takes precedence over an enrollment key, which may have been removed or rotated since.
+
+Attack stopped: a Worker that guesses which credential was meant could present the credential of one Server to another. Settings
+that contradict each other are an error, never a choice.
 """
 
 import msgspec
@@ -25,7 +28,7 @@ DIRECTORY = "LYFTDATA_JOBS_DIR"
 
 
 class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a Worker was given; of secrets only whether they are there."""
+    """A Worker's settings; of secrets only whether they are set."""
 
     worker_id: str | None
     has_api_key: bool
@@ -36,10 +39,10 @@ class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a Worker's directory says it is: an auto-enrolled Worker of one Server.
+    The identity stored in a Worker's directory: an auto-enrolled Worker of one Server.
 
-    `server_url` is the LYFTDATA_URL it enrolled by, `issuer` what that Server called itself; `worker_name` the
-    name it enrolled under, or another LYFTDATA_WORKER_NAME that the Server has confirmed since.
+    `server_url` is the LYFTDATA_URL at which it enrolled, `issuer` the issuer of that Server; `worker_name` is the name with
+    which it enrolled, or another LYFTDATA_WORKER_NAME that the Server has confirmed since.
     """
 
     issuer: str
@@ -49,22 +52,23 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UseApiKey(msgspec.Struct, frozen=True):
-    """Log in with an API key."""
+    """Authenticate with an API key."""
 
     worker_id: str
 
 
 class UseStoredIdentity(msgspec.Struct, frozen=True):
-    """Log in with the identity key in the Worker's directory."""
+    """Authenticate with the identity key in the Worker's directory."""
 
     identity: StoredIdentity
 
 
 class MoveStoredIdentity(msgspec.Struct, frozen=True):
     """
-    Log in with the identity key, at the new address of the same Server.
+    Authenticate with the identity key, at the new address of the same Server.
 
-    Whether it is the same Server is not known yet: the Server at the new address must say that it had the old one.
+    Not verified yet that it is the same Server: the Server at the new address must list the old one as a previous issuer.
+    Otherwise a Worker would sign for whatever Server its settings name (docs/decisions/0021).
     """
 
     identity: StoredIdentity
@@ -72,16 +76,16 @@ class MoveStoredIdentity(msgspec.Struct, frozen=True):
 
 class RenameStoredIdentity(msgspec.Struct, frozen=True):
     """
-    Log in with the identity key, under another name than the stored one.
+    Authenticate with the identity key, with another name than the stored one.
 
-    Whether it is the same Worker is not known yet: the Server must say that it has this name now.
+    Not verified yet that it is the same Worker: the Server must confirm this name.
     """
 
     identity: StoredIdentity
 
 
 class Enroll(msgspec.Struct, frozen=True):
-    """Enroll under this name."""
+    """Enroll with this name."""
 
     worker_name: str
 
@@ -91,10 +95,10 @@ Choice = UseApiKey | UseStoredIdentity | MoveStoredIdentity | RenameStoredIdenti
 
 def choose_strategy(inputs: WorkerInputs, stored: StoredIdentity | None) -> Choice:
     """
-    Choose the one strategy that the settings and the directory agree on.
+    Return the one strategy on which the settings and the directory agree.
 
     Raises:
-        SettingsError: They do not; one sentence names every variable at fault and what to set or unset.
+        SettingsError: They contradict each other; one sentence names every variable at fault and what to set or unset.
     """
     wants_api_key = inputs.worker_id is not None or inputs.has_api_key
     if wants_api_key:
@@ -139,10 +143,10 @@ def _stored(
 
 def another_name(given: str, current: str, stored: StoredIdentity) -> SettingsError:
     """
-    Return the fault of a Worker that is given a name which is not its name on the Server.
+    Return the error for a Worker whose LYFTDATA_WORKER_NAME is not its name on the Server.
 
     Args:
-        given: What LYFTDATA_WORKER_NAME says.
+        given: The value of LYFTDATA_WORKER_NAME.
         current: The Worker's name on the Server.
         stored: Its identity.
     """
@@ -154,7 +158,7 @@ def another_name(given: str, current: str, stored: StoredIdentity) -> SettingsEr
 
 
 def another_server(url: str, stored: StoredIdentity) -> SettingsError:
-    """Return the fault of a Worker that is sent to a Server at which it has no identity."""
+    """Return the error for a Worker whose LYFTDATA_URL is a Server at which it has no identity."""
     return _refuse(
         f"LYFTDATA_URL is {url}, but the directory ({DIRECTORY}) holds an identity at the Server {stored.issuer}: set "
         f"LYFTDATA_URL to that Server, or set {DIRECTORY} to another directory to enroll there. If it is the same Server at a new "

@@ -1,19 +1,19 @@
-"""Makes text from untrusted callers safe to show. Imports nothing, since every command shows text."""
+"""Makes text of untrusted callers safe to show, and counts nouns. Imports nothing, since every command uses it."""
 
 
 def clean_text(text: str, max_length: int = 128) -> str:
     """
-    Make a stranger's text safe for a log line, a terminal or a page's text.
+    Make text of an untrusted caller safe for a log line, a terminal or the text of a page.
 
-    What is not printable (control characters, line ends, terminal escapes, bidi overrides, lone surrogates)
-    becomes U+FFFD; the rest is cut to `max_length` characters.
+    Attacks: log injection by line ends, terminal escape sequences, and spoofing by bidi overrides. What is not printable
+    becomes U+FFFD; the result has at most `max_length` characters. HTML is not escaped: the templates do that.
     """
-    # Cut first: the work must not grow with what a stranger sends.
+    # Resource exhaustion: cut first, so that the work does not grow with what an untrusted caller sends.
     return clean_line(text[:max_length])
 
 
 def clean_line(text: str) -> str:
-    """Do the same to a whole line, however long: a stranger's words may be in it."""
+    """Do the same for a line that may contain text of an untrusted caller, without cutting it."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
@@ -21,11 +21,11 @@ def clean_line(text: str) -> str:
 
 def clean_lines(text: str, *, indent: str = "") -> str:
     """
-    Do the same to each line of a text, such as a traceback.
+    Do the same for each line of a text, such as a traceback.
 
-    Indented, none of its lines can be taken for the beginning of something else.
+    Log injection: with an indent, no line of it can pass for the first line of another log entry.
     """
-    # Not splitlines(): that ends a line at characters that no terminal takes for its end, and would let them pass.
+    # Not splitlines(): it splits, and so removes, at control characters that must become U+FFFD.
     return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
 
 

@@ -1,8 +1,8 @@
-"""Times as people read them."""
+"""Formats times for people."""
 
 from datetime import UTC, datetime
 
 
 def format_time(at: datetime) -> str:
-    """Return a time to the second, with its zone: `2026-11-28 16:02:41 UTC`."""
+    """Return a time in seconds, with its zone: `2026-11-28 16:02:41 UTC`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

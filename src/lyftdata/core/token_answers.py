@@ -1,4 +1,4 @@
-"""Builds the answers about a token: to the Worker that gets it, to the service that asks about it, to the proxy in front."""
+"""Builds the answers about a token: for the Worker that gets it, the service that asks about it, and a proxy."""
 
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -27,8 +27,8 @@ def introspection_answer(
 
     Args:
         claims: What the token says.
-        worker: The entry as it is now.
-        scopes: Those of the token that are still granted.
+        worker: The current entry.
+        scopes: The scopes of the token that are still granted.
     """
     described: dict[str, object] = {
         "active": True,
@@ -53,9 +53,10 @@ def introspection_answer(
 
 def worker_headers(worker: WorkerRecord) -> tuple[tuple[bytes, bytes], ...]:
     """
-    Return who a Worker is, as the headers that a proxy hands to its service.
+    Return a Worker's identity as the headers that a proxy passes to its service.
 
-    The name is percent-encoded UTF-8: a header holds no other text safely, and a name is chosen by strangers.
+    Header injection: a Worker chooses its name itself, so the name is percent-encoded UTF-8. IDs and labels are ASCII without
+    control characters by their own rules.
     """
     return (
         (b"x-lyftdata-worker-id", worker.id.encode()),

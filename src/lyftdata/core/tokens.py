@@ -1,8 +1,8 @@
 """
-Worker tokens: JWTs of type `at+jwt` (RFC 9068), short-lived, signed by the Server.
+Mints and verifies worker tokens: short-lived JWTs of type `at+jwt` (RFC 9068), signed by the Server.
 
-Signing assembles the compact form here instead of asking joserfc for it: with our own key and a header that is
-the same each time that is 24 µs instead of 43 (ES256). Checking goes through joserfc.
+Signing builds the compact form here instead of calling joserfc: with the Server's own key and a header that is always the same
+that takes 24 µs instead of 43 (ES256). Verification calls joserfc.
 """
 
 import functools
@@ -22,11 +22,11 @@ from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 
 class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    What a worker token says (RFC 9068, section 2.2).
+    The claims of a worker token (RFC 9068, section 2.2).
 
-    `cred` names the credential and the epoch of the Worker entry it was minted under: what must still stand
-    for the token to be good. `scope` is what it may do at its audience, space-separated; `cnf` binds it to a key
-    (RFC 9449, section 6.1).
+    `cred` names the credential and the epoch of the Worker entry at minting; the token is good only while both are
+    (`core.standing`). `scope` holds its scopes at its audience, space-separated; `cnf` binds it to a key (RFC 9449,
+    section 6.1).
     """
 
     iss: str
@@ -45,7 +45,9 @@ class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def bound_to(self) -> str | None:
-        """Return the thumbprint of the key without which the token is worth nothing, if there is one."""
+        """Return the thumbprint of the key that the token is bound to, or None for a bearer token."""
+        # Fail closed: a `cnf` of another kind gives "", which no key's thumbprint equals, and not None, which would make the token a
+        # bearer token.
         return None if self.cnf is None else self.cnf.get("jkt", "")
 
 
@@ -57,7 +59,7 @@ class Credential(msgspec.Struct, frozen=True):
     epoch: int
 
 
-# More than a request's head may hold.
+# Longer than the head of a request may be.
 _MAX_PEEK_LENGTH = 32_768
 
 _encoder = msgspec.json.Encoder()
@@ -72,10 +74,10 @@ def format_credential(kind: Literal["key", "jkt"], value: str, epoch: int) -> st
 @functools.lru_cache(maxsize=50_000)
 def parse_credential(text: str) -> Credential:
     """
-    Read the `cred` claim of a token that was checked.
+    Parse the `cred` claim of a verified token.
 
     Raises:
-        WrongTokenError: Not one that we have written.
+        WrongTokenError: Not in the form of `format_credential`.
     """
     kind, _, rest = text.partition(".")
     value, _, epoch = rest.rpartition(".")
@@ -98,23 +100,23 @@ def mint_worker_token(
     bound_to: str | None = None,
 ) -> str:
     """
-    Sign a token for a Worker that has just proved who it is.
+    Sign a token for an authenticated Worker.
 
     Args:
-        signer: The key that signs now.
-        issuer: The Server.
-        audience: Who the token is meant for.
-        worker: The entry as it is now.
+        signer: The current signing key.
+        issuer: The Server's issuer.
+        audience: The service that the token is for.
+        worker: The current entry.
         credential: As `format_credential` gives it.
         now: Aware UTC time.
         ttl_s: Life in seconds.
-        jti: Unpredictable, new each time.
-        scope: What it may do there, space-separated.
-        bound_to: RFC 7638 thumbprint of the key it is bound to, if any.
+        jti: Random, new each time.
+        scope: Its scopes at the audience, space-separated.
+        bound_to: RFC 7638 thumbprint of the key that it is bound to, if any.
 
     Raises:
-        TokenTooLongError: Every check would refuse it. The limits of `token_size` prevent that for what was stored under
-            them, but not for what an older or newer version has stored.
+        TokenTooLongError: Every check would refuse it. The limits of `token_size` prevent that, but not for what an older or
+            newer version has stored.
     """
     issued = int(now.timestamp())
     claims = TokenClaims(
@@ -152,16 +154,16 @@ def verify_worker_token(
     claimed_worker: str = "",
 ) -> TokenClaims:
     """
-    Check a worker's token and return the claims it proves.
+    Check a worker token and return its claims.
 
-    Whether the Worker was revoked since, and whether who sent it holds the key it is bound to, is not asked here: the
-    caller does.
+    The caller must still check that the Worker and its credential are good now, that the token was not revoked, and, if it is
+    bound to a key, that the sender has proved possession of that key.
 
     Args:
         unverified_token: Compact JWS as received, at most 4096 characters.
-        keys: Verification keys by `kid`; a retired key stays until its last token has died.
-        issuers: The `iss` values accepted, compared exactly: the Server's, and those that it had before.
-        audience: The one `aud` accepted, compared exactly; None where the caller compares it.
+        keys: Verification keys by `kid`; a retired key stays until its last token has expired.
+        issuers: The accepted `iss` values, compared exactly: the Server's issuer and its previous ones.
+        audience: The one accepted `aud`, compared exactly; None if the caller compares it.
         now: Aware UTC time.
         claimed_worker: Whose it is according to the caller, for the refusal of a token that does not say.
 
@@ -173,24 +175,29 @@ def verify_worker_token(
     try:
         unverified = UnverifiedJws(unverified_token)
         header = unverified.header
-        # An ID token or an assertion must not pass as an access token (RFC 9068, section 4).
+        # Step 1 of 4, type. Cross-JWT confusion: an assertion or an ID token must not pass as an access token (RFC 9068, section 4).
         if str(header.get("typ")).lower() not in {"at+jwt", "application/at+jwt"}:
             raise JwsError("Its typ is not at+jwt.")
-        # Algorithm confusion: the key decides the algorithm, the token only repeats it (RFC 8725, section 3.1).
+        # Step 2, key. Algorithm confusion: the key decides the algorithm, the token only repeats it (RFC 8725, section 3.1). Key
+        # injection: `kid` selects among the Server's own keys by exact match; it is never a path, a URL or a query (section 3.10).
         key = keys.get(str(header.get("kid")))
         if key is None or header.get("alg") != key.algorithm:
             raise JwsError("No key of this Server has its kid and alg.")
+        # Step 3, signature: before any claim is read for a decision.
         unverified.check_signature(key=key.key, algorithms=[key.algorithm])
         claims = _decode_claims(unverified.payload)
     except JwsError as error:
         claimed = _unsafe_subject(unverified_token) or claimed_worker
         raise WrongTokenError(str(error), claimed_worker=claimed) from error
-    # Relay: a service that a Worker called must not be able to use the token it received at this Server.
+    # Step 4, claims. Relay: a service that a Worker called must not be able to use the token that it received at this Server (RFC
+    # 8725, section 3.9).
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if claims.iss not in issuers or (audience is not None and audience not in audiences):
         raise WrongTokenError("It is from or for another Server.", claimed_worker=claims.sub)
+    # Confused deputy: a token of a client for another subject is not a Worker's own (RFC 9068, sections 2.2 and 5).
     if claims.sub != claims.client_id:
         raise WrongTokenError("sub and client_id differ.", claimed_worker=claims.sub)
+    # No leeway: the Server compares with its own clock.
     if now.timestamp() >= claims.exp:
         raise TokenExpiredError(claimed_worker=claims.sub)
     return claims
@@ -198,18 +205,18 @@ def verify_worker_token(
 
 def _unsafe_subject(unverified_token: str) -> str:
     """
-    Return whose token a refused one says it is, or "": for the operator who looks the refusal up, and nothing else.
+    Return the unverified `sub` of a refused token, or "": for the operator who looks up the refusal, and for nothing else.
 
-    A token that is too long says it too: that is when an operator needs it most.
+    Also of a token that is too long to be accepted.
     """
     return _unsafe_claim(unverified_token, "sub")
 
 
 def unsafe_worker_name(unverified_token: str) -> str:
     """
-    Return the Worker's name on the Server, as a token says it, or "" if it says none.
+    Return the unverified `worker_name` of a token, or "".
 
-    For the Worker itself, which has the token from its Server and cannot check the signature; never to admit anyone.
+    For the Worker itself, which got the token from its Server over TLS and has no keys to check it; never to admit a caller.
     """
     return _unsafe_claim(unverified_token, "worker_name")
 

@@ -80,7 +80,7 @@ def test_what_other_servers_count_counts_here():
     there.share()
     guess(there, "192.0.2.1", times=20)
     guess(there, "2001:db8::1", times=20)
-    for network, failures in there.take_untold(200).items():
+    for network, failures in there.take_unpublished(200).items():
         here.charge(network, failures, 0)
 
     assert guess(here, "192.0.2.1", times=20) == 0

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from lyftdata.core.rabbitmq import may_open, may_route, may_use
+from lyftdata.core.rabbitmq import may_access_resource, may_access_topic, may_access_vhost
 
 
 def may(scope, name="celery", *, vhost="jobs", permission="read"):
     """Ask about one scope of the resource `rabbitmq`."""
-    return may_use([scope], "rabbitmq", permission=permission, vhost=vhost, name=name)
+    return may_access_resource([scope], "rabbitmq", permission=permission, vhost=vhost, name=name)
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_a_scope_allows_nothing_else(scope, name, vhost):
 
 def test_no_scope_allows_nothing():
     """Default deny."""
-    assert not may_open([], "rabbitmq", vhost="jobs")
-    assert not may_use([], "rabbitmq", permission="read", vhost="jobs", name="celery")
-    assert not may_route(
+    assert not may_access_vhost([], "rabbitmq", vhost="jobs")
+    assert not may_access_resource([], "rabbitmq", permission="read", vhost="jobs", name="celery")
+    assert not may_access_topic(
         [], "rabbitmq", permission="read", vhost="jobs", exchange="amq.topic", routing_key="a"
     )
 
 
 def test_a_virtual_host_is_open_to_a_worker_that_may_do_something_in_it():
     """Whatever it is."""
-    assert may_open(["configure:jobs/x"], "rabbitmq", vhost="jobs")
-    assert not may_open(["configure:jobs/x"], "rabbitmq", vhost="other")
+    assert may_access_vhost(["configure:jobs/x"], "rabbitmq", vhost="jobs")
+    assert not may_access_vhost(["configure:jobs/x"], "rabbitmq", vhost="other")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_virtual_host_is_open_to_a_worker_that_may_do_something_in_it():
 )
 def test_topics_need_a_routing_key_in_the_scope(scope, allowed):
     """A scope without one says nothing about topics."""
-    assert allowed is may_route(
+    assert allowed is may_access_topic(
         [scope], "rabbitmq", permission="write", vhost="jobs", exchange="events", routing_key="press.1"
     )
 

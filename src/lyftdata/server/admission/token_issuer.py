@@ -174,7 +174,7 @@ class Admission:
         switched_at = changed_at(worker)
         # A clock that was hours ahead at that moment, and is right now, must not lock the Worker out for hours.
         in_force = switched_at is not None and switched_at <= now + timedelta(seconds=LEEWAY_S)
-        if switched_at is not None and in_force and assertion.may_be_before(switched_at):
+        if switched_at is not None and in_force and assertion.may_predate(switched_at):
             raise StaleAssertionError(
                 "It may have been signed before the Worker was last disabled or enabled.",
                 claimed_worker=worker.id,

@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.rabbitmq import may_open, may_route, may_use
+from lyftdata.core.rabbitmq import may_access_resource, may_access_topic, may_access_vhost
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord
 from lyftdata.core.refusals import (
     MissingCredentialsError,
@@ -180,14 +180,14 @@ def _check_login(services: Services, broker: ResourceRecord, form: _Form) -> Non
 def _check_vhost(services: Services, broker: ResourceRecord, form: _Form) -> None:
     worker = services.brokers.check_worker(broker, form.get("username", ""))
     place = form.get("vhost", "")
-    if not may_open(broker.scopes, broker.audience, vhost=place):
+    if not may_access_vhost(broker.scopes, broker.audience, vhost=place):
         raise OperationNotGrantedError(lambda: f"To open virtual host '{place}'.", claimed_worker=worker.id)
 
 
 def _check_resource(services: Services, broker: ResourceRecord, form: _Form) -> None:
     worker = services.brokers.check_worker(broker, form.get("username", ""))
     permission, place, name = _named(form)
-    if not may_use(broker.scopes, broker.audience, permission=permission, vhost=place, name=name):
+    if not may_access_resource(broker.scopes, broker.audience, permission=permission, vhost=place, name=name):
         raise OperationNotGrantedError(
             lambda: f"To {permission} {form.get('resource', '')} '{name}' in virtual host '{place}'.",
             claimed_worker=worker.id,
@@ -198,7 +198,7 @@ def _check_topic(services: Services, broker: ResourceRecord, form: _Form) -> Non
     worker = services.brokers.check_worker(broker, form.get("username", ""))
     permission, place, name = _named(form)
     key = form.get("routing_key", "")
-    if not may_route(
+    if not may_access_topic(
         broker.scopes, broker.audience, permission=permission, vhost=place, exchange=name, routing_key=key
     ):
         raise OperationNotGrantedError(

@@ -50,7 +50,7 @@ class SharedLimits:
 
     async def flush(self) -> None:
         """Tell the others; a few times a second. What cannot be told is let go: each Server has its own count."""
-        counted = {name: limiter.take_untold(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
+        counted = {name: limiter.take_unpublished(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
         sign_ins = self._lockout.take_unpublished()
         told = [Broadcast(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []

@@ -25,7 +25,7 @@ class RestartPolicy:
 
     def __init__(self, policy: str, *, chance: Callable[[], float]) -> None:
         self._policy = policy
-        self._backoff = Backoff(random=chance, longest_s=MAX_DELAY_S)
+        self._backoff = Backoff(random=chance, max_s=MAX_DELAY_S)
 
     def delay_s(self, *, exit_code: int, ran_s: float) -> float | None:
         """Return the seconds until the next run, or None if there is none."""
