@@ -35,7 +35,7 @@ from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.records import Strategy
 from lyftdata.server.clock import random_bytes
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx, schema
 from lyftdata.store.rows import to_row
 

@@ -33,7 +33,7 @@ from lyftdata.core.records import (
     WorkerTraces,
 )
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import activity, api_keys, refusals, samples, workers
 

@@ -28,7 +28,7 @@ from lyftdata.log import configure_logging
 from lyftdata.server.clock import random_bytes, random_id, utc_now
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 
 ISSUER = "http://bench.example"
 SECRET = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"  # noqa: S105 - of this run alone

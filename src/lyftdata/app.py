@@ -58,7 +58,7 @@ from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import BindAddress, ServerSettings
 from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate, server_context
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.service_manager import Notifier
 from lyftdata.store import StoreError, UnstorableError
 from lyftdata.web.gate import (

@@ -22,7 +22,7 @@ from lyftdata.core.enrollment import EnrollmentKey, generate_enrollment_key, mak
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.server.clock import random_bytes, random_id
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 
 Credentials = list[tuple[str, str | ec.EllipticCurvePrivateKey]]
 _AT_ONCE = 64

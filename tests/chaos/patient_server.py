@@ -3,8 +3,8 @@
 import sys
 
 from lyftdata.cli.main import main
-from lyftdata.server.sessions import registry
+from lyftdata.server.sessions import hold_time
 
 if __name__ == "__main__":
-    registry._MIN_HOLD_S = registry._MAX_HOLD_S
+    hold_time._MIN_HOLD_S = hold_time._MAX_HOLD_S
     sys.exit(main())

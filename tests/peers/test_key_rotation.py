@@ -23,7 +23,7 @@ from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.background import tidy
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store.schema import signing_keys as table
 from lyftdata.store.tables import signing_keys
 

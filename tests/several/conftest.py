@@ -15,7 +15,7 @@ from lyftdata.app import create_app
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.clock import utc_now
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 
 StartServer = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
 

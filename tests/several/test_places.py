@@ -186,4 +186,4 @@ async def test_the_next_start_is_connected_as_soon_as_the_last_has_signed_off(
 
 
 async def _is_waiting(server):
-    return bool(server.services.sessions._waiting_for_slot)
+    return bool(server.services.sessions._slots._waiting)

@@ -43,6 +43,7 @@ def told() -> list[Change]:
 @pytest.fixture
 async def store(database_url: str, told: list[Change]) -> AsyncIterator[Store]:
     """Return an open store."""
-    opened = Store.open(database_url, audit_key=AUDIT_KEY, on_change=told.extend)
+    opened = Store.open(database_url, audit_key=AUDIT_KEY)
+    opened.deliver_changes_to(told.extend)
     yield opened
     await opened.close()

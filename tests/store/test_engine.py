@@ -96,7 +96,9 @@ async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(d
         [(count,)] = run_behind_its_back(database_url, "SELECT count(*) FROM workers")
         seen.append(("told", changes[0].worker_id, count))
 
-    store = Store.open(database_url, audit_key=AUDIT_KEY, on_change=on_change)
+    store = Store.open(database_url, audit_key=AUDIT_KEY)
+
+    store.deliver_changes_to(on_change)
     await store.write(insert("w-1"))
     seen.append("caller")
     await store.close()

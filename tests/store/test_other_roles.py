@@ -151,7 +151,8 @@ async def test_a_restricted_role_starts_on_tables_that_another_owns(store, datab
 @contextlib.asynccontextmanager
 async def listening(url, told):
     """Give a store that follows what others change, and appends it to a list."""
-    store = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY, on_change=told.extend)
+    store = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY)
+    store.deliver_changes_to(told.extend)
     store.hear()
     try:
         yield store

@@ -14,7 +14,7 @@ from lyftdata.app import create_app
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 
 
 @pytest.fixture(scope="session", autouse=True)

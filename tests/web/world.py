@@ -25,7 +25,7 @@ from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import activity, samples, worker_sessions
 

@@ -54,7 +54,6 @@ class Store:
         *,
         head: audit_log.Head,
         audit_key: bytes,
-        on_change: OnChange | None,
         lock: int | None,
         position: change_log.Cursor,
     ) -> None:
@@ -76,7 +75,7 @@ class Store:
         self._lock = lock
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
-        self._on_change = on_change
+        self._on_change: OnChange | None = None
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._gathered: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
@@ -92,15 +91,13 @@ class Store:
         self._writer.start()
 
     @classmethod
-    def open(cls, url: str | URL, *, audit_key: bytes, on_change: OnChange | None = None) -> Self:
+    def open(cls, url: str | URL, *, audit_key: bytes) -> Self:
         """
         Open a database, bringing its schema up to date first.
 
         Args:
             url: SQLAlchemy URL.
             audit_key: 32 bytes that key the audit chain; kept outside the database.
-            on_change: Called in the event loop with what a commit changed, after the commit and before the caller that
-                asked for it goes on.
 
         Raises:
             StoreError: Unreachable, damaged, or of a newer version of this program.
@@ -117,7 +114,7 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise StoreError(f"The database cannot be used: {problem_of(error)}.{held_by}") from error
             raise
-        return cls(engine, head=head, audit_key=audit_key, on_change=on_change, lock=lock, position=position)
+        return cls(engine, head=head, audit_key=audit_key, lock=lock, position=position)
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
@@ -181,6 +178,16 @@ class Store:
     def is_shared(self) -> bool:
         """Return whether other Servers may use the same database."""
         return self._hearing is not None
+
+    def deliver_changes_to(self, on_change: OnChange) -> None:
+        """
+        Deliver what is committed from here on.
+
+        Args:
+            on_change: Called in the event loop with what a commit changed, after the commit and before the caller that
+                asked for it goes on.
+        """
+        self._on_change = on_change
 
     def hear(self) -> None:
         """Hand on what other Servers have changed since the database was opened, and change from here on."""

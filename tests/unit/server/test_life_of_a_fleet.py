@@ -21,7 +21,7 @@ from lyftdata.app import create_app
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 
 
 class Fleet(RuleBasedStateMachine):

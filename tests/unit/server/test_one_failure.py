@@ -8,7 +8,8 @@ from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.refusals import UnknownWorkerError
 from lyftdata.server.runtime.background import flush, run_all, tidy
-from lyftdata.server.sessions.registry import PollEnd, Sessions
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import PollEnd
 from lyftdata.store import StoreError
 from lyftdata.store.tables import refusals
 

@@ -22,7 +22,7 @@ from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.names import format_labels
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.server.runtime.wiring import open_services
+from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store.tables import workers
 from lyftdata.verify import AsyncWorkerVerifier
 

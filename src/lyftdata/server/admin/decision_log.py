@@ -10,7 +10,7 @@ import functools
 from lyftdata.core.log_events.server import DECISION, WORKER_OFFLINE, WORKER_ONLINE
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.log import emit, get_logger
-from lyftdata.server.sessions.registry import Session
+from lyftdata.server.sessions.session import Session
 from lyftdata.store import Store, audit_log
 
 _log = get_logger(__name__)

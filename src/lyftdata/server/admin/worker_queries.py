@@ -19,7 +19,8 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
-from lyftdata.server.sessions.registry import Session, Sessions, find_used_key
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Session, find_used_key
 from lyftdata.store import Store
 from lyftdata.store.tables import activity, workers
 

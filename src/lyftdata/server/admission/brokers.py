@@ -73,18 +73,24 @@ class Brokers:
 
     Args:
         started_at: Since when logins are remembered: they are held in memory.
+        publish: Called with each login here, if there may be other Servers: they are asked about its connection too.
     """
 
     def __init__(
-        self, *, directory: Directory, verifier: TokenVerifier, clock: Clock, started_at: datetime
+        self,
+        *,
+        directory: Directory,
+        verifier: TokenVerifier,
+        clock: Clock,
+        started_at: datetime,
+        publish: Callable[[Login], None] | None,
     ) -> None:
         self._directory = directory
         self._verifier = verifier
         self._clock = clock
         self._started_at = started_at
         self._logins: dict[tuple[str, str], _Logins] = {}
-        self.tell: Callable[[Login], None] | None = None
-        """Called with each login here, if there may be other Servers: they are asked about its connection too."""
+        self._publish = publish
 
     def check_login(self, resource: ResourceRecord, username: str, unverified_token: str) -> VerifiedWorker:
         """
@@ -106,8 +112,8 @@ class Brokers:
             raise ResourceNotGrantedError(f"Resource '{resource.name}'.", claimed_worker=claims.sub)
         login = Login(resource.name, claims.sub, claims.cred, claims.jti)
         self.remember(login)
-        if self.tell is not None:
-            self.tell(login)
+        if self._publish is not None:
+            self._publish(login)
         return verified
 
     def check_worker(self, resource: ResourceRecord, username: str) -> WorkerRecord:
@@ -174,7 +180,7 @@ class Brokers:
             return True
         # Another Server took it, and went before it had told.
         last = max(logins.credentials.values(), default=None)
-        return self.tell is not None and (last is None or last < accepted_at - _UNDER_WAY)
+        return self._publish is not None and (last is None or last < accepted_at - _UNDER_WAY)
 
     def has_missed_some(self) -> None:
         """Go by the keys that may be behind a connection from before now: not all logins at other Servers were heard of."""

@@ -30,14 +30,8 @@ from lyftdata.server.http.wire import (
 )
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.runtime.services import Services
-from lyftdata.server.sessions.registry import (
-    MAX_WAIT_FOR_SLOT_S,
-    Boot,
-    Directive,
-    PollEnd,
-    Session,
-    find_used_key,
-)
+from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, find_used_key
+from lyftdata.server.sessions.slot_queue import MAX_WAIT_FOR_SLOT_S
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
 _MAX_FACT_LENGTH = 128

@@ -32,7 +32,8 @@ from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.clock import Clock
 from lyftdata.server.events import Event, Events
 from lyftdata.server.sessions.activity import ActivityLog
-from lyftdata.server.sessions.registry import Directive, Session, Sessions
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Directive, Session
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,

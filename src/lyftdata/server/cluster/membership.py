@@ -27,7 +27,8 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.core.text import clean_text
 from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock
-from lyftdata.server.sessions.registry import Boot, Session, Sessions, both_hosts
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Boot, Session, both_hosts
 from lyftdata.store import Store, StoreError, WriteTx
 from lyftdata.store.change_feed import change_log
 from lyftdata.store.tables import presence, servers, spent_assertions, worker_sessions
@@ -138,7 +139,7 @@ class Cluster:
         # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
         # just now has not been given up yet.
         everybody = await self._store.read(presence.count)
-        self._sessions.expect(math.ceil(everybody / places))
+        self._sessions.set_expected_count(math.ceil(everybody / places))
 
     async def beat(self) -> None:
         """Say that this Server lives, and give up those that no longer do; once a second."""
@@ -157,7 +158,7 @@ class Cluster:
 
         share = await self._store.write(op)
         if share:
-            self._sessions.expect(self._sessions.count_here() + share)
+            self._sessions.set_expected_count(self._sessions.count_here() + share)
 
     async def keep_up(self) -> None:
         """

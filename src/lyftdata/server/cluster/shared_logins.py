@@ -19,17 +19,15 @@ _MAX_PENDING = 10_000
 
 
 class SharedLogins:
-    """Tells what Workers have logged in with here, and takes over what other Servers tell."""
+    """Publishes to the peer Servers what Workers have logged in with here."""
 
-    def __init__(self, *, store: Store, brokers: Brokers) -> None:
+    def __init__(self, *, store: Store) -> None:
         self._store = store
-        self._brokers = brokers
         # Each once: a Worker that logs in without end has no more to tell.
         self._pending: dict[Login, None] = {}
-        if store.is_shared:
-            brokers.tell = self._note
 
-    def _note(self, login: Login) -> None:
+    def note(self, login: Login) -> None:
+        """Note a login, to be published with the next flush."""
         if len(self._pending) < _MAX_PENDING:
             self._pending[login] = None
 
@@ -43,8 +41,22 @@ class SharedLogins:
             for login in part:
                 self._pending.pop(login, None)
 
-    def heard(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Take over what another Server has told."""
-        if topic == _LOGINS and body.get("by") != self._store.server_id:
+
+class PeerLogins:
+    """
+    Receives what Workers have logged in with at peer Servers.
+
+    Args:
+        brokers: Remembers logins.
+        own_id: ID of this Server: what it has published itself is not received again.
+    """
+
+    def __init__(self, *, brokers: Brokers, own_id: str) -> None:
+        self._brokers = brokers
+        self._own_id = own_id
+
+    def receive(self, topic: str, body: Mapping[str, Any]) -> None:
+        """Take over the logins of a broadcast."""
+        if topic == _LOGINS and body.get("by") != self._own_id:
             for resource, worker_id, credential, token in body["logins"]:
                 self._brokers.remember(Login(resource, worker_id, credential, token))

@@ -8,7 +8,7 @@ from lyftdata.server.events import Event, Events
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.handlers import SessionHandlers
 from lyftdata.server.sessions.history import SessionLog
-from lyftdata.server.sessions.registry import Session
+from lyftdata.server.sessions.session import Session
 
 
 class ServerSessionHandlers(SessionHandlers):

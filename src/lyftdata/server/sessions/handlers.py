@@ -1,9 +1,6 @@
 """What is done when Workers connect and disconnect: the methods that `Sessions` calls."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lyftdata.server.sessions.registry import Session
+from lyftdata.server.sessions.session import Session
 
 
 class SessionHandlers:
@@ -13,13 +10,13 @@ class SessionHandlers:
     Called in the event loop. What a handler raises is logged, and the session begins, breaks off or ends all the same.
     """
 
-    def begun(self, session: "Session") -> None:
+    def begun(self, session: Session) -> None:
         """Handle a new session at this Server."""
 
-    def broke_off(self, session: "Session") -> None:
+    def broke_off(self, session: Session) -> None:
         """Handle a session whose poll was cut; its Worker may be back in a moment."""
 
-    def ended(self, session: "Session", why: str) -> None:
+    def ended(self, session: Session, why: str) -> None:
         """Handle the end of a session at this Server; `why` is a `SessionEnd` or a refusal's code."""
 
     def presence_changed(self, worker_id: str, *, is_online: bool) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.server.batched import in_parts
 from lyftdata.server.clock import Clock
-from lyftdata.server.sessions.registry import Session
+from lyftdata.server.sessions.session import Session
 from lyftdata.store import Store
 from lyftdata.store.tables import worker_sessions
 

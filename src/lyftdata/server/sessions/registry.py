@@ -19,97 +19,33 @@ nobody can tell: another start of the Worker waits until it is known.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import ParamSpec
 
-import msgspec
-
 from lyftdata.core.log_events.server import SESSION_HANDLER_FAILED
-from lyftdata.core.records import ApiKeyRecord, Labels, SessionEnd, WorkerRecord
+from lyftdata.core.records import SessionEnd, WorkerRecord
 from lyftdata.core.refusals import DuplicateInstanceError
-from lyftdata.core.text import clean_text
-from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
 from lyftdata.server.sessions.handlers import SessionHandlers
+from lyftdata.server.sessions.hold_time import HoldTime
 from lyftdata.server.sessions.poll_deadlines import PollDeadlines
+from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, both_hosts, key_of
+from lyftdata.server.sessions.slot_queue import SlotQueue
 
 _log = get_logger(__name__)
 
+
 P = ParamSpec("P")
+
 
 # A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
 GRACE_AFTER_ANSWER_S = 10.0
+
+
 # After a poll broke off the Worker may be back in a moment (a proxy's reload): no flicker in the list.
 GRACE_AFTER_BREAK_S = 3.0
-
-# Held polls end before common proxies cut them (nginx: 60 s), unless the fleet is so large that the request
-# rate at this Server would pass the ceiling; proxies in front of such fleets are configured for it. The ceiling is 200
-# requests in any second: what is left over is for tokens, and for seconds in which more polls end than in others.
-_MIN_HOLD_S = 25.0
-_MAX_HOLD_S = 240.0
-_MAX_POLLS_PER_S = 150.0
-# Starts of one Worker whose polls wait for its slot at once; more than these are refused without waiting.
-_MAX_WAITING_FOR_SLOT = 4
-MAX_WAIT_FOR_SLOT_S = 25.0
-# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
-_BACK_WITHIN = timedelta(minutes=2)
-
-
-class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the Server tells a connected Worker to do."""
-
-    kind: str
-    code: str = ""
-    final: bool = False
-    reason: str = ""
-    remedy: str = ""
-    reference: str = ""
-
-
-class PollEnd(Enum):
-    """Why a held poll ended without a directive."""
-
-    HELD = "held"
-    PEER_CLOSED = "peer_closed"
-    REPLACED = "replaced"
-    STOPPING = "stopping"
-
-
-class Boot(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of a Worker program: what it says of itself (hostile text) and where it called from."""
-
-    boot_id: str
-    host: dict[str, str]
-    reported_labels: Labels
-    address: str
-
-
-class Session:
-    """One connected Worker; changed only by `Sessions`, in the event loop."""
-
-    __slots__ = ("boot", "broken", "credential", "known", "poll", "queued", "since", "timer", "worker_id")
-
-    def __init__(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> None:
-        self.worker_id = worker_id
-        self.boot = boot
-        self.credential = credential
-        self.since = since
-        self.poll: asyncio.Future[Directive | PollEnd] | None = None
-        self.queued: list[Directive] = []
-        self.timer: asyncio.TimerHandle | None = None
-        self.known: asyncio.Event | None = None
-        self.broken = False
-
-    def holds_place(self) -> bool:
-        """Return whether a second boot id must be refused."""
-        return not self.broken
-
-    def is_between_polls(self) -> bool:
-        """Return whether its program has been answered, and nothing was heard of it since."""
-        return self.poll is None and not self.broken
 
 
 class Sessions:
@@ -128,10 +64,8 @@ class Sessions:
         self._now = now
         self._stopping = False
         self._ends = PollDeadlines()
-        self._expected = 0
-        self._expected_until = now()
-        # By Worker the polls of other starts of it that wait for its slot.
-        self._waiting_for_slot: dict[str, set[asyncio.Future[bool]]] = {}
+        self._hold_time = HoldTime(now)
+        self._slots = SlotQueue()
         # By Worker the start of its program that has had a poll held here; a session may move on, and come back.
         self._has_been_held: dict[str, str] = {}
 
@@ -162,13 +96,13 @@ class Sessions:
     def online_with_key(self, public_id: str) -> list[str]:
         """Return the IDs of the Workers connected right now by this API key."""
         wanted = ("key", public_id)
-        return [s.worker_id for s in self._everywhere() if _key_of(s) == wanted]
+        return [s.worker_id for s in self._everywhere() if key_of(s) == wanted]
 
     def online_by_key(self) -> dict[str, list[str]]:
         """Return the IDs of the Workers connected right now by each API key, by public id."""
         found: dict[str, list[str]] = {}
         for session in self._everywhere():
-            kind, value = _key_of(session)
+            kind, value = key_of(session)
             if kind == "key":
                 found.setdefault(value, []).append(session.worker_id)
         return found
@@ -182,7 +116,7 @@ class Sessions:
             self._elsewhere.pop(worker_id, None)
             if worker_id not in self._by_worker:
                 self._has_been_held.pop(worker_id, None)
-                self._free_slot(worker_id)
+                self._slots.free(worker_id)
         if self.is_online(worker_id) is not was_online:
             self._presence_changed(worker_id)
 
@@ -203,20 +137,15 @@ class Sessions:
 
     def hold_s(self) -> float:
         """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
-        count = len(self._by_worker)
-        if count < self._expected and self._now() < self._expected_until:
-            count = self._expected
-        return min(_MAX_HOLD_S, max(_MIN_HOLD_S, count / _MAX_POLLS_PER_S))
+        return self._hold_time.seconds(len(self._by_worker))
 
-    def expect(self, count: int) -> None:
+    def set_expected_count(self, count: int) -> None:
         """
         Expect so many Workers in all here in the next minutes, if not more are expected already.
 
         By those alone that are back, the first would ask far too often.
         """
-        is_over = self._now() >= self._expected_until
-        self._expected = count if is_over else max(count, self._expected)
-        self._expected_until = self._now() + _BACK_WITHIN
+        self._hold_time.set_expected_count(count)
 
     def begin_hold(self, session: Session) -> bool:
         """
@@ -264,36 +193,14 @@ class Sessions:
         Returns:
             False if the peer has closed its connection: it must not be connected any more.
         """
-        waiting = self._waiting_for_slot.setdefault(worker_id, set())
-        if not self._is_held_by_another(worker_id, boot_id) or len(waiting) >= _MAX_WAITING_FOR_SLOT:
-            self._forget_if_empty(worker_id)
+        if not self._is_held_by_another(worker_id, boot_id):
             return True
-        loop = asyncio.get_running_loop()
-        is_free: asyncio.Future[bool] = loop.create_future()
-        waiting.add(is_free)
-        timer = loop.call_later(within_s, _resolve, is_free, True)
-        unwatch = watch_peer(partial(_resolve, is_free, False))
-        try:
-            return await is_free
-        finally:
-            timer.cancel()
-            unwatch()
-            waiting.discard(is_free)
-            self._forget_if_empty(worker_id)
+        return await self._slots.wait(worker_id, within_s=within_s, watch_peer=watch_peer)
 
     def _is_held_by_another(self, worker_id: str, boot_id: str) -> bool:
         session = self.find(worker_id)
         is_another = session is not None and session.boot.boot_id != boot_id and session.holds_place()
         return is_another and not self._stopping
-
-    def _forget_if_empty(self, worker_id: str) -> None:
-        if not self._waiting_for_slot.get(worker_id):
-            self._waiting_for_slot.pop(worker_id, None)
-
-    def _free_slot(self, worker_id: str) -> None:
-        """Let the polls go on that wait for a slot; the first one takes it, and the others are refused."""
-        for is_free in tuple(self._waiting_for_slot.get(worker_id, ())):
-            _resolve(is_free, True)
 
     def attach(
         self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
@@ -379,7 +286,7 @@ class Sessions:
             session.broken = True
             self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
-            self._free_slot(session.worker_id)
+            self._slots.free(session.worker_id)
             _notify(self._handlers.broke_off, session)
             return outcome
         return self._answered(session, outcome)
@@ -424,8 +331,7 @@ class Sessions:
             if session.poll is not None:
                 _settle(session.poll, PollEnd.STOPPING)
             _notify(self._handlers.ended, session, SessionEnd.SERVER_STOPPED)
-        for worker_id in tuple(self._waiting_for_slot):
-            self._free_slot(worker_id)
+        self._slots.free_all()
 
     def release_to_peers(self) -> None:
         """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
@@ -444,7 +350,7 @@ class Sessions:
         self._has_been_held.pop(session.worker_id, None)
         if session.poll is not None:
             _settle(session.poll, outcome)
-        self._free_slot(session.worker_id)
+        self._slots.free(session.worker_id)
         _notify(self._handlers.ended, session, why)
         self._presence_changed(session.worker_id)
 
@@ -477,31 +383,3 @@ def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> 
 def _settle(poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd) -> None:
     if not poll.done():
         poll.set_result(outcome)
-
-
-def _resolve(waiting: "asyncio.Future[bool]", outcome: bool) -> None:  # noqa: FBT001 - as futures have it
-    if not waiting.done():
-        waiting.set_result(outcome)
-
-
-def _key_of(session: Session) -> tuple[str, str]:
-    credential = parse_credential(session.credential)
-    return credential.kind, credential.value
-
-
-def both_hosts(first: Boot, second: Boot) -> str:
-    """Say which two starts of one Worker there are, for operators."""
-    return f"Connected: {_describe(first)}. Refused: {_describe(second)}."
-
-
-def _describe(boot: Boot) -> str:
-    hostname = clean_text(boot.host.get("hostname", "?"), 64)
-    return f"{hostname} ({boot.address}, pid {clean_text(boot.host.get('pid', '?'), 16)})"
-
-
-def find_used_key(
-    session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]
-) -> ApiKeyRecord | None:
-    """Return the API key a session came by, or None for an enrolled Worker."""
-    credential = parse_credential(session.credential)
-    return find_api_key(credential.value) if credential.kind == "key" else None

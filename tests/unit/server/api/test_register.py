@@ -8,7 +8,7 @@ import pytest
 from tests.builders import ENROLLMENT_KEY
 
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.server.sessions.registry import Boot
+from lyftdata.server.sessions.session import Boot
 from lyftdata.store.tables import workers
 
 

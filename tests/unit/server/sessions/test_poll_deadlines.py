@@ -8,7 +8,7 @@ from collections import Counter
 from tests.unit.server.sessions.test_registry import WatchedSessions, attach, polling
 
 from lyftdata.server.sessions.poll_deadlines import MAX_IN_A_SECOND, PollDeadlines
-from lyftdata.server.sessions.registry import PollEnd
+from lyftdata.server.sessions.session import PollEnd
 
 
 def ends_of(ends, count, *, now_s, hold_s):

@@ -10,7 +10,8 @@ from lyftdata.core.refusals import DuplicateInstanceError
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.sessions import registry as module
 from lyftdata.server.sessions.handlers import SessionHandlers
-from lyftdata.server.sessions.registry import Boot, Directive, PollEnd, Sessions
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Boot, Directive, PollEnd
 from lyftdata.store import StoreError
 
 STOP = Directive(kind="stop", code="worker_disabled")
@@ -145,7 +146,7 @@ async def test_a_start_that_has_gone_takes_no_slot(sessions):
     peer.closed.set()
 
     assert await next_one is False
-    assert sessions._waiting_for_slot == {}
+    assert sessions._slots._waiting == {}
 
 
 async def test_a_free_slot_is_not_waited_for(sessions):
@@ -158,7 +159,7 @@ async def test_a_free_slot_is_not_waited_for(sessions):
     assert [poll.done() for poll in held] == [False] * 4 + [True] * 2
     sessions.sign_off("w-1", "boot-0001")
     assert await asyncio.gather(*held) == [True] * 6
-    assert sessions._waiting_for_slot == {}
+    assert sessions._slots._waiting == {}
 
 
 async def test_a_poll_ends_with_its_hold(sessions):
@@ -348,7 +349,7 @@ async def test_the_first_back_are_held_as_long_as_the_last():
     """After a restart polls are held for as many as were connected before, until all should be back or more are here."""
     clock = FakeClock()
     sessions = Sessions(now=clock)
-    sessions.expect(15_000)
+    sessions.set_expected_count(15_000)
     assert sessions.hold_s() == 100
 
     sessions._by_worker = dict.fromkeys(map(str, range(30_000)))  # type: ignore[assignment]
@@ -362,13 +363,13 @@ async def test_expecting_fewer_does_not_make_it_fewer():
     """Other Workers are awaited while the fleet comes back: the larger number stays until its time is over."""
     clock = FakeClock()
     sessions = Sessions(now=clock)
-    sessions.expect(15_000)
+    sessions.set_expected_count(15_000)
     clock.forward(seconds=90)
-    sessions.expect(7_500)
+    sessions.set_expected_count(7_500)
     assert sessions.hold_s() == 100
 
     clock.forward(minutes=2)
-    sessions.expect(7_500)
+    sessions.set_expected_count(7_500)
     assert sessions.hold_s() == 50
 
 

@@ -1,0 +1,145 @@
+"""Builds who gets in: directory, signing keys, token issuer, enrollment, brokers, refusal log."""
+
+from datetime import timedelta
+
+import msgspec
+
+from lyftdata.core.enrollment_limit import EnrollmentLimit
+from lyftdata.core.keyring import RotationPolicy
+from lyftdata.server.admission.brokers import Brokers
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
+from lyftdata.server.admission.enrollment import Enrollment
+from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.replay import SpentAssertions
+from lyftdata.server.admission.self_management import Registrations
+from lyftdata.server.admission.token_issuer import Admission
+from lyftdata.server.admission.token_verifier import TokenVerifier
+from lyftdata.server.cluster.shared_logins import SharedLogins
+from lyftdata.server.known_secrets import KnownSecrets
+from lyftdata.server.metrics import Metrics
+from lyftdata.server.runtime.issuer import (
+    accepted_keys,
+)
+from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.runtime.wiring.sessions import SessionParts
+from lyftdata.server.signing_keys import SigningKeys
+from lyftdata.store.tables import (
+    api_keys,
+    resources,
+    revoked_tokens,
+    workers,
+)
+
+
+class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gets in."""
+
+    directory: Directory
+    signing_keys: SigningKeys
+    admission: Admission
+    verifier: TokenVerifier
+    brokers: Brokers
+    enrollment: Enrollment
+    enrollment_limit: EnrollmentLimit
+    nonces: Nonces
+    refusals: RefusalLog
+    registrations: Registrations
+    dpop: Dpop
+    metrics: Metrics
+    known_secrets: KnownSecrets
+
+
+async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogins) -> AdmissionParts:
+    """Load what admission is decided by, and build what decides it."""
+    settings, store, clock, source = basis.settings, basis.store, basis.clock, basis.random_bytes
+    directory = Directory(
+        await store.read(lambda conn: list(workers.all_workers(conn))),
+        await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
+        await store.read(lambda conn: list(resources.all_resources(conn))),
+        await store.read(lambda conn: revoked_tokens.living(conn, clock())),
+    )
+    metrics = Metrics(
+        online=parts.sessions.count_here,
+        workers=directory.worker_count,
+        audit_is_intact=lambda: store.audit_is_intact,
+    )
+    signing_keys = SigningKeys(
+        store=store,
+        kek=basis.key("signing keys"),
+        algorithm=settings.signing_algorithm,
+        policy=RotationPolicy(token_ttl=timedelta(seconds=settings.worker_token_ttl_s)),
+        clock=clock,
+        random_bytes=source,
+    )
+    await signing_keys.refresh()
+    given = (settings.enrollment_key, settings.enrollment_key_previous, settings.secret_key)
+    known_secrets = KnownSecrets(secret for secret in given if secret is not None)
+    verifier = TokenVerifier(
+        directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
+    )
+    nonces = Nonces(key=basis.nonce_key("nonces"), clock=clock, random_bytes=source)
+    return AdmissionParts(
+        directory=directory,
+        signing_keys=signing_keys,
+        admission=Admission(
+            directory=directory,
+            signing_keys=signing_keys,
+            issuer=basis.issuer,
+            previous_issuers=basis.previous_issuers,
+            token_ttl_s=settings.worker_token_ttl_s,
+            clock=clock,
+            random_bytes=source,
+            spent=SpentAssertions(
+                shared=store.is_shared,
+                used=basis.kept.assertions if basis.kept is not None else None,
+                lost_before=basis.lost_before,
+            ),
+            nonces=nonces,
+        ),
+        verifier=verifier,
+        brokers=Brokers(
+            directory=directory,
+            verifier=verifier,
+            clock=clock,
+            started_at=basis.started_at,
+            publish=logins.note if store.is_shared else None,
+        ),
+        enrollment=Enrollment(
+            keys=accepted_keys(settings, pepper=basis.key("enrollment fingerprint")),
+            name_policy=settings.name_policy,
+            issuers=basis.issuers,
+            store=store,
+            sessions=parts.sessions,
+            returning=parts.returning,
+            traces=parts.traces,
+            clock=clock,
+            random_bytes=source,
+            nonces=nonces,
+            known_secrets=known_secrets,
+        ),
+        enrollment_limit=EnrollmentLimit(),
+        nonces=nonces,
+        refusals=RefusalLog(
+            store=store,
+            metrics=metrics,
+            clock=clock,
+            random_bytes=source,
+            is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
+            secrets=known_secrets.secrets,
+        ),
+        registrations=Registrations(store=store, directory=directory, clock=clock, random_bytes=source),
+        dpop=Dpop(
+            key=basis.nonce_key("dpop nonce"),
+            clock=clock,
+            spent=SpentAssertions(
+                max_per_worker=MAX_PROOFS_PER_WORKER,
+                shared=store.is_shared,
+                used=basis.kept.proofs if basis.kept is not None else None,
+                lost_before=basis.lost_before,
+            ),
+        ),
+        metrics=metrics,
+        known_secrets=known_secrets,
+    )

@@ -1,0 +1,48 @@
+"""What every part of the Server is made from: settings, store, keys, clock."""
+
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.server.admission.replay_file import KeptReplays
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.runtime.data_dir import (
+    derive_key,
+)
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.store import Store
+
+
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """What every part is made from."""
+
+    settings: ServerSettings
+    store: Store
+    secret_key: bytes
+    clock: Clock
+    random_bytes: RandomBytes
+    kept: KeptReplays | None
+    started_at: datetime
+    issuer: str
+    previous_issuers: tuple[str, ...]
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Return the issuers whose assertions and tokens are accepted."""
+        return (self.issuer, *self.previous_issuers)
+
+    @property
+    def lost_before(self) -> datetime | None:
+        """Assertions made before this may have been used unseen. With several Servers the database has them, and none are lost."""
+        if self.store.is_shared:
+            return None
+        return self.started_at if self.kept is None else self.kept.lost_before
+
+    def key(self, purpose: str) -> bytes:
+        """Return the key that the secret key gives for a purpose."""
+        return derive_key(self.secret_key, purpose=purpose)
+
+    def nonce_key(self, purpose: str) -> bytes:
+        """Return the key of a kind of nonce."""
+        # One Server alone takes a new key at each start: a nonce from before it, and what was signed with that, is void.
+        return self.key(purpose) if self.store.is_shared else self.random_bytes(32)

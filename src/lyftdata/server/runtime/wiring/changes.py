@@ -1,0 +1,27 @@
+"""Builds what is done with committed changes: those of this Server and those of its peers."""
+
+from lyftdata.server.cluster.change_applier import ChangeApplier, ClusterHandlers
+from lyftdata.server.cluster.shared_logins import PeerLogins
+from lyftdata.server.runtime.background import DetachedTasks
+from lyftdata.server.runtime.services import Services
+
+
+def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeApplier:
+    """Build what takes over each commit, with a handler for each kind of change by peer Servers."""
+    return ChangeApplier(
+        directory=services.directory,
+        sessions=services.sessions,
+        refusals=services.refusals,
+        traces=services.traces,
+        events=services.events,
+        cluster=ClusterHandlers(
+            presence=services.cluster.heard,
+            signing_keys=lambda: detached.start(services.signing_keys.read()),
+            broadcast=(
+                services.limits.heard,
+                PeerLogins(brokers=services.brokers, own_id=services.store.server_id).receive,
+            ),
+            missed=services.brokers.has_missed_some,
+        ),
+        clock=services.clock,
+    )

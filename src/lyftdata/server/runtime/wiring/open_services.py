@@ -1,0 +1,194 @@
+"""
+Opens the Server: the store first, then each part from what it needs, then the work that goes on until the end.
+
+The parts need the store, and a commit changes parts: this circle is closed in one place, where the store is told to whom it
+delivers what is committed from then on. What was committed before, the parts have read when they were built.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from sqlalchemy import URL
+
+from lyftdata.core.log_events.server import (
+    REQUEST_FAILED,
+)
+from lyftdata.core.secret import Secret
+from lyftdata.log import get_logger
+from lyftdata.server.admin.first_password import print_first_password
+from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admission.replay_file import KeptReplays, leave_replays, take_replays
+from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
+from lyftdata.server.cluster.shared_limits import SharedLimits
+from lyftdata.server.cluster.shared_logins import SharedLogins
+from lyftdata.server.failure_log import FailureLog
+from lyftdata.server.http.host_check import HostCheck
+from lyftdata.server.http.overload import Overload
+from lyftdata.server.runtime.background import DetachedTasks, kept_going
+from lyftdata.server.runtime.data_dir import (
+    audit_key_of,
+    database_file,
+    load_secret_key,
+    prepare_staging_dir,
+)
+from lyftdata.server.runtime.issuer import (
+    audit_warnings,
+    issuer_of,
+    issuer_warnings,
+    warnings_of,
+)
+from lyftdata.server.runtime.services import Services
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.wiring.admission import build_admission
+from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.runtime.wiring.changes import build_change_applier
+from lyftdata.server.runtime.wiring.operators import build_operators
+from lyftdata.server.runtime.wiring.read_models import build_read_models
+from lyftdata.server.runtime.wiring.sessions import build_sessions
+from lyftdata.store import Store
+from lyftdata.store.dialects import exposure
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: ServerSettings,
+    *,
+    clock: Clock = utc_now,
+    random_source: RandomBytes = random_bytes,
+    passwords: Passwords | None = None,
+    announce_password: Callable[[Secret], None] = print_first_password,
+) -> AsyncIterator[Services]:
+    """
+    Open the store, load what admission needs, make what is missing, and keep it all going until the end.
+
+    Raises:
+        SettingsError: The data directory or the secret key cannot be used.
+        PasswordNotPrintedError: At the first start, the random password of `admin` could not be printed.
+        StoreError: The database cannot be used.
+        KeyDecryptionError: The secret key is not the one the signing keys were encrypted with.
+    """
+    prepare_staging_dir(settings.staging_dir)
+    secret_key = load_secret_key(settings.staging_dir, given=settings.secret_key, random_bytes=random_source)
+    store = await asyncio.to_thread(Store.open, _database_url(settings), audit_key=audit_key_of(secret_key))
+    kept: KeptReplays | None = None
+    try:
+        if not store.is_shared:
+            kept = take_replays(settings.staging_dir)
+        issuer = issuer_of(settings)
+        basis = Basis(
+            settings=settings,
+            store=store,
+            secret_key=secret_key,
+            clock=clock,
+            random_bytes=random_source,
+            kept=kept,
+            started_at=clock(),
+            issuer=issuer,
+            previous_issuers=tuple(url for url in settings.previous_public_urls if url != issuer),
+        )
+        services = await _build_services(basis, passwords or Passwords())
+        await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
+        detached = DetachedTasks()
+        store.deliver_changes_to(build_change_applier(services, detached).on_change)
+        await services.cluster.learn()
+        store.hear()
+        await services.cluster.join()
+        async with kept_going(services):
+            try:
+                yield services
+            finally:
+                if not store.is_shared:
+                    kept = KeptReplays(
+                        services.admission.spent.used(),
+                        services.dpop.spent.used(),
+                        lost_before=services.admission.spent.lost_before,
+                    )
+        await detached.wait()
+    finally:
+        if kept is not None:
+            leave_replays(settings.staging_dir, kept)
+        await store.close()
+
+
+def _database_url(settings: ServerSettings) -> str | URL:
+    if settings.database_url is not None:
+        return settings.database_url.reveal()
+    # Built from its parts: a directory's name may hold what means something in a URL.
+    return URL.create("sqlite", database=str(database_file(settings.staging_dir)))
+
+
+async def _build_services(basis: Basis, passwords: Passwords) -> Services:
+    settings, store, clock = basis.settings, basis.store, basis.clock
+    sessions = await build_sessions(basis)
+    logins = SharedLogins(store=store)
+    admission = await build_admission(basis, sessions, logins)
+    operators = await build_operators(basis, passwords, admission.known_secrets)
+    warnings = [
+        *warnings_of(settings, basis.issuer),
+        *issuer_warnings(admission.directory, basis.issuers),
+        *audit_warnings(store),
+        *await store.read(exposure.find),
+    ]
+    read_models = build_read_models(basis, sessions, admission, operators, warnings)
+    limits = SharedLimits(
+        store=store,
+        limiters={
+            "refusals": admission.refusals.limiter,
+            "registrations": admission.registrations.limiter,
+            "enrollments": admission.enrollment_limit,
+        },
+        lockout=operators.lockout,
+        clock=clock,
+    )
+    return Services(
+        settings=settings,
+        issuer=basis.issuer,
+        previous_issuers=basis.previous_issuers,
+        started_at=basis.started_at,
+        clock=clock,
+        store=store,
+        directory=admission.directory,
+        signing_keys=admission.signing_keys,
+        admission=admission.admission,
+        verifier=admission.verifier,
+        brokers=admission.brokers,
+        enrollment=admission.enrollment,
+        enrollment_limit=admission.enrollment_limit,
+        nonces=admission.nonces,
+        sessions=sessions.sessions,
+        cluster=sessions.cluster,
+        limits=limits,
+        logins=logins,
+        session_log=sessions.session_log,
+        refusals=admission.refusals,
+        traces=sessions.traces,
+        events=sessions.events,
+        metrics=admission.metrics,
+        overload=Overload(monotonic=time.monotonic, count=admission.metrics.turned_away),
+        samples=read_models.samples,
+        fleet=operators.fleet,
+        api_keys=operators.api_keys,
+        resources=operators.resources,
+        registrations=admission.registrations,
+        dpop=admission.dpop,
+        operators=operators.operators,
+        device_marks=operators.device_marks,
+        budget=operators.budget,
+        known_secrets=admission.known_secrets,
+        host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),
+        worker_queries=read_models.worker_queries,
+        api_key_queries=read_models.api_key_queries,
+        resource_queries=read_models.resource_queries,
+        refusal_queries=read_models.refusal_queries,
+        audit_queries=read_models.audit_queries,
+        status_queries=read_models.status_queries,
+        enrollment_queries=read_models.enrollment_queries,
+        alerts=read_models.alerts,
+        audit_export=read_models.audit_export,
+        event_feed=read_models.event_feed,
+        warnings=warnings,
+        decisions=sessions.decisions,
+        request_failures=FailureLog(get_logger(__name__), REQUEST_FAILED),
+    )

@@ -1,0 +1,70 @@
+"""Builds what operators do: accounts, Workers, API keys, resources."""
+
+import hmac
+from collections.abc import Callable
+
+import msgspec
+
+from lyftdata.core.lockout import Lockout
+from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, Operators
+from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.resources import Resources
+from lyftdata.server.admin.workers import Fleet
+from lyftdata.server.known_secrets import KnownSecrets
+from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.store.tables.operators import unlocks_by_name
+
+
+class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators do."""
+
+    operators: Operators
+    device_marks: DeviceMarks
+    budget: OperatorBudget
+    fleet: Fleet
+    api_keys: ApiKeys
+    resources: Resources
+    lockout: Lockout
+
+
+async def build_operators(basis: Basis, passwords: Passwords, known_secrets: KnownSecrets) -> OperatorParts:
+    """Build what changes accounts, Workers, API keys and resources."""
+    store, clock, source = basis.store, basis.clock, basis.random_bytes
+    lockout = Lockout(
+        hide=_hidden(basis.key("names of operators")),
+        is_shared=store.is_shared,
+        unlocks=await store.read(unlocks_by_name),
+    )
+    device_marks = DeviceMarks(key=basis.key("device marks"), clock=clock, random_bytes=source)
+    budget = OperatorBudget()
+    keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=source)
+    return OperatorParts(
+        operators=Operators(
+            store=store,
+            passwords=passwords,
+            lockout=lockout,
+            device_marks=device_marks,
+            network_key=basis.key(NETWORK_KEY_PURPOSE),
+            budget=budget,
+            known_secrets=known_secrets,
+            clock=clock,
+            random_bytes=source,
+        ),
+        device_marks=device_marks,
+        budget=budget,
+        fleet=Fleet(
+            store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source
+        ),
+        api_keys=keys,
+        resources=Resources(
+            store=store, issuer=basis.issuer, known_secrets=known_secrets, clock=clock, random_bytes=source
+        ),
+        lockout=lockout,
+    )
+
+
+def _hidden(key: bytes) -> Callable[[str], str]:
+    return lambda name: hmac.digest(key, name.encode("utf-8", "surrogatepass"), "sha256")[:16].hex()

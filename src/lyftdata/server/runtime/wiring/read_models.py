@@ -1,0 +1,101 @@
+"""Builds what operators see: the queries, alerts, audit export and live events."""
+
+import msgspec
+
+from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.api_key_queries import ApiKeyQueries
+from lyftdata.server.admin.audit_export import AuditExport
+from lyftdata.server.admin.audit_queries import AuditQueries
+from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
+from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.resource_queries import ResourceQueries
+from lyftdata.server.admin.samples import SampleLog
+from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.runtime.wiring.admission import AdmissionParts
+from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.runtime.wiring.operators import OperatorParts
+from lyftdata.server.runtime.wiring.sessions import SessionParts
+
+
+class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators see."""
+
+    worker_queries: WorkerQueries
+    api_key_queries: ApiKeyQueries
+    resource_queries: ResourceQueries
+    refusal_queries: RefusalQueries
+    audit_queries: AuditQueries
+    status_queries: StatusQueries
+    enrollment_queries: EnrollmentQueries
+    alerts: Alerts
+    audit_export: AuditExport
+    event_feed: EventFeed
+    samples: SampleLog
+
+
+def build_read_models(
+    basis: Basis,
+    sessions: SessionParts,
+    admission: AdmissionParts,
+    operators: OperatorParts,
+    warnings: list[str],
+) -> ReadModels:
+    """Build the queries, each from what it reads."""
+    store, clock, directory = basis.store, basis.clock, admission.directory
+    worker_queries = WorkerQueries(
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        session_log=sessions.session_log,
+        store=store,
+        clock=clock,
+    )
+    api_key_queries = ApiKeyQueries(
+        directory=directory, sessions=sessions.sessions, traces=sessions.traces, store=store, clock=clock
+    )
+    refusal_queries = RefusalQueries(store=store, refusals=admission.refusals)
+    samples = SampleLog(
+        store=store, metrics=admission.metrics, online=sessions.sessions.online_count, clock=clock
+    )
+    return ReadModels(
+        worker_queries=worker_queries,
+        api_key_queries=api_key_queries,
+        resource_queries=ResourceQueries(directory=directory),
+        refusal_queries=refusal_queries,
+        audit_queries=AuditQueries(store=store),
+        status_queries=StatusQueries(
+            issuer=basis.issuer,
+            started_at=basis.started_at,
+            warnings=warnings,
+            directory=directory,
+            sessions=sessions.sessions,
+            enrollment=admission.enrollment,
+            all_servers=sessions.cluster.all_servers,
+            sample_log=samples,
+            store=store,
+            clock=clock,
+        ),
+        enrollment_queries=EnrollmentQueries(
+            enrollment=admission.enrollment,
+            previous_issuers=basis.previous_issuers,
+            directory=directory,
+            traces=sessions.traces,
+            store=store,
+        ),
+        alerts=Alerts(
+            workers=worker_queries,
+            api_keys=api_key_queries,
+            refusals=refusal_queries,
+            directory=directory,
+            signing_keys=admission.signing_keys,
+            warnings=warnings,
+            clock=clock,
+        ),
+        audit_export=AuditExport(store=store, operators=operators.operators, budget=operators.budget),
+        event_feed=EventFeed(
+            events=sessions.events, directory=directory, workers=worker_queries, store=store
+        ),
+        samples=samples,
+    )

@@ -1,0 +1,74 @@
+"""Builds who is connected: the sessions, their history, and the membership of the cluster."""
+
+import socket
+
+import msgspec
+
+from lyftdata.core.records import SessionEnd
+from lyftdata.server.admin.decision_log import DecisionLog
+from lyftdata.server.admission.returning import ReturningWorkers
+from lyftdata.server.cluster.membership import Cluster, TouchedWorkers
+from lyftdata.server.events import Events
+from lyftdata.server.runtime.session_handlers import ServerSessionHandlers
+from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.server.sessions.history import SessionLog
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store.tables import (
+    activity,
+    worker_sessions,
+)
+
+
+class SessionParts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is connected."""
+
+    sessions: Sessions
+    session_log: SessionLog
+    cluster: Cluster
+    traces: ActivityLog
+    returning: ReturningWorkers
+    events: Events
+    decisions: DecisionLog | None
+
+
+async def build_sessions(basis: Basis) -> SessionParts:
+    """Close what a crash has left open, and build the sessions."""
+    store, clock = basis.store, basis.clock
+    # From the log's end as it is now: what the start itself does is logged.
+    decisions = DecisionLog(store, after=store.audit_length) if basis.settings.log_decisions else None
+    session_log = SessionLog(store=store, clock=clock)
+    touched = TouchedWorkers(is_shared=store.is_shared)
+    traces = ActivityLog(store=store, seen=await store.read(activity.all_seen_ids))
+    returning = ReturningWorkers(clock)
+    events = Events()
+    handlers = ServerSessionHandlers(
+        session_log=session_log,
+        decisions=decisions,
+        touched=touched,
+        activity=traces,
+        returning=returning,
+        events=events,
+        clock=clock,
+    )
+    sessions = Sessions(now=clock, handlers=handlers)
+    if not store.is_shared:
+        await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
+        sessions.set_expected_count(await store.read(worker_sessions.count_cut_off))
+    cluster = Cluster(
+        store=store,
+        sessions=sessions,
+        touched=touched,
+        host=socket.gethostname(),
+        address=str(basis.settings.bind_address),
+        clock=clock,
+    )
+    return SessionParts(
+        sessions=sessions,
+        session_log=session_log,
+        cluster=cluster,
+        traces=traces,
+        returning=returning,
+        events=events,
+        decisions=decisions,
+    )

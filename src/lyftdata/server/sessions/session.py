@@ -1,0 +1,90 @@
+"""One connected Worker: which start of its program, by what credential, and how its poll can end."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from lyftdata.core.records import ApiKeyRecord, Labels
+from lyftdata.core.text import clean_text
+from lyftdata.core.tokens import parse_credential
+
+
+class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the Server tells a connected Worker to do."""
+
+    kind: str
+    code: str = ""
+    final: bool = False
+    reason: str = ""
+    remedy: str = ""
+    reference: str = ""
+
+
+class PollEnd(Enum):
+    """Why a held poll ended without a directive."""
+
+    HELD = "held"
+    PEER_CLOSED = "peer_closed"
+    REPLACED = "replaced"
+    STOPPING = "stopping"
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a Worker program: what it says of itself (hostile text) and where it called from."""
+
+    boot_id: str
+    host: dict[str, str]
+    reported_labels: Labels
+    address: str
+
+
+class Session:
+    """One connected Worker; changed only by `Sessions`, in the event loop."""
+
+    __slots__ = ("boot", "broken", "credential", "known", "poll", "queued", "since", "timer", "worker_id")
+
+    def __init__(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> None:
+        self.worker_id = worker_id
+        self.boot = boot
+        self.credential = credential
+        self.since = since
+        self.poll: asyncio.Future[Directive | PollEnd] | None = None
+        self.queued: list[Directive] = []
+        self.timer: asyncio.TimerHandle | None = None
+        self.known: asyncio.Event | None = None
+        self.broken = False
+
+    def holds_place(self) -> bool:
+        """Return whether a second boot id must be refused."""
+        return not self.broken
+
+    def is_between_polls(self) -> bool:
+        """Return whether its program has been answered, and nothing was heard of it since."""
+        return self.poll is None and not self.broken
+
+
+def key_of(session: Session) -> tuple[str, str]:
+    """Return kind and value of the credential by which a session came: an API key's public ID, or a thumbprint."""
+    credential = parse_credential(session.credential)
+    return credential.kind, credential.value
+
+
+def both_hosts(first: Boot, second: Boot) -> str:
+    """Say which two starts of one Worker there are, for operators."""
+    return f"Connected: {_describe(first)}. Refused: {_describe(second)}."
+
+
+def _describe(boot: Boot) -> str:
+    hostname = clean_text(boot.host.get("hostname", "?"), 64)
+    return f"{hostname} ({boot.address}, pid {clean_text(boot.host.get('pid', '?'), 16)})"
+
+
+def find_used_key(
+    session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]
+) -> ApiKeyRecord | None:
+    """Return the API key a session came by, or None for an enrolled Worker."""
+    credential = parse_credential(session.credential)
+    return find_api_key(credential.value) if credential.kind == "key" else None
