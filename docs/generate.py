@@ -24,7 +24,7 @@ from lyftdata.core.log_events import worker as worker_events
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
 from lyftdata.server.api.admin.app import admin_app
-from lyftdata.server.runtime.settings import TABLE as SERVER_TABLE
+from lyftdata.server.runtime.settings_table import TABLE as SERVER_TABLE
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
 
 REFERENCE = Path(__file__).parent / "reference"

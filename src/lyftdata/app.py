@@ -50,12 +50,14 @@ from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.http.forwarded import ForwardedAddresses
 from lyftdata.server.http.freshness import FreshnessMiddleware
 from lyftdata.server.http.handshakes import with_bounded_handshakes
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, Overload
 from lyftdata.server.http.protocol import BoundedHttpProtocol
 from lyftdata.server.http.published import PUBLISHED_METHODS
-from lyftdata.server.http.wire import OAuthError, oauth_error_response, temporarily_unavailable
+from lyftdata.server.http.responses import temporarily_unavailable
 from lyftdata.server.runtime.services import Services
-from lyftdata.server.runtime.settings import BindAddress, ServerSettings
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.settings_values import BindAddress
 from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate, server_context
 from lyftdata.server.runtime.wiring.open_services import open_services

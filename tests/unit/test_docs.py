@@ -42,7 +42,7 @@ def test_files_that_the_pages_name_exist():
 def test_settings_in_prose_exist():
     """Every LYFTDATA_ name in the pages is a setting of lyftdata."""
     from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
-    from lyftdata.server.runtime.settings import TABLE as SERVER
+    from lyftdata.server.runtime.settings_table import TABLE as SERVER
     from lyftdata.worker.settings import TABLE as WORKER
 
     known = {setting.name for setting in (*SERVER, *WORKER)} | GIVEN_TO_COMMAND | {"LYFTDATA_CONFIG_DIR"}

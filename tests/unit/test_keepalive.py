@@ -4,7 +4,7 @@ import socket
 
 from lyftdata.app import listen
 from lyftdata.keepalive import GONE_AFTER_S, IDLE_S, keepalive_options
-from lyftdata.server.runtime.settings import BindAddress
+from lyftdata.server.runtime.settings_values import BindAddress
 
 
 def test_accepted_connections_ask_whether_the_other_end_is_there():

@@ -78,7 +78,7 @@ class _LateOptions(click.Command):
 
 def server_table() -> Sequence[Setting]:
     """Return the Server's settings."""
-    from lyftdata.server.runtime.settings import TABLE
+    from lyftdata.server.runtime.settings_table import TABLE
 
     return TABLE
 

@@ -10,7 +10,8 @@ from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.resources import MAX_SELECTORS_BYTES
 from lyftdata.core.secret import Secret
-from lyftdata.server.http.wire import MAX_BODY_BYTES, OAuthError, read_body
+from lyftdata.server.http.oauth_errors import OAuthError
+from lyftdata.server.http.request_body import MAX_BODY_BYTES, read_body
 
 _MAX_FIELDS = 500
 # The largest thing that can be stored, each byte of it percent-encoded, and 16 KiB for the rest of the form.

@@ -34,9 +34,9 @@ from lyftdata.core.policy import check_allowed
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.operator_budget import PAGE_COST
 from lyftdata.server.admin.operator_gate import note_operator
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.problems import problem, status_of_error
-from lyftdata.server.http.wire import client_address
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import csrf_token, read_session
 from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path

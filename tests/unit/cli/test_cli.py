@@ -16,7 +16,7 @@ from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.main import _SECRET_FLAGS, cli, run
 from lyftdata.cli.output import key_output, relative
 from lyftdata.core.secret import Secret
-from lyftdata.server.runtime.settings import TABLE
+from lyftdata.server.runtime.settings_table import TABLE
 
 
 def every_command():

@@ -9,8 +9,8 @@ from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import parse_secret, parse_typed_secret, secret_argument, trim
 from lyftdata.private_files import PrivateDirectory
 from lyftdata.server.runtime.data_dir import load_secret_key
-from lyftdata.server.runtime.settings import TABLE as SERVER
 from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.settings_table import TABLE as SERVER
 from lyftdata.verify import WorkerVerifier
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.state import StateDirectory

@@ -12,7 +12,7 @@ from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import TokenTooLongError
 from lyftdata.core.resources import check_fits_token, parse_audience, parse_scopes
 from lyftdata.core.tokens import format_credential, mint_worker_token, verify_worker_token
-from lyftdata.server.runtime.settings import parse_bind_address, parse_public_url
+from lyftdata.server.runtime.settings_values import parse_bind_address, parse_public_url
 
 # The longest of each part; `test_each_part_has_a_limit` shows that one character more is refused.
 ISSUER = "https://" + "h" * 248

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lyftdata.core.errors import TooManyRequestsError
 from lyftdata.server.admin.operator_budget import COST_PER_KIB, OperatorBudget
 from lyftdata.server.http.problems import problem
-from lyftdata.server.http.wire import ErrorPage, no_page
+from lyftdata.server.http.responses import ErrorPage, no_page
 
 # Requests of one operator whose answers are being made. Each may hold the event loop for tens of milliseconds, and a
 # Worker's request waits for all of those that are ready before it.

@@ -20,8 +20,10 @@ from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.identity_headers import identity_headers
 from lyftdata.server.api.refusal_response import refusal_response
+from lyftdata.server.http.authorization_header import header_values
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
-from lyftdata.server.http.wire import RawResponse, client_address, header_values
+from lyftdata.server.http.responses import RawResponse
 from lyftdata.server.runtime.services import Services
 
 PREFIX = "/auth/verify/"

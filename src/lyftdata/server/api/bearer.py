@@ -9,8 +9,9 @@ from lyftdata.core.dpop import ALGORITHMS, DpopProofError
 from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongTokenError
 from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.token_verifier import VerifiedWorker
+from lyftdata.server.http.authorization_header import bearer_token, header_values
 from lyftdata.server.http.freshness import decide, hear, is_conclusive
-from lyftdata.server.http.wire import NO_STORE, bearer_token, header_values, json_response
+from lyftdata.server.http.responses import NO_STORE, json_response
 from lyftdata.server.runtime.services import Services
 
 

@@ -6,7 +6,7 @@ from lyftdata.core.assertions import read_assertion
 from lyftdata.core.refusals import WrongAssertionError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.client_authentication import Presented
-from lyftdata.server.http.wire import OAuthError
+from lyftdata.server.http.oauth_errors import OAuthError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

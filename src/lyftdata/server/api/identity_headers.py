@@ -3,7 +3,7 @@
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.token_answers import worker_headers
 from lyftdata.server.admission.token_verifier import VerifiedWorker
-from lyftdata.server.http.wire import RAW_NO_STORE
+from lyftdata.server.http.responses import RAW_NO_STORE
 
 # Name and labels are formatted again for an entry that has changed, not for each request of its Worker.
 _headers_of: dict[str, tuple[WorkerRecord, tuple[tuple[bytes, bytes], ...]]] = {}

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.server.http.wire import OAuthError, oauth_error_response
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 
 _ERROR = OAuthError(
     "unauthorized_client",

@@ -22,16 +22,12 @@ from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
+from lyftdata.server.http.authorization_header import bearer_token
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
-from lyftdata.server.http.wire import (
-    OAuthError,
-    bearer_token,
-    client_address,
-    json_response,
-    oauth_error_response,
-    read_json,
-    temporarily_unavailable,
-)
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
+from lyftdata.server.http.request_body import read_json
+from lyftdata.server.http.responses import json_response, temporarily_unavailable
 from lyftdata.server.runtime.services import Services
 
 

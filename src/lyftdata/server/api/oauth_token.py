@@ -21,18 +21,12 @@ from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.api.token_request import TokenRequest, read_token_request
+from lyftdata.server.http.authorization_header import basic_credentials, header_values
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
-from lyftdata.server.http.wire import (
-    RAW_NO_STORE,
-    OAuthError,
-    RawResponse,
-    basic_credentials,
-    client_address,
-    header_values,
-    json_response,
-    oauth_error_response,
-    read_form,
-)
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
+from lyftdata.server.http.request_body import read_form
+from lyftdata.server.http.responses import RAW_NO_STORE, RawResponse, json_response
 from lyftdata.server.runtime.services import Services
 
 # RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.

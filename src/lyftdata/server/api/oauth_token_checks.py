@@ -16,16 +16,12 @@ from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.oauth_token import refused_client
+from lyftdata.server.http.authorization_header import basic_credentials
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
-from lyftdata.server.http.wire import (
-    OAuthError,
-    basic_credentials,
-    client_address,
-    json_response,
-    oauth_error_response,
-    read_form,
-    temporarily_unavailable,
-)
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
+from lyftdata.server.http.request_body import read_form
+from lyftdata.server.http.responses import json_response, temporarily_unavailable
 from lyftdata.server.runtime.services import Services
 
 

@@ -24,17 +24,12 @@ from lyftdata.core.refusals import (
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.brokers import Connection
 from lyftdata.server.api.oauth_token import refused_client
+from lyftdata.server.http.authorization_header import basic_credentials
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import hear
-from lyftdata.server.http.wire import (
-    NO_STORE,
-    OAuthError,
-    basic_credentials,
-    client_address,
-    json_response,
-    oauth_error_response,
-    read_body,
-    read_form,
-)
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
+from lyftdata.server.http.request_body import read_body, read_form
+from lyftdata.server.http.responses import NO_STORE, json_response
 from lyftdata.server.runtime.services import Services
 
 _Form = Mapping[str, str]

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from lyftdata.server.admission.refusal_log import PublicRefusal
-from lyftdata.server.http.wire import NO_STORE, NONCE_HEADER, json_response
+from lyftdata.server.http.responses import NO_STORE, NONCE_HEADER, json_response
 
 
 def refusal_response(

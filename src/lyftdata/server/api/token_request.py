@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lyftdata.server.http.wire import OAuthError
+from lyftdata.server.http.oauth_errors import OAuthError
 
 _INVALID = "invalid_request"
 # By parameter: the error, and what to do. Nothing in this table is ever read.

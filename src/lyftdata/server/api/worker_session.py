@@ -19,15 +19,11 @@ from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.cluster.membership import TooManyStartsError
+from lyftdata.server.http.client_address import client_address
+from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.peer_watch import watch_peer
-from lyftdata.server.http.wire import (
-    OAuthError,
-    client_address,
-    json_response,
-    oauth_error_response,
-    read_body,
-    temporarily_unavailable,
-)
+from lyftdata.server.http.request_body import read_body
+from lyftdata.server.http.responses import json_response, temporarily_unavailable
 from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, find_used_key

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from lyftdata.core.log_events.server import PROXY_SENDS_NO_X_FORWARDED_FOR, UNNAMED_PROXY
 from lyftdata.log import emit, get_logger
-from lyftdata.server.http.wire import canonical_address
+from lyftdata.server.http.client_address import canonical_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -17,7 +17,7 @@ from lyftdata.core.log_events.server import STATE_NOT_CURRENT
 from lyftdata.core.refusals import RefusedError
 from lyftdata.log import get_logger
 from lyftdata.server.failure_log import FailureLog
-from lyftdata.server.http.wire import ErrorPage, no_page, temporarily_unavailable
+from lyftdata.server.http.responses import ErrorPage, no_page, temporarily_unavailable
 from lyftdata.store import Store, StoreError
 
 _log = get_logger(__name__)

@@ -20,7 +20,8 @@ from lyftdata.core.errors import (
     TooBusyError,
     TooManyRequestsError,
 )
-from lyftdata.server.http.wire import NO_STORE, OAuthError
+from lyftdata.server.http.oauth_errors import OAuthError
+from lyftdata.server.http.responses import NO_STORE
 from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {

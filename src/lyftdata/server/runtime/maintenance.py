@@ -24,12 +24,9 @@ from lyftdata.server.runtime.data_dir import (
     prepare_staging_dir,
     secret_key_file,
 )
-from lyftdata.server.runtime.settings import (
-    ALLOW_UNVERIFIED_HINT,
-    TABLE,
-    find_unverified_database,
-    is_shared_database,
-)
+from lyftdata.server.runtime.settings import ALLOW_UNVERIFIED_HINT, find_unverified_database
+from lyftdata.server.runtime.settings_table import TABLE
+from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import backup
 from lyftdata.store.transfer import Transferred, transfer
 

@@ -23,7 +23,7 @@ from lyftdata.server.admin.passwords import Passwords, check_new_password
 from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
 from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, derive_key, find_secret_key
 from lyftdata.server.runtime.maintenance import StateLocation
-from lyftdata.server.runtime.settings import is_shared_database
+from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import WriteTx
 from lyftdata.store.backup import check_there
 from lyftdata.store.direct_write import write_directly

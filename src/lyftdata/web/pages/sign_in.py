@@ -5,9 +5,9 @@ from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError, NotSignedInError
 from lyftdata.core.text import clean_text
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.problems import status_of_error
-from lyftdata.server.http.wire import client_address
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import (
     forget_session,

@@ -15,13 +15,24 @@ from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
 from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.worker_queries import WorkerQueries
-from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
+from lyftdata.server.api.admin import (
+    account,
+    api_keys,
+    audit,
+    enrollment,
+    events,
+    operators,
+    refusals,
+    resources,
+    status,
+    workers,
+)
 from lyftdata.server.events import Event, Events
 from lyftdata.server.runtime.background import end_listeners
 from lyftdata.server.stream_limits import Slots
 from lyftdata.web.routes import PAGES
 
-MODULES = (account, api_keys, insight, operators, resources, workers)
+MODULES = (account, api_keys, audit, enrollment, events, operators, refusals, resources, status, workers)
 API = sorted(
     (method, f"/api{route.path}")
     for module in MODULES

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from lyftdata.core.records import Role
 from lyftdata.core.refusals import UnknownWorkerError, WorkerDisabledError
 from lyftdata.server.actor import Actor
-from lyftdata.server.http.wire import client_address
+from lyftdata.server.http.client_address import client_address
 from lyftdata.store import StoreError
 from lyftdata.store.schema import refusal_attempts
 from lyftdata.store.tables import api_keys, refusals

@@ -10,7 +10,8 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.runtime.issuer import issuer_of
 from lyftdata.server.runtime.maintenance import read_place
-from lyftdata.server.runtime.settings import BindAddress, parse_bind_address, read_server_settings
+from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.settings_values import BindAddress, parse_bind_address
 
 
 def problems(**environ):

@@ -218,7 +218,7 @@ def test_secrets_leave_the_environment():
 
 def test_every_secret_of_both_programs_is_known():
     """One environment file may serve Server and Worker: what is secret in either table is taken out."""
-    from lyftdata.server.runtime.settings import TABLE as SERVER
+    from lyftdata.server.runtime.settings_table import TABLE as SERVER
 
     assert {row.name for row in (*SERVER, *WORKER) if row.secret} == set(SECRET_VARIABLES)
 

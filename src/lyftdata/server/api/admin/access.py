@@ -13,7 +13,8 @@ from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.text import clean_text
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_gate import note_operator
-from lyftdata.server.http.wire import bearer_token, client_address
+from lyftdata.server.http.authorization_header import bearer_token
+from lyftdata.server.http.client_address import client_address
 from lyftdata.server.runtime.services import Services
 
 

@@ -11,7 +11,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
-from lyftdata.server.http.wire import client_address
+from lyftdata.server.http.client_address import client_address
 
 router = APIRouter(tags=["account"])
 

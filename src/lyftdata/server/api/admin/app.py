@@ -4,7 +4,18 @@ from fastapi import FastAPI
 
 import lyftdata
 from lyftdata.server.admin.schemas.base import Problem
-from lyftdata.server.api.admin import account, api_keys, insight, operators, resources, workers
+from lyftdata.server.api.admin import (
+    account,
+    api_keys,
+    audit,
+    enrollment,
+    events,
+    operators,
+    refusals,
+    resources,
+    status,
+    workers,
+)
 from lyftdata.server.http import problems
 from lyftdata.server.http.body_limit import BodyLimit
 from lyftdata.server.http.cross_site import SameSiteJson
@@ -38,6 +49,17 @@ def admin_app(services: Services | None = None) -> FastAPI:
     # The outermost: what another site sends is not even read.
     app.add_middleware(SameSiteJson, issuer=None if services is None else services.issuer)
     problems.install(app)
-    for module in (account, workers, api_keys, resources, insight, operators):
+    for module in (
+        account,
+        workers,
+        api_keys,
+        resources,
+        enrollment,
+        refusals,
+        audit,
+        status,
+        events,
+        operators,
+    ):
         app.include_router(module.router)
     return app

@@ -9,9 +9,11 @@ import uvicorn
 from starlette.requests import Request
 from uvicorn.server import ServerState
 
-from lyftdata.server.http import wire
+from lyftdata.server.http import request_body
+from lyftdata.server.http.oauth_errors import OAuthError
 from lyftdata.server.http.protocol import BoundedHttpProtocol
-from lyftdata.server.http.wire import MAX_BODY_BYTES, OAuthError, RawResponse, read_body
+from lyftdata.server.http.request_body import MAX_BODY_BYTES, read_body
+from lyftdata.server.http.responses import RawResponse
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
@@ -19,7 +21,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 @pytest.fixture
 async def line(monkeypatch) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Return a connection to a server that answers with the body it was sent, or with what was wrong."""
-    monkeypatch.setattr(wire, "_BODY_WITHIN_S", 0.3)
+    monkeypatch.setattr(request_body, "_BODY_WITHIN_S", 0.3)
 
     async def echo(scope, receive, send):
         try:

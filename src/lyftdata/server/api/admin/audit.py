@@ -1,0 +1,87 @@
+"""The audit log: list, verify, export."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import StreamingResponse
+
+from lyftdata.server.actor import Actor
+from lyftdata.server.admin.audit_export import ExportForm
+from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.runtime.services import Services
+from lyftdata.store import StoreError
+
+router = APIRouter()
+
+
+_PROGRESS_EVERY_S = 1.0
+
+
+@router.get("/audit", tags=["audit"], summary="List audit events")
+async def list_audit(
+    _actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+    action: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    subject: Annotated[str | None, Query(min_length=1, max_length=128)] = None,
+) -> AuditPage:
+    """Return decisions about trust, the latest first."""
+    return await services.audit_queries.list_page(limit=limit, before=before, action=action, subject=subject)
+
+
+@router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
+async def verify_audit(
+    actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
+) -> AuditReport:
+    """Check every link of the chain: no row was changed, inserted, moved or removed from the middle."""
+    services.budget.charge_check(actor.operator, services.store.audit_length)
+    return await services.audit_queries.verify()
+
+
+@router.get(
+    "/audit/verify/progress",
+    tags=["audit"],
+    summary="Verify the audit log and follow it",
+    response_class=StreamingResponse,
+)
+async def follow_verification(
+    actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
+) -> StreamingResponse:
+    """Check the log, and return a JSON object a line: `done` and `total` each second, and `report` at the end."""
+    services.budget.charge_check(actor.operator, services.store.audit_length)
+    return StreamingResponse(
+        _follow_verification(actor, services),
+        media_type="application/x-ndjson",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _follow_verification(actor: Actor, services: Services) -> AsyncIterator[bytes]:
+    """Stream until the check ends, or the operator's session does; the check goes on for others who wait for it."""
+    check = asyncio.ensure_future(services.audit_queries.verify())
+    try:
+        while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
+            if not await services.operators.is_signed_in(actor):
+                return
+            done, total = services.store.check_progress()
+            yield f'{{"done":{done},"total":{total}}}\n'.encode()
+        yield b'{"report":' + check.result().model_dump_json().encode() + b"}\n"
+    except StoreError:
+        # The Server stops, or its database is away: what was sent so far holds no report, and the client says so.
+        return
+    finally:
+        check.cancel()
+
+
+@router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)
+async def export_audit(
+    actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
+) -> StreamingResponse:
+    """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
+    return services.audit_export.respond(form, actor)

@@ -1,0 +1,38 @@
+"""Refused attempts: groups of them, and one by its reference."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.refusals import all_causes, cause_of
+from lyftdata.server.actor import Actor
+from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+
+router = APIRouter()
+
+
+@router.get("/refusals", tags=["refusals"], summary="List refusals")
+async def list_refusals(
+    _actor: Annotated[Actor, Depends(allowed("refusals.read"))],
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    code: Annotated[str | None, Query(max_length=64)] = None,
+    q: Annotated[
+        str | None, Query(min_length=1, max_length=128, description="Part of a Worker or an address.")
+    ] = None,
+) -> RefusalPage:
+    """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
+    if code is not None and cause_of(code) is None:
+        # A misspelt cause would read as good news: nobody was refused for it.
+        raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
+    return RefusalPage(items=await services.refusal_queries.list_groups(limit=limit, code=code, q=q))
+
+
+@router.get("/refusals/{reference}", tags=["refusals"], summary="Show a refusal")
+async def show_refusal(
+    reference: str, _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
+) -> Refusal:
+    """Return one refused attempt with the whole reason, by the reference that the Worker logged."""
+    return await services.refusal_queries.get(reference)

@@ -1,0 +1,45 @@
+"""The Server itself: status, its peers, its history, and what needs attention."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from lyftdata.server.actor import Actor
+from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+
+router = APIRouter()
+
+
+@router.get("/server", tags=["server"], summary="Show the Server")
+async def server_status(
+    _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
+) -> ServerStatus:
+    """Return version, issuer, counts and warnings."""
+    return services.status_queries.status()
+
+
+@router.get("/servers", tags=["server"], summary="List the Servers")
+async def list_servers(
+    _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
+) -> Servers:
+    """Return every Server that shares this state; one that is silent for five seconds is given up."""
+    return Servers(items=await services.status_queries.servers())
+
+
+@router.get("/history", tags=["server"], summary="Show the Server over time")
+async def history(
+    _actor: Annotated[Actor, Depends(allowed("workers.read"))],
+    services: ServicesDep,
+    period: Period = Period.HOUR,
+) -> History:
+    """Return Workers connected, admissions and refusals over the last hour, day or week."""
+    return await services.status_queries.history(period)
+
+
+@router.get("/attention", tags=["server"], summary="Show what needs attention")
+async def attention(
+    _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
+) -> Concerns:
+    """Return misconfigured and doubled Workers, keys that end soon, and settings to change."""
+    return Concerns(items=await services.alerts.find())

@@ -1,0 +1,22 @@
+"""The IP address of a caller, in one spelling."""
+
+import functools
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+
+def client_address(scope: Mapping[str, Any]) -> str:
+    """Return the caller's IP address; uvicorn has put the real one there for trusted proxies."""
+    return canonical_address((scope.get("client") or ("", 0))[0])
+
+
+@functools.lru_cache(maxsize=4_096)
+def canonical_address(host: str) -> str:
+    """Return one spelling of an address, without a zone; a mapped IPv4 address is that address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

@@ -1,0 +1,152 @@
+"""How each of the Server's start-up settings is read from text."""
+
+import ipaddress
+import re
+import urllib.parse
+
+import msgspec
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.enrollment import check_enrollment_key_length
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.keyring import SIGNING_ALGORITHMS
+from lyftdata.core.origins import is_loopback_host
+from lyftdata.core.policy import NamePolicy
+from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_secret
+from lyftdata.core.settings import one_of
+from lyftdata.core.token_size import MAX_ISSUER_LENGTH
+from lyftdata.server.admin.secret_strength import (
+    MIN_FIRST_PASSWORD_GUESSES,
+    check_password,
+    check_secret_key,
+)
+
+_MIN_FIRST_PASSWORD_LENGTH = 8
+
+
+class BindAddress(msgspec.Struct, frozen=True):
+    """Where the Server listens."""
+
+    host: str
+    port: int
+
+    def is_loopback(self) -> bool:
+        """Return whether only this machine can connect."""
+        return is_loopback_host(self.host)
+
+    def is_wildcard(self) -> bool:
+        """Return whether the Server listens on every interface."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_bind_address(text: str) -> BindAddress:
+    """Read `host:port`, `[v6]:port` or `:port` (every interface)."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004
+        raise InvalidInputError("bind_address", "must be HOST:PORT, for example 127.0.0.1:3000")
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - `:3000` says so
+    # Without LYFTDATA_PUBLIC_URL the issuer is made of it.
+    if len(f"https://[{host}]:{port}") > MAX_ISSUER_LENGTH:
+        raise InvalidInputError("bind_address", "has a host name that is too long")
+    return BindAddress(host, int(port))
+
+
+def parse_enrollment_key(text: str) -> Secret:
+    """Read the shared secret; shorter than 32 characters is refused."""
+    secret = parse_secret(text)
+    check_enrollment_key_length(secret)
+    return secret
+
+
+# What a URL's host and port are made of, and nothing that a shell or a unit file would read otherwise.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
+
+
+def parse_public_url(text: str) -> str:
+    """Read the issuer: an absolute http(s) URL without query or fragment (RFC 8414, section 2)."""
+    if len(text) > MAX_ISSUER_LENGTH:
+        raise InvalidInputError("public_url", f"must have at most {MAX_ISSUER_LENGTH} characters")
+    if not _PLAIN_URL.fullmatch(text):
+        raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
+    parts = urllib.parse.urlsplit(text)
+    fine = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
+    if not fine or parts.username or parts.path not in {"", "/"}:
+        raise InvalidInputError("public_url", "must be like https://lyftdata.example.com (no path, no query)")
+    return text.rstrip("/")
+
+
+def parse_previous_urls(text: str) -> tuple[str, ...]:
+    """Read earlier issuers, separated by commas."""
+    return tuple(parse_public_url(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parse_proxies(text: str) -> tuple[str, ...]:
+    """Read addresses and networks, separated by commas."""
+    proxies = [part.strip() for part in text.split(",") if part.strip()]
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InvalidInputError("trusted_proxies", f"'{proxy}' is no IP address or network") from error
+    return tuple(proxies)
+
+
+def parse_token_ttl(text: str) -> int:
+    """Read the life of a worker token: one minute to a day, in seconds."""
+    seconds = int(parse_duration(text).total_seconds())
+    if not 60 <= seconds <= 86400:  # noqa: PLR2004 - a minute, a day
+        raise InvalidInputError("worker_token_ttl", "must be from 1m to 24h")
+    return seconds
+
+
+def parse_secret_key(text: str) -> Secret:
+    """Read the key that encrypts what must not stand in the database in the clear."""
+    secret = parse_secret(text)
+    if len(secret) < 32:  # noqa: PLR2004
+        raise InvalidInputError("secret_key", "must have at least 32 random characters")
+    check_secret_key(secret)
+    return secret
+
+
+def parse_admin_password(text: str) -> Secret:
+    """Read the first password of `admin`; it is to be changed at the first sign-in, so 8 characters may do."""
+    password = parse_secret(text)
+    if len(password) < _MIN_FIRST_PASSWORD_LENGTH:
+        raise InvalidInputError(
+            "admin_init_password", f"must have at least {_MIN_FIRST_PASSWORD_LENGTH} characters"
+        )
+    check_password(password, min_guesses=MIN_FIRST_PASSWORD_GUESSES, known=["admin"])
+    return password
+
+
+_POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
+
+
+def parse_database_url(text: str) -> Secret:
+    """Read where the state is kept; it holds a password."""
+    url = parse_secret(text)
+    if not url.reveal().startswith(("sqlite:///", *_POSTGRESQL)):
+        raise InvalidInputError(
+            "database_url", "must be sqlite:////absolute/path or postgresql://user:password@host/database"
+        )
+    return url
+
+
+def is_shared_database(url: Secret | None) -> bool:
+    """Return whether several Servers may have their state there."""
+    return url is not None and url.reveal().startswith(_POSTGRESQL)
+
+
+def parse_name_policy(text: str) -> NamePolicy:
+    """Read what happens when a name is taken."""
+    return NamePolicy(one_of(*(policy.value for policy in NamePolicy))(text))
+
+
+def parse_algorithm(text: str) -> str:
+    """Read the signing algorithm, in whatever case it is written."""
+    names = {name.lower(): name for name in SIGNING_ALGORITHMS}
+    return names[one_of(*names)(text)]
