@@ -157,7 +157,7 @@ def wrk(
         "--timeout",
         "30s",
         "--script",
-        HERE / "load" / script,
+        str(HERE / "load" / script),
         url,
         "--",
     ]
