@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+from tests import whole_run
 from tests.postgres import Cluster
 from tests.shared_certificates import share_certificates
 
@@ -64,7 +65,8 @@ class _FailuresAtOnce:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Print failures at once in CI."""
+    """Record what Servers answer, and print failures at once in CI."""
+    whole_run.pytest_configure(config)
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("LYFTDATA_TEST_NO_SKIPS") and terminal is not None:
         config.pluginmanager.register(_FailuresAtOnce(terminal))

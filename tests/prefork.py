@@ -27,6 +27,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.answered_refusals import FILE_VARIABLE, recorder_of_forked_servers
+
 import lyftdata
 
 _ROOT = Path(__file__).parents[1]
@@ -124,7 +126,7 @@ class _ForkServer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.prefork"],
                 cwd=_ROOT,
-                env=_ENVIRON,
+                env=_ENVIRON | {name: os.environ[name] for name in (FILE_VARIABLE,) if name in os.environ},
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -189,12 +191,15 @@ def _umask() -> int:
 
 def _serve(line: socket.socket) -> dict[str, Any] | None:
     """Fork for each request; return what a forked process shall become, and None when no more will be asked for."""
+    recorder = recorder_of_forked_servers()
     while True:
         message, streams, _, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 3)
         if not message:
             return None
         request = json.loads(message)
         _import_for(request["arguments"])
+        if recorder is not None:
+            recorder.install()
         # Kept out of collections: a program that walks through all of this would copy it.
         gc.freeze()
         reading, writing = os.pipe()

@@ -1,0 +1,103 @@
+"""
+Fails a whole run of the tests in which no Server answered with one of the causes of refusals.
+
+A run of selected tests is not judged. As a plugin of another pytest: `-p tests.whole_run`.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.answered_refusals import FILE_VARIABLE, Recorder, missing_causes
+
+_WORKER_INPUT = "answered_refusals_file"
+
+
+class RunPlugin:
+    """Watches one process of a run."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Watch from the first test on whose module imports the Server."""
+        self._recorder.install()
+
+
+class WholeRunPlugin:
+    """Judges a whole run, in the process that was started by hand."""
+
+    def __init__(self, config: pytest.Config, file: Path) -> None:
+        self._config = config
+        self._file = file
+        self._deselected = False
+        self._missing: list[str] = []
+
+    def pytest_deselected(self) -> None:
+        """Notice a test that was left out."""
+        self._deselected = True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process of pytest-xdist where to write."""
+        node.workerinput[_WORKER_INPUT] = str(self._file)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a whole run in which a cause was never answered."""
+        if self._was_whole(session):
+            self._missing = missing_causes(self._file)
+        if self._missing:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the causes that are missing."""
+        if self._missing:
+            terminalreporter.section("refusals that no Server answered in this run", red=True)
+            for code in self._missing:
+                terminalreporter.write_line(f"FAILED no test makes a Server answer: {code}", red=True)
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the file."""
+        self._file.unlink(missing_ok=True)
+
+    def _was_whole(self, session: pytest.Session) -> bool:
+        option = self._config.option
+        selected = (
+            option.keyword,
+            option.markexpr,
+            option.collectonly,
+            option.ignore,
+            option.ignore_glob,
+            option.deselect,
+            getattr(option, "lf", False),
+            getattr(option, "stepwise", False),
+        )
+        ended_early = session.shouldfail or session.shouldstop or session.exitstatus not in {0, 1}
+        return (
+            _names_all_tests(self._config) and not any(selected) and not ended_early and not self._deselected
+        )
+
+
+def _names_all_tests(config: pytest.Config) -> bool:
+    """Return whether the arguments are all that the project has: none, or its `testpaths` themselves."""
+    whole = {(config.rootpath / path).resolve() for path in config.getini("testpaths")}
+    named = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
+    return bool(whole) and whole <= named
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to record in this process."""
+    given = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
+    if given is None:
+        handle, name = tempfile.mkstemp(prefix="answered-refusals-")
+        os.close(handle)
+        given = name
+        config.pluginmanager.register(WholeRunPlugin(config, Path(given)))
+    # Read when the process that forks Servers is started.
+    os.environ[FILE_VARIABLE] = given
+    config.pluginmanager.register(RunPlugin(Recorder(Path(given))))
