@@ -1,6 +1,8 @@
 """The workflows run what the Makefile has, with pinned actions and no more rights than they need."""
 
+import itertools
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,17 @@ def commands(workflow: Path) -> list[str]:
     """Return every command that a workflow runs."""
     jobs = yaml.safe_load(workflow.read_text())["jobs"]
     return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+
+
+def made(script: str) -> set[str]:
+    """Return what the lines of a shell script make; not what its comments and the texts that it prints name."""
+    words = [shlex.split(line, comments=True) for line in script.splitlines()]
+    return {
+        target
+        for line in words
+        for command, target in itertools.pairwise(line)
+        if command.rpartition("/")[2] == "make"
+    }
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
@@ -45,9 +58,17 @@ def test_every_make_command_of_workflows_hooks_and_ci_exists():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     texts = [text for path in WORKFLOWS for text in commands(path)]
     texts += [hook["entry"] for hook in hooks] + [(ROOT / ".ci/run").read_text()]
-    called = {name for text in texts for name in re.findall(r"\bmake ([a-z-]+)", text)}
+    called = {name for text in texts for name in made(text)}
     assert {"check", "test", "lowest", "wheel"} <= called
     assert called <= targets
+
+
+def test_a_comment_makes_nothing():
+    """A command that somebody has commented out, or that is only printed, is not one that runs."""
+    assert made("# make check\nmake wheel  # and make lowest\necho 'make test'\nsudo make docs X=1") == {
+        "wheel",
+        "docs",
+    }
 
 
 def test_the_workflow_tests_every_python_that_the_package_claims():

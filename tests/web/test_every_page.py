@@ -5,9 +5,13 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Response, expect
+from starlette.routing import compile_path
 from tests.processes import PASSWORD
+from tests.web.conftest import WITHIN_MS, Window
 from tests.web.history import reload
 from tests.web.world import VIEWER
+
+from lyftdata.web import routes
 
 # WCAG 2.2, levels A and AA.
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
@@ -63,8 +67,6 @@ TAB_STOPS = 12
 @pytest.fixture(scope="module")
 def windows(chromium, world):
     """Return a function that gives the signed-in window of a kind: one for each kind, since signing in is slow."""
-    from tests.web.conftest import Window
-
     made = {}
 
     def window(operator="admin", **how):
@@ -126,6 +128,15 @@ def at_width(page, width, script, *arguments):
     """Return what a script finds in a window of a width."""
     page.set_viewport_size({"width": width, "height": 900})
     return page.evaluate(script, *arguments)
+
+
+def test_no_page_is_left_out():
+    """What the Server has a page for is opened here; a fragment, a stream and a download are no pages."""
+    others = {"/events", "/workers/{worker_id}/waiting", "/audit/verified", "/audit/export"}
+    opened = [path.partition("?")[0].replace("{reference}", "7K2M9QXD") for path in PAGES.values()]
+    served = {entry.path for entry in routes.PAGES if entry.method == "GET"} - others
+
+    assert [path for path in sorted(served) if not any(compile_path(path)[0].match(o) for o in opened)] == []
 
 
 @pytest.mark.parametrize("path", PAGES.values())
@@ -260,12 +271,19 @@ def test_a_viewers_pages_have_no_barrier(windows):
         assert PASSWORD not in page.content()
 
 
+def is_framed(frame):
+    """Return whether a frame within a page shows something: what it was to show, or the browser's page about a refusal."""
+    return frame.parent_frame is not None and frame.url != "about:blank"
+
+
 def test_no_page_can_be_framed(chromium, world, windows):
     """Another site cannot lay one of the Server's pages under its own buttons."""
     context = chromium.new_context(storage_state=windows().context.storage_state())
     page = context.new_page()
-    page.set_content(f'<iframe src="{world.url}/workers/press-01/delete" width="600" height="600"></iframe>')
-    page.wait_for_timeout(500)
+    with page.expect_event("framenavigated", is_framed, timeout=WITHIN_MS):
+        page.set_content(
+            f'<iframe src="{world.url}/workers/press-01/delete" width="600" height="600"></iframe>'
+        )
     framed = page.frames[1]
 
     assert "Delete" not in framed.content()
@@ -281,8 +299,6 @@ def test_a_change_during_a_renewal_is_not_missed(shown):
 
     page.evaluate("for (const time of [1, 2, 3]) htmx.trigger(document.body, 'fleet')")
 
-    for _ in range(50):
-        page.wait_for_timeout(100)
-        if len(asked) >= 2:
-            break
+    while len(asked) < 2:
+        page.wait_for_event("request", timeout=WITHIN_MS)
     assert len(asked) == 2
