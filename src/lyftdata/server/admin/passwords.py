@@ -6,12 +6,14 @@ guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast
 """
 
 import asyncio
+import base64
 import contextlib
 import unicodedata
 from collections.abc import AsyncIterator
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from lyftdata.core.errors import InvalidInputError, TooBusyError
 from lyftdata.core.secret import Secret
@@ -57,8 +59,8 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._strangers = _Line(at_once=_MAX_AT_ONCE, waiting=_MAX_WAITING)
         self._known = _Line(at_once=_MAX_KNOWN_AT_ONCE, waiting=_MAX_KNOWN_WAITING)
-        # Checked when nobody has the name that was given, so that this costs the same time.
-        self._nobody = self._hasher.hash("nobody has this password")
+        # Checked where no operator has the name that was given: the time of the answer must not tell which names exist.
+        self._decoy_hash = _decoy_hash(self._hasher)
 
     async def hash(self, password: Secret) -> str:
         """Return the Argon2id hash (PHC string) of a new password; only who is signed in asks for it."""
@@ -71,7 +73,7 @@ class Passwords:
 
         Args:
             password: As given.
-            password_hash: PHC string, or None where nobody has the name.
+            password_hash: PHC string, or None where no operator has the name.
             is_known: Whether this operator has signed in from this network before: a flood of strangers does not
                 keep them waiting.
 
@@ -79,7 +81,7 @@ class Passwords:
             TooBusyError: A flood of sign-ins is being checked already.
         """
         async with (self._known if is_known else self._strangers).stand_in():
-            right = await asyncio.to_thread(self._verify, password, password_hash or self._nobody)
+            right = await asyncio.to_thread(self._verify, password, password_hash or self._decoy_hash)
         return right and password_hash is not None
 
     def _verify(self, password: Secret, password_hash: str) -> bool:
@@ -93,6 +95,20 @@ class Passwords:
             return self._hasher.verify(password_hash, text)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return False
+
+
+def _decoy_hash(hasher: PasswordHasher) -> str:
+    """
+    Return a hash that takes as long to check as any made by `hasher`, and that no password has.
+
+    Made without hashing, which would take a quarter of a second of each start: the check works a whole Argon2 out by the
+    parameters and the salt that stand here, and compares the result with zeros.
+    """
+    salt, digest = (
+        base64.b64encode(bytes(length)).decode().rstrip("=") for length in (hasher.salt_len, hasher.hash_len)
+    )
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2{hasher.type.name.lower()}$v={ARGON2_VERSION}${costs}${salt}${digest}"
 
 
 def check_new_password(password: Secret, *, operator: str) -> None:
