@@ -92,7 +92,7 @@ def test_deleted_or_revoked_it_exits_3(site, order, code):
     site.operator.done(*(part.format(key=key["name"]) for part in order))
 
     assert agent.exit_code() == 3
-    assert all(gone(pid) for pid in runs()[0])
+    until(lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started")
     (refused,) = agent.events("refused")
     assert refused["code"] == code
     assert site.cause(refused["reference"]) == code
@@ -119,7 +119,7 @@ def test_a_stubborn_command_is_killed_and_a_clean_stop_is_offline_at_once(site):
     assert agent.terminate() == 128 + signal.SIGKILL
 
     assert site.status("press-01") == "offline"
-    assert all(gone(pid) for pid in runs()[0])
+    until(lambda: all(gone(pid) for pid in runs()[0]), "the end of the COMMAND and all it started")
 
 
 @pytest.mark.parametrize("code", [0, 7])

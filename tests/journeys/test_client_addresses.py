@@ -42,5 +42,6 @@ def test_an_ipv4_proxy_at_a_socket_for_both(machine, tmp_path: Path, named):
         forwarded = ["--header", f"X-Forwarded-For: {address}"]
         assert machine.run(*ASK, *forwarded, "http://127.0.0.1:3000/oauth2/token") == "401"
 
+    server.wait_for("refused", count=3)
     refused = [event["address"] for event in server.events("refused")]
     assert refused == ["203.0.113.7", "2001:db8::7", "203.0.113.8"]

@@ -73,11 +73,17 @@ class Window:
         return self.page
 
     def sign_in(self, name: str = ADMIN, password: str = PASSWORD) -> Page:
-        """Sign in by the form."""
+        """
+        Sign in by the form; return the page that it leads to, the form again if it was refused.
+
+        A click returns before the answer to it is there: another page that was opened at once would be opened without the
+        session.
+        """
         self.go("/login")
         self.page.get_by_label("Name").fill(name)
         self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in").click()
+        with self.page.expect_navigation(timeout=WITHIN_MS):
+            self.page.get_by_role("button", name="Sign in").click()
         return self.page
 
 

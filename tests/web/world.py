@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 from tests.builders import ENROLLMENT_KEY, FakeClock
 from tests.deployment import CHEAP, Deployment
-from tests.processes import PASSWORD, Host, Program, free_port
+from tests.processes import PASSWORD, Host, Program, free_port, until
 
 from lyftdata.app import create_app
 from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
@@ -69,6 +69,13 @@ class World:
         self.host = Host(root / "server", **self._environ)
         self.server = self.start_server()
         self.fleet = Fleet(self.url, self.keys)
+        until(lambda: self._online() == len(CONNECTED), "the whole fleet online")
+
+    def _online(self) -> int:
+        """Return how many Workers are connected; without scripts a page shows what was so when it was loaded."""
+        metrics = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=180).text
+        [line] = [line for line in metrics.splitlines() if line.startswith("lyftdata_workers_online ")]
+        return int(float(line.split()[1]))
 
     def start_server(self) -> Program:
         """Start the Server, for the first time or again, and wait until it is ready."""
