@@ -10,21 +10,13 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
 from lyftdata.core.records import ApiKeyRecord
-from lyftdata.core.refusals import (
-    ApiKeyExpiredError,
-    ApiKeyNotForWorkerError,
-    ApiKeyRevokedError,
-    ApiKeyRotatedError,
-    MalformedApiKeyError,
-    RefusedError,
-    WrongApiKeyError,
-)
+from lyftdata.core.refusals import MalformedApiKeyError, WrongApiKeyError
 from lyftdata.core.secret import Secret
 from lyftdata.core.standing import Problem, key_problem
 from lyftdata.core.text import count
@@ -134,8 +126,7 @@ def verify_api_key(
     # state of a key, or which Workers it is for.
     problem = key_problem(record, worker_id=worker_id, now=now)
     if problem is not None:
-        cause, detail = _REFUSALS[problem]
-        raise cause(lambda: detail(record), claimed_worker=worker_id, api_key=record.name)
+        raise problem.cause(lambda: _describe(problem, record), claimed_worker=worker_id, api_key=record.name)
     return record
 
 
@@ -151,26 +142,19 @@ def _format_end(record: ApiKeyRecord) -> str:
     return "" if record.expires_at is None else format_time(record.expires_at)
 
 
-_REFUSALS: Mapping[Problem, tuple[type[RefusedError], Callable[[ApiKeyRecord], str]]] = {
-    Problem.API_KEY_REVOKED: (
-        ApiKeyRevokedError,
-        lambda key: f"{_named(key)} was revoked at {format_time(key.revoked_at) if key.revoked_at else ''}.",
-    ),
-    Problem.API_KEY_ROTATED: (
-        ApiKeyRotatedError,
-        lambda key: (
-            f"Generation {key.generation} of {_named(key)} stopped working at {_format_end(key)}, after a rotation."
-        ),
-    ),
-    Problem.API_KEY_EXPIRED: (
-        ApiKeyExpiredError,
-        lambda key: f"{_named(key)} expired at {_format_end(key)}.",
-    ),
-    Problem.API_KEY_NOT_FOR_WORKER: (
-        ApiKeyNotForWorkerError,
-        lambda key: f"{_named(key)} is for {_format_others(len(key.worker_ids))}.",
-    ),
-}
+def _describe(problem: Problem, key: ApiKeyRecord) -> str:
+    """Return what was seen of a key, for operators."""
+    match problem:
+        case Problem.API_KEY_REVOKED:
+            return f"{_named(key)} was revoked at {format_time(key.revoked_at) if key.revoked_at else ''}."
+        case Problem.API_KEY_ROTATED:
+            return f"Generation {key.generation} of {_named(key)} stopped working at {_format_end(key)}, after a rotation."
+        case Problem.API_KEY_EXPIRED:
+            return f"{_named(key)} expired at {_format_end(key)}."
+        case Problem.API_KEY_NOT_FOR_WORKER:
+            return f"{_named(key)} is for {_format_others(len(key.worker_ids))}."
+        case _:
+            return f"{_named(key)}. {problem.sentence}"
 
 
 def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:

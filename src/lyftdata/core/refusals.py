@@ -2,18 +2,30 @@
 Every reason for which an attempt to get in is refused.
 
 RefusedError
-├── UnprovenError     the caller has proved nothing: it always reads the same words
-└── ProvedError       the caller has proved its key and is still refused: it learns the useful part
+├── UnprovenError            the caller has proved nothing: it always reads the same words
+│   └── ApiKeyRefusedError   the API key that was presented is the problem
+└── ProvedError              the caller has proved its key and is still refused: it learns the useful part
 
 A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
 are for the operator's side only, unless the caller has proved its key. The reference page
 `docs/reference/refusals.md` is generated from this file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import StrEnum, auto
 from typing import ClassVar, Final
 
 from lyftdata.core.errors import LyftdataError
+
+
+class RemedyAction(StrEnum):
+    """What an operator can do about a cause with one button of its page; `web.pages.refusals` has the button for each."""
+
+    ADD_WORKER = auto()
+    ENABLE_WORKER = auto()
+    ALLOW_API_KEY = auto()
+    ISSUE_API_KEY = auto()
+    OPEN_ENROLLMENT = auto()
 
 
 class RefusedError(LyftdataError):
@@ -34,6 +46,10 @@ class RefusedError(LyftdataError):
     proved: ClassVar[bool]
     final: bool = True
     """Whether asking again with the same credential is pointless; the agent then exits 3."""
+    remedy_action: ClassVar[RemedyAction | None] = None
+    """The button that the refusal's page has; None if no single button is a remedy."""
+    is_misconfiguration: ClassVar[bool] = False
+    """Whether a wrong setting on a host repeats it: operators get an alert then. Not for what a stranger's guess alone causes."""
 
     def __init__(
         self,
@@ -71,6 +87,13 @@ class UnprovenError(RefusedError):
     proved = False
 
 
+class ApiKeyRefusedError(UnprovenError):
+    """The API key that was presented is the problem: the Worker needs another one, or the key must be allowed for it."""
+
+    remedy_action = RemedyAction.ISSUE_API_KEY
+    is_misconfiguration = True
+
+
 class ProvedError(RefusedError):
     """The caller proved its key: it is told the cause, so that it can do the right thing."""
 
@@ -100,6 +123,8 @@ class UnknownWorkerError(UnprovenError):
         "Check LYFTDATA_WORKER_ID on the host against `lyftdata workers list`, or add the Worker. One that had enrolled and is "
         "unknown since it was deleted or a backup was restored enrolls again once its directory on the host is removed."
     )
+    remedy_action = RemedyAction.ADD_WORKER
+    is_misconfiguration = True
 
 
 class WrongStrategyError(UnprovenError):
@@ -108,6 +133,7 @@ class WrongStrategyError(UnprovenError):
     code = "wrong_strategy"
     meaning = "The Worker entry belongs to the other strategy: a Worker uses exactly one."
     remedy = "Start the Worker with the settings of its own strategy (`lyftdata workers show ID`), or add a new Worker."
+    is_misconfiguration = True
 
 
 class RateLimitedError(UnprovenError):
@@ -139,7 +165,7 @@ class EnrollmentLimitedError(UnprovenError):
 # --- unproven: API keys ---------------------------------------------------------------------------------
 
 
-class MalformedApiKeyError(UnprovenError):
+class MalformedApiKeyError(ApiKeyRefusedError):
     """What was presented is not an API key: wrong form or wrong checksum."""
 
     code = "malformed_api_key"
@@ -147,7 +173,7 @@ class MalformedApiKeyError(UnprovenError):
     remedy = "Copy the key again, whole: it reads `lyftdata_…` and is 58 characters long."
 
 
-class WrongApiKeyError(UnprovenError):
+class WrongApiKeyError(ApiKeyRefusedError):
     """A well-formed key that this Server did not issue."""
 
     code = "wrong_api_key"
@@ -155,7 +181,7 @@ class WrongApiKeyError(UnprovenError):
     remedy = "Issue a key (`lyftdata api-key issue NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
 
 
-class ApiKeyRevokedError(UnprovenError):
+class ApiKeyRevokedError(ApiKeyRefusedError):
     """The key was revoked."""
 
     code = "api_key_revoked"
@@ -163,7 +189,7 @@ class ApiKeyRevokedError(UnprovenError):
     remedy = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
 
 
-class ApiKeyRotatedError(UnprovenError):
+class ApiKeyRotatedError(ApiKeyRefusedError):
     """A newer generation of the key has taken its place, and the time in which both worked is over."""
 
     code = "api_key_rotated"
@@ -173,7 +199,7 @@ class ApiKeyRotatedError(UnprovenError):
     remedy = "Give the Worker the key's newest generation (LYFTDATA_WORKER_API_KEY), or rotate again if it was lost."
 
 
-class ApiKeyExpiredError(UnprovenError):
+class ApiKeyExpiredError(ApiKeyRefusedError):
     """The key is past its date."""
 
     code = "api_key_expired"
@@ -181,7 +207,7 @@ class ApiKeyExpiredError(UnprovenError):
     remedy = "Issue or rotate the key (`lyftdata api-key rotate NAME`) and set LYFTDATA_WORKER_API_KEY on the host."
 
 
-class ApiKeyNotForWorkerError(UnprovenError):
+class ApiKeyNotForWorkerError(ApiKeyRefusedError):
     """The key is live, but issued for other Workers."""
 
     code = "api_key_not_for_worker"
@@ -190,6 +216,7 @@ class ApiKeyNotForWorkerError(UnprovenError):
         "Let this Worker use the key too (`lyftdata api-key allow NAME --worker ID`), issue one for it "
         "(`lyftdata api-key issue NAME --worker ID`), or correct LYFTDATA_WORKER_ID on the host."
     )
+    remedy_action = RemedyAction.ALLOW_API_KEY
 
 
 # --- unproven: enrollment -------------------------------------------------------------------------------
@@ -201,6 +228,8 @@ class EnrollmentDisabledError(UnprovenError):
     code = "enrollment_disabled"
     meaning = "Auto-Enrollment is off: the Server has no enrollment key."
     remedy = "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, or add the Worker and give it an API key."
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
+    is_misconfiguration = True
 
 
 class WrongEnrollmentKeyError(UnprovenError):
@@ -209,6 +238,8 @@ class WrongEnrollmentKeyError(UnprovenError):
     code = "wrong_enrollment_key"
     meaning = "The Worker's enrollment key is neither the Server's current nor its previous one."
     remedy = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value."
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
+    is_misconfiguration = True
 
 
 class MalformedProofError(UnprovenError):
@@ -219,6 +250,7 @@ class MalformedProofError(UnprovenError):
     remedy = (
         "Check LYFTDATA_URL on the host and LYFTDATA_PUBLIC_URL on the Server; update the Worker program."
     )
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
 
 
 class ProofExpiredError(UnprovenError):
@@ -229,6 +261,8 @@ class ProofExpiredError(UnprovenError):
     remedy = "Set the host's clock (NTP); the detail says how far it is off."
     # Not final: a clock that is being set right lets the very same Worker in.
     final = False
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
+    is_misconfiguration = True
 
 
 class ProofReplayedError(UnprovenError):
@@ -237,6 +271,7 @@ class ProofReplayedError(UnprovenError):
     code = "proof_replayed"
     meaning = "This very enrollment proof was used before."
     remedy = "A Worker makes a new proof for each attempt: look for someone replaying captured traffic."
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
 
 
 class ProofNotForKeyError(UnprovenError):
@@ -245,6 +280,7 @@ class ProofNotForKeyError(UnprovenError):
     code = "proof_not_for_key"
     meaning = "The enrollment proof was made for another identity key or name than the request carries."
     remedy = "Somebody may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
 
 
 # --- unproven: identity keys ----------------------------------------------------------------------------
@@ -256,6 +292,7 @@ class WrongAssertionError(UnprovenError):
     code = "wrong_assertion"
     meaning = "The signed assertion is not by this Worker's identity key, or not for this Server."
     remedy = "Check that the Worker's directory is its own; to start over, remove it and let the Worker enroll again."
+    is_misconfiguration = True
 
 
 class AssertionExpiredError(UnprovenError):
@@ -265,6 +302,7 @@ class AssertionExpiredError(UnprovenError):
     meaning = "The assertion is too old or from the future: the clocks of Worker and Server disagree."
     remedy = "Set the host's clock (NTP); the detail says how far it is off."
     final = False
+    is_misconfiguration = True
 
 
 class StaleAssertionError(UnprovenError):
@@ -364,6 +402,7 @@ class WorkerDisabledError(ProvedError):
     meaning = "An operator has disabled this Worker."
     remedy = "Enable it (`lyftdata workers enable ID`): the Worker comes back by itself."
     final = False
+    remedy_action = RemedyAction.ENABLE_WORKER
 
 
 class SupersededError(ProvedError):
@@ -372,6 +411,7 @@ class SupersededError(ProvedError):
     code = "superseded"
     meaning = "Another Worker enrolled under the same name while this one was offline, and took its place."
     remedy = "If this host is the right one, remove its directory and let it enroll again, under a name of its own."
+    is_misconfiguration = True
 
 
 class NameInUseError(ProvedError):
@@ -384,6 +424,7 @@ class NameInUseError(ProvedError):
     remedy = "Give this Worker another LYFTDATA_WORKER_NAME, or stop or delete the holder."
     # Not final: once the holder has gone, the newcomer gets in without a human.
     final = False
+    is_misconfiguration = True
 
 
 class DuplicateInstanceError(ProvedError):
@@ -408,6 +449,8 @@ class InvalidRegistrationError(ProvedError):
     code = "invalid_registration"
     meaning = "The enrollment key is right, but a member of the client metadata breaks a rule."
     remedy = "Correct the member that is named."
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
+    is_misconfiguration = True
 
     def __init__(
         self, explanation: str, *, error: str = "invalid_client_metadata", claimed_worker: str = ""
@@ -504,8 +547,16 @@ class WorkerDeletedError(ProvedError):
 
 def all_causes() -> list[type[RefusedError]]:
     """Return every cause, sorted by code."""
-    leaves = [cause for family in (UnprovenError, ProvedError) for cause in family.__subclasses__()]
-    return sorted(leaves, key=lambda cause: cause.code)
+    return sorted(_causes_below(RefusedError), key=lambda cause: cause.code)
+
+
+def _causes_below(family: type[RefusedError]) -> Iterator[type[RefusedError]]:
+    """Return the classes that no other one derives from: those are causes, the rest are families."""
+    for cause in family.__subclasses__():
+        if cause.__subclasses__():
+            yield from _causes_below(cause)
+        else:
+            yield cause
 
 
 def cause_of(code: str) -> type[RefusedError] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import trim
 from lyftdata.core.service_links import is_service_link
@@ -26,6 +27,40 @@ SECRET_VARIABLES = (
     "LYFTDATA_DATABASE_URL",
 )
 """Every secret among the settings of Server and Worker: one environment file may serve both."""
+
+PLAIN_VARIABLES = (
+    "LYFTDATA_ALLOW_HTTP",
+    "LYFTDATA_ALLOW_UNVERIFIED_DATABASE",
+    "LYFTDATA_BIND_ADDRESS",
+    "LYFTDATA_CONFIG_DIR",
+    "LYFTDATA_DISABLE_TLS",
+    "LYFTDATA_JOBS_DIR",
+    "LYFTDATA_LOG_DECISIONS",
+    "LYFTDATA_LOG_FORMAT",
+    "LYFTDATA_LOG_LEVEL",
+    "LYFTDATA_PREVIOUS_PUBLIC_URLS",
+    "LYFTDATA_PUBLIC_URL",
+    "LYFTDATA_RESTART",
+    "LYFTDATA_SIGNING_ALGORITHM",
+    "LYFTDATA_STAGING_DIR",
+    "LYFTDATA_STOP_GRACE",
+    "LYFTDATA_TLS_CA",
+    "LYFTDATA_TLS_CERT",
+    "LYFTDATA_TLS_INSECURE",
+    "LYFTDATA_TLS_KEY",
+    "LYFTDATA_TRUSTED_PROXIES",
+    "LYFTDATA_URL",
+    "LYFTDATA_WORKER_ID",
+    "LYFTDATA_WORKER_LABELS",
+    "LYFTDATA_WORKER_NAME",
+    "LYFTDATA_WORKER_NAME_POLICY",
+    "LYFTDATA_WORKER_TOKEN_TTL",
+)
+"""Every other setting of any lyftdata program: none of them reports another's setting as unknown."""
+
+_KNOWN = frozenset(
+    {*PLAIN_VARIABLES, *SECRET_VARIABLES, *(f"{name}_FILE" for name in SECRET_VARIABLES), *GIVEN_TO_COMMAND}
+)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +112,6 @@ def read_settings(
     environ: Mapping[str, str],
     flags: Mapping[str, str | None],
     read_file: Callable[[str], str],
-    known_elsewhere: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], list[str]]:
     """
     Read a table of settings.
@@ -87,7 +121,6 @@ def read_settings(
         environ: Environment variables. An empty value counts as unset.
         flags: By flag; None counts as not given.
         read_file: Returns the text of the file that an `X_FILE` names; raises OSError or UnicodeDecodeError.
-        known_elsewhere: Names that another lyftdata program reads; no warning is given for them.
 
     Returns:
         The values by field, and warnings, a sentence each.
@@ -104,7 +137,7 @@ def read_settings(
             problems.append(f"{error.field}: {error.message}.")
     if problems:
         raise SettingsError(problems)
-    return values, list(_unknown_names(table, environ, known_elsewhere))
+    return values, list(_unknown_names(table, environ))
 
 
 def _read(
@@ -150,19 +183,17 @@ def _file_text(setting: Setting, path: str, read_file: Callable[[str], str]) -> 
     return text
 
 
-def _unknown_names(
-    table: Sequence[Setting], environ: Mapping[str, str], known_elsewhere: frozenset[str]
-) -> Iterator[str]:
-    known = set[str]()
+def _unknown_names(table: Sequence[Setting], environ: Mapping[str, str]) -> Iterator[str]:
+    own = set[str]()
     for setting in table:
-        known |= {setting.name, f"{setting.name}_FILE"} if setting.secret else {setting.name}
+        own |= {setting.name, f"{setting.name}_FILE"} if setting.secret else {setting.name}
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in known or name in known_elsewhere:
+        if not name.startswith(PREFIX) or name in own or name in _KNOWN:
             continue
         if is_service_link(name, environ[name]):
             continue
         # Suggests only settings of this program: not one of the Server's to a Worker.
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name, own, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         yield f"{name} is not a setting and is ignored.{guess}"
 

@@ -16,9 +16,20 @@ client may learn (whether a Worker exists, why it is refused): each caller reduc
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.refusals import (
+    ApiKeyExpiredError,
+    ApiKeyNotForWorkerError,
+    ApiKeyRevokedError,
+    ApiKeyRotatedError,
+    RefusedError,
+    SupersededError,
+    TokenRevokedError,
+    WorkerDeletedError,
+    WorkerDisabledError,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,37 +39,50 @@ if TYPE_CHECKING:
 
 
 class Problem(StrEnum):
-    """Why a Worker or its credential is refused now."""
+    """
+    Why a Worker or its credential is refused now: its code, its sentence for operators, and the cause of the refusal.
 
-    WORKER_DELETED = "worker_deleted"
-    SUPERSEDED = "superseded"
-    WORKER_DISABLED = "worker_disabled"
-    EARLIER_EPOCH = "earlier_epoch"
-    API_KEY_GONE = "api_key_gone"
-    API_KEY_REVOKED = "api_key_revoked"
-    API_KEY_ROTATED = "api_key_rotated"
-    API_KEY_EXPIRED = "api_key_expired"
-    API_KEY_NOT_FOR_WORKER = "api_key_not_for_worker"
-    IDENTITY_KEY_REPLACED = "identity_key_replaced"
+    The cause is for a connected Worker, which has proved its key, and for a request with an API key. A request with a worker
+    token is refused by `TokenRevokedError` with the sentence, whatever the problem is.
+    """
 
-    @property
-    def sentence(self) -> str:
-        """Return it as a sentence, for operators."""
-        return _SENTENCES[self]
+    sentence: str
+    cause: type[RefusedError]
 
+    def __new__(cls, code: str, sentence: str, cause: type[RefusedError]) -> Self:
+        """Make the member a string: its code."""
+        problem = str.__new__(cls, code)
+        problem._value_ = code
+        problem.sentence = sentence
+        problem.cause = cause
+        return problem
 
-_SENTENCES = {
-    Problem.WORKER_DELETED: "The Worker was deleted.",
-    Problem.SUPERSEDED: "The Worker was superseded.",
-    Problem.WORKER_DISABLED: "The Worker is disabled.",
-    Problem.EARLIER_EPOCH: "The credential was used before the Worker was last disabled or enabled.",
-    Problem.API_KEY_GONE: "The API key is gone.",
-    Problem.API_KEY_REVOKED: "The API key was revoked.",
-    Problem.API_KEY_ROTATED: "The API key was rotated, and this generation has ended.",
-    Problem.API_KEY_EXPIRED: "The API key has expired.",
-    Problem.API_KEY_NOT_FOR_WORKER: "The API key is no longer for this Worker.",
-    Problem.IDENTITY_KEY_REPLACED: "The Worker's identity key has changed.",
-}
+    WORKER_DELETED = "worker_deleted", "The Worker was deleted.", WorkerDeletedError
+    SUPERSEDED = "superseded", "The Worker was superseded.", SupersededError
+    WORKER_DISABLED = "worker_disabled", "The Worker is disabled.", WorkerDisabledError
+    EARLIER_EPOCH = (
+        "earlier_epoch",
+        "The credential was used before the Worker was last disabled or enabled.",
+        WorkerDisabledError,
+    )
+    API_KEY_GONE = "api_key_gone", "The API key is gone.", ApiKeyRevokedError
+    API_KEY_REVOKED = "api_key_revoked", "The API key was revoked.", ApiKeyRevokedError
+    API_KEY_ROTATED = (
+        "api_key_rotated",
+        "The API key was rotated, and this generation has ended.",
+        ApiKeyRotatedError,
+    )
+    API_KEY_EXPIRED = "api_key_expired", "The API key has expired.", ApiKeyExpiredError
+    API_KEY_NOT_FOR_WORKER = (
+        "api_key_not_for_worker",
+        "The API key is no longer for this Worker.",
+        ApiKeyNotForWorkerError,
+    )
+    IDENTITY_KEY_REPLACED = (
+        "identity_key_replaced",
+        "The Worker's identity key has changed.",
+        TokenRevokedError,
+    )
 
 
 def standing_problem(

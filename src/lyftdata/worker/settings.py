@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from lyftdata.core.api_keys import find_malformation
-from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import format_labels, parse_label_text, parse_worker_id, parse_worker_name
@@ -32,29 +31,6 @@ from lyftdata.core.settings import (
 from lyftdata.user_paths import default_jobs_dir, parse_path
 from lyftdata.worker.process.command import GRACE_S
 from lyftdata.worker.process.restart import NEVER, POLICIES
-
-SERVER_ONLY = frozenset(
-    {
-        "LYFTDATA_STAGING_DIR",
-        "LYFTDATA_BIND_ADDRESS",
-        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
-        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS_FILE",
-        "LYFTDATA_WORKER_NAME_POLICY",
-        "LYFTDATA_DATABASE_URL",
-        "LYFTDATA_DATABASE_URL_FILE",
-        "LYFTDATA_ADMIN_INIT_PASSWORD",
-        "LYFTDATA_ADMIN_INIT_PASSWORD_FILE",
-        "LYFTDATA_SECRET_KEY",
-        "LYFTDATA_SECRET_KEY_FILE",
-        "LYFTDATA_TLS_CERT",
-        "LYFTDATA_TLS_KEY",
-        "LYFTDATA_DISABLE_TLS",
-        "LYFTDATA_TRUSTED_PROXIES",
-        "LYFTDATA_WORKER_TOKEN_TTL",
-        "LYFTDATA_SIGNING_ALGORITHM",
-        "LYFTDATA_CONFIG_DIR",
-    }
-)
 
 _MAX_GRACE_S = 3600
 
@@ -285,7 +261,6 @@ def read_worker_settings(
         environ=usable,
         flags=flags or {},
         read_file=read_file,
-        known_elsewhere=SERVER_ONLY | GIVEN_TO_COMMAND,
     )
     if usable is not environ:
         path = trim(environ[f"{_ENROLLMENT_KEY}_FILE"])

@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.records import ApiKeyRecord, WorkerRecord
+from lyftdata.core.refusals import cause_of
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
@@ -22,27 +23,6 @@ _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)
 _A_PATTERN = 3
 _MAX_OF_A_KIND = 5
-# Causes that a wrong setting on a host brings about, again and again; a guess by a stranger alone is not one of them.
-_LOOKS_MISCONFIGURED = frozenset(
-    {
-        "unknown_worker",
-        "wrong_strategy",
-        "malformed_api_key",
-        "wrong_api_key",
-        "api_key_revoked",
-        "api_key_rotated",
-        "api_key_expired",
-        "api_key_not_for_worker",
-        "enrollment_disabled",
-        "wrong_enrollment_key",
-        "proof_expired",
-        "assertion_expired",
-        "wrong_assertion",
-        "name_in_use",
-        "superseded",
-        "invalid_registration",
-    }
-)
 
 
 class _Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,9 +59,14 @@ def _duplicates(refused: Sequence[_Refused]) -> list[Alert]:
     ]
 
 
+def _is_misconfiguration(code: str) -> bool:
+    cause = cause_of(code)
+    return cause is not None and cause.is_misconfiguration
+
+
 def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     """Tell of Workers, and then of strangers, that are refused again and again."""
-    repeated = [one for one in refused if one.code in _LOOKS_MISCONFIGURED and one.count >= _A_PATTERN]
+    repeated = [one for one in refused if _is_misconfiguration(one.code) and one.count >= _A_PATTERN]
     known = [one for one in repeated if one.worker is not None]
     strangers = [one for one in repeated if one.worker is None]
     return [

@@ -30,7 +30,6 @@ from lyftdata.core.refusals import (
     SupersededError,
     TokenRevokedError,
     UnknownWorkerError,
-    WorkerDisabledError,
     WrongApiKeyError,
     WrongStrategyError,
 )
@@ -263,17 +262,15 @@ def check_entry(worker: WorkerRecord) -> None:
         SupersededError: Another Worker has taken its name.
         WorkerDisabledError: An operator has disabled it.
     """
-    match entry_problem(worker):
-        case None:
-            return
-        case Problem.SUPERSEDED:
-            raise SupersededError(
-                f"Superseded by {worker.superseded_by}.",
-                claimed_worker=worker.id,
-                other_worker=worker.superseded_by or "",
-            )
-        case _:
-            raise WorkerDisabledError(claimed_worker=worker.id)
+    problem = entry_problem(worker)
+    if problem is Problem.SUPERSEDED:
+        raise SupersededError(
+            f"Superseded by {worker.superseded_by}.",
+            claimed_worker=worker.id,
+            other_worker=worker.superseded_by or "",
+        )
+    if problem is not None:
+        raise problem.cause(claimed_worker=worker.id)
 
 
 def find_problem(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> Problem | None:

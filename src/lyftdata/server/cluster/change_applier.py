@@ -12,17 +12,7 @@ import msgspec
 
 from lyftdata.core.log_events.server import CHANGE_NOT_APPLIED, REFUSAL_NOT_RECORDED
 from lyftdata.core.records import PresenceRecord, WorkerRecord
-from lyftdata.core.refusals import (
-    ApiKeyExpiredError,
-    ApiKeyNotForWorkerError,
-    ApiKeyRevokedError,
-    ApiKeyRotatedError,
-    RefusedError,
-    SupersededError,
-    TokenRevokedError,
-    WorkerDeletedError,
-    WorkerDisabledError,
-)
+from lyftdata.core.refusals import ApiKeyRefusedError, RefusedError
 from lyftdata.core.standing import Problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
@@ -175,36 +165,16 @@ class ChangeApplier:
 
     def _refusal(self, problem: Problem, session: Session) -> RefusedError:
         """Return the cause for which a connected Worker must go; it has proved its key, and is told."""
-        cause, worker_id = _CAUSES[problem], session.worker_id
+        cause, worker_id = problem.cause, session.worker_id
         worker = self._directory.find_worker(worker_id)
         if worker is not None and problem is Problem.SUPERSEDED:
             by = worker.superseded_by or ""
             return cause(f"Superseded by {by}.", claimed_worker=worker_id, other_worker=by)
         proved = parse_credential(session.credential)
         key = self._directory.find_api_key(proved.value) if proved.kind == "key" else None
-        if key is not None and problem in _KEY_PROBLEMS:
+        if key is not None and issubclass(cause, ApiKeyRefusedError):
             return cause(f"API key '{key.name}'.", claimed_worker=worker_id, api_key=key.name)
         return cause(claimed_worker=worker_id)
-
-
-_KEY_PROBLEMS = {
-    Problem.API_KEY_REVOKED,
-    Problem.API_KEY_ROTATED,
-    Problem.API_KEY_EXPIRED,
-    Problem.API_KEY_NOT_FOR_WORKER,
-}
-_CAUSES: Mapping[Problem, type[RefusedError]] = {
-    Problem.WORKER_DELETED: WorkerDeletedError,
-    Problem.SUPERSEDED: SupersededError,
-    Problem.WORKER_DISABLED: WorkerDisabledError,
-    Problem.EARLIER_EPOCH: WorkerDisabledError,
-    Problem.API_KEY_GONE: ApiKeyRevokedError,
-    Problem.API_KEY_REVOKED: ApiKeyRevokedError,
-    Problem.API_KEY_ROTATED: ApiKeyRotatedError,
-    Problem.API_KEY_EXPIRED: ApiKeyExpiredError,
-    Problem.API_KEY_NOT_FOR_WORKER: ApiKeyNotForWorkerError,
-    Problem.IDENTITY_KEY_REPLACED: TokenRevokedError,
-}
 
 
 def stop_directive(refused: RefusedError, reference: str) -> Directive:

@@ -17,7 +17,7 @@ from lyftdata.core.text import clean_text
 from lyftdata.server.admin.secret_strength import (
     assess_key,
 )
-from lyftdata.server.runtime.settings_table import TABLE, WORKER_ONLY
+from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import BindAddress, is_shared_database
 
 
@@ -97,9 +97,7 @@ def read_server_settings(
     Raises:
         SettingsError: Names every fault at once.
     """
-    values, warnings = read_settings(
-        TABLE, environ=environ, flags=flags or {}, read_file=read_file, known_elsewhere=WORKER_ONLY
-    )
+    values, warnings = read_settings(TABLE, environ=environ, flags=flags or {}, read_file=read_file)
     unverified = find_unverified_database(values["database_url"], environ)
     if unverified and values["allow_unverified_database"]:
         warnings.append(unverified)

@@ -18,27 +18,6 @@ from lyftdata.server.runtime.settings_values import (
 )
 from lyftdata.user_paths import default_data_dir, parse_path
 
-WORKER_ONLY = frozenset(
-    {
-        "LYFTDATA_URL",
-        "LYFTDATA_ALLOW_HTTP",
-        "LYFTDATA_WORKER_ID",
-        "LYFTDATA_WORKER_API_KEY",
-        "LYFTDATA_WORKER_API_KEY_FILE",
-        "LYFTDATA_WORKER_NAME",
-        "LYFTDATA_WORKER_LABELS",
-        "LYFTDATA_JOBS_DIR",
-        "LYFTDATA_TLS_CA",
-        "LYFTDATA_TLS_INSECURE",
-        "LYFTDATA_CONFIG_DIR",
-        "LYFTDATA_RESTART",
-        "LYFTDATA_STOP_GRACE",
-        "LYFTDATA_WORKER_TOKEN_FILE",
-        "LYFTDATA_WORKER_TOKEN_SOCKET",
-    }
-)
-
-
 TABLE: tuple[Setting, ...] = (
     Setting(
         name="LYFTDATA_STAGING_DIR",

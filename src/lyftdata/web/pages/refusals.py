@@ -7,22 +7,12 @@ from starlette.responses import Response
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import Strategy
-from lyftdata.core.refusals import all_causes
+from lyftdata.core.refusals import RemedyAction, all_causes, cause_of
 from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
 
 _MOST = 100
 _REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
-_KEY_CAUSES = {"malformed_api_key", "wrong_api_key", "api_key_revoked", "api_key_rotated", "api_key_expired"}
-_ENROLLMENT_CAUSES = {
-    "enrollment_disabled",
-    "wrong_enrollment_key",
-    "malformed_proof",
-    "proof_expired",
-    "proof_replayed",
-    "proof_not_for_key",
-    "invalid_registration",
-}
 
 
 class RemedyLink(msgspec.Struct, frozen=True):
@@ -59,33 +49,40 @@ async def show(page: Page) -> Response:
 def find_remedies(page: Page, refusal: Refusal) -> list[RemedyLink]:
     """Return the buttons that a refusal's cause has, as far as this operator may press them."""
     worker = page.services.directory.find_worker(refusal.claimed_worker)
+    cause = cause_of(refusal.code)
+    action = None if cause is None else cause.remedy_action
     remedies: list[RemedyLink] = []
     if page.may("workers.write"):
-        remedies += _by_changing(page, refusal)
+        remedies += _by_changing(page, refusal, action)
     if worker is not None:
         remedies.append(RemedyLink(f"Open Worker {worker.id}", f"/workers/{worker.id}"))
     other = page.services.directory.find_worker(refusal.other_worker)
     if other is not None:
         remedies.append(RemedyLink(f"Open Worker {other.id}", f"/workers/{other.id}"))
-    if refusal.code in _ENROLLMENT_CAUSES:
+    if action is RemedyAction.OPEN_ENROLLMENT:
         remedies.append(RemedyLink("Open Auto-Enrollment", "/enrollment"))
     return remedies
 
 
-def _by_changing(page: Page, refusal: Refusal) -> list[RemedyLink]:
+def _by_changing(page: Page, refusal: Refusal, action: RemedyAction | None) -> list[RemedyLink]:
     worker = page.services.directory.find_worker(refusal.claimed_worker)
     if worker is None:
         is_an_id = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", refusal.claimed_worker)
-        if refusal.code == "unknown_worker" and is_an_id:
+        if action is RemedyAction.ADD_WORKER and is_an_id:
             path = f"/add-worker?id={refusal.claimed_worker}"
             return [RemedyLink(f"Add Worker {refusal.claimed_worker}…", path)]
         return []
-    if refusal.code == "worker_disabled" and refusal.proved:
+    if action is RemedyAction.ENABLE_WORKER and refusal.proved:
         return [RemedyLink(f"Enable {worker.id}…", f"/workers/{worker.id}/enable", is_main=True)]
-    key = refusal.api_key
-    if refusal.code == "api_key_not_for_worker" and key and worker.strategy is Strategy.API_KEY:
+    if worker.strategy is Strategy.API_KEY:
+        return _by_api_key(worker.id, refusal.api_key, action)
+    return []
+
+
+def _by_api_key(worker_id: str, key: str, action: RemedyAction | None) -> list[RemedyLink]:
+    if action is RemedyAction.ALLOW_API_KEY and key:
         # Nothing says that who sent the key is that Worker: anyone who has a key can claim any ID.
-        return [RemedyLink(f"Allow key {key} for {worker.id}…", f"/api-keys/{key}/allow?worker={worker.id}")]
-    if refusal.code in _KEY_CAUSES and worker.strategy is Strategy.API_KEY:
-        return [RemedyLink(f"Issue a key for {worker.id}…", f"/issue-api-key?worker={worker.id}")]
+        return [RemedyLink(f"Allow key {key} for {worker_id}…", f"/api-keys/{key}/allow?worker={worker_id}")]
+    if action is RemedyAction.ISSUE_API_KEY:
+        return [RemedyLink(f"Issue a key for {worker_id}…", f"/issue-api-key?worker={worker_id}")]
     return []

@@ -130,7 +130,9 @@ async def test_with_an_api_key_all_agree(server, effects, admin, press):
         # After it was enabled again a Worker gets a new token, with a key that is in order.
         may_ask = problem is None or (problem is Problem.EARLIER_EPOCH and key == asked.key)
         assert ((await server.token_by_key(*press)).status_code == 200) is may_ask, (entry_change, key_change)
-    assert seen == {None, *Problem} - {Problem.IDENTITY_KEY_REPLACED}
+    assert seen == {None, *Problem} - {Problem.IDENTITY_KEY_REPLACED}, (
+        "add the state to ENTRIES or KEYS above"
+    )
 
 
 async def test_with_an_identity_key_all_agree(server, effects, admin):

@@ -7,11 +7,15 @@ import pytest
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.settings import PLAIN_VARIABLES, SECRET_VARIABLES
 from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.runtime.issuer import issuer_of
 from lyftdata.server.runtime.maintenance import read_place
 from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import BindAddress, parse_bind_address
+from lyftdata.worker.settings import TABLE as WORKER_TABLE
+from lyftdata.worker.settings import read_worker_settings
 
 
 def problems(**environ):
@@ -138,6 +142,28 @@ def test_worker_variables_in_a_servers_environment_are_no_typo():
     assert settings.warnings == (
         "LYFTDATA_WORKER_TOKEN_TLT is not a setting and is ignored. Did you mean LYFTDATA_WORKER_TOKEN_TTL?",
     )
+
+
+def test_every_setting_is_on_the_list_of_all_programs():
+    """One environment file may serve both programs: secrets are hidden from the COMMAND, and no setting is called unknown."""
+    rows = (*TABLE, *WORKER_TABLE)
+
+    assert {row.name for row in rows if row.secret} == set(SECRET_VARIABLES), "see core/settings.py"
+    plain = {row.name for row in rows if not row.secret}
+    assert plain | {"LYFTDATA_CONFIG_DIR"} == set(PLAIN_VARIABLES), "see core/settings.py"
+
+
+def names_of(table):
+    """Return every variable that a table of settings reads."""
+    return {name for row in table for name in ((row.name, f"{row.name}_FILE") if row.secret else (row.name,))}
+
+
+def test_neither_program_calls_a_setting_of_the_other_unknown():
+    """Whatever it is set to, it is left to the program that reads it."""
+    server, worker = names_of(TABLE), names_of(WORKER_TABLE)
+
+    assert read_worker_settings(dict.fromkeys(server - worker, "x")).warnings == ()
+    assert read_server_settings(dict.fromkeys(worker - server, "x")).warnings == ()
 
 
 # --- the data directory ----------------------------------------------------------------------------------

@@ -11,11 +11,9 @@ import pytest
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import is_loopback, same_origin
-from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.core.strategy import StoredIdentity
 from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.process.command import without_secrets
-from lyftdata.worker.settings import TABLE as WORKER
 from lyftdata.worker.settings import read_worker_settings, scrub_environment
 
 IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id="w-1", worker_name="press")
@@ -214,13 +212,6 @@ def test_secrets_leave_the_environment():
     assert set(without_secrets(environ)) == {"PATH", "LYFTDATA_URL"}
     scrub_environment(environ)
     assert set(environ) == {"PATH", "LYFTDATA_URL"}
-
-
-def test_every_secret_of_both_programs_is_known():
-    """One environment file may serve Server and Worker: what is secret in either table is taken out."""
-    from lyftdata.server.runtime.settings_table import TABLE as SERVER
-
-    assert {row.name for row in (*SERVER, *WORKER) if row.secret} == set(SECRET_VARIABLES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
