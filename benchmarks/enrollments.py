@@ -25,7 +25,8 @@ from benchmarks.tokens import oidc_provider
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
 
-from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.enrollment import make_proof
+from lyftdata.core.enrollment_secrets import derive_proof_key
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import random_bytes, random_id
 
@@ -41,7 +42,9 @@ _FOR_OIDC = {"redirect_uris": [], "response_types": [], "token_endpoint_auth_met
 def registrations(count: int, issuer: str | None) -> list[str]:
     """Return so many lines for the load: with a proof for this Server, or for another server with the secret as it is."""
     os.sched_setaffinity(0, {int(ASKING_CORE)})
-    key, now, born = EnrollmentKey(Secret(ENROLLMENT_KEY)), datetime.now(UTC), random_id(random_bytes)[:8]
+    # For the other server nothing is signed.
+    key = derive_proof_key(Secret(ENROLLMENT_KEY), audience=issuer or "")
+    now, born = datetime.now(UTC), random_id(random_bytes)[:8]
     lines = []
     for number in range(count):
         name = f"press {born} {number}"
@@ -52,9 +55,7 @@ def registrations(count: int, issuer: str | None) -> list[str]:
             body |= _FOR_OIDC
         else:
             jti = random_id(random_bytes)
-            token = make_proof(
-                key, audience=issuer, worker_name=name, thumbprint=public.thumbprint(), now=now, jti=jti
-            )
+            token = make_proof(key, worker_name=name, thumbprint=public.thumbprint(), now=now, jti=jti)
         lines.append(f"{token} {json.dumps(body)}\n")
     return lines
 

@@ -263,9 +263,10 @@ Both take `token` and authenticate their caller like the token endpoint does. A 
 ### Registration
 
 `POST /oauth2/register` with `client_name`, `jwks` (one public key), optionally `labels`, and as bearer token either a proof or the raw
-enrollment key. A proof is a JWS with `"alg":"HS256"` and `"typ":"lyftdata-enrollment-proof+jwt"` over `aud` (the issuer), `name`, `jkt`
-(RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later), under the key
-HKDF-SHA256(enrollment key, info `lyftdata enrollment proof v1`, 32 bytes).
+enrollment key. A proof is a JWS with `"alg":"Ed25519"` (or `"EdDSA"`) and `"typ":"lyftdata-enrollment-proof+jwt"` over `aud` (the issuer), `name`, `jkt`
+(RFC 7638 thumbprint of the public key), `jti`, `iat` and `exp` (at most 60 seconds later). It is signed with the Ed25519 key pair
+that is [derived from the enrollment key](../decisions/0023-enrollment-keys.md#choice); if that is a generated key (`lyftdata_enroll_…`), its public id is
+the `kid`.
 
 A member that breaks a rule is named with the rule: 400 with `invalid_client_metadata`, `invalid_redirect_uri` or `unapproved_software_statement`.
 A client is always registered for `private_key_jwt` and `client_credentials`. A member that would have an effect on security and is not supported

@@ -9,7 +9,9 @@ from lyftdata.core.records import ApiKeyRecord, AuditEvent, Strategy, WorkerReco
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ISSUER = "https://lyft.example"
-ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
+# Made by `lyftdata enrollment generate-key`. One that a person chose is stretched, which takes a third of a second a program.
+ENROLLMENT_KEY = "lyftdata_enroll_uuiKgFhuYc_EdJdIedgM3UCplFIa81OhKlDHkOOFXVV2WbURv"
+CHOSEN_ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
 SECRET_KEY = "q7Rk2vXn9TzB4mWc8LdY5hGs1JpF6uAeN3bQ0iK"
 OTHER_SECRET_KEY = "M4xTj8Zs0VqH6yNc2PbK9wLr5DgU1fEoA7kW3iR"
 

@@ -11,7 +11,8 @@ from tests.builders import ENROLLMENT_KEY, ISSUER, FakeClock
 
 from lyftdata.app import create_app
 from lyftdata.core.assertions import make_assertion
-from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.enrollment import make_proof
+from lyftdata.core.enrollment_secrets import derive_proof_key
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.secret import Secret
 from lyftdata.server.runtime.services import Services
@@ -78,14 +79,14 @@ class Deployment:
     def proof(self, key: IdentityKey, name: str, *, secret: str = ENROLLMENT_KEY, **changes: Any) -> str:
         """Make a proof of the enrollment key."""
         self._jti += 1
+        proof_key = derive_proof_key(Secret(secret), audience=changes.pop("audience", ISSUER))
         given: dict[str, Any] = {
-            "audience": ISSUER,
             "worker_name": name,
             "thumbprint": key.public.thumbprint,
             "now": self.clock(),
             "jti": f"p{self._jti}",
         }
-        return make_proof(EnrollmentKey(Secret(secret)), **(given | changes))
+        return make_proof(proof_key, **(given | changes))
 
     async def register(
         self, key: IdentityKey, name: str, *, credential: str | None = None, **metadata: Any

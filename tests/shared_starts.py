@@ -13,6 +13,7 @@ import fastapi.routing
 import pytest
 from sqlalchemy import Connection, create_engine
 
+from lyftdata.core import enrollment_secrets
 from lyftdata.server.admin import secret_strength
 from lyftdata.store import migrate
 
@@ -24,6 +25,8 @@ def share_starts(patch: pytest.MonkeyPatch) -> None:
     """Keep, until the patch is undone, what Servers in this process need at each start."""
     patch.setattr(migrate, "upgrade", _upgrade_by_copying(migrate.upgrade))
     patch.setattr(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
+    stretch_once = functools.lru_cache(1_000)(enrollment_secrets._stretch)
+    patch.setattr(enrollment_secrets, "_stretch", stretch_once)
     # Private to FastAPI: without it the tests are slower, and do not fail.
     context = getattr(fastapi.routing, "_EffectiveRouteContext", None)
     if context is not None:

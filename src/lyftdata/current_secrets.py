@@ -10,7 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lyftdata.core.api_keys import find_malformation
-from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH
+from lyftdata.core.enrollment_secrets import (
+    MIN_ENROLLMENT_KEY_LENGTH,
+    ProofKey,
+    derive_proof_key,
+    find_flaw,
+)
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
@@ -40,7 +45,7 @@ class CurrentSecret:
 
     def version(self) -> str:
         """Return what tells this secret from another, and does not give it away."""
-        return hashlib.sha256(self.read().reveal().encode()).hexdigest()
+        return _version(self.read())
 
     def _newest(self) -> Secret:
         if self._file is None:
@@ -66,4 +71,26 @@ class CurrentEnrollmentKey(CurrentSecret):
     """The enrollment key, as it stands now; arguments as `CurrentSecret`."""
 
     def __init__(self, key: Secret, file: Path | None = None) -> None:
-        super().__init__(key, file, is_whole=lambda found: len(found) >= MIN_ENROLLMENT_KEY_LENGTH)
+        super().__init__(key, file, is_whole=_is_whole_enrollment_key)
+        self._derived: tuple[str, ProofKey] | None = None
+
+    def proof_key(self, audience: str) -> ProofKey:
+        """
+        Return what the secret, as it stands now, signs proofs with at one Server.
+
+        Slow for a chosen secret, so call it in a thread. Asked again, as by a Worker that retries, it answers at once.
+        """
+        secret = self.read()
+        version = _version(secret)
+        derived = self._derived
+        if derived is None or derived[0] != version or derived[1].audience != audience:
+            derived = self._derived = (version, derive_proof_key(secret, audience=audience))
+        return derived[1]
+
+
+def _is_whole_enrollment_key(secret: Secret) -> bool:
+    return find_flaw(secret) is None and len(secret) >= MIN_ENROLLMENT_KEY_LENGTH
+
+
+def _version(secret: Secret) -> str:
+    return hashlib.sha256(secret.reveal().encode()).hexdigest()

@@ -18,7 +18,8 @@ from tests.lean_workers import LeanWorker, Line, Tally, post, spread
 from tests.processes import PASSWORD, Site
 
 from lyftdata.core.api_keys import generate_api_key
-from lyftdata.core.enrollment import EnrollmentKey, generate_enrollment_key, make_proof
+from lyftdata.core.enrollment import make_proof
+from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key, generate_enrollment_key
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.server.clock import random_bytes, random_id
 from lyftdata.server.runtime.settings import read_server_settings
@@ -115,7 +116,7 @@ def _requests(site: Site, known: Credentials) -> Iterator[bytes]:
     others_keys = [credential for _, credential in known if isinstance(credential, str)]
     enrolled = [worker_id for worker_id, credential in known if not isinstance(credential, str)]
     wrong_key = ec.generate_private_key(ec.SECP256R1())
-    secret = EnrollmentKey(generate_enrollment_key(random_bytes))
+    proof_key = derive_proof_key(generate_enrollment_key(random_bytes), audience=site.url)
     for number in range(_OF_A_KIND):
         made_up = generate_api_key(random_bytes).text.reveal()
         yield _form(secret_body(random.choice(by_key), made_up))
@@ -123,7 +124,7 @@ def _requests(site: Site, known: Credentials) -> Iterator[bytes]:
         yield _form(secret_body(f"nobody-{number}", made_up))
         now = int(time.time())
         yield _form(assertion_body(wrong_key, random.choice(enrolled), site.url, now=now))
-        yield _registration(site, secret)
+        yield _registration(proof_key)
         yield post(b"/api/worker/session", b'{"boot_id": "boot-0001"}', bearer=f"e30.e30.{made_up[9:40]}")
 
 
@@ -131,12 +132,11 @@ def _form(body: str) -> bytes:
     return post(b"/oauth2/token", body.encode())
 
 
-def _registration(site: Site, secret: EnrollmentKey) -> bytes:
+def _registration(proof_key: ProofKey) -> bytes:
     identity: IdentityKey = generate_identity_key()
     name = f"nobody {random_id(random_bytes)}"
     proof = make_proof(
-        secret,
-        audience=site.url,
+        proof_key,
         worker_name=name,
         thumbprint=identity.public.thumbprint,
         now=datetime.now(UTC),

@@ -1,9 +1,10 @@
 """A key or a set of certificates that is replaced while a program runs is noticed; one that is half written is not used."""
 
 import pytest
-from tests.builders import seeded_bytes
+from tests.builders import ENROLLMENT_KEY, ISSUER, seeded_bytes
 
 from lyftdata.core.api_keys import generate_api_key
+from lyftdata.core.enrollment_secrets import generate_enrollment_key
 from lyftdata.core.secret import Secret
 from lyftdata.current_secrets import CurrentApiKey, CurrentEnrollmentKey
 from lyftdata.watched_file import WatchedFile
@@ -49,6 +50,31 @@ def test_a_rotated_enrollment_key_is_used_once_it_is_whole(tmp_path, left, used)
         file.write_text(left)
 
     assert CurrentEnrollmentKey(Secret("o" * 40), file).read().reveal() == used * 40
+
+
+def test_a_generated_enrollment_key_is_used_once_it_is_whole(tmp_path):
+    """A part of it can be longer than the shortest key; its checksum tells."""
+    file = tmp_path / "enrollment.key"
+    key = CurrentEnrollmentKey(Secret("o" * 40), file)
+    for length in (32, 64):
+        file.write_text(ENROLLMENT_KEY[:length])
+        assert key.read().reveal() == "o" * 40
+    file.write_text(ENROLLMENT_KEY)
+
+    assert key.read().reveal() == ENROLLMENT_KEY
+
+
+def test_a_rotated_enrollment_key_proves_with_the_new_one(tmp_path):
+    """The key pair is derived once for a secret and a Server, and again for another of either."""
+    file = tmp_path / "enrollment.key"
+    key = CurrentEnrollmentKey(Secret(ENROLLMENT_KEY), file)
+    first = key.proof_key(ISSUER)
+    assert key.proof_key(ISSUER) is first
+    other_server = key.proof_key("https://other.example")
+    assert other_server.audience == "https://other.example"
+    file.write_text(generate_enrollment_key(seeded_bytes(5)).reveal())
+
+    assert key.proof_key(ISSUER).key_id not in {first.key_id, None}
 
 
 def test_a_key_from_a_variable_stays():

@@ -64,7 +64,7 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
     """
     import secrets
 
-    from lyftdata.core.enrollment import generate_enrollment_key
+    from lyftdata.core.enrollment_secrets import generate_enrollment_key
 
     key = generate_enrollment_key(secrets.token_bytes).reveal()
     if output is None:

@@ -25,8 +25,8 @@ import click
 
 from lyftdata.cli.output import echo, echo_lines
 from lyftdata.cli.run import require_server
-from lyftdata.core.api_keys import generate_base62
-from lyftdata.core.enrollment import generate_enrollment_key
+from lyftdata.core.base62 import generate_base62
+from lyftdata.core.enrollment_secrets import generate_enrollment_key
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.hardening import die_with_parent

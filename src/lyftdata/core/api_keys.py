@@ -9,12 +9,12 @@ id finds the record and is not a secret. The secret carries more than 190 random
 import hashlib
 import hmac
 import re
-import zlib
 from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
+from lyftdata.core.base62 import checksum, generate_base62
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.refusals import MalformedApiKeyError, WrongApiKeyError
 from lyftdata.core.secret import Secret
@@ -22,10 +22,8 @@ from lyftdata.core.standing import Problem, key_problem
 from lyftdata.core.text import count
 from lyftdata.core.times import format_time
 
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
 API_KEY_LENGTH = 58
-_CHECKSUM_LENGTH = 6
 # Enumeration by timing: compared with when no record has the public id, so that an unknown id takes as long as a wrong secret.
 _DECOY_DIGEST = bytes(32)
 
@@ -50,7 +48,7 @@ def generate_api_key(random_bytes: Callable[[int], bytes]) -> NewApiKey:
     public_id = generate_base62(random_bytes, 10)
     secret = generate_base62(random_bytes, 32)
     body = f"lyftdata_{public_id}_{secret}"
-    return NewApiKey(public_id, Secret(body + _checksum(body)), _digest(secret))
+    return NewApiKey(public_id, Secret(body + checksum(body)), _digest(secret))
 
 
 def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiKey:
@@ -69,8 +67,8 @@ def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiK
         raise MalformedApiKeyError(
             f"What was sent has {count(len(unverified), 'character')}.", claimed_worker=claimed_worker
         )
-    body, public_id, secret, checksum = match.groups()
-    if checksum != _checksum(body):
+    body, public_id, secret, given = match.groups()
+    if given != checksum(body):
         raise MalformedApiKeyError(
             f"The checksum of {public_id} is wrong: a character was changed.", claimed_worker=claimed_worker
         )
@@ -81,7 +79,7 @@ def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiK
 
 def holds_api_key(text: str) -> bool:
     """Return whether a text contains an API key of lyftdata, by its form and checksum."""
-    return any(match[4] == _checksum(match[1]) for match in _FORM.finditer(text))
+    return any(match[4] == checksum(match[1]) for match in _FORM.finditer(text))
 
 
 def find_malformation(api_key: Secret) -> str | None:
@@ -89,7 +87,7 @@ def find_malformation(api_key: Secret) -> str | None:
     text = api_key.reveal()
     match = _FORM.fullmatch(text)
     if match is not None:
-        is_right = match[4] == _checksum(match[1])
+        is_right = match[4] == checksum(match[1])
         return None if is_right else "its checksum is wrong, so at least one character was changed"
     if len(text) != API_KEY_LENGTH:
         return f"it has {count(len(text), 'character')}, and an API key has {API_KEY_LENGTH}"
@@ -157,23 +155,5 @@ def _describe(problem: Problem, key: ApiKeyRecord) -> str:
             return f"{_named(key)}. {problem.sentence}"
 
 
-def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:
-    """Return that many base62 characters, each equally likely."""
-    characters: list[str] = []
-    while len(characters) < length:
-        # Modulo bias: 248 is the largest multiple of 62 in a byte; using the bytes above it would favour some characters.
-        characters += [_BASE62[byte % 62] for byte in random_bytes(length) if byte < 248]  # noqa: PLR2004
-    return "".join(characters[:length])
-
-
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("ascii")).digest()
-
-
-def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode("ascii"))
-    characters = []
-    for _ in range(_CHECKSUM_LENGTH):
-        number, digit = divmod(number, 62)
-        characters.append(_BASE62[digit])
-    return "".join(reversed(characters))

@@ -1,25 +1,21 @@
 """
-The enrollment key, and the proof by which a Worker shows that it knows the key.
+The proof by which a Worker shows that it knows an enrollment key.
 
-The Worker never sends the secret. It signs a proof (JWS, HS256) with a key derived from it:
+The Worker never sends the secret. It signs a proof (JWS, Ed25519) with the key pair that is derived from it
+(`core.enrollment_secrets`):
 
+    kid   the public id of the secret, if it has one
     aud   the Server's issuer: a proof for one Server is refused by another
     name  the name it asks for
     jkt   the thumbprint of its public identity key: a captured proof enrolls no other key
     jti, iat, exp   used once, within a minute
     nonce one of the Server's, if the Worker signs for the Server's time (docs/decisions/0012)
-
-Two derived keys for two purposes (HKDF-SHA256, RFC 5869): one signs proofs, the other makes the fingerprint by which operators
-refer to the secret. Neither reveals the other or the secret.
 """
 
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 
 import msgspec
-from joserfc.jwk import OctKey
 
 from lyftdata.core._clocks import too_late, too_soon
 from lyftdata.core._jose import (
@@ -30,42 +26,13 @@ from lyftdata.core._jose import (
     sign,
     text_claim,
 )
-from lyftdata.core.api_keys import generate_base62
-from lyftdata.core.encoding import derive_key, text_digest
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.enrollment_secrets import EnrollmentVerifier, ProofKey
 from lyftdata.core.refusals import MalformedProofError, ProofExpiredError, WrongEnrollmentKeyError
-from lyftdata.core.secret import Secret
 
-MIN_ENROLLMENT_KEY_LENGTH = 32
 PROOF_TYPE = "lyftdata-enrollment-proof+jwt"
 MAX_PROOF_LIFE_S = 60
-
-
-class EnrollmentKey:
-    """The shared secret and the keys derived from it; its repr shows nothing."""
-
-    def __init__(self, secret: Secret) -> None:
-        raw = secret.reveal().encode()
-        self._digest = text_digest(secret.reveal())
-        self._fingerprint_key = derive_key(raw, info=b"lyftdata enrollment fingerprint v1")
-        self.proof_key = OctKey.import_key(derive_key(raw, info=b"lyftdata enrollment proof v1"))
-
-    def fingerprint(self, pepper: bytes) -> str:
-        """
-        Return 16 hex digits that identify this secret.
-
-        Args:
-            pepper: A key that is not in the database. Offline guessing: without it a weak secret could be found from the
-                fingerprint in a stolen database.
-        """
-        return hmac.digest(pepper, self._fingerprint_key, sha256)[:8].hex()
-
-    def matches(self, unverified: str) -> bool:
-        """Return whether this is the secret itself, in constant time (timing oracle): digests of equal length are compared."""
-        return hmac.compare_digest(text_digest(unverified), self._digest)
-
-    def __repr__(self) -> str:
-        return "EnrollmentKey(***)"
+# RFC 9864, and the older name, which is the only one that many libraries know (RFC 8037).
+_ALGORITHMS = ("Ed25519", "EdDSA")
 
 
 class VerifiedProof(msgspec.Struct, frozen=True):
@@ -80,30 +47,9 @@ class VerifiedProof(msgspec.Struct, frozen=True):
     nonce: str | None = None
 
 
-def generate_enrollment_key(random_bytes: Callable[[int], bytes]) -> Secret:
-    """Make a secret: 43 base62 characters, more than 250 random bits."""
-    return Secret(generate_base62(random_bytes, 43))
-
-
-def check_enrollment_key_length(secret: Secret) -> None:
-    """
-    Refuse a secret that is too short to be safe.
-
-    Raises:
-        InvalidInputError: Fewer than 32 characters.
-    """
-    if len(secret) < MIN_ENROLLMENT_KEY_LENGTH:
-        raise InvalidInputError(
-            "enrollment_key",
-            f"must have at least {MIN_ENROLLMENT_KEY_LENGTH} random characters; "
-            "make one with: lyftdata enrollment generate-key",
-        )
-
-
 def make_proof(
-    key: EnrollmentKey,
+    key: ProofKey,
     *,
-    audience: str,
     worker_name: str,
     thumbprint: str,
     now: datetime,
@@ -115,8 +61,7 @@ def make_proof(
     Sign a proof for one enrollment.
 
     Args:
-        key: The shared secret.
-        audience: The Server's issuer.
+        key: Derived from the secret, for one Server.
         worker_name: The name asked for.
         thumbprint: RFC 7638 thumbprint of the Worker's public key.
         now: Aware UTC time.
@@ -126,7 +71,7 @@ def make_proof(
     """
     issued = int(now.timestamp())
     claims: dict[str, object] = {
-        "aud": audience,
+        "aud": key.audience,
         "name": worker_name,
         "jkt": thumbprint,
         "jti": jti,
@@ -135,7 +80,10 @@ def make_proof(
     }
     if nonce is not None:
         claims["nonce"] = nonce
-    return sign({"alg": "HS256", "typ": PROOF_TYPE}, claims, key=key.proof_key)
+    header = {"alg": "Ed25519", "typ": PROOF_TYPE}
+    if key.key_id is not None:
+        header["kid"] = key.key_id
+    return sign(header, claims, key=key.signing_key)
 
 
 def read_proof(unverified: str) -> UnverifiedJws | None:
@@ -150,7 +98,7 @@ def read_proof(unverified: str) -> UnverifiedJws | None:
 def verify_proof(
     unverified: UnverifiedJws,
     *,
-    keys: Sequence[tuple[str, EnrollmentKey]],
+    keys: Sequence[tuple[str, EnrollmentVerifier]],
     audiences: Sequence[str],
     now: datetime,
     leeway_s: int = 30,
@@ -162,19 +110,19 @@ def verify_proof(
 
     Args:
         unverified: As `read_proof` gave it.
-        keys: Fingerprint and key, the current one first, then the previous.
+        keys: Fingerprint and verifier, the current one first, then the previous.
         audiences: This Server's issuer, then the previous ones that it still accepts.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
 
     Raises:
-        WrongEnrollmentKeyError: Not signed with any of the keys.
+        WrongEnrollmentKeyError: Not signed with any of the keys, or with a chosen one that was stretched for another Server.
         MalformedProofError: Validly signed, but for another Server, too long-lived, or a claim is missing.
         ProofExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
     header, claims = unverified.header, unverified.claims
     claimed = claims.get("name") if isinstance(claims.get("name"), str) else ""
-    fingerprint = _find_key(unverified, keys, claimed=str(claimed))
+    fingerprint = _find_key(unverified, keys, audiences=audiences, claimed=str(claimed))
     try:
         return _check_claims(
             header, claims, fingerprint=fingerprint, audiences=audiences, now=now, leeway_s=leeway_s
@@ -183,19 +131,33 @@ def verify_proof(
         raise MalformedProofError(str(error), claimed_worker=str(claimed)) from error
 
 
-def _find_key(unverified: UnverifiedJws, keys: Sequence[tuple[str, EnrollmentKey]], *, claimed: str) -> str:
-    # Algorithm confusion: HS256 alone. Timing oracle: every key is tried, so the time of the answer does not reveal whether the
-    # current or the previous key matched.
+def _find_key(
+    unverified: UnverifiedJws,
+    keys: Sequence[tuple[str, EnrollmentVerifier]],
+    *,
+    audiences: Sequence[str],
+    claimed: str,
+) -> str:
+    audience = unverified.claims.get("aud")
+    unverified_audience = audience if isinstance(audience, str) else None
+    # Algorithm confusion: Ed25519 alone, or the public key could be used as an HMAC secret. Timing oracle: every key is tried,
+    # so the time of the answer does not reveal which of them matched.
     matching = []
     for fingerprint, key in keys:
         try:
-            unverified.check_signature(key=key.proof_key, algorithms=["HS256"])
+            unverified.check_signature(key=key.public_key(unverified_audience), algorithms=_ALGORITHMS)
         except JwsError:
             continue
         matching.append(fingerprint)
     if not matching:
-        raise WrongEnrollmentKeyError("A proof was sent.", claimed_worker=claimed)
+        raise WrongEnrollmentKeyError(_describe(unverified_audience, audiences), claimed_worker=claimed)
     return matching[0]
+
+
+def _describe(unverified_audience: str | None, audiences: Sequence[str]) -> str:
+    if unverified_audience is None or unverified_audience in audiences:
+        return "A proof was sent."
+    return f"A proof for '{unverified_audience}' was sent, and this Server is '{audiences[0]}'."
 
 
 def _check_claims(

@@ -14,6 +14,7 @@ import msgspec
 
 from lyftdata.core.api_keys import find_malformation
 from lyftdata.core.durations import parse_duration
+from lyftdata.core.enrollment_secrets import find_flaw
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.names import format_labels, parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.origins import is_loopback, origin_of
@@ -271,7 +272,11 @@ def read_worker_settings(
     enrollment_file = trim(usable.get(f"{_ENROLLMENT_KEY}_FILE", ""))
     settings = WorkerSettings(
         **values,
-        warnings=(*warnings, *_malformed_key(values["api_key"])),
+        warnings=(
+            *warnings,
+            *_malformed_key(values["api_key"]),
+            *_malformed_enrollment_key(values["enrollment_key"]),
+        ),
         api_key_file=Path(key_file) if key_file else None,
         enrollment_key_file=Path(enrollment_file) if enrollment_file else None,
     )
@@ -317,6 +322,16 @@ def _malformed_key(api_key: Secret | None) -> list[str]:
     return [
         f"LYFTDATA_WORKER_API_KEY: not a whole API key ({problem}), so the Server will reject it. "
         "Copy the key again, or ask an operator for a new one."
+    ]
+
+
+def _malformed_enrollment_key(secret: Secret | None) -> list[str]:
+    problem = None if secret is None else find_flaw(secret)
+    if problem is None:
+        return []
+    return [
+        f"{_ENROLLMENT_KEY}: not a whole enrollment key ({problem}), so the Server will reject it unless its own key is the "
+        "same. Copy the key again, or ask an operator for a new one."
     ]
 
 

@@ -2,9 +2,14 @@
 
 import sqlite3
 
-from tests.builders import ISSUER
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.builders import CHOSEN_ENROLLMENT_KEY, ISSUER
+from tests.unit.core.forge import hs256, parts
 
-from lyftdata.core.enrollment import EnrollmentKey, make_proof, read_proof, verify_proof
+from lyftdata.core import enrollment_secrets
+from lyftdata.core.encoding import base64url, decode_base64url, text_digest
+from lyftdata.core.enrollment import PROOF_TYPE, make_proof, read_proof, verify_proof
+from lyftdata.core.enrollment_secrets import ProofKey, make_verifier
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.refusals import WrongEnrollmentKeyError
 from lyftdata.core.secret import Secret
@@ -53,27 +58,64 @@ async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_a_
     assert found.head_number < noted.head_number
 
 
-def test_one_captured_proof_tells_a_guesser_which_key_made_it(server):
-    """Guesses at a phrase are tried against it without asking the Server."""
+def test_a_captured_proof_costs_a_guesser_a_stretching_for_each_guess(server, monkeypatch):
+    """A guess at a chosen key can be tried against a proof without the Server, but each costs 32 MiB and one scrypt; of a generated key nothing can be guessed."""
     key = generate_identity_key()
-    proof = make_proof(
-        EnrollmentKey(Secret("Summer2026Summer2026Autumn2026Wint")),
-        audience=ISSUER,
-        worker_name="press",
-        thumbprint=key.public.thumbprint,
-        now=server.clock(),
-        jti="1",
-    )
-    captured = read_proof(proof)
+    chosen = "Summer2026Summer2026Autumn2026Wint"
+    captured = read_proof(server.proof(key, "press", secret=chosen))
     assert captured is not None
+    stretched = []
+    stretch = enrollment_secrets._stretch
+
+    def counted(secret, salt):
+        stretched.append(secret.decode())
+        return stretch(secret, salt)
+
+    monkeypatch.setattr(enrollment_secrets, "_stretch", counted)
 
     def fits(guess):
-        keys = [("", EnrollmentKey(Secret(guess)))]
+        keys = [("", make_verifier(Secret(guess), audiences=[ISSUER]))]
         try:
             verify_proof(captured, keys=keys, audiences=[ISSUER], now=server.clock())
         except WrongEnrollmentKeyError:
             return False
         return True
 
-    guesses = ["Winter2026Winter2026Winter2026Wint", "Summer2026Summer2026Autumn2026Wint"]
-    assert [guess for guess in guesses if fits(guess)] == guesses[1:]
+    guesses = ["Winter2026Winter2026Winter2026Wint", chosen]
+    assert [guess for guess in guesses if fits(guess)] == [chosen]
+    assert stretched == guesses
+
+
+async def test_what_a_server_keeps_of_an_enrollment_key_enrolls_nobody(opened):
+    """Public key, digest and fingerprint, as proof key, HMAC key or secret: wrong enrollment key, each of them."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY=CHOSEN_ENROLLMENT_KEY) as server:
+        (accepted,) = server.services.enrollment.keys
+        public = accepted.key.public_key(ISSUER)
+        raw_public = decode_base64url(str(public.as_dict()["x"]))
+        key = generate_identity_key()
+        claims = parts(server.proof(key, "press", secret=CHOSEN_ENROLLMENT_KEY))[1]
+        kept = [raw_public, text_digest(CHOSEN_ENROLLMENT_KEY), accepted.fingerprint.encode()]
+        header = {"alg": "HS256", "typ": PROOF_TYPE}
+        seeds = [Ed25519PrivateKey.from_private_bytes(text) for text in kept if len(text) == 32]
+        forged = [
+            *(hs256(header, claims, secret) for secret in kept),
+            *(
+                make_proof(
+                    ProofKey(seed, key_id=None, audience=ISSUER),
+                    worker_name="press",
+                    thumbprint=key.public.thumbprint,
+                    now=server.clock(),
+                    jti="forged",
+                )
+                for seed in seeds
+            ),
+            base64url(raw_public),
+            text_digest(CHOSEN_ENROLLMENT_KEY).hex(),
+            accepted.fingerprint,
+        ]
+
+        answers = [await server.register(key, "press", credential=credential) for credential in forged]
+
+        assert [await server.cause(answer) for answer in answers] == ["wrong_enrollment_key"] * len(forged)
+        assert not public.is_private
+        assert (await server.register(key, "press", credential=CHOSEN_ENROLLMENT_KEY)).status_code == 201

@@ -10,13 +10,14 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from joserfc import jws
-from tests.builders import ENROLLMENT_KEY, SECRET_KEY
+from tests.builders import ENROLLMENT_KEY, ISSUER, SECRET_KEY
 from tests.deployment import ASSERTION_TYPE, Deployment
 from tests.openapi import example
-from tests.unit.core.forge import hs256, parts
+from tests.unit.core.forge import parts
 from tests.unit.web.conftest import FROM_OUR_PAGE
 
-from lyftdata.core.enrollment import PROOF_TYPE, EnrollmentKey
+from lyftdata.core.enrollment import PROOF_TYPE
+from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operator_budget import OperatorBudget
@@ -193,6 +194,12 @@ def signed(key: IdentityKey, claims: dict[str, Any]) -> str:
     )
 
 
+def signed_proof(key: ProofKey, claims: dict[str, Any]) -> str:
+    """Return a proof of any claims, what is no text among them."""
+    header = {"alg": "Ed25519", "typ": PROOF_TYPE, "kid": key.key_id}
+    return jws.serialize_compact(header, json.dumps(claims).encode(), key.signing_key, algorithms=["Ed25519"])
+
+
 class Asker:
     """Asks the OAuth endpoints, and remembers what was not answered as a fault of the caller."""
 
@@ -233,7 +240,7 @@ async def test_what_a_worker_says_of_itself(server):
     """Each member of a registration and of a poll, and each claim of a proof and of an assertion, rightly signed."""
     asker = Asker(server)
     worker_id, key = await server.enrolled("press")
-    secret = EnrollmentKey(Secret(ENROLLMENT_KEY)).proof_key.raw_value
+    proof_key = derive_proof_key(Secret(ENROLLMENT_KEY), audience=ISSUER)
     metadata = {
         "client_name": "press",
         "jwks": {"keys": [key.public.as_dict()]},
@@ -245,8 +252,7 @@ async def test_what_a_worker_says_of_itself(server):
         for other in changed(metadata, text):
             await asker.post_json("/oauth2/register", other, server.proof(key, "press"))
         for claims in changed(parts(server.proof(key, "press"))[1], text):
-            proof = hs256({"alg": "HS256", "typ": PROOF_TYPE}, claims, secret)
-            await asker.post_json("/oauth2/register", metadata, proof)
+            await asker.post_json("/oauth2/register", metadata, signed_proof(proof_key, claims))
         for claims in changed(parts(server.assertion(key, worker_id))[1], text):
             form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE}
             await asker.post_form("/oauth2/token", form | {"client_assertion": signed(key, claims)})

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from lyftdata.core.enrollment_secrets import find_flaw
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 
@@ -54,6 +55,9 @@ def assess_key(secret: Secret) -> str | None:
     text = secret.reveal()
     if text == PUBLISHED_EXAMPLE:
         return f"This is the example published in the documentation: everyone knows it. {_GENERATE}"
+    flaw = find_flaw(secret)
+    if flaw is not None:
+        return f"This is not a whole generated key: {flaw}. Copy it again"
     text = text[:_MAX_ASSESSED_LENGTH]
     if _is_guessable(text):
         return f"This can be guessed: it is made of words, names, dates, patterns or repeats. {_GENERATE}"

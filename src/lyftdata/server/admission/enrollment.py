@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
-from lyftdata.core.enrollment import EnrollmentKey, VerifiedProof, read_proof, verify_proof
+from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
+from lyftdata.core.enrollment_secrets import EnrollmentVerifier, generate_enrollment_key, make_verifier
 from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey
@@ -33,7 +34,6 @@ from lyftdata.core.refusals import (
     SupersededError,
     WrongEnrollmentKeyError,
 )
-from lyftdata.core.secret import Secret
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock, RandomBytes
@@ -49,7 +49,7 @@ class AcceptedKey(msgspec.Struct, frozen=True):
 
     role: str
     fingerprint: str
-    key: EnrollmentKey
+    key: EnrollmentVerifier
     warnings: list[str]
 
 
@@ -125,7 +125,7 @@ class Enrollment:
         self._random_bytes = random_bytes
         self._nonces = nonces
         # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
-        self._nobody_knows = [("", EnrollmentKey(Secret(random_bytes(32).hex())))]
+        self._decoy_keys = [("", make_verifier(generate_enrollment_key(random_bytes), audiences=issuers))]
 
     def check_credential(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
         """
@@ -144,7 +144,7 @@ class Enrollment:
         return fingerprint, proof
 
     def _find_proved_key(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
-        keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys] or self._nobody_knows
+        keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys] or self._decoy_keys
         try:
             unverified_proof = read_proof(unverified_credential)
             if unverified_proof is not None:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lyftdata.core.enrollment import EnrollmentKey
-from lyftdata.core.secret import Secret
+from lyftdata.core.enrollment_secrets import fingerprint, make_verifier
 from lyftdata.server.admin.secret_strength import assess_key
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment import AcceptedKey
@@ -35,16 +34,19 @@ def issuer_of(settings: ServerSettings) -> str:
     return f"{scheme}://{bind}"
 
 
-def accepted_keys(settings: ServerSettings, *, pepper: bytes) -> list[AcceptedKey]:
-    """Return the enrollment keys that the Server accepts, the current one first."""
+def accepted_keys(settings: ServerSettings, *, issuers: Sequence[str], pepper: bytes) -> list[AcceptedKey]:
+    """Return the enrollment keys that the Server accepts, the current one first. Slow: chosen ones are stretched."""
     given = (("current", settings.enrollment_key), ("previous", settings.enrollment_key_previous))
-    return [_accepted(role, secret, pepper) for role, secret in given if secret is not None]
-
-
-def _accepted(role: str, secret: Secret, pepper: bytes) -> AcceptedKey:
-    key = EnrollmentKey(secret)
-    weakness = assess_key(secret)
-    return AcceptedKey(role, key.fingerprint(pepper), key, [] if weakness is None else [weakness])
+    return [
+        AcceptedKey(
+            role=role,
+            fingerprint=fingerprint(secret, pepper),
+            key=make_verifier(secret, audiences=issuers),
+            warnings=[weakness for weakness in [assess_key(secret)] if weakness is not None],
+        )
+        for role, secret in given
+        if secret is not None
+    ]
 
 
 def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:

@@ -7,7 +7,7 @@ import urllib.parse
 import msgspec
 
 from lyftdata.core.durations import parse_duration
-from lyftdata.core.enrollment import check_enrollment_key_length
+from lyftdata.core.enrollment_secrets import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.origins import is_loopback_host

@@ -1,7 +1,7 @@
 """By which credential a Worker gets its tokens: an API key, or the identity that it has stored."""
 
 from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
-from lyftdata.core.enrollment import MIN_ENROLLMENT_KEY_LENGTH
+from lyftdata.core.enrollment_secrets import MIN_ENROLLMENT_KEY_LENGTH
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.origins import same_origin
 from lyftdata.core.secret import Secret

@@ -1,10 +1,12 @@
 """How a Worker comes by its identity: it enrolls, or the Server confirms that the stored one has moved or was renamed."""
 
+import asyncio
+
 import msgspec
 
 from lyftdata.client.credentials import IdentityCredential, new_jti
 from lyftdata.client.signing import Signing
-from lyftdata.core.enrollment import EnrollmentKey, make_proof
+from lyftdata.core.enrollment import make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import ENROLLED, IDENTITY_NOT_SAVED, MOVED, RENAMED
 from lyftdata.core.origins import same_origin
@@ -142,9 +144,10 @@ async def enroll(
         StateError: The directory cannot be written.
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
-    name, secret = settings.worker_name or "", enrollment_key.read()
+    name = settings.worker_name or ""
     key = directory.load_or_make_key()
     issuer = _choose_audience(await client.issuers(), settings)
+    proof_key = await asyncio.to_thread(enrollment_key.proof_key, issuer)
     metadata = {
         "client_name": name,
         "jwks": {"keys": [key.public.as_dict()]},
@@ -154,8 +157,7 @@ async def enroll(
 
     def sign(signing: Signing) -> str:
         return make_proof(
-            EnrollmentKey(secret),
-            audience=issuer,
+            proof_key,
             worker_name=name,
             thumbprint=key.public.thumbprint,
             now=signing.now,

@@ -13,7 +13,7 @@ from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser, signed_in
 
-from lyftdata.core.enrollment import generate_enrollment_key
+from lyftdata.core.enrollment_secrets import generate_enrollment_key
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret import Secret
 from lyftdata.private_files import PrivateDirectory
@@ -97,6 +97,19 @@ def test_a_weak_enrollment_key_is_warned_about(weak):
     assert "guessed" in warning or "everyone knows it" in warning
     assert "lyftdata enrollment generate-key" in warning
     assert weak not in warning
+
+
+@pytest.mark.parametrize(
+    ("damaged", "flaw"),
+    [(ENROLLMENT_KEY[:-1], "this one has 64"), (ENROLLMENT_KEY[:-1] + "w", "its checksum is wrong")],
+)
+def test_a_generated_enrollment_key_that_is_not_whole_is_warned_about(damaged, flaw):
+    """The whole one, on a Worker's host, would not enroll there."""
+    (warning,) = read_server_settings({"LYFTDATA_AUTO_ENROLLMENT_KEY": damaged}).warnings
+
+    assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY: ")
+    assert flaw in warning
+    assert damaged[26:] not in warning
 
 
 @pytest.mark.parametrize("weak", WEAK)

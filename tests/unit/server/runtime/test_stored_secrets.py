@@ -13,8 +13,8 @@ PREVIOUS = "Qm3pXw7zR9tLk5vNc2Hs8Jd6Yb4Fg1Ae"
 API_KEY = generate_api_key(seeded_bytes(7)).text.reveal()
 SESSION = "lyftdata_session_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA3bC5dE7f"
 SECRETS = {
-    "enrollment key": ENROLLMENT_KEY,
-    "previous": PREVIOUS,
+    "generated enrollment key": ENROLLMENT_KEY,
+    "chosen enrollment key": PREVIOUS,
     "secret key": SECRET_KEY,
     "API key": API_KEY,
     "session": SESSION,
@@ -135,7 +135,7 @@ async def test_whether_a_guess_at_the_enrollment_key_is_right_is_told_to_no_work
     token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
     answers = []
-    for guess in (ENROLLMENT_KEY, ENROLLMENT_KEY[::-1]):
+    for guess in (PREVIOUS, PREVIOUS[::-1]):
         poll = {"boot_id": "boot-0001", "host": {"hostname": guess}, "labels": f"zone={guess}"}
         answers.append(await server.http.post("/api/worker/session", json=poll, headers=bearer))
         stop = {"boot_id": "boot-0001", "sign_off": True}

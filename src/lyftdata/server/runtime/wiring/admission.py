@@ -107,7 +107,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             publish=logins.note if store.is_shared else None,
         ),
         enrollment=Enrollment(
-            keys=accepted_keys(settings, pepper=basis.key("enrollment fingerprint")),
+            keys=accepted_keys(settings, issuers=basis.issuers, pepper=basis.key("enrollment fingerprint")),
             name_policy=settings.name_policy,
             issuers=basis.issuers,
             store=store,

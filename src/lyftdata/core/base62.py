@@ -1,0 +1,30 @@
+"""Base62 text: random characters, and the checksum at the end of every key that this product makes."""
+
+import zlib
+from collections.abc import Callable
+
+CHECKSUM_LENGTH = 6
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:
+    """Return that many base62 characters, each equally likely."""
+    characters: list[str] = []
+    while len(characters) < length:
+        # Modulo bias: 248 is the largest multiple of 62 in a byte; using the bytes above it would favour some characters.
+        characters += [_BASE62[byte % 62] for byte in random_bytes(length) if byte < 248]  # noqa: PLR2004
+    return "".join(characters[:length])
+
+
+def checksum(body: str) -> str:
+    """
+    Return the CRC-32 of ASCII text as six base62 characters.
+
+    It finds a key that was cut or mistyped, and lets secret scanners tell a key from text of the same form.
+    """
+    number = zlib.crc32(body.encode("ascii"))
+    characters = []
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        characters.append(_BASE62[digit])
+    return "".join(reversed(characters))

@@ -1,0 +1,199 @@
+"""
+Enrollment secrets, and the key pair that each stands for.
+
+The Worker makes the private key from the secret and signs its proof with it; the Server compares with the public key.
+So what a Server keeps of a secret recognizes those who know it, and enrolls nobody (docs/decisions/0023).
+
+    lyftdata_enroll_<10 public id>_<32 secret><6 checksum>   made by us: more than 190 random bits, so one HKDF is enough
+    anything else of 32 characters or more                   may be chosen by a person: stretched by scrypt, with the
+                                                             Server's issuer as salt
+
+The public id is no secret: it goes as `kid` with the proof. A chosen secret has none.
+"""
+
+import functools
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from joserfc.jwk import OKPKey
+
+from lyftdata.core.base62 import checksum, generate_base62
+from lyftdata.core.encoding import KEY_BYTES, derive_key, text_digest
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+
+MIN_ENROLLMENT_KEY_LENGTH = 32
+_GENERATED_LENGTH = 65
+_PREFIX = "lyftdata_enroll_"
+_FORM = re.compile(r"(lyftdata_enroll_([0-9A-Za-z]{10})_[0-9A-Za-z]{32})([0-9A-Za-z]{6})")
+
+# What OWASP recommends for passwords with 32 MiB. It is paid once by a Worker that enrolls and once by a Server that
+# starts; a request never makes the Server stretch.
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 3
+
+# One purpose each (HKDF, RFC 5869): none tells another, or the secret.
+_GENERATED_PROOF = b"lyftdata enrollment proof of a generated key, Ed25519, v1"
+_CHOSEN_PROOF = b"lyftdata enrollment proof of a chosen key, Ed25519, v1"
+_STRETCHING = b"lyftdata enrollment, scrypt, v1\0"
+_FINGERPRINT = b"lyftdata enrollment fingerprint v1"
+
+
+class ProofKey:
+    """
+    The key pair that a Worker signs proofs with, for one Server; shows nothing of itself.
+
+    Attributes:
+        key_id: Public id of the secret; None if somebody chose it.
+        audience: Issuer of the Server that it is for.
+        signing_key: Ed25519.
+    """
+
+    def __init__(self, private: Ed25519PrivateKey, *, key_id: str | None, audience: str) -> None:
+        self.key_id = key_id
+        self.audience = audience
+        self.signing_key = OKPKey.import_key(private)
+
+    def __repr__(self) -> str:
+        return "ProofKey(***)"
+
+
+class EnrollmentVerifier:
+    """
+    What a Server keeps of an enrollment secret: nothing that makes a proof.
+
+    Args:
+        key_id: Public id of the secret; None if somebody chose it.
+        digest: SHA-256 of the secret, to recognize it where a client sends the secret itself.
+        public_key: Return the public key for proofs to one of the Server's issuers.
+    """
+
+    def __init__(
+        self, *, key_id: str | None, digest: bytes, public_key: Callable[[str | None], OKPKey]
+    ) -> None:
+        self.key_id = key_id
+        self.public_key = public_key
+        self._digest = digest
+
+    def matches(self, unverified: str) -> bool:
+        """Return whether this is the secret itself, in a time that tells nothing about it."""
+        return hmac.compare_digest(text_digest(unverified), self._digest)
+
+    def __repr__(self) -> str:
+        return "EnrollmentVerifier(***)"
+
+
+def generate_enrollment_key(random_bytes: Callable[[int], bytes]) -> Secret:
+    """Make a secret: `lyftdata_enroll_…`, more than 190 random bits."""
+    body = f"{_PREFIX}{generate_base62(random_bytes, 10)}_{generate_base62(random_bytes, 32)}"
+    return Secret(body + checksum(body))
+
+
+def find_key_id(text: str) -> str | None:
+    """Return the public id of a secret of the generated form; None of any other text, and where the checksum is wrong."""
+    match = _FORM.fullmatch(text)
+    return match[2] if match is not None and match[3] == checksum(match[1]) else None
+
+
+def holds_enrollment_key(text: str) -> bool:
+    """Return whether a text contains an enrollment key, by its form and checksum."""
+    return any(match[3] == checksum(match[1]) for match in _FORM.finditer(text))
+
+
+def find_flaw(secret: Secret) -> str | None:
+    """Return what is wrong with a secret that begins as a generated one does, None if nothing is; it is not repeated."""
+    text = secret.reveal()
+    if not text.startswith(_PREFIX) or find_key_id(text) is not None:
+        return None
+    if _FORM.fullmatch(text) is not None:
+        return "its checksum is wrong, so at least one character was changed"
+    return (
+        f"a key that begins with {_PREFIX} has {_GENERATED_LENGTH} characters, and this one has {len(text)}"
+    )
+
+
+def check_enrollment_key_length(secret: Secret) -> None:
+    """
+    Refuse a secret that is too short to be safe.
+
+    Raises:
+        InvalidInputError: Fewer than 32 characters.
+    """
+    if len(secret) < MIN_ENROLLMENT_KEY_LENGTH:
+        raise InvalidInputError(
+            "enrollment_key",
+            f"must have at least {MIN_ENROLLMENT_KEY_LENGTH} random characters; "
+            "make one with: lyftdata enrollment generate-key",
+        )
+
+
+def derive_proof_key(secret: Secret, *, audience: str) -> ProofKey:
+    """
+    Return the key pair that a secret stands for at one Server. Slow for a chosen secret: call it in a thread.
+
+    Args:
+        secret: The enrollment key.
+        audience: The Server's issuer.
+    """
+    key_id = find_key_id(secret.reveal())
+    seed = (
+        _seed_of_chosen(secret, audience)
+        if key_id is None
+        else derive_key(secret.reveal().encode(), info=_GENERATED_PROOF)
+    )
+    return ProofKey(Ed25519PrivateKey.from_private_bytes(seed), key_id=key_id, audience=audience)
+
+
+def make_verifier(secret: Secret, *, audiences: Sequence[str]) -> EnrollmentVerifier:
+    """
+    Return what a Server keeps of a secret. Slow for a chosen one, once for each audience.
+
+    Args:
+        secret: The enrollment key.
+        audiences: The Server's issuer, then those that it had before and still accepts.
+    """
+    key_id = find_key_id(secret.reveal())
+    # A generated secret is the same at every Server, so that a Server can forget it and still change its address.
+    salts = audiences if key_id is None else audiences[:1]
+    by_audience = {audience: _public(derive_proof_key(secret, audience=audience)) for audience in salts}
+    first = by_audience[audiences[0]]
+    return EnrollmentVerifier(
+        key_id=key_id,
+        digest=text_digest(secret.reveal()),
+        public_key=functools.partial(_choose, by_audience, first),
+    )
+
+
+def fingerprint(secret: Secret, pepper: bytes) -> str:
+    """
+    Return 16 hex digits that name this secret.
+
+    Args:
+        secret: The enrollment key.
+        pepper: A key that the database does not hold: otherwise a weak secret could be guessed from there.
+    """
+    key = derive_key(secret.reveal().encode("utf-8", "surrogateescape"), info=_FINGERPRINT)
+    return hmac.digest(pepper, key, hashlib.sha256)[:8].hex()
+
+
+def _seed_of_chosen(secret: Secret, audience: str) -> bytes:
+    # The issuer as salt: what somebody has worked out for one deployment is of no use at another.
+    salt = hashlib.sha256(_STRETCHING + audience.encode()).digest()
+    stretched = _stretch(secret.reveal().encode("utf-8", "surrogateescape"), salt)
+    return derive_key(stretched, info=_CHOSEN_PROOF)
+
+
+def _stretch(secret: bytes, salt: bytes) -> bytes:
+    return Scrypt(salt=salt, length=KEY_BYTES, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(secret)
+
+
+def _public(key: ProofKey) -> OKPKey:
+    """Return the public half alone."""
+    return OKPKey.import_key(key.signing_key.as_dict(private=False))
+
+
+def _choose(by_audience: dict[str, OKPKey], otherwise: OKPKey, audience: str | None) -> OKPKey:
+    return by_audience.get(audience or "", otherwise)
