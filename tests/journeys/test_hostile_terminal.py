@@ -209,7 +209,7 @@ def hostile_server(request, monkeypatch, tmp_path):
 
 def test_nothing_that_a_server_says_is_obeyed_by_the_terminal(hostile_server, terminal, monkeypatch):
     """Every command, as a table, as fields and as JSON; no line is begun that a Server has made up."""
-    monkeypatch.setattr("lyftdata.cli.workers._FOLLOW_AGAIN_AFTER_S", 0)
+    monkeypatch.setattr("lyftdata.cli.worker_watch._FOLLOW_AGAIN_AFTER_S", 0)
     url, credentials = hostile_server
     wrong, printed = [], ""
     for path, command in commands():

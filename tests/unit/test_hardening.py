@@ -36,7 +36,7 @@ def prefix():
     can = (
         shutil.which("setpriv") is not None
         and not subprocess.run(
-            [*AS_NOBODY, sys.executable, "-c", "import lyftdata.app"], capture_output=True, check=False
+            [*AS_NOBODY, sys.executable, "-c", "import lyftdata.serving"], capture_output=True, check=False
         ).returncode
     )
     if not can:

@@ -42,7 +42,7 @@ def test_the_command_line_starts_light():
 def test_a_server_loads_the_dictionaries_only_to_assess_a_secret():
     """Neither the Server's modules nor its settings load zxcvbn; the first secret that a person chose does."""
     program = (
-        "import sys\nimport lyftdata.app, lyftdata.cli.admin\nfrom lyftdata.server.runtime.settings import read_server_settings\n"
+        "import sys\nimport lyftdata.serving, lyftdata.cli.admin\nfrom lyftdata.server.runtime.settings import read_server_settings\n"
         "read_server_settings({})\nprint('zxcvbn' in sys.modules)\n"
         "read_server_settings({'LYFTDATA_ADMIN_INIT_PASSWORD': 'kE2vx9Qa'})\nprint('zxcvbn' in sys.modules)"
     )

@@ -2,9 +2,9 @@
 
 import socket
 
-from lyftdata.app import listen
 from lyftdata.keepalive import GONE_AFTER_S, IDLE_S, keepalive_options
 from lyftdata.server.runtime.settings_values import BindAddress
+from lyftdata.serving import listen
 
 
 def test_accepted_connections_ask_whether_the_other_end_is_there():

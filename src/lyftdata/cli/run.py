@@ -109,8 +109,8 @@ def worker_table() -> Sequence[Setting]:
 def _run_server(**given: Any) -> int:
     require_server()
     table = server_table()
-    from lyftdata.app import run_server
     from lyftdata.server.runtime.settings import read_server_settings
+    from lyftdata.serving import run_server
 
     return run_server(read_server_settings(os.environ, _flags(table, given)))
 

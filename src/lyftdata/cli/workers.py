@@ -1,8 +1,6 @@
 """`lyftdata workers`: the Worker entries."""
 
-import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,15 @@ from lyftdata.cli.output import (
     json_option,
     key_output,
     output_option,
-    print_fields,
     print_json,
-    print_table,
-    say,
     url_option,
-    when,
 )
+from lyftdata.cli.worker_tables import say_what_next, show_sessions, show_worker, show_workers
+from lyftdata.cli.worker_watch import follow_workers
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.names import format_labels, parse_label_text
+from lyftdata.core.names import parse_label_text
 from lyftdata.core.text import clean_text
 
-# The Server shows a sign of life every 15 seconds.
-_STREAM_SILENT_S = 45.0
-_FOLLOW_AGAIN_AFTER_S = 1.0
 _STATES = ["online", "offline", "never_connected", "disabled", "superseded"]
 
 
@@ -94,7 +87,7 @@ def add(
         if as_json:
             print_json({**answer["worker"], "issued_key": _issued_key(answer["api_key"], key_out)})
             return
-        _say_what_next(answer, api.url, key_name)
+        say_what_next(answer, api.url, key_name)
         if answer["api_key"]:
             key_out.hand_out(clean_text(answer["api_key"]["key"]))
         else:
@@ -133,7 +126,7 @@ def list_(
 
     with Api(url) as api:
         found = list(api.every("/workers", status=status, strategy=strategy, label=label, q=search))
-    emit(found, as_json=as_json, show=_show_table)
+    emit(found, as_json=as_json, show=show_workers)
 
 
 @workers.command()
@@ -152,7 +145,7 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
 
     with Api(url) as api:
         worker = api.get(f"/workers/{path_part(worker_id)}")
-    emit(worker, as_json=as_json, show=_show_one)
+    emit(worker, as_json=as_json, show=show_worker)
 
 
 @workers.command()
@@ -171,7 +164,7 @@ def sessions(worker_id: str, url: str | None, *, as_json: bool) -> None:
 
     with Api(url) as api:
         found = api.get(f"/workers/{path_part(worker_id)}/sessions")["items"]
-    emit(found, as_json=as_json, show=_show_sessions)
+    emit(found, as_json=as_json, show=show_sessions)
 
 
 @workers.command()
@@ -292,35 +285,7 @@ def watch(url: str | None, *, as_json: bool) -> None:
     Example:
       lyftdata workers watch
     """
-    from lyftdata.cli.api import Api, ApiError
-
-    connected = False
-    with Api(url) as api:
-        while True:
-            try:
-                for event in _events(api.lines("/events", timeout=_STREAM_SILENT_S)):
-                    connected = True
-                    if event is not None:
-                        _print_event(*event, as_json=as_json)
-            except ApiError as error:
-                # A Server that restarts is followed again; one that was never there, or says no, is told.
-                if not connected or error.problem_code:
-                    raise
-            say("The Server has ended the stream; following again.")
-            time.sleep(_FOLLOW_AGAIN_AFTER_S)
-
-
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]:
-    """Read server-sent events; None once, when the stream begins."""
-    kind = ""
-    for line in lines:
-        if line == ": connected":
-            say("Following Workers. Ctrl-C ends it.")
-            yield None
-        elif line.startswith("event: "):
-            kind = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield kind, json.loads(line.removeprefix("data: "))
+    follow_workers(url, as_json=as_json)
 
 
 def _change(
@@ -342,91 +307,3 @@ def _labels(parts: tuple[str, ...]) -> dict[str, str]:
         return parse_label_text(",".join(parts))
     except InvalidInputError as error:
         raise click.UsageError(f"{error.field}: {error.message}") from error
-
-
-def _say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> None:
-    worker, issued = answer["worker"], answer["api_key"]
-    say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
-    if key_name is not None:
-        say(f"It may use the API key {key_name}, which is not shown again.")
-    elif issued is None:
-        say(
-            f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
-        )
-    else:
-        say(f"API key {issued['name']}, for this Worker alone.")
-    say("Then, on its host, with the key in a file (0600):")
-    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
-    say("  lyftdata run worker")
-
-
-def _state(worker: dict[str, Any]) -> str:
-    if worker["superseded_by"]:
-        return "superseded"
-    return str(worker["status"]) if worker["enabled"] else "disabled"
-
-
-def _show_table(found: list[dict[str, Any]]) -> None:
-    columns = ("id", "name", "strategy", "status", "labels", "last seen", "address", "api key")
-    rows = [
-        (
-            worker["id"],
-            worker["name"],
-            worker["strategy"],
-            _state(worker),
-            format_labels(worker["labels"]),
-            when(worker["last_seen_at"]),
-            worker["address"] or "-",
-            worker["api_key"] or "-",
-        )
-        for worker in found
-    ]
-    print_table(
-        columns, rows, empty="There are no Workers. Add one with: lyftdata workers add NAME --issue-key"
-    )
-
-
-def _show_one(worker: dict[str, Any]) -> None:
-    host = ", ".join(f"{key} {value}" for key, value in worker["host"].items())
-    pairs = [
-        ("ID", worker["id"]),
-        ("Name", worker["name"]),
-        ("Strategy", worker["strategy"]),
-        ("Status", _state(worker)),
-        ("Labels", format_labels(worker["labels"]) or "-"),
-        ("Last seen", when(worker["last_seen_at"])),
-        ("Connected since", when(worker["connected_since"])),
-        ("Address", worker["address"] or "-"),
-        ("Host", host or "-"),
-        ("API key last used", worker["api_key"] or "-"),
-        ("Enrolled with", worker["enrolled_with"] or "-"),
-        ("Enrolled from", worker["enrolled_from"] or "-"),
-        ("Identity key", worker["thumbprint"] or "-"),
-        ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
-        ("Superseded by", worker["superseded_by"] or "-"),
-        ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
-    ]
-    print_fields(pairs)
-
-
-def _show_sessions(found: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            when(session["started_at"]),
-            "now" if session["is_open"] else when(session["ended_at"]),
-            session["end"].replace("_", " ") or "-",
-            session["address"],
-            session["host"].get("hostname", "-"),
-        )
-        for session in found
-    ]
-    print_table(("from", "to", "ended because", "address", "host"), rows, empty="No session yet.")
-
-
-def _print_event(event: str, data: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        echo(json.dumps({"event": event, **data}))
-    elif event == "worker_deleted":
-        echo(f"{data['id']}  deleted")
-    else:
-        echo(f"{clean_text(data['id'])}  {clean_text(data['name'])}  {clean_text(_state(data))}")

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit_log, migrate
+from lyftdata.store.audit_check import AuditCheck
 from lyftdata.store.change_feed import change_log
 from lyftdata.store.change_feed.feed import ChangeFeed, Heard, channel_of
 from lyftdata.store.changes import Change
@@ -40,7 +41,6 @@ T = TypeVar("T")
 
 _MAX_IN_A_GROUP = 256
 _READERS = 2
-_REST_S = 0.005
 
 OnChange = Callable[[Sequence[Change]], None]
 
@@ -83,11 +83,7 @@ class Store:
         self._closing = False
         self.writer_health = WriterHealth()
         self._doubt: UncertainCommit | None = None
-        self._ending = threading.Event()
-        self._last_check_ok = True
-        self._check_progress = (0, 0)
-        self._verifying = asyncio.Lock()
-        self._next_check: asyncio.Future[ChainReport] | None = None
+        self._check = AuditCheck(key=audit_key, read=self.read, count=lambda: self._head.number)
         self._writer.start()
 
     @classmethod
@@ -216,7 +212,7 @@ class Store:
     @property
     def audit_is_intact(self) -> bool:
         """Return whether nothing wrong was found with the audit log: at its end when it was opened, or by the last check."""
-        return self._head.sound and self._last_check_ok
+        return self._head.sound and self._check.last_was_ok
 
     @property
     def audit_length(self) -> int:
@@ -224,54 +220,19 @@ class Store:
         return self._head.number
 
     async def verify_audit(self) -> ChainReport:
-        """
-        Check every link of the audit chain, and its end.
-
-        One check runs at a time, since a long log holds a reader long: a caller that asks meanwhile waits for the next, and
-        all who wait share it.
-        """
-        if self._next_check is None:
-            self._next_check = asyncio.ensure_future(self._check_audit())
-        return await asyncio.shield(self._next_check)
-
-    async def _check_audit(self) -> ChainReport:
-        async with self._verifying:
-            # From here on a new caller is not served by this check: something may be changed behind its back.
-            self._next_check = None
-            written = self._head.number
-            try:
-                report = await self.read(
-                    lambda conn: audit_log.verify(
-                        conn,
-                        key=self._audit_key,
-                        written=written,
-                        between=self._rest,
-                        on_progress=self._note_progress,
-                    )
-                )
-            finally:
-                self._check_progress = (0, 0)
-            self._last_check_ok = report.ok
-            return report
+        """Check every link of the audit chain, and its end; one check at a time, which all who wait for it share."""
+        return await self._check.verify()
 
     def check_progress(self) -> tuple[int, int]:
         """Return how many events the check that runs now has checked, and how many there are; zeros between two checks."""
-        return self._check_progress
-
-    def _note_progress(self, _stage: str, done: int, total: int) -> None:
-        self._check_progress = (done, total)
-
-    def _rest(self) -> None:
-        """Let others have the processor during long work; end it if the store is to be closed."""
-        if self._ending.wait(_REST_S):
-            raise StoreError("The store is closed.")
+        return self._check.progress()
 
     async def close(self) -> None:
         """Finish what is queued, then close every connection; closing twice is closing once."""
         if self._closing:
             return
         self._closing = True
-        self._ending.set()
+        self._check.end()
         self._hand_over(asyncio.get_running_loop())
         self._jobs.put(None)
         # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.

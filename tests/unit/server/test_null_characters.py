@@ -13,7 +13,7 @@ from tests.deployment import Deployment, Open
 from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, signed_in
 
 import lyftdata.web
-from lyftdata.app import _routes
+from lyftdata.app import all_routes
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.api.admin.app import admin_app
@@ -88,7 +88,7 @@ async def site(
 
 def routes(server: Deployment) -> Iterator[tuple[str, str]]:
     """Return method and path of every route: of the wire, of the pages, of the admin API."""
-    for route in _routes(server.services).routes:
+    for route in all_routes(server.services):
         if isinstance(route, Route):
             yield from ((method, route.path) for method in route.methods or ())
         else:

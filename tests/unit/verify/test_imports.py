@@ -8,6 +8,7 @@ HEAVY = (
     "lyftdata.store",
     "lyftdata.web",
     "lyftdata.app",
+    "lyftdata.serving",
     "lyftdata.worker",
     "lyftdata.client",
     "lyftdata.cli",

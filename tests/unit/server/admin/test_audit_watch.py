@@ -93,7 +93,7 @@ async def test_what_a_later_check_finds_counts_as_well(opened, state):
 async def test_a_long_check_does_not_hold_up_the_end(opened, monkeypatch):
     """A Server that stops while its log is being checked ends the check."""
     monkeypatch.setattr("lyftdata.store.audit_log._AT_ONCE", 1)
-    monkeypatch.setattr("lyftdata.store.engine._REST_S", 3_600)
+    monkeypatch.setattr("lyftdata.store.audit_check._REST_S", 3_600)
     async with asyncio.timeout(180):
         async with opened() as server:
             await server.sign_in()

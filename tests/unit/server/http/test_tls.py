@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.certificates import self_signed
 
-from lyftdata import app
+from lyftdata import certificate_reload
 
 
 async def served_certificate(port):
@@ -26,13 +26,13 @@ async def served_certificate(port):
 @pytest.fixture
 async def serving(tmp_path, monkeypatch):
     """Serve TLS with a watched certificate; return the port and the files."""
-    monkeypatch.setattr(app, "_CERT_CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(certificate_reload, "_CERT_CHECK_EVERY_S", 0.01)
     cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     listener = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     server: Any = SimpleNamespace(config=SimpleNamespace(ssl=context))
-    watcher = asyncio.create_task(app._watch_certificate(server, cert, key))
+    watcher = asyncio.create_task(certificate_reload._watch_certificate(server, cert, key))
     yield listener.sockets[0].getsockname()[1], cert, key
     watcher.cancel()
     await asyncio.gather(watcher, return_exceptions=True)

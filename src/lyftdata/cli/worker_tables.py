@@ -1,0 +1,96 @@
+"""How Workers and their sessions are printed."""
+
+from typing import Any
+
+from lyftdata.cli.output import (
+    print_fields,
+    print_table,
+    say,
+    when,
+)
+from lyftdata.core.names import format_labels
+from lyftdata.core.text import clean_text
+
+
+def say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> None:
+    """Say what is to be done on the host of a new Worker."""
+    worker, issued = answer["worker"], answer["api_key"]
+    say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
+    if key_name is not None:
+        say(f"It may use the API key {key_name}, which is not shown again.")
+    elif issued is None:
+        say(
+            f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
+        )
+    else:
+        say(f"API key {issued['name']}, for this Worker alone.")
+    say("Then, on its host, with the key in a file (0600):")
+    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
+    say("  lyftdata run worker")
+
+
+def state_of(worker: dict[str, Any]) -> str:
+    """Return the word for the state of a Worker."""
+    if worker["superseded_by"]:
+        return "superseded"
+    return str(worker["status"]) if worker["enabled"] else "disabled"
+
+
+def show_workers(found: list[dict[str, Any]]) -> None:
+    """Print Workers, one a line."""
+    columns = ("id", "name", "strategy", "status", "labels", "last seen", "address", "api key")
+    rows = [
+        (
+            worker["id"],
+            worker["name"],
+            worker["strategy"],
+            state_of(worker),
+            format_labels(worker["labels"]),
+            when(worker["last_seen_at"]),
+            worker["address"] or "-",
+            worker["api_key"] or "-",
+        )
+        for worker in found
+    ]
+    print_table(
+        columns, rows, empty="There are no Workers. Add one with: lyftdata workers add NAME --issue-key"
+    )
+
+
+def show_worker(worker: dict[str, Any]) -> None:
+    """Print one Worker."""
+    host = ", ".join(f"{key} {value}" for key, value in worker["host"].items())
+    pairs = [
+        ("ID", worker["id"]),
+        ("Name", worker["name"]),
+        ("Strategy", worker["strategy"]),
+        ("Status", state_of(worker)),
+        ("Labels", format_labels(worker["labels"]) or "-"),
+        ("Last seen", when(worker["last_seen_at"])),
+        ("Connected since", when(worker["connected_since"])),
+        ("Address", worker["address"] or "-"),
+        ("Host", host or "-"),
+        ("API key last used", worker["api_key"] or "-"),
+        ("Enrolled with", worker["enrolled_with"] or "-"),
+        ("Enrolled from", worker["enrolled_from"] or "-"),
+        ("Identity key", worker["thumbprint"] or "-"),
+        ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
+        ("Superseded by", worker["superseded_by"] or "-"),
+        ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
+    ]
+    print_fields(pairs)
+
+
+def show_sessions(found: list[dict[str, Any]]) -> None:
+    """Print when a Worker was connected."""
+    rows = [
+        (
+            when(session["started_at"]),
+            "now" if session["is_open"] else when(session["ended_at"]),
+            session["end"].replace("_", " ") or "-",
+            session["address"],
+            session["host"].get("hostname", "-"),
+        )
+        for session in found
+    ]
+    print_table(("from", "to", "ended because", "address", "host"), rows, empty="No session yet.")

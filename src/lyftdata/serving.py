@@ -1,0 +1,248 @@
+"""Runs the Server: listens, serves until a signal, and ends in order."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from lyftdata.app import create_app
+from lyftdata.certificate_reload import certificate_kept_fresh
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.log_events.common import CONFIGURATION_WARNING
+from lyftdata.core.log_events.server import READY, STOPPING
+from lyftdata.hardening import hide_from_other_programs
+from lyftdata.keepalive import keepalive_options
+from lyftdata.log import configure_logging, emit, get_logger
+from lyftdata.server.http.forwarded import ForwardedAddresses
+from lyftdata.server.http.handshakes import with_bounded_handshakes
+from lyftdata.server.http.protocol import BoundedHttpProtocol
+from lyftdata.server.runtime.services import Services
+from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.settings_values import BindAddress
+from lyftdata.server.runtime.start_checks import check_files
+from lyftdata.server.runtime.tls_files import server_context
+from lyftdata.server.runtime.wiring.open_services import open_services
+from lyftdata.service_manager import Notifier
+
+_log = get_logger(__name__)
+
+
+_BACKLOG = 4096
+
+
+# A held poll is released at once when the Server stops; this is for requests that are being answered.
+_STOP_WITHIN_S = 5
+
+
+_SWITCH_EVERY_S = 0.0005
+
+
+# So many more objects made than dropped until Python looks for cycles among the newest; of each twenty such looks one goes to
+# those that lived on, and of each fifty of these one to all.
+_COLLECT_AFTER = (10_000, 20, 50)
+
+
+class ListenError(LyftdataError):
+    """The address to listen on is taken or cannot be used."""
+
+    code = "cannot_listen"
+
+
+def run_server(settings: ServerSettings) -> int:
+    """
+    Run the Server until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop, 1 when it could not listen.
+    """
+    # The enrollment key, the secret key and the database's password may have come in its environment.
+    hide_from_other_programs()
+    # Everything the Server writes (database, its WAL, keys) is its own alone.
+    os.umask(0o077)
+    _allow_many_connections()
+    # The writer's thread computes for a while at a time. For as long as this the event loop waits for its turn, at each
+    # read and each write: with Python's 5 ms a second's traces of a busy fleet held every answer up by a tenth of one.
+    sys.setswitchinterval(_SWITCH_EVERY_S)
+    gc.set_threshold(*_COLLECT_AFTER)
+    configure_logging(format=settings.log_format, level=settings.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings))
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to what the system allows: each connected Worker holds one connection."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems name a limit that the kernel then refuses; what was in force stays in force.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
+    try:
+        import uvloop
+    except ImportError:
+        return with_bounded_handshakes(asyncio.SelectorEventLoop)
+    return with_bounded_handshakes(uvloop.Loop)
+
+
+async def _serve(settings: ServerSettings) -> int:
+    # The address and the files come first: a Server that cannot start must not have touched its state.
+    with listen(settings.bind_address) as listening:
+        check_files(settings)
+        bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
+        settings = msgspec.structs.replace(settings, bind_address=bound)
+        async with open_services(settings) as services:
+            notifier = Notifier(os.environ)
+            server = _Server(_config(settings, services), services, notifier)
+            for warning in services.warnings:
+                emit(_log, CONFIGURATION_WARNING, problem=warning)
+            async with certificate_kept_fresh(server, settings), _watchdog_kept(notifier):
+                await server.serve([listening])
+            return 0 if server.started else 1
+
+
+@contextlib.asynccontextmanager
+async def _watchdog_kept(notifier: Notifier) -> AsyncIterator[None]:
+    """Notify systemd's watchdog while the event loop runs."""
+    task = asyncio.create_task(notifier.keep_watchdog())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def listen(address: BindAddress) -> socket.socket:
+    """
+    Return a socket that listens; port 0 takes a free one.
+
+    Raises:
+        ListenError: The address is taken, not ours, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listening = socket.create_server(
+            (address.host, address.port),
+            family=family,
+            backlog=_BACKLOG,
+            # `::` means every interface, those of IPv4 too.
+            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        raise ListenError(
+            f"The Server cannot listen on {address}: {(error.strerror or str(error)).lower()}.",
+            hint="Stop what is using it, or choose another LYFTDATA_BIND_ADDRESS.",
+        ) from error
+    # Connections that it accepts have them, too.
+    for option in keepalive_options():
+        listening.setsockopt(*option)
+    return listening
+
+
+def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        ForwardedAddresses(create_app(services), trusted_proxies=settings.trusted_proxies),
+        http=BoundedHttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin")],
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+        proxy_headers=False,
+        ssl_context_factory=_tls(settings.tls_cert, settings.tls_key),
+    )
+
+
+def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] | None:
+    """Return what makes the context that uvicorn serves by; None for plain HTTP."""
+    if cert is None or key is None:
+        return None
+    return lambda *_uvicorns_own: server_context(cert, key)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it is ready and lets held polls go before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, services: Services, notifier: Notifier) -> None:
+        super().__init__(config)
+        self._services = services
+        self._notifier = notifier
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """
+        Stop at SIGTERM and SIGINT, and then go on to the end.
+
+        uvicorn raises the signal once more when it has stopped, which would end the process before what is
+        pending is written and the store is closed.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        """Let held polls go at once; uvicorn looks only now and then whether it is to stop."""
+        self.handle_exit(number, None)
+        self._let_go()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _leave_out_of_collections()
+            self._services.overload.watch()
+            _say_ready(self._services)
+            self._notifier.tell(READY="1", STATUS=f"Ready: {self._services.issuer}")
+
+    def _let_go(self) -> None:
+        self._services.overload.end()
+        self._services.sessions.release_all()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        emit(_log, STOPPING)
+        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
+        self._let_go()
+        self._services.events.close()
+        await super().shutdown(sockets)
+
+
+def _leave_out_of_collections() -> None:
+    """
+    Have Python look for cycles in what comes from now on alone: modules and the whole directory stay.
+
+    Each look at everything stops every answer: with 10,000 held polls it took half a second, and Python's own thresholds
+    brought one about every few seconds.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _say_ready(services: Services) -> None:
+    settings = services.settings
+    emit(
+        _log,
+        READY,
+        address=str(settings.bind_address),
+        issuer=services.issuer,
+        staging_dir=str(settings.staging_dir),
+        workers=services.directory.worker_count(),
+        auto_enrollment="on" if services.enrollment.keys else "off",
+    )

@@ -1,0 +1,90 @@
+"""Checks the audit log, one check at a time, beside everything else that the store does."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Connection
+
+from lyftdata.core.audit import ChainReport
+from lyftdata.store import audit_log
+from lyftdata.store.errors import StoreError
+
+_REST_S = 0.005
+
+Verify = Callable[[Connection], ChainReport]
+
+
+class AuditCheck:
+    """
+    The check of the whole audit chain.
+
+    Args:
+        key: Keys the chain.
+        read: Runs a reading operation on a connection of its own.
+        count: Returns how many events the log has.
+    """
+
+    def __init__(
+        self, *, key: bytes, read: Callable[[Verify], Awaitable[ChainReport]], count: Callable[[], int]
+    ) -> None:
+        self._key = key
+        self._read = read
+        self._count = count
+        self._ending = threading.Event()
+        self._last_was_ok = True
+        self._progress = (0, 0)
+        self._running = asyncio.Lock()
+        self._next: asyncio.Future[ChainReport] | None = None
+
+    @property
+    def last_was_ok(self) -> bool:
+        """Return whether the last check found nothing wrong, or none has been made."""
+        return self._last_was_ok
+
+    async def verify(self) -> ChainReport:
+        """
+        Check every link of the chain, and its end.
+
+        One check runs at a time, since a long log holds a reader long: a caller that asks meanwhile waits for the next, and
+        all who wait share it.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._run())
+        return await asyncio.shield(self._next)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many events the check that runs now has checked, and how many there are; zeros between two checks."""
+        return self._progress
+
+    def end(self) -> None:
+        """End the check that runs: the store is to be closed."""
+        self._ending.set()
+
+    async def _run(self) -> ChainReport:
+        async with self._running:
+            # From here on a new caller is not served by this check: something may be changed behind its back.
+            self._next = None
+            written = self._count()
+            try:
+                report = await self._read(
+                    lambda conn: audit_log.verify(
+                        conn,
+                        key=self._key,
+                        written=written,
+                        between=self._rest,
+                        on_progress=self._note_progress,
+                    )
+                )
+            finally:
+                self._progress = (0, 0)
+            self._last_was_ok = report.ok
+            return report
+
+    def _note_progress(self, _stage: str, done: int, total: int) -> None:
+        self._progress = (done, total)
+
+    def _rest(self) -> None:
+        """Let others have the processor during long work; end it if the store is to be closed."""
+        if self._ending.wait(_REST_S):
+            raise StoreError("The store is closed.")
