@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import MARK_LIFE
-from lyftdata.server.admin.operators import SESSION_LIFE
+from lyftdata.server.admin.operator_sessions import SESSION_LIFE
 from lyftdata.server.runtime.services import Services
 
 _KEPT_AFTER_THE_END = timedelta(days=7)

@@ -94,7 +94,9 @@ async def _identified(request: Request) -> Page:
         check_same_site(request, issuer=services.issuer, must_say=True)
     if token is None:
         raise NotSignedInError("You are not signed in.")
-    actor = await services.operators.identify(token, address=client_address(request.scope), cost=PAGE_COST)
+    actor = await services.operator_sessions.identify(
+        token, address=client_address(request.scope), cost=PAGE_COST
+    )
     note_operator(request.scope, actor.operator)
     return Page(
         request=request, services=services, actor=actor, csrf=csrf_token(token), mark=services.events.mark

@@ -661,7 +661,7 @@ async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server,
     ends = r'action="/account/sessions/([^"/]+)/end"'
     assert "Page 1 of 2" in text_of(first)
     assert len({*re.findall(ends, first.text), *re.findall(ends, second.text)}) == len(
-        await server.services.operators.sessions(None)
+        await server.services.operator_sessions.list(None)
     )
     assert (await viewer.post("/operators/admin/end-sessions")).status_code == 403
     assert "this one too" not in (await browser.get("/operators/vera/end-sessions")).text
@@ -669,7 +669,7 @@ async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server,
     ended = await browser.post("/operators/vera/end-sessions")
 
     assert ended.headers["location"] == "/operators"
-    assert await server.services.operators.sessions("vera") == []
+    assert await server.services.operator_sessions.list("vera") == []
     assert (await browser.get("/operators")).status_code == 200
     mine = await browser.post("/operators/admin/end-sessions")
     assert mine.headers["location"] == "/login"

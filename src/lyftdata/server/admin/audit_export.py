@@ -13,7 +13,7 @@ from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
 from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_budget import OperatorBudget
-from lyftdata.server.admin.operators import Operators
+from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
 from lyftdata.server.stream_limits import SlotResponse, Slots
 from lyftdata.store import Store, audit_log
@@ -40,9 +40,9 @@ MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/c
 class AuditExport:
     """Streams the audit log to operators, a few at a time."""
 
-    def __init__(self, *, store: Store, operators: Operators, budget: OperatorBudget) -> None:
+    def __init__(self, *, store: Store, sessions: OperatorSessions, budget: OperatorBudget) -> None:
         self._store = store
-        self._operators = operators
+        self._sessions = sessions
         self._budget = budget
         self._slots = Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
 
@@ -72,7 +72,7 @@ class AuditExport:
         if form is ExportForm.CSV:
             yield ",".join(_COLUMNS).encode() + b"\r\n"
         after = 0
-        while await self._operators.is_signed_in(actor):
+        while await self._sessions.is_signed_in(actor):
             # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
             await asyncio.sleep(self._budget.free_in_s(actor.operator))
             batch = await self._store.read(

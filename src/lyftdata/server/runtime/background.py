@@ -59,7 +59,7 @@ async def kept_going(services: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         note_presence(services)
-        await _at_the_end("operators", services.operators.aclose())
+        await _at_the_end("operators", services.password_check.aclose())
         await _at_the_end("traces and refusals", flush(services))
         await _at_the_end("that this Server stops", services.cluster.leave())
         if services.decisions is not None:
@@ -107,7 +107,7 @@ async def end_listeners(services: Services) -> None:
     """End the event streams of sessions that have ended: one look for all of them."""
     listening = services.events.session_ids()
     if listening:
-        services.events.end_sessions(await services.operators.ended_sessions(listening))
+        services.events.end_sessions(await services.operator_sessions.ended_sessions(listening))
 
 
 async def tell(services: Services) -> None:

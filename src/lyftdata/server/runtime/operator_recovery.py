@@ -18,7 +18,7 @@ from sqlalchemy import URL
 from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.records import AuditEvent, OperatorRecord
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, network_digest
+from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, network_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password
 from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
 from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, derive_key, find_secret_key

@@ -15,7 +15,9 @@ from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
+from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
@@ -85,6 +87,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     registrations: Registrations
     dpop: Dpop
     operators: Operators
+    operator_sessions: OperatorSessions
+    password_check: PasswordCheck
     device_marks: DeviceMarks
     budget: OperatorBudget
     known_secrets: KnownSecrets

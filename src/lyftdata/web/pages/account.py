@@ -11,7 +11,7 @@ from lyftdata.web.pages.sign_in import signed_out
 
 async def show(page: Page) -> Response:
     """Show one's own sessions."""
-    sessions = await page.services.operators.sessions(page.actor.operator)
+    sessions = await page.services.operator_sessions.list(page.actor.operator)
     return page.render("account.html", sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True))
 
 
@@ -45,7 +45,7 @@ async def change_password(page: Page) -> Response:
 async def end_session(page: Page) -> Response:
     """End one of one's own sessions, or anybody's for who may."""
     ended = page.part("session_id")
-    await page.services.operators.end_session(
+    await page.services.operator_sessions.end_session(
         ended, actor=page.actor, anybodys=page.may("sessions.revoke_any")
     )
     if ended == page.actor.session_id:
@@ -56,5 +56,5 @@ async def end_session(page: Page) -> Response:
 
 async def sign_out_everywhere(page: Page) -> Response:
     """End every session of one's own, this one too."""
-    await page.services.operators.end_all_sessions(actor=page.actor)
+    await page.services.operator_sessions.end_all_sessions(actor=page.actor)
     return signed_out(page)

@@ -19,7 +19,7 @@ async def show(page: Page) -> Response:
     page.check_parameters("page")
     operators = await page.services.operators.list()
     everybodys = page.may("sessions.revoke_any")
-    found = await page.services.operators.sessions(None if everybodys else page.actor.operator)
+    found = await page.services.operator_sessions.list(None if everybodys else page.actor.operator)
     sessions = sorted(found, key=lambda session: session.created_at, reverse=True)
     pages = max(1, -(-len(sessions) // PER_PAGE))
     number = page.number(pages)
@@ -89,7 +89,7 @@ async def ask_end_sessions(page: Page) -> Response:
 async def end_sessions(page: Page) -> Response:
     """End every session of an operator."""
     name = page.part("name")
-    await page.services.operators.end_all_sessions(actor=page.actor, of=name)
+    await page.services.operator_sessions.end_all_sessions(actor=page.actor, of=name)
     if name == page.actor.operator:
         return signed_out(page)
     return page.redirect("/operators", done=f"The sessions of {name} were ended.")

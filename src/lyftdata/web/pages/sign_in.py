@@ -31,7 +31,7 @@ async def show(request: Request) -> Response:
     token = read_session(request, services)
     if token is not None:
         try:
-            await services.operators.identify(token, address=client_address(request.scope))
+            await services.operator_sessions.identify(token, address=client_address(request.scope))
             return RedirectResponse(safe_destination(request.query_params.get("next", "")), _SEE_OTHER)
         except NotSignedInError:
             pass
@@ -50,7 +50,7 @@ async def sign_in(request: Request) -> Response:
         check_same_site(request, issuer=services.issuer, must_say=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
-        signed_in = await services.operators.sign_in(
+        signed_in = await services.operator_sessions.sign_in(
             name,
             form.secret("password"),
             address=client_address(request.scope),
@@ -67,7 +67,7 @@ async def sign_in(request: Request) -> Response:
 
 async def sign_out(page: Page) -> Response:
     """End this session."""
-    await page.services.operators.end_session(page.actor.session_id, actor=page.actor, anybodys=False)
+    await page.services.operator_sessions.end_session(page.actor.session_id, actor=page.actor, anybodys=False)
     return signed_out(page)
 
 

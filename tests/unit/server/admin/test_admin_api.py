@@ -484,7 +484,9 @@ async def test_a_flood_of_sign_ins_does_not_queue_for_ever(server, monkeypatch):
     """More than a few dozen at once are told to come back: hashing is dear, and Workers need the processor too."""
     await server.sign_in()
     hold = threading.Event()
-    monkeypatch.setattr(server.services.operators._passwords, "_verify", lambda *_: hold.wait(180) and False)
+    monkeypatch.setattr(
+        server.services.password_check._passwords, "_verify", lambda *_: hold.wait(180) and False
+    )
     flood = [
         asyncio.create_task(server.http.post("/api/login", json={"username": f"u{n}", "password": "x" * 12}))
         for n in range(60)
@@ -658,7 +660,7 @@ async def test_a_reset_is_not_undone_by_a_change_under_way(server, admin, monkey
     body = {"name": "ada", "role": "viewer", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     ada = await server.sign_in("ada", "another long one")
-    passwords = server.services.operators._passwords
+    passwords = server.services.password_check._passwords
     real = passwords.hash
     reset = {}
 

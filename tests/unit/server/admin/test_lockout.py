@@ -572,7 +572,7 @@ async def test_operators_who_share_a_browser_have_a_mark_each(server, admin):
 
 async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
     """However many passwords wait to be checked: operators in a known network have a queue of their own."""
-    passwords = server.services.operators._passwords
+    passwords = server.services.password_check._passwords
     hold = asyncio.Event()
 
     async def looking(*_args):

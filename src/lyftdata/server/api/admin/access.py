@@ -40,7 +40,7 @@ async def signed_in(
         token = bearer_token(request)
     except MissingCredentialsError:
         raise NotSignedInError("You are not signed in.", hint="lyftdata login") from None
-    actor = await services.operators.identify(token, address=client_address(request.scope))
+    actor = await services.operator_sessions.identify(token, address=client_address(request.scope))
     note_operator(request.scope, actor.operator)
     return actor
 

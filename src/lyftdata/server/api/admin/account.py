@@ -28,7 +28,7 @@ Self = Annotated[Actor, Depends(allowed("own_account"))]
 async def login(body: models.Login, request: Request, services: ServicesDep) -> models.SignedIn:
     """Exchange name and password for a session of twelve hours."""
     services.host_check.check_browser(request)
-    signed_in = await services.operators.sign_in(
+    signed_in = await services.operator_sessions.sign_in(
         body.username,
         Secret(body.password.get_secret_value()),
         address=client_address(request.scope),
@@ -46,13 +46,13 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
 @router.post("/logout", status_code=204, summary="Sign out")
 async def logout(actor: Self, services: ServicesDep) -> None:
     """End this session."""
-    await services.operators.end_session(actor.session_id, actor=actor, anybodys=False)
+    await services.operator_sessions.end_session(actor.session_id, actor=actor, anybodys=False)
 
 
 @router.post("/logout-everywhere", status_code=204, summary="Sign out everywhere")
 async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
     """End every session of the caller."""
-    await services.operators.end_all_sessions(actor=actor)
+    await services.operator_sessions.end_all_sessions(actor=actor)
 
 
 @router.get("/whoami", summary="Who am I")
@@ -95,7 +95,7 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
     """Return one's own sessions; those of all for who may end them."""
     everybodys = is_allowed("sessions.revoke_any", role=actor.role)
-    sessions = await services.operators.sessions(None if everybodys else actor.operator)
+    sessions = await services.operator_sessions.list(None if everybodys else actor.operator)
     return models.AdminSessions(
         items=[
             models.AdminSession(
@@ -116,7 +116,7 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
 async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
     """End one session: one's own, or anybody's for who may."""
     anybodys = is_allowed("sessions.revoke_any", role=actor.role)
-    await services.operators.end_session(session_id, actor=actor, anybodys=anybodys)
+    await services.operator_sessions.end_session(session_id, actor=actor, anybodys=anybodys)
 
 
 def _revealed(mark: SecretStr | None) -> str:

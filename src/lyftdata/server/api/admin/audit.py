@@ -65,7 +65,7 @@ async def _follow_verification(actor: Actor, services: Services) -> AsyncIterato
     check = asyncio.ensure_future(services.audit_queries.verify())
     try:
         while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
-            if not await services.operators.is_signed_in(actor):
+            if not await services.operator_sessions.is_signed_in(actor):
                 return
             done, total = services.store.check_progress()
             yield f'{{"done":{done},"total":{total}}}\n'.encode()

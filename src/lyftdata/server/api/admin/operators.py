@@ -60,7 +60,7 @@ async def delete_operator(name: str, actor: Writer, services: ServicesDep) -> No
 @router.delete("/{name}/sessions", status_code=204, summary="End an operator's sessions")
 async def end_sessions(name: str, actor: Ender, services: ServicesDep) -> None:
     """End every session of an operator; the one that this is asked in too, if it is theirs."""
-    await services.operators.end_all_sessions(actor=actor, of=name)
+    await services.operator_sessions.end_all_sessions(actor=actor, of=name)
 
 
 def _secret(password: SecretStr | None) -> Secret | None:

@@ -174,6 +174,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         registrations=admission.registrations,
         dpop=admission.dpop,
         operators=operators.operators,
+        operator_sessions=operators.operator_sessions,
+        password_check=operators.password_check,
         device_marks=operators.device_marks,
         budget=operators.budget,
         known_secrets=admission.known_secrets,

@@ -9,7 +9,9 @@ from lyftdata.core.lockout import Lockout
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.operator_budget import OperatorBudget
-from lyftdata.server.admin.operators import NETWORK_KEY_PURPOSE, Operators
+from lyftdata.server.admin.operator_sessions import OperatorSessions
+from lyftdata.server.admin.operators import Operators
+from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.workers import Fleet
@@ -22,6 +24,8 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     """What operators do."""
 
     operators: Operators
+    operator_sessions: OperatorSessions
+    password_check: PasswordCheck
     device_marks: DeviceMarks
     budget: OperatorBudget
     fleet: Fleet
@@ -40,19 +44,32 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
     )
     device_marks = DeviceMarks(key=basis.key("device marks"), clock=clock, random_bytes=source)
     budget = OperatorBudget()
+    network_key = basis.key(NETWORK_KEY_PURPOSE)
+    password_check = PasswordCheck(
+        store=store, passwords=passwords, lockout=lockout, network_key=network_key, clock=clock
+    )
     keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=source)
     return OperatorParts(
         operators=Operators(
             store=store,
             passwords=passwords,
-            lockout=lockout,
+            password_check=password_check,
             device_marks=device_marks,
-            network_key=basis.key(NETWORK_KEY_PURPOSE),
+            known_secrets=known_secrets,
+            clock=clock,
+            random_bytes=source,
+        ),
+        operator_sessions=OperatorSessions(
+            store=store,
+            password_check=password_check,
+            device_marks=device_marks,
+            network_key=network_key,
             budget=budget,
             known_secrets=known_secrets,
             clock=clock,
             random_bytes=source,
         ),
+        password_check=password_check,
         device_marks=device_marks,
         budget=budget,
         fleet=Fleet(

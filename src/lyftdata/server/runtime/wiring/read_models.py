@@ -93,7 +93,7 @@ def build_read_models(
             warnings=warnings,
             clock=clock,
         ),
-        audit_export=AuditExport(store=store, operators=operators.operators, budget=operators.budget),
+        audit_export=AuditExport(store=store, sessions=operators.operator_sessions, budget=operators.budget),
         event_feed=EventFeed(
             events=sessions.events, directory=directory, workers=worker_queries, store=store
         ),

@@ -1,0 +1,203 @@
+"""Operators' sessions: sign in, identify who asks, list and end sessions."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from lyftdata.core.errors import (
+    LoginFailedError,
+    NotFoundError,
+    NotSignedInError,
+)
+from lyftdata.core.records import AdminSessionRecord, OperatorRecord
+from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
+from lyftdata.server.actor import Actor
+from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
+from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.password_check import PasswordCheck, network_digest
+from lyftdata.server.clock import Clock, RandomBytes, random_id
+from lyftdata.server.known_secrets import KnownSecrets
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import admin_sessions, known_networks
+
+SESSION_LIFE = timedelta(hours=12)
+_MAX_READ_OF_A_USER_AGENT = 1_000
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """A new session: the bearer token and the device mark to hand out once, and its record."""
+
+    token: Secret
+    device_mark: Secret
+    session: AdminSessionRecord
+    operator: OperatorRecord
+
+
+class OperatorSessions:
+    """
+    Signs operators in and out.
+
+    Args:
+        store: Where sessions are kept.
+        password_check: Checks passwords and counts failures.
+        device_marks: Makes what a browser or a command line keeps after a sign-in.
+        network_key: 32 bytes that key the hashes of known networks.
+        budget: How much work each operator may have the Server do.
+        known_secrets: Hidden where a caller has put one.
+        clock: Aware UTC time.
+        random_bytes: Makes tokens and IDs.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        password_check: PasswordCheck,
+        device_marks: DeviceMarks,
+        network_key: bytes,
+        budget: OperatorBudget,
+        known_secrets: KnownSecrets,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._password_check = password_check
+        self._device_marks = device_marks
+        self._network_key = network_key
+        self._budget = budget
+        self._known_secrets = known_secrets
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def sign_in(
+        self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
+    ) -> SignedIn:
+        """
+        Check name and password and open a session of twelve hours.
+
+        Args:
+            name: As given.
+            password: As given.
+            address: IP address of the caller.
+            user_agent: What the caller says it is.
+            unverified_mark: The device mark that the caller has kept, if any; it only decides which failures count.
+
+        Raises:
+            LoginLockedError: Too many failures; the password was not looked at.
+            LoginFailedError: Name or password is wrong.
+        """
+        # Cut before it becomes a dictionary key: what a stranger sends must not decide how much is kept.
+        name = clean_text(name, 64)
+        operator, claim = await self._password_check.look_up(name, address)
+        device = self._device_marks.find_device(unverified_mark, operator)
+        right = await self._password_check.check(
+            password, operator, msgspec.structs.replace(claim, device=device)
+        )
+        if not right or operator is None:
+            raise LoginFailedError("Name or password is wrong.")
+        return await self._open_session(operator, address=address, user_agent=user_agent, device=device)
+
+    async def identify(self, unverified_token: str, *, address: str, cost: float = REQUEST_COST) -> Actor:
+        """
+        Return the operator whose session a token is, and take from their budget what the request costs.
+
+        Args:
+            unverified_token: As given.
+            address: IP address of the caller.
+            cost: What the request costs at least (`server.operator_budget`).
+
+        Raises:
+            NotSignedInError: Unknown, ended or revoked.
+            TooManyRequestsError: The operator asks for too much.
+        """
+        digest = session_digest(unverified_token.encode("utf-8", "surrogateescape"))
+        found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
+        if found is None or self._clock() >= found[0].expires_at:
+            raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
+        session, operator = found
+        self._budget.remember_session(digest, operator.name)
+        self._budget.take(operator.name, cost)
+        return Actor(
+            operator=operator.name,
+            role=operator.role,
+            session_id=session.id,
+            address=address,
+            must_change_password=operator.must_change_password,
+        )
+
+    async def is_signed_in(self, actor: Actor) -> bool:
+        """Return whether the session of somebody who was identified before is still open."""
+        session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
+        return session is not None and self._clock() < session.expires_at
+
+    async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
+        """Return which of these sessions are not open any more, by one look for all."""
+        now = self._clock()
+        is_open = await self._store.read(lambda conn: admin_sessions.open_among(conn, session_ids, now=now))
+        return set(session_ids) - is_open
+
+    async def list(self, operator: str | None) -> Sequence[AdminSessionRecord]:
+        """Return the open sessions of one operator, or of all."""
+        now = self._clock()
+        found = await self._store.read(lambda conn: admin_sessions.list_sessions(conn, operator=operator))
+        return [session for session in found if session.expires_at > now]
+
+    async def end_session(self, session_id: str, *, actor: Actor, anybodys: bool) -> None:
+        """
+        End one session.
+
+        Raises:
+            NotFoundError: No such session, or another's where only one's own may be ended.
+        """
+
+        def op(tx: WriteTx) -> None:
+            session = admin_sessions.find_session(tx.conn, session_id)
+            if session is None or (session.operator != actor.operator and not anybodys):
+                raise NotFoundError("session", session_id)
+            admin_sessions.delete_session(tx, session_id)
+            tx.audit(actor.did("operator.session_ended", subject_of(session.operator), at=self._clock()))
+
+        await self._store.write(op)
+
+    async def end_all_sessions(self, *, actor: Actor, of: str | None = None) -> None:
+        """End every session of an operator, by default of the caller, this one too; raises NotFoundError."""
+        name = actor.operator if of is None else of
+
+        def op(tx: WriteTx) -> None:
+            get_operator(tx, name)
+            admin_sessions.delete_sessions_of(tx, name)
+            tx.audit(actor.did("operator.sessions_ended", subject_of(name), at=self._clock()))
+
+        await self._store.write(op)
+
+    async def _open_session(
+        self, operator: OperatorRecord, *, address: str, user_agent: str, device: str | None
+    ) -> SignedIn:
+        now = self._clock()
+        token = Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
+        session = AdminSessionRecord(
+            id=random_id(self._random_bytes),
+            operator=operator.name,
+            digest=session_digest(token.reveal().encode()),
+            created_at=now,
+            expires_at=now + SESSION_LIFE,
+            address=address,
+            user_agent=clean_text(self._known_secrets.hide(user_agent[:_MAX_READ_OF_A_USER_AGENT]), 200),
+        )
+        actor = Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
+        network = network_digest(self._network_key, operator.name, address)
+
+        def op(tx: WriteTx) -> None:
+            # The password may have been reset while it was being checked: then this session must not open.
+            if get_operator(tx, operator.name).password_hash != operator.password_hash:
+                raise LoginFailedError("Name or password is wrong.")
+            admin_sessions.delete_ended(tx, now)
+            admin_sessions.insert_session(tx, session)
+            known_networks.remember_network(tx, operator.name, network, now=now)
+            tx.audit(actor.did("operator.signed_in", subject_of(operator.name), at=now))
+
+        await self._store.write(op)
+        return SignedIn(token, self._device_marks.issue(operator, device=device), session, operator)

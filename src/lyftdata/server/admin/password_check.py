@@ -1,0 +1,115 @@
+"""Checks an operator's password, unless too many failures have come before; a stranger learns nothing from the time that takes."""
+
+import asyncio
+import hmac
+
+from lyftdata.core.errors import (
+    LoginLockedError,
+)
+from lyftdata.core.lockout import Claim, Lockout
+from lyftdata.core.log_events.server import LOCKOUT_NOT_RECORDED
+from lyftdata.core.rate_limit import network_of
+from lyftdata.core.records import AuditEvent, OperatorRecord
+from lyftdata.core.secret import Secret
+from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.clock import Clock
+from lyftdata.store import Store
+from lyftdata.store.tables import known_networks, operators
+
+_log = get_logger(__name__)
+
+NETWORK_KEY_PURPOSE = "known networks"
+
+
+class PasswordCheck:
+    """
+    Checks passwords and counts failures.
+
+    Args:
+        store: Where operators are kept.
+        passwords: Hashes and compares passwords.
+        lockout: Counts failed sign-ins.
+        network_key: 32 bytes that key the hashes of known networks.
+        clock: Aware UTC time.
+    """
+
+    def __init__(
+        self, *, store: Store, passwords: Passwords, lockout: Lockout, network_key: bytes, clock: Clock
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._lockout = lockout
+        self._network_key = network_key
+        self._clock = clock
+        self._detached: set[asyncio.Task[None]] = set()
+
+    async def look_up(self, name: str, address: str) -> tuple[OperatorRecord | None, Claim]:
+        """Return the operator of a name, and what the lockout is to know of an attempt from an address."""
+        now = self._clock()
+        network = network_digest(self._network_key, name, address)
+        # Both are asked for whether or not there is such an operator: the time must not tell.
+        operator, is_known = await self._store.read(
+            lambda conn: (
+                operators.find_operator(conn, name),
+                known_networks.is_known_network(conn, name, network, now=now),
+            )
+        )
+        claim = Claim(
+            name=name,
+            address=address,
+            exists=operator is not None,
+            is_known_network=is_known,
+            unlocks=0 if operator is None else operator.unlocks,
+        )
+        return operator, claim
+
+    async def check(self, password: Secret, operator: OperatorRecord | None, claim: Claim) -> bool:
+        """Check a password if it may be looked at, and count the outcome; raises LoginLockedError."""
+        attempt = self._lockout.begin(claim, now=self._clock())
+        if attempt.wait_s:
+            raise LoginLockedError(attempt.wait_s)
+        try:
+            password_hash = None if operator is None else operator.password_hash
+            is_known = claim.is_known_network or claim.device is not None
+            right = await self._passwords.matches(password, password_hash, is_known=is_known)
+            if right:
+                self._lockout.succeeded(attempt, now=self._clock())
+            elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
+                self._tell_locked_out(operator.name, claim.address)
+            return right
+        finally:
+            self._lockout.end(attempt)
+
+    def _tell_locked_out(self, name: str, address: str) -> None:
+        """
+        Write down that guessing was slowed down, beside the answer.
+
+        Only what locks an operator that exists is audited: a stranger must not be able to fill the log. And the
+        answer does not wait for it, or its time would tell which operators exist.
+        """
+        event = AuditEvent(
+            at=self._clock(),
+            actor="server",
+            action="operator.locked_out",
+            subject=f"operator:{name}",
+            address=address,
+        )
+        task = asyncio.create_task(self._store.write(lambda tx: tx.audit(event)))
+        self._detached.add(task)
+        task.add_done_callback(self._written_down)
+
+    def _written_down(self, task: "asyncio.Task[None]") -> None:
+        self._detached.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            emit(_log, LOCKOUT_NOT_RECORDED, problem=str(task.exception()))
+
+    async def aclose(self) -> None:
+        """Wait for what is written beside the answers."""
+        await asyncio.gather(*self._detached, return_exceptions=True)
+
+
+def network_digest(key: bytes, operator: str, address: str) -> bytes:
+    """Return the keyed hash by which the network of an address is kept for an operator."""
+    text = f"{operator}\0{network_of(address)}"
+    return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")[:16]
