@@ -9,6 +9,10 @@ RefusedError
 A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
 are for the operator's side only, unless the caller has proved its key. The reference page
 `docs/reference/refusals.md` is generated from this file.
+
+It is long because it is a table: one class a cause, in the order of the ways in, read from top to bottom by anyone who adds a
+cause and by the generator. Split by way in, a newcomer would have to know the file before the cause, and no file could show that
+no two causes have the same code.
 """
 
 from collections.abc import Callable, Iterator

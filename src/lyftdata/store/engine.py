@@ -30,7 +30,7 @@ from lyftdata.store.change_feed import change_log
 from lyftdata.store.change_feed.feed import ChangeFeed, Heard, channel_of
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
-from lyftdata.store.errors import StoreError, is_lock_timeout, problem_of
+from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.writer import batch, lock_holders
 from lyftdata.store.writer.batch import translated
 from lyftdata.store.writer.health import WriterHealth
@@ -104,7 +104,7 @@ class Store:
             lock = dialect.lock_database(engine)
             head, position = _prepare(engine, audit_key)
         except BaseException as error:
-            held_by = _held_by(engine, error)
+            held_by = lock_holders.who_holds(engine, error)
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
@@ -387,16 +387,6 @@ class Store:
 
 def _first(op: Together[T], item: object, tx: WriteTx) -> T:
     return op(tx, [item])[0]
-
-
-def _held_by(engine: Engine, error: BaseException) -> str:
-    """Return a sentence on who holds the lock that was waited for in vain, or nothing."""
-    if not isinstance(error, DBAPIError) or not is_lock_timeout(error):
-        return ""
-    with contextlib.suppress(DBAPIError), dialect.for_reading(engine).connect() as conn:
-        if holders := lock_holders.find(conn):
-            return f" The lock is held by: {lock_holders.describe(holders)}."
-    return ""
 
 
 def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Cursor]:

@@ -25,15 +25,9 @@ from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.log_events.worker import (
     API_KEY_CHANGED,
-    ENROLLMENT_BLOCKED,
     ENROLLMENT_KEY_CHANGED,
-    OFFLINE,
-    ONLINE,
-    REFUSED,
-    RETRYING,
     SIGN_OFF_FAILED,
     STOPPED,
-    TOKEN_REJECTED,
     UNKNOWN_DIRECTIVE,
 )
 from lyftdata.core.names import format_labels
@@ -58,6 +52,8 @@ from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
 from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import WorkerSettings
+from lyftdata.worker.status_report import StatusReport
+from lyftdata.worker.stopping import Stopping, pause, unless_stopped
 from lyftdata.worker.tokens.provider import TokenProvider
 
 _log = get_logger(__name__)
@@ -73,12 +69,6 @@ _SIGN_OFF_WITHIN_S = 3.0
 # How often a rotated API key is looked for while a poll is held.
 _LOOK_EVERY_S = 5.0
 _MAX_PAUSE_FOR_SLOT_S = 2.0
-# Tries in a row without an answer, some seconds in all.
-_LOUD_AFTER = 4
-
-
-class Stopping(Exception):  # noqa: N818 - not an error: the way out
-    """SIGTERM or SIGINT came, or the COMMAND has ended."""
 
 
 class CredentialChangedError(Exception):
@@ -140,7 +130,7 @@ class Agent:
         self._stop = stop
         self._stop_signal: int | None = None
         self._provider = provider
-        self._notifier = notifier
+        self._report = StatusReport(notifier, server=settings.url)
         self._supervisor = supervisor
 
     def stop(self, number: int | None = None) -> bool:
@@ -298,15 +288,7 @@ class Agent:
             await self._not_too_fast()
         else:
             self._online = True
-            self._notifier.tell(READY="1", STATUS=f"Online as {credential.worker_id}.")
-            emit(
-                _log,
-                ONLINE,
-                worker_id=credential.worker_id,
-                name=self._name,
-                strategy=credential.strategy.value,
-                server=self._settings.url,
-            )
+            self._report.online(credential, name=self._name)
         self._supervisor.ensure(functools.partial(self._identity, credential))
 
     def _identity(self, credential: Credential) -> dict[str, str]:
@@ -357,8 +339,7 @@ class Agent:
             await self._pause(wait_s * 0.1)
             return
         self._online = False
-        emit(_log, TOKEN_REJECTED, wait_s=round(wait_s, 1), **_about_rejection(rejected))
-        self._notifier.tell(STATUS="The Server does not accept the tokens that it gives this Worker.")
+        self._report.token_rejected(rejected, wait_s=wait_s)
         await self._pause(wait_s)
 
     async def _wait_out(self, error: ServerUnreachableError) -> None:
@@ -366,24 +347,14 @@ class Agent:
         wait_s = self._backoff.next_s(retry_after_s=error.retry_after_s)
         if self._online:
             self._online = False
-            emit(_log, OFFLINE, reason=clean_text(error.message, 400))
-        # Outages pass by themselves. One that does not must show at the level `warning`, too.
-        emit(
-            _log,
-            RETRYING,
-            level="warning" if self._backoff.failures >= _LOUD_AFTER else "info",
-            reason=clean_text(error.message, 400),
-            remedy=clean_text(error.hint, 400) or None,
-            wait_s=round(wait_s, 1),
-        )
-        self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
+            self._report.offline(error)
+        self._report.retrying(error, wait_s=wait_s, failures=self._backoff.failures)
         await self._pause(wait_s)
 
     async def _wait_for_the_disk(self, error: StateError) -> None:
         """No identity that is not on the disk is used; asking again with the same key gives the same ID."""
         wait_s = self._backoff.next_s()
-        emit(_log, ENROLLMENT_BLOCKED, reason=error.message, remedy=error.hint, wait_s=round(wait_s, 1))
-        self._notifier.tell(STATUS=f"Cannot enroll yet: {error.message}")
+        self._report.enrollment_blocked(error, wait_s=wait_s)
         await self._pause(wait_s)
 
     async def _refused(self, refused: RefusedByServerError) -> None:
@@ -391,8 +362,7 @@ class Agent:
         self._online = False
         self._token = None
         self._provider.withdraw()
-        emit(_log, REFUSED, **self._what_is_known(refused))
-        self._notifier.tell(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
+        self._report.refused(refused)
         await self._supervisor.stop()
         if refused.final:
             raise PermanentlyRefusedError
@@ -402,46 +372,16 @@ class Agent:
         self._awaits_slot = refused.cause_code == DuplicateInstanceError.code
         await self._pause(min(wait_s, _MAX_PAUSE_FOR_SLOT_S) if self._awaits_slot else wait_s)
 
-    def _what_is_known(self, refused: RefusedByServerError) -> dict[str, Any]:
-        facts = {
-            "reference": clean_text(refused.reference, 32),
-            "code": clean_text(refused.cause_code, 64),
-            "reason": clean_text(refused.message, 200),
-            "remedy": clean_text(refused.hint, 200),
-        }
-        if refused.clock_skew:
-            facts["clock"] = f"this host's is {refused.clock_skew}, which may be the cause"
-        if not refused.cause_code:
-            facts["remedy"] = f"ask an operator to run: lyftdata refusals show {facts['reference']}"
-        return {key: value for key, value in facts.items() if value}
-
     # --- waiting and ending -----------------------------------------------------------------------------
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T:
-        """Wait for work, or raise Stopping as soon as the agent is told to end."""
-        task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if self._stop.is_set():
-                raise Stopping
-            return await task
-        finally:
-            for pending in (task, stopped):
-                pending.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
+        return await unless_stopped(work, self._stop)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, or raise Stopping as soon as the agent is told to end."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            return
-        raise Stopping
+        await pause(seconds, self._stop)
 
     async def _end(self) -> None:
-        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
+        self._report.stopping()
         await self._supervisor.stop(self._stop_signal or signal.SIGTERM)
         if self._token is not None:
             await self._sign_off(self._token)
@@ -454,17 +394,3 @@ class Agent:
                 await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
             emit(_log, SIGN_OFF_FAILED)
-
-
-def _about_rejection(rejected: TokenRejectedError) -> dict[str, Any]:
-    if not rejected.reference:
-        return {
-            "reason": "A new token was answered with 401 by something other than the Server.",
-            "remedy": "check LYFTDATA_URL, and what is between this host and the Server",
-        }
-    reference = clean_text(rejected.reference, 32)
-    return {
-        "reason": "The Server does not accept a token that it has just given.",
-        "reference": reference,
-        "remedy": f"ask an operator to run: lyftdata refusals show {reference}",
-    }

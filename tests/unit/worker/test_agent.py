@@ -24,6 +24,7 @@ from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.restart import RestartPolicy
 from lyftdata.worker.process.supervisor import CommandSupervisor
 from lyftdata.worker.settings import read_worker_settings
+from lyftdata.worker.stopping import Stopping
 from lyftdata.worker.tokens.provider import TokenProvider
 
 ESTABLISHED = PollReply(session="established", hold_s=25)
@@ -123,7 +124,7 @@ def run(tmp_path, monkeypatch):
             clock.now_s += seconds
             await asyncio.sleep(0)
             if agent._stop.is_set():
-                raise module.Stopping
+                raise Stopping
 
         monkeypatch.setattr(agent, "_pause", pause)
         async with asyncio.timeout(180):

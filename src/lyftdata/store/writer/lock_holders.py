@@ -1,14 +1,17 @@
 """Who holds the lock that the writer waits for: another role's session in PostgreSQL, another program at an SQLite file."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.text import clean_text
 from lyftdata.store.dialects import dialect
+from lyftdata.store.errors import is_lock_timeout
 from lyftdata.store.schema import writer_lock
 
 # Holders of the lock on our table, and whatever else blocks a session of our role. Those that wait themselves are Servers in
@@ -86,3 +89,13 @@ def _program(pid: int) -> str:
         return clean_text(Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip(), 64)
     except OSError:
         return ""
+
+
+def who_holds(engine: Engine, error: BaseException) -> str:
+    """Return a sentence on who holds the lock that was waited for in vain, or nothing."""
+    if not isinstance(error, DBAPIError) or not is_lock_timeout(error):
+        return ""
+    with contextlib.suppress(DBAPIError), dialect.for_reading(engine).connect() as conn:
+        if holders := find(conn):
+            return f" The lock is held by: {describe(holders)}."
+    return ""
