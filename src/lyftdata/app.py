@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.log_events import Level
-from lyftdata.server.admin.operator_gate import OperatorGate
 from lyftdata.server.api import (
     auth_verify,
     discovery,
@@ -29,6 +28,7 @@ from lyftdata.server.api import (
     worker_session,
 )
 from lyftdata.server.api.admin.app import admin_app
+from lyftdata.server.api.operator_gate import OperatorGate
 from lyftdata.server.http.freshness import FreshnessMiddleware
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.overload import COME_BACK_AFTER_S, NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S

@@ -9,7 +9,7 @@ LyftdataError
 ├── NotFoundError            the thing named does not exist
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
-├── TooManyRequestsError, TooBusyError                       retry later
+├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
 └── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
 
 Each class has a stable `code`: audit, metrics, scripts and dashboards match on it, never on the sentence.
@@ -156,3 +156,12 @@ class TooBusyError(LyftdataError):
     """Too many passwords are waiting to be checked."""
 
     code = "too_busy"
+
+
+class TooManyStartsError(LyftdataError):
+    """One Worker's starts come faster than its slot can be settled."""
+
+    code = "too_many_starts"
+
+    def __init__(self) -> None:
+        super().__init__("Too many polls of one Worker at once.")

@@ -33,7 +33,7 @@ from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.operator_budget import PAGE_COST
-from lyftdata.server.admin.operator_gate import note_operator
+from lyftdata.server.api.operator_gate import note_operator
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.problems import problem, status_of_error

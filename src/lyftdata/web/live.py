@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import Response
 
-from lyftdata.server.events import Listener
-from lyftdata.server.stream_limits import SlotResponse
+from lyftdata.server.streams.events import Listener
+from lyftdata.server.streams.stream_limits import SlotResponse
 from lyftdata.web.page import Page
 
 _STILL_THERE_EVERY_S = 15.0

@@ -11,10 +11,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError, InvalidInputError, LyftdataError
 from lyftdata.core.policy import is_allowed
 from lyftdata.core.text import clean_text
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.edits import CHANGED_MEANWHILE
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash

@@ -524,7 +524,7 @@ async def test_no_redirect_repeats_a_body_elsewhere(server):
 
 async def test_an_operator_gets_no_pages_without_end(server, browser, monkeypatch):
     """Pages are made beside the answers to Workers: an operator in debt is told to come back."""
-    monkeypatch.setattr("lyftdata.server.admin.operator_gate._HELD_FOR_S", 0)
+    monkeypatch.setattr("lyftdata.server.api.operator_gate._HELD_FOR_S", 0)
     answers = [await browser.get("/account/password") for _ in range(60)]
     assert {answer.status_code for answer in answers} == {200}
     server.services.budget.charge("admin", 3_000)

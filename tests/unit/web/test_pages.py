@@ -10,8 +10,8 @@ from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser, the
 from tests.unit.web.test_gate import GETS, fill, name_of, state_of
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.audit_export import ExportForm
 
 HOSTILE = "<script>alert('x')</script>"

@@ -16,8 +16,8 @@ from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
-from lyftdata.server.signing_keys import SigningKeys
 
 _RECENTLY = timedelta(hours=1)
 _EXPIRES_SOON = timedelta(days=14)

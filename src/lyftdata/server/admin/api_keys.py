@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.api_keys import NewApiKey, generate_api_key
 from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.core.secret import Secret
-from lyftdata.server.actor import Actor
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.tables import api_keys, workers

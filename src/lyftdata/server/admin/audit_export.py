@@ -8,14 +8,14 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import StrEnum
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
-from lyftdata.server.stream_limits import SlotResponse, Slots
+from lyftdata.server.streams.stream_limits import SlotResponse, Slots
 from lyftdata.store import Store, audit_log
 
 _BATCH = 250

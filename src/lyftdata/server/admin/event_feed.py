@@ -14,7 +14,7 @@ from lyftdata.core.log_events.server import EVENT_FEED_FAILED
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.directory import Directory
-from lyftdata.server.events import Event, Events, Follower, Listener
+from lyftdata.server.streams.events import Event, Events, Follower, Listener
 from lyftdata.store import Store
 from lyftdata.store.tables import activity
 

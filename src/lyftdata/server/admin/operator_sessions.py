@@ -5,21 +5,21 @@ from datetime import timedelta
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import (
     LoginFailedError,
     NotFoundError,
     NotSignedInError,
 )
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, known_networks
 

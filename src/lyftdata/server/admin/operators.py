@@ -5,21 +5,21 @@ from collections.abc import Callable
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import (
     ConflictError,
     LoginFailedError,
     NotFoundError,
 )
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_operator_name
 from lyftdata.core.records import AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, operators
 

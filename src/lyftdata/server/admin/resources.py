@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_label_text, parse_worker_id, parse_worker_name
 from lyftdata.core.records import ResourceRecord
 from lyftdata.core.resources import (
@@ -21,10 +23,8 @@ from lyftdata.core.resources import (
     parse_scopes,
 )
 from lyftdata.core.secret import Secret
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import resources
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers

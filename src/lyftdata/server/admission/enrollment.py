@@ -20,6 +20,7 @@ from lyftdata.core.enrollment_secrets import EnrollmentVerifier, generate_enroll
 from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import generate_worker_id, parse_worker_name
 from lyftdata.core.policy import NamePolicy, decide_same_name
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
@@ -37,7 +38,6 @@ from lyftdata.core.refusals import (
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx

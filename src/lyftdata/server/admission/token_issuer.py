@@ -39,8 +39,8 @@ from lyftdata.core.tokens import format_credential, mint_worker_token, parse_cre
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.replay import SpentAssertions, Ticket
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock, RandomBytes, random_id
-from lyftdata.server.signing_keys import SigningKeys
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -16,9 +16,9 @@ from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import TokenExpiredError, TokenRevokedError, WrongTokenError
 from lyftdata.core.tokens import TokenClaims, verify_worker_token
 from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import check_standing
 from lyftdata.server.clock import Clock
-from lyftdata.server.signing_keys import SigningKeys
 
 _MAX_REMEMBERED = 50_000
 

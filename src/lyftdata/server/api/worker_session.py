@@ -9,7 +9,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import InvalidInputError, TooManyStartsError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
@@ -18,13 +19,11 @@ from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
-from lyftdata.server.cluster.membership import TooManyStartsError
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.http.request_body import read_body
 from lyftdata.server.http.responses import json_response, temporarily_unavailable
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.sessions.slot_queue import MAX_WAIT_FOR_SLOT_S

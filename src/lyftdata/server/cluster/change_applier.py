@@ -20,10 +20,10 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.clock import Clock
-from lyftdata.server.events import Event, Events
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import Directive, Session
+from lyftdata.server.streams.events import Event, Events
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,

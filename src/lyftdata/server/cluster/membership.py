@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 import lyftdata
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import TooManyStartsError
 from lyftdata.core.log_events.server import LOST_PEERS, PEER_SERVER_DEAD
 from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord, SessionEnd
 from lyftdata.core.refusals import DuplicateInstanceError
@@ -43,13 +43,6 @@ _CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
 _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
 _ASK_FOR_PLACE_TIMES = 6
 _MAX_STARTS_AT_ONCE = 16
-
-
-class TooManyStartsError(LyftdataError):
-    """One Worker's starts come faster than its place can be settled."""
-
-    def __init__(self) -> None:
-        super().__init__("Too many polls of one Worker at once.")
 
 
 class WorkerSlot(msgspec.Struct, frozen=True):

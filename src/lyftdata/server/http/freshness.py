@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyftdata.core.log_events.server import STATE_NOT_CURRENT
 from lyftdata.core.refusals import RefusedError
+from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
-from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.http.responses import ErrorPage, no_page, temporarily_unavailable
 from lyftdata.store import Store, StoreError
 

@@ -12,9 +12,9 @@ from lyftdata.core.log_events.server import (
     FINAL_FLUSH_FAILED,
     PEER_CHANGE_LOAD_FAILED,
 )
+from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.audit_watch import AuditWatch
-from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.writer_watch import WriterWatch
 from lyftdata.store import StoreError, WriteTx

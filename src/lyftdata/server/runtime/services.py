@@ -5,6 +5,8 @@ from datetime import datetime
 import msgspec
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
+from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
@@ -32,23 +34,21 @@ from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.self_management import Registrations
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.clock import Clock
 from lyftdata.server.cluster.membership import Cluster
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
-from lyftdata.server.events import Events
-from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
-from lyftdata.server.signing_keys import SigningKeys
+from lyftdata.server.streams.events import Events
 from lyftdata.store import Store
 
 

@@ -4,11 +4,11 @@ from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock
 from lyftdata.server.cluster.membership import TouchedWorkers
-from lyftdata.server.events import Event, Events
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.handlers import SessionHandlers
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.session import Session
+from lyftdata.server.streams.events import Event, Events
 
 
 class ServerSessionHandlers(SessionHandlers):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import msgspec
 
 from lyftdata.core.log_events.server import WRITE_LOCK_WAIT, WRITES_RESUMED, WRITES_UNAVAILABLE
+from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
-from lyftdata.server.failure_log import FailureLog
 from lyftdata.store import Store, StoreError
 from lyftdata.store.writer import lock_holders
 from lyftdata.store.writer.lock_holders import LockHolder

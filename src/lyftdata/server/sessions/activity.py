@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from lyftdata.core.records import WorkerTraces
-from lyftdata.server.batched import in_parts
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store
 from lyftdata.store.tables import activity, api_keys, enrollment_key_uses, workers
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from functools import partial
 
 from lyftdata.core.records import WorkerSessionRecord
-from lyftdata.server.batched import in_parts
 from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.server.sessions.session import Session
 from lyftdata.store import Store
 from lyftdata.store.tables import worker_sessions

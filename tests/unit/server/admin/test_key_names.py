@@ -5,9 +5,9 @@ import random
 import pytest
 from tests.builders import seeded_bytes
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import Role
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.workers import Fleet
 

@@ -9,11 +9,10 @@ from tests.builders import FakeClock
 from tests.unit.web.conftest import FROM_OUR_PAGE
 
 from lyftdata.app import create_app
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import TooManyRequestsError
 from lyftdata.core.records import Role
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
-from lyftdata.server.admin.operator_gate import OperatorGate, note_operator
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.api.admin import (
     account,
@@ -27,9 +26,10 @@ from lyftdata.server.api.admin import (
     status,
     workers,
 )
-from lyftdata.server.events import Event, Events
+from lyftdata.server.api.operator_gate import OperatorGate, note_operator
 from lyftdata.server.runtime.background import end_listeners
-from lyftdata.server.stream_limits import Slots
+from lyftdata.server.streams.events import Event, Events
+from lyftdata.server.streams.stream_limits import Slots
 from lyftdata.web.routes import PAGES
 
 MODULES = (account, api_keys, audit, enrollment, events, operators, refusals, resources, status, workers)
@@ -180,7 +180,7 @@ async def test_every_page_takes_from_the_budget(server, admin, subtests):
 @pytest.mark.parametrize("path", ["/api/workers", "/workers"])
 async def test_the_gate_turns_away_without_asking_the_database(server, admin, monkeypatch, path):
     """The next request of an operator in debt costs next to nothing, whichever way it comes."""
-    monkeypatch.setattr("lyftdata.server.admin.operator_gate._HELD_FOR_S", 0)
+    monkeypatch.setattr("lyftdata.server.api.operator_gate._HELD_FOR_S", 0)
     token = admin["Authorization"].split()[1]
     headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
@@ -330,7 +330,7 @@ def test_a_slot_is_released_once():
 )
 async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, path, asked, allowed):
     """The place is taken where it is looked for: of requests sent at once none counts before the others are counted."""
-    monkeypatch.setattr("lyftdata.server.admin.operator_gate._AT_ONCE", asked)
+    monkeypatch.setattr("lyftdata.server.api.operator_gate._AT_ONCE", asked)
     held = asyncio.Event()
     if "export" in path:
 

@@ -7,9 +7,9 @@ import re
 import pytest
 from tests.unit.server.api.test_token import stranger_key
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role, Sample, State, Strategy
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas.status import Period
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.store.tables import samples

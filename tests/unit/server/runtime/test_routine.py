@@ -6,9 +6,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role
 from lyftdata.core.refusals import UnknownWorkerError, WorkerDisabledError
-from lyftdata.server.actor import Actor
 from lyftdata.server.http.client_address import client_address
 from lyftdata.store import StoreError
 from lyftdata.store.schema import refusal_attempts

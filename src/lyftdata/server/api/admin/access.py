@@ -7,12 +7,12 @@ from fastapi import Depends, Request, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError, NotSignedInError
 from lyftdata.core.policy import check_allowed
 from lyftdata.core.refusals import MissingCredentialsError
 from lyftdata.core.text import clean_text
-from lyftdata.server.actor import Actor
-from lyftdata.server.admin.operator_gate import note_operator
+from lyftdata.server.api.operator_gate import note_operator
 from lyftdata.server.http.authorization_header import bearer_token
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.runtime.services import Services

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import SecretStr
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.policy import is_allowed
 from lyftdata.core.records import OperatorRecord
 from lyftdata.core.secret import Secret
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.http.client_address import client_address

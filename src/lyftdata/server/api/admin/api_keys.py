@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from lyftdata.server.actor import Actor
+from lyftdata.core.actor import Actor
 from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.server.admin.schemas import api_keys as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed

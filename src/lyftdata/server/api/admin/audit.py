@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from lyftdata.server.actor import Actor
+from lyftdata.core.actor import Actor
 from lyftdata.server.admin.audit_export import ExportForm
 from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
 from lyftdata.server.api.admin.access import ServicesDep, allowed

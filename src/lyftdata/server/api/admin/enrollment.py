@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from lyftdata.server.actor import Actor
+from lyftdata.core.actor import Actor
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 

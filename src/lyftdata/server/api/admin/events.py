@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import StreamingResponse
 
-from lyftdata.server.actor import Actor
+from lyftdata.core.actor import Actor
 from lyftdata.server.api.admin.access import ServicesDep, allowed
-from lyftdata.server.events import Listener
-from lyftdata.server.stream_limits import SlotResponse
+from lyftdata.server.streams.events import Listener
+from lyftdata.server.streams.stream_limits import SlotResponse
 
 router = APIRouter()
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.secret import Secret
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.api.admin.account import operator_view

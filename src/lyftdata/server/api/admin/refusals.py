@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from lyftdata.server.actor import Actor
+from lyftdata.core.actor import Actor
 from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas import resources as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed

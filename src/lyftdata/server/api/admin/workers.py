@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.records import State, Strategy
-from lyftdata.server.actor import Actor
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.api.admin.access import ServicesDep, allowed

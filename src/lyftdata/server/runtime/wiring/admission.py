@@ -6,6 +6,7 @@ import msgspec
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.keyring import RotationPolicy
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
@@ -14,17 +15,16 @@ from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.replay import SpentAssertions
 from lyftdata.server.admission.self_management import Registrations
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.cluster.shared_logins import SharedLogins
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.issuer import (
     accepted_keys,
 )
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.sessions import SessionParts
-from lyftdata.server.signing_keys import SigningKeys
 from lyftdata.store.tables import (
     api_keys,
     resources,

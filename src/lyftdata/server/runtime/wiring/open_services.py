@@ -16,6 +16,7 @@ from lyftdata.core.log_events.server import (
     REQUEST_FAILED,
 )
 from lyftdata.core.secret import Secret
+from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.passwords import Passwords
@@ -23,7 +24,6 @@ from lyftdata.server.admission.replay_file import KeptReplays, leave_replays, ta
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
-from lyftdata.server.failure_log import FailureLog
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.runtime.background import DetachedTasks, kept_going

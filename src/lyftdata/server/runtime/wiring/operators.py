@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.lockout import Lockout
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.device_marks import DeviceMarks
@@ -15,7 +16,6 @@ from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCh
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.workers import Fleet
-from lyftdata.server.known_secrets import KnownSecrets
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.store.tables.operators import unlocks_by_name
 

@@ -8,12 +8,12 @@ from lyftdata.core.records import SessionEnd
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.cluster.membership import Cluster, TouchedWorkers
-from lyftdata.server.events import Events
 from lyftdata.server.runtime.session_handlers import ServerSessionHandlers
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.streams.events import Events
 from lyftdata.store.tables import (
     activity,
     worker_sessions,

@@ -5,7 +5,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from lyftdata.core.log_events.server import BACKGROUND_TASK_FAILED
-from lyftdata.server.failure_log import AGAIN_AFTER_S, FailureLog
+from lyftdata.failure_log import AGAIN_AFTER_S, FailureLog
 
 
 class Steady:

@@ -12,9 +12,9 @@ from collections.abc import Collection
 
 import msgspec
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError
-from lyftdata.server.actor import Actor
-from lyftdata.server.stream_limits import Slot, Slots
+from lyftdata.server.streams.stream_limits import Slot, Slots
 
 _MAX_WAITING = 1_000
 _MAX_LISTENERS = 200
