@@ -11,7 +11,7 @@ from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.records import Strategy
 from lyftdata.service_manager import Notifier
-from lyftdata.worker import agent as module
+from lyftdata.worker import status_report
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import (
     Directive,
@@ -255,7 +255,7 @@ async def test_a_rejected_token_is_replaced_at_once_and_not_in_a_circle(run):
 async def test_a_new_token_that_is_rejected_is_reported(run, monkeypatch, reference, remedy):
     """The log says that new tokens are rejected, and where to find out why."""
     capture = structlog.testing.LogCapture()
-    monkeypatch.setattr(module, "_log", structlog.wrap_logger(None, processors=[capture]))
+    monkeypatch.setattr(status_report, "_log", structlog.wrap_logger(None, processors=[capture]))
     rejected = TokenRejectedError(reference=reference)
 
     await run(ScriptedServer(ESTABLISHED, *[rejected] * 3))
