@@ -15,6 +15,10 @@ ON_PAPER = HERE.parent / "docs" / "a-million-workers.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
+# Effects of a revocation whose names in the results do not say enough.
+_EFFECTS = {"told": "the Worker's poll is answered"}
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Return a table of Markdown."""
     lines = [list(head), ["---"] * len(list(head)), *([str(cell) for cell in row] for row in rows)]
@@ -92,14 +96,20 @@ def polls(found: dict[str, Any]) -> str:
         for name, n in found["medians"].items()
     ]
     return table(
-        ("stopped by", "KB a Worker", "CPU µs a poll", "half told after s", "all told after s"), rows
+        ("stopped by", "KB a Worker", "CPU µs a poll", "half notified after s", "all notified after s"), rows
     ) + (f"\n{found['workers']:,} real long polls on one process (goals: 25 KB, 0.5 s).\n")
 
 
 def revocation(found: dict[str, Any]) -> str:
     """Revocation to effect."""
     rows = [
-        (name, f"{n['samples']:.0f}", f"{n['median_ms']:.0f}", f"{n['p99_ms']:.0f}", f"{n['max_ms']:.0f}")
+        (
+            _EFFECTS.get(name, name),
+            f"{n['samples']:.0f}",
+            f"{n['median_ms']:.0f}",
+            f"{n['p99_ms']:.0f}",
+            f"{n['max_ms']:.0f}",
+        )
         for name, n in found["found"].items()
     ]
     return table(("effect", "samples", "median ms", "p99 ms", "longest ms"), rows) + (
@@ -159,20 +169,20 @@ def million(found: dict[str, Any]) -> str:
             )
     return (
         f"A token {costs['token_s'] * 1e6:.0f} µs, a poll {costs['poll_s'] * 1e6:.0f} µs, {costs['kb_each']:.1f} KB a held poll. "
-        f"The model held against the measurement, {load('restart')['workers']:,} Workers that come back to one Server:\n\n"
+        f"The model compared with the measurement, {load('restart')['workers']:,} Workers that come back to one Server:\n\n"
         + table(("", "all back s", "requests/s after that"), both)
-        + "\nIn calm:\n\n"
+        + "\nIn normal operation:\n\n"
         + table(("Workers", "Servers (1, 2, 4, …)", "busy", "requests/s", "rows/s", "memory GB"), calm)
-        + "\nAfter an hour without any:\n\n"
+        + "\nAfter an hour without any Server:\n\n"
         + table(
             (
                 "Workers",
                 "Servers",
                 "all back s",
-                "turned away",
+                "answered 503",
                 "longest queue",
                 "most rows/s",
-                "all back s, if nobody were",
+                "all back s, without load shedding",
             ),
             back,
         )
@@ -198,8 +208,8 @@ def main() -> None:
         if not (RESULTS / f"{name}.json").exists():
             continue
         found = load(name)
-        beside = " Preliminary: other work ran on the machine." if found["preliminary"] else ""
-        taken = f"`{found['command']}`, {found['taken_at'][:10]}, {found['machine']}, Python {found['python']}.{beside}"
+        preliminary = " Preliminary: other work ran on the machine." if found["preliminary"] else ""
+        taken = f"`{found['command']}`, {found['taken_at'][:10]}, {found['machine']}, Python {found['python']}.{preliminary}"
         parts.append(f"### {title}\n\n{taken}\n\n{render(found)}")
     write(PAGE, "\n".join(parts))
     if (RESULTS / "million.json").exists():

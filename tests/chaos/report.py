@@ -8,16 +8,16 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "chaos-report.md"
 _COLUMNS = ("fault", "load", "lasted_s", "acknowledged", "lost", "programs_ended", "recovered_s")
-_HEAD = """# What faults did
+_HEAD = """# Fault injection report
 
-Written by `make chaos`: real Servers and Workers (`tests/chaos/`), a real PostgreSQL, HAProxy in front. *Acknowledged* are enrollments that a Worker was told of,
-while the fault lasted and before and after it (beside a flood: tokens; of a whole fleet that comes back: its Workers); *lost* those of them that are not in
-the state afterwards. *Programs ended* counts the programs of
-connected Workers that did not live through it. *Recovered* is the time from the fault's end until every Worker is shown online by both Servers, with nobody
-touching its host. Times are of one run on a machine with two cores.
+`make chaos` writes this page. It runs Servers and Workers (`tests/chaos/`), a PostgreSQL and HAProxy, and injects one fault at a time. *Acknowledged* is the number of
+enrollments that a Worker got an answer for, before, during and after the fault (in a flood: tokens; when a whole fleet returns: its Workers). *Lost* is how many of these are not in
+the state afterwards. *Programs ended* is how many programs of
+connected Workers did not survive the fault. *Recovered* is the time from the end of the fault until both Servers show every Worker online, without any action
+on its host. Times are from one run on a machine with two cores.
 
-Faults of the network are made in network namespaces, those of hosts by small disks of their own and by libfaketime. Delay is made by a relay: the kernel's own
-(`netem`) is not in every kernel.
+Network faults use network namespaces. Faults of hosts use small separate disks and libfaketime. A relay adds delay, because not every kernel has its own
+(`netem`).
 """
 _TABLE = """
 ## {group}

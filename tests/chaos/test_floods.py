@@ -1,4 +1,4 @@
-"""Everybody at once: a flood of wrong credentials, and a whole fleet that comes back after a power cut."""
+"""The whole fleet at once: a flood of wrong credentials, and a whole fleet that comes back after a power cut."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
         await until(lambda: len(tally.online) == HONEST, within_s=240, what="everybody is still online")
         online = await asyncio.to_thread(_count_online, site)
         report.record(
-            group="Everybody at once",
+            group="The whole fleet at once",
             fault="a flood of wrong credentials",
             load=f"{HONEST} connected Workers, {flood.answers.total()} wrong requests",
             lasted_s=round(lasted_s, 1),
@@ -109,7 +109,7 @@ async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Pa
         back = time.monotonic()
         online = await asyncio.to_thread(_count_online, site)
         report.record(
-            group="Everybody at once",
+            group="The whole fleet at once",
             fault="a whole fleet comes back",
             load=f"{RETURNING} connected Workers, one Server killed",
             lasted_s=round(started - begun, 1),
