@@ -42,7 +42,7 @@ wheel: dist  ## Build the wheel, install each side into an empty environment, an
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
 
-# Programs that tests drive and nobody here wrote. Where they cannot be installed, their tests say so and are skipped.
+# Third-party programs that tests drive. Where they cannot be installed, their tests say so and are skipped.
 # apache2-bin and not apache2: the program alone, without a service.
 DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect
@@ -128,7 +128,7 @@ check: $(VENV)/dev.stamp  ## Lint, types, import rules, the generated docs and t
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python tools/generate_docs.py --check
 	$(BIN)/python tools/check_words.py
 
 format: $(VENV)/dev.stamp  ## Format the code
@@ -136,10 +136,10 @@ format: $(VENV)/dev.stamp  ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 
 docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
-	$(BIN)/python docs/generate.py
+	$(BIN)/python tools/generate_docs.py
 
 screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page (needs chromium and pngquant)
-	PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
 lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt

@@ -4,9 +4,11 @@ Checks that no text of the project has a word that docs/contributing/words.md sa
     python tools/check_words.py    print each such place; exit 1 if there is one
 """
 
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -37,11 +39,18 @@ _NOT_OURS = re.compile(
 )
 
 
+# Whose names and data may be anything; what they say in prose is read by those who change them.
+_ONLY_NAMES_CHECKED = re.compile(r"(tests|benchmarks)/.*")
+# In Python, prose is what has a space in it: other strings are data.
+_PROSE_TOKENS = frozenset({"COMMENT", "STRING", "FSTRING_MIDDLE"})
+
+
 class Rule(NamedTuple):
-    """A word, and the longer phrases in which it is allowed."""
+    """A word, the longer phrases in which it is allowed, and whether names may have it."""
 
     word: str
     allowed: tuple[str, ...]
+    prose_only: bool = False
 
 
 class Place(NamedTuple):
@@ -54,14 +63,19 @@ class Place(NamedTuple):
 
 def rules() -> list[Rule]:
     """Return the rules in the page's table."""
-    section = PAGE.read_text(encoding="utf-8").partition("## Words not to use")[2]
-    found = []
-    for line in section.splitlines():
+    page = PAGE.read_text(encoding="utf-8")
+    everywhere, _, in_prose = page.partition("## Words not to use")[2].partition(
+        "## Words not to use in prose"
+    )
+    return [*_rules_of(everywhere, prose_only=False), *_rules_of(in_prose, prose_only=True)]
+
+
+def _rules_of(table: str, *, prose_only: bool) -> Iterator[Rule]:
+    for line in table.splitlines():
         cells = line.split("|")
         if line.startswith("| `"):
             allowed = tuple(re.findall("`([^`]+)`", cells[3]))
-            found += [Rule(word, allowed) for word in re.findall("`([^`]+)`", cells[1])]
-    return found
+            yield from (Rule(word, allowed, prose_only) for word in re.findall("`([^`]+)`", cells[1]))
 
 
 def banned_in(text: str, known: Iterable[Rule]) -> Iterator[tuple[int, str]]:
@@ -84,10 +98,30 @@ def _pattern(phrase: str) -> re.Pattern[str]:
 def places(paths: Iterable[Path]) -> Iterator[Place]:
     """Yield every place in these files with a banned word."""
     known = rules()
+    everywhere = [rule for rule in known if not rule.prose_only]
+    in_prose = [rule for rule in known if rule.prose_only]
     for path in paths:
         text = path.read_text(encoding="utf-8")
-        for offset, word in banned_in(text, known):
+        found = [*banned_in(text, everywhere)]
+        if not (path.is_relative_to(ROOT) and _ONLY_NAMES_CHECKED.match(str(path.relative_to(ROOT)))):
+            found += banned_in(prose_of(text) if path.suffix == ".py" else text, in_prose)
+        for offset, word in found:
             yield Place(path, text.count("\n", 0, offset) + 1, word)
+
+
+def prose_of(source: str) -> str:
+    """Return Python with spaces for all but comments and strings of several words, without names in backquotes; every offset stays."""
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    kept = re.sub(r"[^\n]", " ", source)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if tokenize.tok_name[token.type] in _PROSE_TOKENS and " " in token.string:
+            begin = starts[token.start[0] - 1] + token.start[1]
+            end = starts[token.end[0] - 1] + token.end[1]
+            text = re.sub(r"`[^`\n]*`", lambda name: " " * len(name[0]), source[begin:end])
+            kept = kept[:begin] + text + kept[end:]
+    return kept
 
 
 def project_files() -> list[Path]:

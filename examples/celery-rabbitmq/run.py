@@ -31,7 +31,7 @@ SCOPES = tuple(f"rabbitmq.{permission}:jobs/celery" for permission in ("configur
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -62,7 +62,7 @@ def listens(port: int) -> bool:
 
 
 def write_secret(file: Path, text: str) -> Path:
-    """Write a file that nobody else can read."""
+    """Write a file that no other user can read."""
     file.touch(0o600)
     file.write_text(text, encoding="utf-8")
     return file
@@ -147,7 +147,7 @@ class Example:
         return password
 
     def start_broker(self) -> None:
-        """Start RabbitMQ with the files beside this one, and what closes connections."""
+        """Start RabbitMQ with the files next to this one, and the program that closes connections."""
         home = self.place / "broker"
         (home / "conf.d").mkdir(parents=True)
         shutil.copy(HERE / "enabled_plugins", home)

@@ -234,7 +234,7 @@ class Callout:
                 said["error"] = "the token cannot be checked now"
             answer = {"sub": asked["user_nkey"], "aud": asked["server_id"]["id"], "nats": said}
             await message.respond(self._issuer.sign(answer).encode())
-        except Exception as error:  # noqa: BLE001 - nobody is let in without an answer
+        except Exception as error:  # noqa: BLE001 - no Worker is accepted without an answer
             print(f"cannot answer for a login: {error!r}", file=sys.stderr, flush=True)
 
     async def _let_in(self, asked: dict[str, Any]) -> str:
@@ -433,7 +433,7 @@ def main(file: Path, seconds: float) -> None:
 
 
 def new_key(file: Path) -> None:
-    """Make a seed that nobody else can read, and print its public key."""
+    """Make a seed that no other user can read, and print its public key."""
     seed = Issuer.new_seed()
     with os.fdopen(
         os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"

@@ -2,7 +2,7 @@
 The Server as one ASGI application.
 
 What every Worker calls (token, register, session, verify) is plain Starlette; the admin API is FastAPI,
-mounted beside it (docs/decisions/0001 says what was measured).
+mounted next to it (docs/decisions/0001 says what was measured).
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,8 +1,8 @@
 """
-When a connection counts as dead on which nobody hears the other end: after half a minute, at both ends.
+When a connection without a reachable peer counts as dead: after half a minute, at both ends.
 
 A held poll says nothing for up to four minutes. If the other host is gone, or something between has forgotten the connection,
-nobody is told. Unless they ask: without that a Worker counts as online, and waits for an answer, until the poll's time is over.
+neither end learns of it, unless it asks. Otherwise a Worker counts as online, and waits for an answer, until the poll's time is over.
 """
 
 import socket

@@ -8,7 +8,7 @@ check, at each use:
     file        is a regular file, this user's, and no other user has any right to it
 
 What was checked is what is used: a directory is opened once, and its files are reached through that descriptor, so that
-nobody who may rename what is above it can put another in its place in between.
+a user who may rename what is above it cannot put another one there in between.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 A private temporary directory that is removed with its program: at its end, or, if it was killed, by the next one.
 
     with make_temporary_directory(Path("/run/user/1000"), prefix="lyftdata-agent-") as directory:
-        directory.path      # mode 0700, a name that nobody can guess
+        directory.path      # mode 0700, a name that cannot be guessed
 
 A killed program cannot remove what it has left, and that holds tokens. Each keeps a lock on a file in its directory, which
 the system lets go with the process: a lyftdata directory whose lock is free is stale. The lock is taken before a directory
@@ -60,7 +60,7 @@ def make_temporary_directory(place: Path, *, prefix: str) -> TemporaryDirectory:
     Make a directory, after what killed programs have left was removed.
 
     Args:
-        place: Where; nobody else may be able to move what is in it (`is_safe_place`).
+        place: Where; no other user may be able to move what is in it (`is_safe_place`).
         prefix: What the names begin with: one for each kind of program.
 
     Raises:
@@ -91,7 +91,7 @@ def remove_stale(place: Path, *, prefix: str) -> None:
 
 
 def is_safe_place(place: Path) -> bool:
-    """Return whether a directory made here stays ours: nobody else can rename it and put another in its place."""
+    """Return whether a directory made here stays ours: no other user can rename it and put another in its place."""
     try:
         status = place.stat()
     except OSError:

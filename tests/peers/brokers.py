@@ -225,7 +225,7 @@ class RabbitMq:
 
 
 class Consumer:
-    """A consumer of another make than Celery, which does what its host wants: it holds on, and ignores whatever it is told."""
+    """A third-party consumer, which does what its host wants: it keeps its connection, and ignores every instruction."""
 
     def __init__(self, broker: RabbitMq, user: str, token: str) -> None:
         self.connection = broker.connect(user, token)

@@ -12,7 +12,8 @@ assert _SPEC.loader
 check_words = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(check_words)
 
-WORDS = [rule.word for rule in check_words.rules()]
+RULES = check_words.rules()
+WORDS = [rule.word for rule in RULES]
 # A file name and a text with a gap for the word, by kind of text.
 KINDS = {
     "docstring": ("a.py", 'def f():\n    """Return what {} does."""\n'),
@@ -37,15 +38,24 @@ def test_a_planted_word_is_found(tmp_path, kind, word):
         assert [place.word for place in check_words.places([path])] == [word]
 
 
-@pytest.mark.parametrize("word", WORDS)
-def test_a_planted_word_is_found_in_names_and_over_lines(tmp_path, word):
-    """Underscores separate words, and a phrase may go over the end of a comment's line."""
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.word)
+def test_a_planted_word_is_found_in_names_and_over_lines(tmp_path, rule):
+    """Underscores separate words, and a comment's line may end within a phrase; a name may have what prose may not."""
     path = tmp_path / "a.py"
-    path.write_text(
-        f"x_{word.replace(' ', '_')}_y = 1\n# {word.replace(' ', chr(10) + '# ')}\n", encoding="utf-8"
-    )
+    name, comment = rule.word.replace(" ", "_"), f"that {rule.word}".replace(" ", "\n# ")
+    path.write_text(f'x_{name}_y = "{name}"  # it is\n# {comment}\n', encoding="utf-8")
 
-    assert [place.line for place in check_words.places([path])] == [1, 2]
+    found = sorted(place.line for place in check_words.places([path]))
+    assert found == ([3] if rule.prose_only else [1, 1, 3])
+
+
+@pytest.mark.parametrize("word", [rule.word for rule in RULES if rule.prose_only])
+def test_a_name_in_backquotes_is_not_prose(tmp_path, word):
+    """A docstring may name what is called so."""
+    path = tmp_path / "a.py"
+    path.write_text(f'"""It calls `{word}` and returns."""\n', encoding="utf-8")
+
+    assert list(check_words.places([path])) == []
 
 
 @pytest.mark.parametrize(

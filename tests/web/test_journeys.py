@@ -98,7 +98,7 @@ def test_new_worker_until_it_is_online(site, admin):
         LYFTDATA_WORKER_API_KEY=key[:-1] + ("x" if key[-1] != "x" else "y"),
     )
     assert wrong.run("run", "worker").returncode == 3
-    expect(page.get_by_text("It came, and was refused")).to_be_visible()
+    expect(page.get_by_text("It was refused:")).to_be_visible()
 
     host = site.worker_host("press-01")
     given = dict(re.findall(r"export (\w+)=['\"]?([^'\"\n]+)['\"]?", script))

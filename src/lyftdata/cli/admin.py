@@ -37,7 +37,7 @@ _KEY_MATTERS = (
 @click.group()
 def admin() -> None:
     """
-    Back up, restore and move a Server's state, and let operators in again, on the Server's host and as its user.
+    Back up, restore and move a Server's state, and unlock operators; run on the Server's host, as its user.
 
     \b
     Example:
@@ -97,7 +97,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     """
     Replace the database of a stopped Server by the backup FILE, which is checked first.
 
-    What was there is kept beside it under a name with the time. The secret key of the Server that the backup is of must
+    The previous database is kept next to it, under a name with the time. The secret key of the Server that the backup is of must
     be there: secret.key in the data directory, or LYFTDATA_SECRET_KEY. What was revoked, disabled or deleted since the
     backup is valid again: look it up in the audit log of what was kept.
 
@@ -134,9 +134,11 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     )
     if restored.kept is not None:
         say(f"What was there is kept as {restored.kept}.")
-    say("What was revoked, disabled or deleted since this backup is valid again: take it back once more.")
+    say(
+        "What was revoked, disabled or deleted since this backup is valid again: revoke, disable or delete it again."
+    )
     if restored.missing is None:
-        say("Which Workers were added since cannot be told: what was there cannot be read.")
+        say("The Workers added since this backup are not known: the previous database cannot be read.")
     elif restored.missing:
         _say_who_is_missing(restored.missing)
 
@@ -217,8 +219,8 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     "--from",
     "address",
     metavar="ADDRESS",
-    help="IP address the operator signs in from; its network is known from now on, so that guesses from elsewhere lock "
-    "nobody out there.",
+    help="IP address the operator signs in from; its network is known from now on, so that guesses from "
+    "elsewhere do not lock it out.",
 )
 @_staging_option
 def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
@@ -291,7 +293,7 @@ def _place(staging_dir: str | None) -> "StateLocation":
     require_server()
     from lyftdata.server.runtime.maintenance import read_place
 
-    # What is written (copies, what SQLite puts beside them) is its owner's alone.
+    # What is written (copies, the files that SQLite creates next to them) is its owner's alone.
     os.umask(0o077)
     return read_place(os.environ, staging_dir=staging_dir)
 

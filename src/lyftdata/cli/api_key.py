@@ -154,7 +154,7 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
 @url_option
 def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
     """
-    Let more Workers use an API key that was issued for chosen ones.
+    Allow more Workers to use an API key that is limited to some.
 
     \b
     Example:

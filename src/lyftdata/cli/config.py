@@ -32,7 +32,7 @@ def config() -> None:
 @json_option
 def check(side: str, *, connect: bool, as_json: bool) -> int:
     """
-    Read the settings from this environment and say every fault at once; secrets are shown as ***.
+    Check the settings in this environment and report all faults; secrets are shown as ***.
 
     The files that they name are checked as a start checks them: certificates, keys, directories. With --connect a Server's PostgreSQL
     database is connected to, and asked what it lets other roles do. Exit 0 if the settings can be used, 2 if not, 1 if

@@ -16,7 +16,7 @@ def confirm(question: str, *, yes: bool) -> None:
     Go on only if the person says so; without a terminal and without `--yes` nothing is done.
 
     Raises:
-        click.UsageError: There is nobody to ask (exit 2).
+        click.UsageError: There is no terminal to ask at (exit 2).
         click.Abort: The answer was no (exit 1).
     """
     if yes:

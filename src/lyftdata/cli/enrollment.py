@@ -54,7 +54,7 @@ def status(url: str | None, *, as_json: bool) -> None:
 @json_option
 def generate_key(output: Path | None, *, as_json: bool) -> None:
     """
-    Make an enrollment key and print it; no Server is asked, and none knows it until you set it there.
+    Generate an enrollment key and print it. It has no effect until you set it on the Server.
 
     It serves as a secret key (LYFTDATA_SECRET_KEY) too; make one for each purpose.
 

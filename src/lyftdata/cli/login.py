@@ -41,7 +41,7 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
 
 
 @click.command()
-@click.option("--everywhere", is_flag=True, help="End every session of yours, on all machines.")
+@click.option("--everywhere", is_flag=True, help="End all your sessions, on all machines.")
 @url_option
 def logout(url: str | None, *, everywhere: bool) -> None:
     """

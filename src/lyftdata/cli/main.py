@@ -99,7 +99,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="lyftdata")
 def cli() -> None:
     """
-    Worker authentication: a Server lets in only the Workers that prove who they are.
+    Worker authentication: a Server accepts only the Workers that prove who they are.
 
     \b
     Example:
@@ -164,7 +164,7 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
             _say_lines(f"Hint: {error.hint}")
         return EXIT_FAILED
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
+        # The reader of our output has gone (`| head`): there is nothing to say, and no reader to say it to.
         sys.stderr.close()
         return EXIT_FAILED
     except OutputError as error:

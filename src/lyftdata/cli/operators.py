@@ -126,7 +126,7 @@ def delete(name: str, url: str | None, *, yes: bool) -> None:
 @url_option
 def sessions(url: str | None, *, as_json: bool) -> None:
     """
-    List signed-in sessions: your own, or everybody's if you are an admin.
+    List sessions: yours, or all of them if you are an admin.
 
     \b
     Example:

@@ -89,6 +89,6 @@ def _show_one(refusal: dict[str, Any]) -> None:
             ("Meaning", refusal["meaning"]),
             ("Detail", refusal["detail"] or "-"),
             ("What to do", refusal["remedy"]),
-            ("Was told", "the cause" if refusal["proved"] else "the reference, and nothing else"),
+            ("Shown", "the cause" if refusal["proved"] else "the reference, and nothing else"),
         ]
     )

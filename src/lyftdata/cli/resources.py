@@ -46,7 +46,7 @@ def _selectors(command: Any) -> Any:
                 "--include-enrolled/--exclude-enrolled",
                 "include_enrolled",
                 default=None,
-                help="Let names and labels reach Workers that enrolled themselves, whose own word they are.",
+                help="Let names and labels include auto-enrolled Workers, which choose their own.",
             ),
         )
     ):
@@ -90,7 +90,7 @@ def add(name: str, audience: str, url: str | None, *, as_json: bool, **chosen: A
 @url_option
 def set_(name: str, audience: str | None, url: str | None, *, as_json: bool, **chosen: Any) -> None:
     """
-    Change a service: each option replaces what was there.
+    Change a service: each option replaces the previous value.
 
     \b
     Example:
@@ -147,7 +147,7 @@ def show(name: str, url: str | None, *, as_json: bool) -> None:
 @url_option
 def issue_key(name: str, url: str | None, *, as_json: bool) -> None:
     """
-    Make the key with which the service asks about tokens (introspection); the one before ends at once.
+    Issue the key with which the service introspects tokens; it replaces the previous one at once.
 
     The key is printed on standard output, once, and everything else on standard error.
 

@@ -154,12 +154,12 @@ run.add_command(
         name="worker",
         params=[click.Argument(["command"], nargs=-1, type=click.UNPROCESSED)],
         callback=_run_worker,
-        help="""Run a Worker: stay connected, and run COMMAND under its identity while the Server lets it.
+        help="""Run a Worker: stay connected, and run COMMAND under its identity while the Server allows it.
 
         With an API key: LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY. By Auto-Enrollment: LYFTDATA_WORKER_NAME and
         LYFTDATA_AUTO_ENROLLMENT_KEY. COMMAND inherits none of the Worker's secrets; its current token is in the file
         LYFTDATA_WORKER_TOKEN_FILE, and at the socket LYFTDATA_WORKER_TOKEN_SOCKET. Exits with COMMAND's code (128+n for signal n;
-        127 or 126 if there is no such program or it cannot be run), or 3 when the Server has refused for good.
+        127 or 126 if there is no such program or it cannot be run), or 3 if the Server has refused the Worker permanently.
 
         \b
         Example:

@@ -23,7 +23,7 @@ def servers() -> None:
 @url_option
 def list_(url: str | None, *, as_json: bool) -> None:
     """
-    List the Servers, by when they started. One that is silent for five seconds is given up.
+    List the Servers, by when they started. One without a heartbeat for five seconds counts as dead.
 
     \b
     Example:
@@ -37,7 +37,7 @@ def list_(url: str | None, *, as_json: bool) -> None:
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:
-    columns = ("id", "host", "listens at", "version", "started", "heard of", "answered")
+    columns = ("id", "host", "listens at", "version", "started", "heartbeat", "answered")
     rows = [
         (
             server["id"],

@@ -1,7 +1,7 @@
 """
 Standard output and error as a command needs them: there, and honest about a failed write.
 
-A key or a password that was made and could not be shown is lost, so a failed write to standard output must be told apart
+A key or a password that was made and could not be shown is lost, so a failed write to standard output must be distinguished
 from every other error of the operating system.
 """
 
@@ -33,7 +33,7 @@ def report_output_errors() -> None:
 
 
 def discard_output() -> None:
-    """Drop what is still buffered and all further output: the interpreter would complain about it once more at its end."""
+    """Drop what is still buffered and all further output: the interpreter would report it again when it exits."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open to the end
 
 

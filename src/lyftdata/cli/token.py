@@ -23,7 +23,7 @@ def token(*, audience: str | None, as_json: bool) -> int:
     """
     Print a worker token, got with this host's API key or stored identity (the settings of `lyftdata run worker`).
 
-    In a program that `lyftdata run worker` runs, it is the agent that gives it.
+    In a program run by `lyftdata run worker`, the token comes from the agent.
 
     \b
     Example:
@@ -35,8 +35,10 @@ def token(*, audience: str | None, as_json: bool) -> int:
     try:
         reply = _get_token(audience)
     except RefusedByServerError as refused:
-        told = f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
-        say(f"Error: {told}")
+        refusal = (
+            f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
+        )
+        say(f"Error: {refusal}")
         return EXIT_REFUSED
     if as_json:
         print_json(

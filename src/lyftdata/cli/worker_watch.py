@@ -32,7 +32,7 @@ def follow_workers(url: str | None, *, as_json: bool) -> None:
                     if event is not None:
                         _print_event(*event, as_json=as_json)
             except ApiError as error:
-                # A Server that restarts is followed again; one that was never there, or says no, is told.
+                # Reconnect to a Server that restarts; report one that was never there, or that refuses.
                 if not connected or error.problem_code:
                     raise
             say("The Server has ended the stream; following again.")

@@ -47,7 +47,7 @@ def workers() -> None:
 )
 @click.option("--issue-key", is_flag=True, help="Issue an API key for this Worker alone, and print it.")
 @output_option
-@click.option("--use-key", "key_name", metavar="NAME", help="Let it use the API key of this name, too.")
+@click.option("--use-key", "key_name", metavar="NAME", help="Allow it to use this existing API key.")
 @json_option
 @url_option
 def add(
@@ -213,7 +213,7 @@ def label(
 @url_option
 def disable(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json: bool) -> int:
     """
-    Cut Workers off at once; they wait, and are back by themselves when enabled.
+    Disable Workers: their programs stop at once; they reconnect when enabled.
 
     \b
     Example:
@@ -238,7 +238,7 @@ def disable(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json:
 @url_option
 def enable(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> int:
     """
-    Let disabled Workers in again.
+    Enable disabled Workers.
 
     \b
     Example:
@@ -253,7 +253,7 @@ def enable(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> in
 @url_option
 def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
     """
-    Remove Workers' entries; their programs end for good.
+    Delete Workers: their programs stop at once, permanently.
 
     \b
     Example:
@@ -279,7 +279,7 @@ def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
 @url_option
 def watch(url: str | None, *, as_json: bool) -> None:
     """
-    Follow Workers as they come and go, until Ctrl-C.
+    Show Workers live as they connect and disconnect, until Ctrl-C.
 
     \b
     Example:

@@ -5,7 +5,7 @@ Requests of `aiohttp` with a worker token, by a client middleware (aiohttp 3.12 
     async with aiohttp.ClientSession(middlewares=[auth]) as http:
         await http.get("https://service.example.com/jobs")
 
-Needs `aiohttp`, which `lyftdata` does not install by itself.
+Needs `aiohttp`, which `lyftdata` does not install.
 """
 
 import contextvars
@@ -59,7 +59,7 @@ class AiohttpWorkerAuth(BaseAuth):
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send with a token; on 401 once more with another one. Where a redirect leads elsewhere, send without."""
+        """Send with a token; on 401 send once more with a new one. Where a redirect leads elsewhere, send without."""
         url = _http_url(request.url)
         led_to = self._led_to.get()
         self._led_to.set(None)

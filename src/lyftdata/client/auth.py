@@ -126,7 +126,7 @@ class HttpxFlow(BaseAuth, Generic[RequestT, ResponseT]):
     """What a body is that can be sent a second time."""
 
     def sync_auth_flow(self, request: RequestT) -> Generator[RequestT, ResponseT, None]:
-        """Send with a token; on 401 once more with another one."""
+        """Send with a token; on 401 send once more with a new one."""
         self._origins.check(str(request.url))
         token = self.tokens.get()
         response = yield _with_token(request, token)
@@ -136,7 +136,7 @@ class HttpxFlow(BaseAuth, Generic[RequestT, ResponseT]):
                 yield _with_token(request, another)
 
     async def async_auth_flow(self, request: RequestT) -> AsyncGenerator[RequestT, ResponseT]:
-        """Send with a token; on 401 once more with another one."""
+        """Send with a token; on 401 send once more with a new one."""
         self._origins.check(str(request.url))
         token = await self.tokens.aget()
         response = yield _with_token(request, token)

@@ -4,7 +4,7 @@ from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.tokens import unsafe_worker_name
 
 # Renewed at two thirds of its life, give or take a quarter of that: of ten thousand that came together 33 a second renew, which
-# leaves a Server under its ceiling of 200 requests beside their polls, and each has a sixth of the life left to try again.
+# leaves a Server under its ceiling of 200 requests in addition to their polls, and each has a sixth of the life left to try again.
 _RENEW_AT = 2 / 3
 _RENEW_JITTER = 0.25
 _MIN_LIFE_S = 5.0

@@ -5,7 +5,7 @@ Requests of `httpx` with a worker token.
     with httpx.Client(auth=auth) as http:
         http.get("https://service.example.com/jobs")
 
-Needs `httpx`, which `lyftdata` does not install by itself. For `httpx2` there is `lyftdata.client.WorkerAuth`.
+Needs `httpx`, which `lyftdata` does not install. For `httpx2` there is `lyftdata.client.WorkerAuth`.
 """
 
 import httpx

@@ -38,7 +38,7 @@ def sign_for_now(
     Ask with what is signed for the host's time; where that is refused, once more with the nonce of the answer.
 
     The nonce shows that it is signed now: where the host's clock is off, and where the Server cannot know that a plain
-    assertion is not from before the Worker was disabled, or from before a crash. An unproven caller is not told which.
+    assertion is not from before the Worker was disabled, or from before a crash. An unproven caller does not learn which.
     Without a nonce nothing is signed for another time than the host's, whatever time an answer names.
 
     Args:

@@ -30,7 +30,7 @@ class TokenOptions(TypedDict, total=False):
     What every way of making `TokenKeeper` takes.
 
     Attributes:
-        resource: The service that the token is to be for (RFC 8707), by its audience; the Server itself unless given.
+        resource: The service that the token is for (RFC 8707), by its audience; the Server itself unless given.
         scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
         allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
@@ -65,7 +65,7 @@ class TokenKeeper:
     Made by `from_environment`, `with_api_key` or `with_identity`. Each takes, by name:
 
     Args:
-        resource: The service that the token is to be for (RFC 8707), by its audience; the Server itself unless given.
+        resource: The service that the token is for (RFC 8707), by its audience; the Server itself unless given.
         scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
         allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
@@ -184,7 +184,7 @@ class TokenKeeper:
 
         Raises:
             TokenRefusedError: The Server gives this Worker none.
-            TokenUnavailableError: The Server cannot be reached, and there is none in hand.
+            TokenUnavailableError: The Server cannot be reached, and there is no valid token left.
         """
         now_s = self._monotonic()
         if self._state.is_due(now_s):
@@ -205,7 +205,7 @@ class TokenKeeper:
 
         Raises:
             TokenRefusedError: The Server gives this Worker none.
-            TokenUnavailableError: The Server cannot be reached, and there is none in hand.
+            TokenUnavailableError: The Server cannot be reached, and there is no valid token left.
         """
         now_s = self._monotonic()
         if self._state.is_due(now_s):
@@ -217,14 +217,14 @@ class TokenKeeper:
         return self._state.get(now_s)
 
     def get_another(self, rejected: str) -> str | None:
-        """Return another token than one that a service has answered with 401, or None if there is none to be had."""
+        """Return a token to replace one that a service has answered with 401, or None if none can be obtained."""
         with self._lock():
             if self._state.may_replace(rejected, self._monotonic()):
                 self._renew(rejected)
         return self._other_than(rejected)
 
     async def aget_another(self, rejected: str) -> str | None:
-        """Return another token than one that a service has answered with 401, or None if there is none to be had."""
+        """Return a token to replace one that a service has answered with 401, or None if none can be obtained."""
         if self._state.may_replace(rejected, self._monotonic()):
             await asyncio.wait([self._under_way() or self._start(rejected)])
         return self._other_than(rejected)

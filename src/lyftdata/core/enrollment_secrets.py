@@ -2,7 +2,7 @@
 Enrollment secrets, and the key pair that each stands for.
 
 The Worker makes the private key from the secret and signs its proof with it; the Server compares with the public key.
-So what a Server keeps of a secret recognizes those who know it, and enrolls nobody (docs/decisions/0023).
+So what a Server keeps of a secret recognizes those who know it, and cannot enroll a Worker (docs/decisions/0023).
 
     lyftdata_enroll_<10 public id>_<32 secret><6 checksum>   made by us: more than 190 random bits, so one HKDF is enough
     anything else of 32 characters or more                   may be chosen by a person: stretched by scrypt, with the

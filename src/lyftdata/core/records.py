@@ -54,7 +54,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     `core.epochs`); a token carries the epoch at minting. `public_jwk` is canonical JSON of the public
     identity key (RFC 7517) and `thumbprint` its RFC 7638 SHA-256 thumbprint, base64url; both are None for
     strategy `api_key`. `enrolled_with` is the fingerprint of the enrollment key it came with. `registration_digest` is
-    the SHA-256 digest of the token by which a client of another make manages its own entry (RFC 7592). `dpop_bound` says
+    the SHA-256 digest of the token by which a third-party client manages its own entry (RFC 7592). `dpop_bound` says
     that it gets tokens only with a proof of possession (`dpop_bound_access_tokens`, RFC 9449, section 5.2). `signs_for` is the
     issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
     """

@@ -99,7 +99,7 @@ class ApiKeyRefusedError(UnprovenError):
 
 
 class ProvedError(RefusedError):
-    """The caller proved its key: it is told the cause, so that it can do the right thing."""
+    """The caller proved its key: it gets the cause, so that it can do the right thing."""
 
     proved = True
 
@@ -404,7 +404,7 @@ class WorkerDisabledError(ProvedError):
 
     code = "worker_disabled"
     meaning = "An operator has disabled this Worker."
-    remedy = "Enable it (`lyftdata workers enable ID`): the Worker comes back by itself."
+    remedy = "Enable it (`lyftdata workers enable ID`): the Worker reconnects."
     final = False
     remedy_action = RemedyAction.ENABLE_WORKER
 
@@ -435,8 +435,10 @@ class DuplicateInstanceError(ProvedError):
     """Another process is connected under the same identity."""
 
     code = "duplicate_instance"
-    meaning = "Another process is connected as this very Worker: the first keeps its place."
-    remedy = "Find the copied credentials: both hosts are in the detail. Stop one, or give it an identity of its own."
+    meaning = "Another process is connected as this Worker; the first one stays connected."
+    remedy = (
+        "Find the copied credentials: both hosts are in the detail. Stop one, or give it its own identity."
+    )
     final = False
 
 
@@ -538,7 +540,7 @@ class TokenTooLongError(ProvedError):
     final = False
 
 
-# --- told by directive to a connected Worker ------------------------------------------------------------
+# --- sent as a directive to a connected Worker -----------------------------------------------------------
 
 
 class WorkerDeletedError(ProvedError):

@@ -23,5 +23,5 @@ random_bytes: RandomBytes = os.urandom
 
 
 def random_id(source: RandomBytes) -> str:
-    """Return 22 characters of base64url that nobody can guess and that never repeat (128 bits)."""
+    """Return 22 characters of base64url that cannot be guessed and never repeat (128 bits)."""
     return base64url(source(16))

@@ -2,7 +2,7 @@
 Counters for Prometheus.
 
 Anyone may read them, so they must not tell an attacker what a refusal does not: unproven refusals are one
-number, whatever their cause. Otherwise a wrong key could be told from an unknown Worker by looking at which
+number, whatever their cause. Otherwise a caller could distinguish a wrong key from an unknown Worker by looking at which
 counter grew. Operators read causes from `lyftdata refusals`.
 """
 

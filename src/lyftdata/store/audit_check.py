@@ -1,4 +1,4 @@
-"""Checks the audit log, one check at a time, beside everything else that the store does."""
+"""Checks the audit log, one check at a time, concurrently with the rest of the store."""
 
 import asyncio
 import threading

@@ -159,7 +159,7 @@ def verify(
         written: Number of an event known to be written: a log that ends before it was turned back, even if an
             old head that once was ours was put in place.
         between: Called after each thousand events; whatever it raises ends the check.
-        on_progress: Told how far it is.
+        on_progress: Called with the progress.
     """
     row = conn.execute(select(audit_head)).first()
     if row is None:

@@ -2,7 +2,7 @@
 Copies of an SQLite database: taken while a Server uses it, and restored over one.
 
 A copy is one state of the database, that of a moment; it is checked before anybody relies on it. Nothing here
-overwrites anything: a backup is a new file, and what a restored one takes the place of is kept beside it.
+overwrites anything: a backup is a new file, and the database that a restored one replaces is kept next to it.
 """
 
 import contextlib
@@ -66,14 +66,14 @@ def back_up(
     """
     Copy a database to a new file for its owner alone (0600), while a Server may be using it.
 
-    The file has its name only once the copy is whole. An audit log that was changed is told of, and copied all the same:
+    The file has its name only once the copy is whole. An audit log that was changed is reported, and copied all the same:
     it is evidence, and whatever else is in the database must not be without a backup for it.
 
     Args:
         database: The SQLite file.
         to: The new file.
         audit_key: Keys the audit chain.
-        on_progress: Told how far it is; whatever it raises, such as at Ctrl-C, leaves no file.
+        on_progress: Called with the progress; if it raises, such as at Ctrl-C, no file is left.
 
     Raises:
         StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
@@ -107,7 +107,7 @@ def restore(
         database: The SQLite file; what is there is kept under another name.
         audit_key: Keys the audit chain.
         now: Names what is kept; aware UTC.
-        on_progress: Told how far it is; what it raises leaves everything as it was.
+        on_progress: Called with the progress; if it raises, everything stays as it was.
 
     Raises:
         StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
@@ -218,7 +218,7 @@ def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress)
     Raises:
         StoreError: It cannot be read, or the copy cannot be written.
     """
-    # Read only: what nobody has open keeps even its write-ahead log as it was. (SQLite leaves an empty one where there was
+    # Read only: a database that is not open keeps even its write-ahead log as it was. (SQLite leaves an empty one where there was
     # none. Not removed: a Server may have begun to use it.)
     source_uri = f"{database.absolute().as_uri()}?mode=ro"
     try:
@@ -235,7 +235,7 @@ def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress)
                 progress=lambda _status, left, total: on_progress("Copying", total - left, total),
             )
             source.rollback()
-            # One file, without a log beside it, wherever it is taken.
+            # One file, without a log next to it, wherever it is copied.
             target.execute("PRAGMA journal_mode=DELETE").close()
     except (sqlite3.Error, UnicodeError) as error:
         # UnicodeError: SQLite's own message can repeat the bytes of a damaged schema.
@@ -244,7 +244,7 @@ def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress)
 
 def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_progress) -> Copied:
     """
-    Check a copy that nobody else has: its structure, its references, its version, and its audit chain.
+    Check a copy that no other program has open: its structure, its references, its version, and its audit chain.
 
     Raises:
         StoreError: It is damaged, not a lyftdata database, or of a version that this program cannot work with.
@@ -262,7 +262,7 @@ def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_
         finally:
             engine.dispose()
         with contextlib.closing(sqlite3.connect(database)) as raw:
-            # As the Server leaves its database while it works, the engine has left this one: with a log beside it.
+            # As the Server leaves its database while it works, the engine has left this one: with a log next to it.
             raw.execute("PRAGMA journal_mode=DELETE").close()
     except (sqlite3.Error, UnicodeError, DBAPIError) as error:
         problem = error.orig if isinstance(error, DBAPIError) else error
@@ -283,7 +283,7 @@ def _check_structure(database: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(file: Path, draft: Path) -> Iterator[None]:
-    """Hold a name that nobody has, and make a draft beside it, both for their owner alone; on failure neither is left."""
+    """Reserve an unused name, and make a draft next to it, both for their owner alone; on failure neither is left."""
     try:
         _make_private(file)
     except FileExistsError as error:
@@ -304,7 +304,7 @@ def _new_file(file: Path, draft: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def draft_beside(database: Path) -> Iterator[Path]:
     """
-    Give an empty file beside a database, for its owner alone; it is gone afterwards, unless it has become another.
+    Give an empty file next to a database, for its owner alone; it is gone afterwards, unless it has become another.
 
     Raises:
         StoreError: It cannot be made.
@@ -336,7 +336,7 @@ def _keep_aside(database: Path, now: datetime) -> Path:
     log.unlink(missing_ok=True)
     # SQLite rebuilds it from the log.
     index.unlink(missing_ok=True)
-    # Before the new database has the name: after a power cut the old log must not be beside it.
+    # Before the new database has the name: after a power cut the old log must not be next to it.
     sync_directory(database.parent)
     return aside
 

@@ -26,7 +26,7 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
 
     Args:
         url: SQLAlchemy URL of a database that is there.
-        op: Makes the change and its audit event. What it changes must not be held in memory by Servers: none is told.
+        op: Makes the change and its audit event. What it changes must not be held in memory by Servers: it is not published.
         audit_key: Keys the audit chain.
 
     Raises:

@@ -191,7 +191,7 @@ class Store:
             self._hearing.begin(asyncio.get_running_loop())
 
     def hears(self) -> bool:
-        """Return whether what is held in memory may be trusted: nobody else has changed anything unheard."""
+        """Return whether what is held in memory may be trusted: no peer has made a change that is not yet read."""
         return self._hearing is None or self._hearing.hears()
 
     async def catch_up(self, *, full: bool = False) -> None:
@@ -281,10 +281,10 @@ class Store:
             self._resolve_uncertain_commit()
             self._commit_as_fits(jobs)
             self.writer_health.succeed()
-        except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must be told
+        except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must get the error
             self.writer_health.fail(str(translated(error)))
             for job in jobs:
-                # What was run in this group is rolled back with it, so nobody may be told that it was done.
+                # What was run in this group is rolled back with it, so no caller may get a success.
                 job.error = job.error or translated(error)
                 job.changes = []
         self._hand_back(jobs)
@@ -339,7 +339,7 @@ class Store:
         Going on without would give the next event a number that is taken, and leave admission with what was before.
 
         Args:
-            tell: Whether to hand on what it changed; not where its callers are still waiting and will be told.
+            tell: Whether to hand on what it changed; not where its callers are still waiting and get it.
 
         Returns:
             Whether there was a doubt, and the commit has happened.
@@ -367,7 +367,7 @@ class Store:
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, theirs in by_loop.items():
-            # A loop that was closed meanwhile has nobody left to tell; the writer goes on for the others.
+            # A loop that was closed meanwhile has no callers left; the writer continues for the others.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._settle, theirs)
 
@@ -390,7 +390,7 @@ def _first(op: Together[T], item: object, tx: WriteTx) -> T:
 
 
 def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Cursor]:
-    """Bring the schema up to date; find the end of the audit chain, and of what was told of changes. One transaction."""
+    """Bring the schema up to date; find the end of the audit chain, and of the published changes. One transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
             audit_log.begin(conn, key=audit_key)

@@ -2,9 +2,9 @@
 Bringing a database's schema up to date, in the process that opens it (Alembic).
 
 Each script in `migrations/versions` says which programs survive it: `oldest_program` is the oldest schema version whose
-programs can work with the database afterwards. A script that says nothing is survived by nobody older. The database holds
+programs can work with the database afterwards. A script that says nothing is incompatible with every older version. The database holds
 the highest of them (`schema_floor`), so that Servers of the version before go on, and start, while others are upgraded. Those
-that would not survive it keep it from being done for as long as they run: nobody would tell them.
+that would not survive it keep it from being done for as long as they run: they could not find out.
 """
 
 from datetime import timedelta

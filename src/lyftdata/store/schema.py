@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time: nobody could say which instant it means."""
+        """Refuse a naive time: it does not say which instant it means."""
         if value is None:
             return None
         if value.tzinfo is None:

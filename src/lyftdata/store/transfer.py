@@ -66,7 +66,7 @@ def transfer(
         source: The SQLite file; it stays as it is.
         target: SQLAlchemy URL of an empty PostgreSQL database.
         audit_key: Keys the audit chain.
-        on_progress: Told how far it is; what it raises leaves the target empty.
+        on_progress: Called with the progress; if it raises, the target stays empty.
 
     Raises:
         StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;

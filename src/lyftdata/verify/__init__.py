@@ -6,7 +6,7 @@ Checks the worker tokens of requests to another service; what that service impor
     verifier = WorkerVerifier("https://lyftdata.example.com", audience="https://lyftdata.example.com")
     worker = verifier.verify(token)          # raises InvalidTokenError, or returns the Worker
 
-This package needs no web framework. Each framework has a module of its own: `asgi` and `wsgi`, which need nothing else
+This package needs no web framework. Each framework has a separate module: `asgi` and `wsgi`, which need nothing else
 installed, `fastapi` and `grpc`. For the other side, requests that carry a worker token, see `lyftdata.client`.
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """

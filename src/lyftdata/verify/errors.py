@@ -70,7 +70,7 @@ class MissingTokenError(VerificationError):
 
     code = "missing_token"
     public = "A worker token is needed."
-    # No error parameter on purpose: a request without a token is told no more than how to bring one
+    # No error parameter on purpose: a request without a token only learns how to send one
     # (RFC 6750, section 3.1, last paragraph).
 
 

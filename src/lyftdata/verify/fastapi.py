@@ -9,7 +9,7 @@ FastAPI dependency: a path operation that takes a `WorkerIdentity` admits only W
 
 Scopes: `Security(require_worker, scopes=["jobs:write"])`, or `RequireWorker(verifier, scopes=["jobs:write"])` for all.
 A Worker without one of them is answered 403 `insufficient_scope`. The OpenAPI description shows the lock.
-Needs `fastapi`, which `lyftdata` does not install by itself.
+Needs `fastapi`, which `lyftdata` does not install.
 """
 
 from collections.abc import Collection

@@ -6,7 +6,7 @@ gRPC server interceptors that admit only calls of Workers.
 
 The token is in the metadata `authorization: Bearer …`. A method gets its caller from `current_worker()`. A call is
 checked once, when it begins. A refused token is UNAUTHENTICATED, a missing scope PERMISSION_DENIED, "cannot check now"
-UNAVAILABLE, a verifier that fails INTERNAL. Needs `grpcio`, which `lyftdata` does not install by itself.
+UNAVAILABLE, a verifier that fails INTERNAL. Needs `grpcio`, which `lyftdata` does not install.
 """
 
 import contextvars

@@ -4,7 +4,7 @@ Plots over time as shapes that a template draws: pure.
 A plot has one series, a baseline of zero, round gridlines and a sentence for who cannot see it. Steps in which
 the Server did not run are gaps, not zeros.
 
-Shapes are in a box of `WIDTH` by `HEIGHT` units that is stretched over the place there is; texts stand beside it,
+Shapes are in a box of `WIDTH` by `HEIGHT` units that is stretched over the place there is; texts stand next to it,
 across in per cent and down in units, so that they keep their size.
 """
 

@@ -124,7 +124,7 @@ class Page(msgspec.Struct, kw_only=True):
             raise ConflictError(
                 "done_already",
                 "Nothing was done: this was done already, by this form or by somebody else.",
-                hint="What was shown then is not shown again. If nobody kept it, do it once more from here.",
+                hint="What was shown then is not shown again. If you did not keep it, do it again from here.",
             )
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:

@@ -233,7 +233,7 @@ class Agent:
         return token
 
     async def _poll(self, token: HeldToken, credential: Credential) -> PollReply:
-        """Hold one poll; the token is renewed beside it, since a poll may be held for longer than a token lives."""
+        """Hold one poll; the token is renewed meanwhile, since a poll may be held for longer than a token lives."""
         poll = asyncio.ensure_future(self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s))
         asked_at_s = self._monotonic()
         try:

@@ -50,7 +50,7 @@ class ServerUnreachableError(LyftdataError):
     No usable answer: network, an outage, a proxy's limit. Asking again is right.
 
     Args:
-        remedy: What to do about it, if that can be told.
+        remedy: What to do about it, if that is known.
         retry_after_s: Seconds the Server asked for, or None.
         was_cut: Whether the connection was closed, or a proxy gave up (504), while the answer was waited for.
     """

@@ -124,7 +124,7 @@ async def _run_agent(
 async def _token_provider(
     settings: WorkerSettings, command: Sequence[str], client: ServerClient, environ: Mapping[str, str]
 ) -> AsyncIterator[TokenProvider]:
-    """With a COMMAND there is a directory for its token file and socket; without one nobody would look."""
+    """With a COMMAND there is a directory for its token file and socket; without one they would have no reader."""
     if not command:
         yield TokenProvider(client, directory=None)
         return

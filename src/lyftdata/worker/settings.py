@@ -196,7 +196,7 @@ TABLE: tuple[Setting, ...] = (
         default={},
         default_doc="none",
         flag="--labels",
-        doc="Labels, for example `zone=eu-1,gpu`. Those of an API-key Worker are set by an operator; its own are shown beside them.",
+        doc="Labels, for example `zone=eu-1,gpu`. Those of an API-key Worker are set by an operator; its own are shown next to them.",
     ),
     Setting(
         name="LYFTDATA_TLS_CA",
@@ -222,7 +222,7 @@ TABLE: tuple[Setting, ...] = (
         default=NEVER,
         default_doc=f"`{NEVER}`",
         flag="--restart",
-        doc="Whether a COMMAND that has ended by itself is started again: `never` (the Worker ends with it), `on-failure` "
+        doc="Whether a COMMAND that has exited is restarted: `never` (the Worker ends with it), `on-failure` "
         "(unless it ended with 0) or `always`; after 1 to 60 seconds, growing, and never while the Server does not let the Worker in.",
     ),
     Setting(

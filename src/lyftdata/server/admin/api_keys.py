@@ -111,7 +111,7 @@ class ApiKeys:
         def op(tx: WriteTx) -> list[ApiKeyRecord]:
             newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
             if newest.revoked_at is not None:
-                # Told again, as in `Fleet.change`.
+                # Published again, as in `Fleet.change`.
                 revoked = api_keys.find_by_name(tx.conn, name)
                 for record in revoked:
                     tx.changed(ApiKeyChanged(record.public_id, record))
@@ -156,7 +156,7 @@ class ApiKeys:
         return issued
 
     def _free_name(self, tx: WriteTx, worker: WorkerRecord) -> str:
-        # Nobody chose this name, so nobody must be refused for its being taken: in a large fleet of IDs that begin
+        # The name was generated, so its being taken must not cause a refusal: in a large fleet of IDs that begin
         # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
         drawn = (_name_for(worker, self._random_bytes) for _ in range(_DRAWS))
         return next(

@@ -13,7 +13,7 @@ _CHECK_EVERY_S = 86_400.0
 
 class AuditWatch:
     """
-    Runs beside the requests.
+    Runs concurrently with the requests.
 
     Args:
         store: Whose audit log.

@@ -4,7 +4,7 @@ Device marks: what a browser or a command line keeps after a sign-in, so that gu
 A mark says "this operator has signed in on this device". It opens nothing: it only selects the count of failed
 sign-ins that the next attempt is held against (`server.lockout`), five failures as everywhere. It is keyed by the
 operator's password hash, so that every new password, no matter who sets it, ends all marks; and by a key that the database
-does not hold, so that nobody can make one.
+does not hold, so that a mark cannot be forged.
 
     lyftdata_device_ID.EXPIRES.MAC
 """

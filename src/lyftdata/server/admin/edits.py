@@ -1,7 +1,7 @@
 """
-Edits that lose nobody else's: what an editor saw is compared with what is there when the change is written.
+Edits that do not overwrite another operator's: what the editor saw is compared with what is stored when the change is written.
 
-Without it the last one to save wins: of two operators who label the same Worker one loses the labels, and is not told.
+Without it the last one to save wins: of two operators who label the same Worker one loses the labels without notice.
 """
 
 import hashlib
@@ -31,5 +31,5 @@ def check_unchanged(record: object, expected: Mapping[str, object] | None) -> No
         raise ConflictError(
             CHANGED_MEANWHILE,
             f"Nothing was saved: the {fields} changed meanwhile.",
-            hint="Load it again, and make the change once more.",
+            hint="Load it again, and repeat the change.",
         )

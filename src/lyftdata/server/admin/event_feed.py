@@ -2,7 +2,7 @@
 Worker events as server-sent events, rendered once for all who listen.
 
 Rendered for each listener, one operator with forty streams would have the Server read and render every event forty
-times, beside the answers to Workers.
+times, in the same event loop as the answers to Workers.
 """
 
 import asyncio

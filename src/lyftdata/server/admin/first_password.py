@@ -34,7 +34,7 @@ def print_once(text: str) -> None:
     """
     Write text with a password in it to standard output, past Python's buffer.
 
-    What stays in that buffer would be lost when the process ends, after the caller was told that it was printed.
+    What stays in that buffer would be lost when the process ends, after it had been reported as printed.
 
     Raises:
         PasswordNotPrintedError: Not all of it could be written.

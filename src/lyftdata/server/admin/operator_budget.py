@@ -3,7 +3,7 @@ How much work each operator may have the Server do: one budget for pages, API, e
 
 Workers are answered by the same event loop. Costs are in milliseconds of it, roughly: what a request takes at least is
 taken where its operator is identified (`Operators.identify`), so that no way in can be without it, and what its answer
-is worth is charged once its size is known. An operator in debt is told to come back.
+is worth is charged once its size is known. An operator in debt gets 429 with `Retry-After`.
 """
 
 import hashlib

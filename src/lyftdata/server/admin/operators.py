@@ -260,7 +260,7 @@ class Operators:
                 current,
                 password_hash=password_hash,
                 must_change_password=must_change,
-                # Nobody else's guesses keep out an operator who was given a new password.
+                # Guesses by others do not keep out an operator who was given a new password.
                 unlocks=current.unlocks + (keep_session is None),
             )
             operators.replace_operator(tx, changed)

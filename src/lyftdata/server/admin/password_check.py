@@ -83,7 +83,7 @@ class PasswordCheck:
 
     def _tell_locked_out(self, name: str, address: str) -> None:
         """
-        Write down that guessing was slowed down, beside the answer.
+        Record that guessing was slowed down, without delaying the answer.
 
         Only what locks an operator that exists is audited: a stranger must not be able to fill the log. And the
         answer does not wait for it, or its time would tell which operators exist.
@@ -105,7 +105,7 @@ class PasswordCheck:
             emit(_log, LOCKOUT_NOT_RECORDED, problem=str(task.exception()))
 
     async def aclose(self) -> None:
-        """Wait for what is written beside the answers."""
+        """Wait for what is written in the background."""
         await asyncio.gather(*self._detached, return_exceptions=True)
 
 

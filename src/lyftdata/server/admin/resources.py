@@ -61,7 +61,7 @@ class Resources:
 
     async def add(self, name: str, change: ResourceChange, *, actor: Actor) -> ResourceRecord:
         """
-        Define a resource; unless Workers are chosen it is for nobody.
+        Define a resource; unless Workers are chosen it is for no Worker.
 
         Raises:
             InvalidInputError: Name, audience, a scope or a selector breaks its rule.

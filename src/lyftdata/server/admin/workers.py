@@ -113,7 +113,7 @@ class Fleet:
             if enabled is not None and enabled != record.enabled:
                 record = self._switch(tx, record, actor, enabled=enabled)
             elif enabled is not None:
-                # Told again although nothing changes: anyone who repeats this may do so because the first commit's
+                # Published again although nothing changes: anyone who repeats this may do so because the first commit's
                 # outcome was unknown, and what is connected must not go by the state before it.
                 tx.changed(WorkerChanged(record.id, record))
             return record
@@ -169,7 +169,7 @@ class Fleet:
 
     async def delete(self, worker_id: str, *, actor: Actor) -> WorkerRecord:
         """
-        Remove a Worker's entry; keys issued for it alone are then keys for nobody.
+        Remove a Worker's entry; keys issued for it alone then work for no Worker.
 
         Raises:
             NotFoundError: No such Worker.

@@ -97,7 +97,7 @@ class Brokers:
         Check a user name and the token that came as its password, and remember the login.
 
         Raises:
-            RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key that nobody can
+            RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key that no caller can
                 prove through a password.
         """
         verified = self._verifier.verify_any_audience(unverified_token, claimed_worker=username)
@@ -127,7 +127,7 @@ class Brokers:
         worker = self._directory.find_worker(username)
         if worker is None:
             raise UnknownWorkerError(claimed_worker=username)
-        # Not the causes that a Worker is told which has proved its key: here a broker has said a name.
+        # Not the causes for a Worker that has proved its key: here a broker has passed on a name.
         if entry_problem(worker) is not None:
             raise TokenRevokedError("The Worker is disabled or superseded.", claimed_worker=username)
         if not is_granted(resource, worker):
@@ -178,12 +178,12 @@ class Brokers:
         """Return whether a connection may be of a login that is not remembered here."""
         if accepted_at < self._started_at:
             return True
-        # Another Server took it, and went before it had told.
+        # Another Server accepted it, and stopped before it had published it.
         last = max(logins.credentials.values(), default=None)
         return self._publish is not None and (last is None or last < accepted_at - _UNDER_WAY)
 
     def has_missed_some(self) -> None:
-        """Go by the keys that may be behind a connection from before now: not all logins at other Servers were heard of."""
+        """Go by the keys that may be behind a connection from before now: not all logins at other Servers are known."""
         self._started_at = self._clock()
 
     def ended_keys(self) -> list[ApiKeyRecord]:

@@ -4,7 +4,7 @@ Every Worker entry and API key that admission needs, in memory.
 Admission answers from here and never from the database: that is what keeps the token path free of I/O, and
 what makes an unknown ID cost the same time as a known one (a dictionary is asked either way). The directory
 is changed in the event loop right after the commit that changed the truth and before that commit's caller is
-answered, so a caller that was told "revoked" can rely on it. It is never aged out.
+answered, so a caller that got the answer "revoked" can rely on it. Entries never expire.
 """
 
 from collections import Counter
@@ -58,7 +58,7 @@ class Directory:
         Return a Worker's public identity key, or None if it has none.
 
         Parsed when the entry is taken in: parsed at its first use, the time of the answer would tell an enrolled ID
-        from one that nobody has.
+        from one that does not exist.
         """
         return self._identity_keys.get(worker_id)
 

@@ -44,7 +44,7 @@ class Dpop:
         self.spent = spent
 
     def nonce(self) -> str:
-        """Return the nonce of now: nothing to remember, nobody else can make one."""
+        """Return the nonce of now: nothing to remember, and a caller cannot forge one."""
         return self._nonce_of(self._step())
 
     def check(

@@ -170,7 +170,7 @@ class RefusalLog:
             beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
-            # A proxy is never turned away for what it asks about, but a flood through it is not kept whole.
+            # A proxy's questions are never limited, but a flood through it is not recorded in full.
             beyond = self._kept.record_failure(address, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=network))
         retry_after_s = self.limiter.record_failure(address, now_s)

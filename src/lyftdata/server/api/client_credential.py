@@ -48,7 +48,7 @@ def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Prese
     try:
         read = read_assertion(assertion)
     except WrongAssertionError:
-        # It names nobody, and so not whom the form names.
+        # It names no Worker, and so not the one in the form.
         if client_id is not None:
             raise OAuthError("invalid_request", mismatch) from None
         raise

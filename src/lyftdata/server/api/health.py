@@ -31,6 +31,6 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Answer Prometheus; see `server.metrics` for why causes of refusals are not told apart here."""
+    """Answer Prometheus; see `server.metrics` for why causes of refusals are not distinguished here."""
     services: Services = request.app.state.services
     return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""`/oauth2/authorize`: an authorization endpoint (RFC 6749, section 3.1) that authorizes nobody."""
+"""`/oauth2/authorize`: an authorization endpoint (RFC 6749, section 3.1) that refuses every request."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -104,5 +104,5 @@ async def _verified(services: Services, unverified_token: str) -> VerifiedWorker
     try:
         return await decide(services.store, lambda: services.verifier.verify_any_audience(unverified_token))
     except RefusedError:
-        # Not a refusal: nobody tried to get in.
+        # Not a refusal: it was not an attempt to authenticate.
         return None

@@ -2,7 +2,7 @@
 In front of everything operators ask for: a few requests of each at a time, and cheap answers to one in debt.
 
 What every Worker calls does not come by here (`app`). A flood by one operator costs what its budget allows; what goes
-beyond is held for a moment and turned away, before it is routed or the database is asked.
+beyond is held for a moment and rejected, before it is routed or the database is asked.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class OperatorGate:
     Args:
         app: The application behind it.
         budget: What each operator has left.
-        error_page: Makes the page for a browser that is turned away; others get a problem (RFC 9457).
+        error_page: Makes the page for a browser that is rejected; others get a problem (RFC 9457).
     """
 
     def __init__(self, app: ASGIApp, budget: OperatorBudget, *, error_page: ErrorPage = no_page) -> None:

@@ -118,7 +118,7 @@ async def _hold(
     *,
     at_most_s: float | None,
 ) -> Response:
-    # The poll ends with the token it came with, and with its API key: nobody stays connected on what has died.
+    # The poll ends with the token it came with, and with its API key: a Worker does not stay connected with an expired credential.
     ends_s = [float(verified.claims.exp)]
     key = find_used_key(current, services.directory.find_api_key)
     if key is not None and key.expires_at is not None:

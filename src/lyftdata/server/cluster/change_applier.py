@@ -74,7 +74,7 @@ class ChangeApplier:
         self._clock = clock
 
     def on_change(self, changes: Sequence[Change]) -> None:
-        """Take over a commit's changes; the directory first, so that nobody acts on the old state."""
+        """Take over a commit's changes; the directory first, so that nothing acts on the old state."""
         changes = [one for change in changes for one in self._one_by_one(change)]
         before = {
             c.worker_id: self._directory.find_worker(c.worker_id)
@@ -121,7 +121,7 @@ class ChangeApplier:
                 for receive in self._cluster.broadcast:
                     self._attempt(receive, topic, body)
             case _:
-                # Resources and single tokens end no session: those are for this Server, and held by nobody's token alone.
+                # Resources and single tokens end no session: those are for this Server, and do not depend on a single token.
                 pass
 
     def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
@@ -164,7 +164,7 @@ class ChangeApplier:
             return ""
 
     def _refusal(self, problem: Problem, session: Session) -> RefusedError:
-        """Return the cause for which a connected Worker must go; it has proved its key, and is told."""
+        """Return the cause for which a connected Worker must go; it has proved its key, and gets the cause."""
         cause, worker_id = problem.cause, session.worker_id
         worker = self._directory.find_worker(worker_id)
         if worker is not None and problem is Problem.SUPERSEDED:

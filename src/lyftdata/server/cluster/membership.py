@@ -1,12 +1,12 @@
 """
-Several Servers on one state: each says that it lives and which Workers are connected to it, and hears that of the others.
+Several Servers on one state: each says that it lives and which Workers are connected to it, and reads that of the others.
 
     servers    one row a Server, with a heartbeat by the database's clock
     presence   one row a connected Worker: where, by which start of its program
 
 A Worker takes its *place* in the database before its first poll at a Server is held, so that of two starts of one Worker
 at two Servers one is refused, as at a single Server. A load balancer may send each poll elsewhere: the session then moves,
-and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but nobody takes its name. Each
+and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but its name stays reserved. Each
 Server that lives expects its share of them, or of all when it starts, and holds polls for as long as that many need.
 """
 
@@ -112,7 +112,7 @@ class Cluster:
         """
         Learn who is connected where.
 
-        Before anything is heard: what is changed from here on is told of, and must not be followed by what was.
+        Before any change is received: later changes are published, and must not be overwritten by this older state.
         """
         if self._store.is_shared:
             for record in await self._store.read(lambda conn: list(presence.everybody(conn))):

@@ -17,7 +17,7 @@ from lyftdata.store.changes import Broadcast
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"
-# A flood from everywhere must not become one among the Servers: what is told at once is bounded, the worst first.
+# A flood from everywhere must not become one among the Servers: what is published at once is bounded, the worst first.
 _MAX_AT_ONCE = 200
 
 
@@ -26,7 +26,7 @@ class SharedLimits:
     Tells what the limiters have counted, and lets them count what others tell.
 
     Args:
-        store: By which the Servers hear of each other.
+        store: Through which the Servers exchange their counts.
         limiters: By a name that is the same at every Server.
         lockout: Counts failed sign-ins.
         clock: Aware UTC time.
@@ -49,7 +49,7 @@ class SharedLimits:
                 limiter.share()
 
     async def flush(self) -> None:
-        """Tell the others; a few times a second. What cannot be told is let go: each Server has its own count."""
+        """Publish to the other Servers, a few times a second. What cannot be published is dropped: each Server has its own count."""
         counted = {name: limiter.take_unpublished(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
         sign_ins = self._lockout.take_unpublished()
@@ -61,7 +61,7 @@ class SharedLimits:
             await self._store.write(lambda tx: tx.changes.extend(told))
 
     def heard(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Count what another Server has told."""
+        """Count what another Server has published."""
         if body.get("by") == self._store.server_id:
             return
         now = self._clock()

@@ -1,7 +1,7 @@
 """
 Logins at brokers, told to the other Servers: a broker asks one Server at the login, and another whether it still stands.
 
-Told a few times a second. What is lost with a Server that crashes is missed by `Brokers.why_close`, which then goes by the
+Published a few times a second. What is lost with a Server that crashes is missed by `Brokers.why_close`, which then goes by the
 keys that may be behind a connection.
 """
 
@@ -32,7 +32,7 @@ class SharedLogins:
             self._pending[login] = None
 
     async def flush(self) -> None:
-        """Tell the others; what cannot be told stays pending."""
+        """Publish to the other Servers; what cannot be published stays pending."""
         while self._pending:
             part = list(islice(self._pending, _MAX_AT_ONCE))
             logins = [[login.resource, login.worker_id, login.credential, login.token] for login in part]

@@ -11,7 +11,7 @@ _BODY_WITHIN_S = 10.0
 
 
 class BodyLimit:
-    """ASGI middleware that reads a body first: 413 once it passes 64 KiB, told or not, 408 after ten seconds."""
+    """ASGI middleware that reads a body first: 413 once it passes 64 KiB, announced or not, 408 after ten seconds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -2,7 +2,7 @@
 Requests that a page of another site makes an operator's browser send.
 
 Browsers say where a request comes from: Fetch Metadata, or, where they do not send it, the Origin header. And without asking
-first (CORS preflight, which is answered to nobody here) a page of another site can only send what a form can: JSON is not
+first (CORS preflight, which is never granted here) a page of another site can only send what a form can: JSON is not
 among it. The API demands both, so that neither is left to what a framework does by default.
 """
 

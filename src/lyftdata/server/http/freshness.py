@@ -1,10 +1,10 @@
 """
 Nothing is decided on what may have changed unheard.
 
-Where there are several Servers, each request waits until this one has heard of the others lately; while all is well that
-costs one comparison. It is asked again right before the decision: a body may take its time to arrive. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
+With several Servers, each request waits until this Server has read its peers' recent changes; in normal operation that
+costs one comparison. It is checked again right before the decision: a body may take its time to arrive. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
 
-And nobody is turned away as a stranger for having come to this Server sooner than the word of it: a Worker enrolls at one
+And a caller is not refused as unknown because it reached this Server before the change that added it: a Worker enrolls at one
 Server and asks another for its first token a millisecond later.
 """
 

@@ -1,11 +1,11 @@
 """
 Whether requests wait here for longer than makes sense.
 
-A Server that is asked for more than it can answer has a queue that nobody sees: each turn of its event loop takes all that
-has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for somebody who
-has given up and asked again, and the Server does not come out of it. So a request that stands far behind in such a turn is told at
-once to come back later, which costs a part of an answer. Who wants a token is told so sooner than who has one: a connected
-Worker that is turned away is lost, and all that it took to connect it is asked for once more.
+A Server that is asked for more than it can answer has a queue that does not show: each turn of its event loop takes all that
+has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for a caller that
+has given up and asked again, and the Server does not recover. So a request that is far behind in such a turn gets 503 with
+`Retry-After` at once, which costs a part of an answer. A token request gets it sooner than a poll: a connected
+Worker that is rejected is lost, and must repeat all that it took to connect.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Overload:
 
     Args:
         monotonic: Seconds from some fixed moment.
-        count: Called for each request that is turned away.
+        count: Called for each request that is rejected.
     """
 
     def __init__(self, *, monotonic: Callable[[], float], count: Callable[[], None]) -> None:
@@ -40,7 +40,7 @@ class Overload:
         self._told_at_s = float("-inf")
 
     def watch(self) -> None:
-        """Look at the clock in each turn of the running event loop; until then nobody is turned away."""
+        """Look at the clock in each turn of the running event loop; until then no request is rejected."""
         self._looked_at_s = self._monotonic()
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self.watch)
 

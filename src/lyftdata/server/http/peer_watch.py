@@ -1,7 +1,7 @@
 """
 Whether the peer of each connection is still there, without a task per connection.
 
-Thousands of polls are held for minutes each, and all are answered at once when a Server stops: a task that waits beside
+Thousands of polls are held for minutes each, and all are answered at once when a Server stops: a task that waits next to
 every one of them is what a third of that costs.
 """
 

@@ -119,7 +119,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Send the answer; wait less long for the rest of what is answered already than for a next request."""
-        # Now, and not after the answers of all others that are told something in this turn.
+        # Now, and not after the answers to all others in this turn.
         cast("_OneWrite", self.transport).flush()
         was_last = self._reads_no_more and not self.pipeline
         super().on_response_complete()

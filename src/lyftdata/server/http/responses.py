@@ -50,7 +50,7 @@ class RawResponse(Response):
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
-    """Return a JSON answer that nobody keeps."""
+    """Return a JSON answer that must not be cached."""
     raw = RAW_NO_STORE if headers is NO_STORE else _raw(headers)
     return RawResponse(status, (_JSON, *raw), msgspec.json.encode(value))
 

@@ -35,7 +35,7 @@ _END_LISTENERS_EVERY_S = 0.8
 
 @contextlib.asynccontextmanager
 async def kept_going(services: Services) -> AsyncIterator[None]:
-    """Run the routine work beside the requests, and once more at the end."""
+    """Run the routine work concurrently with the requests, and once more at the end."""
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),

@@ -19,7 +19,7 @@ _DATABASE_FILE = "lyftdata.db"
 
 def prepare_staging_dir(path: Path) -> None:
     """
-    Create the data directory (0700), or check that nobody else can read the one that is there.
+    Create the data directory (0700), or check that no other user can read the existing one.
 
     Raises:
         SettingsError: It cannot be made, is not a directory, is another user's, or is open to others.
@@ -33,7 +33,7 @@ def prepare_staging_dir(path: Path) -> None:
 
 def check_staging_dir(path: Path) -> None:
     """
-    Check that the data directory is ours and nobody else can read it.
+    Check that the data directory is the Server's and no other user can read it.
 
     Raises:
         SettingsError: It is not there, is another user's, is open to others, or cannot be written to.

@@ -1,7 +1,7 @@
 """
 What is done to a Server's state from outside of the Server: backup, restore, the move to PostgreSQL.
 
-It is done on the Server's host, as the Server's user, with the settings that say where its state is: nobody logs in.
+It is done on the Server's host, as the Server's user, with the settings that say where its state is, and needs no login.
 """
 
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ def move_to_postgresql(
     Args:
         place: The settings.
         source: The SQLite file; the data directory's unless given.
-        on_progress: Told how far it is.
+        on_progress: Called with the progress.
 
     Raises:
         SettingsError: The settings name no PostgreSQL database, or there is no secret key.

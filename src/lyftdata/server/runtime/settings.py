@@ -47,12 +47,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-ALLOW_UNVERIFIED_HINT = "If nobody can get in between, LYFTDATA_ALLOW_UNVERIFIED_DATABASE=yes allows it."
+ALLOW_UNVERIFIED_HINT = "If no attacker can get in between, LYFTDATA_ALLOW_UNVERIFIED_DATABASE=yes allows it."
 
 
 def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> str | None:
     """
-    Return what is wrong if a connection to PostgreSQL could end at somebody else, or if that cannot be told; else None.
+    Return what is wrong if a connection to PostgreSQL could end at an attacker, or if that is not known; else None.
 
     Args:
         url: LYFTDATA_DATABASE_URL.

@@ -85,7 +85,7 @@ TABLE: tuple[Setting, ...] = (
         flag="--allow-unverified-database",
         is_switch=True,
         doc="Allows a connection to PostgreSQL on another host that does not check whom it reaches (neither `sslmode=verify-full` "
-        "nor `channel_binding=require` in the URL), for networks in which nobody else can get in between.",
+        "nor `channel_binding=require` in the URL), for networks in which no attacker can get in between.",
     ),
     Setting(
         name="LYFTDATA_PUBLIC_URL",
@@ -105,7 +105,7 @@ TABLE: tuple[Setting, ...] = (
         default_doc="none",
         flag="--previous-public-urls",
         doc="Addresses that LYFTDATA_PUBLIC_URL had before, separated by commas: auto-enrolled Workers that sign for them are still "
-        "let in, and tokens issued under them are accepted until they expire. Name only addresses that you still hold.",
+        "accepted, and so are tokens issued under them until they expire. Name only addresses that you still own.",
     ),
     Setting(
         name="LYFTDATA_ADMIN_INIT_PASSWORD",

@@ -25,7 +25,7 @@ class WriterWatch:
 
     Args:
         store: Whose writer.
-        monotonic: Seconds on a clock that nobody sets.
+        monotonic: Seconds on a monotonic clock.
     """
 
     def __init__(self, store: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:

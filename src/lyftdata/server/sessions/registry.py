@@ -10,7 +10,7 @@ A Worker is *connected* while it keeps a long poll open at the Server. The state
 
 *Online* is every state but (none). The *place* (one live boot id per Worker) is held while polling and between
 polls, not when broken off: a crashed process is not a clone, since its poll has closed. Of one that is between its polls
-nobody can tell: another start of the Worker waits until it is known.
+the Server cannot know: another start of the Worker waits until it is known.
 
     await sessions.wait_for_previous_boot(worker_id, ...)  # whether another start of this Worker lives
     session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
@@ -304,7 +304,7 @@ class Sessions:
             self._end(session, PollEnd.REPLACED, SessionEnd.SIGNED_OFF)
 
     def stop(self, worker_id: str, directive: Directive) -> bool:
-        """End a session because the Server says so: the Worker is told if its poll is open, and offline at once."""
+        """End a session because the Server says so: the Worker gets the reason if its poll is open, and is offline at once."""
         session = self._by_worker.get(worker_id)
         if session is None:
             return False
@@ -373,7 +373,7 @@ class Sessions:
 
 
 def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Tell a handler; what it does must not keep a session from beginning or ending, nor the next handler from being told."""
+    """Tell a handler; what it does must not keep a session from beginning or ending, nor the next handler from being called."""
     try:
         handler(*args, **kwargs)
     except Exception:  # noqa: BLE001

@@ -62,7 +62,7 @@ class Session:
         return not self.broken
 
     def is_between_polls(self) -> bool:
-        """Return whether its program has been answered, and nothing was heard of it since."""
+        """Return whether its program has been answered, and it has not polled since."""
         return self.poll is None and not self.broken
 
 

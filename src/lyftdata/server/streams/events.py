@@ -1,5 +1,5 @@
 """
-What happens, told to everyone who is listening: `lyftdata workers watch` and the operators' pages.
+Events, published to all listeners: `lyftdata workers watch` and the operators' pages.
 
 Listeners are counted when they are admitted, and end with the session of their operator: `end_sessions` is called each
 second for all of them together. A listener that does not read is ended rather than waited for: it can connect again and

@@ -31,7 +31,7 @@ class Slots:
 
     Args:
         total: Of all operators.
-        per_operator: Of one; nobody takes the places of all.
+        per_operator: Of one; no operator can use up the streams of all.
     """
 
     def __init__(self, *, total: int, per_operator: int) -> None:

@@ -48,13 +48,13 @@ class ChangeBatch(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         until: The row reached.
         changes: What it means by now; taking over one twice does no harm.
-        told: By number, what is to be taken over once.
+        broadcasts: What to deliver once, by number.
         is_all: Whether it is everything, since what was changed one by one is not known any more.
     """
 
     until: Cursor
     changes: list[Change] = []
-    told: list[tuple[int, Broadcast]] = []
+    broadcasts: list[tuple[int, Broadcast]] = []
     is_all: bool = False
 
 
@@ -65,7 +65,7 @@ def begin(conn: Connection) -> None:
 
 
 def position(conn: Connection) -> Cursor:
-    """Return where the last change stands that was told of."""
+    """Return the position of the last published change."""
     row = conn.execute(select(table.c.seq, table.c.at).order_by(table.c.seq.desc()).limit(1)).first()
     return Cursor() if row is None else Cursor(row.seq, row.at)
 
@@ -91,26 +91,26 @@ def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
     if not known:
         return _everything(conn)
     wanted: dict[str, dict[str, None]] = {}
-    told: list[tuple[int, Broadcast]] = []
+    broadcasts: list[tuple[int, Broadcast]] = []
     for row in rows:
-        if row.kind == _TOLD:
-            told.append((row.seq, Broadcast(row.key, row.body)))
+        if row.kind == _BROADCAST:
+            broadcasts.append((row.seq, Broadcast(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
     until = Cursor(rows[-1].seq, rows[-1].at) if rows else after
-    return ChangeBatch(until=until, changes=_looked_up(conn, wanted), told=told)
+    return ChangeBatch(until=until, changes=_looked_up(conn, wanted), broadcasts=broadcasts)
 
 
 def _split(found: Sequence[Any], after: Cursor) -> tuple[bool, Sequence[Any]]:
     """Return whether the reader's own row is there, and the rows behind it."""
     if not found:
-        # Nothing was ever told of, as when the reader began.
+        # No change was ever published, as when the reader began.
         return after == Cursor(), found
     return Cursor(found[0].seq, found[0].at) == after, found[1:]
 
 
 def _everything(conn: Connection) -> ChangeBatch:
-    # The mark first: what is changed while the rest is read is told of once more.
+    # The position first: what is changed while the rest is read is read again later.
     until = position(conn)
     whole = AllChanged(
         workers=list(workers.all_workers(conn)),
@@ -130,7 +130,7 @@ def prune(tx: WriteTx, *, older_than: timedelta) -> None:
     tx.conn.execute(delete(table).where(table.c.seq < last))
 
 
-_TOLD = "told"
+_BROADCAST = "told"
 
 
 def _row(change: Change) -> dict[str, object]:
@@ -150,7 +150,7 @@ def _row(change: Change) -> dict[str, object]:
         case SigningKeysChanged():
             kind, key = "signing_keys", ""
         case Broadcast():
-            kind, key, body = _TOLD, change.topic, change.body
+            kind, key, body = _BROADCAST, change.topic, change.body
         case AllChanged():
             msg = "only found by reading"
             raise ValueError(msg)

@@ -1,11 +1,11 @@
 """
 Reads what other Servers on the same database have changed.
 
-A thread of its own holds a connection at which the database tells of changes (LISTEN), and asks by itself a few times a
-second (PgBouncer in transaction mode tells of nothing). What was changed is handed to the event loop in the order of the
+A separate thread holds a connection on which the database notifies of changes (LISTEN), and also polls a few times a
+second (PgBouncer in transaction mode passes no notifications). What was changed is handed to the event loop in the order of the
 commits, what this Server has written among it.
 
-A Server that has not heard for a moment does not trust what it holds in memory: `hears` says so, and `catch_up` asks at
+A Server that has not read changes for a moment does not trust what it holds in memory: `hears` says so, and `catch_up` asks at
 once by another connection, before anything is decided. If that fails as well, nothing is decided (StoreError).
 """
 
@@ -28,10 +28,10 @@ from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
-# One that goes on while the host sleeps (Linux): woken after an hour, what was heard before is an hour old.
+# One that goes on while the host sleeps (Linux): woken after an hour, what was read before is an hour old.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-# A revocation at one Server is to act at all within a second: what was heard is trusted for a part of that.
+# A revocation at one Server must take effect at all within a second: what was read is trusted for a part of that.
 _TRUSTED_FOR_S = 0.7
 _ASK_EVERY_S = 0.2
 REST_AFTER_ASKING_S = 0.01
@@ -113,7 +113,7 @@ class ChangeFeed:
             self._asking_line.close()
 
     def hears(self) -> bool:
-        """Return whether what is held in memory may be trusted: changes of others were heard of just now."""
+        """Return whether what is held in memory may be trusted: changes of peers were read just now."""
         return _now_s() - self._heard_at_s < _TRUSTED_FOR_S
 
     async def catch_up(self, *, full: bool = False) -> None:
@@ -179,7 +179,7 @@ class ChangeFeed:
         news = change_log.ChangeBatch(
             until=reached,
             changes=[change for part in found for change in part.changes] + list(changes),
-            told=[told for part in found for told in part.told],
+            broadcasts=[each for part in found for each in part.broadcasts],
             is_all=any(part.is_all for part in found),
         )
         return Heard(news, before, asked_at_s)
@@ -201,14 +201,15 @@ class ChangeFeed:
                 return
             changes: list[Change] = []
             if reaches_further or news.is_all:
-                # Twice read, by two who asked at once, is not twice told.
-                told = [told for number, told in news.told if news.is_all or number > self._position.number]
-                changes = [*news.changes, *told]
+                # What two concurrent queries have read is handed on once.
+                reached = self._position.number
+                broadcasts = [each for number, each in news.broadcasts if news.is_all or number > reached]
+                changes = [*news.changes, *broadcasts]
                 self._position = news.until
             try:
                 loop.call_soon_threadsafe(self._hand_on, changes, heard.asked_at_s)
             except RuntimeError:
-                # The loop was closed: nobody is left to be told.
+                # The loop was closed: there is no reader left.
                 self._ended.set()
 
     def _hand_on(self, changes: Sequence[Change], asked_at_s: float) -> None:
@@ -230,7 +231,7 @@ class ChangeFeed:
                 if not is_told and not self._ended.is_set():
                     emit(_log, CHANGE_FEED_UNAVAILABLE, problem=str(error))
                 is_told = True
-            except Exception:  # noqa: BLE001 - whatever it was: a Server that hears nothing trusts nothing, and tries again
+            except Exception:  # noqa: BLE001 - whatever it was: a Server that reads nothing trusts nothing, and tries again
                 emit(_log, CHANGE_FEED_UNAVAILABLE, level="error", exc_info=True)
             self._ended.wait(_TRY_AGAIN_AFTER_S)
         self._listening_line.close()
@@ -272,11 +273,11 @@ class ChangeFeed:
 
 
 def _now_s() -> float:
-    """Return seconds on a clock that nobody sets."""
+    """Return seconds on a monotonic clock."""
     return time.clock_gettime(_CLOCK)
 
 
 def _look_at(asking: "asyncio.Future[None]") -> None:
-    """Take note of a failure that nobody waits for any more."""
+    """Take note of a failure that no caller waits for any more."""
     if not asking.cancelled():
         asking.exception()

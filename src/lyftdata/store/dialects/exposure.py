@@ -1,5 +1,5 @@
 """
-What a PostgreSQL database lets roles do that are not the Servers' own; told to the operator at the start.
+What a PostgreSQL database lets roles do that are not the Servers' own; reported to the operator at startup.
 
 Whether `pg_hba.conf` keeps such roles out is not seen from here.
 """

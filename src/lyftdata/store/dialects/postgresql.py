@@ -10,7 +10,7 @@ Other roles can connect to many a database. What any of them can do must not sto
 strangers do not know.
 
 Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
-LISTEN is heard of by nobody there, so that changes are found by asking (`store.hearing`).
+LISTEN has no effect there, so that changes are found by polling (`store.change_feed`).
 """
 
 import os
@@ -117,7 +117,7 @@ def line_for_asking(engine: Engine) -> DedicatedConnection:
 
 
 def line_for_listening(engine: Engine) -> DedicatedConnection:
-    """Return a line to the same database outside of transactions, which hears notifications as they come."""
+    """Return a line to the same database outside of transactions, which receives notifications as they come."""
     return DedicatedConnection(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
 
 
@@ -198,13 +198,13 @@ def notify(conn: Connection, channel: str) -> None:
 
 
 def listen(conn: Connection, channel: str) -> None:
-    """Be told of what others change, at a connection of `line_for_listening`."""
+    """Subscribe to other Servers' changes, on a connection of `line_for_listening`."""
     conn.exec_driver_sql(f"LISTEN {channel}")
 
 
 def wait_until_told(conn: Connection, *, at_most_s: float) -> None:
     """
-    Return once somebody has told of a change, or after so many seconds.
+    Return at the next notification, or after so many seconds.
 
     What a notification says besides is not looked at.
 

@@ -43,7 +43,7 @@ def check_place(file: Path) -> None:
     """
     Check that a database is this user's alone, before anything is read from it: no other user may write where it is.
 
-    SQLite plays back a journal that lies beside the file, so anyone who can put one there writes the state. Of a symbolic link
+    SQLite plays back a journal that lies next to the file, so anyone who can put one there writes the state. Of a symbolic link
     both directories count. A file that others may read is closed to them: a copy put back from a backup has the mode that
     the umask gave it. No file there is no fault.
 
@@ -77,7 +77,7 @@ def lock(file: str) -> int:
     """
     Keep every other Server off a database file, and everybody else; return what holds the lock.
 
-    Admission answers from memory: two Servers on one file would not hear of each other's revocations.
+    Admission answers from memory: two Servers on one file would not learn of each other's revocations.
 
     Raises:
         DatabaseInUseError: Another Server is using it.

@@ -1,4 +1,4 @@
-"""The Servers that use this database, and when each was last heard of."""
+"""The Servers that use this database, and when each last sent a heartbeat."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ def put(tx: WriteTx, record: ServerRecord) -> None:
 
 
 def beat(tx: WriteTx, server_id: str) -> bool:
-    """Note that a Server is heard of now; return False if it was given up meanwhile."""
+    """Record a Server's heartbeat; return False if it was declared dead meanwhile."""
     # By the database's clock: those of the Servers may be apart.
     statement = update(servers).where(servers.c.id == server_id)
     return tx.conn.execute(statement.values(beat_at=now())).rowcount == 1
@@ -50,12 +50,12 @@ def all_servers(conn: Connection) -> list[ServerRecord]:
 
 
 def living(conn: Connection, *, silent_for: timedelta) -> set[str]:
-    """Return the IDs of the Servers that were heard of lately."""
+    """Return the IDs of the Servers with a recent heartbeat."""
     return set(conn.execute(select(servers.c.id).where(servers.c.beat_at > ago(silent_for))).scalars())
 
 
 def silent(conn: Connection, *, silent_for: timedelta) -> list[str]:
-    """Return the IDs of the Servers that were not heard of for so long."""
+    """Return the IDs of the Servers whose last heartbeat is older than that."""
     query = select(servers.c.id).where(servers.c.beat_at <= ago(silent_for))
     return list(conn.execute(query.order_by(servers.c.id)).scalars())
 

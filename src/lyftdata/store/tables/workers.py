@@ -93,7 +93,7 @@ def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
     """
     Remove an entry with its traces, and its ID from the keys issued for it and the resources that name it.
 
-    A key issued for this Worker alone is then a key for nobody: a new Worker under the old ID must not inherit it.
+    A key issued for this Worker alone then works for no Worker: a new Worker under the old ID must not inherit it.
 
     Raises:
         NotFoundError: No such Worker.
@@ -142,7 +142,7 @@ def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
 
 
 def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, WorkerRecord]:
-    """Return the entries that hold these names, as `find_live_by_name`; names that nobody holds are left out."""
+    """Return the entries that hold these names, as `find_live_by_name`; unused names are left out."""
     live = [entry for entry in _in_batches(conn, workers.c.name, names) if entry.superseded_by is None]
     live.sort(key=lambda entry: entry.id)
     live.sort(key=lambda entry: entry.created_at, reverse=True)

@@ -103,7 +103,7 @@ def _run_together(conn: Connection, jobs: list[Job[Any]], tx: WriteTx) -> WriteT
         return None
     for job, result in zip(jobs, results, strict=True):
         job.result = result
-    # Told once for all of them, before any of their callers goes on.
+    # Handed on once for all of them, before any of their callers continues.
     jobs[0].changes = tx.changes
     return tx
 
@@ -134,7 +134,7 @@ def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> N
 
 
 def translated(error: BaseException) -> Exception:
-    """Return what a caller is to be told; a new exception for each, since each is raised in a task of its own."""
+    """Return the exception for a caller; a new one for each, since each is raised in a different task."""
     if isinstance(error, DataError | OverflowError | UnicodeEncodeError):
         # The database's words are left out: they may repeat the value.
         return UnstorableError("A value cannot be stored.").with_traceback(error.__traceback__)

@@ -16,7 +16,7 @@ class WriterHealth:
     database takes no changes; the next group that is committed ends that.
 
     Args:
-        monotonic: Seconds on a clock that nobody sets.
+        monotonic: Seconds on a monotonic clock.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -47,7 +47,7 @@ class LockHolder(msgspec.Struct, frozen=True):
 
 
 def find(conn: Connection) -> list[LockHolder]:
-    """Return who holds the lock for writing now; nobody where that cannot be seen."""
+    """Return who holds the lock for writing now; empty if that cannot be seen."""
     if dialect.is_shared(conn.engine):
         rows = conn.exec_driver_sql(_IN_POSTGRESQL).all()
         return [LockHolder(pid, *(clean_text(text, 64) for text in seen)) for pid, *seen in rows]

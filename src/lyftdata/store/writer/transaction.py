@@ -26,5 +26,5 @@ class WriteTx:
         self.events.append(row)
 
     def changed(self, change: Change) -> None:
-        """Say what this operation changes; told on after the commit."""
+        """Say what this operation changes; published after the commit."""
         self.changes.append(change)

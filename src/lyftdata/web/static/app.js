@@ -9,7 +9,7 @@ function reveal(element) {
   element.hidden = false;
 }
 
-// Said by a screen reader, which is told of nothing but changes within a region that it knows already.
+// Said by a screen reader, which only announces changes within a region that it knows already.
 function announce(text) {
   document.getElementById("said").textContent = text;
 }

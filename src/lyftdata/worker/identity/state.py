@@ -7,7 +7,7 @@ Written so that `kill -9` at any moment leaves a directory from which the next s
     2. identity.json      after the Server has answered
 
 Killed between the two, the next start enrolls again with the same key and is given the same ID. Each file is
-written beside its place, synced and renamed, so that it is there whole or not at all.
+written to a temporary file in the same directory, synced and renamed, so that it is complete or absent.
 """
 
 import contextlib

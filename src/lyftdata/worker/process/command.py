@@ -56,7 +56,7 @@ class CommandError(LyftdataError):
 
 def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
     """
-    Make sure that there is a program to run, before anybody is told that this Worker is there.
+    Make sure that there is a program to run, before this Worker is shown as connected.
 
     It is looked for where `CommandProcess.start` will. What only the attempt shows (a program of another machine's, a file
     system that runs none) is still found out then.
@@ -156,7 +156,7 @@ class CommandProcess:
             grace_s: Seconds until whatever is still there is killed.
         """
         self.send_signal(number)
-        # What is stopped (Ctrl-Z) would not hear it.
+        # A stopped process (Ctrl-Z) would not get it.
         self.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace_s):
@@ -204,7 +204,7 @@ class CommandProcess:
     def _finish(self) -> int:
         code = self._ended.result() if self._ended.done() else -signal.SIGKILL
         self._reaper.release(self.pid)
-        # The status was read by the reaper; without this, Popen would warn that nobody did.
+        # The status was read by the reaper; without this, Popen would warn that it was not.
         self._process.returncode = code
         return _as_a_shell(code)
 

@@ -9,7 +9,7 @@ Whose children end here: the COMMAND's process, and every process that it left b
 
 As PID 1 of a container, and on Linux anywhere else too, orphans become children of this process. They are reaped
 as they end. A watched process is only looked at (WNOWAIT): as long as it is not released, its process ID and its
-process group cannot become those of a stranger, and a signal to the group hits nobody else.
+process group cannot become another process's, and a signal to the group reaches no other process.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Reaper:
         return ended
 
     def release(self, pid: int) -> None:
-        """Reap a watched process that has ended; one that has not goes on, watched by nobody."""
+        """Reap a watched process that has ended; one that has not keeps running, unwatched."""
         self._on_stop.pop(pid, None)
         if self._watched.pop(pid, None) is not None:
             _reap(pid)

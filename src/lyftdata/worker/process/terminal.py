@@ -85,7 +85,7 @@ def is_interactive() -> bool:
 
 @contextlib.contextmanager
 def _may_write() -> Iterator[None]:
-    """A group that is not in front is stopped when it changes the terminal, unless it will not hear of it."""
+    """A group that is not in front is stopped when it changes the terminal, unless it ignores the signal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

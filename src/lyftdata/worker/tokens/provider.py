@@ -5,7 +5,7 @@ What the COMMAND is given of the Worker's identity: the current token, and token
     provider.identify(credential)
     provider.publish(token)              # the file is whole at every moment, with the old token or with the new one
     await provider.token(request)        # what the token socket answers
-    await provider.keep_file()           # beside all of this: writes the file later, where it could not be written
+    await provider.keep_file()           # concurrently: writes the file later if it could not be written
     provider.withdraw()                  # the Worker is not let in: there is nothing to hand out
 """
 

@@ -1,8 +1,8 @@
 """
 A directory for what lives as long as the agent: the token file and the token socket.
 
-It has mode 0700 and a name that nobody can guess. Not in the Worker's own directory unless there is no other
-place: the COMMAND is told where this one is, and need not learn where the identity key lies.
+It has mode 0700 and a name that cannot be guessed. Not in the Worker's own directory unless there is no other
+place: the COMMAND gets the path of this one, and need not learn where the identity key is.
 """
 
 import contextlib

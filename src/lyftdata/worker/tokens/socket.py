@@ -1,5 +1,5 @@
 """
-The token socket: HTTP/1.1 over a Unix socket, for the COMMAND and nobody else.
+The token socket: HTTP/1.1 over a Unix socket, for the COMMAND only.
 
     curl --unix-socket "$LYFTDATA_WORKER_TOKEN_SOCKET" http://localhost/token
     {"access_token":"eyJ…","token_type":"Bearer","expires_in":871}
@@ -119,7 +119,7 @@ class TokenSocket:
     async def serving(self, path: Path) -> AsyncIterator[None]:
         """Listen at a path in a directory of mode 0700, and end every connection in the end."""
         server = await asyncio.start_unix_server(self._connection, path, limit=MAX_HEAD_BYTES)
-        # Between the two lines nobody else reaches it: the directory keeps them out.
+        # Between the two lines no other user can reach it: the directory keeps them out.
         path.chmod(0o600)  # noqa: ASYNC240 - one system call on the agent's own file
         try:
             yield

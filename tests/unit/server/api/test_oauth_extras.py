@@ -707,7 +707,7 @@ async def test_a_private_key_in_a_proof_is_refused(server, press):
 
 
 async def enrolled_by_secret(server, name="press"):
-    """Enroll as a client of another make does; return what it was told, and its key."""
+    """Enroll as a third-party client does; return the answer, and its key."""
     key = generate_identity_key()
     answer = await server.register(key, name, credential=ENROLLMENT_KEY)
     assert answer.status_code == 201, answer.text

@@ -12,7 +12,7 @@ Selectors = Annotated[list[str], Field(max_length=1000)]
 
 class NewResource(Input):
     """
-    A service for which Workers may get tokens, chosen by ID, name or label; for nobody unless some are.
+    A service for which Workers may get tokens, chosen by ID, name or label; for none unless some are chosen.
 
     Names and labels of Workers that enrolled themselves are their own word: `include_enrolled` lets them count.
     """

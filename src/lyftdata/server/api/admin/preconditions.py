@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match` (RFC 9110, section 13.1.1): an edit by a program that must overwrite nobody else's."""
+"""`ETag` and `If-Match` (RFC 9110, section 13.1.1): an edit by a program that must not overwrite another one."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -25,7 +25,7 @@ async def list_refusals(
 ) -> RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
     if code is not None and cause_of(code) is None:
-        # A misspelt cause would read as good news: nobody was refused for it.
+        # A misspelt cause would read as good news: no refusals.
         raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
     return RefusalPage(items=await services.refusal_queries.list_groups(limit=limit, code=code, q=q))
 

@@ -24,7 +24,7 @@ async def list_resources(_actor: Reader, services: ServicesDep) -> models.Resour
 
 @router.post("", status_code=201, summary="Define a resource")
 async def add_resource(body: models.NewResource, actor: Writer, services: ServicesDep) -> models.Resource:
-    """Define a service for which the Workers chosen here may get tokens; nobody unless some are."""
+    """Define a service for which the Workers chosen here may get tokens; no Worker unless some are chosen."""
     change = ResourceChange(**body.model_dump(exclude={"name"}))
     await services.resources.add(body.name, change, actor=actor)
     return services.resource_queries.get(body.name)

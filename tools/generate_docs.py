@@ -1,8 +1,8 @@
 """
 Writes the reference pages from the program itself, or checks that they still say what it does.
 
-    python docs/generate.py           rewrite docs/reference/*.md
-    python docs/generate.py --check   exit 1 if a page differs from the program
+    python tools/generate_docs.py           rewrite docs/reference/*.md
+    python tools/generate_docs.py --check   exit 1 if a page differs from the program
 """
 
 import importlib
@@ -27,8 +27,10 @@ from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.runtime.settings_table import TABLE as SERVER_TABLE
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
 
-REFERENCE = Path(__file__).parent / "reference"
-_NOTE = "<!-- Written by docs/generate.py from the program. Change the program, then run `make docs`. -->\n"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+_NOTE = (
+    "<!-- Written by tools/generate_docs.py from the program. Change the program, then run `make docs`. -->\n"
+)
 
 
 def settings_page() -> str:
@@ -38,10 +40,10 @@ def settings_page() -> str:
             "# Settings",
             "",
             _NOTE,
-            "Environment variables are the contract; flags mirror them, and win over them. Every secret `X` may also come as",
-            "`X_FILE`, the path of a file that holds it (Docker, Kubernetes and systemd credentials come so). **A secret is",
+            "You configure lyftdata with environment variables. Most have a flag, which takes precedence. Every secret `X` can also be set as",
+            "`X_FILE`, the path of a file that contains it (as Docker, Kubernetes and systemd provide credentials). **A secret is",
             "never taken from the command line**, where `ps` would show it. An empty variable counts as unset. Unknown",
-            "`LYFTDATA_*` names are warned about. White space and a byte order mark around a value are removed. A secret in quotes, or with",
+            "`LYFTDATA_*` names cause a warning. White space and a byte order mark around a value are removed. A secret in quotes, or with",
             "an invisible character in it, is rejected, by Server and Worker alike. `lyftdata config check server` and `lyftdata config check worker` report every fault at once.",
             "",
             "## Server (`lyftdata run server`)",
@@ -52,7 +54,7 @@ def settings_page() -> str:
             "",
             *_settings_table(WORKER_TABLE),
             "",
-            "What a COMMAND is told by its Worker is no setting: `LYFTDATA_WORKER_TOKEN_FILE` and `LYFTDATA_WORKER_TOKEN_SOCKET`",
+            "`LYFTDATA_WORKER_TOKEN_FILE` and `LYFTDATA_WORKER_TOKEN_SOCKET` are not settings: the Worker sets them for its COMMAND",
             "([how to](../how-to/run-a-program-under-an-identity.md)).",
             "",
             "## Which strategy a Worker uses",
@@ -63,7 +65,7 @@ def settings_page() -> str:
             "| `LYFTDATA_WORKER_NAME` and `LYFTDATA_AUTO_ENROLLMENT_KEY` | Auto-Enrollment |",
             "| a directory with an identity for this Server, and no other Worker's settings | that identity; no enrollment key is read |",
             "| such a directory, and another `LYFTDATA_WORKER_NAME` | that identity, if the Server has renamed the Worker to that name |",
-            "| both strategies, half of one, or an identity of another Worker or Server | none: it exits with 2 and one message that names the variables |",
+            "| both strategies, an incomplete one, or an identity of another Worker or Server | none: it exits with 2 and one message that names the variables |",
             "",
             "The Worker name is optional with the API key strategy.",
             "",
@@ -87,17 +89,17 @@ def refusals_page() -> str:
             "# Refusals",
             "",
             _NOTE,
-            "A caller that has proved nothing always reads the same: `invalid_client` or `invalid_token`, and a reference. A Worker",
-            "that has proved its key learns the code. Operators see everything: `lyftdata refusals list`, `lyftdata refusals show REFERENCE`.",
+            "A caller that has not proved its key always gets the same answer: `invalid_client` or `invalid_token`, and a reference. A Worker",
+            "that has proved its key gets the code. Operators see everything: `lyftdata refusals list`, `lyftdata refusals show REFERENCE`.",
             "",
-            "*Final* means that asking again with the same credential is pointless: the agent exits with 3. After any other refusal it",
-            "stops its work, stays, asks again at growing intervals, and is back by itself.",
+            "*Final* means that retrying with the same credential is pointless: the agent exits with 3. After any other refusal it",
+            "stops its program, keeps running, retries at growing intervals, and reconnects when it is accepted again.",
             "",
-            "## Told to a Worker that has proved its key",
+            "## Causes shown to a Worker that has proved its key",
             "",
             *_causes(proved=True),
             "",
-            "## Told to operators only",
+            "## Causes shown to operators only",
             "",
             *_causes(proved=False),
             "",
@@ -123,8 +125,8 @@ def log_events_page() -> str:
             _NOTE,
             "Each line of the log is one event. `event` is its identifier: it is stable, and alerts and dashboards match on it. `message`",
             "is a sentence for people and may change. The other fields are typed. With `LYFTDATA_LOG_FORMAT=json` a line is one JSON object",
-            "with `timestamp` (ISO 8601 UTC), `level`, `logger`, `event`, `message` and the fields below; one without a value is left out.",
-            "From `warning` on a line has `remedy`: what to do. Lines of libraries have their text in `event`.",
+            "with `timestamp` (ISO 8601 UTC), `level`, `logger`, `event`, `message` and the fields below; fields without a value are omitted.",
+            "From level `warning` on, `remedy` says what to do. Lines of libraries have their text in `event`.",
             "",
             "## Server",
             "",
@@ -161,7 +163,7 @@ def cli_page() -> str:
     """Return the help of every command, as the program prints it."""
     parts = ["# Command line", "", _NOTE]
     parts += [
-        "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good. `--json` gives stable",
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused permanently by the Server. `--json` gives stable",
         "keys in snake_case and times in ISO 8601 UTC. Tables and colour are for terminals; piped output is plain.",
         "",
     ]
@@ -198,27 +200,27 @@ _WIRE = """\
 
 | endpoint | standard | what it does |
 |---|---|---|
-| `GET /.well-known/oauth-authorization-server` | RFC 8414 | where everything is |
-| `GET /.well-known/openid-configuration` | OpenID Connect Discovery | the same, for clients that look nowhere else |
+| `GET /.well-known/oauth-authorization-server` | RFC 8414 | the addresses of all endpoints |
+| `GET /.well-known/openid-configuration` | OpenID Connect Discovery | the same, for clients that support only this |
 | `GET /.well-known/jwks.json` | RFC 7517 | the keys that sign worker tokens, the next one among them |
 | `GET`, `POST /oauth2/authorize` | RFC 6749 §3.1 | refuses every request; metadata must name an authorization endpoint |
 | `POST /oauth2/token` | RFC 6749 §4.4, RFC 7523, RFC 9068 | a worker token for a Worker's credential |
 | `POST /oauth2/nonce` | [decision 12](../decisions/0012-an-enrolled-worker-signs-by-the-servers-time.md) | a nonce for the next assertion of the Worker `client_id` |
 | `POST /oauth2/register` | RFC 7591 | Auto-Enrollment |
-| `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, gives it another key, removes it |
-| `POST /oauth2/introspect` | RFC 7662 | what a token is worth right now: to the resource it is for, or to its Worker |
-| `POST /oauth2/revoke` | RFC 7009 | a Worker takes one of its tokens back |
-| `POST /api/worker/session` | ours: a long poll | how a Worker is *connected*: presence in, directives out |
-| `GET /auth/verify`, `GET /auth/verify/{resource}` | nginx `auth_request`, `forward_auth` | 204 and who the Worker is, or 401 |
-| `/auth/ext_authz/{resource}/…`, any method | Envoy `ext_authz` | 200 and who the Worker is, or 401 |
+| `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, changes its key, or removes the entry |
+| `POST /oauth2/introspect` | RFC 7662 | whether a token is valid now; for the resource it is for, or its Worker |
+| `POST /oauth2/revoke` | RFC 7009 | a Worker revokes one of its tokens |
+| `POST /api/worker/session` | lyftdata's own: a long poll | keeps a Worker *connected*: it reports presence and gets directives |
+| `GET /auth/verify`, `GET /auth/verify/{resource}` | nginx `auth_request`, `forward_auth` | 204 with the Worker's identity, or 401 |
+| `/auth/ext_authz/{resource}/…`, any method | Envoy `ext_authz` | 200 with the Worker's identity, or 401 |
 | `POST /auth/rabbitmq/user`, `/vhost`, `/resource`, `/topic` | RabbitMQ's `rabbitmq_auth_backend_http` | `allow` or `deny` |
-| `POST /auth/rabbitmq/connections` | ours | which of a broker's connections must be closed |
+| `POST /auth/rabbitmq/connections` | lyftdata's own | which of a broker's connections must be closed |
 | `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
 
-The documents under `/.well-known/` may be kept for five minutes and asked for again by their `ETag`. A page of any site may read
-them (CORS), and nothing else here.
+The documents under `/.well-known/` can be cached for five minutes and revalidated by their `ETag`. Pages of any site may read
+them (CORS), but nothing else.
 
-Parameters are a form in the body, each at most once; one without a value counts as omitted, and one in the URL is refused.
+Send parameters as a form in the body, each at most once. A parameter without a value counts as omitted; one in the URL is refused.
 
 ### A worker token
 
@@ -238,8 +240,8 @@ The token is a JWT of type `at+jwt` with `iss`, `sub` and `client_id` (the Worke
 
 With `resource=AUDIENCE` (RFC 8707) the token is for the service that an operator has defined as a *resource* (`lyftdata resources add`), with the
 scopes in `scope`, or all scopes of that resource if `scope` is omitted. A resource that does not exist or is not granted to this Worker is
-`invalid_target`, a scope that the resource does not have is `invalid_scope`. Such a token is not accepted by this Server. `audience` is another name of
-`resource`; sent together they must be equal.
+`invalid_target`, a scope that the resource does not have is `invalid_scope`. The Server itself does not accept such a token. `audience` is another name for
+`resource`; if you send both, they must be equal.
 
 A client that cannot send either may send `scope` alone: the token is for the one resource granted to this Worker that has every scope asked for. If none
 has, the answer is `invalid_scope`; if several have, it is `invalid_target`.
@@ -250,15 +252,15 @@ Parameters that would change what a token means and are not supported (`authoriz
 ### A token that is bound to a key (DPoP, RFC 9449)
 
 A token request with a `DPoP` header gets a token of `token_type` `DPoP`, bound by `cnf.jkt` to the key of the proof. The proof must carry a nonce: the
-first answer is `use_dpop_nonce` with one in `DPoP-Nonce`. Shown at `/auth/verify` and at the session, such a token needs `Authorization: DPoP …`
-and a proof for that very request (`ath`, `htm`, `htu`; at most 60 seconds old; each once). Behind a proxy that request is the one that the proxy
+first answer is `use_dpop_nonce` with one in `DPoP-Nonce`. At `/auth/verify` and at the session, send such a token with `Authorization: DPoP …`
+and a proof for exactly this request (`ath`, `htm`, `htu`; at most 60 seconds old; each once). Behind a proxy, the proof is for the request that the proxy
 [asks about](#authverify).
 
 ### Introspection and revocation
 
 Both take `token` and authenticate their caller like the token endpoint does. A resource authenticates with its name as `client_id` and its key
-(`lyftdata resources issue-key`) as `client_secret`, and reads about tokens whose `aud` it is; a Worker about its own. Everybody else reads
-`{"active": false}`. Revoking says 200 whatever the token was; more than twenty in a row have to wait.
+(`lyftdata resources issue-key`) as `client_secret`, and can introspect tokens with its `aud`; a Worker can introspect its own. All other callers get
+`{"active": false}`. Revoking always answers 200; more than twenty in a row have to wait.
 
 ### Registration
 
@@ -268,7 +270,7 @@ enrollment key. A proof is a JWS with `"alg":"Ed25519"` (or `"EdDSA"`) and `"typ
 that is [derived from the enrollment key](../decisions/0023-enrollment-keys.md#choice); if that is a generated key (`lyftdata_enroll_…`), its public id is
 the `kid`.
 
-A member that breaks a rule is named with the rule: 400 with `invalid_client_metadata`, `invalid_redirect_uri` or `unapproved_software_statement`.
+If a member breaks a rule, the answer names both: 400 with `invalid_client_metadata`, `invalid_redirect_uri` or `unapproved_software_statement`.
 A client is always registered for `private_key_jwt` and `client_credentials`. A member that would have an effect on security and is not supported
 (`redirect_uris`, `response_types`, `scope`, `jwks_uri`, `client_secret`, `software_statement`, `authorization_details_types`,
 `tls_client_certificate_bound_access_tokens`, `tls_client_auth_…`, `introspection_…_response_…`, `require_signed_request_object`,
@@ -291,7 +293,7 @@ failures from one address: 429 with `Retry-After`; a right credential from there
 
 ### `/auth/verify`
 
-Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation shows at once. The token is one
+Answers 204 with `X-Lyftdata-Worker-Id`, `-Name` (percent-encoded UTF-8), `-Strategy` and `-Labels`, or 401. Revocation takes effect at once. The token must be
 for the Server (no `resource`).
 
 A proxy that asks about another request asks `/auth/verify/{resource}`: a resource whose audience is the public URL of the service that the proxy stands for. A token
@@ -302,25 +304,25 @@ proof for a proxied request is taken. If there is no such resource, nothing is l
 
 ### `/auth/ext_authz/{resource}/…`
 
-The same for Envoy, which keeps the method, appends path and query of the request, and takes 200 alone for yes. Method and path are those of the question itself; no
+The same for Envoy, which keeps the method, appends path and query of the request, and accepts only 200. Method and path are those of Envoy's own request; no
 `X-Forwarded-` header is read for them.
 
 ### `/auth/rabbitmq/…`
 
 The broker authenticates as a resource: HTTP Basic with the resource's name and key (else 401, whatever was asked). `user` takes `username`, the Worker
 ID, and `password`, a worker token whose `aud` is that resource. The others take what the plugin sends by POST: `username`, `vhost`, `name`,
-`permission`, `routing_key`. They are answered by what is true now of the Worker's entry, of what it has logged in with, and of the resource, whose
-scopes are read in the syntax of RabbitMQ's OAuth 2 plugin: `read:VHOST/NAME`, `write:…`, `configure:…`, for topics with
-`/ROUTING-KEY`, with `*` for whatever there is and `%2F` for a slash, and optionally with the audience and a dot before. That the token has ended since
-the login does not matter; that it was taken back does. No tag is ever given.
+`permission`, `routing_key`. The answer depends on the present state of the Worker's entry, of the credential it logged in with, and of the resource, whose
+scopes have the syntax of RabbitMQ's OAuth 2 plugin: `read:VHOST/NAME`, `write:…`, `configure:…`, for topics with
+`/ROUTING-KEY`, with `*` for any name and `%2F` for a slash, and optionally with the audience and a dot in front. A token that expired after
+the login is still accepted; a revoked one is not. The answer never has a tag.
 
-`connections` takes `{"connections": [{"username", "vhost", "age_s"}]}`, at most 100, and answers `{"close": [0, 3]}`, the places of those that must go
-([why, and who asks](../how-to/celery-on-rabbitmq.md)).
+`connections` takes `{"connections": [{"username", "vhost", "age_s"}]}`, at most 100, and answers `{"close": [0, 3]}`, the indexes of those that must be closed
+([why, and by what](../how-to/celery-on-rabbitmq.md)).
 
 ### `/api/worker/session`
 
 `{"boot_id", "host": {…}, "labels", "sign_off", "await_slot", "max_hold_s"}` with a worker token. The first poll of a boot id is answered at once, the next are
-held for `hold_s` seconds, or for `max_hold_s` where a Worker asks for less, since something in between cuts it sooner. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop` and `renew`;
+held for `hold_s` seconds, or for `max_hold_s` if a Worker requests less, because something in between closes the connection earlier. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop` and `renew`;
 a client ignores kinds it does not know. While another boot id of the Worker is connected, a poll is refused with 409 `duplicate_instance`; with `"await_slot": true` it is
 first held, up to 25 seconds, until that one has gone.
 

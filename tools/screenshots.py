@@ -18,7 +18,7 @@ from tests.processes import PASSWORD
 from tests.web.conftest import ARGUMENTS
 from tests.web.world import ADMIN, World, find_chromium
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTHS = {"desktop": 1280, "phone": 390}
 PAGES = {
     "overview": ("Overview", "/?period=day"),
@@ -79,9 +79,9 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
 def write_gallery() -> None:
     """Write the page that shows them all."""
     lines = [
-        "# Every page, as it looks",
+        "# Screenshots of every page",
         "",
-        "Taken by `make screenshots` of a real Server. What one does with them is in the [operator's guide](operators-guide.md).",
+        "`make screenshots` takes them from a running Server. The [operator's guide](operators-guide.md) explains the pages.",
         "",
     ]
     titles = {"sign-in": "Sign in"} | {name: title for name, (title, _) in PAGES.items()}
@@ -115,7 +115,7 @@ def main() -> None:
             finally:
                 world.close()
         browser.close()
-    subprocess.run(  # noqa: S603 - a program of the system's, on files just made
+    subprocess.run(
         [
             small,
             "--force",
