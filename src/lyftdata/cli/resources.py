@@ -1,14 +1,16 @@
 """`lyftdata resources`: services for which Workers may get tokens."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm_existing, yes_option
+from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
 from lyftdata.cli.output import (
-    echo,
     emit,
     json_option,
+    key_output,
+    output_option,
     print_fields,
     print_json,
     print_table,
@@ -143,27 +145,33 @@ def show(name: str, url: str | None, *, as_json: bool) -> None:
 
 @resources.command("issue-key")
 @click.argument("name")
+@yes_option
+@output_option
 @json_option
 @url_option
-def issue_key(name: str, url: str | None, *, as_json: bool) -> None:
+def issue_key(name: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Issue the key with which the service introspects tokens; it replaces the previous one at once.
+    Issue the key with which the service introspects tokens.
 
-    The key is printed on standard output, once, and everything else on standard error.
+    It asks first if the service already has a key: that one stops working at once. The key is printed on standard output,
+    once, and everything else on standard error.
 
     \b
     Example:
-      lyftdata resources issue-key broker
+      lyftdata resources issue-key broker --output broker.key
     """
     from lyftdata.cli.api import Api, path_part
 
-    with Api(url) as api:
-        made = api.post(f"/resources/{path_part(name)}/key")
-    if as_json:
-        print_json(made)
-        return
-    say(f"The key of {clean_text(made['name'])}, shown once (client_id {clean_text(made['name'])}):")
-    echo(made["key"])
+    path = f"/resources/{path_part(name)}"
+    with Api(url) as api, key_output(output) as key_out:
+        if not yes and api.get(path)["has_key"]:
+            confirm(f"Replace the key of {name}? The service's present key stops working at once.", yes=yes)
+        made = api.post(f"{path}/key")
+        if as_json:
+            print_json({**made, "key": key_out.for_json(made["key"])})
+            return
+        say(f"The key of {clean_text(made['name'])} (client_id {clean_text(made['name'])}):")
+        key_out.hand_out(made["key"])
 
 
 @resources.command()

@@ -25,10 +25,13 @@ from lyftdata.client.errors import (
 from lyftdata.client.httpx2_auth import WorkerAuth
 from lyftdata.client.requests_auth import RequestsWorkerAuth
 from lyftdata.client.token_keeper import TokenKeeper, TokenOptions
+from lyftdata.core.errors import InvalidInputError, SettingsError
 
 __all__ = [
+    "InvalidInputError",
     "OriginNotAllowedError",
     "RequestsWorkerAuth",
+    "SettingsError",
     "TokenKeeper",
     "TokenOptions",
     "TokenRefusedError",

@@ -11,6 +11,7 @@ installed, `fastapi` and `grpc`. For the other side, requests that carry a worke
 How to use them: docs/how-to/check-workers-in-a-service.md.
 """
 
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.verify._gate import AsyncTokenVerifier, TokenVerifier
 from lyftdata.verify._loop import AsyncWorkerVerifier
 from lyftdata.verify._threads import WorkerVerifier
@@ -41,6 +42,7 @@ __all__ = [
     "AsyncWorkerVerifier",
     "CannotVerifyError",
     "InsufficientScopeError",
+    "InvalidInputError",
     "InvalidTokenError",
     "KeysUnavailableError",
     "MissingTokenError",

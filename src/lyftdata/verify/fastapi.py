@@ -69,7 +69,7 @@ class RequireWorker(SecurityBase):
                 connection.headers.getlist("authorization"), more_scopes=security_scopes.scopes
             )
         except VerificationError as error:
-            headers = refusal_headers(error, self._realm)
+            headers = {"Cache-Control": "no-store", **refusal_headers(error, self._realm)}
             if connection.scope["type"] == "websocket":
                 raise WebSocketException(websocket_close_code(error), error.public) from error
             raise HTTPException(error.status, error.public, headers) from error

@@ -1,7 +1,10 @@
 """What an editor shows about a class when it is pointed at: every argument, where it is used and not in a base class."""
 
+import builtins
+import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +55,22 @@ def test_the_options_of_tokens_are_described_where_they_are_looked_for():
     """By the class that is imported, as by the type of the options."""
     assert documented(TokenKeeper) == documented(TokenOptions)
     assert list(documented(TokenOptions)) == list(TokenOptions.__annotations__)
+
+
+def test_what_is_raised_can_be_imported_from_the_package_that_raises_it():
+    """Each class of errors on the reference page is public: `except` needs no module that may change."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### `(lyftdata\.\w+)[\w.]*`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    raised = {
+        (package, name)
+        for package, text in sections
+        for name in re.findall(r"^ +(\w+Error): ", text, re.MULTILINE)
+    }
+
+    assert ("lyftdata.verify", "InvalidInputError") in raised
+    hidden = [
+        (package, name)
+        for package, name in sorted(raised)
+        if not hasattr(builtins, name) and name not in importlib.import_module(package).__all__
+    ]
+    assert hidden == []

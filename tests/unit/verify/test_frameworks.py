@@ -314,6 +314,7 @@ def test_fastapi_refuses_in_the_words_of_rfc_6750():
     world.server.up = False
     outage = fastapi_client(world).get("/me", headers=bearer(mint()))
     assert (outage.status_code, "retry-after" in outage.headers) == (503, True)
+    assert {answer.headers["cache-control"] for answer in (none, wrong, unscoped, outage)} == {"no-store"}
 
 
 def test_fastapi_guards_websockets():
