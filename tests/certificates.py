@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_ONE_DAY_AROUND_NOW = (timedelta(days=-1), timedelta(days=1))
+
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
     """Return a certificate for localhost, and its key."""
@@ -16,23 +18,53 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     return _written(directory, "cert", certificate), _written_key(directory, key)
 
 
-def issued(directory: Path, *, is_complete: bool = True) -> tuple[Path, Path, Path]:
+def issued(
+    directory: Path,
+    *,
+    is_complete: bool = True,
+    name: str = "localhost",
+    valid: tuple[timedelta, timedelta] = _ONE_DAY_AROUND_NOW,
+) -> tuple[Path, Path, Path]:
     """
     Return the certificate of an authority, one for localhost by it, and the latter's key: not everybody trusts what signs itself.
 
     Args:
         directory: Where they are written.
         is_complete: Whether they have all that RFC 5280 requires, as Python 3.13 insists.
+        name: For which host, instead of localhost.
+        valid: From when and until when, from now on.
     """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    name = "tests of lyftdata"
+    issuer = "tests of lyftdata"
     authority = _certificate(
-        name, authority_key, issuer=name, issuer_key=authority_key, is_authority=True, is_complete=is_complete
+        issuer,
+        authority_key,
+        issuer=issuer,
+        issuer_key=authority_key,
+        is_authority=True,
+        is_complete=is_complete,
     )
     certificate = _certificate(
-        "localhost", key, issuer=name, issuer_key=authority_key, is_authority=False, is_complete=is_complete
+        name,
+        key,
+        issuer=issuer,
+        issuer_key=authority_key,
+        is_authority=False,
+        is_complete=is_complete,
+        valid=valid,
     )
     files = _written(directory, "authority", authority), _written(directory, "cert", certificate)
+    return *files, _written_key(directory, key)
+
+
+def issued_by_intermediate(directory: Path) -> tuple[Path, Path, Path]:
+    """Return the certificate of a root, and one for localhost by an intermediate that is in neither file, and the latter's key."""
+    root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    root = _certificate("root", root_key, issuer="root", issuer_key=root_key, is_authority=True)
+    certificate = _certificate(
+        "localhost", key, issuer="intermediate", issuer_key=middle_key, is_authority=False
+    )
+    files = _written(directory, "authority", root), _written(directory, "cert", certificate)
     return *files, _written_key(directory, key)
 
 
@@ -44,6 +76,7 @@ def _certificate(
     issuer_key: ec.EllipticCurvePrivateKey,
     is_authority: bool,
     is_complete: bool = True,
+    valid: tuple[timedelta, timedelta] = _ONE_DAY_AROUND_NOW,
 ) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
@@ -51,11 +84,11 @@ def _certificate(
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .not_valid_before(datetime.now(UTC) + valid[0])
+        .not_valid_after(datetime.now(UTC) + valid[1])
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
-    if name == "localhost":
+    if not is_authority or name == "localhost":
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     if is_complete:
         builder = builder.add_extension(_key_usage(is_authority=is_authority), critical=True)

@@ -23,6 +23,7 @@ from lyftdata.core.log_events import verifier as verifier_events
 from lyftdata.core.log_events import worker as worker_events
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
+from lyftdata.doctor.findings import ALL_CHECKS
 from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.runtime.settings_table import TABLE as SERVER_TABLE
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
@@ -426,6 +427,28 @@ def _docstring(thing: Any) -> Iterator[str]:
     yield "```"
 
 
+def doctor_page() -> str:
+    """Return everything that `lyftdata doctor` can find, from its table."""
+    return "\n".join(
+        [
+            "# What `lyftdata doctor worker` can find",
+            "",
+            _NOTE,
+            "Run it on the Worker's host, with the environment and as the user of the Worker. It examines this host, the way to the Server",
+            "and the Server's answers, in the order below, and stops where the rest could only be a consequence. For each finding it",
+            "says what it saw, why that matters and what to do. It asks for a token, never enrolls, and does not disturb a running Worker.",
+            "",
+            "Exit code 0: the Worker can connect; there may be warnings. 1: there is a problem. With `--json` it prints `ok` and `findings`,",
+            "each with `code`, `severity`, `what`, `why` and `fix`; codes are stable.",
+            "",
+            "| code | severity | why it matters |",
+            "|---|---|---|",
+            *[f"| `{check.code}` | {check.severity.value} | {check.why} |" for check in ALL_CHECKS],
+            "",
+        ]
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "refusals.md": refusals_page,
@@ -433,6 +456,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "http-api.md": http_page,
     "python.md": python_page,
     "log-events.md": log_events_page,
+    "doctor.md": doctor_page,
 }
 
 

@@ -46,7 +46,7 @@ def remedy_for_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | 
 
 
 def _certificate_remedy(error: Exception, detail: str) -> str:
-    if _verify_code(error) in _INCOMPLETE:
+    if is_incomplete(_verify_code(error)):
         return (
             "The Server's certificate or its CA's lacks what RFC 5280 requires, and Python 3.13 and newer reject that. Issue "
             "them again: the CA's with basicConstraints=critical,CA:TRUE and keyUsage=critical,keyCertSign, both with "
@@ -57,6 +57,11 @@ def _certificate_remedy(error: Exception, detail: str) -> str:
     if "expired" in detail or "not yet valid" in detail:
         return "Renew the Server's certificate, or correct this host's clock."
     return "If the Server's certificate is from a CA of your own, set LYFTDATA_TLS_CA to that CA's certificate (a PEM file)."
+
+
+def is_incomplete(verify_code: int) -> bool:
+    """Return whether OpenSSL rejects a certificate only because it checks RFC 5280 strictly, as Python 3.13 and newer have it."""
+    return verify_code in _INCOMPLETE
 
 
 def _verify_code(error: BaseException) -> int:

@@ -275,6 +275,19 @@ class ServerClient:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._unusable(answer) from error
 
+    async def probe_session(self, token: str) -> Answer:
+        """
+        Return what the session answers to a body that opens none.
+
+        The Server finds the body invalid (400) only after it has accepted the token, so this shows whether path and
+        Authorization header get through.
+
+        Raises:
+            ServerUnreachableError: As described above.
+        """
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self._ask(Request("POST", f"{self._url}/api/worker/session", headers, json={}))
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connections.aclose()

@@ -1,0 +1,121 @@
+"""
+What `lyftdata doctor` can find: `docs/reference/doctor.md` is generated from this table.
+
+A finding never holds a secret: it is printed, and people paste it into tickets.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from lyftdata.core.text import clean_line
+
+
+class Severity(StrEnum):
+    """How bad it is."""
+
+    PROBLEM = "problem"
+    """The Worker cannot work, or will not after its next start."""
+    WARNING = "warning"
+    """It works, but less safely than it could, or not for much longer."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that can be wrong: a stable code, how bad it is, and why it matters."""
+
+    code: str
+    severity: Severity
+    why: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that is wrong here: `what` was seen, and `fix`, the command or the change that ends it."""
+
+    check: Check
+    what: str
+    fix: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it for JSON."""
+        return {
+            "code": self.check.code,
+            "severity": self.check.severity.value,
+            "what": clean_line(self.what),
+            "why": self.check.why,
+            "fix": clean_line(self.fix),
+        }
+
+
+def _problem(code: str, why: str) -> Check:
+    return Check(code, Severity.PROBLEM, why)
+
+
+def _warning(code: str, why: str) -> Check:
+    return Check(code, Severity.WARNING, why)
+
+
+# --- this host ------------------------------------------------------------------------------------------
+SETTING_INVALID = _problem("setting_invalid", "The Worker does not start with it (exit 2).")
+SETTING_SUSPICIOUS = _warning("setting_suspicious", "The Worker starts, but probably not as intended.")
+SECRET_FILE_EXPOSED = _warning(
+    "secret_file_exposed", "Every user of this host who reads the secret can be this Worker."
+)
+DIRECTORY_UNUSABLE = _problem(
+    "directory_unusable", "The Worker keeps its identity key there, and does not start without it."
+)
+DIRECTORY_READ_ONLY = _problem("directory_read_only", "A Worker that enrolls must store its identity.")
+NO_CREDENTIAL = _problem("no_credential", "A Worker proves who it is by one of the two strategies.")
+TLS_NOT_CHECKED = _warning(
+    "tls_not_checked", "Anyone between this host and the Server can act as the Server."
+)
+PLAIN_HTTP = _warning(
+    "plain_http", "Anyone between this host and the Server can read credentials and tokens."
+)
+# --- the way to the Server ------------------------------------------------------------------------------
+PROXY_UNUSABLE = _problem("proxy_unusable", "Every request to the Server would go through that proxy.")
+NAME_NOT_RESOLVED = _problem("name_not_resolved", "Without an address there is no connection.")
+CONNECTION_FAILED = _problem("connection_failed", "No request reaches the Server.")
+ADDRESS_UNREACHABLE = _warning(
+    "address_unreachable", "Connections try this address too: they are slow, or fail when the others do."
+)
+NOT_HTTPS = _problem("not_https", "The Worker speaks https, and what answers does not.")
+CERTIFICATE_EXPIRED = _problem("certificate_expired", "An expired certificate is not trusted.")
+CERTIFICATE_NOT_YET_VALID = _problem(
+    "certificate_not_yet_valid", "A certificate is trusted from the time that it names."
+)
+CERTIFICATE_FOR_ANOTHER_NAME = _problem(
+    "certificate_for_another_name", "The certificate does not prove that this is the Server that you named."
+)
+CERTIFICATE_SELF_SIGNED = _problem(
+    "certificate_self_signed", "Nothing that this host trusts vouches for the Server's certificate."
+)
+CERTIFICATE_ISSUER_UNKNOWN = _problem(
+    "certificate_issuer_unknown", "Nothing that this host trusts vouches for the Server's certificate."
+)
+CERTIFICATE_INCOMPLETE = _problem(
+    "certificate_incomplete", "Python 3.13 and newer reject certificates that break RFC 5280."
+)
+CERTIFICATE_REJECTED = _problem(
+    "certificate_rejected", "The Worker connects only to a Server that it can verify."
+)
+CERTIFICATE_EXPIRES_SOON = _warning("certificate_expires_soon", "When it has expired, no Worker can connect.")
+# --- what answers ---------------------------------------------------------------------------------------
+NOT_THE_SERVER = _problem("not_the_server", "Whatever answers there is no lyftdata Server that can be used.")
+ISSUER_DIFFERS = _problem(
+    "issuer_differs",
+    "A Worker signs only for the address that it was given, never for one that an answer names.",
+)
+CLOCK_OFF = _warning(
+    "clock_off",
+    "What this host signs looks expired or from the future; the Worker then needs one more request for each token, and "
+    "other clients are refused.",
+)
+REFUSED = _problem("refused", "The Server does not let this Worker in.")
+TOKEN_LOST = _problem(
+    "token_lost",
+    "Between this host and the Server the token is removed or goes to another Server: no session opens.",
+)
+SESSIONS_BLOCKED = _problem("sessions_blocked", "A Worker stays connected by requests to that path.")
+
+ALL_CHECKS: tuple[Check, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Check))
+"""Every check, in the order in which they are made."""

@@ -1,0 +1,218 @@
+"""What can be wrong on the way to the Server: its name, its addresses, its certificate."""
+
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from cryptography import x509
+
+from lyftdata.bounded_http import tls_context
+from lyftdata.core.origins import DEFAULT_PORTS
+from lyftdata.core.text import clean_text, count
+from lyftdata.doctor import findings
+from lyftdata.doctor.findings import Check, Finding
+from lyftdata.unreachable import is_incomplete
+from lyftdata.worker.settings import WorkerSettings
+
+_WITHIN_S = 10.0
+_EXPIRES_SOON = timedelta(days=14)
+_RENEW = "Renew the Server's certificate (LYFTDATA_TLS_CERT on the Server, or at the proxy in front of it)."
+
+_ISSUE_AGAIN = (
+    "Issue them again: the CA's with basicConstraints=critical,CA:TRUE and keyUsage=critical,keyCertSign, both with "
+    "subjectKeyIdentifier and authorityKeyIdentifier."
+)
+
+# By X509_V_ERR_… of openssl/x509_vfy.h.
+_UNKNOWN_ISSUER = {19, 20, 21}
+_ANOTHER_NAME = (
+    findings.CERTIFICATE_FOR_ANOTHER_NAME,
+    "Set LYFTDATA_URL to one of the certificate's names, or issue it for this name.",
+)
+_CAUSES = {
+    9: (
+        findings.CERTIFICATE_NOT_YET_VALID,
+        "Correct this host's clock, or issue the certificate again.",
+    ),
+    10: (findings.CERTIFICATE_EXPIRED, f"{_RENEW} If this host's clock is wrong, correct that."),
+    18: (findings.CERTIFICATE_SELF_SIGNED, "Copy that certificate here and set LYFTDATA_TLS_CA to it."),
+    62: _ANOTHER_NAME,
+    64: _ANOTHER_NAME,
+}
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One address of a name, as `socket.getaddrinfo` gives it."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        host, port = self.sockaddr[:2]
+        return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+def check_way(settings: WorkerSettings, *, now: datetime) -> Iterator[Finding]:
+    """
+    Yield what keeps this host from a connection that it can trust; for a Server that is reached without a proxy.
+
+    Args:
+        settings: The Worker's settings.
+        now: The host's time, aware UTC.
+    """
+    parts = urlsplit(settings.url)
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+    try:
+        addresses = _resolve(host, port)
+    except OSError as error:
+        yield Finding(
+            findings.NAME_NOT_RESOLVED,
+            f"{host} has no address: {_words(error)}.",
+            f"Correct LYFTDATA_URL, or this host's DNS; try: getent hosts {host}",
+        )
+        return
+    tried = {address: _try_to_connect(address) for address in addresses}
+    failures = {address: failure for address, failure in tried.items() if failure is not None}
+    reachable = [address for address in addresses if address not in failures]
+    for address, failure in failures.items():
+        yield Finding(
+            findings.ADDRESS_UNREACHABLE if reachable else findings.CONNECTION_FAILED,
+            f"{host} at {address}: {_words(failure)}.",
+            _how_to_connect(failure, address=address, host=host, others=reachable),
+        )
+    if reachable and parts.scheme == "https":
+        yield from check_certificate(settings, host, reachable[0], now=now)
+
+
+def _resolve(host: str, port: int) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(Address(family, tuple(sockaddr)) for family, _, _, _, sockaddr in found))
+
+
+def _connect(address: Address) -> socket.socket:
+    connection = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_WITHIN_S)
+        connection.connect(address.sockaddr)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _try_to_connect(address: Address) -> OSError | None:
+    try:
+        _connect(address).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _how_to_connect(error: OSError, *, address: Address, host: str, others: Sequence[Address]) -> str:
+    if others:
+        return f"Remove {address.sockaddr[0]} from the DNS records of {host}, or let the Server listen there (LYFTDATA_BIND_ADDRESS)."
+    if isinstance(error, ConnectionRefusedError):
+        return "Start the Server, or correct the port in LYFTDATA_URL; the Server's log names its address (LYFTDATA_BIND_ADDRESS)."
+    return f"Let this host through to {address} (firewall, security group, route), or correct LYFTDATA_URL."
+
+
+def check_certificate(
+    settings: WorkerSettings, host: str, address: Address, *, now: datetime
+) -> Iterator[Finding]:
+    """Yield what is wrong with the certificate that is shown at an address."""
+    context = tls_context(settings.url, tls_ca=settings.tls_ca, insecure=settings.tls_insecure)
+    assert isinstance(context, ssl.SSLContext)  # noqa: S101 - https
+    try:
+        with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
+            shown = connection.getpeercert(binary_form=True)
+    except ssl.SSLCertVerificationError as error:
+        yield _untrusted(error, host=host, certificate=_shown_certificate(host, address))
+        return
+    except OSError as error:  # ssl.SSLError is one
+        yield Finding(
+            findings.NOT_HTTPS,
+            f"{address} does not speak TLS: {_words(error)}.",
+            "Set LYFTDATA_URL to the port that does, or to http:// if that is meant (LYFTDATA_ALLOW_HTTP).",
+        )
+        return
+    certificate = x509.load_der_x509_certificate(shown or b"")
+    left = certificate.not_valid_after_utc - now
+    if left < _EXPIRES_SOON and not settings.tls_insecure:
+        yield Finding(
+            findings.CERTIFICATE_EXPIRES_SOON,
+            f"The certificate of {host} expires in {count(left.days, 'day')}, at {_time(certificate.not_valid_after_utc)}.",
+            _RENEW,
+        )
+
+
+def _shown_certificate(host: str, address: Address) -> x509.Certificate | None:
+    """Return what is shown there, trusted or not: only to say what is wrong with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
+            return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+    except (OSError, ValueError):
+        return None
+
+
+def _untrusted(
+    error: ssl.SSLCertVerificationError, *, host: str, certificate: x509.Certificate | None
+) -> Finding:
+    check, fix = _cause_and_fix(error.verify_code, certificate)
+    return Finding(check, f"The certificate of {host}: {_seen(check, certificate, error)}.", fix)
+
+
+def _cause_and_fix(code: int, certificate: x509.Certificate | None) -> tuple[Check, str]:
+    if code in _UNKNOWN_ISSUER:
+        issuer = _name(certificate.issuer) if certificate is not None else "its issuer"
+        return (
+            findings.CERTIFICATE_ISSUER_UNKNOWN,
+            f"If {issuer} is a CA of your own, set LYFTDATA_TLS_CA to its certificate. If it is an intermediate, append its "
+            "certificate to LYFTDATA_TLS_CERT on the Server: the Server must send the whole chain.",
+        )
+    if is_incomplete(code):
+        return findings.CERTIFICATE_INCOMPLETE, _ISSUE_AGAIN
+    return _CAUSES.get(code, (findings.CERTIFICATE_REJECTED, _RENEW))
+
+
+def _seen(check: Check, certificate: x509.Certificate | None, error: ssl.SSLCertVerificationError) -> str:
+    if certificate is None:
+        return clean_text(error.verify_message, 200)
+    if check is findings.CERTIFICATE_EXPIRED:
+        return f"expired at {_time(certificate.not_valid_after_utc)}"
+    if check is findings.CERTIFICATE_NOT_YET_VALID:
+        return f"valid only from {_time(certificate.not_valid_before_utc)}"
+    if check is findings.CERTIFICATE_FOR_ANOTHER_NAME:
+        return f"holds only the names {', '.join(_names(certificate)) or _name(certificate.subject)}"
+    if check is findings.CERTIFICATE_ISSUER_UNKNOWN:
+        return f"issued by {_name(certificate.issuer)}, which this host does not know"
+    return clean_text(error.verify_message, 200)
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    found = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+    return [clean_text(name, 100) for name in found[:10]]
+
+
+def _name(name: x509.Name) -> str:
+    return clean_text(f"'{name.rfc4514_string()}'", 200)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_WITHIN_S:g} s"
+    return clean_text(error.strerror or str(error) or type(error).__name__, 200)

@@ -1,0 +1,124 @@
+"""What can be wrong with what answers: whether it is the Server, and whether it lets this Worker in."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+from lyftdata.bounded_http import Answer
+from lyftdata.client.credentials import Credential
+from lyftdata.client.server_clock import ServerClock
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.origins import same_origin
+from lyftdata.core.text import clean_text
+from lyftdata.doctor import findings
+from lyftdata.doctor.findings import Finding
+from lyftdata.worker.client import (
+    Issuers,
+    RefusedByServerError,
+    ServerClient,
+    ServerUnreachableError,
+)
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.enrollment import confirmed_identity
+from lyftdata.worker.identity.state import StateDirectory
+from lyftdata.worker.settings import WorkerSettings
+
+_LOOK_UP = "An operator sees the cause: lyftdata refusals show"
+
+
+async def check_answers(
+    settings: WorkerSettings, client: ServerClient, clock: ServerClock
+) -> AsyncIterator[Finding]:
+    """
+    Yield what is wrong with the Server's answers. Asks for a token, as the Worker's next start would; never enrolls.
+
+    Args:
+        settings: The Worker's settings.
+        client: For the Server.
+        clock: The client's.
+    """
+    try:
+        issuers = await client.issuers()
+    except ServerUnreachableError as error:
+        yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
+        return
+    if clock.is_skewed():
+        yield Finding(
+            findings.CLOCK_OFF,
+            f"This host's clock is {clock.describe_skew()}.",
+            "Turn on time synchronization: timedatectl set-ntp true",
+        )
+    directory = StateDirectory(settings.jobs_dir)
+    credential = choose_credential(settings, directory)
+    if credential is None and directory.load_identity() is None:
+        if (finding := _issuer_differs(settings, issuers)) is not None:
+            yield finding
+        return
+    async for finding in _check_token(settings, client, directory, credential):
+        yield finding
+
+
+def _issuer_differs(settings: WorkerSettings, issuers: Issuers) -> Finding | None:
+    expected = settings.public_url or settings.url
+    if any(same_origin(issuer, expected) for issuer in (issuers.current, *issuers.previous)):
+        return None
+    called = clean_text(issuers.current, 200)
+    return Finding(
+        findings.ISSUER_DIFFERS,
+        f"The Server at {settings.url} calls itself {called}, so this Worker does not enroll there.",
+        f"Set LYFTDATA_PUBLIC_URL={settings.url} on the Server; or, if {called} is right, LYFTDATA_PUBLIC_URL={called} here.",
+    )
+
+
+async def _check_token(
+    settings: WorkerSettings, client: ServerClient, directory: StateDirectory, credential: Credential | None
+) -> AsyncIterator[Finding]:
+    try:
+        chosen = credential or await confirmed_identity(settings, directory, client)
+        reply = await client.token(chosen)
+        answer = await client.probe_session(reply.access_token)
+    except RefusedByServerError as error:
+        yield _refused(error)
+    except SettingsError as error:
+        for problem in error.problems:
+            yield Finding(findings.NO_CREDENTIAL, problem, "Do what it says, then start the Worker again.")
+    except ServerUnreachableError as error:
+        yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
+    else:
+        if (finding := _judge_session(settings, answer)) is not None:
+            yield finding
+
+
+def _refused(error: RefusedByServerError) -> Finding:
+    cause = f" ({error.cause_code})" if error.cause_code else ""
+    reference = f" Reference {error.reference}." if error.reference else ""
+    fix = error.hint or (f"{_LOOK_UP} {error.reference}" if error.reference else "Try again later.")
+    return Finding(findings.REFUSED, f"{error.message}{cause}{reference}", fix)
+
+
+def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:
+    """The Server finds the empty body invalid only when it has accepted the token."""
+    body = answer.json_object()
+    error = body.get("error")
+    if answer.status == HTTPStatus.BAD_REQUEST and error == "invalid_request":
+        return None
+    where = f"{settings.url}/api/worker/session"
+    reference = clean_text(str(body.get("reference", "")), 32)
+    if answer.status == HTTPStatus.UNAUTHORIZED and reference:
+        return Finding(
+            findings.TOKEN_LOST,
+            f"{where} refused the token that {settings.url} had just given. Reference {reference}.",
+            f"{_LOOK_UP} {reference}. If it is missing_credentials, let the proxy in front of the Server pass the "
+            "Authorization header on (nginx: proxy_set_header Authorization $http_authorization;). Otherwise requests reach "
+            "several Servers that do not share a database.",
+        )
+    if isinstance(error, str) and reference:
+        return Finding(
+            findings.REFUSED,
+            f"{where} refused the new token. Reference {reference}.",
+            f"{_LOOK_UP} {reference}",
+        )
+    return Finding(
+        findings.SESSIONS_BLOCKED,
+        f"{where} answered {answer.status}, and not as a lyftdata Server does.",
+        "Let proxies and firewalls in front of the Server pass POST requests to /api/worker/session.",
+    )

@@ -1,0 +1,61 @@
+"""Examines a Worker's host: each check once, in the order in which a start would meet the fault."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from lyftdata.bounded_http import proxy_for
+from lyftdata.client.server_clock import ServerClock, utc_now
+from lyftdata.core.errors import SettingsError
+from lyftdata.doctor import findings
+from lyftdata.doctor.findings import Finding, Severity
+from lyftdata.doctor.network import check_way
+from lyftdata.doctor.server_answers import check_answers
+from lyftdata.doctor.worker_host import check_host, invalid_settings
+from lyftdata.worker.client import ServerClient
+from lyftdata.worker.settings import WorkerSettings, read_worker_settings
+
+
+async def examine_worker(
+    environ: Mapping[str, str], *, now: Callable[[], datetime] = utc_now
+) -> list[Finding]:
+    """
+    Return everything that is wrong with a Worker's set-up, in the order in which its start would meet it; empty if nothing is.
+
+    Asks the Server for its metadata and, if this host has a credential, for a token. Changes nothing here, and does not disturb
+    the Worker if it is running.
+
+    Args:
+        environ: The environment that the Worker is started with.
+        now: For tests: this host's time, aware UTC.
+    """
+    try:
+        settings = read_worker_settings(environ)
+    except SettingsError as error:
+        return list(invalid_settings(error))
+    found = list(check_host(settings, environ))
+    if not _stops(found):
+        found += await _check_server(settings, now=now)
+    return found
+
+
+async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]) -> list[Finding]:
+    try:
+        proxy = proxy_for(settings.url)
+    except SettingsError as error:
+        fix = "Correct the variable, or name the Server's host in NO_PROXY."
+        return [Finding(findings.PROXY_UNUSABLE, problem, fix) for problem in error.problems]
+    # Behind a proxy, name and certificate are looked at by the request itself.
+    found = [] if proxy is not None else list(check_way(settings, now=now()))
+    if _stops(found):
+        return found
+    clock = ServerClock(now=now)
+    client = ServerClient(settings, clock=clock)
+    try:
+        return [*found, *[finding async for finding in check_answers(settings, client, clock)]]
+    finally:
+        await client.aclose()
+
+
+def _stops(found: list[Finding]) -> bool:
+    """Return whether the next check could only find the consequences of what was found."""
+    return any(finding.check.severity is Severity.PROBLEM for finding in found)

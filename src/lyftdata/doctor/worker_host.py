@@ -1,0 +1,121 @@
+"""What can be wrong on a Worker's host before anything is sent: settings, files of secrets, directory, strategy."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret_text import trim
+from lyftdata.core.settings import SECRET_VARIABLES
+from lyftdata.doctor import findings
+from lyftdata.doctor.findings import Finding
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.state import StateDirectory
+from lyftdata.worker.settings import WorkerSettings
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong on this host with settings that could be read; nothing is made or changed."""
+    for warning in settings.warnings:
+        yield Finding(
+            findings.SETTING_SUSPICIOUS, warning, "Correct it, or remove the setting if it is not meant."
+        )
+    yield from _check_secret_files(environ)
+    yield from _check_transport(settings)
+    directory = StateDirectory(settings.jobs_dir)
+    try:
+        directory.load_identity()
+    except SettingsError as error:
+        # An API-key Worker stores nothing; a directory that it does not use cannot stop it.
+        if settings.api_key is None:
+            yield from _each(findings.DIRECTORY_UNUSABLE, error, "Do what it says, as the Worker's own user.")
+            return
+    yield from _check_strategy(settings, directory)
+
+
+def invalid_settings(error: SettingsError) -> Iterator[Finding]:
+    """Yield each fault of settings that could not be read."""
+    yield from _each(
+        findings.SETTING_INVALID,
+        error,
+        "Correct it, then run `lyftdata config check worker` to see them all.",
+    )
+
+
+def _each(check: findings.Check, error: SettingsError, fix: str) -> Iterator[Finding]:
+    for problem in error.problems:
+        yield Finding(check, problem, fix)
+
+
+def _check_secret_files(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name in SECRET_VARIABLES:
+        path = trim(environ.get(f"{name}_FILE", ""))
+        try:
+            mode = Path(path).stat().st_mode if path else 0
+        except (OSError, ValueError):
+            # Read before: what cannot be read is a fault of the settings.
+            continue
+        # A mount of Docker or Kubernetes belongs to root and is read-only: it may be closed by its directory alone.
+        if path and stat.S_ISREG(mode) and mode & _OTHERS and _others_can_enter(Path(path)):
+            yield Finding(
+                findings.SECRET_FILE_EXPOSED,
+                f"{name}_FILE: {path} has mode {stat.S_IMODE(mode):04o}, so other users of this host can use it.",
+                f"chmod 600 {shlex.quote(path)}",
+            )
+
+
+def _others_can_enter(path: Path) -> bool:
+    """Return whether each directory above a file lets others of this host through to it."""
+    return all(parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in path.absolute().parents)
+
+
+def _check_transport(settings: WorkerSettings) -> Iterator[Finding]:
+    if settings.tls_insecure and settings.url.startswith("https:"):
+        yield Finding(
+            findings.TLS_NOT_CHECKED,
+            "LYFTDATA_TLS_INSECURE is on: the Server's certificate is not checked.",
+            "Unset LYFTDATA_TLS_INSECURE; for a CA of your own set LYFTDATA_TLS_CA to its certificate.",
+        )
+    if settings.allow_http and settings.url.startswith("http:"):
+        yield Finding(
+            findings.PLAIN_HTTP,
+            f"LYFTDATA_URL is {settings.url}, and LYFTDATA_ALLOW_HTTP is on.",
+            "Give the Server a certificate (LYFTDATA_TLS_CERT, LYFTDATA_TLS_KEY) or a proxy that has one, then set LYFTDATA_URL "
+            "to https://… and unset LYFTDATA_ALLOW_HTTP.",
+        )
+
+
+def _check_strategy(settings: WorkerSettings, directory: StateDirectory) -> Iterator[Finding]:
+    try:
+        credential = choose_credential(settings, directory)
+    except SettingsError as error:
+        yield from _each(
+            findings.NO_CREDENTIAL,
+            error,
+            "Set LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY, or LYFTDATA_WORKER_NAME and LYFTDATA_AUTO_ENROLLMENT_KEY.",
+        )
+        return
+    if credential is None:
+        yield from _check_writable(directory.path)
+
+
+def _check_writable(path: Path) -> Iterator[Finding]:
+    """Yield what keeps the Worker from making its directory or writing to it; the nearest that exists counts."""
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        yield Finding(
+            findings.DIRECTORY_UNUSABLE,
+            f"LYFTDATA_JOBS_DIR: {nearest} is not a directory.",
+            "Set LYFTDATA_JOBS_DIR to a directory of this Worker's own.",
+        )
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding(
+            findings.DIRECTORY_READ_ONLY,
+            f"LYFTDATA_JOBS_DIR: this user cannot write to {nearest}.",
+            "Give it to the Worker's user, or set LYFTDATA_JOBS_DIR to a directory of its own: "
+            f"chown {os.geteuid()} {shlex.quote(str(nearest))}",
+        )

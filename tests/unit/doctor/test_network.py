@@ -1,0 +1,162 @@
+"""Tests of what the doctor finds on the way to the Server, with real sockets and certificates."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.certificates import issued, issued_by_intermediate, self_signed
+from tests.processes import free_port
+
+from lyftdata.doctor.network import check_way
+from lyftdata.worker.settings import read_worker_settings
+
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def listening(context=None):
+    """Return the port of something that accepts connections on 127.0.0.1, over TLS if there is a context."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with contextlib.suppress(OSError):
+                        if context is not None:
+                            connection = context.wrap_socket(connection, server_side=True)
+                        else:
+                            connection.sendall(b"220 mail.example.com ESMTP\r\n")
+                        connection.close()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@contextlib.contextmanager
+def tls_server(certificate, key):
+    """Return the port of a TLS server with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with listening(context) as port:
+        yield port
+
+
+def examined(url, **environ):
+    """Return what is found on the way to a Server."""
+    return list(check_way(read_worker_settings({"LYFTDATA_URL": url, **environ}), now=NOW))
+
+
+def only(url, **environ):
+    """Return the one finding."""
+    (finding,) = examined(url, **environ)
+    return finding
+
+
+def test_a_name_without_an_address_is_found():
+    """With a command that shows the same."""
+    finding = only("https://lyftdata.invalid")
+
+    assert finding.check.code == "name_not_resolved"
+    assert "getent hosts lyftdata.invalid" in finding.fix
+
+
+def test_a_port_where_nothing_listens_is_found():
+    """With address and port, so that a wrong port is seen."""
+    port = free_port()
+
+    finding = only(f"http://127.0.0.1:{port}")
+
+    assert finding.check.code == "connection_failed"
+    assert f"127.0.0.1:{port}: Connection refused" in finding.what
+
+
+def test_one_address_of_several_that_does_not_answer_is_a_warning(monkeypatch):
+    """As where a name has an IPv6 address that the Server does not listen on."""
+    with listening() as port:
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+        finding = only(f"http://localhost:{port}")
+
+    assert finding.check.code == "address_unreachable"
+    assert f"127.0.0.2:{port}" in finding.what
+
+
+def test_an_address_that_speaks_no_tls_is_found():
+    """The port of another service, or plain http."""
+    with listening() as port:
+        assert only(f"https://localhost:{port}").check.code == "not_https"
+
+
+@pytest.mark.parametrize(
+    ("valid", "code", "said"),
+    [
+        ((-9 * DAY, -DAY), "certificate_expired", "expired at 20"),
+        ((DAY, 9 * DAY), "certificate_not_yet_valid", "valid only from 20"),
+        ((-DAY, 9 * DAY), "certificate_expires_soon", "expires in 9 days"),
+    ],
+)
+def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, said):
+    """Also one that soon will be."""
+    authority, certificate, key = issued(tmp_path, valid=valid)
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+
+    assert finding.check.code == code
+    assert said in finding.what
+
+
+def test_a_certificate_for_another_name_is_found_with_its_names(tmp_path):
+    """They are what LYFTDATA_URL can be set to."""
+    authority, certificate, key = issued(tmp_path, name="lyftdata.example.com")
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+
+    assert finding.check.code == "certificate_for_another_name"
+    assert "lyftdata.example.com" in finding.what
+
+
+def test_a_self_signed_certificate_is_found(tmp_path):
+    """It has to be named to be trusted."""
+    with tls_server(*self_signed(tmp_path)) as port:
+        assert only(f"https://localhost:{port}").check.code == "certificate_self_signed"
+
+
+def test_a_ca_that_is_not_known_here_is_found_with_its_name(tmp_path):
+    """And the setting that makes it known."""
+    _, certificate, key = issued(tmp_path)
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}")
+
+    assert finding.check.code == "certificate_issuer_unknown"
+    assert "tests of lyftdata" in finding.what
+    assert "LYFTDATA_TLS_CA" in finding.fix
+
+
+def test_a_missing_intermediate_is_found_with_its_name(tmp_path):
+    """And the file on the Server that lacks it: the root is trusted here."""
+    authority, certificate, key = issued_by_intermediate(tmp_path)
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+
+    assert finding.check.code == "certificate_issuer_unknown"
+    assert "'CN=intermediate'" in finding.fix
+    assert "LYFTDATA_TLS_CERT" in finding.fix
+
+
+def test_a_good_certificate_draws_no_finding(tmp_path):
+    """Neither does one that is not to be checked."""
+    authority, certificate, key = issued(tmp_path, valid=(-DAY, 30 * DAY))
+    with tls_server(certificate, key) as port:
+        assert examined(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority)) == []
+        assert examined(f"https://localhost:{port}", LYFTDATA_TLS_INSECURE="yes") == []

@@ -1,0 +1,172 @@
+"""Tests of what the doctor finds on a Worker's host before anything is sent."""
+
+import os
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.doctor.findings import ALL_CHECKS, Severity
+from lyftdata.doctor.worker_host import check_host, invalid_settings
+from lyftdata.worker.settings import read_worker_settings
+
+KEY = "lyftdata_key_0123456789"
+
+
+@pytest.fixture
+def environ(tmp_path):
+    """Return the environment of an API-key Worker whose key is in a private file."""
+    file = tmp_path / "key"
+    file.touch(0o600)
+    file.write_text(KEY)
+    return {
+        "LYFTDATA_WORKER_ID": "press-01",
+        "LYFTDATA_WORKER_API_KEY_FILE": str(file),
+        "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs"),
+    }
+
+
+@pytest.fixture
+def enrolling(tmp_path):
+    """Return the environment of a Worker that has not enrolled yet."""
+    return {
+        "LYFTDATA_WORKER_NAME": "press-02",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
+        "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs"),
+    }
+
+
+def examined(environ):
+    """Return the findings."""
+    return list(check_host(read_worker_settings(environ), environ))
+
+
+def codes(environ):
+    """Return the findings' codes."""
+    return [finding.check.code for finding in examined(environ)]
+
+
+def test_each_invalid_setting_is_a_finding(environ):
+    """All at once, not the first alone."""
+    with pytest.raises(SettingsError) as raised:
+        read_worker_settings(
+            environ | {"LYFTDATA_URL": "lyftdata.example.com", "LYFTDATA_RESTART": "sometimes"}
+        )
+
+    found = list(invalid_settings(raised.value))
+
+    assert [finding.check.code for finding in found] == ["setting_invalid", "setting_invalid"]
+    assert {finding.what.partition(":")[0] for finding in found} == {"LYFTDATA_URL", "LYFTDATA_RESTART"}
+
+
+def test_a_key_that_was_cut_is_found_and_not_shown(environ):
+    """The Server would reject it and not say why."""
+    (finding,) = examined(environ)
+
+    assert finding.check.code == "setting_suspicious"
+    assert "not a whole API key" in finding.what
+    assert KEY not in str(finding.as_dict())
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_secret_that_other_users_can_read_is_found(environ, mode, tmp_path):
+    """With the command that closes the file."""
+    file = tmp_path / "key"
+    file.chmod(mode)
+
+    found = [finding for finding in examined(environ) if finding.check.code == "secret_file_exposed"]
+
+    assert [finding.fix for finding in found] == [f"chmod 600 {file}"] * _can_enter(tmp_path)
+
+
+def _can_enter(path):
+    return all(parent.stat().st_mode & 0o011 for parent in (path, *path.parents))
+
+
+def test_a_secret_in_a_directory_that_only_this_user_can_enter_is_not_exposed(environ, tmp_path):
+    """As the mounts of container runtimes are."""
+    (tmp_path / "key").chmod(0o644)
+    tmp_path.chmod(0o700)
+
+    assert "secret_file_exposed" not in codes(environ)
+
+
+def test_an_unchecked_certificate_is_found(environ):
+    """TLS that trusts anyone protects nothing."""
+    with_tls = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_TLS_INSECURE": "yes"}
+
+    assert "tls_not_checked" in codes(environ | with_tls)
+    assert "tls_not_checked" not in codes(environ | {"LYFTDATA_TLS_INSECURE": "yes"})
+
+
+def test_plain_http_to_another_machine_is_found(environ):
+    """Also where it was allowed."""
+    plain = {"LYFTDATA_URL": "http://lyftdata.example.com", "LYFTDATA_ALLOW_HTTP": "yes"}
+
+    assert "plain_http" in codes(environ | plain)
+
+
+def test_a_directory_that_others_can_use_is_found(enrolling, tmp_path):
+    """The identity key would be theirs too."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs").chmod(0o755)
+
+    assert codes(enrolling) == ["directory_unusable"]
+
+
+def test_a_damaged_identity_is_found(enrolling, tmp_path):
+    """With what to do about it."""
+    (tmp_path / "jobs").mkdir(0o700)
+    (tmp_path / "jobs" / "identity.json").touch(0o600)
+    (tmp_path / "jobs" / "identity.json").write_text("{")
+
+    (finding,) = examined(enrolling)
+
+    assert finding.check.code == "directory_unusable"
+    assert "damaged" in finding.what
+
+
+def test_a_directory_that_cannot_be_written_is_found(enrolling, tmp_path, monkeypatch):
+    """Before the Worker has used its enrollment key for nothing; the nearest directory that exists counts."""
+    # Root, which these tests may run as, can write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
+
+    (finding,) = examined(enrolling)
+
+    assert finding.check.code == "directory_read_only"
+    assert f"chown {os.geteuid()} {tmp_path}" in finding.fix
+
+
+def test_a_file_in_place_of_the_directory_is_found(enrolling, tmp_path):
+    """Nothing can be made below it."""
+    (tmp_path / "jobs").touch()
+
+    assert codes(enrolling | {"LYFTDATA_JOBS_DIR": str(tmp_path / "jobs" / "worker")}) == [
+        "directory_unusable"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"LYFTDATA_AUTO_ENROLLMENT_KEY": ""},
+        {"LYFTDATA_WORKER_NAME": ""},
+        {"LYFTDATA_AUTO_ENROLLMENT_KEY": "too-short"},
+        {"LYFTDATA_WORKER_ID": "press-02"},
+        {"LYFTDATA_WORKER_ID": "press-02", "LYFTDATA_WORKER_API_KEY": KEY * 3},
+    ],
+)
+def test_settings_of_no_or_of_both_strategies_are_found(enrolling, change):
+    """A Worker uses exactly one."""
+    assert "no_credential" in codes(enrolling | change)
+
+
+def test_a_host_that_is_right_draws_no_finding(enrolling):
+    """A healthy one says nothing."""
+    assert codes(enrolling) == []
+
+
+def test_every_check_says_why_it_matters():
+    """Codes are unique, and a table of them is the reference page."""
+    assert len({check.code for check in ALL_CHECKS}) == len(ALL_CHECKS)
+    assert all(check.why.endswith(".") and check.severity in Severity for check in ALL_CHECKS)
