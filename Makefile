@@ -85,7 +85,7 @@ $(MEASURES:%=bench-%): bench-%: bench-env
 
 bench: $(MEASURES:%=bench-%) bench-tables  ## Repeat every measurement; for an hour nothing else should run
 
-bench-tables: bench-env  ## Write the tables of docs/measurements.md from the results
+bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md from the results
 	$(BENCH)/bin/python -m benchmarks.tables
 
 bench-profile: bench-env  ## Show where the time of a token goes
@@ -104,7 +104,7 @@ test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clien
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples
 
-chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/chaos-report.md
+chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/explanation/chaos-report.md
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
 	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 

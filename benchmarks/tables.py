@@ -1,5 +1,5 @@
 """
-Rewrites the tables of `docs/measurements.md` from `benchmarks/results/`, between its two marks.
+Rewrites the tables of `docs/explanation/measurements.md` from `benchmarks/results/`, between its two marks.
 
     make bench-tables
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.harness import HERE, RESULTS, load
 
-PAGE = HERE.parent / "docs" / "measurements.md"
-ON_PAPER = HERE.parent / "docs" / "a-million-workers.md"
+PAGE = HERE.parent / "docs" / "explanation" / "measurements.md"
+ON_PAPER = HERE.parent / "docs" / "explanation" / "a-million-workers.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 

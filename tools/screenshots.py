@@ -81,18 +81,18 @@ def write_gallery() -> None:
     lines = [
         "# Screenshots of every page",
         "",
-        "`make screenshots` takes them from a running Server. The [operator's guide](operators-guide.md) explains the pages.",
+        "`make screenshots` takes them from a running Server. The [operator's guide](../how-to/operators-guide.md) explains the pages.",
         "",
     ]
     titles = {"sign-in": "Sign in"} | {name: title for name, (title, _) in PAGES.items()}
     for name, title in titles.items():
         lines += [f"## {title}", "", "| | desktop | phone |", "|---|---|---|"]
         lines += [
-            f"| {scheme} | ![{title}, {scheme}, desktop](images/{name}-{scheme}-desktop.png) | ![{title}, {scheme}, phone](images/{name}-{scheme}-phone.png) |"
+            f"| {scheme} | ![{title}, {scheme}, desktop](../images/{name}-{scheme}-desktop.png) | ![{title}, {scheme}, phone](../images/{name}-{scheme}-phone.png) |"
             for scheme in ("light", "dark")
         ]
         lines.append("")
-    (IMAGES.parent / "pages.md").write_text("\n".join(lines), encoding="utf-8")
+    (IMAGES.parent / "reference" / "pages.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def main() -> None:

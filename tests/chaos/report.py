@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "chaos-report.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "chaos-report.md"
 _COLUMNS = ("fault", "load", "lasted_s", "acknowledged", "lost", "programs_ended", "recovered_s")
 _HEAD = """# Fault injection report
 

@@ -13,7 +13,7 @@ from lyftdata.store.dialects import exposure
 ROOT = Path(__file__).parents[2]
 WHERE_IT_IS_CLOSED = (
     "docs/how-to/run-several-servers.md",
-    "docs/operations.md",
+    "docs/how-to/operations.md",
     "examples/several-servers/database.sql",
 )
 

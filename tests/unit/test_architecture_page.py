@@ -8,7 +8,7 @@ import pytest
 
 import lyftdata
 
-PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 PACKAGE = Path(lyftdata.__file__).parent
 WALKS = PAGE.partition("## Three walks")[2]
 NAMES = re.findall(r"`((?:client|core|server|store|worker)(?:\.\w+)+)`", WALKS)

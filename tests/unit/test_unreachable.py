@@ -13,7 +13,7 @@ from tests.certificates import issued
 
 from lyftdata.unreachable import remedy_for_failure
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_every_part_of_the_project_is_checked_and_has_no_banned_word():
     files = check_words.project_files()
     names = {str(path.relative_to(ROOT)) for path in files}
 
-    assert {"README.md", "Makefile", "src/lyftdata/log.py", "docs/glossary.md"} <= names
+    assert {"README.md", "Makefile", "src/lyftdata/log.py", "docs/reference/glossary.md"} <= names
     assert any(name.startswith("src/lyftdata/web/templates/") for name in names)
     assert any(name.startswith("examples/") for name in names)
     assert list(check_words.places(files)) == []

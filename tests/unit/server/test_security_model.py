@@ -1,4 +1,4 @@
-"""What docs/security-model.md says is not protected, or only so far: each sentence is as true as its test."""
+"""What docs/explanation/security-model.md says is not protected, or only so far: each sentence is as true as its test."""
 
 import sqlite3
 

@@ -160,8 +160,8 @@ def guesses_in(seconds, every_s, attempt):
 
 
 def test_the_security_model_states_how_many_guesses_there_are():
-    """The numbers of guesses an hour and a day in docs/security-model.md are those of the counts themselves."""
-    text = " ".join((ROOT / "docs" / "security-model.md").read_text(encoding="utf-8").split())
+    """The numbers of guesses an hour and a day in docs/explanation/security-model.md are those of the counts themselves."""
+    text = " ".join((ROOT / "docs" / "explanation" / "security-model.md").read_text(encoding="utf-8").split())
     hour, day = 3_600, 86_400
     lockout = Lockout()
     network = guesses_in(hour, 10, lambda now: fail(lockout, "admin", HOME, now=now))

@@ -62,7 +62,7 @@ def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
     """
     Return a dependency that gives the operator if the policy table allows them this action.
 
-    That a first password was not changed yet stops the pages and not this, on purpose: docs/security-model.md says why.
+    That a first password was not changed yet stops the pages and not this, on purpose: docs/explanation/security-model.md says why.
     """
 
     async def gate(request: Request, actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
