@@ -140,7 +140,7 @@ def checked_url(field: str, url: str, *, allow_http: bool) -> str:
     if parts.scheme == "http" and not is_loopback(text) and not allow_http:
         raise InvalidInputError(
             field,
-            f"{field} is plain http to another machine: anyone who sits on the way could let anybody in. "
+            f"{field} is plain http to another machine: an attacker on the network could let any caller in. "
             "Use https, or allow_http=True if you accept that.",
         )
     return text

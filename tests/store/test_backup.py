@@ -310,7 +310,7 @@ def anothers(file):
         (lambda _: None, b"z" * 32, "does not fit the secret key"),
         (tampered, AUDIT_KEY, "does not fit the secret key"),
         (newer, AUDIT_KEY, "newer version"),
-        (anothers, AUDIT_KEY, "no database of lyftdata"),
+        (anothers, AUDIT_KEY, "not a lyftdata database"),
         (damage, AUDIT_KEY, "damaged|cannot be read|cannot be copied"),
         (empty_an_index, AUDIT_KEY, "damaged"),
         (lambda file: file.write_text("hello"), AUDIT_KEY, "cannot be"),

@@ -200,7 +200,7 @@ async def test_a_second_move_is_refused(source, target):
         ("DELETE FROM audit_events WHERE number = 3", AUDIT_KEY, "does not fit"),
         ("DELETE FROM audit_head", AUDIT_KEY, "does not fit"),
         ("UPDATE alembic_version SET version_num = '9999'", AUDIT_KEY, "must be moved by that"),
-        ("DELETE FROM alembic_version", AUDIT_KEY, "no database of lyftdata"),
+        ("DELETE FROM alembic_version", AUDIT_KEY, "not a lyftdata database"),
         (f"UPDATE workers SET name = '{'secret' * 20}'", AUDIT_KEY, "The database failed: value too long"),
         ("UPDATE workers SET name = 'secret' || char(0)", AUDIT_KEY, "The database failed: .*NUL"),
     ],

@@ -186,7 +186,7 @@ def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
     other.get_by_role("textbox", name="Labels").fill("rack=7")
     other.get_by_role("button", name="Save").click()
 
-    expect(other.get_by_role("alert")).to_contain_text("It reads now: labels: owner=ann.")
+    expect(other.get_by_role("alert")).to_contain_text("It is now: labels: owner=ann.")
     expect(other.get_by_role("textbox", name="Labels")).to_have_value("rack=7")
     expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
     other.get_by_role("textbox", name="Labels").fill("owner=ann,rack=7")

@@ -323,4 +323,4 @@ def _say_what_to_set(place: "StateLocation") -> None:
         say(f"  LYFTDATA_SECRET_KEY_FILE={file}")
         say("                          on other hosts a copy of that file, handed over as a secret")
     say("  LYFTDATA_PUBLIC_URL     the address by which Workers know the Server, the same as before")
-    say("The SQLite database is as it was: start no Server on it any more, or there are two states.")
+    say("The SQLite database was not changed. Do not start a Server on it again: there would be two states.")

@@ -250,7 +250,7 @@ def path_part(text: str) -> str:
         click.BadParameter: Empty or a path of its own: the request would be about something else.
     """
     if text.strip() in {"", ".", ".."} or "/" in text:
-        raise click.BadParameter(f"'{clean_text(text)}' is no ID and no name.")
+        raise click.BadParameter(f"'{clean_text(text)}' is not an ID or a name.")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:

@@ -224,7 +224,7 @@ Try, in another terminal:
   {program} login admin{at}
   {program} workers list{at}
   {program} workers disable {_API_KEY_WORKER}{at}
-      and see it stop here; `enable` brings it back by itself
+      and see it stop here; `enable` brings it back
   LYFTDATA_JOBS_DIR=stranger LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong {program} run worker{at}
       a stranger is refused; `{program} refusals list{at}` says why
 Logs: {self._place}/*.log     Ctrl-C ends it all.

@@ -72,7 +72,7 @@ class UnverifiedJws:
         # Type confusion: `alg` as a list or `kid` as a number could compare equal, or fail open, somewhere later.
         expected = {"jwk"} if carries_key else set()
         if not all(isinstance(value, str) for name, value in self.header.items() if name not in expected):
-            raise JwsError("Its header holds something that is no string.")
+            raise JwsError("Its header has a value that is not a string.")
         forbidden = (_FORBIDDEN_HEADERS - expected) & self.header.keys()
         if forbidden:
             raise JwsError(f"Its header holds {min(forbidden)}.")

@@ -146,9 +146,7 @@ class TooManyRequestsError(LyftdataError):
     code = "too_many_requests"
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(
-            "You ask for more than the Server does for one operator.", hint="Wait a few seconds."
-        )
+        super().__init__("Too many requests for one operator.", hint="Wait a few seconds.")
         self.wait_s: Final = max(1, round(wait_s))
 
 

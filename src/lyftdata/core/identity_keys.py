@@ -148,7 +148,7 @@ def _check_order(x: str) -> None:
     point = bytearray(decode_base64url(x))
     point[31] &= 0x7F
     if bytes(point) in _SMALL_ORDER:
-        raise InvalidInputError("jwks", "is a point of small order, which anybody could sign for")
+        raise InvalidInputError("jwks", "is a point of small order, for which anyone could sign")
 
 
 def load_public_key(canonical_jwk: str) -> PublicIdentityKey:

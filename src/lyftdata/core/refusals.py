@@ -283,7 +283,9 @@ class ProofNotForKeyError(UnprovenError):
 
     code = "proof_not_for_key"
     meaning = "The enrollment proof was made for another identity key or name than the request carries."
-    remedy = "Somebody may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
+    remedy = (
+        "Someone may be using a captured proof: check the address, and rotate the enrollment key if in doubt."
+    )
     remedy_action = RemedyAction.OPEN_ENROLLMENT
 
 
@@ -342,7 +344,7 @@ class WrongTokenError(UnprovenError):
 
     code = "wrong_token"
     meaning = "The worker token is malformed, not signed by this Server, or not meant for it."
-    remedy = "Ask for a new token at /oauth2/token."
+    remedy = "Request a new token at /oauth2/token."
     final = False
 
 
@@ -351,7 +353,7 @@ class TokenExpiredError(UnprovenError):
 
     code = "token_expired"
     meaning = "The worker token has expired."
-    remedy = "Ask for a new token at /oauth2/token."
+    remedy = "Request a new token at /oauth2/token."
     final = False
 
 
@@ -414,7 +416,9 @@ class SupersededError(ProvedError):
 
     code = "superseded"
     meaning = "Another Worker enrolled under the same name while this one was offline, and took its place."
-    remedy = "If this host is the right one, remove its directory and let it enroll again, under a name of its own."
+    remedy = (
+        "If this host is the right one, remove its directory and let it enroll again, under another name."
+    )
     is_misconfiguration = True
 
 

@@ -75,7 +75,7 @@ def check_known(conn: Connection) -> None:
     scripts = _oldest_first(configuration())
     current = current_version(conn)
     if current is None:
-        raise StoreError("It is no database of lyftdata.")
+        raise StoreError("It is not a lyftdata database.")
     if current not in {script.revision for script in scripts}:
         _check_survivable(conn, current, scripts)
 

@@ -42,7 +42,7 @@ def current_worker() -> WorkerIdentity:
     """
     worker = _current.get()
     if worker is None:
-        message = "no Worker makes this call: the method is public, or this is no call"
+        message = "no Worker makes this call: the method is public, or this is not a call"
         raise LookupError(message)
     return worker
 

@@ -62,7 +62,7 @@ _HINT = "What you typed is kept below. Save again to replace it."
 
 def _sentence(now: Mapping[str, object]) -> str:
     values = "; ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in now.items())
-    return f"Nothing was saved: somebody else made a change meanwhile. It reads now: {values}."
+    return f"Nothing was saved: another operator has changed it. It is now: {values}."
 
 
 def _shown(value: object) -> str:

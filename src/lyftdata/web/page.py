@@ -123,7 +123,7 @@ class Page(msgspec.Struct, kw_only=True):
         if not hmac.compare_digest(self.form.text("before").encode(), self.seal(state).encode()):
             raise ConflictError(
                 "done_already",
-                "Nothing was done: this was done already, by this form or by somebody else.",
+                "Nothing was done: this was done already, by this form or by another operator.",
                 hint="What was shown then is not shown again. If you did not keep it, do it again from here.",
             )
 

@@ -250,7 +250,7 @@ def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
 def test_what_is_no_id_asks_for_nothing(odd, capsys):
     """A script with an unset variable must not ask for something else."""
     assert run(["workers", "show", odd]) == 2
-    assert "is no ID and no name" in capsys.readouterr().err
+    assert "is not an ID or a name" in capsys.readouterr().err
 
 
 def test_a_key_is_written_for_its_owner_alone(tmp_path):

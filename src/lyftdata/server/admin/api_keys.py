@@ -224,7 +224,7 @@ def _check_can_use_keys(worker: WorkerRecord) -> None:
     if worker.strategy is not Strategy.API_KEY:
         raise ConflictError(
             "wrong_strategy",
-            f"Worker '{worker.id}' is auto-enrolled: it has an identity key of its own and uses no API key.",
+            f"Worker '{worker.id}' is auto-enrolled: it has its own identity key and uses no API key.",
         )
 
 

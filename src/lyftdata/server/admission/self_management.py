@@ -103,7 +103,7 @@ class Registrations:
         worker = verified.worker
         if worker.id != worker_id or worker.strategy is not Strategy.AUTO_ENROLLMENT:
             raise WrongTokenError(
-                "It is no token of a Worker that enrolled under this ID.", claimed_worker=worker.id
+                "It is not a token of a Worker that enrolled under this ID.", claimed_worker=worker.id
             )
         if to_change and verified.claims.bound_to != worker.thumbprint:
             raise WrongTokenError(

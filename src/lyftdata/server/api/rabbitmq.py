@@ -154,7 +154,7 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
     name, key = presented
     broker = services.admission.admit_resource(name, Secret(key))
     if broker is None:
-        raise WrongApiKeyError("It is no resource's.", claimed_worker=name)
+        raise WrongApiKeyError("It is not a resource's key.", claimed_worker=name)
     return broker
 
 

@@ -91,7 +91,9 @@ def parse_proxies(text: str) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(proxy)
         except ValueError as error:
-            raise InvalidInputError("trusted_proxies", f"'{proxy}' is no IP address or network") from error
+            raise InvalidInputError(
+                "trusted_proxies", f"'{proxy}' is not an IP address or network"
+            ) from error
     return tuple(proxies)
 
 

@@ -43,7 +43,7 @@ _FILTERS = ("q", "status", "strategy", "label", "key", "secret")
 _ASKED_FIRST = {"disable", "enable", "delete"}
 _DONE_TO_MANY = {"disable": "disabled", "enable": "enabled", "delete": "deleted", "label": "labelled"}
 _DISABLED = "Disabled. Its session ended and its tokens are void."
-_ENABLED = "Enabled. It connects by itself within a minute."
+_ENABLED = "Enabled. It reconnects within a minute."
 _LABELS_TYPED = 500
 
 

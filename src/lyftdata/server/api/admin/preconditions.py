@@ -44,6 +44,6 @@ def check_precondition(if_match: str | None, fields: Mapping[str, object]) -> Ma
     tags = {tag.strip() for tag in if_match.split(",")}
     if "*" not in tags and etag(fields) not in tags:
         raise PreconditionFailedError(
-            CHANGED_MEANWHILE, "Nothing was changed: it is not as it was read.", hint="Read it again."
+            CHANGED_MEANWHILE, "Nothing was changed: it has changed since it was read.", hint="Read it again."
         )
     return fields
