@@ -51,7 +51,7 @@ async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two,
     for server in two:
         server.services.brokers._started_at -= timedelta(hours=1)
     if not is_told:
-        monkeypatch.setattr(first.services.brokers, "tell", _nothing, raising=False)
+        monkeypatch.setattr(first.services.brokers, "_publish", _nothing)
     await _log_in(first, broker, press)
     if is_told:
         await until(lambda: _remembers(second), "the second hears of the login")

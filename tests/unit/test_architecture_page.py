@@ -1,17 +1,22 @@
 """The architecture page names what is there."""
 
+import asyncio
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 import lyftdata
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.store.writer import batch
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 PACKAGE = Path(lyftdata.__file__).parent
 WALKS = PAGE.partition("## Three walks")[2]
-NAMES = re.findall(r"`((?:client|core|server|store|worker)(?:\.\w+)+)`", WALKS)
+NAME = re.compile(r"`((?:client|core|server|store|worker)(?:\.\w+)+)`")
+NAMES = NAME.findall(WALKS)
 
 
 def find(name):
@@ -55,3 +60,111 @@ def test_each_folder_of_the_server_and_the_store_is_on_the_map():
     ]
 
     assert [folder for folder in folders if f"`{folder}/`" not in PAGE] == []
+
+
+# --- how many files a walk goes through --------------------------------------------------------------------
+
+STEPS = re.compile(r"^The steps are in (\d+) files\.", re.MULTILINE)
+IN_ALL = re.compile(r"at most (\d+) files")
+SECTIONS = WALKS.split("\n### ")[1:]
+
+
+def file_of(name):
+    """Return the file that defines what a dotted name stands for, below the package."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        path = PACKAGE.joinpath(*parts[:length]).with_suffix(".py")
+        if path.is_file():
+            return path.relative_to(PACKAGE).as_posix()
+    raise AssertionError(name)
+
+
+def files_named(section):
+    """Return the files that a walk names."""
+    return {file_of(name) for name in NAME.findall(section)}
+
+
+class Trace:
+    """The files of the package whose functions are called, in the event loop and in the store's writer."""
+
+    def __init__(self, monkeypatch):
+        self.files = set()
+        run = batch.run
+
+        def watched(*args, **kwargs):
+            sys.setprofile(self._note)
+            try:
+                return run(*args, **kwargs)
+            finally:
+                sys.setprofile(None)
+
+        monkeypatch.setattr(batch, "run", watched)
+
+    def _note(self, frame, event, _):
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(f"{PACKAGE}/"):
+            self.files.add(path.removeprefix(f"{PACKAGE}/"))
+
+    def __enter__(self):
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])
+def test_each_walk_states_how_many_files_its_steps_are_in(section):
+    """The number of files that the page states for a walk is the number that its steps name."""
+    (stated,) = STEPS.findall(section)
+    assert int(stated) == len(files_named(section))
+
+
+async def test_a_token_is_given_by_the_files_that_the_page_names(server, monkeypatch):
+    """Each step of the walk of a token is in a file that runs, and no more files run in all than the page states."""
+    worker_id, key = await server.enrolled()
+    assertion = server.assertion(key, worker_id)
+
+    with Trace(monkeypatch) as trace:
+        answer = await server.token_by_assertion(assertion)
+
+    assert answer.status_code == 200
+    assert files_named(SECTIONS[0].partition("A refusal goes")[0]) <= trace.files
+    assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[0])[0])
+
+
+async def test_a_worker_is_enrolled_by_the_files_that_the_page_names(server, monkeypatch):
+    """Each step of Auto-Enrollment at the Server is in a file that runs, and no more files run than the page states."""
+    key = generate_identity_key()
+
+    with Trace(monkeypatch) as trace:
+        answer = await server.register(key, "scaler")
+
+    assert answer.status_code == 201
+    named = {file for file in files_named(SECTIONS[1]) if file.startswith(("server/", "store/"))}
+    assert named <= trace.files
+    assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[1])[0])
+
+
+async def test_a_worker_is_disabled_by_the_files_that_the_page_names(server, admin, press, monkeypatch):
+    """Each step from the operator's request to the end of a held poll is in a file that runs, and no more than stated."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"boot_id": "boot-0001"}
+    assert (await server.http.post("/api/worker/session", json=body, headers=headers)).status_code == 200
+    held = asyncio.ensure_future(server.http.post("/api/worker/session", json=body, headers=headers))
+    session = server.services.sessions.find(press[0])
+    async with asyncio.timeout(180):
+        while session.poll is None:
+            await asyncio.sleep(0)
+
+    with Trace(monkeypatch) as trace:
+        answer = await server.http.patch(f"/api/workers/{press[0]}", json={"enabled": False}, headers=admin)
+        stopped = await held
+
+    assert answer.status_code == 200
+    assert [one["kind"] for one in stopped.json()["directives"]] == ["stop"]
+    named = {file for file in files_named(SECTIONS[2]) if file.startswith(("server/", "store/"))}
+    # Only several Servers on one PostgreSQL write down for each other what has changed.
+    assert named - {"store/change_feed/change_log.py", "store/dialects/postgresql.py"} <= trace.files
+    assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[2])[0])

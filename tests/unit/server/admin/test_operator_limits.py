@@ -338,7 +338,7 @@ async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, 
             await held.wait()
             return False
 
-        monkeypatch.setattr(server.services.operators, "is_signed_in", waits)
+        monkeypatch.setattr(server.services.operator_sessions, "is_signed_in", waits)
     token = admin["Authorization"].split()[1]
     app = create_app(server.services)
     # As a browser whose operator has a password of their own.
