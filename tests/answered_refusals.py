@@ -53,7 +53,7 @@ class Recorder:
 
         for owner, method, watch in (
             (RefusalLog, "record", self._watch_decision),
-            (RefusalLog, "record_unseen", self._watch_decision),
+            (RefusalLog, "record_unchecked", self._watch_decision),
             (_App, "__call__", self._watch_answers),
         ):
             setattr(owner, method, watch(getattr(owner, method)))

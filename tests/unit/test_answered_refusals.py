@@ -23,7 +23,7 @@ FORM = {"grant_type": "client_credentials", "client_id": "press-99", "client_sec
 @pytest.fixture
 def answered(tmp_path, monkeypatch):
     """Return a function that gives what this process's Servers have answered, watched until the end of the test."""
-    for owner, method in ((RefusalLog, "record"), (RefusalLog, "record_unseen"), (_App, "__call__")):
+    for owner, method in ((RefusalLog, "record"), (RefusalLog, "record_unchecked"), (_App, "__call__")):
         monkeypatch.setattr(owner, method, getattr(owner, method))
     file = tmp_path / "answered"
     file.touch()

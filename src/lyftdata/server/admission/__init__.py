@@ -1,1 +1,1 @@
-"""Who gets in: which client a request comes from, which token it gets, and why it is rejected."""
+"""Decides who is admitted: authenticates clients, issues and verifies tokens, enrolls Workers, and records refusals."""

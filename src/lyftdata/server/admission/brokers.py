@@ -1,15 +1,15 @@
 """
-Workers at a message broker: who may log in, what it may do there, and whose connections must go.
+Decides for message brokers which Workers may log in, what they may do, and which connections must be closed.
 
-A broker asks in the name of a resource. At login it shows a Worker's token; afterwards it knows a name and nothing
-else, and asks by it: so the Server remembers with what each Worker has logged in.
+A broker authenticates as a resource. At login it sends a Worker's token; afterwards it knows and sends only the user name, so
+the Server remembers with which credentials each Worker has logged in.
 
-  1. `check_login`: the token is good now, for this very resource, and is the named Worker's.
-  2. `check_worker`: the entry stands, the resource is still for it, and something it has logged in with is still good.
-     The token's end does not matter here: a connection is like a session, good for as long as what it came from is.
-  3. `why_close`: a broker checks nothing of a consumer that merely receives. Anyone who may close its connections asks
-     about each of them, again and again; the answer depends on nothing but what is true now, so a question that
-     was lost, or an order that was not carried out, is made good by the next.
+  1. `check_login`: the token is good now, is for this resource, and is the named Worker's.
+  2. `check_worker`: the entry is good, the resource is still granted, and a credential of its logins is still good. The token's
+     `exp` does not matter here: like a session, a connection is good for as long as its credential is.
+  3. `check_connection`: a broker checks nothing for a consumer that only receives, so a revocation would not reach it. The
+     program that may close the broker's connections asks about each of them repeatedly. The answer depends only on the current state, so a
+     lost request, or a close that failed, is corrected by the next one.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.admission.token_verifier import TokenVerifier, VerifiedWorker
 from lyftdata.server.clock import Clock
 
-# Of one Worker at one broker. Operators make credentials, so that 32 are never reached in practice; a Worker makes as many
-# tokens as it likes, and they are kept apart so that they push no credential out.
+# Cache exhaustion, for each Worker at each broker. Operators make credentials, and 32 are never reached in practice; a Worker can
+# get any number of tokens, so they are kept apart: otherwise it could evict the record of a credential that was revoked since.
 _MAX_CREDENTIALS = 32
 _MAX_TOKENS = 64
-# How long a question may be under way, which makes a connection seem younger than it is.
-_UNDER_WAY = timedelta(seconds=5)
-# Older than any connection, and young enough to reckon with.
+# How long a request may be in transit, which makes a connection seem younger than it is.
+_IN_TRANSIT = timedelta(seconds=5)
+# Older than any connection; bounded, so that datetime arithmetic cannot overflow on a broker's input.
 _MAX_AGE_S = 1_000_000_000
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection as the broker has it: under which user name, to which virtual host, and for how many seconds."""
+    """A connection at the broker: its user name, its virtual host, and its age in seconds."""
 
     username: str
     vhost: str = ""
@@ -59,7 +59,7 @@ class _Logins(msgspec.Struct):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """What a Worker has logged in with at a resource: the credential behind its token (`cred`), and the token (`jti`)."""
+    """One login of a Worker at a resource: the credential behind its token (`cred`), and the token (`jti`)."""
 
     resource: str
     worker_id: str
@@ -72,8 +72,8 @@ class Brokers:
     Decides for brokers.
 
     Args:
-        started_at: Since when logins are remembered: they are held in memory.
-        publish: Called with each login here, if there may be other Servers: they are asked about its connection too.
+        started_at: Since when logins are recorded; they are held in memory.
+        publish: Called with each login here, if there may be other Servers: brokers ask them about its connection too.
     """
 
     def __init__(
@@ -97,17 +97,23 @@ class Brokers:
         Check a user name and the token that came as its password, and remember the login.
 
         Raises:
-            RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key that no caller can
-                prove through a password.
+            RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key, possession of
+                which cannot be proved through a password.
         """
         verified = self._verifier.verify_any_audience(unverified_token, claimed_worker=username)
         claims = verified.claims
+        # Relay: the operator of one broker, or of any service that a Worker calls, must not be able to log in with the token it
+        # received at another broker. So `aud` must be this resource, compared exactly (RFC 8725, section 3.9).
         if claims.aud != resource.audience:
             raise WrongTokenError("It is for another service than this broker.", claimed_worker=claims.sub)
+        # Downgrade: a token bound to a key (RFC 9449) needs a proof, which a password login cannot carry. Accepted here, a stolen
+        # one would be a bearer token.
         if claims.bound_to is not None:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
+        # Impersonation: from now on the broker asks by user name alone, so the name must be the token's Worker.
         if verified.worker.id != username:
             raise WrongTokenError(f"It is {claims.sub}'s, not of the user named.", claimed_worker=username)
+        # Late revocation of a grant: the token was minted up to 15 minutes ago, and the grant may have been withdrawn since.
         if not is_granted(resource, verified.worker):
             raise ResourceNotGrantedError(f"Resource '{resource.name}'.", claimed_worker=claims.sub)
         login = Login(resource.name, claims.sub, claims.cred, claims.jti)
@@ -118,16 +124,16 @@ class Brokers:
 
     def check_worker(self, resource: ResourceRecord, username: str) -> WorkerRecord:
         """
-        Check a Worker that has logged in before, by its name alone.
+        Check a Worker that has logged in before, by its user name alone.
 
         Raises:
-            RefusedError: There is none, it may not come in, the resource is not for it, or nothing that it has
-                logged in with is good any more.
+            RefusedError: There is no such Worker, its entry is not good, the resource is not granted to it, or none of the
+                credentials of its logins is good any more.
         """
         worker = self._directory.find_worker(username)
         if worker is None:
             raise UnknownWorkerError(claimed_worker=username)
-        # Not the causes for a Worker that has proved its key: here a broker has passed on a name.
+        # Information leak: not the causes that an authenticated Worker reads. Here only a name was given, not a credential.
         if entry_problem(worker) is not None:
             raise TokenRevokedError("The Worker is disabled or superseded.", claimed_worker=username)
         if not is_granted(resource, worker):
@@ -141,19 +147,19 @@ class Brokers:
             raise TokenRevokedError(found[-1].sentence, claimed_worker=username)
         return worker
 
-    def why_close(
+    def check_connection(
         self, resource: ResourceRecord, connection: Connection, ended: Sequence[ApiKeyRecord]
     ) -> None:
         """
-        Ask whether a connection may stay.
+        Check whether a connection may stay.
 
-        Which of its credentials a Worker has used for which connection the broker cannot say. What logged in last before
-        a connection was accepted cannot be behind it; what logged in later may be, and if that is no longer good the
-        connection goes. A Worker that holds another one is back at once.
+        The broker cannot say with which credential a connection was opened. A credential whose last login was before the
+        connection was accepted cannot be it; one that logged in later may be, and if it is no longer good, the connection is
+        closed. Fail closed: a Worker with another good credential reconnects at once.
 
         Args:
-            resource: The broker.
-            connection: As the broker has it.
+            resource: The broker's resource.
+            connection: As the broker reports it.
             ended: Keys as `ended_keys` gives them.
 
         Raises:
@@ -164,36 +170,36 @@ class Brokers:
         accepted_at = now - timedelta(seconds=connection.age_s)
         logins = self._logins.get((resource.name, worker.id), _Logins())
         for seen_at, problem in self._credentials(worker, logins):
-            if problem is not None and seen_at >= accepted_at - _UNDER_WAY:
+            if problem is not None and seen_at >= accepted_at - _IN_TRANSIT:
                 raise TokenRevokedError(problem.sentence, claimed_worker=worker.id)
         for jti, seen_at in logins.tokens.items():
-            if seen_at >= accepted_at - _UNDER_WAY and self._directory.is_token_revoked(jti):
-                raise TokenRevokedError("The Worker took this token back.", claimed_worker=worker.id)
+            if seen_at >= accepted_at - _IN_TRANSIT and self._directory.is_token_revoked(jti):
+                raise TokenRevokedError("The Worker revoked this token.", claimed_worker=worker.id)
         if self._is_unknown(logins, accepted_at) and any(
-            _may_be_behind(key, worker, accepted_at) for key in ended
+            _may_have_opened(key, worker, accepted_at) for key in ended
         ):
             raise TokenRevokedError("A key that it may have used has ended since.", claimed_worker=worker.id)
 
     def _is_unknown(self, logins: _Logins, accepted_at: datetime) -> bool:
-        """Return whether a connection may be of a login that is not remembered here."""
+        """Return whether a connection may come from a login that is not recorded here."""
         if accepted_at < self._started_at:
             return True
-        # Another Server accepted it, and stopped before it had published it.
+        # Another Server accepted the login, and stopped before it had published it.
         last = max(logins.credentials.values(), default=None)
-        return self._publish is not None and (last is None or last < accepted_at - _UNDER_WAY)
+        return self._publish is not None and (last is None or last < accepted_at - _IN_TRANSIT)
 
-    def has_missed_some(self) -> None:
-        """Go by the keys that may be behind a connection from before now: not all logins at other Servers are known."""
+    def note_lost_logins(self) -> None:
+        """Treat connections from before now as from unrecorded logins: logins at other Servers may not have been received."""
         self._started_at = self._clock()
 
     def ended_keys(self) -> list[ApiKeyRecord]:
-        """Return the API keys that are good no more, to be asked for once for many connections."""
+        """Return the API keys that are no longer good; called once for many connections."""
         now = self._clock()
         ends = ((key, _ended_at(key)) for key in self._directory.api_keys())
         return [key for key, ended_at in ends if ended_at is not None and ended_at <= now]
 
     def forget_deleted(self) -> None:
-        """Drop what is remembered of Workers that are no more."""
+        """Drop the logins of deleted Workers."""
         for name, worker_id in list(self._logins):
             if self._directory.find_worker(worker_id) is None:
                 del self._logins[name, worker_id]
@@ -201,7 +207,7 @@ class Brokers:
     def _credentials(
         self, worker: WorkerRecord, logins: _Logins | None
     ) -> list[tuple[datetime, Problem | None]]:
-        """Return for each credential that a Worker has used when it did so last, and why it is not good, if it is not."""
+        """Return for each credential of a Worker the time of its last login, and why it is not good now, or None."""
         now = self._clock()
         used = {} if logins is None else logins.credentials
         return [
@@ -210,17 +216,17 @@ class Brokers:
         ]
 
     def remember(self, login: Login) -> None:
-        """Note that a Worker has just logged in, here or at another Server."""
+        """Record a login, here or at another Server."""
         logins = self._logins.setdefault((login.resource, login.worker_id), _Logins({}, {}))
         now = self._clock()
-        _put_last(logins.credentials, login.credential, now, most=_MAX_CREDENTIALS)
-        _put_last(logins.tokens, login.token, now, most=_MAX_TOKENS)
+        _record_last(logins.credentials, login.credential, now, max_entries=_MAX_CREDENTIALS)
+        _record_last(logins.tokens, login.token, now, max_entries=_MAX_TOKENS)
 
 
-def _put_last(seen: dict[str, datetime], key: str, at: datetime, *, most: int) -> None:
+def _record_last(seen: dict[str, datetime], key: str, at: datetime, *, max_entries: int) -> None:
     seen.pop(key, None)
     seen[key] = at
-    if len(seen) > most:
+    if len(seen) > max_entries:
         del seen[next(iter(seen))]
 
 
@@ -229,6 +235,6 @@ def _ended_at(key: ApiKeyRecord) -> datetime | None:
     return min(ends, default=None)
 
 
-def _may_be_behind(key: ApiKeyRecord, worker: WorkerRecord, accepted_at: datetime) -> bool:
+def _may_have_opened(key: ApiKeyRecord, worker: WorkerRecord, accepted_at: datetime) -> bool:
     ended_at = _ended_at(key)
-    return is_for(key, worker.id) and ended_at is not None and ended_at >= accepted_at - _UNDER_WAY
+    return is_for(key, worker.id) and ended_at is not None and ended_at >= accepted_at - _IN_TRANSIT

@@ -1,4 +1,4 @@
-"""Whether the credential that a client of the OAuth endpoints presents is a Worker's or a resource's."""
+"""Authenticates a client of the OAuth endpoints: a Worker, or a resource."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ from lyftdata.server.admission.token_issuer import Admission, Admitted
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A credential as it came: a client ID with a secret or an assertion, or with neither; nothing is proved yet."""
+    """A credential as received: a client ID with a secret, an assertion or neither; nothing is proved yet."""
 
     client_id: str
     secret: Secret | None = None
@@ -22,13 +22,14 @@ class Presented(msgspec.Struct, frozen=True):
 
 def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
     """
-    Check a Worker's credential.
+    Authenticate a Worker.
 
     Raises:
-        RefusedError: It proves nothing, or the Worker may not come in; it says whom it claimed to be.
+        RefusedError: No credential, a wrong one, or the Worker's entry is not good; it names the claimed Worker.
     """
     if presented is None:
         raise MissingCredentialsError
+    # One method for each request: that both were sent was refused when the request was read (RFC 6749, section 2.3).
     if presented.secret is not None:
         return admission.admit_api_key(presented.client_id, presented.secret)
     if presented.assertion is not None:
@@ -37,8 +38,10 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
 
 
 def admit_caller(admission: Admission, presented: Presented | None) -> Admitted | ResourceRecord:
-    """Check the credential of a Worker or of a resource; raises as `admit_worker`."""
+    """Authenticate a Worker or a resource; raises as `admit_worker`."""
     if presented is not None and presented.secret is not None:
+        # The key's public id decides whose key it is, not the client ID: a Worker whose ID is the name of a resource is not taken
+        # for that resource, nor the reverse.
         resource = admission.admit_resource(presented.client_id, presented.secret)
         if resource is not None:
             return resource

@@ -1,10 +1,10 @@
 """
-Every Worker entry and API key that admission needs, in memory.
+Holds every Worker entry, API key and resource that admission needs, in memory.
 
-Admission answers from here and never from the database: that is what keeps the token path free of I/O, and
-what makes an unknown ID cost the same time as a known one (a dictionary is asked either way). The directory
-is changed in the event loop right after the commit that changed the truth and before that commit's caller is
-answered, so a caller that got the answer "revoked" can rely on it. Entries never expire.
+Admission reads this and never the database. That keeps I/O out of the token path, and so closes two attacks: resource exhaustion
+before authentication (an unproven caller causes no query), and enumeration by timing (a known and an unknown ID cost one
+dictionary lookup each). The directory is changed in the event loop right after the commit and before the caller of that commit
+is answered, so once an operator reads "revoked" the credential is refused. Entries never expire.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ _log = get_logger(__name__)
 
 
 class Directory:
-    """Worker entries by ID and identity key, API keys by public id, resources; read from any thread, changed in one."""
+    """Worker entries by ID and identity key, API keys by public id, resources; read from any thread, changed in the event loop."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Directory:
         """
         Return a Worker's public identity key, or None if it has none.
 
-        Parsed when the entry is taken in: parsed at its first use, the time of the answer would tell an enrolled ID
-        from one that does not exist.
+        Enumeration by timing: parsed when the entry is added. Parsed at its first use, the answer's time would distinguish an
+        enrolled ID from an unknown one.
         """
         return self._identity_keys.get(worker_id)
 
     def count_by_issuer(self) -> dict[str, int]:
-        """Return how many Workers that may come in sign for each issuer."""
+        """Return how many Workers, except superseded ones, sign for each issuer."""
         return Counter(
             worker.signs_for
             for worker in self._workers.values()
@@ -91,11 +91,11 @@ class Directory:
         return next((r for r in self._resources.values() if r.key_public_id == public_id), None)
 
     def is_token_revoked(self, jti: str) -> bool:
-        """Return whether this very token was taken back."""
+        """Return whether this token was revoked (RFC 7009)."""
         return jti in self._revoked_tokens
 
-    def forget_ended_tokens(self, now: datetime) -> None:
-        """Drop what was taken back and would have ended by now."""
+    def forget_expired_tokens(self, now: datetime) -> None:
+        """Drop revoked tokens that have expired."""
         for jti in [jti for jti, expires_at in self._revoked_tokens.items() if expires_at <= now]:
             del self._revoked_tokens[jti]
 
@@ -112,11 +112,11 @@ class Directory:
         return len(self._workers)
 
     def enrolled_with(self, fingerprint: str) -> int:
-        """Return how many entries came with the enrollment key of this fingerprint."""
+        """Return how many entries enrolled with the enrollment key of this fingerprint."""
         return self._enrolled_with.get(fingerprint, 0)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take over what a commit changed."""
+        """Apply what a commit changed."""
         for change in changes:
             match change:
                 case WorkerChanged(worker_id=worker_id, record=record):
@@ -133,7 +133,7 @@ class Directory:
                     self._revoked_tokens[jti] = expires_at
 
     def differences(self, whole: AllChanged) -> Iterator[Change]:
-        """Give the changes after which this is what there is, and no more of them than it takes."""
+        """Yield the changes that turn the present state into this one, and no others."""
         workers = {worker.id: worker for worker in whole.workers}
         for worker_id in workers.keys() | self._workers.keys():
             if self._workers.get(worker_id) != (record := workers.get(worker_id)):
@@ -145,7 +145,7 @@ class Directory:
         resources = {resource.name: resource for resource in whole.resources}
         for name in resources.keys() | self._resources.keys():
             yield ResourceChanged(name, resources.get(name))
-        # One that was taken back is never given back.
+        # Undone revocation: a reload adds revoked tokens, and never removes one.
         yield from (TokenRevoked(jti, expires_at) for jti, expires_at in whole.revoked_tokens.items())
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
@@ -168,10 +168,10 @@ class Directory:
 
 def _load_key(worker: WorkerRecord) -> PublicIdentityKey | None:
     """
-    Return a Worker's public identity key; None if it has none, or one that cannot be read.
+    Return a Worker's public identity key; None if it has none, or one that cannot be parsed.
 
-    A row that a newer version or a person wrote stops its own Worker alone: not the Server's start, and not what other
-    changes of the same commit revoke.
+    Denial of service: a row that a newer version or a person wrote locks out its own Worker alone. It must not prevent the
+    Server's start, nor the revocations in the same commit.
     """
     if worker.public_jwk is None:
         return None

@@ -1,4 +1,4 @@
-"""Proofs of possession (RFC 9449) at this Server: nonces, and that each proof is used once."""
+"""Checks proofs of possession (DPoP, RFC 9449) at this Server: issues nonces, and accepts each proof once."""
 
 import hmac
 from hashlib import sha256
@@ -12,9 +12,9 @@ from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock
 
 _NONCE_EVERY_S = 120
-# Sixty requests a second, all the while: each needs a proof of its own, which is remembered for a minute.
+# Sixty requests a second, sustained: each needs a proof of its own, which is remembered for a minute.
 MAX_PROOFS_PER_WORKER = 4_096
-# A proof is good for a minute from its `iat`; its record outlives that by so much as this host's clock may be set back.
+# A proof is good for a minute from its `iat`; its record outlives that by as much as this host's clock may be set back.
 _REMEMBERED_LONGER_S = 5
 
 
@@ -32,10 +32,10 @@ class Dpop:
     Checks proofs and makes nonces.
 
     Args:
-        key: 32 bytes. Where there are several Servers all have the same: a nonce of one is good at the others. Where there is
-            one, it is new at each start.
-        clock: Gives the time.
-        spent: Which proofs were used; MAX_PROOFS_PER_WORKER of a Worker.
+        key: 32 bytes. Several Servers share one key, so that a nonce of one is good at the others. A single Server has a new key
+            at each start.
+        clock: Returns the time.
+        spent: The used proofs; MAX_PROOFS_PER_WORKER of each Worker.
     """
 
     def __init__(self, *, key: bytes, clock: Clock, spent: SpentAssertions) -> None:
@@ -44,7 +44,7 @@ class Dpop:
         self.spent = spent
 
     def nonce(self) -> str:
-        """Return the nonce of now: nothing to remember, and a caller cannot forge one."""
+        """Return the current nonce: a MAC of the time, so nothing is stored and no one else can make one."""
         return self._nonce_of(self._step())
 
     def check(
@@ -61,12 +61,14 @@ class Dpop:
 
         Raises:
             DpopProofError: It is not a proof for this request.
-            DpopNonceError: It holds no nonce of this Server, or an old one.
+            DpopNonceError: It has no nonce of this Server, or an expired one.
         """
         proof = verify_dpop_proof(
             unverified, method=method, url=url, now=self._clock(), access_token=access_token
         )
-        if (needs_nonce or proof.nonce is not None) and not self._is_ours(proof.nonce or ""):
+        # Pre-generation: proofs made in advance, by malware that had the key for a while, hold no current nonce (RFC 9449, section
+        # 11.2). A nonce that is present is checked even where none is required: a wrong one means that it was made elsewhere.
+        if (needs_nonce or proof.nonce is not None) and not self._is_own(proof.nonce or ""):
             raise DpopNonceError
         return proof
 
@@ -76,19 +78,22 @@ class Dpop:
 
         Args:
             proof: As `check` returned it.
-            worker: Whose credential came with it, and was checked: it counts against that Worker, which can make up as
-                many keys as it likes, and not against the key. So neither strangers nor a Worker fill the memory.
+            worker: The authenticated Worker that sent it. Memory exhaustion: proofs count against the Worker and not against
+                the DPoP key, of which it can make any number. Unauthenticated callers store nothing.
 
         Returns:
-            What is to be used up at every other Server too, if there may be any.
+            What must be used up at every other Server too, if there may be others.
 
         Raises:
             DpopProofError: It was used before, or the Worker sends too many.
-            DpopNonceError: It may have been used before this process started, and holds no nonce, which is new at each start.
+            DpopNonceError: It may have been used before this process started, and has no nonce (which is new at each start).
         """
-        if proof.nonce is None and self.spent.may_have_lost(worker, proof.signed_at, leeway_s=LEEWAY_S):
+        # Replay across a crash: the list of used proofs may be incomplete, so one from before the start is not accepted.
+        if proof.nonce is None and self.spent.may_be_unrecorded(worker, proof.signed_at, leeway_s=LEEWAY_S):
             raise DpopNonceError
         try:
+            # Replay: `jti` is unique for each key (RFC 9449, sections 4.2 and 11.1), so the thumbprint belongs to its identity. In
+            # the event loop check and record are one step: of two equal proofs sent at once, one is refused (TOCTOU).
             return self.spent.spend_id(
                 worker.id,
                 f"{proof.thumbprint} {proof.jti}",
@@ -103,8 +108,10 @@ class Dpop:
     def _step(self) -> int:
         return int(self._clock().timestamp()) // _NONCE_EVERY_S
 
-    def _is_ours(self, nonce: str) -> bool:
+    def _is_own(self, nonce: str) -> bool:
         step = self._step()
+        # The current and the previous step, so that a nonce is good for at least two minutes; compared in constant time, so that it
+        # cannot be forged byte by byte.
         return any(hmac.compare_digest(nonce.encode(), self._nonce_of(n).encode()) for n in (step, step - 1))
 
     def _nonce_of(self, step: int) -> str:

@@ -1,12 +1,14 @@
 """
-Auto-Enrollment: one shared secret, exchanged once for an identity of the Worker's own (RFC 7591).
+Auto-Enrollment: a Worker exchanges the shared enrollment key, once, for an identity of its own (RFC 7591).
 
   1. The Worker has made a key pair in its own directory before it asks.
   2. It proves that it knows the enrollment key, by a proof bound to its public key and name (or, for clients
      without our library, by the raw secret as RFC 7591's initial access token).
   3. The proof is checked against the current, then the previous secret.
-  4. One transaction: the proof is spent, the name is settled, the entry is made, the audit event is written.
-  5. Only then is the answer given. The same key asking again gets the same ID: a retry is safe.
+  4. One transaction: the proof is spent, the name is claimed, the entry is created, the audit event is written.
+  5. Only then is the answer sent. The same key asking again gets the same ID: a retry is safe.
+
+The enrollment key is checked before the body is read, so a caller that does not know it costs one MAC and no parsing.
 """
 
 import hmac
@@ -54,7 +56,7 @@ class AcceptedKey(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A registration whose every part was checked."""
+    """A registration, every part of which was checked."""
 
     metadata: ClientMetadata
     fingerprint: str
@@ -62,11 +64,11 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 Outcome = tuple[WorkerRecord, bool] | RefusedError
-"""The entry and whether it was made now, or why not."""
+"""The entry and whether it was created now, or the refusal."""
 
 
 class _Names:
-    """The entries that some registrations may meet, as the transaction has them; what is added is written at its end."""
+    """The entries whose name or key a batch of registrations may share, as the transaction sees them; written at its end."""
 
     def __init__(self, tx: WriteTx, asked: Sequence[Registration]) -> None:
         self.tx = tx
@@ -124,14 +126,14 @@ class Enrollment:
         self._returning = returning
         self._random_bytes = random_bytes
         self._nonces = nonces
-        # Checked against when Auto-Enrollment is off, so that "off" costs the same time as "wrong".
+        # Enumeration by timing: checked against when Auto-Enrollment is off, so that "off" takes as long as "wrong key".
         self._decoy_keys = [("", make_verifier(generate_enrollment_key(random_bytes), audiences=issuers))]
 
     def check_credential(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
         """
         Check the initial access token: a proof, or the raw secret.
 
-        The key counts as used from here on, whatever becomes of the request: a host that still has it would notice its end.
+        The key counts as used from here on, whatever the result: a host that still has it would be affected by its removal.
 
         Returns:
             The fingerprint of the enrollment key, and the proof if it was one.
@@ -164,12 +166,15 @@ class Enrollment:
 
     def _check_nonce(self, proof: VerifiedProof) -> None:
         """
-        Refuse a proof that was signed for a time that the Server has not named.
+        Refuse a proof that was signed for a time that the Server did not issue.
+
+        Pre-dating: a Worker without a clock may sign for the time of a nonce. Only the Server's own nonces make that time
+        trustworthy; otherwise an attacker with brief access to the key could sign proofs for next year.
 
         Raises:
             ProofExpiredError: Its nonce is not one of the last two minutes.
         """
-        if proof.nonce is not None and not self._nonces.is_good_for_enrollment(proof.nonce):
+        if proof.nonce is not None and not self._nonces.is_valid_for_enrollment(proof.nonce):
             raise ProofExpiredError("Its nonce is not of now.", claimed_worker=proof.worker_name)
 
     def check_request(
@@ -190,6 +195,7 @@ class Enrollment:
             raise InvalidRegistrationError(
                 error.message, error=error.error, claimed_worker=claimed
             ) from error
+        # Substitution: who captures a proof in transit must not be able to enroll another key or name with it.
         if proof is not None and not _is_for(proof, name=checked.name, public_key=checked.public_key):
             raise ProofNotForKeyError(
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
@@ -197,7 +203,7 @@ class Enrollment:
         return Registration(checked, fingerprint, proof)
 
     def _check_no_secret(self, metadata: ClientMetadata) -> None:
-        """Refuse a name or labels that hold a secret of this Server; raises ClientMetadataError."""
+        """Refuse a name or labels that contain a secret of this Server, and would show it; raises ClientMetadataError."""
         try:
             self._known_secrets.check("client_name", metadata.name)
             self._known_secrets.check_labels("labels", metadata.labels or {})
@@ -206,15 +212,15 @@ class Enrollment:
 
     async def enroll(self, registration: Registration, *, address: str) -> tuple[WorkerRecord, bool]:
         """
-        Make the Worker's entry, or find the one that its key already has. Durable when this returns.
+        Create the Worker's entry, or find the one that its key already has. Durable when this returns.
 
         Returns:
-            The entry, and whether it was made now.
+            The entry, and whether it was created now.
 
         Raises:
             ProofReplayedError: The proof was used before.
             NameInUseError: Another Worker holds the name and may still use it.
-            SupersededError: The entry of this key has lost its name to another Worker.
+            SupersededError: The entry of this key was superseded by another Worker.
         """
         outcome = await self._store.write_batched(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
@@ -224,10 +230,11 @@ class Enrollment:
 
     def _enroll_all(self, tx: WriteTx, asked: Sequence[tuple[Registration, str]]) -> list[Outcome]:
         """
-        Enroll all who have asked, in their order, as if each were alone; from the writer's thread.
+        Enroll a batch of registrations in their order, as if each were alone; in the writer's thread.
 
-        What is refused is handed out rather than raised: its proof stays spent. Nothing else was written for it.
+        Refusals are returned rather than raised: raising would roll back, and a refused proof must stay spent (replay).
         """
+        # TOCTOU: spent in the transaction that creates the entry. Checked before it, two Servers could accept the same proof.
         unspent = _spend(tx, [registration.proof for registration, _ in asked if registration.proof])
         names = _Names(tx, [registration for registration, _ in asked])
         outcomes: list[Outcome] = []
@@ -245,6 +252,7 @@ class Enrollment:
     ) -> tuple[WorkerRecord, bool]:
         known = names.by_thumbprint.get(registration.metadata.public_key.thumbprint)
         if known is not None:
+            # Name takeover: a superseded Worker that enrolls again must not take the name back, or two hosts would alternate.
             if known.superseded_by is not None:
                 raise SupersededError(
                     f"Superseded by {known.superseded_by}.",
@@ -254,9 +262,9 @@ class Enrollment:
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
-        self._settle_name(names, fresh)
+        self._claim_name(names, fresh)
         names.add(fresh)
-        self._returning.note_accounted_for(fresh.id)
+        self._returning.mark_accounted_for(fresh.id)
         names.tx.audit(
             self._event(
                 "worker.enrolled", fresh, {"name": fresh.name, "enrolled_with": registration.fingerprint}
@@ -279,12 +287,12 @@ class Enrollment:
             enrolled_with=registration.fingerprint,
             enrolled_from=address,
             dpop_bound=bool(registration.metadata.dpop_bound),
-            # A client that has sent the raw secret signs for what the metadata says.
+            # A client that sent the raw secret signs for the issuer in the metadata.
             signs_for=self._issuers[0] if registration.proof is None else registration.proof.audience,
         )
 
-    def _settle_name(self, names: "_Names", fresh: WorkerRecord) -> None:
-        """Same name, another key: never a silent takeover."""
+    def _claim_name(self, names: "_Names", fresh: WorkerRecord) -> None:
+        """Decide what happens if the name is taken by another key; a takeover is never silent. Raises NameInUseError."""
         holder = names.by_name.get(fresh.name)
         if holder is None:
             return
@@ -306,13 +314,13 @@ class Enrollment:
 
     def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
         """
-        Return whether the holder is connected, or could be if the Server had not just started.
+        Return whether the holder is connected, or may be reconnecting after a start of the Server.
 
-        Where there are several Servers the database says who is connected to any, or awaited from one that is gone.
+        With several Servers the database knows who is connected to any of them, or was to one that is gone.
 
-        At its start a Server has no session at all: a name could be taken from a Worker that is running well and is
-        on its way back. So at first everybody may be on the way back who has not left, or come to be, before our
-        eyes. What the database says of who was seen when is not asked: a crash loses the last second of it.
+        Impersonation after a restart: a starting Server has no sessions, and without this an attacker with the enrollment key
+        could wait for a restart and take the name of a running Worker. So for the first minutes every Worker may return that was
+        not seen to leave, or to enroll, since the start. The stored activity is not used: a crash loses its last second.
         """
         if self._sessions.is_online(holder.id):
             return True
@@ -332,7 +340,7 @@ class Enrollment:
 
 
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
-    """Use proofs up; return the `jti` of each that was not used before."""
+    """Spend proofs; return the `jti` of each that was not used before."""
     return enrollment_proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
 
 
@@ -342,15 +350,16 @@ def _check_unspent(registration: Registration, unspent: set[str]) -> None:
         return
     if proof.jti not in unspent:
         raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.metadata.name)
-    # Of two that bring the same, the first has it.
+    # Replay within one batch: of two requests with the same proof, the first uses it.
     unspent.remove(proof.jti)
 
 
 def _check_same_binding(metadata: ClientMetadata, known: WorkerRecord) -> None:
     """
-    Refuse to forget that only bound tokens are wanted; raises InvalidRegistrationError.
+    Refuse a repeated registration that asks for bound tokens only, if the entry does not; raises InvalidRegistrationError.
 
-    Nor is it set: the public key of an entry is known to others who know the enrollment key.
+    Silent downgrade: ignored, the client would believe that its tokens are bound. Denial of service: nor is it set, since others
+    who know the enrollment key may know the public key too, and could lock its Worker out.
     """
     if metadata.dpop_bound and not known.dpop_bound:
         raise InvalidRegistrationError(

@@ -1,7 +1,8 @@
 """
-Nonces for assertions and enrollment proofs (docs/decisions/0012).
+Makes and checks the nonces of assertions and enrollment proofs (docs/decisions/0012).
 
-A nonce for an assertion is bound to the Worker's entry as it is: it ends with the entry's epoch, and with its key.
+A nonce for an assertion is bound to the Worker's epoch and key, so it is not good after the Worker was disabled and enabled again,
+or has changed its key: an assertion captured before must not be usable after.
 """
 
 from lyftdata.core.nonces import is_good_nonce, make_nonce
@@ -9,20 +10,20 @@ from lyftdata.core.records import WorkerRecord
 from lyftdata.server.clock import Clock, RandomBytes
 
 _ENROLLMENT = "enrollment"
-# As long as those of a Worker, so that a nonce for an unknown one takes the same time.
+# Enumeration by timing: as long as those of a Worker, so that a nonce for an unknown one takes the same time.
 _NO_EPOCH = "0" * 13
 _NO_THUMBPRINT = "-" * 43
 
 
 class Nonces:
     """
-    Makes nonces and recognizes them; keeps nothing.
+    Makes and checks nonces; stores nothing.
 
     Args:
-        key: 32 bytes. Where there are several Servers all have the same: a nonce of one is good at the others. Where there is
-            one, it is new at each start, so that what was signed before the start is not good after it.
-        clock: Gives the time.
-        random_bytes: Gives the salt.
+        key: 32 bytes. Several Servers share one key, so that a nonce of one is good at the others. A single Server has a new key
+            at each start, so that an assertion signed before the start is not good after it.
+        clock: Returns the time.
+        random_bytes: Returns the salt.
     """
 
     def __init__(self, *, key: bytes, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -35,8 +36,8 @@ class Nonces:
         Make a nonce for an assertion.
 
         Args:
-            worker_id: Who the caller says it is.
-            worker: The entry, if there is one; the nonce does not show whether there is.
+            worker_id: The Worker ID that the caller claims.
+            worker: The entry, if there is one. Enumeration: the nonce does not show whether there is.
         """
         return self._make(_bound_to(worker_id, worker))
 
@@ -44,18 +45,18 @@ class Nonces:
         """Make a nonce for a proof of the enrollment key."""
         return self._make(_ENROLLMENT)
 
-    def is_good_for_assertion(self, unverified_nonce: str, worker: WorkerRecord) -> bool:
-        """Return whether a nonce is of the last two minutes, and the Worker's entry is as it was when it was made."""
-        return self._is_good(unverified_nonce, _bound_to(worker.id, worker))
+    def is_valid_for_assertion(self, unverified_nonce: str, worker: WorkerRecord) -> bool:
+        """Return whether a nonce is at most two minutes old, and the Worker's epoch and key have not changed since."""
+        return self._is_valid(unverified_nonce, _bound_to(worker.id, worker))
 
-    def is_good_for_enrollment(self, unverified_nonce: str) -> bool:
-        """Return whether a nonce for a proof is of the last two minutes."""
-        return self._is_good(unverified_nonce, _ENROLLMENT)
+    def is_valid_for_enrollment(self, unverified_nonce: str) -> bool:
+        """Return whether a nonce for an enrollment proof is at most two minutes old."""
+        return self._is_valid(unverified_nonce, _ENROLLMENT)
 
     def _make(self, bound_to: str) -> str:
         return make_nonce(self._key, issued_at=self._clock(), salt=self._random_bytes(9), bound_to=bound_to)
 
-    def _is_good(self, unverified_nonce: str, bound_to: str) -> bool:
+    def _is_valid(self, unverified_nonce: str, bound_to: str) -> bool:
         return is_good_nonce(unverified_nonce, self._key, now=self._clock(), bound_to=bound_to)
 
 

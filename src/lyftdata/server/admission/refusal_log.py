@@ -1,8 +1,8 @@
 """
-Where refusals go: counted, written down in batches, limited per address, and answered.
+Records refusals: counts them, stores them in batches, limits them per address, and decides what the caller reads.
 
-The Worker's side and the operator's side meet at the reference. It is drawn at random for each attempt: one
-that depended on the cause would tell an attacker which of two attempts failed for the same reason.
+The caller reads a reference, by which an operator finds the exact cause. Enumeration: it is random for each attempt. One that
+depended on the cause would tell an attacker which of two attempts failed for the same reason.
 """
 
 import asyncio
@@ -28,21 +28,21 @@ from lyftdata.store.tables import refusals
 
 _log = get_logger(__name__)
 
-# What one flush may write, and so what a flood can make the Server hold: the rest is counted, not kept.
+# Memory exhaustion: what one flush may write, and so what a flood can make the Server hold; the rest is only counted.
 _MAX_PENDING = 2_000
-_WRITTEN_AT_ONCE = 100
-# Addresses are many: who has enough of them could have thousands of new rows written each second, and push out of the
-# store within half a minute what is kept of everybody else. Anyone who has one network's worth of them, which is what a
-# provider gives to anybody, takes little of that away from others.
-_WRITTEN_IN_A_ROW = 900
-_WRITTEN_PER_S = 20
-_OF_A_NETWORK_IN_A_ROW = 300
-_OF_A_NETWORK_PER_S = 5
-_A_CUSTOMERS_PREFIX = 48
+_WRITE_BATCH = 100
+# Log flooding, to hide an attack: an attacker with many addresses could cause thousands of new rows each second, and within half a
+# minute evict from the bounded table what was recorded of others. So writes are limited as a whole, and for each network of the
+# size that providers assign to one customer.
+_WRITE_BURST = 900
+_WRITES_PER_S = 20
+_NETWORK_WRITE_BURST = 300
+_NETWORK_WRITES_PER_S = 5
+_CUSTOMER_IPV6_PREFIX = 48
 _MAX_SHARED = 10_000
 _SHARED_FOR_S = 60.0
 _MAX_KEPT_OF_A_CLAIM = 128
-# A credential is to be recognised whole before anything is cut.
+# Longer than what is kept: a credential must be recognised as a whole, and redacted, before anything is cut.
 _MAX_READ_OF_A_CLAIM = 1_024
 
 
@@ -50,7 +50,7 @@ class PublicRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the caller may know of a refusal.
 
-    Not the exception: that holds the frames it came through, and with them what was sent.
+    Secret disclosure: not the exception, whose traceback holds the frames that it passed, and with them the credential.
     """
 
     code: str
@@ -60,7 +60,7 @@ class PublicRefusal(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str
     reference: str
     retry_after_s: int | None = None
-    """Set when it comes too often."""
+    """Seconds to wait; set if the caller was refused too often."""
 
 
 def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None = None) -> PublicRefusal:
@@ -68,7 +68,7 @@ def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None 
         code=refused.code,
         proved=refused.proved,
         final=refused.final,
-        # Put into words only for a caller that reads it: how long that takes depends on the cause.
+        # Timing oracle: formatted only for a caller that reads it, since how long that takes depends on the cause.
         explanation=refused.explanation if refused.proved else "",
         remedy=refused.remedy,
         reference=reference,
@@ -78,10 +78,10 @@ def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None 
 
 class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     """
-    An attempt until it is written down.
+    An attempt that is not stored yet.
 
-    The detail is put into words and cleaned then, not before the answer: its length depends on the cause, and the
-    time that takes would tell the caller what the answer does not.
+    Timing oracle: the detail is formatted and cleaned when it is stored, not before the answer. Its length depends on the cause, and
+    the time would tell the caller what the answer does not.
     """
 
     code: str
@@ -94,8 +94,8 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     other_worker: str
 
-    def whole(self, secrets: Sequence[Secret]) -> RefusalAttempt:
-        """Return what is kept."""
+    def to_attempt(self, secrets: Sequence[Secret]) -> RefusalAttempt:
+        """Return the record to store."""
         return RefusalAttempt(
             reference=self.reference,
             code=self.code,
@@ -111,11 +111,11 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 class RefusalLog:
     """
-    Takes every refusal, decides what the caller may know of it, and keeps the whole reason for operators.
+    Records every refusal, decides what the caller may know of it, and stores the exact cause for operators.
 
     Args:
-        is_worker: Whether there is a Worker with this ID; its ID is shown as it is, however it looks.
-        secrets: The Server's own enrollment keys, to be hidden wherever a caller has put one.
+        is_worker: Whether there is a Worker with this ID: the ID of a Worker is shown unredacted, even if it looks like a secret.
+        secrets: The Server's own enrollment keys, which are redacted wherever a caller has put one.
     """
 
     def __init__(
@@ -136,9 +136,9 @@ class RefusalLog:
         self._random_bytes = random_bytes
         self.limiter = FailureLimiter()
         self._kept = FailureLimiter(burst=100, refill_per_s=5)
-        self._written = FailureLimiter(burst=_WRITTEN_IN_A_ROW, refill_per_s=_WRITTEN_PER_S)
+        self._written = FailureLimiter(burst=_WRITE_BURST, refill_per_s=_WRITES_PER_S)
         self._written_of_a_network = FailureLimiter(
-            burst=_OF_A_NETWORK_IN_A_ROW, refill_per_s=_OF_A_NETWORK_PER_S
+            burst=_NETWORK_WRITE_BURST, refill_per_s=_NETWORK_WRITES_PER_S
         )
         self._left_out = 0
         self._kept_of_a_worker = FailureLimiter(burst=20, refill_per_s=1 / 30)
@@ -151,86 +151,88 @@ class RefusalLog:
         self, refused: RefusedError, *, address: str, limited: bool = True, proved_by: str | None = None
     ) -> PublicRefusal:
         """
-        Write a refusal down and say what its caller may read.
+        Record a refusal, and return what its caller may read.
 
         Args:
             refused: The cause, with its detail for operators.
             address: The caller, as an IP address.
-            limited: Whether failures are counted against the address. Not so where the caller is a proxy
-                that asks for others.
-            proved_by: With what a caller that has proved its credential did so, where that is not an identity of
-                its own: the fingerprint of an enrollment key. Names it can make up as it likes.
+            limited: Whether failures count against the address; False if the caller is a proxy that asks for others.
+            proved_by: The credential of an authenticated caller that has no identity of its own yet: the fingerprint of an
+                enrollment key. Such a caller can claim any name, so it is not counted by name.
         """
         now_s = self._clock().timestamp()
         network = network_of(address)
         if refused.proved:
-            # It knows who it is and why it may not come in; one that asks without end must not push the
-            # references of others out.
+            # Log flooding: an authenticated caller reads the cause; one that retries without end must not evict the references of
+            # others.
             by = _claim(refused) if proved_by is None else f"{proved_by} {network}"
             beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
-            # A proxy's questions are never limited, but a flood through it is not recorded in full.
+            # Denial of service: a proxy is never limited for the tokens of its callers, or one of them could lock out all others.
+            # A flood through it is not stored in full.
             beyond = self._kept.record_failure(address, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=network))
         retry_after_s = self.limiter.record_failure(address, now_s)
         if retry_after_s is None:
             return _public(refused, self._reference(refused, address, beyond=False, by=network))
-        told = self._limited(refused)
-        reference = self._reference(told, address, beyond=True, by=network)
-        return _public(told, reference, retry_after_s=max(1, round(retry_after_s)))
+        # Brute force: beyond the limit a caller reads 429 with every failure, whatever its cause. A valid credential is never
+        # limited, since many Workers may share the address.
+        limited_refusal = self._limited(refused)
+        reference = self._reference(limited_refusal, address, beyond=True, by=network)
+        return _public(limited_refusal, reference, retry_after_s=max(1, round(retry_after_s)))
 
-    def record_unseen(self, refused: RefusedError, *, address: str, retry_after_s: float) -> PublicRefusal:
+    def record_unchecked(self, refused: RefusedError, *, address: str, retry_after_s: float) -> PublicRefusal:
         """
-        Count an attempt whose credential was not looked at; cheap, since they may come without end.
+        Count an attempt whose credential was not checked; cheap, since a flood of them must not cost much.
 
         Args:
             refused: The cause.
             address: IP address of the caller.
-            retry_after_s: Seconds until one is looked at.
+            retry_after_s: Seconds until one is checked.
         """
-        reference = self._reference(refused, address, beyond=True, by=f"unseen {network_of(address)}")
+        reference = self._reference(refused, address, beyond=True, by=f"unchecked {network_of(address)}")
         return _public(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
 
     async def flush(self) -> None:
         """
-        Write what is pending to the store.
+        Write pending refusals to the store.
 
-        When this returns, everything recorded before it was called can be read there; also what another flush was
-        just writing. What could not be written stays pending.
+        When this returns, everything recorded before the call can be read there, also what another flush was just writing. What
+        could not be written stays pending.
         """
         async with self._flushing:
             self._in_flight, self._pending = self._pending, []
             self._forget_shared()
-            self._tell_left_out()
+            self._log_left_out()
             try:
                 while self._in_flight:
-                    # A few at a time: under a flood an operator's decision must find its turn in between.
-                    part = [attempt.whole(self._secrets) for attempt in self._in_flight[:_WRITTEN_AT_ONCE]]
+                    # Denial of service: a few at a time, so that under a flood an operator's change does not wait for all of them.
+                    part = [attempt.to_attempt(self._secrets) for attempt in self._in_flight[:_WRITE_BATCH]]
                     await self._store.write(lambda tx, part=part: refusals.record_refusals(tx, part))  # type: ignore[misc]
-                    del self._in_flight[:_WRITTEN_AT_ONCE]
+                    del self._in_flight[:_WRITE_BATCH]
             finally:
                 self._pending = (self._in_flight + self._pending)[:_MAX_PENDING]
                 self._in_flight = []
 
     def unwritten(self) -> list[RefusalAttempt]:
-        """Return what no reader of the store sees yet, the oldest first."""
-        return [attempt.whole(self._secrets) for attempt in (*self._in_flight, *self._pending)]
+        """Return the attempts that are not in the store yet, the oldest first."""
+        return [attempt.to_attempt(self._secrets) for attempt in (*self._in_flight, *self._pending)]
 
     def find_unwritten(self, reference: str) -> RefusalAttempt | None:
-        """Return an attempt that no reader of the store sees yet, or None."""
+        """Return an attempt that is not in the store yet, or None."""
         waiting = (*self._in_flight, *self._pending)
-        return next((a.whole(self._secrets) for a in waiting if a.reference == reference), None)
+        return next((a.to_attempt(self._secrets) for a in waiting if a.reference == reference), None)
 
     def _reference(self, refused: RefusedError, address: str, beyond: bool, *, by: str) -> str:  # noqa: FBT001
-        """Return a reference of its own, or beyond the bound the one that `by` shares for a minute."""
+        """Return a new reference, or beyond the bound the one that `by` shares for a minute."""
         if not beyond:
-            return self._write_down(refused, address=address)
+            return self._add_pending(refused, address=address)
         shared = self._shared.get(by)
         if shared is not None:
             self._metrics.refused(refused)
             return shared[0]
-        reference = self._write_down(refused, address=address)
+        reference = self._add_pending(refused, address=address)
         if len(self._shared) < _MAX_SHARED:
             self._shared[by] = (reference, self._clock().timestamp() + _SHARED_FOR_S)
         return reference
@@ -240,11 +242,11 @@ class RefusalLog:
         for by in [by for by, (_, until_s) in self._shared.items() if until_s <= now_s]:
             del self._shared[by]
 
-    def _write_down(self, refused: RefusedError, *, address: str) -> str:
+    def _add_pending(self, refused: RefusedError, *, address: str) -> str:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
-        claimed_worker = self._fit_to_keep(_claim(refused))
-        # The answer is the same, and a reference that leads nowhere looks like one that leads somewhere.
+        claimed_worker = self._clean_claim(_claim(refused))
+        # The caller cannot distinguish a stored reference from one that was dropped, and so cannot see when the log is full.
         if not self._has_room(refused, address):
             self._left_out += 1
             return reference
@@ -273,21 +275,21 @@ class RefusalLog:
 
     def _has_room(self, refused: RefusedError, address: str) -> bool:
         """
-        Return whether one more is written down; those who have proved their key have room of their own.
+        Return whether one more may be stored; authenticated callers have a limit of their own.
 
-        Whether there is a Worker of the name that was claimed must not be asked here: writing takes time, and a
-        stranger who has used the room for other names up would see by it which names there are.
+        Enumeration by timing: whether the claimed Worker exists must not matter here. Storing takes time, and an attacker who has
+        used up the limit for unknown names would see by the time which names exist.
         """
         now_s = self._clock().timestamp()
         if len(self._pending) + len(self._in_flight) >= _MAX_PENDING:
             return False
         if refused.proved:
             return self._written.record_failure("proved", now_s) is None
-        wide = network_of(address, ipv6_prefix=_A_CUSTOMERS_PREFIX)
+        wide = network_of(address, ipv6_prefix=_CUSTOMER_IPV6_PREFIX)
         of_a_network = self._written_of_a_network.record_failure(wide, now_s) is None
         return of_a_network and self._written.record_failure("unproven", now_s) is None
 
-    def _tell_left_out(self) -> None:
+    def _log_left_out(self) -> None:
         count, self._left_out = self._left_out, 0
         if count:
             emit(_log, REFUSAL_LOG_THROTTLED, left_out=count)
@@ -295,15 +297,15 @@ class RefusalLog:
     def _limited(self, refused: RefusedError) -> RateLimitedError:
         code, claimed_worker = refused.code, _claim(refused)
         return RateLimitedError(
-            lambda: f"Among them: {code} for '{self._fit_to_keep(claimed_worker)[:64]}'.",
+            lambda: f"Among them: {code} for '{self._clean_claim(claimed_worker)[:64]}'.",
             claimed_worker=claimed_worker,
         )
 
-    def _fit_to_keep(self, claimed_worker: str) -> str:
+    def _clean_claim(self, claimed_worker: str) -> str:
         """
-        Clean what a caller called itself: someone who mixes up ID and key sends the key, and it must not be kept.
+        Clean a claimed ID for storage: a caller that mixes up ID and key sends the key, which must not be stored.
 
-        The same work is done for an ID that there is and for one that there is not.
+        Enumeration by timing: the same work is done for an ID that exists and for one that does not.
         """
         hidden = hide_random(hide_credentials(claimed_worker, secrets=self._secrets))
         kept = claimed_worker if self._is_worker(claimed_worker) else hidden
@@ -311,5 +313,5 @@ class RefusalLog:
 
 
 def _claim(refused: RefusedError) -> str:
-    """Return what the caller called itself, as far as it is read: what was sent may be long, and is not to be kept."""
+    """Return the claimed ID, cut to the length that is processed: what was sent may be very long."""
     return refused.claimed_worker[:_MAX_READ_OF_A_CLAIM]

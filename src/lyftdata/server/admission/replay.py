@@ -1,11 +1,12 @@
 """
 Rejects assertions and proofs of possession that were used before (RFC 7523, section 3, point 7; RFC 9449, section 11.1).
 
-Only validly signed ones get here, so a caller without a Worker's credential cannot fill this memory; a Worker that signs
-without end fills only its own share.
+Memory exhaustion: only validly signed ones are recorded, so a caller without a Worker's credential cannot fill this memory, and a
+Worker that signs without end fills only its own share.
 
-With several Servers the database has what was used anywhere (`spend_everywhere`). One Server alone keeps it in memory, and hands
-it on to its next start (`kept_replays`). After a crash that is lost: then `lost_before` says up to when something may be missing.
+With several Servers the database records what was used at any of them (`spend_everywhere`). A single Server keeps it in memory,
+and stores it for its next start (`replay_file`). After a crash that is lost; `lost_before` then says until when records may be
+missing.
 """
 
 import hashlib
@@ -24,18 +25,18 @@ _MAX_PER_WORKER = 1_000
 _TIDY_ABOVE = 32
 
 Used = dict[str, dict[str, float]]
-"""By Worker: each `jti`, and until when (Unix time) it may not be used again."""
+"""By Worker: each `jti`, and the Unix time until which it must not be accepted again."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """What was used up at this Server and is to be used up at all others too (`spend_everywhere`)."""
+    """What was spent at this Server and must be spent at all others too (`spend_everywhere`)."""
 
     digest: bytes
     until: datetime
 
 
 class _Share:
-    """What one Worker has signed, until when each may not be used again, and when a look for ended ones is worth it."""
+    """The spent `jti`s of one Worker, with the time when each expires, and the size at which to look for expired ones."""
 
     __slots__ = ("first_end_s", "tidy_above", "until_s")
 
@@ -44,9 +45,9 @@ class _Share:
         self.first_end_s = min(self.until_s.values(), default=math.inf)
         self.tidy_above = max(_TIDY_ABOVE, 2 * len(self.until_s))
 
-    def tidy(self, now_s: float, most: int) -> None:
-        """Drop what has ended; seldom enough that a Worker which signs much costs no more for each."""
-        if now_s < self.first_end_s or len(self.until_s) < min(self.tidy_above, most):
+    def drop_expired(self, now_s: float, max_entries: int) -> None:
+        """Drop expired ones; seldom enough that the cost for each assertion stays constant, however many a Worker signs."""
+        if now_s < self.first_end_s or len(self.until_s) < min(self.tidy_above, max_entries):
             return
         self.until_s = {jti: end_s for jti, end_s in self.until_s.items() if end_s > now_s}
         self.first_end_s = min(self.until_s.values(), default=math.inf)
@@ -59,14 +60,14 @@ class _Share:
 
 class SpentAssertions:
     """
-    The `jti` of every assertion until it can no longer be used; in memory, for one Server process.
+    The `jti` of every assertion until it expires; in memory, for one Server process.
 
     Args:
-        max_per_worker: How many a Worker may have in use at once.
-        shared: Whether there may be other Servers: then what is used up here gives a ticket.
-        used: What was used before this process started.
-        lost_before: A moment before which anything may have been used without being in `used`: the start of the last
-            process that followed on a crash, this one or an earlier one.
+        max_per_worker: How many unexpired ones a Worker may have.
+        shared: Whether there may be other Servers: then spending here returns a ticket.
+        used: What was spent before this process started.
+        lost_before: A time before which `used` may be incomplete: the start of the last process that followed a crash, this
+            one or an earlier one.
     """
 
     def __init__(
@@ -82,14 +83,14 @@ class SpentAssertions:
         self._spent = {worker_id: _Share(until_s) for worker_id, until_s in (used or {}).items()}
         self.lost_before = lost_before
 
-    def may_have_lost(self, worker: WorkerRecord, signed_at: datetime, *, leeway_s: float) -> bool:
+    def may_be_unrecorded(self, worker: WorkerRecord, signed_at: datetime, *, leeway_s: float) -> bool:
         """
-        Return whether what a Worker has signed may have been used without this being known.
+        Return whether an assertion may have been used without being recorded.
 
         Args:
-            worker: The entry. One that was created after the start can have used nothing before it.
-            signed_at: When, by the Worker's clock.
-            leeway_s: By how much that may be ahead.
+            worker: The entry; a Worker created after the start can have used nothing before it.
+            signed_at: When it was signed, by the Worker's clock.
+            leeway_s: By how many seconds that clock may be ahead.
         """
         lost_before = self.lost_before
         if lost_before is None or worker.created_at >= lost_before:
@@ -100,50 +101,57 @@ class SpentAssertions:
         self, worker_id: str, assertion: VerifiedAssertion, *, now_s: float, leeway_s: float = LEEWAY_S
     ) -> Ticket | None:
         """
-        Use an assertion up.
+        Spend an assertion.
 
         Raises:
             AssertionReplayedError: It was used before.
-            RateLimitedError: The Worker holds more unexpired assertions than any honest one would.
+            RateLimitedError: The Worker has more unexpired assertions than an honest one would.
         """
-        # The memory outlives the assertion by the leeway: one accepted in its last seconds could otherwise
-        # be used again once its record had gone.
+        # Replay at the edge: the record outlives the assertion by the leeway. One accepted in its last seconds could otherwise be used
+        # again once its record is gone.
         until_s = assertion.expires_at.timestamp() + leeway_s
         return self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
 
     def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
-        """Use up what a Worker has signed, until then; raises as `spend`."""
+        """Spend what a Worker has signed, identified by `jti`, until then (Unix time); raises as `spend`."""
+        # Under the Worker's own ID: a `jti` of one Worker's choice cannot make another one's assertion a "replay".
         mine = self._spent.setdefault(worker_id, _Share({}))
-        mine.tidy(now_s, self._max_per_worker)
+        mine.drop_expired(now_s, self._max_per_worker)
         if jti in mine.until_s:
             raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)
+        # Memory exhaustion: refused, never evicted. With eviction a Worker's thief could push out the record of a captured assertion,
+        # and replay it.
         if len(mine.until_s) >= self._max_per_worker:
-            raise RateLimitedError("This Worker signs assertions without end.", claimed_worker=worker_id)
+            raise RateLimitedError("This Worker has too many unexpired assertions.", claimed_worker=worker_id)
         mine.add(jti, until_s)
         if not self._shared:
             return None
+        # NUL separates, since neither part can contain it: no two pairs have one digest.
         signed = f"{worker_id}\0{jti}".encode("utf-8", "surrogateescape")
         return Ticket(hashlib.sha256(signed).digest(), datetime.fromtimestamp(until_s, UTC))
 
     def forget_idle(self, now_s: float) -> None:
-        """Drop Workers whose assertions have all died; called now and then, never on the token path."""
+        """Drop Workers whose assertions have all expired; called periodically, never on the token path."""
         for worker_id in [
             w for w, mine in self._spent.items() if all(end <= now_s for end in mine.until_s.values())
         ]:
             del self._spent[worker_id]
 
     def used(self) -> Used:
-        """Return what was used, for the next start."""
+        """Return what was spent, for the next start."""
         return {worker_id: mine.until_s for worker_id, mine in self._spent.items() if mine.until_s}
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return how many are recorded."""
         return sum(len(mine.until_s) for mine in self._spent.values())
 
 
 async def spend_everywhere(store: Store, ticket: Ticket | None, *, claimed_worker: str) -> None:
     """
-    Use an assertion up at every Server of the deployment; durable when this returns.
+    Spend an assertion at every Server of the deployment; durable when this returns.
+
+    Replay at another Server: the insert is atomic in the shared database, so of two Servers that are sent the same assertion at
+    once, one is refused.
 
     Raises:
         AssertionReplayedError: It was used at another Server.

@@ -1,8 +1,8 @@
 """
-Hands what was used (`replay`) on from one run of a Server to the next, in a file of its data directory.
+Stores the spent assertions and proofs (`replay`) in the data directory, from one run of a Server to the next.
 
-Written when the Server ends in order, taken away when it starts: so a run that crashed leaves none, and none is read twice.
-A file and not the database, which may be put back to an earlier state: then it would forget what was used since.
+Written when the Server shuts down cleanly, removed when it starts: a run that crashed leaves no file, and none is read twice.
+Rollback: a file and not the database, which may be restored from a backup and would then not know what was spent since.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ _FILE = "used-assertions.json"
 
 class KeptReplays(msgspec.Struct, frozen=True):
     """
-    What was used, by Worker and `jti`: assertions, and proofs of possession.
+    The spent assertions and proofs of possession, by Worker and `jti`.
 
-    `lost_before` is when the last run that followed on a crash started: what was used before that is not among them.
+    `lost_before` is when the last run that followed a crash started: what was spent before is not among them.
     """
 
     assertions: dict[str, dict[str, float]]
@@ -33,11 +33,11 @@ class KeptReplays(msgspec.Struct, frozen=True):
     lost_before: datetime | None = None
 
 
-def take_replays(staging_dir: Path) -> KeptReplays | None:
+def load_replays(staging_dir: Path) -> KeptReplays | None:
     """
-    Return what the last run has left, and remove it; None if it has left nothing, as after a crash.
+    Return what the last run stored, and remove the file; None if there is none, as after a crash.
 
-    Once this returns the file is gone from the disk: a later run must not take it for what its predecessor has left.
+    Stale state: once this returns the removal is on the disk, so that a run after a crash cannot read an older run's file.
 
     Raises:
         SettingsError: There is a file, and it cannot be removed.
@@ -60,8 +60,8 @@ def take_replays(staging_dir: Path) -> KeptReplays | None:
         return None
 
 
-def leave_replays(staging_dir: Path, kept: KeptReplays) -> None:
-    """Leave what was used for the next run; where that fails, the next start is like one after a crash."""
+def save_replays(staging_dir: Path, kept: KeptReplays) -> None:
+    """Store what was spent for the next run; if that fails, the next start is like one after a crash."""
     try:
         write_private_atomic(staging_dir / _FILE, msgspec.json.encode(kept))
     except OSError as error:
@@ -69,6 +69,6 @@ def leave_replays(staging_dir: Path, kept: KeptReplays) -> None:
 
 
 def discard_replays(staging_dir: Path) -> None:
-    """Remove what the last run has left: what it says is not the whole truth about another state of the database."""
+    """Remove what the last run stored: it does not match a database that was restored or replaced."""
     with contextlib.suppress(FileNotFoundError):
         (staging_dir / _FILE).unlink()

@@ -1,18 +1,18 @@
-"""Which Workers may still be on their way back after a start of this Server."""
+"""Knows which Workers may still be reconnecting after a start of this Server."""
 
 from datetime import timedelta
 
 from lyftdata.server.clock import Clock
 
-# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
+# The agent retries after 30 seconds at most, and after 45 if it has just begun a request.
 _WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
 
 
 class ReturningWorkers:
     """
-    Tells apart, for the first minutes after a start, Workers that may come back by themselves and those that will not.
+    Decides, for the first minutes after a start, which Workers may reconnect by themselves.
 
-    A name whose holder may come back is not given to another host.
+    The name of a Worker that may reconnect is not given to another host: see `Enrollment`.
 
     Args:
         clock: Aware UTC time; the Server starts now.
@@ -24,10 +24,10 @@ class ReturningWorkers:
         self._accounted_for: set[str] = set()
 
     def may_return(self, worker_id: str) -> bool:
-        """Return whether a Worker that is not connected may be one that was connected before the start."""
+        """Return whether a Worker that is not connected may have been connected before the start."""
         return self._clock() < self._until and worker_id not in self._accounted_for
 
-    def note_accounted_for(self, worker_id: str) -> None:
-        """Note that a Worker has gone offline since the start, or is new."""
+    def mark_accounted_for(self, worker_id: str) -> None:
+        """Record that a Worker has gone offline since the start, or is new: it is not returning."""
         if self._clock() < self._until:
             self._accounted_for.add(worker_id)

@@ -1,9 +1,9 @@
 """
-What a Worker does to its own entry (RFC 7592) and to its own tokens (RFC 7009).
+Lets a Worker manage its own entry (RFC 7592) and revoke its own tokens (RFC 7009).
 
-A client that enrolled with the raw secret is given a registration access token; it is kept as a digest. A Worker's own
-worker token serves as well, to read the entry; to change it only if it is bound to the Worker's identity key. Neither
-can do more than this: read the entry, give it another key, remove it.
+A client that enrolled with the raw secret gets a registration access token, which is stored as a digest. A Worker's own worker
+token is accepted as well to read the entry, and to change it only if it is bound to the Worker's identity key. Neither permits
+more than to read the entry, replace its key and remove it.
 """
 
 import hmac
@@ -34,10 +34,10 @@ _NO_TOKEN = bytes(32)
 
 class TooManyChangesError(LyftdataError):
     """
-    A Worker revokes, or changes its key, without end.
+    A Worker revokes tokens or changes its key too often.
 
     Args:
-        wait_s: Seconds until the next one is carried out.
+        wait_s: Seconds until the next change is accepted.
     """
 
     code = "too_many_changes"
@@ -57,11 +57,11 @@ class Registrations:
         self._directory = directory
         self._clock = clock
         self._random_bytes = random_bytes
-        # Each is a durable write with its event in the log: no Worker has reason for many.
+        # Resource exhaustion: each is a durable write with an audit event, and no Worker has reason for many.
         self.limiter = FailureLimiter(burst=20, refill_per_s=1 / 10)
 
     async def issue_token(self, worker: WorkerRecord) -> Secret:
-        """Make a registration access token; the one before ends."""
+        """Issue a registration access token; the previous one ends."""
         token, digest = self._make_token()
 
         def op(tx: WriteTx) -> None:
@@ -73,14 +73,16 @@ class Registrations:
 
     def check_token(self, worker_id: str, unverified_token: Secret) -> WorkerRecord:
         """
-        Return the entry that a registration access token is for.
+        Return the entry of a registration access token.
 
         Raises:
             WrongTokenError: No such Worker, or another token.
-            WorkerDisabledError, SupersededError: The token is right, the Worker may not.
+            WorkerDisabledError, SupersededError: The token is right, and the Worker's entry is not good.
         """
         record = self._directory.find_worker(worker_id)
         kept = _NO_TOKEN if record is None else record.registration_digest or _NO_TOKEN
+        # Enumeration and timing oracle: an unknown Worker, and one without such a token, are compared with zeros, in constant time and
+        # with the same error. The state of the entry is checked only after the token was proved.
         is_right = hmac.compare_digest(text_digest(unverified_token.reveal()), kept)
         if record is None or not is_right:
             raise WrongTokenError(
@@ -89,16 +91,16 @@ class Registrations:
         check_entry(record)
         return record
 
-    def check_is(self, verified: VerifiedWorker, worker_id: str, *, to_change: bool) -> WorkerRecord:
+    def require_own_entry(self, verified: VerifiedWorker, worker_id: str, *, to_change: bool) -> WorkerRecord:
         """
-        Return the entry if it is the one asked for, and one that enrolled itself.
+        Return the entry if it is the requested one, and was made by Auto-Enrollment.
 
-        Every service that the Worker talks to sees its bearer tokens, and its COMMAND holds one: anyone who could change
-        the entry by that would have the Worker's identity for good, for a token of a quarter of an hour. So to change
-        it takes a token bound to the identity key, the possession of which the caller of this has had proved.
+        Privilege escalation: every service that the Worker calls sees its bearer tokens, and its COMMAND has one. With the power
+        to change the entry, a token of 15 minutes would give its thief the Worker's identity for good. So a change requires a
+        token bound to the identity key, possession of which the caller of this method has had proved.
 
         Raises:
-            WrongTokenError: Another's, one that an operator made and manages, or to change it, not bound to its key.
+            WrongTokenError: Another Worker's; an entry that an operator manages; or, for a change, not bound to its key.
         """
         worker = verified.worker
         if worker.id != worker_id or worker.strategy is not Strategy.AUTO_ENROLLMENT:
@@ -116,9 +118,9 @@ class Registrations:
         self, worker: WorkerRecord, metadata: Mapping[str, object], *, address: str
     ) -> tuple[WorkerRecord, Secret | None]:
         """
-        Give a Worker's entry another identity key, and say whether only bound tokens are wanted (RFC 7592, section 2.2).
+        Replace the identity key of a Worker's entry, and set whether it gets only bound tokens (RFC 7592, section 2.2).
 
-        Its name and labels stay as they are: they may be others' to decide by now.
+        Privilege escalation: name and labels cannot be changed, since grants may select by them.
 
         Returns:
             The entry, and a new registration access token if it had one.
@@ -127,16 +129,17 @@ class Registrations:
             ClientMetadataError: The metadata break a rule, or would change what may not be changed.
             ConflictError: `identity_key_taken`.
             WrongTokenError: The entry has changed since the caller's credential was checked.
-            TooManyChangesError: The Worker does so without end.
+            TooManyChangesError: The Worker changes too often.
         """
-        checked = _checked(worker, metadata)
+        checked = _parse_change(worker, metadata)
         key = checked.public_key
         dpop_bound = worker.dpop_bound if checked.dpop_bound is None else checked.dpop_bound
         self._count(worker)
         token, digest = self._make_token() if worker.registration_digest else (None, None)
 
         def op(tx: WriteTx) -> WorkerRecord:
-            current = _as_checked(tx, worker)
+            current = _require_unchanged(tx, worker)
+            # Identity collision: with one key for two entries, an assertion would authenticate either of them.
             holder = workers.find_by_thumbprint(tx.conn, key.thumbprint)
             if holder is not None and holder.id != worker.id:
                 raise ConflictError("identity_key_taken", "Another Worker has this key.")
@@ -159,17 +162,17 @@ class Registrations:
         return await self._store.write(op), token
 
     async def retire(self, worker: WorkerRecord, *, address: str) -> None:
-        """Remove a Worker's entry at its own wish (RFC 7592, section 2.3); raises WrongTokenError as `rotate_key`."""
+        """Remove a Worker's entry at its own request (RFC 7592, section 2.3); raises WrongTokenError as `rotate_key`."""
 
         def op(tx: WriteTx) -> None:
-            _as_checked(tx, worker)
+            _require_unchanged(tx, worker)
             workers.delete_worker(tx, worker.id)
             tx.audit(self._event("worker.retired", worker, address, {"name": worker.name}))
 
         await self._store.write(op)
 
     async def revoke_token(self, worker: WorkerRecord, claims: TokenClaims, *, address: str) -> None:
-        """Take one token back before its end; durable when this returns; raises TooManyChangesError."""
+        """Revoke one token; durable when this returns; raises TooManyChangesError."""
         if self._directory.is_token_revoked(claims.jti):
             return
         self._count(worker)
@@ -201,20 +204,20 @@ class Registrations:
         )
 
 
-def _as_checked(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
+def _require_unchanged(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
     """
-    Return the entry if what its caller's credential was checked against still stands.
+    Return the entry if nothing has changed that its caller's credential was checked against; raises WrongTokenError.
 
-    Between the two another may have come: an operator who disables the Worker, perhaps at another Server, or anyone who
-    else holds the same credential. What they did was first.
+    TOCTOU: between the check in memory and this transaction an operator may have disabled the Worker, perhaps at another Server,
+    or another holder of the same credential may have replaced the key. That change was first, and must not be overwritten.
     """
     current = workers.find_worker(tx.conn, worker.id)
-    if current is None or _standing(current) != _standing(worker):
+    if current is None or _authenticated_state(current) != _authenticated_state(worker):
         raise WrongTokenError("The entry has changed meanwhile.", claimed_worker=worker.id)
     return current
 
 
-def _standing(worker: WorkerRecord) -> tuple[object, ...]:
+def _authenticated_state(worker: WorkerRecord) -> tuple[object, ...]:
     return (
         worker.epoch,
         worker.enabled,
@@ -224,8 +227,8 @@ def _standing(worker: WorkerRecord) -> tuple[object, ...]:
     )
 
 
-def _checked(worker: WorkerRecord, unverified: Mapping[str, object]) -> ClientMetadata:
-    """Return what the Worker says of itself, if nothing would change that it may not change."""
+def _parse_change(worker: WorkerRecord, unverified: Mapping[str, object]) -> ClientMetadata:
+    """Parse the metadata of a change, and refuse changes that a Worker may not make itself; raises ClientMetadataError."""
     if unverified.get("client_id") != worker.id:
         raise ClientMetadataError("client_id", "must be the Worker's own ID")
     metadata = parse_client_metadata(unverified)

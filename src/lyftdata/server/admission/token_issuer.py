@@ -1,17 +1,18 @@
 """
-Who gets a token.
+Authenticates Workers and resources, and issues worker tokens.
 
 API key (RFC 6749, section 4.4, with `client_secret_basic` or `client_secret_post`):
   1. The Worker sends its ID and its key.
   2. The key is split into public id and secret; an unknown id costs the same as a wrong secret.
   3. SHA-256 of the secret is compared with the stored digest in constant time.
-  4. The key must be live, in date and allowed for this Worker.
+  4. The key must not be revoked or expired, and must be for this Worker.
   5. The entry must exist, be of strategy `api_key`, and be enabled.
   6. A token is signed.
 
 Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion instead of 2 to 4.
 
-Nothing here waits: no database, no slow hash. The caller records the refusal and the use.
+The credential precedes the entry: what is wrong with an entry is only said to a caller that has proved its key. Nothing here
+waits (no database, no slow hash), so unproven callers cannot queue up work. The caller records the refusal and the use.
 """
 
 import hmac
@@ -44,15 +45,15 @@ from lyftdata.server.clock import Clock, RandomBytes, random_id
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A Worker that has just proved who it is, and with what; `credential` goes into its token."""
+    """An authenticated Worker and its credential, which goes into its token (`cred`)."""
 
     worker: WorkerRecord
     credential: str
     api_key: ApiKeyRecord | None = None
     ticket: Ticket | None = None
-    """The assertion, to be used up at every other Server too."""
+    """The assertion, to be spent at every other Server too."""
     issuer: str | None = None
-    """For which issuer the Worker has signed."""
+    """The issuer for which the Worker has signed."""
 
 
 class Admission:
@@ -90,7 +91,7 @@ class Admission:
         Check a Worker ID and an API key.
 
         Raises:
-            RefusedError: The cause says why; the key is checked before anything is said about the Worker.
+            RefusedError: The cause says why. Enumeration: the key is checked before the Worker is looked up.
         """
         presented = parse_api_key(unverified_key.reveal(), claimed_worker=worker_id)
         record = verify_api_key(
@@ -104,6 +105,7 @@ class Admission:
             raise UnknownWorkerError(
                 lambda: f"API key '{record.name}' is right, the ID is not.", claimed_worker=worker_id
             )
+        # Strategy confusion: an API key, even one for all Workers, never authenticates a Worker that has an identity key.
         if worker.strategy is not Strategy.API_KEY:
             raise WrongStrategyError(
                 lambda: f"API key '{record.name}' was sent for an auto-enrolled Worker.",
@@ -117,7 +119,7 @@ class Admission:
         Check an assertion signed by a Worker's identity key.
 
         Raises:
-            RefusedError: The cause says why; a Worker that has no identity key costs a check all the same.
+            RefusedError: The cause says why. An unknown Worker, or one without identity key, costs a signature check too.
         """
         now = self._clock()
         worker = self._directory.find_worker(worker_id)
@@ -131,8 +133,9 @@ class Admission:
                 now=now,
             )
         except Exception as error:
-            # Each says whom it was claimed to be: left out, the assertion would be read once more to find out, which
-            # takes the longer the larger it is, and would tell an unknown Worker from an enrolled one.
+            # Enumeration: the cause distinguishes these for operators only, after the same signature check; the caller reads one
+            # merged refusal. `claimed_worker` is always given: reading it from the assertion would take time that depends on the
+            # assertion's size, and so distinguish the cases.
             if worker is None:
                 raise UnknownWorkerError("An assertion was sent for it.", claimed_worker=worker_id) from error
             if key is None:
@@ -142,8 +145,10 @@ class Admission:
             raise
         worker = require_worker(worker, worker_id)
         if entry_problem(worker) is None:
-            # Before it is used up: another Server may have changed the entry, and the same assertion is then checked again.
+            # Before it is spent: where another Server may have changed the entry, the same assertion is then checked again.
             self._check_fresh(worker, assertion, now=now)
+        # Replay, before the entry's state: a captured assertion must not become useful when a disabled Worker is enabled, so it is
+        # spent even if the entry is refused.
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
         return Admitted(
@@ -155,40 +160,44 @@ class Admission:
 
     def _check_fresh(self, worker: WorkerRecord, assertion: VerifiedAssertion, *, now: datetime) -> None:
         """
-        Refuse an assertion that may be from before a moment since which such assertions are no longer good.
+        Refuse an assertion that may have been signed before the Worker was last disabled or enabled, or before a crash.
 
-        A nonce shows when it was signed. Without one its time must show it: by the Worker's clock, which may be ahead by the
-        leeway. So a client that knows no nonces is refused for half a minute after such a moment, and then let in.
+        Withheld assertion: an attacker who captured one must not be able to use it after the Worker was banned and restored, nor
+        after a crash erased the record of its use. A nonce shows when it was signed. Without one its `iat` must show it, by the
+        Worker's clock, which may be ahead by the leeway. So a client without nonces is refused for half a minute afterwards.
 
         Raises:
-            StaleAssertionError: It may have been captured before, and kept back or used.
+            StaleAssertionError: It may have been captured before, and withheld or used.
         """
         if assertion.nonce is not None:
-            if not self._nonces.is_good_for_assertion(assertion.nonce, worker):
+            if not self._nonces.is_valid_for_assertion(assertion.nonce, worker):
                 raise StaleAssertionError(
                     "Its nonce is not of now, or is from another state of the entry.",
                     claimed_worker=worker.id,
                 )
             return
         switched_at = changed_at(worker)
-        # A clock that was hours ahead at that moment, and is right now, must not lock the Worker out for hours.
+        # Denial of service by clock: a clock that was hours ahead then, and is right now, must not lock the Worker out for hours.
         in_force = switched_at is not None and switched_at <= now + timedelta(seconds=LEEWAY_S)
         if switched_at is not None and in_force and assertion.may_predate(switched_at):
             raise StaleAssertionError(
                 "It may have been signed before the Worker was last disabled or enabled.",
                 claimed_worker=worker.id,
             )
-        if self.spent.may_have_lost(worker, assertion.signed_at, leeway_s=LEEWAY_S):
+        if self.spent.may_be_unrecorded(worker, assertion.signed_at, leeway_s=LEEWAY_S):
             raise StaleAssertionError(
                 "It may have been used before the Server started, after a crash.", claimed_worker=worker.id
             )
 
     def recheck(self, admitted: Admitted) -> Admitted:
         """
-        Return a Worker that was admitted before as it is now, after other Servers were waited for.
+        Return the current state of an admitted Worker, after other Servers were waited for.
+
+        TOCTOU: while the assertion was spent in the database, an operator may have disabled the Worker or revoked its key. A token
+        signed then would be accepted until it expires by services that check offline.
 
         Raises:
-            RefusedError: It may not come in any more, or what it has proved is no longer good.
+            RefusedError: Its entry or its credential is no longer good.
         """
         worker = require_worker(self._directory.find_worker(admitted.worker.id), admitted.worker.id)
         check_entry(worker)
@@ -209,6 +218,8 @@ class Admission:
         record = self._directory.find_resource_by_key(presented.public_id)
         if record is None:
             return None
+        # Timing oracle: in constant time. Confused deputy: the key must be that of the named resource, or one service could introspect
+        # another one's tokens with its own key.
         is_right = hmac.compare_digest(presented.digest, record.key_digest or b"")
         if not is_right or record.name != name:
             raise WrongApiKeyError(f"Resource '{record.name}'.", claimed_worker=name)
@@ -216,10 +227,10 @@ class Admission:
 
     def grant(self, worker: WorkerRecord, *, resource: str, scope: str) -> Grant:
         """
-        Say for whom a token is, and what it may do there (RFC 8707, section 2; RFC 6749, section 3.3).
+        Decide the audience and the scopes of a token (RFC 8707, section 2; RFC 6749, section 3.3).
 
         Args:
-            worker: Who has just proved who it is.
+            worker: The authenticated Worker.
             resource: The audience asked for. If empty, the scopes decide; without scopes the token is for this Server.
             scope: The parameter `scope`.
 
@@ -232,7 +243,7 @@ class Admission:
         return decide_grant(worker, self._directory, issuers=self._issuers, resource=resource, scope=scope)
 
     def mint(self, admitted: Admitted, grant: Grant, *, bound_to: str | None = None) -> str:
-        """Sign a worker token (RFC 9068) for a Worker that was just admitted, bound to its DPoP key if it has shown one."""
+        """Sign a worker token (RFC 9068) for an admitted Worker, bound to its DPoP key if it has proved one."""
         return mint_worker_token(
             signer=self._signing_keys.signer,
             issuer=self._issuer,
@@ -248,7 +259,7 @@ class Admission:
 
 
 def require_worker(worker: WorkerRecord | None, worker_id: str) -> WorkerRecord:
-    """Narrow the type where the check before has proved it; default deny if it ever has not."""
+    """Return an entry that an earlier check has found; raises UnknownWorkerError if it is None after all (default deny)."""
     if worker is None:
         raise UnknownWorkerError(claimed_worker=worker_id)
     return worker
@@ -256,10 +267,12 @@ def require_worker(worker: WorkerRecord | None, worker_id: str) -> WorkerRecord:
 
 def check_entry(worker: WorkerRecord) -> None:
     """
-    Refuse a Worker that has proved its key but may not come in.
+    Refuse an authenticated Worker whose entry is not good.
+
+    Only after its credential was proved: these causes confirm that the Worker exists.
 
     Raises:
-        SupersededError: Another Worker has taken its name.
+        SupersededError: Another Worker superseded it.
         WorkerDisabledError: An operator has disabled it.
     """
     problem = entry_problem(worker)
@@ -274,7 +287,7 @@ def check_entry(worker: WorkerRecord) -> None:
 
 
 def find_problem(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> Problem | None:
-    """Return why what a Worker has proved (`cred` of its token) is not good now, by the directory; or None."""
+    """Return why a credential (`cred` of a token) is not good now, according to the directory, or None."""
     proved = parse_credential(credential)
     key = directory.find_api_key(proved.value) if proved.kind == "key" else None
     return standing_problem(directory.find_worker(worker_id), proved, key=key, now=now)
@@ -282,13 +295,13 @@ def find_problem(directory: Directory, worker_id: str, credential: str, *, now: 
 
 def check_standing(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> WorkerRecord:
     """
-    Ask whether what a token was minted from still stands; a signature alone cannot know.
+    Check that the Worker and the credential of a token are still good, which its signature cannot show.
 
     Returns:
-        The entry as it is now (its name or labels may have changed since the token was signed).
+        The current entry (its name or labels may have changed since the token was signed).
 
     Raises:
-        TokenRevokedError: Worker gone, disabled or superseded; credential revoked, expired or taken away.
+        TokenRevokedError: Worker deleted, disabled or superseded; credential revoked, expired or no longer for it.
     """
     problem = find_problem(directory, worker_id, credential, now=now)
     if problem is not None:

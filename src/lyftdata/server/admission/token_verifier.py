@@ -1,9 +1,9 @@
 """
-Whether a worker token lets its bearer through: the hottest path there is.
+Verifies worker tokens at this Server: the signature once, the Worker's state at every use.
 
-A signature is checked once; after that the token is remembered until it ends. What may change under a living
-token (Worker disabled, key revoked) is asked of the directory every single time: memory saves the arithmetic,
-never the question.
+This is the hottest path of the Server. A signature is checked once, and the claims are then cached until `exp`. What may change
+before that (Worker disabled, key revoked, token revoked) is looked up in the directory at every use: a cached decision would let
+a revoked Worker in until its token expires.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ _MAX_REMEMBERED = 50_000
 
 
 class VerifiedWorker(msgspec.Struct, frozen=True):
-    """Who stands behind a token that was just checked, and what the token says."""
+    """The Worker and the claims of a verified token."""
 
     worker: WorkerRecord
     claims: TokenClaims
@@ -44,41 +44,44 @@ class TokenVerifier:
 
     def verify(self, unverified_token: str, *, bound_to: str | None = None) -> VerifiedWorker:
         """
-        Check a token for this Server, and what it was minted from.
+        Check a token for this Server, and that its Worker and credential are good now.
 
         Args:
             unverified_token: As received.
-            bound_to: Thumbprint of the key whose possession the caller has proved; None where a bare bearer token came.
+            bound_to: Thumbprint of the key whose possession was proved; None for a bearer token.
 
         Raises:
             WrongTokenError: Not a worker token of this Server, not for it, or bound to another key than was proved.
             TokenExpiredError: `now >= exp`.
-            TokenRevokedError: The Worker or its credential is no longer good, or this very token was taken back.
+            TokenRevokedError: The Worker or its credential is no longer good, or the token was revoked.
         """
         verified = self.verify_any_audience(unverified_token)
         claims = verified.claims
-        # Both of an earlier issuer in a token from before the Server moved to another address.
+        # Audience confusion: a token for another service, which sees it, must not open this Server. Compared with `iss`, since both
+        # name a previous issuer in a token from before the Server moved to another address.
         if claims.aud != claims.iss:
             raise WrongTokenError("It is for another service.", claimed_worker=claims.sub)
+        # Downgrade and mix-up in one comparison: a bound token without proof (None), and with a proof by another key, are refused; so
+        # is a bearer token with a proof, whose sender believes it to be bound (RFC 9449, section 7.2).
         if claims.bound_to != bound_to:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
         return verified
 
     def verify_any_audience(self, unverified_token: str, *, claimed_worker: str = "") -> VerifiedWorker:
         """
-        Check a token of this Server for whatever audience.
+        Check a token of this Server for any audience.
 
-        Who it is for, and whether its bearer holds the key it is bound to, is not asked here: the caller does.
+        The caller must still compare the audience, and check possession of the key that the token is bound to.
 
         Args:
             unverified_token: As received.
-            claimed_worker: Whose it is according to the caller, for the refusal of a token that does not say.
+            claimed_worker: The Worker that the caller claims, for the refusal of a token without `sub`.
 
         Raises:
             WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
         """
         now = self._clock()
-        # Remembered by digest: a dump of this memory holds no token that could be used.
+        # Secret disclosure: cached by digest, so a memory dump or a heap snapshot holds no usable token.
         digest = text_digest(unverified_token)
         claims = self._remembered.get(digest)
         if claims is None:
@@ -86,20 +89,20 @@ class TokenVerifier:
         elif now.timestamp() >= claims.exp:
             del self._remembered[digest]
             raise TokenExpiredError(claimed_worker=claims.sub)
-        return self._still_good(claims, now)
+        return self._check_current(claims, now)
 
-    def again(self, verified: VerifiedWorker) -> VerifiedWorker:
-        """Return a Worker that was verified before as it is now; raises TokenExpiredError, TokenRevokedError."""
+    def recheck(self, verified: VerifiedWorker) -> VerifiedWorker:
+        """Return the current state of a verified Worker (TOCTOU: after a wait); raises TokenExpiredError, TokenRevokedError."""
         claims = verified.claims
         now = self._clock()
         if now.timestamp() >= claims.exp:
             raise TokenExpiredError(claimed_worker=claims.sub)
-        return self._still_good(claims, now)
+        return self._check_current(claims, now)
 
-    def _still_good(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
+    def _check_current(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
         worker = check_standing(self._directory, claims.sub, claims.cred, now=now)
         if self._directory.is_token_revoked(claims.jti):
-            raise TokenRevokedError("The Worker took this token back.", claimed_worker=claims.sub)
+            raise TokenRevokedError("The Worker revoked this token.", claimed_worker=claims.sub)
         return VerifiedWorker(worker, claims)
 
     def _check_signature(self, unverified_token: str, digest: bytes, claimed_worker: str) -> TokenClaims:
@@ -111,13 +114,14 @@ class TokenVerifier:
             now=self._clock(),
             claimed_worker=claimed_worker,
         )
+        # Memory exhaustion: bounded, and only valid tokens are cached, so unproven callers cannot evict them.
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._forget()
         self._remembered[digest] = claims
         return claims
 
     def _forget(self) -> None:
-        """Drop what has ended, and the oldest half of the rest if that is not enough."""
+        """Drop expired tokens, and the oldest half of the others if that is not enough."""
         now_s = self._clock().timestamp()
         alive = [(digest, claims) for digest, claims in self._remembered.items() if claims.exp > now_s]
         self._remembered = dict(alive[-_MAX_REMEMBERED // 2 :])

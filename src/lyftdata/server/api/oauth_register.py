@@ -72,7 +72,9 @@ async def register(request: Request) -> Response:
 
 def _not_looked_at(services: Services, address: str, wait_s: float) -> Response:
     """Answer 429 to a right key and to a wrong one; neither the credential nor the body was read."""
-    answer = services.refusals.record_unseen(EnrollmentLimitedError(), address=address, retry_after_s=wait_s)
+    answer = services.refusals.record_unchecked(
+        EnrollmentLimitedError(), address=address, retry_after_s=wait_s
+    )
     return refusal_response(
         answer, error="invalid_token", status=401, proved_error="access_denied", proved_status=403
     )
@@ -118,7 +120,7 @@ async def _manager(services: Services, request: Request, worker_id: str) -> Work
     token = _registration_token(request)
     if token is not None:
         return await decide(services.store, lambda: services.registrations.check_token(worker_id, token))
-    return services.registrations.check_is(
+    return services.registrations.require_own_entry(
         await verified_worker(request, services), worker_id, to_change=request.method != "GET"
     )
 

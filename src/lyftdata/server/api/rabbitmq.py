@@ -107,7 +107,7 @@ def _must_go(
     address: str,
 ) -> bool:
     try:
-        services.brokers.why_close(broker, connection, ended)
+        services.brokers.check_connection(broker, connection, ended)
         _check_vhost(services, broker, {"username": connection.username, "vhost": connection.vhost})
     except RefusedError as refused:
         services.refusals.record(refused, address=address, limited=False)

@@ -87,7 +87,7 @@ async def _poll(request: Request, services: Services) -> Response:
     await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
     async with services.cluster.place(verified.worker.id, boot, verified.claims.cred) as place:
         # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
-        verified = services.verifier.again(verified)
+        verified = services.verifier.recheck(verified)
         current, is_new = services.sessions.attach(
             verified.worker, boot, verified.claims.cred, since=place.since
         )

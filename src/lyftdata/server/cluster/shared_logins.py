@@ -1,7 +1,7 @@
 """
 Logins at brokers, told to the other Servers: a broker asks one Server at the login, and another whether it still stands.
 
-Published a few times a second. What is lost with a Server that crashes is missed by `Brokers.why_close`, which then goes by the
+Told a few times a second. What is lost with a Server that crashes is missed by `Brokers.check_connection`, which then goes by the
 keys that may be behind a connection.
 """
 

@@ -121,7 +121,7 @@ async def tidy(services: Services) -> None:
     services.admission.spent.forget_idle(now.timestamp())
     services.dpop.spent.forget_idle(now.timestamp())
     note_presence(services)
-    services.directory.forget_ended_tokens(now)
+    services.directory.forget_expired_tokens(now)
     services.brokers.forget_deleted()
 
     def prune(tx: WriteTx) -> None:

@@ -55,5 +55,5 @@ class ServerSessionHandlers(SessionHandlers):
         """Update the live pages; note when a Worker was seen last."""
         if not is_online:
             self._activity.worker_left(worker_id, at=self._clock())
-            self._returning.note_accounted_for(worker_id)
+            self._returning.mark_accounted_for(worker_id)
         self._events.publish(Event("worker", worker_id))

@@ -95,10 +95,10 @@ class Asked:
         connection = Connection(username=self.worker_id, age_s=0)
         said = {
             "token": lets_through(services.verifier.verify, self.token),
-            "token again": lets_through(services.verifier.again, self.verified),
+            "token again": lets_through(services.verifier.recheck, self.verified),
             "session": not poll.done() or (await poll).kind == "renew",
             "broker": lets_through(services.brokers.check_worker, self.broker, self.worker_id),
-            "connection": lets_through(services.brokers.why_close, self.broker, connection, ()),
+            "connection": lets_through(services.brokers.check_connection, self.broker, connection, ()),
         }
         services.sessions.sign_off(self.worker_id, "boot-0001")
         await poll

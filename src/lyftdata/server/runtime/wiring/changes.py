@@ -21,7 +21,7 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
                 services.limits.heard,
                 PeerLogins(brokers=services.brokers, own_id=services.store.server_id).receive,
             ),
-            missed=services.brokers.has_missed_some,
+            missed=services.brokers.note_lost_logins,
         ),
         clock=services.clock,
     )

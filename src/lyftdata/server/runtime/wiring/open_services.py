@@ -20,7 +20,7 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.admission.replay_file import KeptReplays, leave_replays, take_replays
+from lyftdata.server.admission.replay_file import KeptReplays, load_replays, save_replays
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
@@ -75,7 +75,7 @@ async def open_services(
     kept: KeptReplays | None = None
     try:
         if not store.is_shared:
-            kept = take_replays(settings.staging_dir)
+            kept = load_replays(settings.staging_dir)
         issuer = issuer_of(settings)
         basis = Basis(
             settings=settings,
@@ -108,7 +108,7 @@ async def open_services(
         await detached.wait()
     finally:
         if kept is not None:
-            leave_replays(settings.staging_dir, kept)
+            save_replays(settings.staging_dir, kept)
         await store.close()
 
 
