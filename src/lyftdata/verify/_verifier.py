@@ -146,7 +146,8 @@ class Verifier(Generic[TransportT]):
         try:
             return online.answered(entry, answer, asked_at_s=asked_at_s)
         except TokenRevokedError:
-            # Revocation: with `online_fail_open` the cached entry would admit the token again in the next outage.
+            # Freed at once: a revoked token needs no place in the cache. With `online_fail_open` the offline check still accepts it
+            # in the next outage: that is what failing open means.
             self._memory.forget(digest)
             raise
         except OnlineCheckUnavailableError as error:

@@ -9,6 +9,7 @@ from tests.builders import ISSUER, NOON, case, worker
 from tests.unit.core.forge import altered, hs256, parts
 from tests.unit.core.test_tokens import SIGNER
 
+from lyftdata.core import assertions
 from lyftdata.core._jose import sign
 from lyftdata.core.assertions import make_assertion, read_assertion, verify_assertion
 from lyftdata.core.identity_keys import generate_identity_key, parse_public_jwk
@@ -134,6 +135,13 @@ def test_the_leeway_is_thirty_seconds(claims):
 
 def test_a_worker_without_a_key_never_passes():
     """No key means no, whatever was sent."""
+    with pytest.raises(WrongAssertionError):
+        verify(GOOD, key=None)
+
+
+def test_the_decoy_key_authenticates_no_worker(monkeypatch):
+    """Even a signature that verifies under the key used for unknown Workers proves nothing."""
+    monkeypatch.setattr(assertions, "_DECOY_KEY_ES256", KEY.public)
     with pytest.raises(WrongAssertionError):
         verify(GOOD, key=None)
 

@@ -86,3 +86,11 @@ def test_a_cut_tail_is_found(left):
     report = verify_chain(links[:left], key=KEY, expected_head=head(links))
 
     assert (report.ok, report.first_bad) == (False, left + 1)
+
+
+def test_an_events_hash_depends_on_its_number_and_on_the_previous_hash():
+    """An event cannot be moved to another position, nor into another history, with the hash that it has."""
+    link = chain_hash(event(), number=1, previous=GENESIS, key=KEY)
+
+    assert link != chain_hash(event(), number=2, previous=GENESIS, key=KEY)
+    assert link != chain_hash(event(), number=1, previous=b"p" * 32, key=KEY)

@@ -6,8 +6,11 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jws import JWSRegistry
+from tests.unit.core.forge import b64, join
 
 from lyftdata.core._jose import JwsError, UnverifiedJws, _decode
+from lyftdata.core.identity_keys import generate_identity_key
 
 CHARACTERS = string.ascii_letters + string.digits + "-_"
 
@@ -45,3 +48,41 @@ def test_what_is_no_jws_is_refused(unverified):
     """Three parts, each one object, in one spelling."""
     with pytest.raises(JwsError):
         UnverifiedJws(unverified)
+
+
+@pytest.mark.parametrize("name", ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"])
+def test_a_header_that_brings_a_key_or_an_extension_is_refused(name):
+    """The sender chooses neither the key that verifies its token, nor a URL to fetch, nor how the token is read."""
+    with pytest.raises(JwsError, match=f"holds {name}"):
+        UnverifiedJws(join({"alg": "ES256", name: "x"}, {}, b"s"))
+
+
+def test_only_a_proof_of_possession_may_carry_its_key():
+    """`jwk` is accepted where its possession is what is proved, and no other such parameter with it."""
+    assert UnverifiedJws(join({"alg": "ES256", "jwk": {}}, {}, b"s"), carries_key=True)
+    with pytest.raises(JwsError, match="holds jku"):
+        UnverifiedJws(join({"alg": "ES256", "jwk": {}, "jku": "x"}, {}, b"s"), carries_key=True)
+
+
+def test_the_length_is_checked_before_anything_is_parsed():
+    """A long token costs its sender's bandwidth and no parsing here, whatever is in it."""
+    with pytest.raises(JwsError, match="longer than 4096"):
+        UnverifiedJws("." * 4_097)
+
+
+@pytest.mark.parametrize("header", [{"alg": ["ES256"]}, {"alg": "ES256", "kid": 5}, {"alg": None}])
+def test_a_header_parameter_that_is_not_text_is_refused(header):
+    """`alg` as a list or `kid` as a number could compare equal to something later."""
+    with pytest.raises(JwsError, match="Its header"):
+        UnverifiedJws(join(header, {}, b"s"))
+
+
+@pytest.mark.parametrize("name", ["x-extra", "KID"])
+def test_an_unregistered_header_parameter_is_refused_even_if_signed(name):
+    """It may mean something to another reader of the token."""
+    key = generate_identity_key()
+    message = join({"alg": "ES256", name: "x"}, {}, b"").rpartition(".")[0]
+    signature = JWSRegistry.algorithms["ES256"].sign(message.encode(), key.jose_key)
+
+    with pytest.raises(JwsError, match="in no standard"):
+        UnverifiedJws(f"{message}.{b64(signature)}").check_signature(key=key.public.key, algorithms=["ES256"])

@@ -16,9 +16,11 @@ from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, jwks_of, 
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.verify import TokenNotOursError, VerificationError
-from lyftdata.verify._keys import fresh_for_s, read_jwks
+from lyftdata.verify._keys import KeyCache, Step, fresh_for_s, read_jwks
+from lyftdata.verify._memory import token_digest
+from lyftdata.verify._requests import refusal_answer
 from lyftdata.verify._rules import Expected, verify_token
-from lyftdata.verify.errors import KeysUnavailableError
+from lyftdata.verify.errors import KeysUnavailableError, TokenMalformedError, WrongAudienceError
 
 KEYS = read_jwks(jwks_of(ES256.public_jwk(), ED25519.public_jwk()), cache_control="").by_kid
 EXPECTED = Expected(issuer=ISSUER, audience=AUDIENCE, leeway_s=30)
@@ -291,6 +293,38 @@ def test_keys_that_are_not_for_us_are_passed_over():
     found = read_jwks(jwks_of(*bad, ES256.public_jwk()), cache_control="").by_kid
 
     assert list(found) == [ES256.kid]
+
+
+def test_a_jwk_set_is_read_up_to_a_bound():
+    """A Server, or a proxy before it, cannot make a service check any number of curve points."""
+    keys = [ES256.public_jwk() | {"kid": f"k{number}"} for number in range(70)]
+
+    assert len(read_jwks(jwks_of(*keys), cache_control="").by_kid) == 64
+
+
+def test_in_an_outage_no_request_waits_for_a_retry():
+    """Stale keys are refreshed in the background once a fetch has failed; only the first caller has waited."""
+    cache = KeyCache(outage_grace_s=1_000, kid_retry_s=10)
+    published = read_jwks(jwks_of(ES256.public_jwk()), cache_control="max-age=60")
+    cache.succeeded(published, asked_at_s=0)
+    assert cache.next_step(61) is Step.FETCH_AND_WAIT
+
+    cache.failed("no answer", now_s=61)
+
+    assert cache.next_step(200) is Step.FETCH_BEHIND
+
+
+def test_the_length_is_checked_before_a_token_is_hashed():
+    """The work must not grow with what an unproven sender sends."""
+    with pytest.raises(TokenMalformedError, match="longer than"):
+        token_digest("x" * 4_097)
+
+
+def test_the_answer_to_a_refused_request_does_not_say_what_was_wrong():
+    """Which claim failed is for the service's log; a forger would learn from it."""
+    _, headers, body = refusal_answer(WrongAudienceError("It is meant for the vault."), "lyftdata")
+
+    assert "vault" not in f"{headers}{body!r}"
 
 
 def test_of_two_keys_under_one_kid_the_first_counts():

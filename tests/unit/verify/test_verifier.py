@@ -40,6 +40,8 @@ from lyftdata.verify import (
     WorkerVerifier,
     errors,
 )
+from lyftdata.verify._keys import read_jwks
+from lyftdata.verify._threads import _KeyFetch
 
 
 class Subject:
@@ -876,3 +878,13 @@ def test_every_refusal_has_a_code_of_its_own():
 
     codes = [kind.code for kind in tree(VerificationError)]
     assert len(codes) == len(set(codes))
+
+
+def test_a_fetch_that_ends_late_does_not_replace_newer_keys():
+    """One that was considered dead may bring keys that the Server has withdrawn since."""
+    verifier = WorkerVerifier(ISSUER, audience=AUDIENCE)
+    late, verifier._key_fetch = _KeyFetch(0), _KeyFetch(100)
+
+    verifier._finish(late, read_jwks(jwks_of(STRANGER.public_jwk()), cache_control=""))
+
+    assert not verifier._cache.by_kid
