@@ -1,3 +1,3 @@
-"""Worker authentication: a Server lets in only the Workers that prove who they are."""
+"""Machine identity: a Server that admits only Workers which prove who they are."""
 
 __version__ = "0.1.0"

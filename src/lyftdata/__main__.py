@@ -1,4 +1,4 @@
-"""`python -m lyftdata` is `lyftdata`."""
+"""Runs `lyftdata` as `python -m lyftdata`."""
 
 from lyftdata.cli.main import main
 

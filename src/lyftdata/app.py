@@ -1,5 +1,5 @@
 """
-The Server as one ASGI application.
+Builds the Server's ASGI application.
 
 What every Worker calls (token, register, session, verify) is plain Starlette; the admin API is FastAPI,
 mounted next to it (docs/decisions/0001 says what was measured).

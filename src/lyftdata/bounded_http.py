@@ -1,5 +1,5 @@
 """
-Requests to one Server: each answer bounded in size and time, no redirect followed.
+Sends requests to one Server: bounds each answer in size and time, and follows no redirect.
 
     request = Request("POST", f"{endpoint.server_url}/oauth2/token", form=form)
     with httpx2.Client(**connection_options(endpoint, user_agent="lyftdata-client/1")) as http:

@@ -1,4 +1,4 @@
-"""Loads the Server's certificate again when it is renewed on disk."""
+"""Reloads the Server's certificate when it is renewed on disk."""
 
 import asyncio
 import contextlib

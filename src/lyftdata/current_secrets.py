@@ -1,5 +1,5 @@
 """
-Secrets that are rotated while a program runs: an API key or an enrollment key, as its file holds it now.
+Reads an API key or an enrollment key from its file again when it is rotated while a program runs.
 
 To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
 nothing: what was read last is used until there is something whole to read.

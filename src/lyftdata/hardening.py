@@ -1,4 +1,4 @@
-"""What Linux lets a process say of itself by `prctl`; elsewhere nothing happens."""
+"""Restricts this process by `prctl` on Linux; does nothing elsewhere."""
 
 import contextlib
 import ctypes

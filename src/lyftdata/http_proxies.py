@@ -1,5 +1,5 @@
 """
-The proxy that the environment names on the way to a Server: `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+Finds the proxy for a Server in the environment: `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 Only the one that would be used is looked at. A proxy that cannot be used (SOCKS, FTP) does not matter to a program whose
 Server is in `NO_PROXY`; the HTTP library by itself would end with a traceback for either.

@@ -1,5 +1,5 @@
 """
-When a connection without a reachable peer counts as dead: after half a minute, at both ends.
+TCP keepalive options with which both ends notice a dead connection after half a minute.
 
 A held poll says nothing for up to four minutes. If the other host is gone, or something between has forgotten the connection,
 neither end learns of it, unless it asks. Otherwise a Worker counts as online, and waits for an answer, until the poll's time is over.

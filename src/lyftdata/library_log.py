@@ -1,5 +1,5 @@
 """
-How lyftdata.verify and lyftdata.client log: registered events, to loggers of the standard library.
+Logging of lyftdata.verify and lyftdata.client: registered events, to loggers of the standard library.
 
 A line reads `event: message field=value …`; handlers find the same as attributes of the record, `event` and `fields`.
 """

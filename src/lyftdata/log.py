@@ -1,5 +1,5 @@
 """
-Logging for Server and Worker: one line per event to standard error, for people on a terminal and as JSON elsewhere.
+Logging of Server and Worker: one line for each event to standard error, for people on a terminal, otherwise as JSON.
 
 Every event is registered in lyftdata.core.log_events and logged with `emit`. Any part of a line may come from an
 untrusted caller, and terminals obey control characters: on the console every text is cleaned, and each event is one

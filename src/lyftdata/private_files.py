@@ -1,5 +1,5 @@
 """
-Directories that no other user can look into, and the files in them: made, checked and written here alone.
+Creates, checks and writes private directories and files, which no other user can read.
 
 The Server's data directory, the Worker's own, the command line's sessions and what `quickstart` keeps all pass the same
 check, at each use:

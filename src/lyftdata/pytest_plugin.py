@@ -1,5 +1,5 @@
 """
-The pytest plugin: the fixture `lyftdata_server`, for the tests of a service.
+The pytest plugin: the fixture `lyftdata_server`, for tests of a service.
 
 pytest imports this in every project that has `lyftdata` installed, so it imports nothing until the fixture is used.
 """

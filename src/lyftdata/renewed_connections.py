@@ -1,4 +1,4 @@
-"""Connections that trust the certificates of a file as it is now, and not as it was when the program started."""
+"""HTTP connections that trust the current certificates of a file, also after it was replaced."""
 
 import contextlib
 import ssl

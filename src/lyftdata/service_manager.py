@@ -1,4 +1,4 @@
-"""Notifies systemd of a service's state (`sd_notify(3)`): a datagram to the socket that NOTIFY_SOCKET names."""
+"""Notifies systemd of a service's state (`sd_notify(3)`), by datagrams to the socket in NOTIFY_SOCKET."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Runs the Server: listens, serves until a signal, and ends in order."""
+"""Runs the Server: listens, serves until a signal arrives, and shuts down cleanly."""
 
 import asyncio
 import contextlib

@@ -1,5 +1,5 @@
 """
-A private temporary directory that is removed with its program: at its end, or, if it was killed, by the next one.
+Private temporary directories that are removed at exit, or, after a kill, by the next program.
 
     with make_temporary_directory(Path("/run/user/1000"), prefix="lyftdata-agent-") as directory:
         directory.path      # mode 0700, a name that cannot be guessed

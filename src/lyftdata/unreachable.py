@@ -1,5 +1,5 @@
 """
-What to tell a person when no Server answers at an address: what was tried, what came, and what to do.
+Explains to a person why no Server answers at an address: what was tried, what happened, and what to do.
 
 Between a Worker and its Server there may be proxies, firewalls and sign-in pages. Their answers are not the
 Server's, and are not to be taken for it.

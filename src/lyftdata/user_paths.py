@@ -1,5 +1,5 @@
 """
-Paths that a person gives, and the directories that a user has by default.
+Expands paths that a user gives, and finds the default directories of a user.
 
 A user may have no home directory: containers and services run under IDs that the system does not know, with or without
 HOME. Anyone who is given every path does not need one, so a default is worked out only where it is used.

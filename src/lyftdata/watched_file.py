@@ -1,5 +1,5 @@
 """
-Files that are replaced while a program runs, such as a rotated set of certificates.
+Notices when a file is replaced while a program runs, for example a renewed certificate.
 
 To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
 nothing: what was read last is used until there is something whole to read.

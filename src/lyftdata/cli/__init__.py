@@ -1,1 +1,1 @@
-"""The command line: one file a noun, thin over the HTTP API."""
+"""The command line: one module for each noun, a thin layer over the HTTP API."""

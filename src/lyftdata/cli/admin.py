@@ -1,4 +1,4 @@
-"""`lyftdata admin`: the Server's state itself, on the Server's host: backup, restore, migrate, operators locked out."""
+"""`lyftdata admin`: works on the Server's state on its host: backup, restore, migrate, unlock operators."""
 
 import json
 import os

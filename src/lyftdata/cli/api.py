@@ -1,4 +1,4 @@
-"""The admin API, as the command line calls it."""
+"""The command line's client of the admin API."""
 
 import os
 import ssl

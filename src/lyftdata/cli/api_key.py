@@ -1,4 +1,4 @@
-"""`lyftdata api-key`: API keys."""
+"""`lyftdata api-key`: manages API keys."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`lyftdata audit`: the audit log."""
+"""`lyftdata audit`: reads, checks and exports the audit log."""
 
 import json
 import sys

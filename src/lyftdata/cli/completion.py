@@ -1,4 +1,4 @@
-"""`lyftdata completion`: shell completion."""
+"""`lyftdata completion`: prints shell completion scripts."""
 
 import click
 from click.shell_completion import get_completion_class

@@ -1,4 +1,4 @@
-"""`lyftdata config check`: whether start-up settings can be used, all faults at once."""
+"""`lyftdata config check`: checks start-up settings, and reports every fault at once."""
 
 import os
 from collections.abc import Sequence

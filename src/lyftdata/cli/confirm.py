@@ -1,4 +1,4 @@
-"""Asking before something is destroyed or cut off."""
+"""Asks for confirmation before something is destroyed or disconnected."""
 
 import sys
 from typing import TYPE_CHECKING

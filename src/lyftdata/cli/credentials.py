@@ -1,4 +1,4 @@
-"""Where the command line keeps sessions and device marks: one file of mode 0600 in a private directory."""
+"""Stores the command line's sessions and device marks in one file of mode 0600 in a private directory."""
 
 import os
 from collections.abc import Callable

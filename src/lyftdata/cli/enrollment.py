@@ -1,4 +1,4 @@
-"""`lyftdata enrollment`: Auto-Enrollment."""
+"""`lyftdata enrollment`: shows Auto-Enrollment, and generates enrollment keys."""
 
 from pathlib import Path
 from typing import Any

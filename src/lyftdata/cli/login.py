@@ -1,4 +1,4 @@
-"""Signing in and out, and one's own password."""
+"""Signs operators in and out, and changes their own password."""
 
 import sys
 from typing import TYPE_CHECKING

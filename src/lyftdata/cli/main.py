@@ -1,5 +1,5 @@
 """
-`lyftdata`: finds the command, and turns errors into one clean message and an exit code.
+`lyftdata`: finds the command, and turns errors into one message and an exit code.
 
 Commands are imported when they are used, so that `lyftdata --help` answers at once.
 

@@ -1,4 +1,4 @@
-"""The same change to several Workers: how far it is, what failed, and how many were changed when it is interrupted."""
+"""Applies one change to several Workers, and reports progress, failures and interruption."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any

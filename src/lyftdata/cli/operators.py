@@ -1,4 +1,4 @@
-"""`lyftdata operators`: who may sign in."""
+"""`lyftdata operators`: manages operators' accounts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Printing for people and for programs: tables on a terminal, plain columns when piped, JSON when asked."""
+"""Prints results: tables on a terminal, plain columns when piped, JSON on request."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Shows how far a long command is, on a terminal; elsewhere nothing is printed."""
+"""Shows the progress of a long command on a terminal; prints nothing elsewhere."""
 
 import contextlib
 import sys

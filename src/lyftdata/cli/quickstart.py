@@ -1,5 +1,5 @@
 """
-`lyftdata quickstart`: a Server on embedded defaults and one Worker of each strategy, as real processes.
+`lyftdata quickstart`: runs a Server with embedded defaults and one Worker of each strategy, as real processes.
 
 Nothing is pretended: the Workers are started with exactly the variables that they would have on other
 machines, and everything is thrown away at the end.

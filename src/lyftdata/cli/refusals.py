@@ -1,4 +1,4 @@
-"""`lyftdata refusals`: which attempts were refused, and why."""
+"""`lyftdata refusals`: shows which attempts were refused, and why."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`lyftdata resources`: services for which Workers may get tokens."""
+"""`lyftdata resources`: manages the services for which Workers may get tokens."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`lyftdata run server` and `lyftdata run worker`."""
+"""`lyftdata run server` and `lyftdata run worker`: run a Server or a Worker."""
 
 import asyncio
 import importlib.util

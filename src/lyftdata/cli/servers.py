@@ -1,4 +1,4 @@
-"""`lyftdata servers`: which Servers share the state."""
+"""`lyftdata servers`: lists the Servers that share the state."""
 
 from typing import Any
 

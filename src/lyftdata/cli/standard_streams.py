@@ -1,5 +1,5 @@
 """
-Standard output and error as a command needs them: there, and honest about a failed write.
+Makes standard output and error usable for a command: present, and with failed writes reported.
 
 A key or a password that was made and could not be shown is lost, so a failed write to standard output must be distinguished
 from every other error of the operating system.

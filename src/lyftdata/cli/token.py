@@ -1,4 +1,4 @@
-"""`lyftdata token`: a worker token for scripts on this host."""
+"""`lyftdata token`: prints a worker token for scripts on this host."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How Workers and their sessions are printed."""
+"""Prints Workers and their sessions."""
 
 from typing import Any
 

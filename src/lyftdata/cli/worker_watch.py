@@ -1,4 +1,4 @@
-"""`lyftdata workers watch`: Workers as they come and go."""
+"""`lyftdata workers watch`: prints Workers as they connect and disconnect."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`lyftdata workers`: the Worker entries."""
+"""`lyftdata workers`: manages Worker entries."""
 
 from collections.abc import Sequence
 from pathlib import Path

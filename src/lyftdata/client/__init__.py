@@ -1,5 +1,5 @@
 """
-Being a Worker from a program: get a worker token, keep it, renew it, and send it with requests.
+The client library for Workers: gets, keeps and renews a worker token, and sends it with requests.
 
     import httpx2
     from lyftdata.client import WorkerAuth

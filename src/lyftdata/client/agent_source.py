@@ -1,5 +1,5 @@
 """
-Tokens from the agent, for a program that `lyftdata run worker -- COMMAND` runs: by its token socket, or by its token file.
+Gets tokens from the agent, for a program that `lyftdata run worker -- COMMAND` runs: by its token socket or token file.
 
 The agent keeps the Worker's credential to itself. Here nothing is needed but what it has set in the environment.
 """

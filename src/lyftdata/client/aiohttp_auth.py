@@ -1,5 +1,5 @@
 """
-Requests of `aiohttp` with a worker token, by a client middleware (aiohttp 3.12 or newer).
+Authenticates requests of `aiohttp` with a worker token, by a client middleware (aiohttp 3.12 or newer).
 
     auth = AiohttpWorkerAuth.from_environment(origins=["https://service.example.com"])
     async with aiohttp.ClientSession(middlewares=[auth]) as http:

@@ -1,5 +1,5 @@
 """
-What every client's auth does alike: which requests get a token, and when one is sent again.
+The rules that the integrations of all HTTP clients share: which requests get a token, and when one is retried.
 
     1  the request goes to an origin that was named           else OriginNotAllowedError, before anything is sent
     2  it is sent with a token

@@ -1,4 +1,4 @@
-"""Tokens of a Worker that was renamed on the Server: the Server confirms the name that this host was given."""
+"""Gets tokens for a Worker that was renamed on the Server, which must confirm the configured name."""
 
 import msgspec
 

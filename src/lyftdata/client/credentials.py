@@ -1,4 +1,4 @@
-"""What a Worker proves itself with at the token endpoint: an API key, or its own identity key."""
+"""The credentials of a Worker at the token endpoint: an API key, or its own identity key."""
 
 import secrets
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The settings of a Worker host, as far as a client needs them: the same variables as `lyftdata run worker` reads."""
+"""Reads the client's settings on a Worker host: the same variables as `lyftdata run worker` reads."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

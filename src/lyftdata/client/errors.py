@@ -1,4 +1,4 @@
-"""Why a program has no worker token, or does not send the one that it has."""
+"""Why a program has no worker token, or does not send the one it has."""
 
 from typing import Final, Self
 

@@ -1,4 +1,4 @@
-"""A worker token in hand, and when it is time for the next one."""
+"""A worker token in memory, and when it is due for renewal."""
 
 from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.tokens import unsafe_worker_name

@@ -1,5 +1,5 @@
 """
-Requests of `httpx2` with a worker token.
+Authenticates requests of `httpx2` with a worker token.
 
     auth = WorkerAuth.from_environment(origins=["https://service.example.com"])
     with httpx2.Client(auth=auth) as http:

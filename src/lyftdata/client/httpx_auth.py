@@ -1,5 +1,5 @@
 """
-Requests of `httpx` with a worker token.
+Authenticates requests of `httpx` with a worker token.
 
     auth = HttpxWorkerAuth.from_environment(origins=["https://service.example.com"])
     with httpx.Client(auth=auth) as http:

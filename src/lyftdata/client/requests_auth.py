@@ -1,5 +1,5 @@
 """
-Requests of `requests` with a worker token.
+Authenticates requests of `requests` with a worker token.
 
     auth = RequestsWorkerAuth.from_environment(origins=["https://service.example.com"])
     requests.get("https://service.example.com/jobs", auth=auth, timeout=10)

@@ -1,5 +1,5 @@
 """
-Which time a Worker signs for: its host's, or, where that is off, the time of a nonce of the Server's (docs/decisions/0012).
+Decides which time a Worker signs for: its host's, or, if that clock is wrong, the time of a nonce of the Server (docs/decisions/0012).
 
     clock = ServerClock()
     clock.note(answer.headers)             # each answer names the Server's time: `on_skew` is called once if the host's is off

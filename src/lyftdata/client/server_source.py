@@ -1,4 +1,4 @@
-"""Tokens from the Server, got with this Worker's own credential."""
+"""Gets tokens from the Server with this Worker's own credential."""
 
 import logging
 from collections.abc import Generator

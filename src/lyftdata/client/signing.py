@@ -1,5 +1,5 @@
 """
-Signing for now: for the host's time, and where that is refused, once more with the nonce of the answer (docs/decisions/0012).
+Signs for the host's time, and if that is refused, once more with the nonce of the answer (docs/decisions/0012).
 
     1  the request, signed for the host's time         with a nonce that was asked for, once it is known to be needed
     2  refused, and the answer brings a nonce          once more, signed for the time that the nonce names

@@ -1,5 +1,5 @@
 """
-What a Worker asks the token endpoint for, and what its answers mean (RFC 6749, sections 4.4, 5.1 and 5.2). Without a socket.
+Builds token requests, and interprets the answers (RFC 6749, sections 4.4, 5.1 and 5.2); without I/O.
 
     answer = run(token_exchange(server_url, credential, clock, resource=None, scope=None), send)
     token = read_token(answer)               # None: the answer holds no token

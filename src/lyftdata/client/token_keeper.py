@@ -1,4 +1,4 @@
-"""Get worker tokens when they are needed, keep and renew them: for all threads and tasks of a process."""
+"""Gets, keeps and renews worker tokens for all threads and tasks of a process."""
 
 import asyncio
 import os

@@ -1,5 +1,5 @@
 """
-The token in hand, and what is due: the rules of `TokenKeeper`, without a socket and without a clock.
+The rules of `TokenKeeper`: the tokens it holds and what is due; without I/O and without a clock.
 
     0 ....... 2/3 of its life    used
     2/3 ..... its end            used, while one caller gets the next one

@@ -1,4 +1,4 @@
-"""How to install lyftdata: the text of every message about a missing optional dependency."""
+"""How to install lyftdata, for messages about a missing optional dependency."""
 
 from lyftdata import __version__
 

@@ -1,1 +1,1 @@
-"""The Server: who gets in (admission), what operators do (fleet), who is connected (sessions), and the routes to it."""
+"""The Server: admission, administration, sessions, and the HTTP routes to them."""

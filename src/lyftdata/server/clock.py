@@ -1,4 +1,4 @@
-"""Where the Server's time and randomness come from, so that a test can put itself in their place."""
+"""The Server's sources of time and randomness, which tests replace."""
 
 import os
 from collections.abc import Callable

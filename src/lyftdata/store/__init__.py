@@ -1,4 +1,4 @@
-"""Where the state is kept: `Store` opens it, one module a noun reads and changes it."""
+"""The Server's persistent state: `Store` opens it, and one module for each noun reads and changes it."""
 
 from lyftdata.store.engine import Store
 from lyftdata.store.errors import StoreError, UnstorableError

@@ -1,4 +1,4 @@
-"""Checks the audit log, one check at a time, concurrently with the rest of the store."""
+"""Checks the audit log, one check at a time, while the store keeps working."""
 
 import asyncio
 import threading

@@ -1,5 +1,5 @@
 """
-The audit log: appended to, never changed.
+The audit log: append-only.
 
 The head row names the last event, under a keyed hash of its own, so that removing events from the end is found
 like any other removal. A Server remembers the head and compares it with the row before each group of events: others

@@ -1,5 +1,5 @@
 """
-Copies of an SQLite database: taken while a Server uses it, and restored over one.
+Copies an SQLite database while a Server uses it, and restores such a copy.
 
 A copy is one state of the database, that of a moment; it is checked before anybody relies on it. Nothing here
 overwrites anything: a backup is a new file, and the database that a restored one replaces is kept next to it.

@@ -1,4 +1,4 @@
-"""What a commit changed, for copies kept in memory."""
+"""The types of changes in a commit, for copies in memory."""
 
 from datetime import datetime
 from typing import Any

@@ -1,5 +1,5 @@
 """
-One change to the database from outside of any Server, on its host: while Servers run on it, or not.
+Writes one change to the database from its host, without a Server, whether or not Servers are running.
 
 Servers hold in memory only what admission needs, and find the end of the audit log in the database with each group
 they write. So a change may come from here if it touches nothing that they hold, takes its turn like theirs, and goes

@@ -1,5 +1,5 @@
 """
-One writer that commits in groups, and a few readers.
+Opens the database: one writer that commits in groups, and a few readers.
 
 Every change goes through one thread. While it commits, others queue; it then runs all of them in one
 transaction, each in a savepoint of its own, so that a failing one fails alone, and commits once. Durability

@@ -1,4 +1,4 @@
-"""What can go wrong with the database itself."""
+"""Errors of the database itself."""
 
 from sqlalchemy.exc import DBAPIError
 

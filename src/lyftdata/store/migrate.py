@@ -1,5 +1,5 @@
 """
-Bringing a database's schema up to date, in the process that opens it (Alembic).
+Upgrades a database's schema in the process that opens it (Alembic).
 
 Each script in `migrations/versions` says which programs survive it: `oldest_program` is the oldest schema version whose
 programs can work with the database afterwards. A script that says nothing is incompatible with every older version. The database holds

@@ -1,4 +1,4 @@
-"""Records to rows and back."""
+"""Converts records to rows and back."""
 
 from datetime import datetime
 from typing import Any, TypeVar

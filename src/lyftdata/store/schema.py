@@ -1,5 +1,5 @@
 """
-The tables. Portable between SQLite and PostgreSQL; changed only together with a migration.
+The tables: portable between SQLite and PostgreSQL, and changed only together with a migration.
 
 No column holds anything that can be used to log in.
 """

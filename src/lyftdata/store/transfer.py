@@ -1,5 +1,5 @@
 """
-From SQLite to PostgreSQL, with everything.
+Copies the whole state from SQLite to PostgreSQL.
 
 1. No Server may use the SQLite file meanwhile. It is only read: what is worked on is a copy, brought up to date first.
 2. The PostgreSQL database must be empty. All that follows is one transaction there.

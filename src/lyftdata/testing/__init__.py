@@ -1,5 +1,5 @@
 """
-For the tests of a service that checks Workers, or calls one as a Worker: a Server that signs, in the test's own process.
+A signing fake Server in the test's own process, for tests of services that check Workers, or call one as a Worker.
 
     from lyftdata.testing import FakeServer, wsgi_client
 

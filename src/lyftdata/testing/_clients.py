@@ -1,4 +1,4 @@
-"""Clients that call an application in the test's own process, with a worker token."""
+"""HTTP clients that call an application in the test's own process, with a worker token."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 """
-What a fake Server answers, without a socket.
+The answers of a fake Server, without a socket.
 
     GET   /.well-known/oauth-authorization-server   RFC 8414
     GET   /.well-known/openid-configuration         the same, for clients that look nowhere else

@@ -1,4 +1,4 @@
-"""The fake Server as tests use it."""
+"""The fake Server that tests use."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime

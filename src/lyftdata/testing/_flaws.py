@@ -1,4 +1,4 @@
-"""What can be wrong with a token: one of each, for a test that a service refuses them all."""
+"""Flawed tokens, one for each kind of flaw, for a test that a service refuses all of them."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""HTTP on a port of loopback, in a thread."""
+"""Serves HTTP on a loopback port, in a thread."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a fake Server knows in addition to its keys: Workers with API keys, resources, and what was revoked."""
+"""The state of a fake Server: Workers with API keys, resources, and what was revoked."""
 
 import secrets
 import threading

@@ -1,4 +1,4 @@
-"""Tokens for tests, made by the functions that a Server makes them with."""
+"""Mints tokens for tests, by the functions with which a Server mints them."""
 
 import secrets
 import time

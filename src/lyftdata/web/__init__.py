@@ -1,1 +1,1 @@
-"""The operator's web UI: server-rendered pages over the same use cases as the admin API."""
+"""The operators' web UI: server-rendered pages over the same use cases as the admin API."""

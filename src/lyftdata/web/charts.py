@@ -1,5 +1,5 @@
 """
-Plots over time as shapes that a template draws: pure.
+Computes plots over time as shapes that a template draws; pure.
 
 A plot has one series, a baseline of zero, round gridlines and a sentence for who cannot see it. Steps in which
 the Server did not run are gaps, not zeros.

@@ -1,5 +1,5 @@
 """
-The cookies that hold an operator's session and the marks of operators who have signed in on this device.
+The cookies of an operator's session, and of the device marks of operators who have signed in on this device.
 
 They are for pages only: the admin API reads the Authorization header alone, so that no page of another site can make
 a browser use it.

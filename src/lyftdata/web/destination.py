@@ -1,5 +1,5 @@
 """
-Where an operator goes after signing in: the page that was asked for, with its query.
+Where an operator goes after signing in: the requested page, with its query.
 
 What names it has come through a browser, and perhaps from a link that somebody else has made. Only a path of this
 Server's is followed: never another host, and nothing that a browser reads as one (WHATWG URL, "special authority

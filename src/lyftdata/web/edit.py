@@ -1,5 +1,5 @@
 """
-What a form that edits something was shown with, so that saving it overwrites nothing that its reader has not seen.
+Carries the state that an edit form was shown with, so that saving does not overwrite changes made since.
 
 The form carries a fingerprint of each field's value (`seen`). Posted, a field that was not touched is not sent on, and a
 touched one is refused if somebody has changed it meanwhile: the form is shown again with what was typed and what the

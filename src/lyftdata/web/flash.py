@@ -1,5 +1,5 @@
 """
-The sentence that a page shows once, right after something was done.
+A message that a page shows once, after an action.
 
 It travels in a cookie from the answer to a form to the page that follows, signed with a secret of the operator's session
 and bound to that page's path. It is never read from a URL: a link that somebody sends, a bookmark or a reload shows

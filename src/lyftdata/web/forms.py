@@ -1,4 +1,4 @@
-"""Reading what a form has posted."""
+"""Parses posted forms."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qsl

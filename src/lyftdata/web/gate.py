@@ -1,5 +1,5 @@
 """
-The one gate in front of every page.
+The gate in front of every page: session, policy and CSRF.
 
   1. It must ask for one of the Server's names; a post must come from one of its pages: its origin, and the token that only our
      pages hold.

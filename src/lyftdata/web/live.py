@@ -1,5 +1,5 @@
 """
-`/events`: tells a page that something about the fleet has changed, at most once a second.
+`/events`: notifies pages that something about the Workers has changed, at most once a second.
 
 The page then reloads what it shows. Nothing but that hint is in the stream, so it costs the same for one
 Worker that comes as for ten thousand.

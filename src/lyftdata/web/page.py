@@ -1,4 +1,4 @@
-"""What a page's handler is given: who asks, with which form, and how to answer."""
+"""What the handler of a page gets: the operator, the form, and ways to answer."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection

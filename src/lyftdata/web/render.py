@@ -1,4 +1,4 @@
-"""Templates to answers: escaped by default, under a policy that lets no script in but ours."""
+"""Renders templates: escaped by default, with a policy that permits only our own scripts."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Every page: its path, the policy table's action, and who answers."""
+"""The routes of all pages: path, action of the policy table, and handler."""
 
 from collections.abc import Awaitable, Callable, Sequence
 

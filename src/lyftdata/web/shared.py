@@ -1,5 +1,5 @@
 """
-What many pages show is computed once for all who look.
+Computes what many pages show once for all viewers.
 
 When something happens to the fleet, every open tab reloads its page at the same moment. Computed for each, the
 overview of ten thousand Workers would keep the event loop, and so the Workers, waiting for as long as there are tabs.

@@ -1,5 +1,5 @@
 """
-What to paste on a Worker's host, filled in but for the secret. Every value is quoted for the language it stands in.
+Text to paste on a Worker's host, complete but for the secret, with each value quoted for its language.
 
 A shell keeps what is pasted into it in its history, here-documents too. So no text holds the secret: it asks for it
 (`read -s`, in bash and zsh), which shows and keeps nothing. Each text is one compound command: a terminal that pastes line

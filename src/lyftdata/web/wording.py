@@ -1,4 +1,4 @@
-"""What the audit log keeps for machines, in words for the people who read the pages; the API and exports keep the former."""
+"""Words for people for the codes in the audit log; the API and exports keep the codes."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta

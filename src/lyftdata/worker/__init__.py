@@ -1,1 +1,1 @@
-"""The Worker: gets an identity, keeps it, stays connected, and runs a program while the Server lets it."""
+"""The Worker: gets an identity, stores it, stays connected, and runs a program while the Server admits it."""

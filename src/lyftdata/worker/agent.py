@@ -1,5 +1,5 @@
 """
-The agent: gets a token, keeps a session open, runs the COMMAND while it is connected.
+The agent: gets a token, keeps a session open, and runs the COMMAND while it is connected.
 
     enrolling --> fetching a token --> connected --+
         ^              ^                           |

@@ -1,5 +1,5 @@
 """
-The Worker's side of the wire.
+The Worker's HTTP client of the Server.
 
 Every answer becomes one of: a value, `ServerUnreachableError` (ask again later), `TokenRejectedError` (get a
 new token) or `RefusedByServerError` (final or not). Redirects are never followed: a credential goes to the

@@ -1,5 +1,5 @@
 """
-How long a poll may be held before something between the Worker and the Server cuts it.
+Learns how long a poll may be held before something between Worker and Server cuts it.
 
 Proxies, firewalls and address translation close a connection on which nothing has been sent for a while, and some of them
 sooner than a poll is held. Cut each time, a Worker would be offline and online again for ever. So it asks for shorter holds

@@ -1,4 +1,4 @@
-"""What a Worker says of its host: for people who look for it, never for deciding anything."""
+"""Facts about the Worker's host, to help people find it; never used for a decision."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""A Worker from its start to its end: what lives as long as it does is opened here, and closed in reverse order."""
+"""Runs a Worker from start to end: opens what lives as long as it does, and closes it in reverse order."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the agent logs, and tells the service manager, of how it goes."""
+"""Logs the agent's state, and reports it to the service manager."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the agent waits: until something is done or the time is over, but never longer than until it is told to end."""
+"""Waits for work or for a time, but never beyond the request to stop."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -1,5 +1,5 @@
 """
-Every event that Server, Worker and verifier write to their logs.
+The registered log events of Server, Worker and verifier.
 
 Machines match on `name`, which is stable; people read `message`; what differs from line to line is in typed fields. The
 reference page docs/reference/log-events.md is generated from here.

@@ -1,1 +1,1 @@
-"""What operators do and see: Workers, API keys, resources, operators, and the views of them."""
+"""What operators do and see: Workers, API keys, resources, operators, and views of them."""

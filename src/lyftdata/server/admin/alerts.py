@@ -1,5 +1,5 @@
 """
-What needs an operator's attention, each with what it is about: the pages turn that into the action that fixes it.
+Finds what needs an operator's attention, with the facts from which pages offer a remedy.
 """
 
 from collections.abc import Sequence

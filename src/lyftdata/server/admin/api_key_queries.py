@@ -1,4 +1,4 @@
-"""What operators read of API keys."""
+"""Read model of API keys, for operators."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

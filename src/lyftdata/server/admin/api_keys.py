@@ -1,4 +1,4 @@
-"""What operators do to API keys. The key itself is in the answer to `issue` and `rotate`, and nowhere else ever."""
+"""Issues, rotates and revokes API keys. Only the answers to `issue` and `rotate` hold the key itself."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The whole audit log as a file: a JSON object a line, or comma-separated values for a spreadsheet."""
+"""Exports the audit log: one JSON object a line, or comma-separated values for a spreadsheet."""
 
 import asyncio
 import csv

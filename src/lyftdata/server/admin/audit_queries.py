@@ -1,4 +1,4 @@
-"""What operators read of the audit log."""
+"""Read model of the audit log, for operators."""
 
 from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
 from lyftdata.server.admin.views import audit_view

@@ -1,4 +1,4 @@
-"""Checks the whole audit log at the start and once a day, and says so if it was changed."""
+"""Checks the whole audit log at the start and once a day, and logs if it was tampered with."""
 
 import asyncio
 

@@ -1,5 +1,5 @@
 """
-Writes decisions to the log, for a SIEM that reads it: every event of the audit log, and which Workers come and go.
+Logs decisions for a SIEM: every audit event, and Workers connecting and disconnecting.
 
 The audit log is read, not what this Server does: so what other Servers and the commands on the host decide is there too, in the
 order and with the numbers of the audit log, and nothing that was rolled back. A missing number is a missing line.

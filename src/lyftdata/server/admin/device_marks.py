@@ -1,5 +1,5 @@
 """
-Device marks: what a browser or a command line keeps after a sign-in, so that guesses of others do not lock it out.
+Device marks: proof of an earlier sign-in on a device, so that guesses of others do not lock out its operator.
 
 A mark says "this operator has signed in on this device". It opens nothing: it only selects the count of failed
 sign-ins that the next attempt is held against (`server.lockout`), five failures as everywhere. It is keyed by the

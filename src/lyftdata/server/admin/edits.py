@@ -1,5 +1,5 @@
 """
-Edits that do not overwrite another operator's: what the editor saw is compared with what is stored when the change is written.
+Detects conflicting edits: compares the state that an editor saw with the current one when writing.
 
 Without it the last one to save wins: of two operators who label the same Worker one loses the labels without notice.
 """

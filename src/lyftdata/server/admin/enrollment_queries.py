@@ -1,4 +1,4 @@
-"""What operators read of Auto-Enrollment."""
+"""Read model of Auto-Enrollment, for operators."""
 
 from collections.abc import Sequence
 

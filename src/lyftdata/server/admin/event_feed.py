@@ -1,5 +1,5 @@
 """
-Worker events as server-sent events, rendered once for all who listen.
+Sends Worker events as server-sent events, rendered once for all listeners.
 
 Rendered for each listener, one operator with forty streams would have the Server read and render every event forty
 times, in the same event loop as the answers to Workers.

@@ -1,5 +1,5 @@
 """
-How much work each operator may have the Server do: one budget for pages, API, exports and event streams.
+Limits the work that each operator can cause: one budget for pages, API, exports and event streams.
 
 Workers are answered by the same event loop. Costs are in milliseconds of it, roughly: what a request takes at least is
 taken where its operator is identified (`Operators.identify`), so that no way in can be without it, and what its answer

@@ -1,4 +1,4 @@
-"""Operators' sessions: sign in, identify who asks, list and end sessions."""
+"""Operators' sessions: signs in, identifies callers, lists and ends sessions."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta

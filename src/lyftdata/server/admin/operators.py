@@ -1,4 +1,4 @@
-"""Operators' accounts: who they are, their roles and passwords."""
+"""Operators' accounts, their roles and passwords."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checks an operator's password, unless too many failures have come before; a stranger learns nothing from the time that takes."""
+"""Checks an operator's password, unless there were too many failures; in a time that reveals nothing."""
 
 import asyncio
 import hmac

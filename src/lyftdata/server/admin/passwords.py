@@ -1,5 +1,5 @@
 """
-Operators' passwords: Argon2id (RFC 9106), in a thread, a few at a time.
+Hashes and checks operators' passwords with Argon2id (RFC 9106), in threads, a few at a time.
 
 Only people's passwords are hashed slowly. API keys carry more than 128 random bits, so there is nothing to
 guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast.md).

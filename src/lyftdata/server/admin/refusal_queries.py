@@ -1,4 +1,4 @@
-"""What operators read of refused attempts."""
+"""Read model of refused attempts, for operators."""
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import RefusalAttempt

@@ -1,4 +1,4 @@
-"""What operators read of resources."""
+"""Read model of resources, for operators."""
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import (

@@ -1,5 +1,5 @@
 """
-What operators do with resources, the services for which Workers may get tokens.
+Adds, changes and deletes resources, the services for which Workers may get tokens.
 
 Each use case is one transaction with its audit event in it.
 """

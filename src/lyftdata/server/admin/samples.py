@@ -1,4 +1,4 @@
-"""A row a minute of what the Server did, for plots over time."""
+"""Records the Server's figures once a minute, for plots over time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

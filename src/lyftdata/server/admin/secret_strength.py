@@ -1,5 +1,5 @@
 """
-How hard it is to guess a secret that a person may have chosen: keys in the settings, and operators' passwords.
+Estimates how hard it is to guess a secret that a person may have chosen: keys in settings, and passwords.
 
 zxcvbn estimates the guesses of an attacker who tries words, names, dates, keyboard patterns and repeats first. For a
 password that is enough. A key can be guessed offline, without a limit, by an attacker who knows that it may be a phrase,

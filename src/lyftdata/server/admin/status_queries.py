@@ -1,4 +1,4 @@
-"""What operators read of the Server itself."""
+"""Read model of the Server itself, for operators."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta

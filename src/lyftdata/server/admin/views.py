@@ -1,4 +1,4 @@
-"""Records as the API shows them: stable keys, snake_case, ISO 8601 UTC, nothing secret."""
+"""Converts records to what the API shows: stable keys, snake_case, ISO 8601 UTC, no secrets."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What operators read of Workers. Lists come from memory: ten thousand entries are filtered in milliseconds."""
+"""Read model of Workers, for operators. Lists come from memory: ten thousand entries are filtered in milliseconds."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,5 +1,5 @@
 """
-What operators do to Worker entries. Each use case is one transaction with its audit event in it.
+Adds, changes and deletes Worker entries; each use case is one transaction with its audit event.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""HTTP, one file a noun: read the request, call the use case, write the answer. No rule lives here."""
+"""HTTP routes, one module for each noun: they parse the request, call a use case and build the answer; rules are elsewhere."""

@@ -1,5 +1,5 @@
 """
-Whether a proxy may let a request through: `GET /auth/verify` (nginx `auth_request`, Caddy and Traefik `forward_auth`).
+`GET /auth/verify`: tells a proxy whether to pass a request on (nginx `auth_request`, Caddy and Traefik `forward_auth`).
 
 `GET /auth/verify/{resource}` is the same question from a proxy that says for which service it stands. Only there a token
 that is bound to a key (DPoP) is taken, because a proof of possession names a host, and the host must be one that an operator

@@ -1,4 +1,4 @@
-"""Who stands behind the token of a request: a bearer token, or one bound to a key with a proof of it (RFC 9449)."""
+"""Identifies the Worker behind the token of a request: a bearer token, or a bound one with its proof (RFC 9449)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""How a client of the OAuth endpoints authenticates: one way of those of RFC 6749, section 2.3, and RFC 7523."""
+"""Reads how a client of the OAuth endpoints authenticates: exactly one method of RFC 6749, section 2.3, or RFC 7523."""
 
 from collections.abc import Mapping
 

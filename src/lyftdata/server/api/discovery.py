@@ -1,4 +1,4 @@
-"""What a client needs to know to be a Worker: RFC 8414 metadata, OpenID Connect discovery, the JWK Set."""
+"""Serves what a client needs to be a Worker: RFC 8414 metadata, OpenID Connect discovery, the JWK Set."""
 
 import msgspec
 from starlette.requests import Request

@@ -1,5 +1,5 @@
 """
-Whether Envoy may let a request through: `/auth/ext_authz/{resource}`, with any method, the request's own path below it.
+`/auth/ext_authz/{resource}`: tells Envoy whether to pass a request on, with any method and the request's own path below it.
 
 Envoy's `ext_authz` over HTTP keeps the method, appends path and query to its `path_prefix`, and takes 200 alone for yes. So
 method and path of the question are those of the request; no header that a client could have sent is read for them.

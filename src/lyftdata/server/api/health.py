@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`."""
+"""Routes of `/healthz`, `/readyz` and `/metrics`."""
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response

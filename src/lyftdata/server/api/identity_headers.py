@@ -1,4 +1,4 @@
-"""Who a Worker is, as the headers that a proxy hands to its service."""
+"""Builds the headers by which a proxy tells its service who a Worker is."""
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.token_answers import worker_headers

@@ -1,5 +1,5 @@
 """
-`/oauth2/register`: enrollment (RFC 7591), and what a Worker does to its own entry afterwards (RFC 7592).
+`/oauth2/register`: enrollment (RFC 7591), and management of a Worker's own entry (RFC 7592).
 """
 
 import msgspec

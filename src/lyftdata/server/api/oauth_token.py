@@ -1,4 +1,4 @@
-"""`POST /oauth2/token`: a Worker's credential for a worker token (RFC 6749, section 4.4)."""
+"""`POST /oauth2/token`: exchanges a Worker's credential for a worker token (RFC 6749, section 4.4)."""
 
 from collections.abc import Mapping
 

@@ -1,5 +1,5 @@
 """
-In front of everything operators ask for: a few requests of each at a time, and cheap answers to one in debt.
+Limits requests of operators: a few of each at a time, and cheap answers to one that exceeds its budget.
 
 What every Worker calls does not come by here (`app`). A flood by one operator costs what its budget allows; what goes
 beyond is held for a moment and rejected, before it is routed or the database is asked.

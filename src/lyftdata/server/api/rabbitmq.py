@@ -1,5 +1,5 @@
 """
-`/auth/rabbitmq/…`: what RabbitMQ's HTTP backend asks (rabbitmq_auth_backend_http, by POST), and which connections must go.
+`/auth/rabbitmq/…`: answers RabbitMQ's HTTP backend (rabbitmq_auth_backend_http, by POST), and says which connections to close.
 
 The broker authenticates as a resource, by HTTP Basic: its plugin takes user and password from the address that it is given and
 sends them in that header. Anyone who does not gets 401 and learns of no Worker. To the broker every refusal is the same

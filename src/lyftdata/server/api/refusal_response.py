@@ -1,4 +1,4 @@
-"""What the caller of an endpoint may know of a refusal."""
+"""Builds the answer to a refused caller, with no more than it may know."""
 
 from starlette.responses import Response
 

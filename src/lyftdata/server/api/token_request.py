@@ -1,5 +1,5 @@
 """
-What a token request asks for: which parameters `POST /oauth2/token` reads, which it refuses, which it ignores.
+Parses a token request: the parameters that `POST /oauth2/token` reads, refuses and ignores.
 
 RFC 6749, section 3.2, has a server ignore parameters that it does not recognize. A parameter that would change what the
 token means is recognized here in order to be refused: a client that names an audience, a subject or a limit and gets a

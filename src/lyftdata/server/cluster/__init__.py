@@ -1,1 +1,1 @@
-"""Several Servers on one database: which are alive, what they tell each other, and what a change does here."""
+"""Several Servers on one database: membership, messages between them, and applying each other's changes."""

@@ -1,5 +1,5 @@
 """
-Several Servers on one state: each says that it lives and which Workers are connected to it, and reads that of the others.
+Membership of a Server in a cluster: its heartbeat, the Workers connected to it, and those of its peers.
 
     servers    one row a Server, with a heartbeat by the database's clock
     presence   one row a connected Worker: where, by which start of its program

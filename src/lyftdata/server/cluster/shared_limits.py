@@ -1,5 +1,5 @@
 """
-One limit on failures for all Servers of a deployment: what one has counted is told to the others a few times a second.
+Shares failure counts among the Servers of a deployment, so that each limit holds for all of them together.
 
 An attacker who spreads over N Servers has each one's burst once, within that fraction of a second, and from then on what
 one Server would give him.

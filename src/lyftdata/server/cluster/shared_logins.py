@@ -1,5 +1,5 @@
 """
-Logins at brokers, told to the other Servers: a broker asks one Server at the login, and another whether it still stands.
+Shares logins at brokers with the other Servers: a broker may ask one at the login, and another later.
 
 Told a few times a second. What is lost with a Server that crashes is missed by `Brokers.check_connection`, which then goes by the
 keys that may be behind a connection.

@@ -1,1 +1,1 @@
-"""The HTTP edge: what the Server reads of a request before a route sees it, and how an answer is written."""
+"""The HTTP edge: checks of a request before its route, and helpers for answers."""

@@ -1,4 +1,4 @@
-"""What a request's headers say about who sends it."""
+"""Parses the `Authorization` header of a request."""
 
 import base64
 from urllib.parse import unquote_plus

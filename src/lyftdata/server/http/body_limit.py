@@ -1,4 +1,4 @@
-"""A bound on what the admin API reads: FastAPI takes a body whole, before it asks who sends it."""
+"""Limits the body size of the admin API: FastAPI reads a whole body before it authenticates the caller."""
 
 import asyncio
 

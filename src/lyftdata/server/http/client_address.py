@@ -1,4 +1,4 @@
-"""The IP address of a caller, in one spelling."""
+"""Finds the IP address of a caller, normalized."""
 
 import functools
 import ipaddress

@@ -1,5 +1,5 @@
 """
-Requests that a page of another site makes an operator's browser send.
+Refuses requests that another site makes an operator's browser send (CSRF).
 
 Browsers say where a request comes from: Fetch Metadata, or, where they do not send it, the Origin header. And without asking
 first (CORS preflight, which is never granted here) a page of another site can only send what a form can: JSON is not

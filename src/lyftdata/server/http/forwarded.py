@@ -1,5 +1,5 @@
 """
-Whose address a request has: the peer's, or what a named proxy says in `X-Forwarded-For`.
+Determines the client address of a request: the peer's, or the one in `X-Forwarded-For` of a trusted proxy.
 
 A proxy that is not named in LYFTDATA_TRUSTED_PROXIES makes all its clients one address: five wrong passwords by anyone
 make every operator wait, and limits count all Workers together. It gives itself away by the header that it adds, and

@@ -1,5 +1,5 @@
 """
-Nothing is decided on what may have changed unheard.
+Makes decisions wait until this Server has applied its peers' changes, or refuses them (503).
 
 With several Servers, each request waits until this Server has read its peers' recent changes; in normal operation that
 costs one comparison. It is checked again right before the decision: a body may take its time to arrive. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.

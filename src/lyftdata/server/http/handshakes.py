@@ -1,4 +1,4 @@
-"""How long somebody may take to agree on TLS: uvicorn has no word for it, and event loops wait for a minute."""
+"""Limits the time of a TLS handshake, for which uvicorn has no setting and event loops allow a minute."""
 
 import asyncio
 from typing import Any

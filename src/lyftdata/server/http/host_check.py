@@ -1,5 +1,5 @@
 """
-By which names browsers may reach this Server (DNS rebinding).
+Checks the Host of browsers' requests (DNS rebinding).
 
 A page of another site can have its own name point here, and is then the same site to a browser: it could guess
 passwords from the operator's own address. Such a request names that site in `Host`. An address cannot be pointed

@@ -1,4 +1,4 @@
-"""Requests that break the OAuth protocol, and how they are answered."""
+"""Errors of the OAuth protocol, and their answers."""
 
 from collections.abc import Mapping
 from typing import Final

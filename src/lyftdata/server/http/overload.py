@@ -1,5 +1,5 @@
 """
-Whether requests wait here for longer than makes sense.
+Detects that requests wait for longer than makes sense, and sheds load.
 
 A Server that is asked for more than it can answer has a queue that does not show: each turn of its event loop takes all that
 has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for a caller that

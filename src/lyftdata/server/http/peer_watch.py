@@ -1,5 +1,5 @@
 """
-Whether the peer of each connection is still there, without a task per connection.
+Notices when the peer of a connection has gone, without a task for each connection.
 
 Thousands of polls are held for minutes each, and all are answered at once when a Server stops: a task that waits next to
 every one of them is what a third of that costs.

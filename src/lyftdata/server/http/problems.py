@@ -1,4 +1,4 @@
-"""Errors of the admin API as RFC 9457 problems."""
+"""Builds the admin API's errors as RFC 9457 problems."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 """
-uvicorn's HTTP protocol with what it leaves to a proxy: bounds on size and time, and one reading of every request.
+uvicorn's HTTP protocol with stricter limits on size and time, and one interpretation of each request.
 
 A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers or trailers,
 connections that never finish a request, requests without end on one connection, or answers that are never read. The

@@ -1,5 +1,5 @@
 """
-Documents that are for everybody: cached, asked for again by their tag, and readable for pages of any origin.
+Answers with public documents: cacheable, with an ETag, and readable from pages of any origin.
 
 They hold nothing secret and say the same to all, so a page of another site may read them (CORS): an OAuth client in a
 browser must find the Server's metadata. Nothing else here may be read from other sites.

@@ -1,4 +1,4 @@
-"""How a request's body is read: bounded in size and time, as a form or as JSON."""
+"""Reads a request's body as a form or as JSON, bounded in size and time."""
 
 import asyncio
 from collections.abc import Generator, Sequence

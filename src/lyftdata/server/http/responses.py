@@ -1,4 +1,4 @@
-"""How an answer to a Worker is written: JSON that nothing between keeps, and 503 with a time to come back."""
+"""Builds answers to Workers: JSON that is not cached, and 503 with Retry-After."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence

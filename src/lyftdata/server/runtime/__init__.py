@@ -1,1 +1,1 @@
-"""What a Server is made of: its settings, its data directory, how its parts are put together, and its routine work."""
+"""Starts and runs a Server: its settings, its data directory, the wiring of its parts, and background tasks."""

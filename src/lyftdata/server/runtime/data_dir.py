@@ -1,4 +1,4 @@
-"""The Server's data directory, and the secret key in it that the database does not hold."""
+"""The Server's data directory, and the secret key in it, which is not in the database."""
 
 import base64
 import codecs

@@ -1,4 +1,4 @@
-"""What the Server calls itself, which enrollment keys it accepts, and what it warns of at its start."""
+"""The Server's issuer, the enrollment keys that it accepts, and its warnings at the start."""
 
 import socket
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """
-What is done to a Server's state from outside of the Server: backup, restore, the move to PostgreSQL.
+Works on a Server's state from outside: backup, restore, move to PostgreSQL.
 
 It is done on the Server's host, as the Server's user, with the settings that say where its state is, and needs no login.
 """

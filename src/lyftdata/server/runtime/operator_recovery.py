@@ -1,5 +1,5 @@
 """
-What lets an operator in again from the Server's host, without anyone being signed in: unlock, and a new password.
+Restores an operator's access from the Server's host, without a signed-in operator: unlock, and a new password.
 
 It changes the database itself, while Servers run or not. They read operators and sessions from there at each request,
 so what is done here counts at once. Each is an audit event by `host`, with the host's name and its user.

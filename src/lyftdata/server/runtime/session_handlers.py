@@ -1,4 +1,4 @@
-"""What this Server does when a Worker connects or disconnects: history, decision log, peers, enrollment, live pages."""
+"""Handles connects and disconnects of Workers: history, decision log, peers, enrollment, live pages."""
 
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers

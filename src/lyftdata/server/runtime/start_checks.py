@@ -1,4 +1,4 @@
-"""What must be right before a Server touches its state: a start and `lyftdata config check server` both ask here."""
+"""Checks what must be right before a Server uses its state, for a start and for `lyftdata config check server`."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,5 @@
 """
-The Server's TLS: what it speaks, and the certificate and private key that it is given as files.
+The Server's TLS: protocol versions, certificate and private key.
 
 OpenSSL asks for the passphrase of an encrypted key on the terminal, which would stop every answer of a running
 Server. Loading here never asks: an encrypted key is an error.

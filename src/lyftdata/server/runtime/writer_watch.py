@@ -1,4 +1,4 @@
-"""Tells the log when changes do not get into the database, who holds the lock, and when it is over."""
+"""Logs when changes cannot be written to the database, who holds the lock, and when writing works again."""
 
 import time
 from collections.abc import Callable

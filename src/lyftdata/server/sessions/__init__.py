@@ -1,1 +1,1 @@
-"""Who is connected: held polls, when they end, and when each Worker was last here."""
+"""Connected Workers: held polls, their deadlines, and when each Worker was last seen."""

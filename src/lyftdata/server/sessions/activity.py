@@ -1,5 +1,5 @@
 """
-Last seen, last used: routine traces, gathered in memory and written at most a second behind.
+Records when Workers were last seen and keys last used: collected in memory, written within a second.
 
 The token path only sets a dictionary entry. A crash loses a second of traces and never a decision.
 """

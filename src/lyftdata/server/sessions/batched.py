@@ -1,5 +1,5 @@
 """
-Routine writes in parts.
+Splits routine writes into batches.
 
 There is one writer: whatever an operator decides waits for the operation that is being written. A busy second of ten thousand
 Workers would take it half a second in one piece; and while it computes, answers get every other turn alone.

@@ -1,4 +1,4 @@
-"""What is done when Workers connect and disconnect: the methods that `Sessions` calls."""
+"""The protocol of the methods that `Sessions` calls when Workers connect and disconnect."""
 
 from lyftdata.server.sessions.session import Session
 

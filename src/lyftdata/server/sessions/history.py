@@ -1,5 +1,5 @@
 """
-When Workers were connected, for operators: gathered in memory, written at most a second behind.
+Records when Workers were connected: collected in memory, written within a second.
 
 A crash loses a second of it, and the ends of what was connected then: such a session has no end, and is not that of now.
 """

@@ -1,4 +1,4 @@
-"""For how long polls are held: the longer, the more Workers there are, so that the rate of polls has a ceiling."""
+"""How long polls are held: longer with more Workers, so that the rate of polls is bounded."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,5 +1,5 @@
 """
-In which second each held poll ends, so that not too many end in one.
+Spreads the deadlines of held polls, so that not too many end in the same second.
 
 How long polls are held keeps the mean of their rate down, not each second of it: a Worker that came while the fleet was smaller
 is held for longer from then on, in step with those that came at the same time. Those of a Server that was killed come to one that

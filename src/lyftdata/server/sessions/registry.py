@@ -1,5 +1,5 @@
 """
-Who is connected.
+The sessions of connected Workers.
 
 A Worker is *connected* while it keeps a long poll open at the Server. The states of one session:
 

@@ -1,4 +1,4 @@
-"""One connected Worker: which start of its program, by what credential, and how its poll can end."""
+"""One connected Worker: the start of its program, its credential, and how its poll can end."""
 
 import asyncio
 from collections.abc import Callable

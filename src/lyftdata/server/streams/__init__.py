@@ -1,1 +1,1 @@
-"""What operators follow live: the events, and how many streams each operator may hold."""
+"""What operators follow live: events, and limits on the streams of each operator."""

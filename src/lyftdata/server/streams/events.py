@@ -1,5 +1,5 @@
 """
-Events, published to all listeners: `lyftdata workers watch` and the operators' pages.
+Publishes events to all listeners: `lyftdata workers watch` and the operators' pages.
 
 Listeners are counted when they are admitted, and end with the session of their operator: `end_sessions` is called each
 second for all of them together. A listener that does not read is ended rather than waited for: it can connect again and

@@ -1,5 +1,5 @@
 """
-Limits on answers that go on for long: event streams and exports.
+Limits the number of long answers: event streams and exports.
 
 A slot is taken in the step in which the limit is checked. Counting what runs and adding to it later, when the answer
 begins, would let a burst of requests through that all counted before the first was added.

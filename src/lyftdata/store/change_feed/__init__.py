@@ -1,1 +1,1 @@
-"""What a commit changed, and how other Servers on the same database learn of it."""
+"""The changes of each commit, and how other Servers on the same database receive them."""

@@ -1,5 +1,5 @@
 """
-A dedicated connection to PostgreSQL that another thread can abort, so that no caller waits for ever.
+A dedicated connection to PostgreSQL that another thread can abort, so that no caller blocks for ever.
 
 A database, or what stands between (a pooler, a proxy), may take what it is sent and never answer; the network sees
 nothing wrong then. The driver waits for ever. The watching thread aborts the connection, and the next question goes

@@ -1,4 +1,4 @@
-"""The one place that knows one database from another; what each needs is in a module of its own."""
+"""Selects the module of a database's dialect; no other module distinguishes between databases."""
 
 import functools
 import os

@@ -1,5 +1,5 @@
 """
-What a PostgreSQL database lets roles do that are not the Servers' own; reported to the operator at startup.
+Finds what a PostgreSQL database lets roles do other than the Servers' own, and reports it at the start.
 
 Whether `pg_hba.conf` keeps such roles out is not seen from here.
 """

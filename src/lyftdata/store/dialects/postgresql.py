@@ -1,5 +1,5 @@
 """
-PostgreSQL: several Servers on one state.
+PostgreSQL, for several Servers that share their state.
 
 Those that write take turns, by the lock on one table: the audit chain is written in order, what is checked before a
 change still holds when it is made, and what one Server tells the others is numbered in the order of the commits. A turn

@@ -1,5 +1,5 @@
 """
-Whether a connection to PostgreSQL is sure to reach the right database; asked of the URL, before anything is sent.
+Checks the database URL for whether a connection to PostgreSQL authenticates the server, before anything is sent.
 
 Anyone who stands between a Server and its database could answer in its place: with Workers, keys and operators of their own.
 libpq's default, `sslmode=prefer`, does not even insist on encryption; `require` and `verify-ca` take certificates that

@@ -1,4 +1,4 @@
-"""SQLite: one file, one Server."""
+"""SQLite, for one Server with one file."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: by the connection that `store.migrate` holds."""
+"""Alembic's environment: uses the connection that `store.migrate` holds."""
 
 from alembic import context
 

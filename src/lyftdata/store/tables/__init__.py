@@ -1,1 +1,1 @@
-"""One file a noun: how its records are read and changed."""
+"""The tables, one module for each noun: how records are read and changed."""

@@ -1,4 +1,4 @@
-"""What Workers left behind: when they were last seen, from where, with which key."""
+"""Table of Workers' activity: when and from where they were last seen, and with which key."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime

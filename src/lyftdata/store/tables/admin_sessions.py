@@ -1,4 +1,4 @@
-"""Operators' signed-in sessions: digests of their tokens, never the tokens."""
+"""Table of operators' sessions: digests of their tokens, never the tokens."""
 
 from collections.abc import Collection
 from datetime import datetime

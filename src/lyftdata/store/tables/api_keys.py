@@ -1,4 +1,4 @@
-"""API keys: digests, never keys."""
+"""Table of API keys: digests, never keys."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""When enrollment keys were last used, by fingerprint; the keys themselves are settings of the Server."""
+"""Table of when enrollment keys were last used, by fingerprint; the keys themselves are settings of the Server."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Enrollment proofs that were used: each once, even in a race."""
+"""Table of used enrollment proofs: each is accepted once, even in a race."""
 
 from collections.abc import Sequence
 from datetime import datetime

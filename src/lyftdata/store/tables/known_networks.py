@@ -1,5 +1,5 @@
 """
-Networks from which operators have signed in, as keyed hashes: which ones they are cannot be read from the database.
+Table of networks from which operators have signed in, as keyed hashes that reveal no address.
 
 A network is known for 90 days after the last sign-in from it. It is a reason to count failures apart, never a
 credential.

@@ -1,4 +1,4 @@
-"""Operators: who may sign in."""
+"""Table of operators."""
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError

@@ -1,4 +1,4 @@
-"""Which Worker is connected at which Server, where there are several (PostgreSQL)."""
+"""Table of which Worker is connected to which Server, if there are several (PostgreSQL)."""
 
 from collections.abc import Collection, Iterator
 from datetime import timedelta

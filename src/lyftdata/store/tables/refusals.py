@@ -1,4 +1,4 @@
-"""Refused attempts: counted in groups, kept by reference, bounded."""
+"""Tables of refused attempts: counted in groups, stored by reference, bounded."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Resources: services for which Workers may get tokens."""
+"""Table of resources, the services for which Workers may get tokens."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Worker tokens that were taken back one by one (RFC 7009), until they end by themselves."""
+"""Table of revoked worker tokens (RFC 7009), until they expire."""
 
 from collections.abc import Collection
 from datetime import datetime

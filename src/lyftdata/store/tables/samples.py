@@ -1,4 +1,4 @@
-"""What the Server did, a row a minute."""
+"""Table of the Server's figures, one row a minute."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The Servers that use this database, and when each last sent a heartbeat."""
+"""Table of the Servers that use this database, and their last heartbeats."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Server's signing keys, encrypted."""
+"""Table of the Server's signing keys, encrypted."""
 
 from datetime import datetime
 

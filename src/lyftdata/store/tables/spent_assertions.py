@@ -1,4 +1,4 @@
-"""Signed assertions that were used at any Server: each once, even in a race."""
+"""Table of assertions that were used at any Server: each is accepted once, even in a race."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""When Workers were connected: the last few sessions of each."""
+"""Table of the last few sessions of each Worker."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Worker entries."""
+"""Table of Worker entries."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,5 +1,5 @@
 """
-A group of operations in one transaction: each keeps what it did, or nothing, whatever becomes of the others.
+Runs a batch of operations in one transaction, in which each one succeeds or fails by itself.
 
   1. Each runs in a savepoint of its own. Neighbours that may be run at once share one, and a few statements; if
      anything is wrong with them, they are run again, each alone, so that one that fails fails alone.

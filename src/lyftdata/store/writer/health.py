@@ -1,4 +1,4 @@
-"""Whether the writer gets its changes into the database: how long it has waited, and how many groups have failed in a row."""
+"""Whether the writer can commit: how long it has waited, and how many batches have failed in a row."""
 
 import time
 from collections.abc import Callable

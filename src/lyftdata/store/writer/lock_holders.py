@@ -1,4 +1,4 @@
-"""Who holds the lock that the writer waits for: another role's session in PostgreSQL, another program at an SQLite file."""
+"""Finds who holds the lock that the writer waits for: a session in PostgreSQL, or a program with the SQLite file."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What an operation may do inside the writer's transaction."""
+"""The interface of an operation inside the writer's transaction."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""One file a page, or a few that belong together."""
+"""The pages, one module for each or for a few that belong together."""

@@ -1,4 +1,4 @@
-"""One's own account: password and sessions."""
+"""The page of one's own account: password and sessions."""
 
 from starlette.responses import Response
 

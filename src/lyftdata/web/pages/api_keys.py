@@ -1,4 +1,4 @@
-"""API keys: the list, one key, issuing, rotating, allowing, revoking."""
+"""The pages of API keys: list, one key, issue, rotate, allow, revoke."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The audit log: filter, follow, export, and whether its chain is whole."""
+"""The page of the audit log: filter, follow, export, verify."""
 
 from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""Auto-Enrollment: whether it is on, with which secrets, and what to paste."""
+"""The page of Auto-Enrollment: its state, its keys, and what to paste on a host."""
 
 from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""Adding a Worker for strategy `api_key`: what it is called, its key, what to paste, and waiting until it is there."""
+"""The pages for adding a Worker of strategy `api_key`: its ID and key, what to paste, and waiting until it connects."""
 
 from datetime import datetime
 from typing import Any

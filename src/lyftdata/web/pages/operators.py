@@ -1,4 +1,4 @@
-"""Operators: who may sign in, as what, and their sessions."""
+"""The pages of operators: accounts, roles and sessions."""
 
 from collections import Counter
 

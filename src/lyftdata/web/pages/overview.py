@@ -1,4 +1,4 @@
-"""The first page: how the fleet is, over time, and what needs attention."""
+"""The overview page: Workers and refusals over time, and alerts."""
 
 import functools
 import heapq

@@ -1,4 +1,4 @@
-"""The inbox of refusals: what they mean, and their remedies."""
+"""The pages of refusals: causes and remedies."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Resources: services for which Workers may get tokens."""
+"""The pages of resources, the services for which Workers may get tokens."""
 
 from typing import Any
 

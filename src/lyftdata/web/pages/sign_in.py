@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""The pages for signing in and out."""
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response

@@ -1,4 +1,4 @@
-"""The Workers: the list with its filters, one Worker, and what is done to one or to many."""
+"""The pages of Workers: the list with its filters, one Worker, and actions on one or many."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode

@@ -1,1 +1,1 @@
-"""Who the Worker is: its directory, its credential, enrolling and moving to another address."""
+"""The Worker's identity: its directory, its credential, enrollment and moves to another address."""

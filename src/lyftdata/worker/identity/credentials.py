@@ -1,4 +1,4 @@
-"""By which credential a Worker gets its tokens: an API key, or the identity that it has stored."""
+"""Chooses the credential with which a Worker gets its tokens: an API key, or its stored identity."""
 
 from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
 from lyftdata.core.enrollment_secrets import MIN_ENROLLMENT_KEY_LENGTH

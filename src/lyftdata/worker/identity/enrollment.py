@@ -1,4 +1,4 @@
-"""How a Worker comes by its identity: it enrolls, or the Server confirms that the stored one has moved or was renamed."""
+"""Enrolls a Worker, or has the Server confirm that the stored identity was moved or renamed."""
 
 import asyncio
 

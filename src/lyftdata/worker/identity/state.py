@@ -1,5 +1,5 @@
 """
-The Worker's own directory: its identity key and its identity.
+The Worker's own directory, with its identity key and its identity.
 
 Written so that `kill -9` at any moment leaves a directory from which the next start works:
 

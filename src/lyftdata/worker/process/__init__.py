@@ -1,1 +1,1 @@
-"""The COMMAND: started, supervised, signalled, and ended with all that it has started."""
+"""The COMMAND: starts, supervises, signals and ends it, with all processes that it started."""

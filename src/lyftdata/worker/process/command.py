@@ -1,5 +1,5 @@
 """
-The program that runs under the Worker's identity.
+Starts and stops the program that runs under the Worker's identity.
 
 It is a process group of its own. Told to stop, all of it gets SIGTERM, time, then SIGKILL; so does what it has
 started in other groups and sessions (on Linux). It inherits none of the Worker's secrets, no open file but its

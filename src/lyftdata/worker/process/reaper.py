@@ -1,5 +1,5 @@
 """
-Whose children end here: the COMMAND's process, and every process that it left behind.
+Reaps child processes: the COMMAND's own process, and every orphan that it left behind.
 
     with Reaper() as reaper:
         ended = reaper.watch(pid)      # a future: how the process ended

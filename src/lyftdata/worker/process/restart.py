@@ -1,4 +1,4 @@
-"""Whether a COMMAND that has ended by itself is started again, and after how long."""
+"""Decides whether a COMMAND that ended by itself is restarted, and after how long."""
 
 from collections.abc import Callable
 

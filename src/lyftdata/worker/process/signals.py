@@ -1,5 +1,5 @@
 """
-Which signal does what to an agent and its COMMAND.
+What each signal does to an agent and its COMMAND.
 
 | signal | with a COMMAND running | without |
 |---|---|---|

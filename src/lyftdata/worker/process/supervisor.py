@@ -1,5 +1,5 @@
 """
-The COMMAND over the agent's life: started when the Worker is let in, stopped when it is not, started again.
+Supervises the COMMAND: starts it when the Worker is admitted, stops it when it is refused, restarts it.
 
     supervisor = CommandSupervisor(launch, restart=RestartPolicy("never", chance=random.random), on_end=stop.set)
     supervisor.ensure(lambda: {"LYFTDATA_WORKER_ID": "press-01"})

@@ -1,5 +1,5 @@
 """
-The terminal, where the agent was started from one: the COMMAND has it while it runs, as under a shell.
+Lends the agent's terminal to the COMMAND while it runs, as a shell does.
 
 The COMMAND is a process group of its own, and a terminal serves one group at a time: without this, Ctrl-C would
 not reach the COMMAND, and it would be stopped as soon as it reads (SIGTTIN).

@@ -1,1 +1,1 @@
-"""The tokens that the COMMAND is given: by a file, and by a Unix socket."""
+"""Gives the COMMAND tokens: by a file, and by a Unix socket."""

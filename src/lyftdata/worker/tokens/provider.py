@@ -1,5 +1,5 @@
 """
-What the COMMAND is given of the Worker's identity: the current token, and tokens for audiences it asks for.
+Provides the COMMAND with the current token, and with tokens for the audiences that it asks for.
 
     provider = TokenProvider(client, directory=path)
     provider.identify(credential)

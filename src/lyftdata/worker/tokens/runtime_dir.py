@@ -1,5 +1,5 @@
 """
-A directory for what lives as long as the agent: the token file and the token socket.
+A directory that exists as long as the agent: for the token file and the token socket.
 
 It has mode 0700 and a name that cannot be guessed. Not in the Worker's own directory unless there is no other
 place: the COMMAND gets the path of this one, and need not learn where the identity key is.

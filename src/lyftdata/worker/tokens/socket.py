@@ -1,5 +1,5 @@
 """
-The token socket: HTTP/1.1 over a Unix socket, for the COMMAND only.
+The token socket: HTTP/1.1 over a Unix socket, for the COMMAND alone.
 
     curl --unix-socket "$LYFTDATA_WORKER_TOKEN_SOCKET" http://localhost/token
     {"access_token":"eyJ…","token_type":"Bearer","expires_in":871}

@@ -1,1 +1,1 @@
-"""The shapes of the admin API, one file a noun, for FastAPI's validation and the OpenAPI document."""
+"""Models of the admin API, one module for each noun, for validation by FastAPI and for the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Models of API keys in the admin API."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The audit log."""
+"""Models of the audit log in the admin API."""
 
 from datetime import datetime
 

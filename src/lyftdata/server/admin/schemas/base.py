@@ -1,4 +1,4 @@
-"""What every shape of the admin API is made from, and how it says no."""
+"""Base classes and error answers of the admin API's models."""
 
 from typing import Annotated, Any
 

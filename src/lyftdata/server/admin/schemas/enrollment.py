@@ -1,4 +1,4 @@
-"""Auto-Enrollment."""
+"""Models of Auto-Enrollment in the admin API."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Operators, their sessions and passwords."""
+"""Models of operators, their sessions and passwords in the admin API."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Refused attempts."""
+"""Models of refused attempts in the admin API."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Resources: services for which Workers may get tokens."""
+"""Models of resources in the admin API."""
 
 from datetime import datetime
 from typing import Annotated

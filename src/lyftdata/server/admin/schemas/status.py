@@ -1,4 +1,4 @@
-"""The Server about itself: now, over time, and what needs attention."""
+"""Models of the Server's status, history and alerts in the admin API."""
 
 from datetime import datetime
 from enum import StrEnum

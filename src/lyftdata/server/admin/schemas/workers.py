@@ -1,4 +1,4 @@
-"""Workers and their sessions."""
+"""Models of Workers and their sessions in the admin API."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,1 +1,1 @@
-"""The admin API, one file a noun."""
+"""Routes of the admin API, one module for each noun."""

@@ -1,4 +1,4 @@
-"""Who is asking, and whether the policy table lets them: the one gate in front of every admin route."""
+"""Identifies the caller of an admin route, and checks the policy table: in front of every admin route."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Signing in and out, one's own password and sessions."""
+"""Routes for signing in and out, and for one's own password and sessions."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`/api/api-keys`."""
+"""Routes of `/api/api-keys`."""
 
 from datetime import timedelta
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The admin API: everything the command line and the pages do, behind one policy table."""
+"""The application of the admin API: everything that the command line and the pages do, behind one policy table."""
 
 from fastapi import FastAPI
 

@@ -1,4 +1,4 @@
-"""The audit log: list, verify, export."""
+"""Routes of the audit log: list, verify, export."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Auto-Enrollment, as operators see it."""
+"""Routes of Auto-Enrollment for operators."""
 
 from typing import Annotated
 

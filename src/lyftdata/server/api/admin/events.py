@@ -1,4 +1,4 @@
-"""Workers as they come and go, as server-sent events."""
+"""Streams Workers' connects and disconnects as server-sent events."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`/api/operators`: who may sign in."""
+"""Routes of `/api/operators`."""
 
 from typing import Annotated
 

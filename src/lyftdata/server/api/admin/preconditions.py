@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match` (RFC 9110, section 13.1.1): an edit by a program that must not overwrite another one."""
+"""`ETag` and `If-Match` (RFC 9110, section 13.1.1), which keep programs from overwriting each other's edits."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Refused attempts: groups of them, and one by its reference."""
+"""Routes of refused attempts: groups, and one attempt by its reference."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`/api/resources`: services for which Workers may get tokens."""
+"""Routes of `/api/resources`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The Server itself: status, its peers, its history, and what needs attention."""
+"""Routes of the Server's status, peers, history and alerts."""
 
 from typing import Annotated
 

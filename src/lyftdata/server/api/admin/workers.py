@@ -1,4 +1,4 @@
-"""`/api/workers`: the Worker entries."""
+"""Routes of `/api/workers`."""
 
 from typing import Annotated
 

@@ -1,1 +1,1 @@
-"""How the Server's parts are put together: `open_services` is the order of it, and each other file builds the parts of one room."""
+"""Wires the Server's parts: `open_services` gives the order, and each other module builds the parts of one package."""

@@ -1,4 +1,4 @@
-"""Builds who gets in: directory, signing keys, token issuer, enrollment, brokers, refusal log."""
+"""Builds admission: directory, signing keys, token issuer, enrollment, brokers, refusal log."""
 
 from datetime import timedelta
 

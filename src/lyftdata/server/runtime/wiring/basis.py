@@ -1,4 +1,4 @@
-"""What every part of the Server is made from: settings, store, keys, clock."""
+"""What every part of the Server needs: settings, store, keys, clock."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Builds what is done with committed changes: those of this Server and those of its peers."""
+"""Builds the handlers of committed changes, of this Server and of its peers."""
 
 from lyftdata.server.cluster.change_applier import ChangeApplier, ClusterHandlers
 from lyftdata.server.cluster.shared_logins import PeerLogins

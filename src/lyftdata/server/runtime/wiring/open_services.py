@@ -1,5 +1,5 @@
 """
-Opens the Server: the store first, then each part from what it needs, then the work that goes on until the end.
+Opens the Server's parts in order: the store, then each part, then the background tasks.
 
 The parts need the store, and a commit changes parts: this circle is closed in one place, where the store is told to whom it
 delivers what is committed from then on. What was committed before, the parts have read when they were built.

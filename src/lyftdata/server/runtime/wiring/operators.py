@@ -1,4 +1,4 @@
-"""Builds what operators do: accounts, Workers, API keys, resources."""
+"""Builds the use cases of operators: accounts, Workers, API keys, resources."""
 
 import hmac
 from collections.abc import Callable

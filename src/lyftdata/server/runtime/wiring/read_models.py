@@ -1,4 +1,4 @@
-"""Builds what operators see: the queries, alerts, audit export and live events."""
+"""Builds what operators see: queries, alerts, audit export, live events."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Builds who is connected: the sessions, their history, and the membership of the cluster."""
+"""Builds the sessions, their history, and membership of the cluster."""
 
 import socket
 
