@@ -26,8 +26,8 @@ class Notifier:
         usec = environ.get("WATCHDOG_USEC", "")
         self._watchdog_s = int(usec) / _MICROSECONDS if usec.isdecimal() and meant_for_us else 0.0
 
-    def tell(self, **state: str) -> None:
-        """Send assignments, for example `tell(READY="1", STATUS="online")`."""
+    def notify(self, **state: str) -> None:
+        """Send assignments, for example `notify(READY="1", STATUS="online")`."""
         if not self._address:
             return
         # A line is an assignment: text from elsewhere must not add one.
@@ -40,5 +40,5 @@ class Notifier:
     async def keep_watchdog(self) -> None:
         """Send WATCHDOG=1 at half the interval while the event loop runs; returns at once without a watchdog."""
         while self._watchdog_s and self._address:
-            self.tell(WATCHDOG="1")
+            self.notify(WATCHDOG="1")
             await asyncio.sleep(self._watchdog_s / 2)

@@ -210,7 +210,7 @@ class _Server(uvicorn.Server):
             _leave_out_of_collections()
             self._services.overload.watch()
             _say_ready(self._services)
-            self._notifier.tell(READY="1", STATUS=f"Ready: {self._services.issuer}")
+            self._notifier.notify(READY="1", STATUS=f"Ready: {self._services.issuer}")
 
     def _let_go(self) -> None:
         self._services.overload.end()
@@ -218,7 +218,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         emit(_log, STOPPING)
-        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
+        self._notifier.notify(STOPPING="1", STATUS="Stopping.")
         self._let_go()
         self._services.events.close()
         await super().shutdown(sockets)

@@ -20,7 +20,7 @@ from tests.peers.conftest import AUDIENCE, NODE
 from tests.processes import STARTED, Site
 
 from lyftdata.server.admin.passwords import Passwords
-from lyftdata.server.runtime.background import tidy
+from lyftdata.server.runtime.background import prune_and_rotate
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
@@ -118,7 +118,7 @@ async def publish_the_next_key(services: Services, clock: FakeClock) -> None:
     """Let 29 days and an hour have passed since the first key began to sign."""
     began = clock() - timedelta(days=29, hours=1)
     await services.store.write(lambda tx: tx.conn.execute(update(table).values(signs_from=began)))
-    await tidy(services)
+    await prune_and_rotate(services)
 
 
 async def sign_with_the_next_key(services: Services, clock: FakeClock) -> None:

@@ -35,7 +35,7 @@ async def _connect(server, count, *, server_id):
                 host={},
                 reported_labels={},
             )
-            presence.take_back(tx, record)
+            presence.reclaim_slot(tx, record)
 
     await server.services.store.write(op)
 
@@ -78,7 +78,7 @@ async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_serve
         former = _record_of(FORMER, address=seed.services.cluster._me.address, like=seed)
         await _connect(seed, 12, server_id=FORMER)
     async with start_server(**AT_2) as writer:
-        await writer.services.store.write(lambda tx: servers.put(tx, former))
+        await writer.services.store.write(lambda tx: servers.upsert_server(tx, former))
 
     async with start_server(**AT_1) as again:
         assert again.services.sessions.hold_s() == 120
@@ -88,7 +88,7 @@ async def test_who_was_at_a_server_that_was_given_up_is_expected_by_the_rest_in_
     """Both that live hold polls for half of them more, whichever of them gave it up."""
     async with start_server(**AT_1) as first, start_server(**AT_2) as second:
         third = _record_of("third", address="127.0.0.1:3003", like=first)
-        await first.services.store.write(lambda tx: servers.put(tx, third))
+        await first.services.store.write(lambda tx: servers.upsert_server(tx, third))
         await _connect(first, 12, server_id=third.id)
         assert [_hold_of(server) for server in (first, second)] == [25, 25]
 

@@ -17,7 +17,7 @@ from tests.several.test_one_state import (
 )
 
 from lyftdata.store.change_feed import change_log, feed
-from lyftdata.store.change_feed.feed import Heard
+from lyftdata.store.change_feed.feed import ReceivedChanges
 from lyftdata.store.changes import Broadcast, Change
 
 
@@ -58,18 +58,18 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
     first, second = two
     press = await new_worker(first)
     held = await connected(second, await token_of(first, *press))
-    its_hearing = second.services.store._hearing
+    feed = second.services.store._change_feed
 
     # As if it had stood at a row that is gone by now.
     await new_worker(first, "press-02")
-    its_hearing._on_change, told = _nothing, its_hearing._on_change
+    feed._on_change, told = _nothing, feed._on_change
     await disable(first)
     await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
     await new_worker(first, "press-03")
     await _forget_what_was_told(first)
     await until(lambda: _has_come_to(second, first), "the second has read the last")
-    its_hearing._on_change = told
-    its_hearing._position = change_log.Cursor(1)
+    feed._on_change = told
+    feed._position = change_log.Cursor(1)
 
     directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
@@ -85,7 +85,7 @@ async def _trusts_nothing(server, token):
 
 async def _has_come_to(server, other):
     last = await other.services.store.read(change_log.position)
-    return server.services.store._hearing._position == last
+    return server.services.store._change_feed._position == last
 
 
 @pytest.mark.parametrize("is_reached_again", [False, True])
@@ -97,7 +97,7 @@ async def test_numbers_that_have_fallen_are_noticed(two, cluster, database_url, 
     assert (await second.verify(token)).status_code == 204
     await until(lambda: _has_come_to(second, first), "the second has read the last")
 
-    reached = second.services.store._hearing._position.number
+    reached = second.services.store._change_feed._position.number
     number = reached if is_reached_again else 1
     cluster.execute(
         "TRUNCATE changes RESTART IDENTITY;"
@@ -117,22 +117,22 @@ async def _is_refused(server, token):
 async def test_what_is_read_twice_is_told_once(two):
     """Two who ask at the same moment read the same failures: an operator has not mistyped twice as often for it."""
     first, second = two
-    its_hearing = second.services.store._hearing
-    its_hearing._ended.set()
-    await asyncio.to_thread(its_hearing._thread.join)
+    feed = second.services.store._change_feed
+    feed._ended.set()
+    await asyncio.to_thread(feed._thread.join)
     told: list[Change] = []
-    its_hearing._on_change = told.extend
-    before = its_hearing._position
+    feed._on_change = told.extend
+    before = feed._position
 
     def read(conn):
-        return Heard(change_log.read(conn, after=before), before, 0.0)
+        return ReceivedChanges(change_log.read(conn, after=before), before, 0.0)
 
     await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 1})))
     early = await second.services.store.read(read)
     await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 2})))
     late = await second.services.store.read(read)
-    for heard in (early, late):
-        its_hearing.take_over(heard)
+    for received in (early, late):
+        feed.apply_received(received)
     await asyncio.sleep(0)
 
     assert [change.body for change in told if isinstance(change, Broadcast)] == [{"n": 1}, {"n": 2}]
@@ -153,7 +153,7 @@ async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
         cable.let_through_but_for_those()
 
         async def is_back():
-            hears = second.services.store.hears()
+            hears = second.services.store.is_current()
             return hears and (await second.verify(token)).status_code == 401
 
         async with asyncio.timeout(180):
@@ -172,9 +172,9 @@ async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
 
     monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == feed._CLOCK))
 
-    assert not second.services.store.hears()
+    assert not second.services.store.is_current()
     await until(lambda: _hears(second), "it asks, and hears again")
 
 
 async def _hears(server):
-    return server.services.store.hears()
+    return server.services.store.is_current()

@@ -38,7 +38,7 @@ async def _knows(server, worker_id):
 async def test_a_writer_knows_what_was_changed_before(two):
     """Every write does, not those alone that change what is kept in memory: nothing has to be heard for that."""
     first, second = two
-    hearing = second.services.store._hearing
+    hearing = second.services.store._change_feed
     hearing._ended.set()
     await asyncio.to_thread(hearing._thread.join)
     worker_id, _ = await first.enrolled()

@@ -15,7 +15,7 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
 from lyftdata.server.clock import utc_now
-from lyftdata.server.runtime.background import tidy
+from lyftdata.server.runtime.background import prune_and_rotate
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import audit_log
 from lyftdata.store.tables import presence, servers, workers
@@ -196,7 +196,7 @@ async def test_a_crashed_start_is_no_clone_at_another_server(two):
     held.cancel()
     # The client in this process cannot close a connection; what the Server does when one closes is done here.
     session.broken = True
-    first.services.sessions._handlers.broke_off(session)
+    first.services.sessions._handlers.session_broken(session)
 
     answer = await poll(second, token, "boot-second")
 
@@ -354,7 +354,7 @@ async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two,
     assert (await first.register(another, "press-02", credential=proof)).status_code == 201
 
     second.services.cluster._clock = lambda: utc_now() + timedelta(hours=1)
-    await tidy(msgspec.structs.replace(second.services, clock=second.services.cluster._clock))
+    await prune_and_rotate(msgspec.structs.replace(second.services, clock=second.services.cluster._clock))
 
     async with start_server() as third:
         assert (await third.verify(token)).status_code == 401
@@ -498,8 +498,8 @@ async def test_a_server_that_cannot_hear_reads_before_it_answers(two, cluster):
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
-    second.services.store._hearing._ended.set()
-    second.services.store._hearing._thread.join()
+    second.services.store._change_feed._ended.set()
+    second.services.store._change_feed._thread.join()
 
     await disable(first)
     await until(lambda: _is_refused(second, token), "the revocation acts")
@@ -561,14 +561,14 @@ async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server
         await until(lambda: _is_known_online(first, worker_id), "the first hears of it")
         await second.services.session_log.flush()
         # As if its host had lost power: it says nothing any more.
-        second.services.cluster.beat = second.services.cluster.leave = _nothing
+        second.services.cluster.send_heartbeat = second.services.cluster.leave = _nothing
         await first.services.store.write(
             lambda tx: tx.conn.exec_driver_sql(
                 "UPDATE servers SET beat_at = beat_at - interval '1 minute' WHERE id = %s",
                 (second.services.store.server_id,),
             )
         )
-        await first.services.cluster.beat()
+        await first.services.cluster.send_heartbeat()
 
         record = await first.services.store.read(lambda conn: presence.find(conn, worker_id))
         assert record.state is PresenceState.AWAITED

@@ -30,7 +30,7 @@ async def _give_up(server, silent):
         tx.conn.exec_driver_sql("DELETE FROM servers WHERE id = %s", (silent.services.store.server_id,))
 
     await server.services.store.write(op)
-    await server.services.cluster.beat()
+    await server.services.cluster.send_heartbeat()
 
 
 async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(start_server, monkeypatch):
@@ -42,7 +42,7 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
         held = await connected(second, token)
 
         await _give_up(first, second)
-        await second.services.cluster.beat()
+        await second.services.cluster.send_heartbeat()
 
         async def is_back():
             row = await _row_of(first, worker_id)
@@ -114,7 +114,7 @@ async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monk
 
     async def counted(op):
         nonlocal under_way, most
-        is_place = "take_place" in op.__code__.co_names
+        is_place = "claim_slot" in op.__code__.co_names
         under_way += is_place
         most = max(most, under_way)
         try:
@@ -133,7 +133,7 @@ async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monk
 async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, monkeypatch):
     """It has read who is connected, and hears of the end before it has taken that over: the end is what counts."""
     loop = asyncio.get_running_loop()
-    read = presence.everybody
+    read = presence.list_all
     async with start_server() as first:
         token = await token_of(first, *await new_worker(first))
         assert (await poll(first, token)).status_code == 200
@@ -151,11 +151,11 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
             threading.Event().wait(1)
             return found
 
-        monkeypatch.setattr(presence, "everybody", leaves_behind_its_back)
+        monkeypatch.setattr(presence, "list_all", leaves_behind_its_back)
         async with start_server() as second:
-            monkeypatch.setattr(presence, "everybody", read)
+            monkeypatch.setattr(presence, "list_all", read)
             await until(lambda: _is_offline(second), "the second has heard of it")
-            await second.services.store.catch_up(full=True)
+            await second.services.store.refresh(full=True)
             assert not second.services.sessions.is_online("press-01")
 
 

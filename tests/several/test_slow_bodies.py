@@ -66,10 +66,10 @@ async def test_who_was_disabled_while_its_body_arrived_is_not_let_in(two, asked,
 
     answer = asyncio.ensure_future(second.http.post(path, content=slowly(), headers=headers, auth=auth))
     await asyncio.wait_for(has_begun.wait(), 180)
-    hearing = second.services.store._hearing
+    hearing = second.services.store._change_feed
     hearing._ended.set()
     await asyncio.to_thread(hearing._thread.join)
-    monkeypatch.setattr(second.services.store, "catch_up", _cut_off)
+    monkeypatch.setattr(second.services.store, "refresh", _cut_off)
     await disable(first)
     await until(lambda: _hears_nothing(second), "what was heard is too old to be trusted")
     go_on.set()
@@ -88,4 +88,4 @@ async def _knows(server, audience):
 
 
 async def _hears_nothing(server):
-    return not server.services.store.hears()
+    return not server.services.store.is_current()

@@ -122,7 +122,7 @@ async def test_what_would_cut_running_servers_off_waits_for_their_end(
     me = ServerRecord(
         id=running.server_id, host="a", address="a:1", version="0.1", started_at=NOON, beat_at=NOON
     )
-    await running.write(lambda tx: servers.put(tx, me))
+    await running.write(lambda tx: servers.upsert_server(tx, me))
 
     if is_refused:
         with pytest.raises(StoreError, match=r"earlier version are running \(1\)"):

@@ -153,7 +153,7 @@ async def listening(url, told):
     """Give a store that follows what others change, and appends it to a list."""
     store = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY)
     store.deliver_changes_to(told.extend)
-    store.hear()
+    store.start_change_feed()
     try:
         yield store
     finally:
@@ -201,7 +201,7 @@ async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
 
         assert questions < 1_000
         assert [getattr(change, "worker_id", None) for change in told] == ["w-real"]
-        assert hears.hears()
+        assert hears.is_current()
 
 
 async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(

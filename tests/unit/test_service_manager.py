@@ -25,7 +25,7 @@ def test_assignments_are_one_datagram(systemd):
     """At a path and at an abstract name: NAME=value, a line each."""
     listening, address = systemd
 
-    Notifier({"NOTIFY_SOCKET": address}).tell(READY="1", STATUS="Online as press-01.")
+    Notifier({"NOTIFY_SOCKET": address}).notify(READY="1", STATUS="Online as press-01.")
 
     assert listening.recv(4096) == b"READY=1\nSTATUS=Online as press-01."
 
@@ -34,7 +34,7 @@ def test_what_a_server_says_makes_no_assignment_of_its_own(systemd):
     """A line break, or what is no text, in a value: one assignment all the same."""
     listening, address = systemd
 
-    Notifier({"NOTIFY_SOCKET": address}).tell(STATUS="Online as x.\nMAINPID=1\r\ud800")
+    Notifier({"NOTIFY_SOCKET": address}).notify(STATUS="Online as x.\nMAINPID=1\r\ud800")
 
     assert listening.recv(4096).decode() == "STATUS=Online as x.\ufffdMAINPID=1\ufffd\ufffd"
 
@@ -44,7 +44,7 @@ def test_what_a_server_says_makes_no_assignment_of_its_own(systemd):
 )
 def test_where_nobody_listens_nothing_happens(environ):
     """Without systemd, or with one that is gone, a Worker goes on."""
-    Notifier(environ).tell(READY="1")
+    Notifier(environ).notify(READY="1")
 
 
 async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):

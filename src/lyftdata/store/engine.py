@@ -27,7 +27,7 @@ from lyftdata.core.audit import ChainReport
 from lyftdata.store import audit_log, migrate
 from lyftdata.store.audit_check import AuditCheck
 from lyftdata.store.change_feed import change_log
-from lyftdata.store.change_feed.feed import ChangeFeed, Heard, channel_of
+from lyftdata.store.change_feed.feed import ChangeFeed, ReceivedChanges, channel_of
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError, problem_of
@@ -61,7 +61,7 @@ class Store:
         self._head = head
         self.server_id = secrets.token_hex(8)
         """What this Server is called among those on the same database; another at each start."""
-        self._hearing = (
+        self._change_feed = (
             ChangeFeed(
                 engine,
                 server_id=self.server_id,
@@ -173,7 +173,7 @@ class Store:
     @property
     def is_shared(self) -> bool:
         """Return whether other Servers may use the same database."""
-        return self._hearing is not None
+        return self._change_feed is not None
 
     def deliver_changes_to(self, on_change: OnChange) -> None:
         """
@@ -185,24 +185,24 @@ class Store:
         """
         self._on_change = on_change
 
-    def hear(self) -> None:
-        """Hand on what other Servers have changed since the database was opened, and change from here on."""
-        if self._hearing is not None:
-            self._hearing.begin(asyncio.get_running_loop())
+    def start_change_feed(self) -> None:
+        """Start to deliver changes of other Servers, from when the database was opened on."""
+        if self._change_feed is not None:
+            self._change_feed.begin(asyncio.get_running_loop())
 
-    def hears(self) -> bool:
-        """Return whether what is held in memory may be trusted: no peer has made a change that is not yet read."""
-        return self._hearing is None or self._hearing.hears()
+    def is_current(self) -> bool:
+        """Return whether the state in memory is current: changes of other Servers were read just now."""
+        return self._change_feed is None or self._change_feed.is_current()
 
-    async def catch_up(self, *, full: bool = False) -> None:
+    async def refresh(self, *, full: bool = False) -> None:
         """
-        Make sure that what others have changed is in memory: lately, or, if asked `full`, up to this very call.
+        Read what other Servers have changed; with `full`, every change that was committed before this call.
 
         Raises:
-            StoreError: That cannot be known.
+            StoreError: The database cannot be queried.
         """
-        if self._hearing is not None:
-            await self._hearing.catch_up(full=full)
+        if self._change_feed is not None:
+            await self._change_feed.refresh(full=full)
 
     @property
     def audit_is_sound(self) -> bool:
@@ -240,8 +240,8 @@ class Store:
 
     def _finish(self) -> None:
         self._writer.join()
-        if self._hearing is not None:
-            self._hearing.end()
+        if self._change_feed is not None:
+            self._change_feed.end()
         self._readers.shutdown()
         self._engine.dispose()
         dialect.unlock_database(self._lock)
@@ -299,12 +299,12 @@ class Store:
 
     def _commit_group(self, jobs: list[Job[Any]], *, alone: bool) -> None:
         doubt: UncertainCommit | None = None
-        heard = None
+        received = None
         try:
             with self._engine.begin() as conn:
                 before = self._take_turn(conn)
                 head = batch.run(conn, jobs, head=before, key=self._audit_key, alone=alone)
-                heard = self._tell_others(conn, jobs)
+                received = self._tell_others(conn, jobs)
                 if head != before:
                     audit_log.write_head(conn, head, key=self._audit_key)
                     doubt = UncertainCommit(head, jobs)
@@ -316,21 +316,21 @@ class Store:
                     return
             raise
         self._head = head
-        if heard is not None and self._hearing is not None:
-            self._hearing.take_over(heard)
+        if received is not None and self._change_feed is not None:
+            self._change_feed.apply_received(received)
 
     def _take_turn(self, conn: Connection) -> audit_log.Head:
         """Wait until no other Server writes; return where the audit chain goes on: others may have appended to it."""
         dialect.take_turn(conn)
         return audit_log.follow(conn, known=self._head, key=self._audit_key)
 
-    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> Heard | None:
+    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> ReceivedChanges | None:
         """Write down what is changed for the other Servers, and for this one what they have changed."""
         changes = [change for job in jobs for change in job.changes]
-        if self._hearing is None or not (changes or self._hearing.has_begun()):
+        if self._change_feed is None or not (changes or self._change_feed.has_begun()):
             return None
         # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
-        return self._hearing.write_down(conn, changes)
+        return self._change_feed.write_down(conn, changes)
 
     def _resolve_uncertain_commit(self, *, tell: bool = True) -> bool:
         """
@@ -374,7 +374,7 @@ class Store:
     def _settle(self, jobs: list[Job[Any]]) -> None:
         try:
             # Where there are other Servers, what was changed was handed on together with what they have changed.
-            if self._hearing is None or not self._hearing.has_begun():
+            if self._change_feed is None or not self._change_feed.has_begun():
                 self._announce([change for job in jobs for change in job.changes])
         finally:
             for job in jobs:

@@ -26,7 +26,7 @@ LOCATION = str(resources.files("lyftdata.store") / "migrations")
 
 _FLOOR_ID = 1
 # Longer than a Server is silent while it lives.
-_HEARD_OF_FOR = timedelta(seconds=10)
+_HEARTBEAT_WITHIN = timedelta(seconds=10)
 
 
 def upgrade(conn: Connection) -> bool:
@@ -113,7 +113,7 @@ def _check_nobody_is_cut_off(conn: Connection) -> None:
     # SQLite's file lock has settled it already; before version 0005 there was one Server a database.
     if not dialect.is_shared(conn.engine) or not inspect(conn).has_table(servers_table.name):
         return
-    if running := servers.living(conn, silent_for=_HEARD_OF_FOR):
+    if running := servers.list_live(conn, silent_for=_HEARTBEAT_WITHIN):
         raise StoreError(
             f"Servers of an earlier version are running ({len(running)}) that cannot work with the database once it is "
             "brought up to date; nothing was changed.",

@@ -38,7 +38,7 @@ class StatusReport:
 
     def online(self, credential: Credential, *, name: str) -> None:
         """Report that the Worker is connected."""
-        self._notifier.tell(READY="1", STATUS=f"Online as {credential.worker_id}.")
+        self._notifier.notify(READY="1", STATUS=f"Online as {credential.worker_id}.")
         emit(
             _log,
             ONLINE,
@@ -62,26 +62,26 @@ class StatusReport:
             remedy=clean_text(error.hint, 400) or None,
             wait_s=round(wait_s, 1),
         )
-        self._notifier.tell(STATUS=f"Offline: {clean_text(error.message, 200)}")
+        self._notifier.notify(STATUS=f"Offline: {clean_text(error.message, 200)}")
 
     def enrollment_blocked(self, error: StateError, *, wait_s: float) -> None:
         """Report that the identity cannot be stored."""
         emit(_log, ENROLLMENT_BLOCKED, reason=error.message, remedy=error.hint, wait_s=round(wait_s, 1))
-        self._notifier.tell(STATUS=f"Cannot enroll yet: {error.message}")
+        self._notifier.notify(STATUS=f"Cannot enroll yet: {error.message}")
 
     def token_rejected(self, rejected: TokenRejectedError, *, wait_s: float) -> None:
         """Report that new tokens are answered with 401."""
         emit(_log, TOKEN_REJECTED, wait_s=round(wait_s, 1), **_facts_of_rejection(rejected))
-        self._notifier.tell(STATUS="The Server does not accept the tokens that it gives this Worker.")
+        self._notifier.notify(STATUS="The Server does not accept the tokens that it gives this Worker.")
 
     def refused(self, refused: RefusedByServerError) -> None:
         """Report a refusal."""
         emit(_log, REFUSED, **_facts_of_refusal(refused))
-        self._notifier.tell(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
+        self._notifier.notify(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
 
     def stopping(self) -> None:
         """Report that the agent is about to end."""
-        self._notifier.tell(STOPPING="1", STATUS="Stopping.")
+        self._notifier.notify(STOPPING="1", STATUS="Stopping.")
 
 
 def _facts_of_refusal(refused: RefusedByServerError) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_a_header_that_brings_a_key_or_an_extension_is_refused(name):
 
 def test_only_a_proof_of_possession_may_carry_its_key():
     """`jwk` is accepted where its possession is what is proved, and no other such parameter with it."""
-    assert UnverifiedJws(join({"alg": "ES256", "jwk": {}}, {}, b"s"), carries_key=True)
+    UnverifiedJws(join({"alg": "ES256", "jwk": {}}, {}, b"s"), carries_key=True)
     with pytest.raises(JwsError, match="holds jku"):
         UnverifiedJws(join({"alg": "ES256", "jwk": {}, "jku": "x"}, {}, b"s"), carries_key=True)
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.refusals import UnknownWorkerError
-from lyftdata.server.runtime.background import flush, run_all, tidy
+from lyftdata.server.runtime.background import flush, prune_and_rotate, run_all
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import PollEnd
 from lyftdata.store import StoreError
@@ -80,7 +80,7 @@ async def test_a_handler_that_fails_does_not_keep_a_session_from_beginning(serve
     """Nor from moving to another Server, nor from breaking off."""
     sessions: Sessions = server.services.sessions
     worker = server.services.directory.find_worker("press-01")
-    for name in ("begun", "ended", "presence_changed", "broke_off"):
+    for name in ("session_started", "ended", "presence_changed", "session_broken"):
         setattr(sessions._handlers, name, Breaks("press-01"))
 
     sessions.sign_off("press-01", "boot-0001")
@@ -167,7 +167,7 @@ async def test_signing_keys_are_rotated_though_nothing_can_be_pruned(server, pre
     await rename(server, "spent_proofs", "spent_proofs_away")
     try:
         with pytest.raises(StoreError):
-            await tidy(services)
+            await prune_and_rotate(services)
     finally:
         await rename(server, "spent_proofs_away", "spent_proofs")
 

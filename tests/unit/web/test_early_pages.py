@@ -13,11 +13,11 @@ from lyftdata.web.gate import early_error_page
 class Unreadable:
     """A store whose database cannot be asked."""
 
-    def hears(self):
+    def is_current(self):
         """Say that other Servers have not been heard of lately."""
         return False
 
-    async def catch_up(self):
+    async def refresh(self):
         """Fail to ask."""
         raise StoreError("no connection")
 

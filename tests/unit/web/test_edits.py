@@ -124,7 +124,7 @@ async def test_the_check_is_made_when_the_change_is_written(server, admin, press
 
     services = server.services
     with pytest.raises(ConflictError, match="labels changed meanwhile"):
-        await services.fleet.change(
+        await services.workers.change(
             "press-01", labels={"a": "1"}, expected={"labels": {"b": ""}}, actor=ADMIN
         )
     await services.resources.add("broker", ResourceChange(audience="https://b.example"), actor=ADMIN)

@@ -15,7 +15,7 @@ from lyftdata.core.text import clean_line
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
-from lyftdata.server.streams.stream_limits import SlotResponse, Slots
+from lyftdata.server.streams.stream_limits import SlotResponse, StreamLimiter
 from lyftdata.store import Store, audit_log
 
 _BATCH = 250
@@ -44,7 +44,7 @@ class AuditExport:
         self._store = store
         self._sessions = sessions
         self._budget = budget
-        self._slots = Slots(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
+        self._slots = StreamLimiter(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
 
     def respond(
         self, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None

@@ -23,7 +23,7 @@ class AuditWatch:
     def __init__(self, store: Store, warnings: list[str]) -> None:
         self._store = store
         self._warnings = warnings
-        self._is_told = False
+        self._is_reported = False
 
     async def run(self) -> None:
         """Check now, and then daily."""
@@ -47,6 +47,6 @@ class AuditWatch:
             first_bad=report.first_bad,
             checked=report.checked,
         )
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_reported:
+            self._is_reported = True
             self._warnings.append(f"The audit log was changed. {report.problem} See: lyftdata audit verify")

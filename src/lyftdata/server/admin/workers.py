@@ -20,7 +20,7 @@ from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
 
 
-class Fleet:
+class Workers:
     """Adds, renames, labels, disables, enables and deletes Workers."""
 
     def __init__(

@@ -10,7 +10,7 @@ from lyftdata.core.refusals import MissingCredentialsError, RefusedError, WrongT
 from lyftdata.server.admission.replay import spend_everywhere
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.http.authorization_header import bearer_token, header_values
-from lyftdata.server.http.freshness import decide, hear, is_conclusive
+from lyftdata.server.http.freshness import decide, ensure_current, is_conclusive
 from lyftdata.server.http.responses import NO_STORE, json_response
 from lyftdata.server.runtime.services import Services
 
@@ -48,13 +48,13 @@ async def verified_worker(
     values = header_values(request, b"authorization")
     if not values or values[0].partition(b" ")[0].lower() != b"dpop":
         bearer = bearer_token(request)
-        await hear(services.store)
+        await ensure_current(services.store)
         try:
             return services.verifier.verify(bearer)
         except RefusedError as refused:
             if is_conclusive(services.store, refused):
                 raise
-        await services.store.catch_up(full=True)
+        await services.store.refresh(full=True)
         return services.verifier.verify(bearer)
     token = values[0].decode("latin-1").partition(" ")[2]
     proofs = request.headers.getlist("dpop")

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from lyftdata.core.errors import LyftdataError
-from lyftdata.server.http.freshness import hear
+from lyftdata.server.http.freshness import ensure_current
 from lyftdata.server.runtime.services import Services
 
 
@@ -22,7 +22,7 @@ async def readyz(request: Request) -> Response:
         if services.store.is_shared:
             # A Server that receives the changes of its peers is answered by the database. Not asked by a reader: strangers who send made-up
             # sessions keep those busy, and a load balancer would take every Server out for it.
-            await hear(services.store)
+            await ensure_current(services.store)
         else:
             await services.store.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
     except LyftdataError:

@@ -26,7 +26,7 @@ from lyftdata.server.admission.brokers import Connection
 from lyftdata.server.api.oauth_token import refused_client
 from lyftdata.server.http.authorization_header import basic_credentials
 from lyftdata.server.http.client_address import client_address
-from lyftdata.server.http.freshness import hear
+from lyftdata.server.http.freshness import ensure_current
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.request_body import read_body, read_form
 from lyftdata.server.http.responses import NO_STORE, json_response
@@ -160,7 +160,7 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
 
 async def _admit_broker_again(request: Request, services: Services) -> ResourceRecord:
     """Check the key of a resource once its body has arrived: that may have taken long. Raises as `_admit_broker`."""
-    await hear(services.store)
+    await ensure_current(services.store)
     return _admit_broker(request, services)
 
 

@@ -148,12 +148,12 @@ class ChangeApplier:
         problem = find_problem(self._directory, session.worker_id, session.credential, now=self._clock())
         if problem is Problem.IDENTITY_KEY_REPLACED:
             # Its owner has replaced it, and has the new one to get a token with. The old token is not accepted any more.
-            self._sessions.tell(session.worker_id, _RENEW)
+            self._sessions.send_directive(session.worker_id, _RENEW)
         elif problem is not None:
             refused = self._refusal(problem, session)
             self._sessions.stop(session.worker_id, stop_directive(refused, self._reference(refused, session)))
         elif renew:
-            self._sessions.tell(session.worker_id, _RENEW)
+            self._sessions.send_directive(session.worker_id, _RENEW)
 
     def _reference(self, refused: RefusedError, session: Session) -> str:
         """Record why a session ends; one that cannot be recorded must end all the same."""

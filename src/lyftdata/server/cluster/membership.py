@@ -65,18 +65,18 @@ class TouchedWorkers:
         self._ids: set[str] = set()
 
     def add(self, *worker_ids: str) -> None:
-        """Note Workers."""
+        """Record Workers."""
         if self._is_shared:
             self._ids.update(worker_ids)
 
     def take(self) -> set[str]:
-        """Return those noted since the last call, by ID."""
+        """Return those recorded since the last call, by ID."""
         taken, self._ids = self._ids, set()
         return taken
 
 
 class Cluster:
-    """This Server among the others on its database; does nothing where there can be none."""
+    """This Server as a member of the cluster on its database; does nothing if there can be no other."""
 
     def __init__(
         self,
@@ -105,47 +105,47 @@ class Cluster:
         self._taking: Counter[str] = Counter()
         self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
-        self._is_deaf = False
+        self._is_stale = False
         self._some_awaited_until = clock() + AWAITED_FOR
 
-    async def learn(self) -> None:
+    async def load_presence(self) -> None:
         """
         Learn who is connected where.
 
         Before any change is received: later changes are published, and must not be overwritten by this older state.
         """
         if self._store.is_shared:
-            for record in await self._store.read(lambda conn: list(presence.everybody(conn))):
-                self.heard(record.worker_id, record)
+            for record in await self._store.read(lambda conn: list(presence.list_all(conn))):
+                self.receive_presence(record.worker_id, record)
 
     async def join(self) -> None:
-        """Say that this Server lives, and give up those that no longer do."""
+        """Register this Server, and evict Servers without a heartbeat."""
         if not self._store.is_shared:
             return
 
         def op(tx: WriteTx) -> int:
-            servers.put(tx, self._me)
-            _give_up_silent(tx)
+            servers.upsert_server(tx, self._me)
+            _evict_dead_servers(tx)
             return _places(tx)
 
         places = await self._store.write(op)
         # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
         # just now has not been given up yet.
-        everybody = await self._store.read(presence.count)
-        self._sessions.set_expected_count(math.ceil(everybody / places))
+        total_workers = await self._store.read(presence.count)
+        self._sessions.set_expected_count(math.ceil(total_workers / places))
 
-    async def beat(self) -> None:
-        """Say that this Server lives, and give up those that no longer do; once a second."""
+    async def send_heartbeat(self) -> None:
+        """Send a heartbeat, and evict Servers without one; once a second."""
         if not self._store.is_shared:
             return
 
         may_await = self._clock() < self._some_awaited_until
 
         def op(tx: WriteTx) -> int:
-            if not servers.beat(tx, self._me.id):
-                # We were silent for too long, and given up: our Workers have gone to others, or come back to us.
-                servers.put(tx, self._me)
-            if not _give_up_silent(tx) and not may_await:
+            if not servers.record_heartbeat(tx, self._me.id):
+                # This Server was silent for too long, and was evicted: its Workers have moved to others, or reconnect here.
+                servers.upsert_server(tx, self._me)
+            if not _evict_dead_servers(tx) and not may_await:
                 return 0
             return math.ceil(presence.count_awaited(tx.conn) / _places(tx))
 
@@ -153,26 +153,26 @@ class Cluster:
         if share:
             self._sessions.set_expected_count(self._sessions.count_here() + share)
 
-    async def keep_up(self) -> None:
+    async def release_polls_if_stale(self) -> None:
         """
         Let held polls go while it is not known what other Servers have changed; a few times a second.
 
         A Worker that was revoked at another Server would stay connected here. Its next poll is answered by a Server that
         knows, or by none.
         """
-        if self._store.hears():
-            self._is_deaf = False
+        if self._store.is_current():
+            self._is_stale = False
             return
         try:
-            await self._store.catch_up()
+            await self._store.refresh()
         except StoreError as error:
-            if not self._is_deaf:
+            if not self._is_stale:
                 emit(_log, LOST_PEERS, problem=str(error))
-            self._is_deaf = True
+            self._is_stale = True
             self._sessions.release_to_peers()
 
-    async def tidy(self) -> None:
-        """Drop what every Server has read, and what cannot be used again."""
+    async def prune(self) -> None:
+        """Delete changes that every Server has read, and records of assertions that have expired."""
         if not self._store.is_shared:
             return
 
@@ -183,18 +183,18 @@ class Cluster:
         await self._store.write(op)
 
     async def leave(self) -> None:
-        """Say that this Server stops; its Workers are awaited at the others."""
+        """Deregister this Server; its Workers are awaited at the others."""
         if not self._store.is_shared:
             return
 
         def op(tx: WriteTx) -> None:
-            presence.await_those_of(tx, self._me.id)
+            presence.mark_awaited(tx, self._me.id)
             servers.remove(tx, self._me.id)
 
         await self._store.write(op)
 
     async def all_servers(self) -> list[ServerRecord]:
-        """Return every Server of the deployment; this one alone where there can be no other."""
+        """Return every Server of the deployment; only this one if there can be no other."""
         if not self._store.is_shared:
             return [msgspec.structs.replace(self._me, beat_at=self._clock())]
         return await self._store.read(servers.all_servers)
@@ -250,7 +250,7 @@ class Cluster:
             if attempt:
                 await asyncio.sleep(_ASK_FOR_PLACE_AGAIN_AFTER_S)
             holder = await self._store.write(
-                lambda tx: presence.take_place(tx, record, dead_after=DEAD_AFTER)
+                lambda tx: presence.claim_slot(tx, record, dead_after=DEAD_AFTER)
             )
             if holder is None:
                 return WorkerSlot(since, moves)
@@ -278,14 +278,14 @@ class Cluster:
             if not touched and not renewed and not forgotten:
                 return
             try:
-                await self._store.write(self._tell_of(touched, renewed, forgotten))
+                await self._store.write(self._publish_sessions(touched, renewed, forgotten))
             except BaseException:
                 self._touched.add(*touched)
                 self._renewed |= renewed
                 self._forgotten |= forgotten
                 raise
 
-    def _tell_of(
+    def _publish_sessions(
         self, touched: set[str], renewed: set[str], forgotten: set[str]
     ) -> Callable[[WriteTx], None]:
         every = touched | renewed | forgotten
@@ -307,18 +307,18 @@ class Cluster:
                     tx, worker_id, credential=credential, address=address, server_id=self._me.id
                 )
             for record in back:
-                presence.take_back(tx, record)
+                presence.reclaim_slot(tx, record)
 
         return op
 
-    def heard(self, worker_id: str, record: PresenceRecord | None) -> None:
+    def receive_presence(self, worker_id: str, record: PresenceRecord | None) -> None:
         """Take over where a Worker is connected by now."""
         here = self._sessions.find_here(worker_id)
         if record is not None and record.state is PresenceState.AWAITED:
             self._some_awaited_until = self._clock() + AWAITED_FOR
         if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:
-            self._sessions.set_elsewhere(worker_id, None)
-            if here is not None and not here.broken and not self._is_as_here(record):
+            self._sessions.set_remote_session(worker_id, None)
+            if here is not None and not here.broken and not self._matches_local_session(record):
                 # Given up as silent, this Server lives all the same, and so does the session: its place is taken back, or
                 # in a while anyone who comes would have it, and the Worker's name.
                 self._forgotten.add(worker_id)
@@ -328,9 +328,9 @@ class Cluster:
             self._sessions.detach(worker_id, is_over=here.boot.boot_id != record.boot_id)
         session = Session(worker_id, _boot_of(record), record.credential, record.since)
         session.broken = record.state is PresenceState.BROKEN
-        self._sessions.set_elsewhere(worker_id, session)
+        self._sessions.set_remote_session(worker_id, session)
 
-    def _is_as_here(self, record: PresenceRecord | None) -> bool:
+    def _matches_local_session(self, record: PresenceRecord | None) -> bool:
         return (
             record is not None and record.server_id == self._me.id and record.state is PresenceState.CONNECTED
         )
@@ -345,22 +345,22 @@ def _places(tx: WriteTx) -> int:
     return len({(server.host, server.address) for server in servers.all_servers(tx.conn)})
 
 
-def _give_up_silent(tx: WriteTx) -> bool:
+def _evict_dead_servers(tx: WriteTx) -> bool:
     """
     Forget Servers that are gone, whether they said so or not; who was connected there is awaited.
 
     Returns whether there were any such Workers.
     """
     has_lost = False
-    for server_id in servers.silent(tx.conn, silent_for=DEAD_AFTER):
+    for server_id in servers.list_dead(tx.conn, silent_for=DEAD_AFTER):
         servers.remove(tx, server_id)
         emit(_log, PEER_SERVER_DEAD, server=server_id)
-    known = servers.living(tx.conn, silent_for=DEAD_AFTER)
+    known = servers.list_live(tx.conn, silent_for=DEAD_AFTER)
     for server_id in presence.servers_named(tx.conn) - known:
-        lost = presence.await_those_of(tx, server_id)
+        lost = presence.mark_awaited(tx, server_id)
         has_lost = has_lost or bool(lost)
         worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED, worker_ids=lost)
-    presence.give_up_awaited(tx, after=AWAITED_FOR)
+    presence.expire_awaited(tx, after=AWAITED_FOR)
     return has_lost
 
 

@@ -60,8 +60,8 @@ class SharedLimits:
         if told:
             await self._store.write(lambda tx: tx.changes.extend(told))
 
-    def heard(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Count what another Server has published."""
+    def receive(self, topic: str, body: Mapping[str, Any]) -> None:
+        """Count what another Server has told."""
         if body.get("by") == self._store.server_id:
             return
         now = self._clock()

@@ -1,11 +1,12 @@
 """
 Makes decisions wait until this Server has applied its peers' changes, or refuses them (503).
 
-With several Servers, each request waits until this Server has read its peers' recent changes; in normal operation that
-costs one comparison. It is checked again right before the decision: a body may take its time to arrive. If the database cannot be asked either, the answer is 503: a Worker comes back, here or elsewhere.
+With several Servers, a peer may have revoked what this one still has in memory. So each request waits until this Server has read
+the changes of the others lately, which costs one comparison while all is well, and again right before the decision, since a body
+may take its time to arrive. If the database cannot be queried either, the answer is 503: a Worker retries, here or elsewhere.
 
-And a caller is not refused as unknown because it reached this Server before the change that added it: a Worker enrolls at one
-Server and asks another for its first token a millisecond later.
+Nor is a caller refused as unknown because it was faster than replication: a Worker may enroll at one Server and ask another for
+its first token a millisecond later.
 """
 
 from collections.abc import Callable
@@ -24,12 +25,12 @@ _log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# What says how this process is, and nothing about anybody.
+# About this process only, not about any Worker.
 _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class FreshnessMiddleware:
-    """ASGI middleware: lets a request through once what is in memory may be trusted."""
+    """ASGI middleware: passes a request on once the state in memory is current."""
 
     def __init__(self, app: ASGIApp, store: Store, *, error_page: ErrorPage = no_page) -> None:
         self._app = app
@@ -39,9 +40,9 @@ class FreshnessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if not self._store.hears() and scope.get("path") not in _ALWAYS_ANSWERED:
+        if not self._store.is_current() and scope.get("path") not in _ALWAYS_ANSWERED:
             try:
-                await hear(self._store)
+                await ensure_current(self._store)
             except StoreError as error:
                 self._failures.failed(problem=str(error))
                 problem = "The Server cannot read its state."
@@ -54,37 +55,40 @@ class FreshnessMiddleware:
         await self._app(scope, receive, send)
 
 
-async def hear(store: Store) -> None:
+async def ensure_current(store: Store) -> None:
     """
-    Make sure that what is in memory may be trusted, after something was waited for that a caller can draw out.
+    Make sure that the state in memory is current.
+
+    TOCTOU: to be called after every wait that a caller can prolong, such as for a body that trickles in; otherwise it could have a
+    decision made on the state from before its revocation.
 
     Raises:
-        StoreError: It may not.
+        StoreError: The database cannot be queried.
     """
-    if not store.hears():
-        await store.catch_up()
+    if not store.is_current():
+        await store.refresh()
 
 
 async def decide(store: Store, decision: Callable[[], T]) -> T:
     """
-    Return what is decided about a caller; before a stranger is refused, what other Servers have just changed is asked for.
+    Decide about a caller; before an unproven one is refused, read what other Servers have just changed, and decide again.
 
-    The same is done for unproven callers, known or not: the time of the answer tells nothing.
+    Enumeration by timing: this is done for known and for unknown callers, so the time of the answer reveals nothing.
 
     Raises:
         RefusedError: As `decision` raises it.
-        StoreError: What other Servers have changed cannot be known.
+        StoreError: The database cannot be queried.
     """
-    await hear(store)
+    await ensure_current(store)
     try:
         return decision()
     except RefusedError as refused:
         if is_conclusive(store, refused):
             raise
-    await store.catch_up(full=True)
+    await store.refresh(full=True)
     return decision()
 
 
 def is_conclusive(store: Store, refused: RefusedError) -> bool:
-    """Return whether no word of another Server can make a refusal wrong; else it must be decided again, as `decide` does."""
+    """Return whether no unread change of another Server could reverse a refusal; if not, decide again, as `decide` does."""
     return refused.proved or not store.is_shared

@@ -20,7 +20,7 @@ LOOK_EVERY_S = 0.1
 NO_TOKENS_AFTER_S = 1.0
 NO_POLLS_AFTER_S = 4.0
 COME_BACK_AFTER_S = 2
-_TELL_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0
 
 
 class Overload:
@@ -37,7 +37,7 @@ class Overload:
         self._count = count
         self._looked_at_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._told_at_s = float("-inf")
+        self._logged_at_s = float("-inf")
 
     def watch(self) -> None:
         """Look at the clock in each turn of the running event loop; until then no request is rejected."""
@@ -59,8 +59,8 @@ class Overload:
         if behind_s < after_s:
             return False
         self._count()
-        if now_s - self._told_at_s >= _TELL_EVERY_S:
-            self._told_at_s = now_s
+        if now_s - self._logged_at_s >= _LOG_EVERY_S:
+            self._logged_at_s = now_s
             emit(
                 _log,
                 OVERLOADED,

@@ -26,9 +26,9 @@ from lyftdata.store.tables import (
 _log = get_logger(__name__)
 
 _FLUSH_EVERY_S = 1.0
-_TIDY_EVERY_S = 30.0
+_PRUNE_EVERY_S = 30.0
 _WATCH_EVERY_S = 1.0
-_TELL_EVERY_S = 0.2
+_PUBLISH_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
 _END_LISTENERS_EVERY_S = 0.8
 
@@ -38,16 +38,20 @@ async def kept_going(services: Services) -> AsyncIterator[None]:
     """Run the routine work concurrently with the requests, and once more at the end."""
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
-        asyncio.create_task(_every("tidy", _TIDY_EVERY_S, lambda: tidy(services))),
+        asyncio.create_task(_every("prune and rotate", _PRUNE_EVERY_S, lambda: prune_and_rotate(services))),
         asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
     ]
     if services.store.is_shared:
         tasks += [
-            asyncio.create_task(_every("tell", _TELL_EVERY_S, lambda: tell(services))),
-            asyncio.create_task(_every("beat", _BEAT_EVERY_S, services.cluster.beat)),
-            asyncio.create_task(_every("keep up", _TELL_EVERY_S, services.cluster.keep_up)),
+            asyncio.create_task(
+                _every("publish to peers", _PUBLISH_EVERY_S, lambda: publish_to_peers(services))
+            ),
+            asyncio.create_task(_every("heartbeat", _BEAT_EVERY_S, services.cluster.send_heartbeat)),
+            asyncio.create_task(
+                _every("release stale polls", _PUBLISH_EVERY_S, services.cluster.release_polls_if_stale)
+            ),
         ]
     if services.decisions is not None:
         tasks.append(asyncio.create_task(_every("log decisions", _FLUSH_EVERY_S, services.decisions.follow)))
@@ -110,12 +114,12 @@ async def end_listeners(services: Services) -> None:
         services.events.end_sessions(await services.operator_sessions.ended_sessions(listening))
 
 
-async def tell(services: Services) -> None:
+async def publish_to_peers(services: Services) -> None:
     """Tell other Servers of sessions that have ended, and of failures."""
     await run_all(services.cluster.flush, services.limits.flush, services.logins.flush)
 
 
-async def tidy(services: Services) -> None:
+async def prune_and_rotate(services: Services) -> None:
     """Rotate signing keys when due, drop what has died."""
     now = services.clock()
     services.admission.spent.forget_idle(now.timestamp())
@@ -129,7 +133,7 @@ async def tidy(services: Services) -> None:
         revoked_tokens.prune(tx, now)
 
     # Keys first: they are what tokens need.
-    await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.tidy)
+    await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.prune)
 
 
 def note_presence(services: Services) -> None:

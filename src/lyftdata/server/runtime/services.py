@@ -26,7 +26,7 @@ from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
-from lyftdata.server.admin.workers import Fleet
+from lyftdata.server.admin.workers import Workers
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import Dpop
@@ -81,7 +81,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     overload: Overload
     samples: SampleLog
-    fleet: Fleet
+    workers: Workers
     api_keys: ApiKeys
     resources: Resources
     registrations: Registrations

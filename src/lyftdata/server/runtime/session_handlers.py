@@ -33,13 +33,13 @@ class ServerSessionHandlers(SessionHandlers):
         self._events = events
         self._clock = clock
 
-    def begun(self, session: Session) -> None:
+    def session_started(self, session: Session) -> None:
         """Log the session."""
-        self._session_log.begun(session)
+        self._session_log.session_started(session)
         if self._decisions is not None:
             self._decisions.worker_online(session)
 
-    def broke_off(self, session: Session) -> None:
+    def session_broken(self, session: Session) -> None:
         """Let the peers know."""
         self._touched.add(session.worker_id)
 

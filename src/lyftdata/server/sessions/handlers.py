@@ -10,10 +10,10 @@ class SessionHandlers:
     Called in the event loop. What a handler raises is logged, and the session begins, breaks off or ends all the same.
     """
 
-    def begun(self, session: Session) -> None:
+    def session_started(self, session: Session) -> None:
         """Handle a new session at this Server."""
 
-    def broke_off(self, session: Session) -> None:
+    def session_broken(self, session: Session) -> None:
         """Handle a session whose poll was cut; its Worker may be back in a moment."""
 
     def ended(self, session: Session, why: str) -> None:

@@ -26,7 +26,7 @@ class SessionLog:
         self._pending: dict[str, dict[object, WorkerSessionRecord]] = {}
         self._flushing = asyncio.Lock()
 
-    def begun(self, session: Session) -> None:
+    def session_started(self, session: Session) -> None:
         """Note that a Worker has connected."""
         self._note(_record(session))
 

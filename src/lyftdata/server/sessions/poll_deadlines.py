@@ -40,7 +40,7 @@ class PollDeadlines:
         self._ends[second] += 1
         return second, hold_s - (last - second)
 
-    def give_back(self, second: int) -> None:
+    def release(self, second: int) -> None:
         """Note that a poll is over that was to end in this second."""
         self._ends[second] -= 1
         if not self._ends[second]:

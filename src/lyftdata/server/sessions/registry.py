@@ -107,7 +107,7 @@ class Sessions:
                 found.setdefault(value, []).append(session.worker_id)
         return found
 
-    def set_elsewhere(self, worker_id: str, session: Session | None) -> None:
+    def set_remote_session(self, worker_id: str, session: Session | None) -> None:
         """Note that a Worker is connected to another Server, or to none of them."""
         was_online = self.is_online(worker_id)
         if session is not None:
@@ -235,7 +235,7 @@ class Sessions:
         self._by_worker[worker.id] = fresh
         self._elsewhere.pop(worker.id, None)
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
-        _notify(self._handlers.begun, fresh)
+        _notify(self._handlers.session_started, fresh)
         if not was_online:
             self._presence_changed(worker.id)
         return fresh, True
@@ -274,7 +274,7 @@ class Sessions:
         finally:
             timer.cancel()
             unwatch()
-            self._ends.give_back(second)
+            self._ends.release(second)
 
     def _ended(
         self, session: Session, poll: "asyncio.Future[Directive | PollEnd]", outcome: Directive | PollEnd
@@ -287,7 +287,7 @@ class Sessions:
             self._has_been_held.pop(session.worker_id, None)
             self._start_grace(session, GRACE_AFTER_BREAK_S)
             self._slots.free(session.worker_id)
-            _notify(self._handlers.broke_off, session)
+            _notify(self._handlers.session_broken, session)
             return outcome
         return self._answered(session, outcome)
 
@@ -311,7 +311,7 @@ class Sessions:
         self._end(session, directive, directive.code)
         return True
 
-    def tell(self, worker_id: str, directive: Directive) -> None:
+    def send_directive(self, worker_id: str, directive: Directive) -> None:
         """Give a connected Worker something to do, now or with its next poll."""
         session = self._by_worker.get(worker_id)
         if session is None:

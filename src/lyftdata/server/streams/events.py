@@ -14,7 +14,7 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError
-from lyftdata.server.streams.stream_limits import Slot, Slots
+from lyftdata.server.streams.stream_limits import Slot, StreamLimiter
 
 _MAX_WAITING = 1_000
 _MAX_LISTENERS = 200
@@ -116,7 +116,7 @@ class Events:
     """A small publish-and-subscribe of Worker events, in one process."""
 
     def __init__(self) -> None:
-        self._slots = Slots(total=_MAX_LISTENERS, per_operator=_MAX_PER_OPERATOR)
+        self._slots = StreamLimiter(total=_MAX_LISTENERS, per_operator=_MAX_PER_OPERATOR)
         self._listeners: set[Listener] = set()
         self._followers: set[Follower] = set()
         self._is_closed = False

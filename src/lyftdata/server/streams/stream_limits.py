@@ -25,7 +25,7 @@ class Slot:
             release()
 
 
-class Slots:
+class StreamLimiter:
     """
     So many at once in all, and so many of one operator.
 
@@ -44,13 +44,13 @@ class Slots:
         if self._taken[operator] >= self._per_operator or self._taken.total() >= self._total:
             return None
         self._taken[operator] += 1
-        return Slot(lambda: self._give_back(operator))
+        return Slot(lambda: self._release(operator))
 
     def taken(self) -> int:
         """Return how many are taken."""
         return self._taken.total()
 
-    def _give_back(self, operator: str) -> None:
+    def _release(self, operator: str) -> None:
         self._taken[operator] -= 1
         if not self._taken[operator]:
             del self._taken[operator]

@@ -94,7 +94,7 @@ def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
     broadcasts: list[tuple[int, Broadcast]] = []
     for row in rows:
         if row.kind == _BROADCAST:
-            broadcasts.append((row.seq, Broadcast(row.key, row.body)))
+            told.append((row.seq, Broadcast(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
     until = Cursor(rows[-1].seq, rows[-1].at) if rows else after
@@ -116,8 +116,8 @@ def _everything(conn: Connection) -> ChangeBatch:
         workers=list(workers.all_workers(conn)),
         api_keys=list(api_keys.all_api_keys(conn)),
         resources=list(resources.all_resources(conn)),
-        revoked_tokens=revoked_tokens.living(conn, _LONG_AGO),
-        presence=list(presence.everybody(conn)),
+        revoked_tokens=revoked_tokens.list_unexpired(conn, _LONG_AGO),
+        presence=list(presence.list_all(conn)),
     )
     return ChangeBatch(until=until, changes=[whole], is_all=True)
 
@@ -126,7 +126,7 @@ def prune(tx: WriteTx, *, older_than: timedelta) -> None:
     """Drop what Servers have long read."""
     # By number and not each by its time, which is that of a transaction's beginning: no row is dropped before one that is
     # numbered lower. The last of the old rows stays: it is at that one, or behind, that a Server stands which has kept up.
-    last = select(func.max(table.c.seq)).where(table.c.at < servers.ago(older_than)).scalar_subquery()
+    last = select(func.max(table.c.seq)).where(table.c.at < servers.time_ago(older_than)).scalar_subquery()
     tx.conn.execute(delete(table).where(table.c.seq < last))
 
 

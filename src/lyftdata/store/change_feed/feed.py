@@ -1,12 +1,13 @@
 """
 Reads what other Servers on the same database have changed.
 
-A separate thread holds a connection on which the database notifies of changes (LISTEN), and also polls a few times a
-second (PgBouncer in transaction mode passes no notifications). What was changed is handed to the event loop in the order of the
-commits, what this Server has written among it.
+A thread holds a connection on which the database sends notifications (LISTEN), and also queries a few times a second, since
+PgBouncer in transaction mode passes no notifications on. Changes are delivered to the event loop in commit order, including
+those that this Server wrote.
 
-A Server that has not read changes for a moment does not trust what it holds in memory: `hears` says so, and `catch_up` asks at
-once by another connection, before anything is decided. If that fails as well, nothing is decided (StoreError).
+Stale decisions: a Server that has not read changes for a moment must not decide on what it has in memory, since a peer may have
+revoked something. `is_current` says whether it may, and `refresh` queries at once on another connection. If that fails too,
+nothing is decided (StoreError).
 """
 
 import asyncio
@@ -28,29 +29,29 @@ from lyftdata.store.errors import StoreError, problem_of
 
 _log = get_logger(__name__)
 
-# One that goes on while the host sleeps (Linux): woken after an hour, what was read before is an hour old.
+# A clock that also counts while the host sleeps (Linux): after an hour's sleep the state in memory is an hour old.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-# A revocation at one Server must take effect at all within a second: what was read is trusted for a part of that.
+# A revocation at one Server must take effect at all of them within a second, so state is trusted for less than that.
 _TRUSTED_FOR_S = 0.7
-_ASK_EVERY_S = 0.2
+_QUERY_EVERY_S = 0.2
 REST_AFTER_ASKING_S = 0.01
-_TRY_AGAIN_AFTER_S = 0.25
+_RETRY_AFTER_S = 0.25
 _ANSWER_WITHIN_S = 2.0
 _LISTENS_WITHIN_S = 5.0
 
 
 def channel_of(key: bytes) -> str:
     """
-    Return the name of the channel on which Servers that have the same key notify each other.
+    Return the name of the channel on which Servers with the same key notify each other.
 
-    Any role may notify any channel of the database: one whose name is not known is left alone.
+    Denial of service: any role may send notifications on any channel of the database, so the name cannot be guessed.
     """
     return f"lyftdata_{hmac.digest(key, b'notification channel', 'sha256')[:16].hex()}"
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """What was read of changes, from which row on, and as of when."""
+class ReceivedChanges(msgspec.Struct, frozen=True):
+    """Changes that were read, the position from which, and the time of the query."""
 
     news: change_log.ChangeBatch
     before: change_log.Cursor
@@ -63,10 +64,10 @@ class ChangeFeed:
 
     Args:
         engine: The database.
-        server_id: Who listens.
-        channel: On which the Servers notify each other.
-        position: The last change that is in what was loaded.
-        on_change: Called in the event loop with what was changed.
+        server_id: This Server.
+        channel: The channel on which the Servers notify each other.
+        position: The last change that the loaded state contains.
+        on_change: Called in the event loop with the changes.
     """
 
     def __init__(
@@ -80,92 +81,92 @@ class ChangeFeed:
     ) -> None:
         self.server_id = server_id
         self._channel = channel
-        self._asking_line = postgresql.line_for_asking(engine)
-        self._listening_line = postgresql.line_for_listening(engine)
+        self._query_connection = postgresql.line_for_asking(engine)
+        self._listen_connection = postgresql.line_for_listening(engine)
         self._listened_at_s = _now_s()
         self._position = position
         self._on_change = on_change
         self._mutex = threading.Lock()
-        self._heard_at_s = float("-inf")
+        self._current_as_of_s = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asking: asyncio.Future[None] | None = None
-        self._asking_next: asyncio.Future[None] | None = None
+        self._running_query: asyncio.Future[None] | None = None
+        self._queued_query: asyncio.Future[None] | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._listen_forever, name="store-hearing", daemon=True)
+        self._thread = threading.Thread(target=self._listen_forever, name="store-change-feed", daemon=True)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand on what is changed from here on, in this event loop."""
+        """Deliver changes from here on, in this event loop."""
         self._loop = loop
         self._thread.start()
 
     def has_begun(self) -> bool:
-        """Return whether changes are handed on from here."""
+        """Return whether `begin` was called."""
         return self._loop is not None
 
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
-        self._asking_line.abort()
-        self._listening_line.abort()
+        self._query_connection.abort()
+        self._listen_connection.abort()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._asking is None or self._asking.done():
-            self._asking_line.close()
+        if self._running_query is None or self._running_query.done():
+            self._query_connection.close()
 
-    def hears(self) -> bool:
-        """Return whether what is held in memory may be trusted: changes of peers were read just now."""
-        return _now_s() - self._heard_at_s < _TRUSTED_FOR_S
+    def is_current(self) -> bool:
+        """Return whether the state in memory may be trusted: changes of other Servers were read within the last 0.7 s."""
+        return _now_s() - self._current_as_of_s < _TRUSTED_FOR_S
 
-    async def catch_up(self, *, full: bool = False) -> None:
+    async def refresh(self, *, full: bool = False) -> None:
         """
-        Ask for changes now; a caller that asks meanwhile shares the answer.
+        Read changes now; concurrent callers share one query.
 
         Args:
-            full: Whether the question must begin after this call: what was changed before it is then in memory.
+            full: Whether the query must begin after this call, so that every change committed before it is in memory.
 
         Raises:
             StoreError: The database did not answer.
         """
         if _now_s() - self._listened_at_s > _LISTENS_WITHIN_S:
             self._listened_at_s = _now_s()
-            self._listening_line.abort()
+            self._listen_connection.abort()
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
-                await asyncio.shield(self._next_question() if full else self._question())
+                await asyncio.shield(self._next_query() if full else self._running_or_new_query())
         except TimeoutError:
             # The next caller asks again instead of waiting for an answer that never comes.
-            self._asking_line.abort()
+            self._query_connection.abort()
             raise StoreError("The database does not answer.") from None
         except DBAPIError as error:
             raise StoreError(f"The database failed: {problem_of(error)}.") from error
 
-    def _question(self) -> "asyncio.Future[None]":
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.ensure_future(asyncio.to_thread(self._ask_once))
-            self._asking.add_done_callback(_look_at)
-        return self._asking
+    def _running_or_new_query(self) -> "asyncio.Future[None]":
+        if self._running_query is None or self._running_query.done():
+            self._running_query = asyncio.ensure_future(asyncio.to_thread(self._query_with_retry))
+            self._running_query.add_done_callback(_retrieve_exception)
+        return self._running_query
 
-    def _next_question(self) -> "asyncio.Future[None]":
-        """Return the question that is asked after the one under way, one for all who want it."""
-        if self._asking is None or self._asking.done():
-            return self._question()
-        if self._asking_next is None or self._asking_next.done():
-            self._asking_next = asyncio.ensure_future(self._ask_after(self._asking))
-            self._asking_next.add_done_callback(_look_at)
-        return self._asking_next
+    def _next_query(self) -> "asyncio.Future[None]":
+        """Return the query that starts after the running one; all callers share it."""
+        if self._running_query is None or self._running_query.done():
+            return self._running_or_new_query()
+        if self._queued_query is None or self._queued_query.done():
+            self._queued_query = asyncio.ensure_future(self._query_after(self._running_query))
+            self._queued_query.add_done_callback(_retrieve_exception)
+        return self._queued_query
 
-    async def _ask_after(self, other: "asyncio.Future[None]") -> None:
+    async def _query_after(self, other: "asyncio.Future[None]") -> None:
         await asyncio.wait([other])
-        # From here on a caller that needs a new answer must wait for the one after this.
-        self._asking_next = None
-        await asyncio.shield(self._question())
+        # From here on a caller that needs a new answer must wait for the next query.
+        self._queued_query = None
+        await asyncio.shield(self._running_or_new_query())
 
-    def write_down(self, conn: Connection, changes: Sequence[Change]) -> Heard:
+    def write_down(self, conn: Connection, changes: Sequence[Change]) -> ReceivedChanges:
         """
-        Tell the others what a transaction changes, if anything, and look what they have changed before; in the writer's turn.
+        Record a transaction's changes for other Servers, if any, and read what they have changed before; in the writer's turn.
 
         Returns:
-            What is to be taken over once it is committed.
+            What must be applied once the transaction is committed.
         """
         asked_at_s = _now_s()
         before = reached = self._position
@@ -182,34 +183,33 @@ class ChangeFeed:
             broadcasts=[each for part in found for each in part.broadcasts],
             is_all=any(part.is_all for part in found),
         )
-        return Heard(news, before, asked_at_s)
+        return ReceivedChanges(news, before, asked_at_s)
 
-    def take_over(self, heard: Heard) -> None:
+    def apply_received(self, received: ReceivedChanges) -> None:
         """
-        Hand on what was changed up to a number, unless that was done already; from any thread.
+        Deliver changes up to a position, unless that was done already; from any thread.
 
-        Whatever reaches further was read later, and so is never older than what was handed on before it. What was read
-        because the row was gone at which this Server stood counts for as long as it stands there: the numbers may have
-        fallen.
+        A batch that reaches further was read later, and so is never older than what was delivered before. A full reload, made
+        because the row at this Server's position was gone, counts as long as the position is unchanged: numbers may have
+        become smaller.
         """
-        loop, news = self._loop, heard.news
+        loop, news = self._loop, received.news
         if loop is None:
             return
         with self._mutex:
             reaches_further = news.until.number > self._position.number
-            if news.is_all and not reaches_further and self._position != heard.before:
+            if news.is_all and not reaches_further and self._position != received.before:
                 return
             changes: list[Change] = []
             if reaches_further or news.is_all:
-                # What two concurrent queries have read is handed on once.
-                reached = self._position.number
-                broadcasts = [each for number, each in news.broadcasts if news.is_all or number > reached]
-                changes = [*news.changes, *broadcasts]
+                # Two concurrent queries may read the same message, which is delivered once.
+                told = [told for number, told in news.told if news.is_all or number > self._position.number]
+                changes = [*news.changes, *told]
                 self._position = news.until
             try:
-                loop.call_soon_threadsafe(self._hand_on, changes, heard.asked_at_s)
+                loop.call_soon_threadsafe(self._hand_on, changes, received.asked_at_s)
             except RuntimeError:
-                # The loop was closed: there is no reader left.
+                # The event loop was closed.
                 self._ended.set()
 
     def _hand_on(self, changes: Sequence[Change], asked_at_s: float) -> None:
@@ -217,67 +217,67 @@ class ChangeFeed:
             if changes:
                 self._on_change(changes)
         finally:
-            # Not before it is in memory: until then a request would be answered from what was.
-            self._heard_at_s = max(self._heard_at_s, asked_at_s)
+            # TOCTOU: only once it is in memory. Earlier, a request would be answered from the old state as if it were current.
+            self._current_as_of_s = max(self._current_as_of_s, asked_at_s)
 
     def _listen_forever(self) -> None:
-        is_told = False
+        is_logged = False
         while not self._ended.is_set():
             try:
-                with self._listening_line.use() as conn:
-                    is_told = False
+                with self._listen_connection.use() as conn:
+                    is_logged = False
                     self._listen(conn)
             except (DBAPIError, StoreError) as error:
-                if not is_told and not self._ended.is_set():
+                if not is_logged and not self._ended.is_set():
                     emit(_log, CHANGE_FEED_UNAVAILABLE, problem=str(error))
-                is_told = True
-            except Exception:  # noqa: BLE001 - whatever it was: a Server that reads nothing trusts nothing, and tries again
+                is_logged = True
+            except Exception:  # noqa: BLE001 - any failure makes this Server stale until a retry succeeds
                 emit(_log, CHANGE_FEED_UNAVAILABLE, level="error", exc_info=True)
-            self._ended.wait(_TRY_AGAIN_AFTER_S)
-        self._listening_line.close()
+            self._ended.wait(_RETRY_AFTER_S)
+        self._listen_connection.close()
 
     def _listen(self, conn: Connection) -> None:
         postgresql.listen(conn, self._channel)
         while not self._ended.is_set():
-            self._ask(conn)
+            self._query(conn)
             self._listened_at_s = _now_s()
-            # A flood of notifications makes no flood of questions.
+            # Denial of service: a flood of notifications does not become a flood of queries.
             self._ended.wait(REST_AFTER_ASKING_S)
-            postgresql.wait_until_told(conn, at_most_s=_ASK_EVERY_S)
+            postgresql.wait_until_told(conn, at_most_s=_QUERY_EVERY_S)
 
-    def _ask_once(self) -> None:
-        was_open = self._asking_line.is_open
+    def _query_with_retry(self) -> None:
+        was_open = self._query_connection.is_open
         try:
-            self._ask_by_line()
+            self._query_by_connection()
         except DBAPIError:
             # The connection may have ended since the last question; a new one tells whether the database answers.
             if not was_open:
                 raise
-            self._ask_by_line()
+            self._query_by_connection()
 
-    def _ask_by_line(self) -> None:
-        with self._asking_line.use() as conn:
-            self._ask(conn)
+    def _query_by_connection(self) -> None:
+        with self._query_connection.use() as conn:
+            self._query(conn)
 
-    def _ask(self, conn: Connection) -> None:
+    def _query(self, conn: Connection) -> None:
         while True:
             asked_at_s = _now_s()
             before = self._position
             news = change_log.read(conn, after=before)
             if news.is_all and before.number:
                 emit(_log, CHANGE_FEED_GAP)
-            self.take_over(Heard(news, before, asked_at_s))
-            # A look that finds nothing has come to the end; one that is full has not.
+            self.apply_received(ReceivedChanges(news, before, asked_at_s))
+            # An empty batch means that the end was reached; a full one does not.
             if news.until == before:
                 return
 
 
 def _now_s() -> float:
-    """Return seconds on a monotonic clock."""
+    """Return seconds of a clock that cannot be set."""
     return time.clock_gettime(_CLOCK)
 
 
-def _look_at(asking: "asyncio.Future[None]") -> None:
-    """Take note of a failure that no caller waits for any more."""
+def _retrieve_exception(asking: "asyncio.Future[None]") -> None:
+    """Retrieve the exception of a query whose callers are gone, or asyncio would log it."""
     if not asking.cancelled():
         asking.exception()

@@ -10,7 +10,7 @@ Other roles can connect to many a database. What any of them can do must not sto
 strangers do not know.
 
 Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
-LISTEN has no effect there, so that changes are found by polling (`store.change_feed`).
+LISTEN is heard of by nobody there, so that changes are found by asking (`store.change_feed`).
 """
 
 import os
@@ -117,7 +117,7 @@ def line_for_asking(engine: Engine) -> DedicatedConnection:
 
 
 def line_for_listening(engine: Engine) -> DedicatedConnection:
-    """Return a line to the same database outside of transactions, which receives notifications as they come."""
+    """Return a connection to the same database outside of transactions, which receives notifications as they arrive."""
     return DedicatedConnection(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
 
 

@@ -15,7 +15,7 @@ from lyftdata.store.writer.transaction import WriteTx
 _BATCH = 500
 
 
-def take_place(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord | None:
+def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord | None:
     """
     Give a Worker its place at a Server, unless another start of it is connected at another.
 
@@ -42,7 +42,7 @@ def take_place(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) ->
     return None
 
 
-def take_back(tx: WriteTx, record: PresenceRecord) -> None:
+def reclaim_slot(tx: WriteTx, record: PresenceRecord) -> None:
     """
     Write down that a Worker is connected at a Server, unless it is at another.
 
@@ -63,11 +63,11 @@ def _write(tx: WriteTx, record: PresenceRecord) -> None:
 
 def _holds(conn: Connection, holder: PresenceRecord, dead_after: timedelta) -> bool:
     is_connected = holder.state is PresenceState.CONNECTED
-    return is_connected and holder.server_id in servers.living(conn, silent_for=dead_after)
+    return is_connected and holder.server_id in servers.list_live(conn, silent_for=dead_after)
 
 
 def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *, server_id: str) -> None:
-    """Note how Workers that are connected at a Server are now, unless they are at another."""
+    """Update the rows of Workers that are connected at a Server, unless they are at another by now."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         mine = _mine(wanted[start : start + _BATCH], server_id)
@@ -78,22 +78,22 @@ def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *,
 
 
 def update_credential(tx: WriteTx, worker_id: str, *, credential: str, address: str, server_id: str) -> None:
-    """Note that a Worker that is connected at a Server came by another credential, or from another address."""
+    """Update the credential and the address of a Worker that is connected at a Server."""
     statement = update(presence).where(_mine([worker_id], server_id))
     values = {"credential": credential, "address": address}
     _tell(tx, tx.conn.execute(statement.values(values).returning(presence.c.worker_id)))
 
 
 def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
-    """Note that Workers are no longer connected at a Server; those that are at another by now stay there."""
+    """Remove Workers that are no longer connected at a Server; those that are at another by now stay there."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         mine = _mine(wanted[start : start + _BATCH], server_id)
         _tell(tx, tx.conn.execute(delete(presence).where(mine).returning(presence.c.worker_id)))
 
 
-def await_those_of(tx: WriteTx, server_id: str) -> list[str]:
-    """Note that a Server is gone, and that who was connected there may come to another; return their IDs."""
+def mark_awaited(tx: WriteTx, server_id: str) -> list[str]:
+    """Mark the Workers of a Server that is gone as awaited at another; return their IDs."""
     query = select(presence.c.worker_id).where(
         presence.c.server_id == server_id, presence.c.state != PresenceState.AWAITED.value
     )
@@ -102,22 +102,22 @@ def await_those_of(tx: WriteTx, server_id: str) -> list[str]:
     return ids
 
 
-def give_up_awaited(tx: WriteTx, *, after: timedelta) -> None:
-    """Await those no longer who did not come for so long."""
+def expire_awaited(tx: WriteTx, *, after: timedelta) -> None:
+    """Remove awaited Workers that have not reconnected for so long."""
     overdue = (presence.c.state == PresenceState.AWAITED.value) & (
-        presence.c.state_since <= servers.ago(after)
+        presence.c.state_since <= servers.time_ago(after)
     )
     _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
 
 
 def count_awaited(conn: Connection) -> int:
-    """Return how many Workers were connected to a Server that is gone, and are at no other yet."""
+    """Return how many Workers are awaited: their Server is gone, and they have not reconnected."""
     query = select(func.count()).where(presence.c.state == PresenceState.AWAITED.value)
     return int(conn.execute(query).scalar_one())
 
 
 def servers_named(conn: Connection) -> set[str]:
-    """Return the IDs of the Servers at which Workers are said to be connected."""
+    """Return the IDs of the Servers that have connected Workers according to this table."""
     query = select(presence.c.server_id).where(presence.c.state != PresenceState.AWAITED.value)
     return set(conn.execute(query.distinct()).scalars())
 
@@ -138,12 +138,12 @@ def find_many(conn: Connection, worker_ids: Collection[str]) -> dict[str, Presen
 
 
 def count(conn: Connection) -> int:
-    """Return how many are connected or awaited."""
+    """Return how many Workers are connected or awaited."""
     return int(conn.execute(select(func.count()).select_from(presence)).scalar_one())
 
 
-def everybody(conn: Connection) -> Iterator[PresenceRecord]:
-    """Iterate over everybody who is connected or awaited."""
+def list_all(conn: Connection) -> Iterator[PresenceRecord]:
+    """Iterate over every connected or awaited Worker."""
     return (from_row(PresenceRecord, row) for row in conn.execute(select(presence)))
 
 
@@ -152,7 +152,7 @@ def _mine(worker_ids: Collection[str], server_id: str) -> ColumnElement[bool]:
 
 
 def _tell(tx: WriteTx, affected: Result[str]) -> None:
-    """Tell of everybody whose row was touched, as it is now."""
+    """Record the current rows of these Workers as changes, for the other Servers."""
     ids = list(affected.scalars())
     now = find_many(tx.conn, ids)
     for worker_id in ids:

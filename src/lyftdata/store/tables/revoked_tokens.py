@@ -20,7 +20,7 @@ def revoke_token(tx: WriteTx, jti: str, *, expires_at: datetime) -> None:
     tx.changed(TokenRevoked(jti, expires_at))
 
 
-def living(conn: Connection, now: datetime) -> dict[str, datetime]:
+def list_unexpired(conn: Connection, now: datetime) -> dict[str, datetime]:
     """Return the identifiers of revoked tokens that have not ended, with their ends."""
     query = select(revoked_tokens).where(revoked_tokens.c.expires_at > now)
     return {row.jti: row.expires_at for row in conn.execute(query)}

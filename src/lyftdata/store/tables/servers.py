@@ -25,21 +25,21 @@ from lyftdata.store.writer.transaction import WriteTx
 _CLOCKS_ARE_APART = timedelta(minutes=5)
 
 
-def put(tx: WriteTx, record: ServerRecord) -> None:
+def upsert_server(tx: WriteTx, record: ServerRecord) -> None:
     """Add a Server, or replace it; its heartbeat is now."""
     dialect.upsert(tx.conn, servers, [to_row(record)])
-    beat(tx, record.id)
+    record_heartbeat(tx, record.id)
 
 
-def beat(tx: WriteTx, server_id: str) -> bool:
-    """Record a Server's heartbeat; return False if it was declared dead meanwhile."""
-    # By the database's clock: those of the Servers may be apart.
+def record_heartbeat(tx: WriteTx, server_id: str) -> bool:
+    """Record a heartbeat of a Server now; return False if the Server was evicted."""
+    # By the database's clock: the clocks of the Servers may differ.
     statement = update(servers).where(servers.c.id == server_id)
     return tx.conn.execute(statement.values(beat_at=now())).rowcount == 1
 
 
 def remove(tx: WriteTx, server_id: str) -> None:
-    """Forget a Server that has stopped, or was given up."""
+    """Remove a Server that has stopped, or was declared dead."""
     tx.conn.execute(delete(servers).where(servers.c.id == server_id))
 
 
@@ -49,14 +49,14 @@ def all_servers(conn: Connection) -> list[ServerRecord]:
     return [from_row(ServerRecord, row) for row in rows]
 
 
-def living(conn: Connection, *, silent_for: timedelta) -> set[str]:
-    """Return the IDs of the Servers with a recent heartbeat."""
-    return set(conn.execute(select(servers.c.id).where(servers.c.beat_at > ago(silent_for))).scalars())
+def list_live(conn: Connection, *, silent_for: timedelta) -> set[str]:
+    """Return the IDs of the Servers whose last heartbeat is newer than `silent_for`."""
+    return set(conn.execute(select(servers.c.id).where(servers.c.beat_at > time_ago(silent_for))).scalars())
 
 
-def silent(conn: Connection, *, silent_for: timedelta) -> list[str]:
-    """Return the IDs of the Servers whose last heartbeat is older than that."""
-    query = select(servers.c.id).where(servers.c.beat_at <= ago(silent_for))
+def list_dead(conn: Connection, *, silent_for: timedelta) -> list[str]:
+    """Return the IDs of the Servers whose last heartbeat is older than `silent_for`."""
+    query = select(servers.c.id).where(servers.c.beat_at <= time_ago(silent_for))
     return list(conn.execute(query.order_by(servers.c.id)).scalars())
 
 
@@ -65,21 +65,21 @@ def now() -> ColumnElement[Any]:
     return type_coerce(_clock(), UtcDateTime)
 
 
-def ago(time: timedelta) -> ColumnElement[Any]:
-    """Return the moment so long ago, by the database's clock."""
+def time_ago(time: timedelta) -> ColumnElement[Any]:
+    """Return the time so long ago, by the database's clock."""
     return type_coerce(_clock() - literal(time, Interval), UtcDateTime)
 
 
 def is_past(conn: Connection, time: ColumnElement[Any], now: datetime) -> ColumnElement[bool]:
     """
-    Return whether a time is over for every Server, so that what was good until then may be forgotten.
+    Return whether a time is past for every Server, so that what expires then may be deleted.
 
-    One Server whose clock is ahead must not forget for the others what they would still take: where there may be several,
-    the database's clock must say so too, by some minutes, since theirs may be behind.
+    Replay by clock skew: a Server whose clock is ahead must not delete the record of a used assertion that others would still
+    accept. With several Servers the database's clock must be past it too, by some minutes, since theirs may be behind.
     """
     if not dialect.is_shared(conn.engine):
         return time <= now
-    return (time <= now) & (time <= ago(_CLOCKS_ARE_APART))
+    return (time <= now) & (time <= time_ago(_CLOCKS_ARE_APART))
 
 
 def _clock() -> ColumnElement[Any]:

@@ -28,7 +28,7 @@ async def create(page: Page) -> Response:
     """Add the Worker, with a key of its own or allowed to use one that there is."""
     wants_own = page.form.text("with") != _EXISTING
     name = page.form.text("key_name")
-    record, issued = await page.services.fleet.add(
+    record, issued = await page.services.workers.add(
         page.form.text("name"),
         worker_id=page.form.text("id") or None,
         labels=page.form.labels("labels"),

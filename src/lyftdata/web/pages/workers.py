@@ -116,7 +116,7 @@ async def rename(page: Page) -> Response:
     worker = await page.services.worker_queries.get(worker_id)
     given = {"name": form.text("name"), "labels": form.labels("labels")}
     edit = read_edit(page, current=_editable(worker), given=given)
-    await page.services.fleet.change(
+    await page.services.workers.change(
         worker_id,
         name=edit.changes.get("name"),
         labels=edit.changes.get("labels"),
@@ -168,13 +168,13 @@ async def enable(page: Page) -> Response:
 
 async def _switch(page: Page, *, enabled: bool) -> Response:
     worker_id = page.part("worker_id")
-    await page.services.fleet.change(worker_id, enabled=enabled, actor=page.actor)
+    await page.services.workers.change(worker_id, enabled=enabled, actor=page.actor)
     return page.redirect(f"/workers/{worker_id}", done=_ENABLED if enabled else _DISABLED)
 
 
 async def delete(page: Page) -> Response:
     """Delete one Worker."""
-    record = await page.services.fleet.delete(page.part("worker_id"), actor=page.actor)
+    record = await page.services.workers.delete(page.part("worker_id"), actor=page.actor)
     return page.redirect("/workers", done=f"{record.name} was deleted.")
 
 
@@ -221,14 +221,14 @@ async def change_many_again(page: Page) -> Response:
 
 
 async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
-    fleet, actor = page.services.fleet, page.actor
+    workers, actor = page.services.workers, page.actor
     match action:
         case "disable" | "enable":
-            return len(await fleet.change_many(worker_ids, enabled=action == "enable", actor=actor))
+            return len(await workers.change_many(worker_ids, enabled=action == "enable", actor=actor))
         case "delete":
-            return len(await fleet.delete_many(worker_ids, actor=actor))
+            return len(await workers.delete_many(worker_ids, actor=actor))
         case _:
-            return len(await fleet.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
+            return len(await workers.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
 
 
 def _said(changed: int, asked: int, what: str) -> str:

@@ -29,7 +29,7 @@ from lyftdata.server.api.admin import (
 from lyftdata.server.api.operator_gate import OperatorGate, note_operator
 from lyftdata.server.runtime.background import end_listeners
 from lyftdata.server.streams.events import Event, Events
-from lyftdata.server.streams.stream_limits import Slots
+from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.web.routes import PAGES
 
 MODULES = (account, api_keys, audit, enrollment, events, operators, refusals, resources, status, workers)
@@ -311,7 +311,7 @@ async def test_three_requests_of_an_operator_are_answered_at_once():
 
 def test_a_slot_is_released_once():
     """Releasing twice does not make room for two."""
-    slots = Slots(total=2, per_operator=1)
+    slots = StreamLimiter(total=2, per_operator=1)
     first, other = slots.take("vera"), slots.take("ada")
     assert first is not None
     assert other is not None

@@ -19,7 +19,7 @@ ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.
 
 async def add(server, worker_id, name=None, labels=None):
     """Add a Worker."""
-    await server.services.fleet.add(
+    await server.services.workers.add(
         name or worker_id, worker_id=worker_id, labels=labels or {}, issue_key=False, actor=ADMIN
     )
 
@@ -69,7 +69,7 @@ async def test_filters(server, given, found):
     await add(server, "a.1", "press one")
     await add(server, "b", "Press two")
     await add(server, "c", "100% other")
-    await server.services.fleet.change("c", enabled=False, actor=ADMIN)
+    await server.services.workers.change("c", enabled=False, actor=ADMIN)
 
     assert {w.id for w in await server.services.worker_queries.find(WorkerFilter(**given))} == found
 
@@ -129,8 +129,8 @@ async def test_a_week_of_minutes_is_shown_by_the_hour(server):
 async def test_the_audit_log_as_a_spreadsheet(server, admin):
     """Every column, and no cell that a spreadsheet would run as a formula."""
     await add(server, "w-1", "=1+1")
-    await server.services.fleet.change("w-1", name="@SUM(A1)", actor=ADMIN)
-    await server.services.fleet.change("w-1", name="x;=cmd|' /C calc'!A0;y", actor=ADMIN)
+    await server.services.workers.change("w-1", name="@SUM(A1)", actor=ADMIN)
+    await server.services.workers.change("w-1", name="x;=cmd|' /C calc'!A0;y", actor=ADMIN)
     answer = await server.http.get("/api/audit/export?format=csv", headers=admin)
     header, *rows = csv.reader(io.StringIO(answer.text))
 

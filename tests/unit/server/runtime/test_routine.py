@@ -52,7 +52,7 @@ async def test_a_decision_does_not_wait_for_a_busy_second(server, admin, press):
     writer = HeldWriter(server)
     flush = asyncio.ensure_future(server.services.traces.flush())
     await asyncio.sleep(0)
-    disabled = asyncio.ensure_future(server.services.fleet.change("press-01", enabled=False, actor=ADMIN))
+    disabled = asyncio.ensure_future(server.services.workers.change("press-01", enabled=False, actor=ADMIN))
     await asyncio.sleep(0)
     writer.go_on.set()
 
@@ -70,7 +70,7 @@ async def test_identity_keys_are_ready_before_anybody_asks(opened):
         ready = server.services.directory.find_identity_key(worker_id)
         assert ready is not None
         assert ready.thumbprint == key.public.thumbprint
-        await server.services.fleet.delete(worker_id, actor=ADMIN)
+        await server.services.workers.delete(worker_id, actor=ADMIN)
         assert server.services.directory.find_identity_key(worker_id) is None
 
 
@@ -87,7 +87,7 @@ async def test_what_is_repeated_is_told_again(server, press):
     services.directory.apply = listen
     (name,) = [key.name for key in await services.store.read(lambda c: list(api_keys.all_api_keys(c)))]
     for _ in range(2):
-        await services.fleet.change("press-01", enabled=False, actor=ADMIN)
+        await services.workers.change("press-01", enabled=False, actor=ADMIN)
         await services.api_keys.revoke(name, actor=ADMIN)
 
     assert len(told) == 4

@@ -44,7 +44,7 @@ def test_a_poll_that_is_over_makes_room():
     taken = [ends.take(100.0, 25.0)[0] for _ in range(MAX_IN_A_SECOND)]
     assert ends.take(100.0, 25.0)[1] == 24.0
 
-    ends.give_back(taken[0])
+    ends.release(taken[0])
     assert ends.take(100.0, 25.0)[1] == 25.0
 
 

@@ -176,11 +176,11 @@ async def test_a_directive_reaches_a_held_poll_at_once_or_the_next(sessions):
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session)
     renew = Directive(kind="renew")
-    sessions.tell("w-1", renew)
+    sessions.send_directive("w-1", renew)
     assert await poll is renew
 
-    sessions.tell("w-1", renew)
-    sessions.tell("w-1", renew)
+    sessions.send_directive("w-1", renew)
+    sessions.send_directive("w-1", renew)
     first, _ = await polling(sessions, session)
     second, _ = await polling(sessions, session, hold_s=0.0)
     assert (await first, await second) == (renew, PollEnd.HELD)
@@ -307,7 +307,7 @@ async def test_a_second_poll_of_the_same_boot_replaces_the_first(sessions):
     second, _ = await polling(sessions, session)
 
     assert await first is PollEnd.REPLACED
-    sessions.tell("w-1", STOP)
+    sessions.send_directive("w-1", STOP)
     assert await second is STOP
 
 
@@ -379,7 +379,7 @@ async def test_a_poll_is_the_first_once_at_each_server(sessions):
     assert [sessions.begin_hold(session) for _ in range(2)] == [True, False]
 
     sessions.detach("w-1", is_over=False)
-    sessions.set_elsewhere("w-1", session)
+    sessions.set_remote_session("w-1", session)
     session, _ = attach(sessions)
     assert not sessions.begin_hold(session)
 
@@ -397,8 +397,8 @@ async def test_who_comes_back_with_others_is_spread_again(sessions, how):
         sessions.sign_off("w-1", "boot-0001")
     elif how == "elsewhere_no_more":
         sessions.detach("w-1", is_over=False)
-        sessions.set_elsewhere("w-1", session)
-        sessions.set_elsewhere("w-1", None)
+        sessions.set_remote_session("w-1", session)
+        sessions.set_remote_session("w-1", None)
     elif how == "sent_elsewhere":
         sessions.release_to_peers()
     else:

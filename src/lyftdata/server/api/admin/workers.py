@@ -50,7 +50,7 @@ async def list_workers(
 @router.post("", status_code=201, summary="Add a Worker")
 async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDep) -> models.NewWorkerAnswer:
     """Create a Worker for strategy `api_key`; with an API key for it alone, or allowed to use one that there is."""
-    record, issued = await services.fleet.add(
+    record, issued = await services.workers.add(
         body.name,
         worker_id=body.id,
         labels=body.labels,
@@ -96,7 +96,7 @@ async def change_worker(
     if if_match is not None:
         before = await services.worker_queries.get(worker_id)
         expected = check_precondition(if_match, worker_fields(before))
-    record = await services.fleet.change(
+    record = await services.workers.change(
         worker_id,
         name=body.name,
         labels=body.labels,
@@ -112,4 +112,4 @@ async def change_worker(
 @router.delete("/{worker_id}", status_code=204, summary="Delete a Worker")
 async def delete_worker(worker_id: str, actor: Writer, services: ServicesDep) -> None:
     """Remove the entry; the Worker's session ends before this returns."""
-    await services.fleet.delete(worker_id, actor=actor)
+    await services.workers.delete(worker_id, actor=actor)

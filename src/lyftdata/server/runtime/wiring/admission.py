@@ -58,7 +58,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         await store.read(lambda conn: list(workers.all_workers(conn))),
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
         await store.read(lambda conn: list(resources.all_resources(conn))),
-        await store.read(lambda conn: revoked_tokens.living(conn, clock())),
+        await store.read(lambda conn: revoked_tokens.list_unexpired(conn, clock())),
     )
     metrics = Metrics(
         online=parts.sessions.count_here,

@@ -15,10 +15,10 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         traces=services.traces,
         events=services.events,
         cluster=ClusterHandlers(
-            presence=services.cluster.heard,
+            presence=services.cluster.receive_presence,
             signing_keys=lambda: detached.start(services.signing_keys.read()),
             broadcast=(
-                services.limits.heard,
+                services.limits.receive,
                 PeerLogins(brokers=services.brokers, own_id=services.store.server_id).receive,
             ),
             missed=services.brokers.note_lost_logins,

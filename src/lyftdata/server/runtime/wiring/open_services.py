@@ -92,8 +92,8 @@ async def open_services(
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         detached = DetachedTasks()
         store.deliver_changes_to(build_change_applier(services, detached).on_change)
-        await services.cluster.learn()
-        store.hear()
+        await services.cluster.load_presence()
+        store.start_change_feed()
         await services.cluster.join()
         async with kept_going(services):
             try:
@@ -168,7 +168,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         metrics=admission.metrics,
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.turned_away),
         samples=read_models.samples,
-        fleet=operators.fleet,
+        workers=operators.workers,
         api_keys=operators.api_keys,
         resources=operators.resources,
         registrations=admission.registrations,

@@ -15,7 +15,7 @@ from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.resources import Resources
-from lyftdata.server.admin.workers import Fleet
+from lyftdata.server.admin.workers import Workers
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.store.tables.operators import unlocks_by_name
 
@@ -28,7 +28,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     password_check: PasswordCheck
     device_marks: DeviceMarks
     budget: OperatorBudget
-    fleet: Fleet
+    workers: Workers
     api_keys: ApiKeys
     resources: Resources
     lockout: Lockout
@@ -72,7 +72,7 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
         password_check=password_check,
         device_marks=device_marks,
         budget=budget,
-        fleet=Fleet(
+        workers=Workers(
             store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source
         ),
         api_keys=keys,
