@@ -27,7 +27,7 @@ from lyftdata.server.http.overload import (
     NO_POLLS_AFTER_S,
     NO_TOKENS_AFTER_S,
 )
-from lyftdata.server.sessions.registry import _MAX_HOLD_S, _MAX_POLLS_PER_S, _MIN_HOLD_S
+from lyftdata.server.sessions.hold_time import _MAX_HOLD_S, _MAX_POLLS_PER_S, _MIN_HOLD_S
 
 SEED = int(os.environ.get("BENCH_SEED", "1"))
 STEP_S = 0.1

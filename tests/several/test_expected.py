@@ -6,7 +6,7 @@ from tests.several.test_one_state import until
 
 from lyftdata.core.records import PresenceRecord, ServerRecord
 from lyftdata.server.clock import utc_now
-from lyftdata.server.sessions import registry as module
+from lyftdata.server.sessions import hold_time as module
 from lyftdata.store.tables import presence, servers, workers
 
 FORMER = "former"
