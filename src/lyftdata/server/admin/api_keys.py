@@ -111,7 +111,7 @@ class ApiKeys:
         def op(tx: WriteTx) -> list[ApiKeyRecord]:
             newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
             if newest.revoked_at is not None:
-                # Told again, as in `Workers.change`.
+                # Published again, as in `Workers.change`.
                 revoked = api_keys.find_by_name(tx.conn, name)
                 for record in revoked:
                     tx.changed(ApiKeyChanged(record.public_id, record))

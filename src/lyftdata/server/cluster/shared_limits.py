@@ -61,7 +61,7 @@ class SharedLimits:
             await self._store.write(lambda tx: tx.changes.extend(told))
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Count what another Server has told."""
+        """Count failures that another Server has published."""
         if body.get("by") == self._store.server_id:
             return
         now = self._clock()

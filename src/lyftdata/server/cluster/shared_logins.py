@@ -1,8 +1,8 @@
 """
 Shares logins at brokers with the other Servers: a broker may ask one at the login, and another later.
 
-Told a few times a second. What is lost with a Server that crashes is missed by `Brokers.check_connection`, which then goes by the
-keys that may be behind a connection.
+Published a few times a second. What is lost in a crash of a Server is unknown to `Brokers.check_connection`, which then closes the
+connections that an ended key may have opened.
 """
 
 from collections.abc import Mapping

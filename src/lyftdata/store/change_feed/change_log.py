@@ -94,7 +94,7 @@ def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
     broadcasts: list[tuple[int, Broadcast]] = []
     for row in rows:
         if row.kind == _BROADCAST:
-            told.append((row.seq, Broadcast(row.key, row.body)))
+            broadcasts.append((row.seq, Broadcast(row.key, row.body)))
         else:
             wanted.setdefault(row.kind, {})[row.key] = None
     until = Cursor(rows[-1].seq, rows[-1].at) if rows else after

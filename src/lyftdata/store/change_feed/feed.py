@@ -203,8 +203,9 @@ class ChangeFeed:
             changes: list[Change] = []
             if reaches_further or news.is_all:
                 # Two concurrent queries may read the same message, which is delivered once.
-                told = [told for number, told in news.told if news.is_all or number > self._position.number]
-                changes = [*news.changes, *told]
+                reached = self._position.number
+                broadcasts = [each for number, each in news.broadcasts if news.is_all or number > reached]
+                changes = [*news.changes, *broadcasts]
                 self._position = news.until
             try:
                 loop.call_soon_threadsafe(self._hand_on, changes, received.asked_at_s)

@@ -2,15 +2,14 @@
 PostgreSQL, for several Servers that share their state.
 
 Those that write take turns, by the lock on one table: the audit chain is written in order, what is checked before a
-change still holds when it is made, and what one Server tells the others is numbered in the order of the commits. A turn
+change still holds when it is made, and the changes that Servers publish are numbered in commit order. A turn
 commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0011).
 
-Other roles can connect to many a database. What any of them can do must not stop the Servers or mislead them
-(docs/decisions/0018): the lock needs a right on the table, and notifications only say "look now", on a channel that
-strangers do not know.
+Other roles may connect to the same database. They must not be able to stop or mislead the Servers (docs/decisions/0018): the lock
+needs a right on the table, and a notification only makes Servers query, on a channel whose name other roles do not know.
 
-Nothing here needs more than a transaction of its own: it works through PgBouncer in transaction mode too, but that
-LISTEN is heard of by nobody there, so that changes are found by asking (`store.change_feed`).
+Nothing here needs more than one transaction, so it works through PgBouncer in transaction mode, except LISTEN: there changes are
+found by querying (`store.change_feed`).
 """
 
 import os
