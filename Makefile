@@ -24,7 +24,7 @@ run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until
 	@$(BIN)/lyftdata quickstart
 
 # pip reads `./FILE --hash=…` from the current directory: the lists are used in dist/.
-dist: $(VENV)/run.stamp  ## Build the wheel, and lists of all that a Worker and a Server install, pinned by hash
+dist: $(VENV)/run.stamp  ## Build the wheel, and the lists of a Worker's and a Server's dependencies, pinned by hash
 	rm -rf dist && $(BIN)/hatchling build -t wheel -d dist >/dev/null
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
 	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
@@ -46,8 +46,8 @@ celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and 
 # apache2-bin and not apache2: the program alone, without a service.
 DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect
-# Debian starts a server as soon as its package is installed, and at each boot. Nothing shall listen on a machine because our tests
-# were run there: a policy-rc.d that says "forbidden" (101) is in force while installing, and what came new is not started at boot.
+# Debian starts a server as soon as its package is installed, and at each boot. Running our tests must not leave a server listening:
+# a policy-rc.d that says "forbidden" (101) applies during the installation, and newly installed services are not started at boot.
 POLICY := /usr/sbin/policy-rc.d
 $(VENV)/debian.stamp: Makefile
 	@mkdir -p $(VENV)
@@ -59,7 +59,7 @@ $(VENV)/debian.stamp: Makefile
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@touch $@
 
-# OAuth clients and servers of others, from npm: by hashes, and without running their scripts.
+# Third-party OAuth clients and servers, from npm: by hashes, and without running their scripts.
 NODE := tests/peers/node
 $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	@mkdir -p $(VENV)
@@ -67,7 +67,7 @@ $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	elif cd $(NODE) && npm ci --omit=dev --no-fund --no-audit --ignore-scripts --loglevel=error >/dev/null; then touch $(CURDIR)/$@; \
 	else echo "not installed (npm ci failed): the packages of $(NODE)"; fi
 
-# What the benchmarks measure ours against, and measure with, in an environment of its own: it is much, and nothing else needs it.
+# What the benchmarks compare with, and measure with, in a separate environment: it is large, and nothing else needs it.
 BENCH := .venv-bench
 $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -83,7 +83,7 @@ MEASURES := tokens verify enrollments growth polls revocation restart million
 $(MEASURES:%=bench-%): bench-%: bench-env
 	$(BENCH)/bin/python -m benchmarks.$*
 
-bench: $(MEASURES:%=bench-%) bench-tables  ## Repeat every measurement; for an hour nothing else should run
+bench: $(MEASURES:%=bench-%) bench-tables  ## Repeat every measurement (an hour, on a machine that is otherwise idle)
 
 bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md from the results
 	$(BENCH)/bin/python -m benchmarks.tables
@@ -104,7 +104,7 @@ test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clien
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples
 
-chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Bring faults upon Servers, database, network and Workers' hosts, and write docs/explanation/chaos-report.md
+chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Inject faults into Servers, database, network and Workers' hosts, and write docs/explanation/chaos-report.md
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
 	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
 
@@ -120,10 +120,10 @@ $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_token.py server/api/test_register.py \
 	server/admin/test_admin_api.py server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/journeys/test_tls.py
 
-lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest versions of all that is installed with the Server
+lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)
 
-check: $(VENV)/dev.stamp  ## Lint, types, import rules, the generated docs and the words
+check: $(VENV)/dev.stamp  ## Check lint, format, types, import rules, generated docs and words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
