@@ -39,7 +39,7 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_prefetch_multiplier=1,
-    # Queues of its own, for control and events, a Worker has no right to and no need of.
+    # Queues of its own, for control and events: a Worker has no right to them and does not need them.
     worker_enable_remote_control=False,
     task_ignore_result=True,
     worker_redirect_stdouts=False,

@@ -57,7 +57,7 @@ async def stay_connected() -> None:
 
 
 async def main() -> None:
-    """Work until stopped; whatever ends the connection, try again."""
+    """Work until stopped; reconnect when the connection ends."""
     while True:
         try:
             await stay_connected()

@@ -8,7 +8,7 @@ audience=https://bao.example.com
 bao auth enable -path=lyftdata jwt
 bao write auth/lyftdata/config jwks_url="$server/.well-known/jwks.json" bound_issuer="$server" jwt_supported_algs=ES256
 
-# By its ID, each Worker reads one secret of its own.
+# By its ID, each Worker reads its own secret.
 accessor=$(bao auth list -format=json | sed -n '/"lyftdata\/"/,/}/s/.*"accessor": "\(.*\)".*/\1/p')
 bao policy write worker - <<EOF
 path "secret/data/workers/{{identity.entity.aliases.$accessor.name}}" {

@@ -69,7 +69,7 @@ def make_group(jobs: redis.Redis) -> None:
 
 
 def main() -> None:
-    """Work until stopped; whatever breaks the connection, try again."""
+    """Work until stopped; reconnect when the connection breaks."""
     login = Login()
     jobs = redis.Redis(
         host=HOST,
