@@ -12,7 +12,8 @@ import lyftdata
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.store.writer import batch
 
-PAGE = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).parents[2] / "docs"
+PAGE = PAGES.joinpath("explanation", "architecture.md").read_text(encoding="utf-8")
 PACKAGE = Path(lyftdata.__file__).parent
 WALKS = PAGE.partition("## Three walks")[2]
 NAME = re.compile(r"`((?:client|core|server|store|worker)(?:\.\w+)+)`")
@@ -168,3 +169,12 @@ async def test_a_worker_is_disabled_by_the_files_that_the_page_names(server, adm
     # Only several Servers on one PostgreSQL write down for each other what has changed.
     assert named - {"store/change_feed/change_log.py", "store/dialects/postgresql.py"} <= trace.files
     assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[2])[0])
+
+
+def test_each_file_of_the_page_on_where_things_live_is_there():
+    """A newcomer who looks a question up is sent to a file that exists."""
+    page = PAGES.joinpath("contributing", "where-things-live.md").read_text(encoding="utf-8")
+    files = re.findall(r"`([\w/]+\.py)`", page)
+
+    assert len(files) > 50
+    assert [file for file in files if not PACKAGE.joinpath(file).is_file()] == []
