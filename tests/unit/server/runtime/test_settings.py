@@ -11,11 +11,11 @@ from lyftdata.core.settings import PLAIN_VARIABLES, SECRET_VARIABLES
 from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.runtime.issuer import issuer_of
 from lyftdata.server.runtime.maintenance import read_place
-from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
 from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import BindAddress, parse_bind_address
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
-from lyftdata.worker.settings import read_worker_settings
+from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 
 def problems(**environ):
@@ -151,6 +151,14 @@ def test_every_setting_is_on_the_list_of_all_programs():
     assert {row.name for row in rows if row.secret} == set(SECRET_VARIABLES), "see core/settings.py"
     plain = {row.name for row in rows if not row.secret}
     assert plain | {"LYFTDATA_CONFIG_DIR"} == set(PLAIN_VARIABLES), "see core/settings.py"
+
+
+@pytest.mark.parametrize(("table", "settings"), [(TABLE, ServerSettings), (WORKER_TABLE, WorkerSettings)])
+def test_every_row_of_a_table_has_its_field(table, settings):
+    """What is read from the environment is kept under the name that the row gives."""
+    missing = {row.field for row in table} - set(settings.__struct_fields__)
+
+    assert missing == set(), f"add the fields to {settings.__name__}"
 
 
 def names_of(table):
