@@ -17,7 +17,7 @@ from urllib.parse import quote
 import amqp
 import httpx2
 from tests.certificates import issued
-from tests.peers.proxies import EXAMPLES, Peer, example, program
+from tests.peers.proxies import EXAMPLES, ROUND_EVERY_S, Peer, example, program
 from tests.processes import PASSWORD, STARTED, Host, Program, Site, free_port
 
 EXAMPLE = EXAMPLES / "celery-rabbitmq"
@@ -180,9 +180,9 @@ class RabbitMq:
             changed = f"http://rabbitmq:{around.resource_key}@{server.removeprefix('http://')}"
             secrets_file.write_text(self.secrets_file.read_text().replace(itself, changed))
         program = [sys.executable, str(EXAMPLE / "close_revoked.py")]
-        command = [*program, str(secrets_file), management or self.management_url]
+        command = [*program, str(secrets_file), management or self.management_url, ROUND_EVERY_S]
         if health_port:
-            command += ["1", f"127.0.0.1:{health_port}"]
+            command.append(f"127.0.0.1:{health_port}")
         environ = {"SSL_CERT_FILE": str(around.authority)}
         return Peer(command, root=root, port=health_port or self.management_port, environ=environ)
 

@@ -13,7 +13,7 @@ import httpx2
 import nats
 import pytest
 from nats.aio.client import Client
-from tests.peers.proxies import EXAMPLES, Peer, example
+from tests.peers.proxies import EXAMPLES, ROUND_EVERY_S, Peer, example
 from tests.processes import STARTED, Program, Site, free_port
 
 EXAMPLE = EXAMPLES / "nats"
@@ -71,9 +71,8 @@ class NatsStage:
             file = home / "callout.json"
             file.touch(0o600)
             file.write_text(json.dumps(given | {"server": server}))
-        return Peer(
-            [sys.executable, str(EXAMPLE / "callout.py"), str(file)], root=home, port=self.health_port
-        )
+        command = [sys.executable, str(EXAMPLE / "callout.py"), str(file), ROUND_EVERY_S]
+        return Peer(command, root=home, port=self.health_port)
 
     def add_worker(self, worker_id: str = "", *labels: str) -> str:
         """Add a Worker with a key of its own; return its ID."""

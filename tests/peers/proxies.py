@@ -29,6 +29,8 @@ from lyftdata.store.tables.signing_keys import all_signing_keys
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AUDIENCE = "https://service.example.com"
+# How often a guard of examples/ asks the Server again; left alone it does each second, and tests would wait for that.
+ROUND_EVERY_S = "0.25"
 _MODULES = Path("/usr/lib/apache2/modules")
 
 

@@ -12,7 +12,7 @@ import httpx2
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from tests.peers.proxies import EXAMPLES, Peer, example, program
+from tests.peers.proxies import EXAMPLES, ROUND_EVERY_S, Peer, example, program
 from tests.processes import STARTED, Program, Site, free_port
 
 EXAMPLE = EXAMPLES / "redis"
@@ -61,7 +61,8 @@ class Stage:
             file.touch(0o600)
             given = json.loads((self.root / "guard.json").read_text())
             file.write_text(json.dumps(given | {"server": server}))
-        return Peer([sys.executable, str(EXAMPLE / "guard.py"), str(file)], root=home, port=self.guard_port)
+        command = [sys.executable, str(EXAMPLE / "guard.py"), str(file), ROUND_EVERY_S]
+        return Peer(command, root=home, port=self.guard_port)
 
     def health(self) -> tuple[int, str | None]:
         """Return what the guard says of itself: status, and when its last whole round ended."""
