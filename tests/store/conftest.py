@@ -1,14 +1,17 @@
 """A store on each database that the project claims to work with."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, Row, create_engine, text
 
+from lyftdata.core.records import WorkerRecord
 from lyftdata.store import Store
 from lyftdata.store.changes import Change
+from lyftdata.store.tables import workers
 
 AUDIT_KEY = b"a" * 32
 
@@ -47,3 +50,15 @@ async def store(database_url: str, told: list[Change]) -> AsyncIterator[Store]:
     opened.deliver_changes_to(told.extend)
     yield opened
     await opened.close()
+
+
+async def add_workers(store: Store, *records: WorkerRecord) -> None:
+    """Add Worker entries."""
+    for record in records:
+        await store.write(lambda tx, record=record: workers.insert_worker(tx, record, unique_name=False))  # type: ignore[misc]
+
+
+async def winners(operations: Iterable[Awaitable[object]]) -> int:
+    """Run operations at once; return how many did not fail."""
+    outcomes = await asyncio.gather(*operations, return_exceptions=True)
+    return sum(not isinstance(outcome, BaseException) for outcome in outcomes)

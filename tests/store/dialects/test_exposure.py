@@ -10,7 +10,7 @@ from tests.store.conftest import AUDIT_KEY
 from lyftdata.store import Store, StoreError
 from lyftdata.store.dialects import exposure
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WHERE_IT_IS_CLOSED = (
     "docs/how-to/run-several-servers.md",
     "docs/how-to/operations.md",

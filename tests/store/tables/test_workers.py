@@ -1,0 +1,90 @@
+"""Worker entries: what is kept, what stands in the way, and that of two callers exactly one wins."""
+
+import msgspec
+import pytest
+from tests.builders import api_key, worker
+from tests.store.conftest import add_workers, winners
+
+from lyftdata.core.errors import ConflictError, NotFoundError
+from lyftdata.core.records import (
+    Strategy,
+)
+from lyftdata.store.changes import ApiKeyChanged, WorkerChanged
+from lyftdata.store.tables import (
+    api_keys,
+    workers,
+)
+
+ENROLLED = worker(
+    "w-e",
+    strategy=Strategy.AUTO_ENROLLMENT,
+    public_jwk='{"kty":"EC"}',
+    thumbprint="t" * 43,
+    enrolled_with="f" * 16,
+    enrolled_from="192.0.2.1",
+    labels={"zone": "eu-1", "gpu": ""},
+    epoch=1795520569043,
+)
+
+
+async def test_a_worker_is_kept_as_it_is(store):
+    """Every field of an entry comes back, times in UTC."""
+    await add_workers(store, ENROLLED)
+
+    assert await store.read(lambda conn: workers.find_by_thumbprint(conn, "t" * 43)) == ENROLLED
+    assert await store.read(lambda conn: workers.find_worker(conn, "w-x")) is None
+
+
+async def test_of_twenty_that_race_for_an_id_one_wins(store):
+    """The same ID is given once."""
+    racing = [
+        store.write(lambda tx: workers.insert_worker(tx, ENROLLED, unique_name=False)) for _ in range(20)
+    ]
+
+    assert await winners(racing) == 1
+
+
+async def test_of_twenty_that_race_for_an_identity_key_one_wins(store):
+    """Two entries never have one identity key."""
+    racing = [
+        store.write(
+            lambda tx, n=n: workers.insert_worker(
+                tx, msgspec.structs.replace(ENROLLED, id=f"w-{n}"), unique_name=False
+            )
+        )
+        for n in range(20)
+    ]
+
+    assert await winners(racing) == 1
+
+
+async def test_a_live_name_is_taken_and_a_superseded_one_is_free(store):
+    """A name may be given again once its holder was superseded."""
+    await add_workers(store, worker("w-1", name="press"))
+    fresh = worker("w-2", name="press")
+    with pytest.raises(ConflictError) as taken:
+        await store.write(lambda tx: workers.insert_worker(tx, fresh, unique_name=True))
+    assert taken.value.code == "worker_name_taken"
+
+    await store.write(lambda tx: workers.replace_worker(tx, worker("w-1", name="press", superseded_by="w-2")))
+    await store.write(lambda tx: workers.insert_worker(tx, fresh, unique_name=True))
+
+    holder = await store.read(lambda conn: workers.find_live_by_name(conn, "press"))
+    assert holder is not None
+    assert holder.id == "w-2"
+
+
+async def test_deleting_takes_a_worker_out_of_its_keys(store, told):
+    """A key for one Worker becomes a key for nobody: a new Worker under the old ID does not inherit it."""
+    await add_workers(store, worker("w-1"), worker("w-2"))
+    key = api_key(for_all_workers=False, worker_ids=frozenset({"w-1"}))
+    await store.write(lambda tx: api_keys.insert_api_key(tx, key))
+    told.clear()
+
+    await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
+
+    (left,) = await store.read(lambda conn: list(api_keys.all_api_keys(conn)))
+    assert (left.for_all_workers, left.worker_ids) == (False, frozenset())
+    assert told == [ApiKeyChanged(key.public_id, left), WorkerChanged("w-1", None)]
+    with pytest.raises(NotFoundError):
+        await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
