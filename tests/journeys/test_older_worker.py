@@ -1,0 +1,78 @@
+"""
+A Worker whose program is older than its Server's.
+
+`older/lyftdata-2026-11-24.zip` is the Worker and the command line of the first commit that had both, from before any release:
+
+    git archive --format=zip 258fd70:src lyftdata/__init__.py lyftdata/__main__.py lyftdata/log.py lyftdata/{cli,core,worker}
+
+Each release replaces it (docs/contributing/release.md).
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import until
+
+[OLDER] = (Path(__file__).parent / "older").glob("*.zip")
+
+
+@pytest.fixture
+def site(shared_site):
+    """Return the Server that the tests of this file share."""
+    return shared_site
+
+
+def started(site, name, **environ):
+    """Start an older Worker; return its agent."""
+    host = site.worker_host(name, PYTHONPATH=str(OLDER), **environ)
+    found = [sys.executable, "-c", "import lyftdata.worker; print(lyftdata.worker.__file__)"]
+    imported = subprocess.run(
+        found, env=host.environ, capture_output=True, text=True, timeout=180, check=True
+    )
+    assert imported.stdout.startswith(str(OLDER))
+    return host.start("run", "worker")
+
+
+def wait_for_status(site, worker_id, status):
+    """Wait until the Server shows a Worker so."""
+    until(lambda: site.status(worker_id) == status, f"{worker_id} {status}")
+
+
+def test_an_older_worker_with_an_api_key_works_on(site):
+    """It gets in, goes when it is disabled, is back when it is enabled, and ends for good when its key is revoked."""
+    operator = site.operator
+    key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
+    agent = started(site, "press-01", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
+    wait_for_status(site, "press-01", "online")
+
+    operator.done("workers", "disable", "press-01", "--yes")
+    wait_for_status(site, "press-01", "offline")
+    assert agent.alive()
+    operator.done("workers", "enable", "press-01")
+    wait_for_status(site, "press-01", "online")
+    [name] = [key["name"] for key in operator.json("api-key", "list") if key["used_by"] == ["press-01"]]
+    operator.done("api-key", "revoke", name, "--yes")
+
+    assert agent.exit_code() == 3
+
+
+def test_an_older_worker_that_enrolls_itself_works_on(site):
+    """Its proof is accepted, it is the same Worker after a restart of either side, and ends for good when it is deleted."""
+    given = {"LYFTDATA_WORKER_NAME": "scaler", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+    agent = started(site, "scaler", **given)
+    [worker_id] = until(site.workers, "the entry")
+    wait_for_status(site, worker_id, "online")
+
+    assert site.server.terminate() == 0
+    site.start_server()
+    wait_for_status(site, worker_id, "online")
+    assert agent.terminate() == 0
+    agent = started(site, "scaler", LYFTDATA_WORKER_NAME="scaler")
+    wait_for_status(site, worker_id, "online")
+    assert list(site.workers()) == [worker_id]
+    site.operator.done("workers", "delete", worker_id, "--yes")
+
+    assert agent.exit_code() == 3
