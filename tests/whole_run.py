@@ -83,10 +83,10 @@ class WholeRunPlugin:
 
 
 def _names_all_tests(config: pytest.Config) -> bool:
-    """Return whether the arguments are all that the project has: none, or its `testpaths` themselves."""
+    """Return whether the arguments are all that the project has: none, its `testpaths`, or a directory that holds these."""
     whole = {(config.rootpath / path).resolve() for path in config.getini("testpaths")}
     named = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
-    return bool(whole) and whole <= named
+    return bool(whole) and all(named & {path, *path.parents} for path in whole)
 
 
 @pytest.hookimpl(tryfirst=True)

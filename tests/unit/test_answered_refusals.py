@@ -153,3 +153,13 @@ def test_a_whole_run_in_several_processes_that_answered_all_passes(run):
 def test_a_run_of_selected_tests_is_not_judged(run, selection):
     """The result of one file depends on that file alone."""
     assert run([], *selection).returncode == 0
+
+
+def test_every_directory_of_tests_belongs_to_a_whole_run(pytestconfig):
+    """The order in which `make test` takes them leaves none out."""
+    directories = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").iterdir() if [*path.rglob("test_*.py")]
+    }
+
+    assert set(pytestconfig.getini("testpaths")) == directories
+    assert not [*(ROOT / "tests").glob("test_*.py")]
