@@ -328,6 +328,7 @@ async def test_a_signal_reaches_the_whole_group(start, tmp_path):
     child.send_signal(signal.SIGUSR1)
     await asyncio.to_thread(until, lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "both have heard")
 
+    assert await child.wait() == 0
     assert await child.stop() == 0
 
 
