@@ -33,6 +33,7 @@ def share_starts(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(context, "from_api_route", _build_route_once(context.from_api_route))
 
 
+@functools.cache
 def _upgrade_by_copying(upgrade: Upgrade) -> Upgrade:
     """Return an `upgrade` that gives an empty SQLite database the tables that the migrations have made in another."""
 
@@ -58,6 +59,7 @@ def _upgrade_by_copying(upgrade: Upgrade) -> Upgrade:
     return upgrade_by_copying
 
 
+@functools.cache
 def _estimate_once(estimate: Estimate) -> Estimate:
     @functools.lru_cache(10_000)
     def remembered(text: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def _estimate_once(estimate: Estimate) -> Estimate:
     return estimate_once
 
 
+@functools.cache
 def _build_route_once(build: Callable[..., Any]) -> Callable[..., Any]:
     """Return a builder of the admin API's routes; they differ from Server to Server by nothing that a request meets."""
     made: dict[int, tuple[object, Any]] = {}

@@ -17,7 +17,8 @@ from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 
 
-@pytest.fixture(scope="session", autouse=True)
+# Until the end of each module: tests elsewhere that come later in the same process make their databases by the migrations.
+@pytest.fixture(scope="module", autouse=True)
 def _shared_starts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         share_starts(patch)
