@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel celery test test-fast exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist wheel celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -100,6 +100,17 @@ test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every te
 FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)
 test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
+
+# The rooms that these tests are about; the Server, its pages and the command line are walked through by processes in the other tests.
+COVERED_TESTS := tests/store $(FAST)
+COVERED := core store worker client testing
+comma := ,
+space := $(subst ,, )
+coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Measure the branches that the tests of the store and of test-fast take, over all their processes
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile $(COVERED_TESTS) $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --include='$(subst $(space),$(comma),$(COVERED:%=src/lyftdata/%/*))'
 
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples

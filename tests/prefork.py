@@ -39,6 +39,8 @@ _FILES_OF_NAMESPACES = Path("/etc/netns")
 _CLONE_NEWNET = 0x40000000
 # The same for every program, so that it is not what keeps one from being forked.
 _ENVIRON = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+# What measures the run: not what a test gives its programs.
+_OF_THE_RUN = (FILE_VARIABLE, "COVERAGE_PROCESS_CONFIG")
 # Read when an interpreter starts, or when a library is loaded.
 _READ_AT_START = ("LD_", "PYTHON", "LANG", "LC_", "OPENSSL_", "GLIBC_", "MALLOC_")
 _MAX_MESSAGE_BYTES = 200_000
@@ -126,7 +128,7 @@ class _ForkServer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.prefork"],
                 cwd=_ROOT,
-                env=_ENVIRON | {name: os.environ[name] for name in (FILE_VARIABLE,) if name in os.environ},
+                env=_ENVIRON | {name: os.environ[name] for name in _OF_THE_RUN if name in os.environ},
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

@@ -59,7 +59,7 @@ def test_every_make_command_of_workflows_hooks_and_ci_exists():
     texts = [text for path in WORKFLOWS for text in commands(path)]
     texts += [hook["entry"] for hook in hooks] + [(ROOT / ".ci/run").read_text()]
     called = {name for text in texts for name in made(text)}
-    assert {"check", "test", "lowest", "wheel"} <= called
+    assert {"check", "test", "lowest", "wheel", "coverage"} <= called
     assert called <= targets
 
 
