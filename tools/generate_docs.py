@@ -431,15 +431,16 @@ def doctor_page() -> str:
     """Return everything that `lyftdata doctor` can find, from its table."""
     return "\n".join(
         [
-            "# What `lyftdata doctor worker` can find",
+            "# What `lyftdata doctor` can find",
             "",
             _NOTE,
-            "Run it on the Worker's host, with the environment and as the user of the Worker. It examines this host, the way to the Server",
-            "and the Server's answers, in the order below, and stops where the rest could only be a consequence. For each finding it",
-            "says what it saw, why that matters and what to do. It asks for a token, never enrolls, and does not disturb a running Worker.",
+            "`lyftdata doctor worker` examines a Worker's host, the way to the Server and the Server's answers. It asks for a token, never",
+            "enrolls, and does not disturb a running Worker. `lyftdata doctor server` examines the host of a running Server, its database and",
+            "its public address. Run each with the environment and as the user of the program. Neither changes anything.",
             "",
-            "Exit code 0: the Worker can connect; there may be warnings. 1: there is a problem. With `--json` it prints `ok` and `findings`,",
-            "each with `code`, `severity`, `what`, `why` and `fix`; codes are stable.",
+            "For each finding it says what it saw, why that matters and what to do; it stops where the rest could only be a consequence.",
+            "Exit code 0: nothing stops Workers from connecting; there may be warnings. 1: there is a problem. With `--json` it prints `ok` and",
+            "`findings`, each with `code`, `severity`, `what`, `why` and `fix`; codes are stable.",
             "",
             "| code | severity | why it matters |",
             "|---|---|---|",

@@ -3,11 +3,13 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from lyftdata.cli.output import echo, json_option, print_json, say
+from lyftdata.cli.run import require_server
 from lyftdata.core.text import clean_line, count
 
 if TYPE_CHECKING:
@@ -19,11 +21,12 @@ EXIT_FAILED = 1
 @click.group()
 def doctor() -> None:
     """
-    Find out why a Worker does not connect.
+    Find out what is wrong, why it matters, and what to do.
 
     \b
     Example:
       lyftdata doctor worker
+      lyftdata doctor server
     """
 
 
@@ -43,10 +46,41 @@ def worker(*, as_json: bool) -> int:
       lyftdata doctor worker
       lyftdata doctor worker --json
     """
-    from lyftdata.doctor.findings import Severity
     from lyftdata.doctor.worker import examine_worker
 
-    found = asyncio.run(examine_worker(os.environ))
+    return _report(asyncio.run(examine_worker(os.environ)), as_json=as_json)
+
+
+@doctor.command()
+@click.option(
+    "--tls-ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Certificates (PEM) to trust instead of the system's, as Workers are given them.",
+)
+@json_option
+def server(*, tls_ca: Path | None, as_json: bool) -> int:
+    """
+    Examine this host as the Server's next start would, with the same environment and as the same user, while the Server runs.
+
+    Looks at settings, files, disk and database, and asks at the Server's public address whether Workers that are sent there reach
+    this Server. Changes nothing. Exit 0 if Workers can connect (there may be warnings), 1 if not.
+
+    \b
+    Example:
+      lyftdata doctor server
+      lyftdata doctor server --tls-ca ca.pem --json
+    """
+    require_server()
+    from lyftdata.doctor.server import examine_server
+
+    return _report(asyncio.run(examine_server(os.environ, tls_ca=tls_ca)), as_json=as_json)
+
+
+def _report(found: "Sequence[Finding]", *, as_json: bool) -> int:
+    """Print what was found; return the exit code."""
+    from lyftdata.doctor.findings import Severity
+
     problems = [finding for finding in found if finding.check.severity is Severity.PROBLEM]
     if as_json:
         print_json({"ok": not problems, "findings": [finding.as_dict() for finding in found]})

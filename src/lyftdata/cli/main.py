@@ -55,7 +55,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
     "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state; unlock operators."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
-    "doctor": ("lyftdata.cli.doctor:doctor", "Find out why a Worker does not connect."),
+    "doctor": ("lyftdata.cli.doctor:doctor", "Find out what is wrong with a set-up."),
     "config": ("lyftdata.cli.config:config", "Check start-up settings."),
     "completion": ("lyftdata.cli.completion:completion", "Print a shell completion script."),
 }

@@ -4,10 +4,12 @@ What `lyftdata doctor` can find: `docs/reference/doctor.md` is generated from th
 A finding never holds a secret: it is printed, and people paste it into tickets.
 """
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
 
+from lyftdata.core.errors import SettingsError
 from lyftdata.core.text import clean_line
 
 
@@ -15,7 +17,7 @@ class Severity(StrEnum):
     """How bad it is."""
 
     PROBLEM = "problem"
-    """The Worker cannot work, or will not after its next start."""
+    """It cannot work, or will not after its next start."""
     WARNING = "warning"
     """It works, but less safely than it could, or not for much longer."""
 
@@ -46,6 +48,17 @@ class Finding(msgspec.Struct, frozen=True):
         }
 
 
+def each_problem(check: Check, error: SettingsError, fix: str) -> Iterator[Finding]:
+    """Yield a finding for each fault that an error names."""
+    for problem in error.problems:
+        yield Finding(check, problem, fix)
+
+
+def is_stopped_by(found: Sequence[Finding]) -> bool:
+    """Return whether the next check could only find the consequences of what was found."""
+    return any(finding.check.severity is Severity.PROBLEM for finding in found)
+
+
 def _problem(code: str, why: str) -> Check:
     return Check(code, Severity.PROBLEM, why)
 
@@ -55,10 +68,12 @@ def _warning(code: str, why: str) -> Check:
 
 
 # --- this host ------------------------------------------------------------------------------------------
-SETTING_INVALID = _problem("setting_invalid", "The Worker does not start with it (exit 2).")
-SETTING_SUSPICIOUS = _warning("setting_suspicious", "The Worker starts, but probably not as intended.")
+SETTING_INVALID = _problem("setting_invalid", "The program does not start with it (exit code 2).")
+SETTING_SUSPICIOUS = _warning(
+    "setting_suspicious", "The program starts, but probably not as intended, or less safely than it could."
+)
 SECRET_FILE_EXPOSED = _warning(
-    "secret_file_exposed", "Every user of this host who reads the secret can be this Worker."
+    "secret_file_exposed", "Every user of this host who reads the secret can use it."
 )
 DIRECTORY_UNUSABLE = _problem(
     "directory_unusable", "The Worker keeps its identity key there, and does not start without it."
@@ -116,6 +131,16 @@ TOKEN_LOST = _problem(
     "Between this host and the Server the token is removed or goes to another Server: no session opens.",
 )
 SESSIONS_BLOCKED = _problem("sessions_blocked", "A Worker stays connected by requests to that path.")
+
+# --- the Server's host ----------------------------------------------------------------------------------
+DATABASE_UNUSABLE = _problem("database_unusable", "The Server keeps its state there.")
+DATABASE_EXPOSED = _warning(
+    "database_exposed", "Others who use that PostgreSQL server could read or stop the state."
+)
+DISK_NEARLY_FULL = _warning(
+    "disk_nearly_full", "A Server that cannot write adds no Workers, keys or audit events."
+)
+ANOTHER_SERVER = _problem("another_server", "Workers that are sent to that address do not reach this Server.")
 
 ALL_CHECKS: tuple[Check, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Check))
 """Every check, in the order in which they are made."""

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,6 @@ from lyftdata.core.text import clean_text, count
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Check, Finding
 from lyftdata.unreachable import is_incomplete
-from lyftdata.worker.settings import WorkerSettings
 
 _WITHIN_S = 10.0
 _EXPIRES_SOON = timedelta(days=14)
@@ -45,6 +45,14 @@ _CAUSES = {
 }
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Where the Server is, and how its certificate is checked; see `bounded_http.tls_context`."""
+
+    url: str
+    tls_ca: Path | None = None
+    insecure: bool = False
+
+
 class Address(msgspec.Struct, frozen=True):
     """One address of a name, as `socket.getaddrinfo` gives it."""
 
@@ -56,15 +64,15 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def check_way(settings: WorkerSettings, *, now: datetime) -> Iterator[Finding]:
+def check_way(target: Target, *, now: datetime) -> Iterator[Finding]:
     """
     Yield what keeps this host from a connection that it can trust; for a Server that is reached without a proxy.
 
     Args:
-        settings: The Worker's settings.
+        target: The Server.
         now: The host's time, aware UTC.
     """
-    parts = urlsplit(settings.url)
+    parts = urlsplit(target.url)
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         addresses = _resolve(host, port)
@@ -85,7 +93,7 @@ def check_way(settings: WorkerSettings, *, now: datetime) -> Iterator[Finding]:
             _how_to_connect(failure, address=address, host=host, others=reachable),
         )
     if reachable and parts.scheme == "https":
-        yield from check_certificate(settings, host, reachable[0], now=now)
+        yield from check_certificate(target, host, reachable[0], now=now)
 
 
 def _resolve(host: str, port: int) -> list[Address]:
@@ -120,11 +128,9 @@ def _how_to_connect(error: OSError, *, address: Address, host: str, others: Sequ
     return f"Let this host through to {address} (firewall, security group, route), or correct LYFTDATA_URL."
 
 
-def check_certificate(
-    settings: WorkerSettings, host: str, address: Address, *, now: datetime
-) -> Iterator[Finding]:
+def check_certificate(target: Target, host: str, address: Address, *, now: datetime) -> Iterator[Finding]:
     """Yield what is wrong with the certificate that is shown at an address."""
-    context = tls_context(settings.url, tls_ca=settings.tls_ca, insecure=settings.tls_insecure)
+    context = tls_context(target.url, tls_ca=target.tls_ca, insecure=target.insecure)
     assert isinstance(context, ssl.SSLContext)  # noqa: S101 - https
     try:
         with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
@@ -141,7 +147,7 @@ def check_certificate(
         return
     certificate = x509.load_der_x509_certificate(shown or b"")
     left = certificate.not_valid_after_utc - now
-    if left < _EXPIRES_SOON and not settings.tls_insecure:
+    if left < _EXPIRES_SOON and not target.insecure:
         yield Finding(
             findings.CERTIFICATE_EXPIRES_SOON,
             f"The certificate of {host} expires in {count(left.days, 'day')}, at {_time(certificate.not_valid_after_utc)}.",

@@ -10,7 +10,7 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import same_origin
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
-from lyftdata.doctor.findings import Finding
+from lyftdata.doctor.findings import Finding, each_problem
 from lyftdata.worker.client import (
     Issuers,
     RefusedByServerError,
@@ -79,13 +79,16 @@ async def _check_token(
     except RefusedByServerError as error:
         yield _refused(error)
     except SettingsError as error:
-        for problem in error.problems:
-            yield Finding(findings.NO_CREDENTIAL, problem, "Do what it says, then start the Worker again.")
+        for finding in each_problem(
+            findings.NO_CREDENTIAL, error, "Do what it says, then start the Worker again."
+        ):
+            yield finding
     except ServerUnreachableError as error:
         yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
     else:
-        if (finding := _judge_session(settings, answer)) is not None:
-            yield finding
+        lost = _judge_session(settings, answer)
+        if lost is not None:
+            yield lost
 
 
 def _refused(error: RefusedByServerError) -> Finding:

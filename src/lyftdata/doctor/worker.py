@@ -7,12 +7,14 @@ from lyftdata.bounded_http import proxy_for
 from lyftdata.client.server_clock import ServerClock, utc_now
 from lyftdata.core.errors import SettingsError
 from lyftdata.doctor import findings
-from lyftdata.doctor.findings import Finding, Severity
-from lyftdata.doctor.network import check_way
+from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
+from lyftdata.doctor.network import Target, check_way
 from lyftdata.doctor.server_answers import check_answers
-from lyftdata.doctor.worker_host import check_host, invalid_settings
+from lyftdata.doctor.worker_host import check_host
 from lyftdata.worker.client import ServerClient
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
+
+_SEE_ALL = "Correct it, then run `lyftdata config check worker` to see the settings as they are read."
 
 
 async def examine_worker(
@@ -31,9 +33,9 @@ async def examine_worker(
     try:
         settings = read_worker_settings(environ)
     except SettingsError as error:
-        return list(invalid_settings(error))
+        return list(each_problem(findings.SETTING_INVALID, error, _SEE_ALL))
     found = list(check_host(settings, environ))
-    if not _stops(found):
+    if not is_stopped_by(found):
         found += await _check_server(settings, now=now)
     return found
 
@@ -43,10 +45,10 @@ async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]
         proxy = proxy_for(settings.url)
     except SettingsError as error:
         fix = "Correct the variable, or name the Server's host in NO_PROXY."
-        return [Finding(findings.PROXY_UNUSABLE, problem, fix) for problem in error.problems]
+        return list(each_problem(findings.PROXY_UNUSABLE, error, fix))
     # Behind a proxy, name and certificate are looked at by the request itself.
-    found = [] if proxy is not None else list(check_way(settings, now=now()))
-    if _stops(found):
+    found = [] if proxy is not None else list(check_way(_target(settings), now=now()))
+    if is_stopped_by(found):
         return found
     clock = ServerClock(now=now)
     client = ServerClient(settings, clock=clock)
@@ -56,6 +58,5 @@ async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]
         await client.aclose()
 
 
-def _stops(found: list[Finding]) -> bool:
-    """Return whether the next check could only find the consequences of what was found."""
-    return any(finding.check.severity is Severity.PROBLEM for finding in found)
+def _target(settings: WorkerSettings) -> Target:
+    return Target(settings.url, tls_ca=settings.tls_ca, insecure=settings.tls_insecure)

@@ -2,20 +2,16 @@
 
 import os
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.core.secret_text import trim
-from lyftdata.core.settings import SECRET_VARIABLES
 from lyftdata.doctor import findings
-from lyftdata.doctor.findings import Finding
+from lyftdata.doctor.findings import Finding, each_problem
+from lyftdata.doctor.secret_files import check_secret_files
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import WorkerSettings
-
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -24,7 +20,7 @@ def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator
         yield Finding(
             findings.SETTING_SUSPICIOUS, warning, "Correct it, or remove the setting if it is not meant."
         )
-    yield from _check_secret_files(environ)
+    yield from check_secret_files(environ)
     yield from _check_transport(settings)
     directory = StateDirectory(settings.jobs_dir)
     try:
@@ -32,45 +28,11 @@ def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator
     except SettingsError as error:
         # An API-key Worker stores nothing; a directory that it does not use cannot stop it.
         if settings.api_key is None:
-            yield from _each(findings.DIRECTORY_UNUSABLE, error, "Do what it says, as the Worker's own user.")
+            yield from each_problem(
+                findings.DIRECTORY_UNUSABLE, error, "Do what it says, as the Worker's own user."
+            )
             return
     yield from _check_strategy(settings, directory)
-
-
-def invalid_settings(error: SettingsError) -> Iterator[Finding]:
-    """Yield each fault of settings that could not be read."""
-    yield from _each(
-        findings.SETTING_INVALID,
-        error,
-        "Correct it, then run `lyftdata config check worker` to see them all.",
-    )
-
-
-def _each(check: findings.Check, error: SettingsError, fix: str) -> Iterator[Finding]:
-    for problem in error.problems:
-        yield Finding(check, problem, fix)
-
-
-def _check_secret_files(environ: Mapping[str, str]) -> Iterator[Finding]:
-    for name in SECRET_VARIABLES:
-        path = trim(environ.get(f"{name}_FILE", ""))
-        try:
-            mode = Path(path).stat().st_mode if path else 0
-        except (OSError, ValueError):
-            # Read before: what cannot be read is a fault of the settings.
-            continue
-        # A mount of Docker or Kubernetes belongs to root and is read-only: it may be closed by its directory alone.
-        if path and stat.S_ISREG(mode) and mode & _OTHERS and _others_can_enter(Path(path)):
-            yield Finding(
-                findings.SECRET_FILE_EXPOSED,
-                f"{name}_FILE: {path} has mode {stat.S_IMODE(mode):04o}, so other users of this host can use it.",
-                f"chmod 600 {shlex.quote(path)}",
-            )
-
-
-def _others_can_enter(path: Path) -> bool:
-    """Return whether each directory above a file lets others of this host through to it."""
-    return all(parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in path.absolute().parents)
 
 
 def _check_transport(settings: WorkerSettings) -> Iterator[Finding]:
@@ -93,7 +55,7 @@ def _check_strategy(settings: WorkerSettings, directory: StateDirectory) -> Iter
     try:
         credential = choose_credential(settings, directory)
     except SettingsError as error:
-        yield from _each(
+        yield from each_problem(
             findings.NO_CREDENTIAL,
             error,
             "Set LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY, or LYFTDATA_WORKER_NAME and LYFTDATA_AUTO_ENROLLMENT_KEY.",

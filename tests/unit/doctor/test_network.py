@@ -10,8 +10,7 @@ import pytest
 from tests.certificates import issued, issued_by_intermediate, self_signed
 from tests.processes import free_port
 
-from lyftdata.doctor.network import check_way
-from lyftdata.worker.settings import read_worker_settings
+from lyftdata.doctor.network import Target, check_way
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
@@ -49,14 +48,14 @@ def tls_server(certificate, key):
         yield port
 
 
-def examined(url, **environ):
+def examined(url, **how):
     """Return what is found on the way to a Server."""
-    return list(check_way(read_worker_settings({"LYFTDATA_URL": url, **environ}), now=NOW))
+    return list(check_way(Target(url, **how), now=NOW))
 
 
-def only(url, **environ):
+def only(url, **how):
     """Return the one finding."""
-    (finding,) = examined(url, **environ)
+    (finding,) = examined(url, **how)
     return finding
 
 
@@ -103,14 +102,14 @@ def test_an_address_that_speaks_no_tls_is_found():
     [
         ((-9 * DAY, -DAY), "certificate_expired", "expired at 20"),
         ((DAY, 9 * DAY), "certificate_not_yet_valid", "valid only from 20"),
-        ((-DAY, 9 * DAY), "certificate_expires_soon", "expires in 9 days"),
+        ((-DAY, 9.5 * DAY), "certificate_expires_soon", "expires in 9 days"),
     ],
 )
 def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, said):
     """Also one that soon will be."""
     authority, certificate, key = issued(tmp_path, valid=valid)
     with tls_server(certificate, key) as port:
-        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+        finding = only(f"https://localhost:{port}", tls_ca=authority)
 
     assert finding.check.code == code
     assert said in finding.what
@@ -120,7 +119,7 @@ def test_a_certificate_for_another_name_is_found_with_its_names(tmp_path):
     """They are what LYFTDATA_URL can be set to."""
     authority, certificate, key = issued(tmp_path, name="lyftdata.example.com")
     with tls_server(certificate, key) as port:
-        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+        finding = only(f"https://localhost:{port}", tls_ca=authority)
 
     assert finding.check.code == "certificate_for_another_name"
     assert "lyftdata.example.com" in finding.what
@@ -147,7 +146,7 @@ def test_a_missing_intermediate_is_found_with_its_name(tmp_path):
     """And the file on the Server that lacks it: the root is trusted here."""
     authority, certificate, key = issued_by_intermediate(tmp_path)
     with tls_server(certificate, key) as port:
-        finding = only(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority))
+        finding = only(f"https://localhost:{port}", tls_ca=authority)
 
     assert finding.check.code == "certificate_issuer_unknown"
     assert "'CN=intermediate'" in finding.fix
@@ -158,5 +157,5 @@ def test_a_good_certificate_draws_no_finding(tmp_path):
     """Neither does one that is not to be checked."""
     authority, certificate, key = issued(tmp_path, valid=(-DAY, 30 * DAY))
     with tls_server(certificate, key) as port:
-        assert examined(f"https://localhost:{port}", LYFTDATA_TLS_CA=str(authority)) == []
-        assert examined(f"https://localhost:{port}", LYFTDATA_TLS_INSECURE="yes") == []
+        assert examined(f"https://localhost:{port}", tls_ca=authority) == []
+        assert examined(f"https://localhost:{port}", insecure=True) == []

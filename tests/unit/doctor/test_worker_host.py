@@ -1,13 +1,14 @@
 """Tests of what the doctor finds on a Worker's host before anything is sent."""
 
+import asyncio
 import os
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
 
-from lyftdata.core.errors import SettingsError
 from lyftdata.doctor.findings import ALL_CHECKS, Severity
-from lyftdata.doctor.worker_host import check_host, invalid_settings
+from lyftdata.doctor.worker import examine_worker
+from lyftdata.doctor.worker_host import check_host
 from lyftdata.worker.settings import read_worker_settings
 
 KEY = "lyftdata_key_0123456789"
@@ -48,12 +49,9 @@ def codes(environ):
 
 def test_each_invalid_setting_is_a_finding(environ):
     """All at once, not the first alone."""
-    with pytest.raises(SettingsError) as raised:
-        read_worker_settings(
-            environ | {"LYFTDATA_URL": "lyftdata.example.com", "LYFTDATA_RESTART": "sometimes"}
-        )
+    wrong = {"LYFTDATA_URL": "lyftdata.example.com", "LYFTDATA_RESTART": "sometimes"}
 
-    found = list(invalid_settings(raised.value))
+    found = asyncio.run(examine_worker(environ | wrong))
 
     assert [finding.check.code for finding in found] == ["setting_invalid", "setting_invalid"]
     assert {finding.what.partition(":")[0] for finding in found} == {"LYFTDATA_URL", "LYFTDATA_RESTART"}
