@@ -161,8 +161,10 @@ def start_workers(site: Balanced) -> list[Program]:
         key = site.operator.done("api-key", "issue", f"{name}-key", "--worker", name).strip()
         host = site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
         agents.append(host.start("run", "worker", "--", *PROGRAM))
-    for name in ("auto-1", "auto-2"):
-        host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    # Issued at one Server, used at whichever: the other may not have heard of it yet.
+    issued = site.operator.done("enrollment", "issue", "auto-2-key", "--uses", "1", "--worker-name", "auto-2")
+    for name, secret in (("auto-1", ENROLLMENT_KEY), ("auto-2", issued.strip())):
+        host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=secret)
         agents.append(host.start("run", "worker", "--", *PROGRAM))
     for agent in agents:
         agent.wait_for("online")

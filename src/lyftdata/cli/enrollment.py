@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from lyftdata.cli import enrollment_keys
 from lyftdata.cli.output import (
     echo,
     emit,
@@ -22,13 +23,23 @@ from lyftdata.cli.output import (
 @click.group()
 def enrollment() -> None:
     """
-    Show Auto-Enrollment, make an enrollment key.
+    Show Auto-Enrollment; issue, list, rotate and revoke enrollment keys.
 
     \b
     Example:
       lyftdata enrollment generate-key --output enrollment.key
       export LYFTDATA_AUTO_ENROLLMENT_KEY_FILE="$PWD/enrollment.key"
     """
+
+
+for _command in (
+    enrollment_keys.issue,
+    enrollment_keys.list_,
+    enrollment_keys.show,
+    enrollment_keys.rotate,
+    enrollment_keys.revoke,
+):
+    enrollment.add_command(_command)
 
 
 @enrollment.command()

@@ -17,6 +17,7 @@ import hmac
 import re
 from collections.abc import Callable, Sequence
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from joserfc.jwk import OKPKey
@@ -59,6 +60,14 @@ class ProofKey:
 
     def __repr__(self) -> str:
         return "ProofKey(***)"
+
+
+class KeptParts(msgspec.Struct, frozen=True):
+    """What is stored of a generated secret: its public id, its public key (`x` of the JWK) and its SHA-256."""
+
+    public_id: str
+    public_key: str
+    digest: bytes
 
 
 class EnrollmentVerifier:
@@ -165,6 +174,23 @@ def make_verifier(secret: Secret, *, audiences: Sequence[str]) -> EnrollmentVeri
         digest=text_digest(secret.reveal()),
         public_key=functools.partial(_choose, by_audience, first),
     )
+
+
+def make_kept_parts(secret: Secret) -> KeptParts:
+    """Return what is stored of a secret that was just generated."""
+    key_id = find_key_id(secret.reveal())
+    if key_id is None:
+        msg = "only a generated secret can be kept by its public half"
+        raise ValueError(msg)
+    # The public half of a generated secret is the same at every Server.
+    public = derive_proof_key(secret, audience="").signing_key.as_dict(private=False)
+    return KeptParts(key_id, str(public["x"]), text_digest(secret.reveal()))
+
+
+def load_verifier(*, public_id: str, public_key: str, digest: bytes) -> EnrollmentVerifier:
+    """Return a verifier made of what is stored of a generated secret."""
+    key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": public_key})
+    return EnrollmentVerifier(key_id=public_id, digest=digest, public_key=lambda _audience: key)
 
 
 def fingerprint(secret: Secret, pepper: bytes) -> str:

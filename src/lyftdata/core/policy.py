@@ -21,6 +21,7 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "resources.read": _EVERY_OPERATOR,
     "resources.write": _ADMINS,
     "enrollment.read": _EVERY_OPERATOR,
+    "enrollment.write": _ADMINS,
     "refusals.read": _EVERY_OPERATOR,
     "audit.read": _EVERY_OPERATOR,
     "audit.verify": _EVERY_OPERATOR,

@@ -5,6 +5,7 @@ Times are aware UTC. Digests are raw bytes. No record holds anything that can be
 kept as SHA-256 digests, Workers' identity keys as public keys, signing keys encrypted.
 """
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 
@@ -174,6 +175,37 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     rotated_at: datetime | None = None
+
+
+class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One enrollment key that an operator has issued, as the Server keeps it: the public half, and what it allows.
+
+    Nothing in it enrolls: `public_key` checks proofs (Ed25519, the `x` of its JWK), `digest` is the SHA-256 of the whole key.
+    `worker_name` is a pattern (`core.enrollment_rules`), None for any name; `networks` are in CIDR form, empty for everywhere;
+    `labels` are put on each Worker that it enrolls. Generations are as in `ApiKeyRecord`. How often it was used changes at each
+    use and is not kept in memory.
+    """
+
+    public_id: str
+    name: str
+    generation: int = 1
+    public_key: str
+    digest: bytes
+    worker_name: str | None = None
+    networks: list[str] = []
+    labels: Labels = {}
+    max_uses: int | None = None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    rotated_at: datetime | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what the entries that it has enrolled are marked with (`enrolled_with`)."""
+        return hashlib.sha256(self.public_key.encode("ascii")).hexdigest()[:16]
 
 
 class ResourceRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,9 +2,10 @@
 Every reason for which an attempt to get in is refused.
 
 RefusedError
-├── UnprovenError            the caller has proved nothing: it always reads the same words
-│   └── ApiKeyRefusedError   the API key that was presented is the problem
-└── ProvedError              the caller has proved its key and is still refused: it learns the useful part
+├── UnprovenError                   the caller has proved nothing: it always reads the same words
+│   ├── ApiKeyRefusedError          the API key that was presented is the problem
+│   └── EnrollmentKeyRefusedError   the enrollment key that was presented was issued, and does not allow this
+└── ProvedError                     the caller has proved its key and is still refused: it learns the useful part
 
 A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
 are for the operator's side only, unless the caller has proved its key. The reference page
@@ -231,19 +232,80 @@ class EnrollmentDisabledError(UnprovenError):
 
     code = "enrollment_disabled"
     meaning = "Auto-Enrollment is off: the Server has no enrollment key."
-    remedy = "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, or add the Worker and give it an API key."
+    remedy = (
+        "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, issue a key with `lyftdata enrollment issue`, or add the Worker and "
+        "give it an API key."
+    )
     remedy_action = RemedyAction.OPEN_ENROLLMENT
     is_misconfiguration = True
 
 
 class WrongEnrollmentKeyError(UnprovenError):
-    """Neither the current nor the previous enrollment key."""
+    """Neither the current nor the previous enrollment key, nor an issued one."""
 
     code = "wrong_enrollment_key"
-    meaning = "The Worker's enrollment key is neither the Server's current nor its previous one."
-    remedy = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value."
+    meaning = "The Worker's enrollment key is neither the Server's current nor its previous one, nor one that was issued."
+    remedy = "Set LYFTDATA_AUTO_ENROLLMENT_KEY on the host to the Server's value, or to a key of `lyftdata enrollment issue`."
     remedy_action = RemedyAction.OPEN_ENROLLMENT
     is_misconfiguration = True
+
+
+class EnrollmentKeyRefusedError(UnprovenError):
+    """
+    The key is one that was issued, and does not allow this.
+
+    Its caller knows the key, and learns nothing all the same: anyone who has found the key would learn where and for whom it
+    works.
+    """
+
+    remedy_action = RemedyAction.OPEN_ENROLLMENT
+    is_misconfiguration = True
+
+
+class EnrollmentKeyRevokedError(EnrollmentKeyRefusedError):
+    """The enrollment key was revoked."""
+
+    code = "enrollment_key_revoked"
+    meaning = "The enrollment key was revoked."
+    remedy = "If the host is to come in, issue a new key with `lyftdata enrollment issue`; else find out how it got the old one."
+
+
+class EnrollmentKeyExpiredError(EnrollmentKeyRefusedError):
+    """The enrollment key has expired, or was rotated and its grace is over."""
+
+    code = "enrollment_key_expired"
+    meaning = "The enrollment key has expired, or was rotated and its grace is over."
+    remedy = "Give the host the new key, or issue one with `lyftdata enrollment issue`."
+
+
+class EnrollmentKeyUsedUpError(EnrollmentKeyRefusedError):
+    """The enrollment key has enrolled as many Workers as it may."""
+
+    code = "enrollment_key_used_up"
+    meaning = "The enrollment key has enrolled as many Workers as it may."
+    remedy = (
+        "Issue a new key with `lyftdata enrollment issue`. If no other host should have had the key, look for the Workers that "
+        "it has enrolled: `lyftdata enrollment show NAME` gives the fingerprint that their entries name."
+    )
+
+
+class EnrollmentNetworkNotAllowedError(EnrollmentKeyRefusedError):
+    """The enrollment key is for other networks."""
+
+    code = "enrollment_network_not_allowed"
+    meaning = "The enrollment key is for other networks than the one that the request came from."
+    remedy = (
+        "If the host is to come in, issue a key for its network. If the address is that of a proxy, name the proxy in "
+        "LYFTDATA_TRUSTED_PROXIES. Else the key may have leaked: revoke it."
+    )
+
+
+class EnrollmentNameNotAllowedError(EnrollmentKeyRefusedError):
+    """The enrollment key is for Workers of other names."""
+
+    code = "enrollment_name_not_allowed"
+    meaning = "The enrollment key is for Workers of other names."
+    remedy = "Set LYFTDATA_WORKER_NAME on the host to a name that fits the pattern of the key, or issue another key."
 
 
 class MalformedProofError(UnprovenError):

@@ -5,7 +5,13 @@ from typing import Any
 
 import msgspec
 
-from lyftdata.core.records import ApiKeyRecord, PresenceRecord, ResourceRecord, WorkerRecord
+from lyftdata.core.records import (
+    ApiKeyRecord,
+    EnrollmentKeyRecord,
+    PresenceRecord,
+    ResourceRecord,
+    WorkerRecord,
+)
 
 
 class WorkerChanged(msgspec.Struct, frozen=True):
@@ -20,6 +26,13 @@ class ApiKeyChanged(msgspec.Struct, frozen=True):
 
     public_id: str
     record: ApiKeyRecord | None
+
+
+class EnrollmentKeyChanged(msgspec.Struct, frozen=True):
+    """An issued enrollment key is now this, or gone."""
+
+    public_id: str
+    record: EnrollmentKeyRecord | None
 
 
 class ResourceChanged(msgspec.Struct, frozen=True):
@@ -63,6 +76,7 @@ class AllChanged(msgspec.Struct, frozen=True):
 
     workers: list[WorkerRecord]
     api_keys: list[ApiKeyRecord]
+    enrollment_keys: list[EnrollmentKeyRecord]
     resources: list[ResourceRecord]
     revoked_tokens: dict[str, datetime]
     presence: list[PresenceRecord]
@@ -71,6 +85,7 @@ class AllChanged(msgspec.Struct, frozen=True):
 Change = (
     WorkerChanged
     | ApiKeyChanged
+    | EnrollmentKeyChanged
     | ResourceChanged
     | TokenRevoked
     | SigningKeysChanged

@@ -144,6 +144,27 @@ api_key_workers = Table(
     Index(None, "worker_id"),
 )
 
+enrollment_keys = Table(
+    "enrollment_keys",
+    metadata,
+    Column("public_id", String(16), primary_key=True),
+    Column("name", String(50), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("public_key", String(43), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("worker_name", String(64)),
+    Column("networks", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("max_uses", Integer),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("rotated_at", UtcDateTime),
+    UniqueConstraint("name", "generation"),
+)
+
 enrollment_key_uses = Table(
     "enrollment_key_uses",
     metadata,

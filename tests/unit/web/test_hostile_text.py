@@ -271,6 +271,7 @@ async def test_what_is_no_text_is_not_found_or_refused(server):
     for path in (
         "/api/workers/a%00b",
         "/api/api-keys/%00",
+        "/api/enrollment/keys/a%00b",
         "/api/refusals/a%00",
         "/oauth2/register/a%00b",
         "/workers/a%00b",

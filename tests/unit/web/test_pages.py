@@ -11,9 +11,12 @@ from tests.unit.web.conftest import Browser, the
 from tests.unit.web.test_gate import GETS, fill, name_of, state_of
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role
 from lyftdata.server.admin.audit_export import ExportForm
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
 
+ACTOR = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.50")
 HOSTILE = "<script>alert('x')</script>"
 
 
@@ -460,6 +463,22 @@ async def test_the_log_is_handed_out_and_verified(server, browser, press):
     )
     broken = text_of(await browser.get("/audit/verified"))
     assert "The chain is broken at event 2" in broken
+
+
+async def test_issued_enrollment_keys_are_listed_with_their_rules(server, browser):
+    """Name, state, uses and for whom; the Workers of one are not said to have come by a secret that is no longer accepted."""
+    rules = EnrollmentKeyRules(max_uses=1, worker_name="etl-*", networks=["127.0.0.0/8"])
+    issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
+    key, identity = issued.text.reveal(), generate_identity_key()
+    proof = server.proof(identity, "etl-1", secret=key)
+    assert (await server.register(identity, "etl-1", credential=proof)).status_code == 201
+
+    page = await browser.get("/enrollment")
+
+    for shown in ("etl-hosts", "used up", "1 of 1", "etl-*", "from 127.0.0.0/8", "1 Worker"):
+        assert shown in text_of(page), shown
+    assert "no longer accepted" not in page.text
+    assert key[27:] not in page.text
 
 
 async def test_enrollment_is_shown_without_the_secret(server, browser):

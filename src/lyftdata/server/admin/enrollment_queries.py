@@ -45,7 +45,7 @@ class EnrollmentQueries:
         ]
         counts = self._directory.count_by_issuer()
         return EnrollmentStatus(
-            enabled=bool(keys),
+            enabled=self._enrollment.is_enabled(),
             name_policy=self._enrollment.name_policy,
             keys=keys,
             previous_issuers=[

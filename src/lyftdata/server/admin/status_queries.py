@@ -55,7 +55,7 @@ class StatusQueries:
             version=lyftdata.__version__,
             issuer=self._issuer,
             started_at=self._started_at,
-            enrollment_enabled=bool(self._enrollment.keys),
+            enrollment_enabled=self._enrollment.is_enabled(),
             workers=self._directory.worker_count(),
             online=self._sessions.online_count(),
             warnings=[*self._warnings],

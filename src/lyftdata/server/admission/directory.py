@@ -16,12 +16,13 @@ import msgspec
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
-from lyftdata.core.records import ApiKeyRecord, ResourceRecord, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.log import emit, get_logger
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
     Change,
+    EnrollmentKeyChanged,
     ResourceChanged,
     TokenRevoked,
     WorkerChanged,
@@ -39,12 +40,14 @@ class Directory:
         api_keys: Iterable[ApiKeyRecord],
         resources: Iterable[ResourceRecord] = (),
         revoked_tokens: Mapping[str, datetime] | None = None,
+        enrollment_keys: Iterable[EnrollmentKeyRecord] = (),
     ) -> None:
         self._workers: dict[str, WorkerRecord] = {}
         self._identity_keys: dict[str, PublicIdentityKey] = {}
         self._api_keys = {key.public_id: key for key in api_keys}
         self._resources = {resource.name: resource for resource in resources}
         self._revoked_tokens = dict(revoked_tokens or {})
+        self._enrollment_keys = {key.public_id: key for key in enrollment_keys}
         self._enrolled_with: dict[str, int] = {}
         for worker in workers:
             self._replace_worker(worker.id, worker)
@@ -73,6 +76,14 @@ class Directory:
     def find_api_key(self, public_id: str) -> ApiKeyRecord | None:
         """Return the API key with this public id, or None."""
         return self._api_keys.get(public_id)
+
+    def find_enrollment_key(self, public_id: str) -> EnrollmentKeyRecord | None:
+        """Return the issued enrollment key with this public id, or None."""
+        return self._enrollment_keys.get(public_id)
+
+    def enrollment_keys(self) -> Iterator[EnrollmentKeyRecord]:
+        """Iterate over every issued enrollment key, in every generation."""
+        return iter(self._enrollment_keys.values())
 
     def resources(self) -> Iterator[ResourceRecord]:
         """Iterate over every resource."""
@@ -125,6 +136,10 @@ class Directory:
                     self._api_keys.pop(public_id, None)
                 case ApiKeyChanged(public_id=public_id, record=ApiKeyRecord() as record):
                     self._api_keys[public_id] = record
+                case EnrollmentKeyChanged(public_id=public_id, record=None):
+                    self._enrollment_keys.pop(public_id, None)
+                case EnrollmentKeyChanged(public_id=public_id, record=EnrollmentKeyRecord() as record):
+                    self._enrollment_keys[public_id] = record
                 case ResourceChanged(name=name, record=None):
                     self._resources.pop(name, None)
                 case ResourceChanged(name=name, record=ResourceRecord() as record):
@@ -142,6 +157,10 @@ class Directory:
         for public_id in keys.keys() | self._api_keys.keys():
             if self._api_keys.get(public_id) != (key := keys.get(public_id)):
                 yield ApiKeyChanged(public_id, key)
+        secrets = {key.public_id: key for key in whole.enrollment_keys}
+        for public_id in secrets.keys() | self._enrollment_keys.keys():
+            if self._enrollment_keys.get(public_id) != (secret := secrets.get(public_id)):
+                yield EnrollmentKeyChanged(public_id, secret)
         resources = {resource.name: resource for resource in whole.resources}
         for name in resources.keys() | self._resources.keys():
             yield ResourceChanged(name, resources.get(name))

@@ -17,50 +17,44 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
-from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
-from lyftdata.core.enrollment_secrets import EnrollmentVerifier, generate_enrollment_key, make_verifier
+from lyftdata.core.enrollment import VerifiedProof
+from lyftdata.core.enrollment_rules import check_key_in_force, check_name_allowed, describe
 from lyftdata.core.epochs import first_epoch, next_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.known_secrets import KnownSecrets
-from lyftdata.core.names import generate_worker_id, parse_worker_name
+from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_name
 from lyftdata.core.policy import NamePolicy, decide_same_name
 from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
-    EnrollmentDisabledError,
+    EnrollmentKeyUsedUpError,
     InvalidRegistrationError,
     NameInUseError,
-    ProofExpiredError,
     ProofNotForKeyError,
     ProofReplayedError,
     RefusedError,
     SupersededError,
     WrongEnrollmentKeyError,
 )
-from lyftdata.server.admission.nonces import Nonces
+from lyftdata.core.text import count
+from lyftdata.server.admission.enrollment_credentials import AcceptedKey, EnrollmentCredentials, ProvedKey
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import enrollment_proofs, presence, workers
-
-
-class AcceptedKey(msgspec.Struct, frozen=True):
-    """An enrollment key that the Server accepts; `role` is `current` or `previous`."""
-
-    role: str
-    fingerprint: str
-    key: EnrollmentVerifier
-    warnings: list[str]
+from lyftdata.store.tables import enrollment_keys, enrollment_proofs, presence, workers
 
 
 class Registration(msgspec.Struct, frozen=True):
     """A registration, every part of which was checked."""
 
     metadata: ClientMetadata
-    fingerprint: str
-    proof: VerifiedProof | None
+    proved: ProvedKey
+
+    @property
+    def proof(self) -> VerifiedProof | None:
+        """Return the proof by which it came; None if the secret itself was sent."""
+        return self.proved.proof
 
 
 Outcome = tuple[WorkerRecord, bool] | RefusedError
@@ -103,92 +97,55 @@ class Enrollment:
     def __init__(
         self,
         *,
-        keys: Sequence[AcceptedKey],
+        credentials: EnrollmentCredentials,
         name_policy: NamePolicy,
         issuers: Sequence[str],
         store: Store,
         sessions: Sessions,
         returning: ReturningWorkers,
-        traces: ActivityLog,
         clock: Clock,
         random_bytes: RandomBytes,
-        nonces: Nonces,
         known_secrets: KnownSecrets,
     ) -> None:
-        self.keys = keys
+        self._credentials = credentials
         self._known_secrets = known_secrets
         self.name_policy = name_policy
         self._issuers = issuers
         self._store = store
         self._sessions = sessions
-        self._traces = traces
         self._clock = clock
         self._returning = returning
         self._random_bytes = random_bytes
-        self._nonces = nonces
-        # Enumeration by timing: checked against when Auto-Enrollment is off, so that "off" takes as long as "wrong key".
-        self._decoy_keys = [("", make_verifier(generate_enrollment_key(random_bytes), audiences=issuers))]
 
-    def check_credential(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
-        """
-        Check the initial access token: a proof, or the raw secret.
+    @property
+    def keys(self) -> Sequence[AcceptedKey]:
+        """Return the enrollment keys of the settings, the current one first."""
+        return self._credentials.keys
 
-        The key counts as used from here on, whatever the result: a host that still has it would be affected by its removal.
+    def is_enabled(self) -> bool:
+        """Return whether any key enrolls."""
+        return self._credentials.is_enabled()
 
-        Returns:
-            The fingerprint of the enrollment key, and the proof if it was one.
+    def check_credential(self, unverified_credential: str, *, address: str) -> ProvedKey:
+        """Check the initial access token, as `EnrollmentCredentials.check`; raises the same."""
+        return self._credentials.check(unverified_credential, address=address)
 
-        Raises:
-            EnrollmentDisabledError, WrongEnrollmentKeyError, MalformedProofError, ProofExpiredError: As named.
-        """
-        fingerprint, proof = self._find_proved_key(unverified_credential)
-        self._traces.enrollment_key_used(fingerprint, at=self._clock())
-        return fingerprint, proof
+    def names_a_key(self, unverified_credential: str) -> bool:
+        """Return what `EnrollmentCredentials.names_a_key` does."""
+        return self._credentials.names_a_key(unverified_credential)
 
-    def _find_proved_key(self, unverified_credential: str) -> tuple[str, VerifiedProof | None]:
-        keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys] or self._decoy_keys
-        try:
-            unverified_proof = read_proof(unverified_credential)
-            if unverified_proof is not None:
-                proof = verify_proof(unverified_proof, keys=keys, audiences=self._issuers, now=self._clock())
-                self._check_nonce(proof)
-                return proof.fingerprint, proof
-            matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
-        except Exception as error:
-            if not self.keys:
-                raise EnrollmentDisabledError from error
-            raise
-        if not self.keys:
-            raise EnrollmentDisabledError
-        if not matching:
-            raise WrongEnrollmentKeyError("The raw secret was sent.")
-        return matching[0], None
-
-    def _check_nonce(self, proof: VerifiedProof) -> None:
-        """
-        Refuse a proof that was signed for a time that the Server did not issue.
-
-        Pre-dating: a Worker without a clock may sign for the time of a nonce. Only the Server's own nonces make that time
-        trustworthy; otherwise an attacker with brief access to the key could sign proofs for next year.
-
-        Raises:
-            ProofExpiredError: Its nonce is not one of the last two minutes.
-        """
-        if proof.nonce is not None and not self._nonces.is_valid_for_enrollment(proof.nonce):
-            raise ProofExpiredError("Its nonce is not of now.", claimed_worker=proof.worker_name)
-
-    def check_request(
-        self, fingerprint: str, proof: VerifiedProof | None, metadata: Mapping[str, object]
-    ) -> Registration:
+    def check_request(self, proved: ProvedKey, metadata: Mapping[str, object]) -> Registration:
         """
         Check the client metadata (RFC 7591, section 2) of a caller that has proved the enrollment key.
 
         Raises:
             InvalidRegistrationError: A member breaks a rule, or asks for what this Server does not provide.
             ProofNotForKeyError: The proof was made for another name or key.
+            EnrollmentNameNotAllowedError: The key is for Workers of other names.
         """
+        proof = proved.proof
         try:
-            checked = parse_client_metadata(metadata)
+            checked = _with_labels_of(proved, parse_client_metadata(metadata))
             self._check_no_secret(checked)
         except ClientMetadataError as error:
             claimed = str(metadata.get("client_name", ""))
@@ -200,7 +157,9 @@ class Enrollment:
             raise ProofNotForKeyError(
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
-        return Registration(checked, fingerprint, proof)
+        if proved.issued is not None:
+            check_name_allowed(proved.issued, checked.name)
+        return Registration(checked, proved)
 
     def _check_no_secret(self, metadata: ClientMetadata) -> None:
         """Refuse a name or labels that contain a secret of this Server, and would show it; raises ClientMetadataError."""
@@ -259,16 +218,23 @@ class Enrollment:
                     claimed_worker=known.id,
                     other_worker=known.superseded_by,
                 )
+            # A retry of a Worker whose answer was lost: it has spent a use already.
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
-        self._claim_name(names, fresh)
+        self._spend_use(names.tx, registration.proved, address=address, worker_name=fresh.name)
+        try:
+            superseded = self._find_superseded(names, fresh)
+        except NameInUseError:
+            # Asked after the use was spent: a key that is used up must not tell which names are taken.
+            _return_use(names.tx, registration.proved)
+            raise
+        if superseded is not None:
+            self._supersede(names, superseded, fresh)
         names.add(fresh)
         self._returning.mark_accounted_for(fresh.id)
         names.tx.audit(
-            self._event(
-                "worker.enrolled", fresh, {"name": fresh.name, "enrolled_with": registration.fingerprint}
-            )
+            self._event("worker.enrolled", fresh, {"name": fresh.name, **_describe_key(registration.proved)})
         )
         return fresh, True
 
@@ -281,21 +247,21 @@ class Enrollment:
             labels=registration.metadata.labels or {},
             epoch=first_epoch(now),
             created_at=now,
-            created_by=f"enrollment:{registration.fingerprint}",
+            created_by=f"enrollment:{registration.proved.fingerprint}",
             public_jwk=registration.metadata.public_key.canonical_jwk,
             thumbprint=registration.metadata.public_key.thumbprint,
-            enrolled_with=registration.fingerprint,
+            enrolled_with=registration.proved.fingerprint,
             enrolled_from=address,
             dpop_bound=bool(registration.metadata.dpop_bound),
             # A client that sent the raw secret signs for the issuer in the metadata.
             signs_for=self._issuers[0] if registration.proof is None else registration.proof.audience,
         )
 
-    def _claim_name(self, names: "_Names", fresh: WorkerRecord) -> None:
-        """Decide what happens if the name is taken by another key; a takeover is never silent. Raises NameInUseError."""
+    def _find_superseded(self, names: "_Names", fresh: WorkerRecord) -> WorkerRecord | None:
+        """Return whom the newcomer would supersede, None if the name is free; raises NameInUseError."""
         holder = names.by_name.get(fresh.name)
         if holder is None:
-            return
+            return None
         try:
             verdict = decide_same_name(
                 policy=self.name_policy, holder=holder, holder_online=self._may_be_online(names.tx, holder)
@@ -304,13 +270,32 @@ class Enrollment:
             raise NameInUseError(
                 f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name, other_worker=holder.id
             ) from error
-        if verdict == "supersede":
-            names.replace(
-                msgspec.structs.replace(
-                    holder, superseded_by=fresh.id, epoch=next_epoch(holder.epoch, now=self._clock())
-                )
-            )
-            names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
+        return holder if verdict == "supersede" else None
+
+    def _supersede(self, names: "_Names", holder: WorkerRecord, fresh: WorkerRecord) -> None:
+        epoch = next_epoch(holder.epoch, now=self._clock())
+        names.replace(msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=epoch))
+        names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
+
+    def _spend_use(self, tx: WriteTx, proved: ProvedKey, *, address: str, worker_name: str) -> None:
+        """
+        Count one use of an issued key; what the database says counts, whatever this Server has in memory.
+
+        Raises:
+            EnrollmentKeyRefusedError: It was revoked, has expired or was used up meanwhile.
+        """
+        if proved.issued is None:
+            return
+        now, public_id = self._clock(), proved.issued.public_id
+        if enrollment_keys.spend_use(tx, public_id, now):
+            return
+        record = enrollment_keys.find_enrollment_key(tx.conn, public_id)
+        if record is None:
+            raise WrongEnrollmentKeyError("The key is gone.", claimed_worker=worker_name)
+        check_key_in_force(record, address=address, now=now)
+        raise EnrollmentKeyUsedUpError(
+            f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.", claimed_worker=worker_name
+        )
 
     def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
         """
@@ -339,9 +324,33 @@ class Enrollment:
         )
 
 
+def _with_labels_of(proved: ProvedKey, metadata: ClientMetadata) -> ClientMetadata:
+    """Return the metadata with the labels of the key over the Worker's own; raises ClientMetadataError."""
+    if proved.issued is None or not proved.issued.labels:
+        return metadata
+    try:
+        labels = parse_labels({**(metadata.labels or {}), **proved.issued.labels})
+    except InvalidInputError as error:
+        raise ClientMetadataError(
+            error.field, f"with those of the enrollment key, {error.message}"
+        ) from error
+    return msgspec.structs.replace(metadata, labels=labels)
+
+
+def _describe_key(proved: ProvedKey) -> dict[str, str]:
+    """Return by which key an entry came, for the audit log."""
+    named = {} if proved.issued is None else {"enrollment_key": proved.issued.name}
+    return {"enrolled_with": proved.fingerprint, **named}
+
+
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
     """Spend proofs; return the `jti` of each that was not used before."""
     return enrollment_proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
+
+
+def _return_use(tx: WriteTx, proved: ProvedKey) -> None:
+    if proved.issued is not None:
+        enrollment_keys.return_use(tx, proved.issued.public_id)
 
 
 def _check_unspent(registration: Registration, unspent: set[str]) -> None:

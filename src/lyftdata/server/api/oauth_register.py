@@ -19,6 +19,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.enrollment_credentials import ProvedKey
 from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
@@ -41,19 +42,16 @@ async def register(request: Request) -> Response:
     if wait_s is not None:
         return _not_looked_at(services, address, wait_s)
     try:
-        # Nothing is awaited between the question whether it is looked at and the count of a wrong one: of many that are
-        # sent at once none passes uncounted.
-        fingerprint, proof = services.enrollment.check_credential(bearer_token(request))
-        registration = services.enrollment.check_request(fingerprint, proof, await read_json(request))
+        proved = await _check_credential(services, bearer_token(request), address=address, now_s=now_s)
+        fingerprint = proved.fingerprint
+        registration = services.enrollment.check_request(proved, await read_json(request))
         worker, created = await services.enrollment.enroll(registration, address=address)
         # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one; but
         # anyone who registers a key that is registered already has proved no more than that they know it, and it is public.
-        token = await services.registrations.issue_token(worker) if created and proof is None else None
+        token = await services.registrations.issue_token(worker) if created and proved.proof is None else None
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        if isinstance(refused, WrongEnrollmentKeyError | EnrollmentDisabledError):
-            services.enrollment_limit.record_wrong_key(address, now_s)
         answer = services.refusals.record(refused, address=address, proved_by=fingerprint)
         return refusal_response(
             answer,
@@ -68,6 +66,28 @@ async def register(request: Request) -> Response:
     if created:
         services.metrics.enrolled()
     return json_response(_information(services, worker, token), status=201)
+
+
+async def _check_credential(
+    services: Services, unverified_credential: str, *, address: str, now_s: float
+) -> ProvedKey:
+    """
+    Check the initial access token; before refusing a key that another Server may just have issued, read its changes.
+
+    Raises:
+        RefusedError: As `Enrollment.check_credential`.
+        StoreError: The database cannot be queried.
+    """
+    try:
+        return services.enrollment.check_credential(unverified_credential, address=address)
+    except (WrongEnrollmentKeyError, EnrollmentDisabledError):
+        # Guessing: no await between the check of the limit and this count, or many guesses sent at once would pass uncounted.
+        services.enrollment_limit.record_wrong_key(address, now_s)
+        if not services.store.is_shared or not services.enrollment.names_a_key(unverified_credential):
+            raise
+    # Enumeration by timing: this is done for key ids that exist and for those that do not.
+    await services.store.refresh(full=True)
+    return services.enrollment.check_credential(unverified_credential, address=address)
 
 
 def _not_looked_at(services: Services, address: str, wait_s: float) -> Response:

@@ -8,7 +8,7 @@ import msgspec
 from lyftdata.core.enrollment_secrets import fingerprint, make_verifier
 from lyftdata.server.admin.secret_strength import assess_key
 from lyftdata.server.admission.directory import Directory
-from lyftdata.server.admission.enrollment import AcceptedKey
+from lyftdata.server.admission.enrollment_credentials import AcceptedKey
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.store import Store
 

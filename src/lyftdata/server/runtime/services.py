@@ -14,6 +14,8 @@ from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.operator_budget import OperatorBudget
@@ -83,6 +85,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     samples: SampleLog
     workers: Workers
     api_keys: ApiKeys
+    enrollment_keys: EnrollmentKeys
     resources: Resources
     registrations: Registrations
     dpop: Dpop
@@ -100,6 +103,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     audit_queries: AuditQueries
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
+    enrollment_key_queries: EnrollmentKeyQueries
     alerts: Alerts
     audit_export: AuditExport
     event_feed: EventFeed

@@ -20,6 +20,7 @@ from lyftdata.store.changes import (
     ApiKeyChanged,
     Broadcast,
     Change,
+    EnrollmentKeyChanged,
     PresenceChanged,
     ResourceChanged,
     SigningKeysChanged,
@@ -27,7 +28,15 @@ from lyftdata.store.changes import (
     WorkerChanged,
 )
 from lyftdata.store.schema import changes as table
-from lyftdata.store.tables import api_keys, presence, resources, revoked_tokens, servers, workers
+from lyftdata.store.tables import (
+    api_keys,
+    enrollment_keys,
+    presence,
+    resources,
+    revoked_tokens,
+    servers,
+    workers,
+)
 from lyftdata.store.writer.transaction import WriteTx
 
 _MAX_AT_ONCE = 2_000
@@ -115,6 +124,7 @@ def _everything(conn: Connection) -> ChangeBatch:
     whole = AllChanged(
         workers=list(workers.all_workers(conn)),
         api_keys=list(api_keys.all_api_keys(conn)),
+        enrollment_keys=list(enrollment_keys.all_enrollment_keys(conn)),
         resources=list(resources.all_resources(conn)),
         revoked_tokens=revoked_tokens.list_unexpired(conn, _LONG_AGO),
         presence=list(presence.list_all(conn)),
@@ -141,6 +151,8 @@ def _row(change: Change) -> dict[str, object]:
             kind, key = "worker", change.worker_id
         case ApiKeyChanged():
             kind, key = "api_key", change.public_id
+        case EnrollmentKeyChanged():
+            kind, key = "enrollment_key", change.public_id
         case ResourceChanged():
             kind, key = "resource", change.name
         case TokenRevoked():
@@ -168,6 +180,9 @@ def _looked_up(conn: Connection, wanted: dict[str, dict[str, None]]) -> list[Cha
     if ids := wanted.get("api_key"):
         keys = api_keys.find_api_keys(conn, ids)
         found += [ApiKeyChanged(key, keys.get(key)) for key in ids]
+    if ids := wanted.get("enrollment_key"):
+        secrets = enrollment_keys.find_enrollment_keys(conn, ids)
+        found += [EnrollmentKeyChanged(key, secrets.get(key)) for key in ids]
     if ids := wanted.get("resource"):
         found += [ResourceChanged(key, resources.find_resource(conn, key)) for key in ids]
     if ids := wanted.get("token"):

@@ -12,7 +12,9 @@ async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page."""
     enrolled = await page.services.worker_queries.find(WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
     status = await page.services.enrollment_queries.show()
+    issued = [key for key in await page.services.enrollment_key_queries.list_all() if key.source == "issued"]
     known = {key.fingerprint for key in status.keys}
+    known |= {record.fingerprint for record in page.services.directory.enrollment_keys()}
     former: dict[str, int] = {}
     for worker in enrolled:
         if worker.enrolled_with and worker.enrolled_with not in known:
@@ -21,6 +23,7 @@ async def show(page: Page) -> Response:
     return page.render(
         "enrollment.html",
         enrollment=status,
+        issued=issued,
         former=sorted(former.items(), key=lambda pair: -pair[1]),
         total=len(enrolled),
         snippets=snippets(plain, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name

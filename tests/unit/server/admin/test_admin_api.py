@@ -22,6 +22,8 @@ BODIES = {
     ("POST", "/api/api-keys"): {"name": "some-key"},
     ("POST", "/api/api-keys/{name}/rotate"): {},
     ("POST", "/api/api-keys/{name}/allow"): {"worker_ids": ["w"]},
+    ("POST", "/api/enrollment/keys"): {"name": "some-key"},
+    ("POST", "/api/enrollment/keys/{name}/rotate"): {},
     ("POST", "/api/resources"): {"name": "broker", "audience": "https://broker.example"},
     ("PATCH", "/api/resources/{name}"): {"scopes": []},
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
@@ -30,6 +32,7 @@ BODIES = {
 FOR_ADMINS = set(BODIES) | {
     ("DELETE", "/api/workers/{worker_id}"),
     ("POST", "/api/api-keys/{name}/revoke"),
+    ("POST", "/api/enrollment/keys/{name}/revoke"),
     ("DELETE", "/api/resources/{name}"),
     ("POST", "/api/resources/{name}/key"),
     ("DELETE", "/api/operators/{name}"),

@@ -1,10 +1,13 @@
 """Models of Auto-Enrollment in the admin API."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from lyftdata.core.enrollment_rules import MAX_NETWORKS, MAX_USES
 from lyftdata.core.policy import NamePolicy
+from lyftdata.server.admin.schemas.base import Input, Labels
 
 
 class EnrollmentKeyStatus(BaseModel):
@@ -25,9 +28,84 @@ class PreviousIssuer(BaseModel):
 
 
 class EnrollmentStatus(BaseModel):
-    """Whether Auto-Enrollment is on, and with which keys."""
+    """Whether Auto-Enrollment is on: by a key of the settings, which `keys` lists, or by one that was issued."""
 
     enabled: bool
     name_policy: NamePolicy
     keys: list[EnrollmentKeyStatus]
     previous_issuers: list[PreviousIssuer]
+
+
+EnrollmentKeyState = Literal["live", "expired", "revoked", "used_up"]
+
+
+class NewEnrollmentKey(Input):
+    """
+    An enrollment key to issue.
+
+    `worker_name` is a pattern of Worker names with `*` and `?`, null for any; `networks` are in CIDR form, none for everywhere;
+    `labels` are put on each Worker that it enrolls.
+    """
+
+    name: str
+    expires_in_s: Annotated[int, Field(gt=0, le=3650 * 86400)] | None = None
+    max_uses: Annotated[int, Field(ge=1, le=MAX_USES)] | None = None
+    worker_name: Annotated[str, Field(max_length=64)] | None = None
+    networks: Annotated[list[str], Field(max_length=MAX_NETWORKS, default_factory=list)]
+    labels: Annotated[Labels, Field(default_factory=dict)]
+
+
+class EnrollmentKeyRotation(Input):
+    """For how many seconds the key being replaced still works."""
+
+    grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] = 0
+
+
+class PreviousEnrollmentKey(BaseModel):
+    """An older generation of a key that still works."""
+
+    fingerprint: str
+    expires_at: datetime | None
+
+
+class EnrollmentKey(BaseModel):
+    """
+    An enrollment key, without the key: only its public half is kept.
+
+    `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, of which the Server does not know when it was
+    made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; `fingerprint`
+    is what those of the newest are marked with.
+    """
+
+    name: str
+    source: Literal["issued", "setting"]
+    fingerprint: str
+    public_id: str | None
+    generation: int
+    status: EnrollmentKeyState
+    max_uses: int | None
+    uses: int | None
+    worker_name: str | None
+    networks: list[str]
+    labels: dict[str, str]
+    created_at: datetime | None
+    created_by: str | None
+    rotated_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    workers: int
+    last_used_at: datetime | None
+    previous: list[PreviousEnrollmentKey]
+
+
+class EnrollmentKeys(BaseModel):
+    """Every enrollment key: `startup` first, the others by name."""
+
+    items: list[EnrollmentKey]
+
+
+class NewEnrollmentKeyAnswer(BaseModel):
+    """A key just made: `key` is shown here and nowhere else."""
+
+    enrollment_key: EnrollmentKey
+    key: str

@@ -11,6 +11,7 @@ from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.admission.enrollment import Enrollment
+from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.replay import SpentAssertions
@@ -27,6 +28,7 @@ from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.sessions import SessionParts
 from lyftdata.store.tables import (
     api_keys,
+    enrollment_keys,
     resources,
     revoked_tokens,
     workers,
@@ -59,6 +61,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
         await store.read(lambda conn: list(resources.all_resources(conn))),
         await store.read(lambda conn: revoked_tokens.list_unexpired(conn, clock())),
+        await store.read(lambda conn: list(enrollment_keys.all_enrollment_keys(conn))),
     )
     metrics = Metrics(
         online=parts.sessions.count_here,
@@ -107,16 +110,24 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             publish=logins.note if store.is_shared else None,
         ),
         enrollment=Enrollment(
-            keys=accepted_keys(settings, issuers=basis.issuers, pepper=basis.key("enrollment fingerprint")),
+            credentials=EnrollmentCredentials(
+                keys=accepted_keys(
+                    settings, issuers=basis.issuers, pepper=basis.key("enrollment fingerprint")
+                ),
+                directory=directory,
+                issuers=basis.issuers,
+                traces=parts.traces,
+                clock=clock,
+                random_bytes=source,
+                nonces=nonces,
+            ),
             name_policy=settings.name_policy,
             issuers=basis.issuers,
             store=store,
             sessions=parts.sessions,
             returning=parts.returning,
-            traces=parts.traces,
             clock=clock,
             random_bytes=source,
-            nonces=nonces,
             known_secrets=known_secrets,
         ),
         enrollment_limit=EnrollmentLimit(),

@@ -9,6 +9,7 @@ from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.lockout import Lockout
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
@@ -30,6 +31,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     budget: OperatorBudget
     workers: Workers
     api_keys: ApiKeys
+    enrollment_keys: EnrollmentKeys
     resources: Resources
     lockout: Lockout
 
@@ -76,6 +78,9 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
             store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source
         ),
         api_keys=keys,
+        enrollment_keys=EnrollmentKeys(
+            store=store, known_secrets=known_secrets, clock=clock, random_bytes=source
+        ),
         resources=Resources(
             store=store, issuer=basis.issuer, known_secrets=known_secrets, clock=clock, random_bytes=source
         ),

@@ -6,6 +6,7 @@ from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_queries import AuditQueries
+from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.refusal_queries import RefusalQueries
@@ -29,6 +30,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     audit_queries: AuditQueries
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
+    enrollment_key_queries: EnrollmentKeyQueries
     alerts: Alerts
     audit_export: AuditExport
     event_feed: EventFeed
@@ -83,6 +85,13 @@ def build_read_models(
             directory=directory,
             traces=sessions.traces,
             store=store,
+        ),
+        enrollment_key_queries=EnrollmentKeyQueries(
+            enrollment=admission.enrollment,
+            directory=directory,
+            traces=sessions.traces,
+            store=store,
+            clock=clock,
         ),
         alerts=Alerts(
             workers=worker_queries,

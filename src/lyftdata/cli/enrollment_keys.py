@@ -1,0 +1,288 @@
+"""`lyftdata enrollment issue`, `list`, `show`, `rotate` and `revoke`: enrollment keys that operators issue."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
+from lyftdata.cli.output import (
+    KeyOutput,
+    emit,
+    json_option,
+    key_output,
+    output_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    url_option,
+    when,
+)
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import format_labels, parse_label_text
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--expires",
+    metavar="DURATION",
+    help="Life from now, for example 24h or 7d; without it the key does not expire.",
+)
+@click.option("--uses", type=click.IntRange(1), help="How many Workers it enrolls; without it any number.")
+@click.option(
+    "--worker-name", metavar="PATTERN", help="Only Workers with such a name: * is any text, ? one character."
+)
+@click.option(
+    "--from",
+    "networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="Only from this network, such as 10.4.0.0/16; may be given several times.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A label for each Worker that it enrolls; may be given several times.",
+)
+@output_option
+@json_option
+@url_option
+def issue(
+    name: str,
+    expires: str | None,
+    uses: int | None,
+    worker_name: str | None,
+    networks: tuple[str, ...],
+    labels: tuple[str, ...],
+    output: Path | None,
+    url: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """
+    Issue an enrollment key, with which Workers enroll that fit its rules.
+
+    The key is printed on standard output, once and nowhere else; everything else goes to standard error. The Worker takes it
+    as LYFTDATA_AUTO_ENROLLMENT_KEY.
+
+    \b
+    Example:
+      lyftdata enrollment issue press-02-key --uses 1 --expires 24h --output press-02.key
+      lyftdata enrollment issue etl-hosts --expires 7d --worker-name 'etl-*' --from 10.4.0.0/16 --label team=etl
+    """
+    from lyftdata.cli.api import Api
+
+    body = {
+        "name": name,
+        "expires_in_s": _seconds(expires, "--expires"),
+        "max_uses": uses,
+        "worker_name": worker_name,
+        "networks": list(networks),
+        "labels": _labels(labels),
+    }
+    with Api(url) as api, key_output(output) as key_out:
+        answer = api.post("/enrollment/keys", body)
+        _print_key(answer, key_out, as_json=as_json, done="issued")
+
+
+@click.command("list")
+@json_option
+@url_option
+def list_(url: str | None, *, as_json: bool) -> None:
+    """
+    List enrollment keys, without the keys; `startup` is the one of LYFTDATA_AUTO_ENROLLMENT_KEY.
+
+    \b
+    Example:
+      lyftdata enrollment list
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/enrollment/keys")["items"]
+    emit(found, as_json=as_json, show=_show_table)
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@url_option
+def show(name: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Show one enrollment key, without the key itself.
+
+    \b
+    Example:
+      lyftdata enrollment show etl-hosts
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/enrollment/keys/{path_part(name)}")
+    emit(found, as_json=as_json, show=_show_one)
+
+
+@click.command()
+@click.argument("name")
+@yes_option
+@json_option
+@url_option
+def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Revoke an enrollment key: it enrolls no more Workers. Those that it has enrolled stay.
+
+    \b
+    Example:
+      lyftdata enrollment revoke etl-hosts
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/enrollment/keys/{path_part(name)}"
+    with Api(url) as api:
+        workers = _workers(api.get(path)["workers"])
+        confirm(f"Revoke enrollment key {name}? {workers} that it has enrolled will stay.", yes=yes)
+        revoked = api.post(f"{path}/revoke")
+    emit(
+        revoked,
+        as_json=as_json,
+        show=lambda key: say(
+            f"Enrollment key {key['name']} revoked; {_workers(key['workers'])} that it has enrolled stay"
+        ),
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
+)
+@yes_option
+@output_option
+@json_option
+@url_option
+def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Replace an enrollment key by its next generation, which is printed on standard output, once.
+
+    The rules stay; uses are counted from 0 and the life begins again.
+
+    \b
+    Example:
+      lyftdata enrollment rotate etl-hosts --grace 24h --output etl.key
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    grace_s = _seconds(grace, "--grace")
+    path = f"/enrollment/keys/{path_part(name)}"
+    end = f"in {grace}" if grace_s else "at once"
+    question = f"Rotate enrollment key {name}? The old key stops working {end}."
+    with Api(url) as api, key_output(output) as key_out:
+        confirm_existing(api, path, question, yes=yes)
+        answer = api.post(f"{path}/rotate", {"grace_s": grace_s})
+        _print_key(answer, key_out, as_json=as_json, done="rotated")
+
+
+def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, done: str) -> None:
+    key = answer["enrollment_key"]
+    if as_json:
+        print_json({**key, "key": key_out.for_json(answer["key"])})
+        return
+    say(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
+    if key["max_uses"] is None and key["expires_at"] is None:
+        say("It has no end and enrolls any number of Workers: consider --uses and --expires.")
+    key_out.hand_out(answer["key"])
+
+
+def _rules(key: dict[str, Any]) -> str:
+    """Return what a key allows, in words."""
+    who = f"for Workers named {key['worker_name']}" if key["worker_name"] else "for Workers of any name"
+    where = f"from {', '.join(key['networks'])}" if key["networks"] else "from everywhere"
+    count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
+    end = f"until {key['expires_at']}" if key["expires_at"] else "without end"
+    return f"{who}, {where}, {count}, {end}"
+
+
+def _seconds(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(parse_duration(text).total_seconds())
+    except InvalidInputError as error:
+        raise click.UsageError(f"{option} {error.message}") from error
+
+
+def _labels(parts: tuple[str, ...]) -> dict[str, str]:
+    try:
+        return parse_label_text(",".join(parts))
+    except InvalidInputError as error:
+        raise click.UsageError(f"{error.field}: {error.message}") from error
+
+
+def _workers(count: int) -> str:
+    return "1 Worker" if count == 1 else f"{count} Workers"
+
+
+def _uses(key: dict[str, Any]) -> str:
+    if key["uses"] is None:
+        return "-"
+    return str(key["uses"]) if key["max_uses"] is None else f"{key['uses']} of {key['max_uses']}"
+
+
+def _show_table(found: list[dict[str, Any]]) -> None:
+    columns = (
+        "name",
+        "fingerprint",
+        "status",
+        "uses",
+        "workers",
+        "expires",
+        "worker name",
+        "from",
+        "last used",
+    )
+    rows = [
+        (
+            key["name"],
+            key["fingerprint"],
+            key["status"],
+            _uses(key),
+            str(key["workers"]),
+            when(key["expires_at"]),
+            key["worker_name"] or "-",
+            ",".join(key["networks"]) or "-",
+            when(key["last_used_at"]),
+        )
+        for key in found
+    ]
+    print_table(
+        columns, rows, empty="There are no enrollment keys. Issue one with: lyftdata enrollment issue NAME"
+    )
+
+
+def _show_one(key: dict[str, Any]) -> None:
+    previous = ", ".join(f"{old['fingerprint']} until {when(old['expires_at'])}" for old in key["previous"])
+    by = f" by {key['created_by']}" if key["created_by"] else ""
+    print_fields(
+        [
+            ("Name", key["name"]),
+            ("Fingerprint", f"{key['fingerprint']} (generation {key['generation']})"),
+            ("Public ID", key["public_id"] or "- (LYFTDATA_AUTO_ENROLLMENT_KEY)"),
+            ("Status", key["status"]),
+            ("Uses", _uses(key)),
+            ("Enrolled", _workers(key["workers"])),
+            ("Worker name", key["worker_name"] or "any"),
+            ("From", ", ".join(key["networks"]) or "everywhere"),
+            ("Labels", format_labels(key["labels"]) or "-"),
+            ("Expires", when(key["expires_at"])),
+            ("Revoked", when(key["revoked_at"])),
+            ("Last used", when(key["last_used_at"])),
+            ("Still working", previous or "-"),
+            ("Created", f"{when(key['created_at'])}{by}"),
+            ("Rotated", when(key["rotated_at"])),
+        ]
+    )

@@ -1,0 +1,142 @@
+"""
+What an issued enrollment key allows: whom it may enroll, from where, until when.
+
+The pattern of Worker names knows two signs, `*` for any characters and `?` for one; everything else stands for itself,
+upper and lower case apart. A network is written in CIDR form; the address compared is that of the connection, or what a
+trusted proxy says, with an IPv4 address that is mapped into IPv6 taken for that IPv4 address.
+"""
+
+import fnmatch
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import check_no_credential
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.refusals import (
+    EnrollmentKeyExpiredError,
+    EnrollmentKeyRevokedError,
+    EnrollmentNameNotAllowedError,
+    EnrollmentNetworkNotAllowedError,
+)
+from lyftdata.core.times import format_time
+
+STARTUP_NAME = "startup"
+"""The key that is set by LYFTDATA_AUTO_ENROLLMENT_KEY; no issued key has that name."""
+
+MAX_USES = 1_000_000
+MAX_NETWORKS = 32
+_MAX_PATTERN = 64
+_NAME = re.compile(r"[A-Za-z0-9_-]{5,50}")
+
+
+def parse_enrollment_key_name(text: str) -> str:
+    """Read a key's name: 5 to 50 letters, digits, `-` and `_`, and not `startup`."""
+    if not _NAME.fullmatch(text):
+        raise InvalidInputError("name", "must be 5 to 50 ASCII letters, digits, '-' or '_'")
+    if text.casefold() == STARTUP_NAME:
+        raise InvalidInputError(
+            "name", f"must not be '{STARTUP_NAME}': LYFTDATA_AUTO_ENROLLMENT_KEY has that name"
+        )
+    return text
+
+
+def parse_name_pattern(text: str) -> str:
+    """Read a pattern of Worker names: 1 to 64 printable characters, in the composed form (NFC) that names have."""
+    pattern = unicodedata.normalize("NFC", text).strip()
+    if not 1 <= len(pattern) <= _MAX_PATTERN or not pattern.isprintable():
+        raise InvalidInputError(
+            "worker_name", f"must be 1 to {_MAX_PATTERN} printable characters, such as etl-*"
+        )
+    check_no_credential("worker_name", pattern)
+    return pattern
+
+
+def parse_networks(texts: Sequence[str]) -> list[str]:
+    """Read networks, such as 10.4.0.0/16; a bare address is a network of one."""
+    if len(texts) > MAX_NETWORKS:
+        raise InvalidInputError("networks", f"must be at most {MAX_NETWORKS}")
+    return sorted({str(_parse_network(text.strip())) for text in texts})
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise InvalidInputError("networks", "must be like 10.4.0.0/16 or 2001:db8::/32") from error
+    if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
+        # Somebody who writes 10.4.7.9/16 may mean one host, and would let 65,536 in.
+        raise InvalidInputError(
+            "networks", f"must end where its prefix does: write {network}, or the address alone"
+        )
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise InvalidInputError("networks", "must be written as IPv4, not as IPv4 mapped into IPv6")
+    return network
+
+
+def check_key_in_force(record: EnrollmentKeyRecord, *, address: str, now: datetime) -> None:
+    """
+    Check what can be known of an issued key before the request is read; whether it has uses left, the store knows.
+
+    Args:
+        record: The key that was proved.
+        address: Of the caller.
+        now: Aware UTC time.
+
+    Raises:
+        EnrollmentKeyRevokedError: Revoked.
+        EnrollmentKeyExpiredError: `now >= expires_at`.
+        EnrollmentNetworkNotAllowedError: From elsewhere.
+    """
+    if record.revoked_at is not None:
+        raise EnrollmentKeyRevokedError(
+            f"{describe(record)} was revoked at {format_time(record.revoked_at)}."
+        )
+    if record.expires_at is not None and now >= record.expires_at:
+        why = ", after a rotation" if record.rotated_at is not None else ""
+        raise EnrollmentKeyExpiredError(
+            f"{describe(record)} stopped working at {format_time(record.expires_at)}{why}."
+        )
+    if record.networks and not _is_within(address, record.networks):
+        raise EnrollmentNetworkNotAllowedError(f"{describe(record)} is for {', '.join(record.networks)}.")
+
+
+def check_name_allowed(record: EnrollmentKeyRecord, worker_name: str) -> None:
+    """
+    Check the name that a Worker asks for.
+
+    Args:
+        record: The key that was proved.
+        worker_name: As `parse_worker_name` returns it.
+
+    Raises:
+        EnrollmentNameNotAllowedError: It does not fit the pattern.
+    """
+    if record.worker_name is not None and not matches_pattern(worker_name, record.worker_name):
+        raise EnrollmentNameNotAllowedError(
+            f"{describe(record)} is for Workers named '{record.worker_name}'.", claimed_worker=worker_name
+        )
+
+
+def matches_pattern(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern; in a time that does not grow with the number of `*`."""
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def describe(record: EnrollmentKeyRecord) -> str:
+    """Return how refusals speak of a key."""
+    return f"Enrollment key '{record.name}' ({record.public_id})"
+
+
+def _is_within(address: str, networks: Sequence[str]) -> bool:
+    try:
+        given = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        # Not known from where: not from there.
+        return False
+    given = getattr(given, "ipv4_mapped", None) or given
+    return any(given in network for network in map(ipaddress.ip_network, networks))

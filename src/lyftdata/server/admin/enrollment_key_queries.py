@@ -1,0 +1,135 @@
+"""What operators read of enrollment keys: those that were issued, and the one of the settings, `startup`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from lyftdata.core.enrollment_rules import STARTUP_NAME
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.server.admin.enrollment_keys import newest_generation
+from lyftdata.server.admin.schemas.enrollment import EnrollmentKey, EnrollmentKeyState, PreviousEnrollmentKey
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.enrollment import Enrollment
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.store import Store
+from lyftdata.store.tables import enrollment_key_uses, enrollment_keys
+
+
+class EnrollmentKeyQueries:
+    """Enrollment keys by name, each with all its generations; never the keys themselves."""
+
+    def __init__(
+        self, *, enrollment: Enrollment, directory: Directory, traces: ActivityLog, store: Store, clock: Clock
+    ) -> None:
+        self._enrollment = enrollment
+        self._directory = directory
+        self._traces = traces
+        self._store = store
+        self._clock = clock
+
+    async def list_all(self) -> list[EnrollmentKey]:
+        """Return every key: the one of the settings first, the others by name."""
+        records = sorted(self._directory.enrollment_keys(), key=lambda record: record.name)
+        groups = [list(group) for _, group in groupby(records, key=lambda record: record.name)]
+        return await self._show(groups, with_startup=True)
+
+    async def get(self, name: str) -> EnrollmentKey:
+        """Return one key, without the key itself; raises NotFoundError."""
+        if name == STARTUP_NAME:
+            found = await self._show([], with_startup=True)
+            if not found:
+                raise NotFoundError("enrollment_key", name)
+            return found[0]
+        generations = await self._store.read(lambda conn: enrollment_keys.find_by_name(conn, name))
+        newest_generation(generations, name)
+        return (await self._show([generations], with_startup=False))[0]
+
+    async def _show(
+        self, groups: Sequence[Sequence[EnrollmentKeyRecord]], *, with_startup: bool
+    ) -> list[EnrollmentKey]:
+        uses = await self._store.read(enrollment_keys.count_uses)
+        accepted = [key.fingerprint for key in self._enrollment.keys]
+        wanted = [*accepted, *(record.fingerprint for group in groups for record in group)]
+        last_used = await self._store.read(lambda conn: enrollment_key_uses.last_used(conn, wanted))
+        found = [self._startup(accepted, last_used)] if with_startup and accepted else []
+        return found + [self._view(list(group), uses, last_used) for group in groups]
+
+    def _startup(self, fingerprints: Sequence[str], last_used: Mapping[str, datetime]) -> EnrollmentKey:
+        current, *previous = fingerprints
+        return EnrollmentKey(
+            name=STARTUP_NAME,
+            source="setting",
+            fingerprint=current,
+            public_id=None,
+            generation=1,
+            status="live",
+            max_uses=None,
+            uses=None,
+            worker_name=None,
+            networks=[],
+            labels={},
+            created_at=None,
+            created_by=None,
+            rotated_at=None,
+            expires_at=None,
+            revoked_at=None,
+            workers=self._workers(fingerprints),
+            last_used_at=self._last_used(fingerprints, last_used),
+            previous=[PreviousEnrollmentKey(fingerprint=old, expires_at=None) for old in previous],
+        )
+
+    def _view(
+        self,
+        generations: list[EnrollmentKeyRecord],
+        uses: Mapping[str, int],
+        last_used: Mapping[str, datetime],
+    ) -> EnrollmentKey:
+        """Show a key by its newest generation; older ones that still work are `previous`."""
+        now = self._clock()
+        newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
+        first = older[-1] if older else newest
+        fingerprints = [record.fingerprint for record in generations]
+        return EnrollmentKey(
+            name=newest.name,
+            source="issued",
+            fingerprint=newest.fingerprint,
+            public_id=newest.public_id,
+            generation=newest.generation,
+            status=_status(newest, uses, now),
+            max_uses=newest.max_uses,
+            uses=uses.get(newest.public_id, 0),
+            worker_name=newest.worker_name,
+            networks=newest.networks,
+            labels=newest.labels,
+            created_at=first.created_at,
+            created_by=first.created_by,
+            rotated_at=newest.created_at if older else None,
+            expires_at=newest.expires_at,
+            revoked_at=newest.revoked_at,
+            workers=self._workers(fingerprints),
+            last_used_at=self._last_used(fingerprints, last_used),
+            previous=[
+                PreviousEnrollmentKey(fingerprint=record.fingerprint, expires_at=record.expires_at)
+                for record in older
+                if _status(record, uses, now) == "live"
+            ],
+        )
+
+    def _workers(self, fingerprints: Iterable[str]) -> int:
+        return sum(self._directory.enrolled_with(fingerprint) for fingerprint in fingerprints)
+
+    def _last_used(self, fingerprints: Iterable[str], written: Mapping[str, datetime]) -> datetime | None:
+        found = (self._traces.enrollment_key_pending(one) or written.get(one) for one in fingerprints)
+        return max((at for at in found if at is not None), default=None)
+
+
+def _status(record: EnrollmentKeyRecord, uses: Mapping[str, int], now: datetime) -> EnrollmentKeyState:
+    if record.revoked_at is not None:
+        return "revoked"
+    if record.expires_at is not None and now >= record.expires_at:
+        return "expired"
+    if record.max_uses is not None and uses.get(record.public_id, 0) >= record.max_uses:
+        return "used_up"
+    return "live"

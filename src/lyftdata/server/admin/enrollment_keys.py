@@ -1,0 +1,230 @@
+"""What operators do to enrollment keys. The key itself is in the answer to `issue` and `rotate`, and nowhere else ever."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.enrollment_rules import (
+    MAX_USES,
+    STARTUP_NAME,
+    parse_enrollment_key_name,
+    parse_name_pattern,
+    parse_networks,
+)
+from lyftdata.core.enrollment_secrets import generate_enrollment_key, make_kept_parts
+from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.names import format_labels, parse_labels
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import enrollment_keys
+
+_MAX_LIFE = timedelta(days=3650)
+_MAX_GRACE = timedelta(days=90)
+
+
+class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a key is to allow, as an operator has written it.
+
+    Attributes:
+        expires_in: Life from now; None for no end.
+        max_uses: How many Workers it enrolls; None for any number.
+        worker_name: Pattern of the names that Workers may ask for; None for any.
+        networks: From where; empty for everywhere.
+        labels: Put on every Worker that it enrolls; they win over what the Worker says of itself.
+    """
+
+    expires_in: timedelta | None = None
+    max_uses: int | None = None
+    worker_name: str | None = None
+    networks: Sequence[str] = ()
+    labels: Mapping[str, str] = {}
+
+
+class IssuedEnrollmentKey(msgspec.Struct, frozen=True):
+    """A key just made: the record to keep and the text to show once."""
+
+    record: EnrollmentKeyRecord
+    text: Secret
+
+
+class EnrollmentKeys:
+    """Issues, rotates and revokes enrollment keys."""
+
+    def __init__(
+        self, *, store: Store, known_secrets: KnownSecrets, clock: Clock, random_bytes: RandomBytes
+    ) -> None:
+        self._store = store
+        self._known_secrets = known_secrets
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def issue(self, name: str, rules: EnrollmentKeyRules, *, actor: Actor) -> IssuedEnrollmentKey:
+        """
+        Make a key.
+
+        Args:
+            name: 5 to 50 letters, digits, `-`, `_`; unique.
+            rules: What it is to allow.
+            actor: Who issues it.
+
+        Raises:
+            InvalidInputError: The name or one of the rules cannot be.
+            ConflictError: `enrollment_key_name_taken`.
+        """
+        self._check_no_secret(name, rules)
+        issued = self._make(parse_enrollment_key_name(name), rules, actor)
+
+        def op(tx: WriteTx) -> None:
+            enrollment_keys.insert_enrollment_key(tx, issued.record)
+            details = {"public_id": issued.record.public_id, **_describe(issued.record)}
+            tx.audit(
+                actor.did(
+                    "enrollment_key.issued", _subject(name), at=issued.record.created_at, details=details
+                )
+            )
+
+        await self._store.write(op)
+        return issued
+
+    async def rotate(self, name: str, *, grace: timedelta, actor: Actor) -> IssuedEnrollmentKey:
+        """
+        Make the next generation of a key, with the same rules; the one before works until the grace is over.
+
+        Raises:
+            NotFoundError: No such key.
+            ConflictError: `enrollment_key_revoked`: a revoked key is not brought back; `enrollment_key_is_a_setting`.
+            InvalidInputError: The grace is negative or longer than 90 days.
+        """
+        if not timedelta(0) <= grace <= _MAX_GRACE:
+            raise InvalidInputError("grace_s", "must be from 0 to 7776000 seconds (90 days)")
+        _check_not_startup(name)
+        now = self._clock()
+
+        def op(tx: WriteTx) -> IssuedEnrollmentKey:
+            newest = newest_generation(enrollment_keys.find_by_name(tx.conn, name), name)
+            if newest.revoked_at is not None:
+                raise ConflictError(
+                    "enrollment_key_revoked", f"Enrollment key '{name}' was revoked.", hint="Issue a new key."
+                )
+            issued = self._make_like(newest, actor)
+            enrollment_keys.rotate_enrollment_key(tx, issued.record, previous_expire_at=now + grace)
+            details = {
+                "generation": str(issued.record.generation),
+                "public_id": issued.record.public_id,
+                "grace_s": str(int(grace.total_seconds())),
+            }
+            tx.audit(actor.did("enrollment_key.rotated", _subject(name), at=now, details=details))
+            return issued
+
+        return await self._store.write(op)
+
+    async def revoke(self, name: str, *, actor: Actor) -> None:
+        """
+        Revoke a key in every generation. Workers that it has enrolled stay. Revoking twice changes nothing.
+
+        Raises:
+            NotFoundError: No such key.
+            ConflictError: `enrollment_key_is_a_setting`.
+        """
+        _check_not_startup(name)
+        now = self._clock()
+
+        def op(tx: WriteTx) -> None:
+            newest = newest_generation(enrollment_keys.find_by_name(tx.conn, name), name)
+            if newest.revoked_at is None:
+                tx.audit(actor.did("enrollment_key.revoked", _subject(name), at=now))
+            enrollment_keys.revoke_enrollment_key(tx, name, now)
+
+        await self._store.write(op)
+
+    def _check_no_secret(self, name: str, rules: EnrollmentKeyRules) -> None:
+        self._known_secrets.check("name", name)
+        self._known_secrets.check("worker_name", rules.worker_name or "")
+        self._known_secrets.check_labels("labels", rules.labels)
+
+    def _make(self, name: str, rules: EnrollmentKeyRules, actor: Actor) -> IssuedEnrollmentKey:
+        now = self._clock()
+        life, uses = _checked_life(rules.expires_in), _checked_uses(rules.max_uses)
+        text = generate_enrollment_key(self._random_bytes)
+        kept = make_kept_parts(text)
+        record = EnrollmentKeyRecord(
+            public_id=kept.public_id,
+            name=name,
+            public_key=kept.public_key,
+            digest=kept.digest,
+            worker_name=None if rules.worker_name is None else parse_name_pattern(rules.worker_name),
+            networks=parse_networks(rules.networks),
+            labels=parse_labels(rules.labels),
+            max_uses=uses,
+            created_at=now,
+            created_by=f"operator:{actor.operator}",
+            expires_at=None if life is None else now + life,
+        )
+        return IssuedEnrollmentKey(record, text)
+
+    def _make_like(self, before: EnrollmentKeyRecord, actor: Actor) -> IssuedEnrollmentKey:
+        rules = EnrollmentKeyRules(
+            expires_in=None if before.expires_at is None else before.expires_at - before.created_at,
+            max_uses=before.max_uses,
+            worker_name=before.worker_name,
+            networks=before.networks,
+            labels=before.labels,
+        )
+        issued = self._make(before.name, rules, actor)
+        record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
+        return IssuedEnrollmentKey(record, issued.text)
+
+
+def newest_generation(generations: Sequence[EnrollmentKeyRecord], name: str) -> EnrollmentKeyRecord:
+    """
+    Return the generation of a key that counts.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if not generations:
+        raise NotFoundError("enrollment_key", name)
+    return max(generations, key=lambda record: record.generation)
+
+
+def _subject(name: str) -> str:
+    return f"enrollment_key:{name}"
+
+
+def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
+    """Return the rules of a key for the audit log; those that it has not are left out."""
+    rules = {
+        "expires_at": record.expires_at.isoformat() if record.expires_at else "",
+        "max_uses": str(record.max_uses or ""),
+        "worker_name": record.worker_name or "",
+        "networks": ",".join(record.networks),
+        "labels": format_labels(record.labels),
+    }
+    return {rule: value for rule, value in rules.items() if value}
+
+
+def _check_not_startup(name: str) -> None:
+    if name == STARTUP_NAME:
+        raise ConflictError(
+            "enrollment_key_is_a_setting",
+            "The enrollment key 'startup' is a setting of the Server.",
+            hint="Change LYFTDATA_AUTO_ENROLLMENT_KEY and start the Server again.",
+        )
+
+
+def _checked_life(expires_in: timedelta | None) -> timedelta | None:
+    if expires_in is not None and not timedelta(0) < expires_in <= _MAX_LIFE:
+        raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
+    return expires_in
+
+
+def _checked_uses(max_uses: int | None) -> int | None:
+    if max_uses is not None and not 1 <= max_uses <= MAX_USES:
+        raise InvalidInputError("max_uses", f"must be from 1 to {MAX_USES}")
+    return max_uses

@@ -1,0 +1,161 @@
+"""
+The credential of an enrollment: a proof, or the secret itself, of the Server's setting or of an issued key.
+
+    1. The key that the credential names is looked up; one that does not exist is stood in for, at the same cost.
+    2. The credential is checked against every key of the settings and against that one.
+    3. Of an issued key: it must be live, in date, and for the caller's network.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from lyftdata.core._jose import UnverifiedJws
+from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
+from lyftdata.core.enrollment_rules import check_key_in_force
+from lyftdata.core.enrollment_secrets import (
+    EnrollmentVerifier,
+    find_key_id,
+    generate_enrollment_key,
+    load_verifier,
+    make_verifier,
+)
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.refusals import EnrollmentDisabledError, ProofExpiredError, WrongEnrollmentKeyError
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.sessions.activity import ActivityLog
+
+_KEY_ID = re.compile(r"[0-9A-Za-z]{10}")
+
+
+class AcceptedKey(msgspec.Struct, frozen=True):
+    """An enrollment key of the settings; `role` is `current` or `previous`."""
+
+    role: str
+    fingerprint: str
+    key: EnrollmentVerifier
+    warnings: list[str]
+
+
+class ProvedKey(msgspec.Struct, frozen=True):
+    """
+    The enrollment key that a caller has proved.
+
+    Attributes:
+        fingerprint: What the new entry is marked with.
+        proof: None if the secret itself was sent. Its `jti` must still be spent.
+        issued: The key's record; None for a key of the settings. One of its uses must still be spent.
+    """
+
+    fingerprint: str
+    proof: VerifiedProof | None = None
+    issued: EnrollmentKeyRecord | None = None
+
+
+class EnrollmentCredentials:
+    """Checks by which enrollment key a caller comes."""
+
+    def __init__(
+        self,
+        *,
+        keys: Sequence[AcceptedKey],
+        directory: Directory,
+        issuers: Sequence[str],
+        traces: ActivityLog,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        nonces: Nonces,
+    ) -> None:
+        self.keys = keys
+        self._directory = directory
+        self._issuers = issuers
+        self._traces = traces
+        self._clock = clock
+        self._nonces = nonces
+        # Timing oracle: checked where there is no key, so that "off" and "unknown" cost the same time as "wrong".
+        self._decoy = make_verifier(generate_enrollment_key(random_bytes), audiences=issuers)
+
+    def is_enabled(self) -> bool:
+        """Return whether any key enrolls: one of the settings, or an issued one that is neither revoked nor expired."""
+        now = self._clock()
+        return bool(self.keys) or any(
+            key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+            for key in self._directory.enrollment_keys()
+        )
+
+    def names_a_key(self, unverified_credential: str) -> bool:
+        """Return whether a credential names a key that an operator may have issued at another Server a moment ago."""
+        return _key_id(unverified_credential, read_proof(unverified_credential)) is not None
+
+    def check(self, unverified_credential: str, *, address: str) -> ProvedKey:
+        """
+        Check the initial access token.
+
+        The key counts as used from here on, whatever becomes of the request: a host that still has it would notice its end.
+
+        Args:
+            unverified_credential: A proof, or the raw secret.
+            address: Of the caller.
+
+        Raises:
+            EnrollmentDisabledError, WrongEnrollmentKeyError, MalformedProofError, ProofExpiredError: As named.
+            EnrollmentKeyRefusedError: The key does not allow it; see `core.enrollment_rules.check_key_in_force`.
+        """
+        try:
+            proved = self._find_proved(unverified_credential)
+        except Exception as error:
+            if not self.is_enabled():
+                raise EnrollmentDisabledError from error
+            raise
+        self._traces.enrollment_key_used(proved.fingerprint, at=self._clock())
+        if proved.issued is not None:
+            check_key_in_force(proved.issued, address=address, now=self._clock())
+        return proved
+
+    def _find_proved(self, unverified_credential: str) -> ProvedKey:
+        unverified_proof = read_proof(unverified_credential)
+        named = _key_id(unverified_credential, unverified_proof)
+        issued = None if named is None else self._directory.find_enrollment_key(named)
+        # The issued key first: a secret that is also a setting keeps the rules that it was issued with.
+        keys = [
+            ("", self._decoy) if issued is None else (issued.fingerprint, _verifier_of(issued)),
+            *((accepted.fingerprint, accepted.key) for accepted in self.keys),
+        ]
+        if unverified_proof is None:
+            matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
+            if not matching:
+                raise WrongEnrollmentKeyError("The raw secret was sent.")
+            fingerprint, proof = matching[0], None
+        else:
+            proof = verify_proof(unverified_proof, keys=keys, audiences=self._issuers, now=self._clock())
+            self._check_nonce(proof)
+            fingerprint = proof.fingerprint
+        is_issued = issued is not None and fingerprint == issued.fingerprint
+        return ProvedKey(fingerprint, proof, issued if is_issued else None)
+
+    def _check_nonce(self, proof: VerifiedProof) -> None:
+        """
+        Refuse a proof that was signed for a time that the Server did not issue.
+
+        Pre-dating: a Worker without a clock may sign for the time of a nonce. Only the Server's own nonces make that time
+        trustworthy; otherwise an attacker with brief access to the key could sign proofs for next year.
+
+        Raises:
+            ProofExpiredError: Its nonce is not one of the last two minutes.
+        """
+        if proof.nonce is not None and not self._nonces.is_valid_for_enrollment(proof.nonce):
+            raise ProofExpiredError("Its nonce is not of now.", claimed_worker=proof.worker_name)
+
+
+def _key_id(unverified_credential: str, unverified_proof: UnverifiedJws | None) -> str | None:
+    if unverified_proof is None:
+        return find_key_id(unverified_credential)
+    named = unverified_proof.header.get("kid")
+    return named if isinstance(named, str) and _KEY_ID.fullmatch(named) else None
+
+
+def _verifier_of(record: EnrollmentKeyRecord) -> EnrollmentVerifier:
+    return load_verifier(public_id=record.public_id, public_key=record.public_key, digest=record.digest)

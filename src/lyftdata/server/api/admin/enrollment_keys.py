@@ -1,0 +1,65 @@
+"""`/api/enrollment/keys`."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from lyftdata.core.actor import Actor
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules, IssuedEnrollmentKey
+from lyftdata.server.admin.schemas import enrollment as models
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.runtime.services import Services
+
+router = APIRouter(prefix="/enrollment/keys", tags=["enrollment"])
+
+Reader = Annotated[Actor, Depends(allowed("enrollment.read"))]
+Writer = Annotated[Actor, Depends(allowed("enrollment.write"))]
+
+
+@router.get("", summary="List enrollment keys")
+async def list_keys(_actor: Reader, services: ServicesDep) -> models.EnrollmentKeys:
+    """Return every key without the keys themselves; `startup` is the one of LYFTDATA_AUTO_ENROLLMENT_KEY."""
+    return models.EnrollmentKeys(items=await services.enrollment_key_queries.list_all())
+
+
+@router.post("", status_code=201, summary="Issue an enrollment key")
+async def issue_key(
+    body: models.NewEnrollmentKey, actor: Writer, services: ServicesDep
+) -> models.NewEnrollmentKeyAnswer:
+    """Make a key; it is in this answer and nowhere else."""
+    rules = EnrollmentKeyRules(
+        expires_in=None if body.expires_in_s is None else timedelta(seconds=body.expires_in_s),
+        max_uses=body.max_uses,
+        worker_name=body.worker_name,
+        networks=body.networks,
+        labels=body.labels,
+    )
+    return await _answer(services, await services.enrollment_keys.issue(body.name, rules, actor=actor))
+
+
+@router.get("/{name}", summary="Show an enrollment key")
+async def show_key(name: str, _actor: Reader, services: ServicesDep) -> models.EnrollmentKey:
+    """Return one key, without the key itself."""
+    return await services.enrollment_key_queries.get(name)
+
+
+@router.post("/{name}/revoke", summary="Revoke an enrollment key")
+async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
+    """Let it enroll no more Workers; those that it has enrolled stay."""
+    await services.enrollment_keys.revoke(name, actor=actor)
+    return await services.enrollment_key_queries.get(name)
+
+
+@router.post("/{name}/rotate", status_code=201, summary="Rotate an enrollment key")
+async def rotate_key(
+    name: str, body: models.EnrollmentKeyRotation, actor: Writer, services: ServicesDep
+) -> models.NewEnrollmentKeyAnswer:
+    """Make the next generation, with the same rules; the one before works until the grace is over."""
+    grace = timedelta(seconds=body.grace_s)
+    return await _answer(services, await services.enrollment_keys.rotate(name, grace=grace, actor=actor))
+
+
+async def _answer(services: Services, issued: IssuedEnrollmentKey) -> models.NewEnrollmentKeyAnswer:
+    view = await services.enrollment_key_queries.get(issued.record.name)
+    return models.NewEnrollmentKeyAnswer(enrollment_key=view, key=issued.text.reveal())

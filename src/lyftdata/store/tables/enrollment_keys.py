@@ -1,0 +1,138 @@
+"""Enrollment keys that operators issue: their public halves, their rules, and how often each was used."""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.store.changes import EnrollmentKeyChanged
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import enrollment_keys
+from lyftdata.store.writer.transaction import WriteTx
+
+# A database takes so many values in one statement, and no more.
+_BATCH = 500
+
+
+def insert_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
+    """
+    Add a key's first generation.
+
+    Raises:
+        ConflictError: `enrollment_key_name_taken`, also by a key that was revoked: the audit log must not speak of two.
+    """
+    if find_by_name(tx.conn, record.name):
+        raise ConflictError(
+            "enrollment_key_name_taken",
+            f"There is an enrollment key named '{record.name}' already.",
+            hint="Choose another name, or make its next generation with `lyftdata enrollment rotate`.",
+        )
+    _insert(tx, record)
+
+
+def rotate_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord, *, previous_expire_at: datetime) -> None:
+    """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
+    for older in find_by_name(tx.conn, record.name):
+        ends_before = older.expires_at is not None and older.expires_at <= previous_expire_at
+        ended = msgspec.structs.replace(
+            older,
+            expires_at=older.expires_at if ends_before else previous_expire_at,
+            rotated_at=older.rotated_at or record.created_at,
+        )
+        if older.revoked_at is None and ended != older:
+            _replace(tx, ended)
+    _insert(tx, record)
+
+
+def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:
+    """Revoke every generation of a key; publish those that are revoked already as well."""
+    for record in find_by_name(tx.conn, name):
+        if record.revoked_at is None:
+            _replace(tx, msgspec.structs.replace(record, revoked_at=now))
+        else:
+            tx.changed(EnrollmentKeyChanged(record.public_id, record))
+
+
+def spend_use(tx: WriteTx, public_id: str, now: datetime) -> bool:
+    """
+    Count one use of a key, if it may still be used; return whether it may.
+
+    One statement looks and counts, so of callers at the same moment, at any Server, as many pass as there are uses left.
+    """
+    table = enrollment_keys.c
+    is_left = (
+        (table.public_id == public_id)
+        & table.revoked_at.is_(None)
+        & or_(table.expires_at.is_(None), table.expires_at > now)
+        & or_(table.max_uses.is_(None), table.uses < table.max_uses)
+    )
+    spent = tx.conn.execute(update(enrollment_keys).where(is_left).values(uses=table.uses + 1))
+    return spent.rowcount == 1
+
+
+def return_use(tx: WriteTx, public_id: str) -> None:
+    """Take back a use that `spend_use` has counted in this transaction."""
+    table = enrollment_keys
+    tx.conn.execute(update(table).where(table.c.public_id == public_id).values(uses=table.c.uses - 1))
+
+
+def find_by_name(conn: Connection, name: str) -> list[EnrollmentKeyRecord]:
+    """Return every generation of a key, the oldest first; none if there is no such key."""
+    return sorted(_select(conn, enrollment_keys.c.name == name), key=lambda record: record.generation)
+
+
+def find_enrollment_key(conn: Connection, public_id: str) -> EnrollmentKeyRecord | None:
+    """Return the key with this public id, or None."""
+    return find_enrollment_keys(conn, [public_id]).get(public_id)
+
+
+def find_enrollment_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, EnrollmentKeyRecord]:
+    """Return the keys with these public ids, by public id; those that are not there are left out."""
+    wanted = list(public_ids)
+    found: dict[str, EnrollmentKeyRecord] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = enrollment_keys.c.public_id.in_(wanted[start : start + _BATCH])
+        found |= {record.public_id: record for record in _select(conn, part)}
+    return found
+
+
+def all_enrollment_keys(conn: Connection) -> Iterator[EnrollmentKeyRecord]:
+    """Iterate over every generation of every key."""
+    return _select(conn, true())
+
+
+def count_uses(conn: Connection) -> dict[str, int]:
+    """Return how many Workers each key has enrolled, by public id."""
+    query = select(enrollment_keys.c.public_id, enrollment_keys.c.uses)
+    return {row.public_id: row.uses for row in conn.execute(query)}
+
+
+def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[EnrollmentKeyRecord]:
+    for row in conn.execute(select(enrollment_keys).where(condition)):
+        yield from_row(EnrollmentKeyRecord, row)
+
+
+def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
+    try:
+        tx.conn.execute(insert(enrollment_keys), to_row(record))
+    except IntegrityError as error:
+        raise ConflictError(
+            "enrollment_key_name_taken",
+            f"The enrollment key '{record.name}' was issued or rotated at this very moment.",
+        ) from error
+    tx.changed(EnrollmentKeyChanged(record.public_id, record))
+
+
+def _replace(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
+    """Write what may change of a key: its dates."""
+    statement = update(enrollment_keys).where(enrollment_keys.c.public_id == record.public_id)
+    tx.conn.execute(
+        statement.values(
+            expires_at=record.expires_at, revoked_at=record.revoked_at, rotated_at=record.rotated_at
+        )
+    )
+    tx.changed(EnrollmentKeyChanged(record.public_id, record))

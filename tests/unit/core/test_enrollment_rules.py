@@ -1,0 +1,158 @@
+"""What an issued enrollment key allows: name, network, time."""
+
+from datetime import timedelta
+
+import pytest
+from tests.builders import NOON
+
+from lyftdata.core.enrollment_rules import (
+    check_key_in_force,
+    matches_pattern,
+    parse_enrollment_key_name,
+    parse_name_pattern,
+    parse_networks,
+)
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.refusals import RefusedError
+
+
+def key(**fields):
+    """Return the record of an enrollment key."""
+    return EnrollmentKeyRecord(
+        public_id="AAAAAAAAAA",
+        name="etl-hosts",
+        public_key="x" * 43,
+        digest=bytes(32),
+        created_at=NOON,
+        created_by="operator:admin",
+        **fields,
+    )
+
+
+def refusal(record, *, address="10.4.1.2", now=NOON):
+    """Return the code of the refusal, None if the key is in force."""
+    try:
+        check_key_in_force(record, address=address, now=now)
+    except RefusedError as refused:
+        return refused.code
+    return None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "code"), [(1, None), (0, "enrollment_key_expired"), (-1, "enrollment_key_expired")]
+)
+def test_a_key_ends_at_its_end(ahead, code):
+    """It is refused from the very second that it expires at."""
+    assert refusal(key(expires_at=NOON + timedelta(seconds=ahead))) == code
+
+
+def test_a_revoked_key_is_named_so_also_after_its_end():
+    """The operator reads what was done, not what would have happened anyway."""
+    assert (
+        refusal(key(revoked_at=NOON, expires_at=NOON, networks=["192.0.2.0/24"])) == "enrollment_key_revoked"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "is_allowed"),
+    [
+        ("10.4.0.0", True),
+        ("10.4.255.255", True),
+        ("10.5.0.0", False),
+        ("10.3.255.255", False),
+        ("::ffff:10.4.1.2", True),
+        ("::ffff:10.5.1.2", False),
+        ("::10.4.1.2", False),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("2001:db8::1%eth0", True),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_a_key_is_good_from_its_networks_alone(address, is_allowed):
+    """An IPv4 address mapped into IPv6 is that address; where the address is not known the key is refused."""
+    record = key(networks=["10.4.0.0/16", "2001:db8::/32"])
+
+    assert refusal(record, address=address) == (None if is_allowed else "enrollment_network_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "others"),
+    [
+        ("etl-*", ["etl-1", "etl-", "etl-*"], ["etl", "Etl-1", "xetl-1", " etl-1"]),
+        ("etl-??", ["etl-01", "etl-éé"], ["etl-1", "etl-001"]),
+        ("a[bc]", ["a[bc]"], ["ab", "ac"]),
+        ("a[!b]*", ["a[!b]c"], ["ac"]),
+        ("*.example", ["host.example", ".example"], ["host_example", "host.example.net"]),
+        ("a|b", ["a|b"], ["a", "b"]),
+        ("(a+)+$", ["(a+)+$"], ["aaaa"]),
+        ("*", ["anything", "ü", "a b"], []),
+        ("press", ["press"], ["press1", "PRESS"]),
+    ],
+)
+def test_a_pattern_knows_two_signs(pattern, fits, others):
+    """`*` and `?`; all else stands for itself, upper and lower case apart, and the whole name is compared."""
+    assert [name for name in [*fits, *others] if matches_pattern(name, pattern)] == fits
+
+
+def test_no_pattern_makes_the_server_think():
+    """A pattern of many stars ends: by trying every way to divide the name among them this would take years."""
+    assert not matches_pattern("a" * 64, "*a" * 31 + "*b")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([], []),
+        (["10.4.0.0/16"], ["10.4.0.0/16"]),
+        (["10.4.1.2"], ["10.4.1.2/32"]),
+        (["2001:DB8::/32", "10.0.0.0/8", "10.0.0.0/8"], ["10.0.0.0/8", "2001:db8::/32"]),
+        (["0.0.0.0/0", "::/0"], ["0.0.0.0/0", "::/0"]),
+        ([" 10.4.0.0/16 "], ["10.4.0.0/16"]),
+    ],
+)
+def test_networks_are_kept_in_one_spelling(given, kept):
+    """A bare address is a network of one."""
+    assert parse_networks(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ("10.4.7.9/16", "10.4.0.0/16"),
+        ("2001:db8::1/32", "2001:db8::/32"),
+        ("::ffff:10.4.0.0/112", "written as IPv4"),
+        ("10.4.0.0/33", "must be like"),
+        ("10.4", "must be like"),
+        ("host.example", "must be like"),
+        ("", "must be like"),
+        ("010.4.0.0/16", "must be like"),
+    ],
+)
+def test_a_network_that_may_mean_something_else_is_refused(network, reason):
+    """Guessing what was meant could let 65,536 hosts in."""
+    with pytest.raises(InvalidInputError, match=reason):
+        parse_networks([network])
+
+
+@pytest.mark.parametrize(
+    "name", ["abcd", "a" * 51, "a b c d", "startup", "Startup", "etl/hosts", "étl-hosts"]
+)
+def test_a_key_cannot_have_every_name(name):
+    """5 to 50 letters, digits, `-` and `_`; `startup` is the one of the settings."""
+    with pytest.raises(InvalidInputError):
+        parse_enrollment_key_name(name)
+
+
+@pytest.mark.parametrize("pattern", ["", "   ", "a" * 65, "a\nb", "a\u202eb", "lyftdata_session_" + "a" * 40])
+def test_a_pattern_is_text_that_a_name_could_be(pattern):
+    """Anything else would fit no name, or show an operator what is not there."""
+    with pytest.raises(InvalidInputError):
+        parse_name_pattern(pattern)
+
+
+def test_a_pattern_is_kept_composed():
+    """Names are in NFC; a pattern typed on another keyboard fits them."""
+    assert matches_pattern("\u00e9tl", parse_name_pattern("e\u0301*"))
