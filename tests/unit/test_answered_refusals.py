@@ -71,7 +71,10 @@ def test_a_forked_server_writes_to_the_file_of_its_test_process(tmp_path, monkey
     monkeypatch.setattr(prefork, "_running", [])
     try:
         site = Site(tmp_path / "site")
-        assert httpx2.post(f"{site.url}/oauth2/token", data=FORM, trust_env=False).status_code == 401
+        assert (
+            httpx2.post(f"{site.url}/oauth2/token", data=FORM, trust_env=False, timeout=180).status_code
+            == 401
+        )
     finally:
         end_started()
         for forking in prefork._running:

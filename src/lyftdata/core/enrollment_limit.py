@@ -96,8 +96,8 @@ class EnrollmentLimit:
         self._forget_old(now_s)
         if site not in self._failed_at_s:
             self._first_failures.charge(_provider_of(network), 1, now_s)
-            # Cache exhaustion: a full table evicts nothing. An attacker with more sites than the table holds could otherwise push
-            # its own older sites out, and use each of them as a new one again.
+            # Memory exhaustion: a full table neither grows nor evicts. While it is full `_is_exempt` exempts no site, so an attacker
+            # with more sites than it holds gains no guess by filling it.
             if len(self._failed_at_s) >= self._max_sites:
                 return
         self._failed_at_s[site] = now_s

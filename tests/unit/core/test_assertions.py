@@ -6,7 +6,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 from tests.builders import ISSUER, NOON, case, worker
-from tests.unit.core.forge import altered, hs256, parts
+from tests.unit.core.forge import altered, hs256, join, parts
 from tests.unit.core.test_tokens import SIGNER
 
 from lyftdata.core import assertions
@@ -94,6 +94,7 @@ def test_ed25519_under_both_of_its_names(algorithm):
         altered(GOOD, header={"crit": ["exp"]}),
         make_assertion(generate_identity_key(), worker_id="w-1", audience=ISSUER, now=NOON, jti="j"),
         altered(GOOD, header={"alg": "none"}),
+        join({"alg": "none"}, parts(GOOD)[1], b""),
         altered(GOOD, claims={"jti": "j2"}),
         hs256({"alg": "HS256"}, parts(GOOD)[1], KEY.public.canonical_jwk.encode()),
         hs256({"alg": "HS256"}, parts(GOOD)[1], KEY.public.thumbprint.encode()),

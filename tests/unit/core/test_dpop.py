@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import NOON, case
-from tests.unit.core.forge import altered, b64, hs256
+from tests.unit.core.forge import altered, b64, hs256, join
 
 from lyftdata.core._jose import sign
 from lyftdata.core.dpop import DpopProofError, verify_dpop_proof
@@ -48,7 +48,7 @@ def test_a_proof_names_the_key_that_signed_it():
         proof({"typ": "JWT"}),
         altered(proof(), header={"typ": None}),
         # Algorithm confusion, and signatures by other keys.
-        altered(proof(), header={"alg": "none"}),
+        join({"alg": "none", "typ": "dpop+jwt", "jwk": JWK}, CLAIMS, b""),
         altered(proof(), header={"alg": "EdDSA"}),
         hs256({"alg": "HS256", "typ": "dpop+jwt", "jwk": JWK}, CLAIMS, KEY.public.canonical_jwk.encode()),
         altered(proof(), header={"jwk": generate_identity_key().public.as_dict()}),
