@@ -175,6 +175,13 @@ class _Past:
         await self._post(
             "api-keys", {"name": "contractor-key", "worker_ids": ["press-08"], "expires_in_s": ends}
         )
+        rules = {
+            "worker_name": "etl-*",
+            "networks": ["10.4.0.0/16", "127.0.0.0/8"],
+            "labels": {"team": "etl"},
+        }
+        await self._post("enrollment/keys", {"name": "etl-hosts", "max_uses": 20} | rules)
+        await self._post("enrollment/keys", {"name": "press-09-key", "max_uses": 1, "expires_in_s": 86_400})
         for name, secret in (
             ("scaler-1", FORMER_KEY),
             ("scaler-2", ENROLLMENT_KEY),

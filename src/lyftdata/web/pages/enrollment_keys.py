@@ -1,0 +1,99 @@
+"""Enrollment keys that operators issue: one key, issuing, rotating, revoking; the list is on the page of Auto-Enrollment."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.enrollment_rules import STARTUP_NAME
+from lyftdata.core.errors import InvalidInputError, NotFoundError
+from lyftdata.core.names import parse_label_text
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules, IssuedEnrollmentKey
+from lyftdata.server.admin.schemas.enrollment import EnrollmentKey
+from lyftdata.web.page import Page
+from lyftdata.web.pages.api_keys import GRACES
+
+# What the form offers, the safest first; any other life can be had by the command line.
+LIVES = {"24h": "In a day", "1h": "In an hour", "7d": "In 7 days", "30d": "In 30 days", "": "Never"}
+
+
+async def show(page: Page) -> Response:
+    """Show one key."""
+    return page.render("enrollment_key.html", key=await _issued_key(page))
+
+
+async def form(page: Page) -> Response:
+    """Show the form for a new key: for one Worker, for a day, unless another choice is made."""
+    return page.render("enrollment_key_new.html", lives=LIVES)
+
+
+async def issue(page: Page) -> Response:
+    """Make a key, and show it once."""
+    life = page.form.text("life")
+    if life not in LIVES:
+        raise InvalidInputError("life", "must be one of those offered")
+    rules = EnrollmentKeyRules(
+        expires_in=parse_duration(life) if life else None,
+        max_uses=_max_uses(page.form.text("uses")),
+        worker_name=page.form.text("worker_name") or None,
+        networks=page.form.words("networks"),
+        labels=parse_label_text(page.form.text("labels")),
+    )
+    issued = await page.services.enrollment_keys.issue(page.form.text("name"), rules, actor=page.actor)
+    return await _made(page, issued, "issued")
+
+
+async def ask_rotate(page: Page) -> Response:
+    """Say what rotating does, and ask."""
+    return page.render(
+        "enrollment_key_confirm.html", action="rotate", key=await _issued_key(page), graces=GRACES
+    )
+
+
+async def rotate(page: Page) -> Response:
+    """Make the next generation, and show it once."""
+    grace = page.form.text("grace")
+    if grace not in GRACES:
+        raise InvalidInputError("grace", "must be one of those offered")
+    length: timedelta = parse_duration(grace)
+    page.check_unchanged((await _issued_key(page)).generation)
+    issued = await page.services.enrollment_keys.rotate(page.part("name"), grace=length, actor=page.actor)
+    return await _made(page, issued, "rotated")
+
+
+async def ask_revoke(page: Page) -> Response:
+    """Say what revoking does, and ask."""
+    return page.render(
+        "enrollment_key_confirm.html", action="revoke", key=await _issued_key(page), graces=GRACES
+    )
+
+
+async def revoke(page: Page) -> Response:
+    """Revoke a key."""
+    name = page.part("name")
+    await page.services.enrollment_keys.revoke(name, actor=page.actor)
+    return page.redirect(f"/enrollment/{name}", done="The key is revoked: it enrolls no more Workers.")
+
+
+async def _issued_key(page: Page) -> EnrollmentKey:
+    """Return the key of the page; the one of the settings has no page of its own. Raises NotFoundError."""
+    name = page.part("name")
+    if name == STARTUP_NAME:
+        raise NotFoundError("enrollment_key", name)
+    return await page.services.enrollment_key_queries.get(name)
+
+
+async def _made(page: Page, issued: IssuedEnrollmentKey, what: str) -> Response:
+    key = await page.services.enrollment_key_queries.get(issued.record.name)
+    return page.render_secret(
+        "enrollment_key_made.html", instead=f"/enrollment/{key.name}", key=key, text=issued.text, what=what
+    )
+
+
+def _max_uses(text: str) -> int | None:
+    """Return how many Workers a key enrolls; None where the field was emptied, for any number."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise InvalidInputError("max_uses", "must be a whole number, or empty for any number")
+    return int(text[:9])

@@ -1,0 +1,121 @@
+"""The pages of enrollment keys: issue one, shown once; rotate, revoke."""
+
+import pytest
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import ACTOR, text_of
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
+
+KEY = r"lyftdata_enroll_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
+RULES = {
+    "uses": "1",
+    "life": "24h",
+    "worker_name": "etl-*",
+    "networks": "127.0.0.0/8, 10.4.0.0/16",
+    "labels": "team=etl",
+}
+
+
+async def enroll(server, secret, name="etl-1"):
+    """Enroll by a proof of a secret."""
+    identity = generate_identity_key()
+    return await server.register(identity, name, credential=server.proof(identity, name, secret=secret))
+
+
+async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
+    """With the rules as they were filled in; its page and the list do not show it again."""
+    made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
+    key = the(KEY, made)
+
+    assert (await enroll(server, key)).status_code == 201
+    assert await server.cause(await enroll(server, key, "etl-2")) == "enrollment_key_used_up"
+    view = await server.services.enrollment_key_queries.get("etl-hosts")
+    assert (view.max_uses, view.worker_name, view.labels) == (1, "etl-*", {"team": "etl"})
+    assert view.networks == ["10.4.0.0/16", "127.0.0.0/8"]
+    assert (view.expires_at - server.clock()).total_seconds() == 86_400
+    for path in ("/enrollment", "/enrollment/etl-hosts", "/audit"):
+        page = await browser.get(path)
+        assert key[27:] not in page.text
+        assert "etl-hosts" in page.text
+    page = text_of(await browser.get("/enrollment/etl-hosts"))
+    for shown in ("used up", "1 of 1", "etl-*", "10.4.0.0/16, 127.0.0.0/8", "team=etl"):
+        assert shown in page, shown
+
+
+async def test_the_form_offers_one_use_and_one_day_first(browser):
+    """Anyone who changes nothing gets the safest key."""
+    page = await browser.get("/issue-enrollment-key")
+
+    assert the(r'name="uses" value="([^"]*)"', page) == "1"
+    assert the(r'<option value="([^"]*)" selected>', page) == "24h"
+
+
+async def test_an_emptied_number_is_any_number(server, browser):
+    """And no end, no network and no name is what was chosen, too."""
+    await browser.post(
+        "/issue-enrollment-key", name="all-hosts", uses="", life="", worker_name="", networks="", labels=""
+    )
+
+    view = await server.services.enrollment_key_queries.get("all-hosts")
+    assert (view.max_uses, view.expires_at, view.worker_name, view.networks) == (None, None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("uses", "0", "from 1 to"),
+        ("uses", "-1", "whole number"),
+        ("uses", "one", "whole number"),
+        ("life", "100y", "one of those offered"),
+        ("networks", "10.4.7.9/16", "10.4.0.0/16"),
+        ("labels", "a b=c", "keys must be"),
+        ("name", "startup", "LYFTDATA_AUTO_ENROLLMENT_KEY"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_the_form(server, browser, field, value, reason):
+    """Nothing is issued, and what was filled in is still there."""
+    page = await browser.post("/issue-enrollment-key", **({"name": "etl-hosts"} | RULES | {field: value}))
+
+    assert page.status_code == 422
+    assert reason in text_of(page)
+    assert 'value="etl-*"' in page.text
+    assert list(server.services.directory.enrollment_keys()) == []
+
+
+async def test_rotating_twice_by_one_form_rotates_once(server, browser):
+    """A form that is sent again would end the key that was just copied."""
+    await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)
+    page = await browser.get("/enrollment/etl-hosts/rotate")
+    before = the(r'name="before" value="([0-9a-f]{64})"', page)
+
+    first = await browser.post("/enrollment/etl-hosts/rotate", before=before, grace="0s")
+    again = await browser.post("/enrollment/etl-hosts/rotate", before=before, grace="0s")
+
+    key = the(KEY, first)
+    assert again.status_code == 409
+    assert (await server.services.enrollment_key_queries.get("etl-hosts")).generation == 2
+    assert (await enroll(server, key)).status_code == 201
+
+
+async def test_a_revoked_key_has_no_buttons(server, browser):
+    """It cannot be brought back, and the page says so before."""
+    issued = await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)
+    assert (await enroll(server, issued.text.reveal())).status_code == 201
+    asked = text_of(await browser.get("/enrollment/etl-hosts/revoke"))
+    assert "1 Worker that it has enrolled stays" in asked
+    assert "cannot be brought back" in asked
+
+    await browser.post("/enrollment/etl-hosts/revoke")
+
+    page = await browser.get("/enrollment/etl-hosts")
+    assert "revoked" in text_of(page)
+    assert "/rotate" not in page.text
+    assert await server.cause(await enroll(server, issued.text.reveal(), "etl-2")) == "enrollment_key_revoked"
+
+
+@pytest.mark.parametrize("name", ["startup", "nokey"])
+async def test_the_key_of_the_settings_has_no_page(browser, name):
+    """It is changed by its setting; the page of Auto-Enrollment shows it."""
+    for page in ("", "/rotate", "/revoke"):
+        assert (await browser.get(f"/enrollment/{name}{page}")).status_code == 404
