@@ -50,7 +50,7 @@ def row_and_event(tx: WriteTx, n: int) -> None:
 
 def enrollment(tx: WriteTx, n: int) -> None:
     """Do what an enrollment does: spend the proof, look for key and name, write entry and event."""
-    enrollment_proofs.spend_proof(tx, jti=f"j{n}", expires_at=AT)
+    enrollment_proofs.spend_proofs(tx, [(f"j{n}", AT)])
     workers.find_by_thumbprint(tx.conn, f"t{n}")
     workers.find_live_by_name(tx.conn, f"w-{n}")
     row_and_event(tx, n)

@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -57,7 +57,13 @@ class Fleet:
     """
 
     def __init__(
-        self, place: Path, *, by_key: int = 0, enrolled: int = 0, one_key: bool = False, **environ: str
+        self,
+        place: Path,
+        *,
+        by_key: int = 0,
+        enrolled: int = 0,
+        one_key: bool = False,
+        environ: Mapping[str, str] = {},
     ) -> None:
         place.mkdir(parents=True, exist_ok=True)
         self.place = place

@@ -156,16 +156,16 @@ def measure(url: str) -> None:
         http.post("/login", data={"username": "admin", "password": NEW_PASSWORD})
         print(f"{'page':44} {'median ms':>10} {'longest ms':>11} {'kB':>7}")
         for path in PAGES:
-            times = []
+            times: list[float] = []
+            size = 0
             for _ in range(ROUNDS):
                 begin = time.perf_counter()
                 answer = http.get(path)
                 times.append((time.perf_counter() - begin) * 1000)
+                size = len(answer.content)
                 if answer.status_code != 200:  # noqa: PLR2004
                     sys.exit(f"{path}: {answer.status_code}")
-            print(
-                f"{path:44} {statistics.median(times):10.1f} {max(times):11.1f} {len(answer.content) / 1000:7.1f}"
-            )
+            print(f"{path:44} {statistics.median(times):10.1f} {max(times):11.1f} {size / 1000:7.1f}")
         measure_tabs(url, http.cookies)
 
 

@@ -45,7 +45,8 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str], method: str =
 async def one_round(place: Path, stop: str) -> dict[str, float]:
     """Connect everybody, stop them in one of two ways, and return what was seen."""
     fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS, one_key=True)
-    tally, told_at = Tally(), {}
+    tally = Tally()
+    told_at: dict[str, float] = {}
     with fleet.served() as served:
         host, port = fleet.address
         crew = [

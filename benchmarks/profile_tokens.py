@@ -75,8 +75,8 @@ def show(stacks: str) -> None:
             anywhere[name] += int(count)
     for title, counts in (("at the bottom", alone), ("on the stack", anywhere)):
         print(f"\n{title}, of {total} samples")
-        for name, count in counts.most_common(_SHOWN):
-            print(f"{count / total:7.1%}  {name}")
+        for name, samples in counts.most_common(_SHOWN):
+            print(f"{samples / total:7.1%}  {name}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvloop
@@ -91,17 +92,21 @@ async def operator(url: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
     """Disable Workers one by one; return the milliseconds until each Server says no, and until each Worker is told."""
-    tally, told_at = Tally(), {}
+    tally = Tally()
+    told_at: dict[str, float] = {}
     host, _, port = urls[-1].removeprefix("http://").partition(":")
     crew = [LeanWorker(*key, host=host, port=int(port), tally=tally) for key in fleet.keys]
     await spread([worker.log_in for worker in crew], at_once=16)
-    tally.on_answer = lambda worker_id, _status, body: (
-        told_at.setdefault(worker_id, time.perf_counter()) if body.get("directives") else None
-    )
+
+    def note(worker_id: str, _status: int, body: dict[str, Any]) -> None:
+        if body.get("directives"):
+            told_at.setdefault(worker_id, time.perf_counter())
+
+    tally.on_answer = note
     tasks = [asyncio.create_task(worker.run()) for worker in crew]
     await until(lambda: len(tally.online) == len(crew), within_s=60, what="everybody online")
     await asyncio.sleep(3)
-    found: dict[str, list[float]] = {f"verify, {_which(n)}": [] for n in range(len(urls))} | {"told": []}
+    found: dict[str, list[float]] = {name: [] for name in (*map(_verified_at, range(len(urls))), "told")}
     async with operator(urls[0]) as admin, contextlib.AsyncExitStack() as stack:
         checkers = [
             await stack.enter_async_context(httpx2.AsyncClient(base_url=url, trust_env=False)) for url in urls
@@ -113,7 +118,7 @@ async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
             answer = await admin.patch(f"/api/workers/{worker.worker_id}", json={"enabled": False})
             answer.raise_for_status()
             for number, at in enumerate(await asyncio.gather(*watching)):
-                found[f"verify, {_which(number)}"].append((at - begin) * 1000)
+                found[_verified_at(number)].append((at - begin) * 1000)
             await until(lambda w=worker: w.worker_id in told_at, within_s=10, what="told")  # type: ignore[misc]
             found["told"].append((told_at[worker.worker_id] - begin) * 1000)
     for task in tasks:
@@ -122,8 +127,8 @@ async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
     return found
 
 
-def _which(number: int) -> str:
-    return "the same Server" if number == 0 else "another Server"
+def _verified_at(number: int) -> str:
+    return "verify, the same Server" if number == 0 else "verify, another Server"
 
 
 async def _first_refusal(http: httpx2.AsyncClient, headers: dict[str, str]) -> float:
@@ -185,7 +190,7 @@ def main() -> None:
     """Measure and write the result."""
     os.sched_setaffinity(0, {int(ASKING_CORE)})
     with tempfile.TemporaryDirectory() as directory, database() as shared:
-        fleet = Fleet(Path(directory) / "ours", by_key=WORKERS, **shared)
+        fleet = Fleet(Path(directory) / "ours", by_key=WORKERS, environ=shared)
         with servers(fleet) as urls:
             times = uvloop.run(at_servers(fleet, urls))
         crew = Fleet(Path(directory) / "agents", by_key=AGENTS)

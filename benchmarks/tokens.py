@@ -56,7 +56,8 @@ def oidc_provider(clients: Path, keeps: str) -> tuple[list[str | Path], str]:
 def gunicorn(app: str) -> tuple[list[str | Path], str]:
     """Return the command of a WSGI application, and its address."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--chdir", HERE / "peers", "--bind", f"127.0.0.1:{port}"]
+    command: list[str | Path] = [sys.executable, "-m", "gunicorn", "--chdir", HERE / "peers"]
+    command += ["--bind", f"127.0.0.1:{port}"]
     # One process on one core; threads, since only then does gunicorn keep connections alive.
     command += ["--workers", "1", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "75", app]
     return command, f"http://127.0.0.1:{port}"
@@ -77,7 +78,7 @@ def everybody(place: Path) -> Iterator[dict[str, Measure]]:
         return wrk("tokens.lua", f"{fleet.url}/oauth2/token", file, seconds=SECONDS, served=served)
 
     def by_secret(served: Served, url: str, file: Path = bodies, **options: int) -> dict[str, float]:
-        return wrk("tokens.lua", url, file, served=served, **({"seconds": SECONDS} | options))  # type: ignore[arg-type]
+        return wrk("tokens.lua", url, file, served=served, **({"seconds": SECONDS} | options))
 
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(fleet.served())
