@@ -8,7 +8,14 @@ from lyftdata.core.policy import ACTIONS, NamePolicy, check_allowed, decide_same
 from lyftdata.core.records import Role, Strategy
 from lyftdata.core.refusals import NameInUseError
 
-WRITES = {"workers.write", "api_keys.write", "operators.write", "resources.write", "sessions.revoke_any"}
+WRITES = {
+    "workers.write",
+    "api_keys.write",
+    "enrollment.write",
+    "operators.write",
+    "resources.write",
+    "sessions.revoke_any",
+}
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
