@@ -12,8 +12,9 @@ from tests.unit.core.forge import hs256, parts
 
 from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.enrollment import PROOF_TYPE, make_proof
-from lyftdata.core.enrollment_secrets import ProofKey, find_key_id
+from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key, find_key_id
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.secret import Secret
 from lyftdata.server.runtime.background import flush
 from lyftdata.store.schema import metadata
 from lyftdata.store.tables import enrollment_keys, workers
@@ -438,3 +439,23 @@ async def test_an_issued_key_outlives_a_restart_and_a_new_address(opened):
         assert answer.status_code == 201, answer.text
         refused = await server.register(generate_identity_key(), "etl-3", credential=key)
         assert await server.cause(refused) == "enrollment_key_used_up"
+
+
+@pytest.mark.parametrize("kid", ["its own", None, "AAAAAAAAAA"])
+async def test_an_issued_key_that_is_also_a_setting_keeps_its_rules_whatever_the_proof_names(opened, kid):
+    """Its holder signs without `kid`, or with another: the key is revoked all the same."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
+        key, later = await issue(server), server.clock
+        await server.http.post(f"{KEYS}/etl-hosts/revoke", headers=await server.sign_in())
+    async with opened(later, LYFTDATA_AUTO_ENROLLMENT_KEY=key) as server:
+        identity = generate_identity_key()
+        signing = derive_proof_key(Secret(key), audience=ISSUER)
+        signing.key_id = find_key_id(key) if kid == "its own" else kid
+        claims = {"worker_name": "etl-1", "thumbprint": identity.public.thumbprint, "now": later()}
+
+        refused = await server.register(
+            identity, "etl-1", credential=make_proof(signing, **claims, jti="without")
+        )
+
+        assert refused.status_code == 401, refused.text
+        assert await server.cause(refused) == "enrollment_key_revoked"
