@@ -16,10 +16,11 @@ from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
 from lyftdata.core.enrollment_rules import check_key_in_force
 from lyftdata.core.enrollment_secrets import (
     EnrollmentVerifier,
+    KeptParts,
     find_key_id,
     generate_enrollment_key,
     load_verifier,
-    make_verifier,
+    make_kept_parts,
 )
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.core.refusals import EnrollmentDisabledError, ProofExpiredError, WrongEnrollmentKeyError
@@ -76,7 +77,7 @@ class EnrollmentCredentials:
         self._clock = clock
         self._nonces = nonces
         # Timing oracle: checked where there is no key, so that "off" and "unknown" cost the same time as "wrong".
-        self._decoy = make_verifier(generate_enrollment_key(random_bytes), audiences=issuers)
+        self._decoy = make_kept_parts(generate_enrollment_key(random_bytes))
 
     def is_enabled(self) -> bool:
         """Return whether any key enrolls: one of the settings, or an issued one that is neither revoked nor expired."""
@@ -121,7 +122,7 @@ class EnrollmentCredentials:
         issued = None if named is None else self._directory.find_enrollment_key(named)
         # The issued key first: a secret that is also a setting keeps the rules that it was issued with.
         keys = [
-            ("", self._decoy) if issued is None else (issued.fingerprint, _verifier_of(issued)),
+            ("", _verifier_of(self._decoy)) if issued is None else (issued.fingerprint, _verifier_of(issued)),
             *((accepted.fingerprint, accepted.key) for accepted in self.keys),
         ]
         if unverified_proof is None:
@@ -160,5 +161,5 @@ def _key_id(unverified_credential: str, unverified_proof: UnverifiedJws | None) 
     return named if isinstance(named, str) and _KEY_ID.fullmatch(named) else None
 
 
-def _verifier_of(record: EnrollmentKeyRecord) -> EnrollmentVerifier:
-    return load_verifier(public_id=record.public_id, public_key=record.public_key, digest=record.digest)
+def _verifier_of(kept: EnrollmentKeyRecord | KeptParts) -> EnrollmentVerifier:
+    return load_verifier(public_id=kept.public_id, public_key=kept.public_key, digest=kept.digest)

@@ -12,9 +12,10 @@ from tests.unit.core.forge import hs256, parts
 
 from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.enrollment import PROOF_TYPE, make_proof
-from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key, find_key_id
+from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key, find_key_id, generate_enrollment_key
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.secret import Secret
+from lyftdata.server.admission import enrollment_credentials
 from lyftdata.server.runtime.background import flush
 from lyftdata.store.schema import metadata
 from lyftdata.store.tables import enrollment_keys, workers
@@ -459,3 +460,25 @@ async def test_an_issued_key_that_is_also_a_setting_keeps_its_rules_whatever_the
 
         assert refused.status_code == 401, refused.text
         assert await server.cause(refused) == "enrollment_key_revoked"
+
+
+async def test_a_key_that_does_not_exist_costs_as_much_as_one_that_does(off, monkeypatch):
+    """A public key is loaded for either; without that the time of the answer tells which public ids exist."""
+    real, wrong = await issue(off), generate_enrollment_key(lambda size: bytes(range(size))).reveal()
+    loaded = []
+    load = enrollment_credentials.load_verifier
+    monkeypatch.setattr(
+        enrollment_credentials, "load_verifier", lambda **kept: loaded.append(kept) or load(**kept)
+    )
+    costs = []
+    for key_id in (find_key_id(real), find_key_id(wrong)):
+        loaded.clear()
+        identity = generate_identity_key()
+        signing = derive_proof_key(Secret(wrong), audience=ISSUER)
+        signing.key_id = key_id
+        claims = {"worker_name": "etl-1", "thumbprint": identity.public.thumbprint, "now": off.clock()}
+        refused = await off.register(identity, "etl-1", credential=make_proof(signing, **claims, jti=key_id))
+        assert await off.cause(refused) == "wrong_enrollment_key"
+        costs.append(len(loaded))
+
+    assert costs == [1, 1]
