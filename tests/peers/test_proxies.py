@@ -567,7 +567,9 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
     prometheus = Peer(command, root=tmp_path, port=port)
 
     def target() -> dict[str, Any]:
-        found = httpx2.get(f"{prometheus.url}/api/v1/targets", timeout=180).json()["data"]["activeTargets"]
+        answer = httpx2.get(f"{prometheus.url}/api/v1/targets", timeout=180)
+        # It listens before it is ready, and answers 503 until then.
+        found = answer.json()["data"]["activeTargets"] if answer.is_success else []
         return dict(found[0]) if found else {"health": "unknown"}
 
     try:

@@ -271,6 +271,7 @@ def _show_one(key: dict[str, Any]) -> None:
         [
             ("Name", key["name"]),
             ("Fingerprint", f"{key['fingerprint']} (generation {key['generation']})"),
+            ("Earlier fingerprints", ", ".join(key["fingerprints"][1:]) or "-"),
             ("Public ID", key["public_id"] or "- (LYFTDATA_AUTO_ENROLLMENT_KEY)"),
             ("Status", key["status"]),
             ("Uses", _uses(key)),

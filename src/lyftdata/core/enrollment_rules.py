@@ -78,7 +78,9 @@ def _parse_network(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def check_key_in_force(record: EnrollmentKeyRecord, *, address: str, now: datetime) -> None:
+def check_key_in_force(
+    record: EnrollmentKeyRecord, *, address: str, now: datetime, claimed_worker: str = ""
+) -> None:
     """
     Check what can be known of an issued key before the request is read; whether it has uses left, the store knows.
 
@@ -86,6 +88,7 @@ def check_key_in_force(record: EnrollmentKeyRecord, *, address: str, now: dateti
         record: The key that was proved.
         address: Of the caller.
         now: Aware UTC time.
+        claimed_worker: The name that it asks for, as far as it is known: operators look for it.
 
     Raises:
         EnrollmentKeyRevokedError: Revoked.
@@ -94,15 +97,19 @@ def check_key_in_force(record: EnrollmentKeyRecord, *, address: str, now: dateti
     """
     if record.revoked_at is not None:
         raise EnrollmentKeyRevokedError(
-            f"{describe(record)} was revoked at {format_time(record.revoked_at)}."
+            f"{describe(record)} was revoked at {format_time(record.revoked_at)}.",
+            claimed_worker=claimed_worker,
         )
     if record.expires_at is not None and now >= record.expires_at:
         why = ", after a rotation" if record.rotated_at is not None else ""
         raise EnrollmentKeyExpiredError(
-            f"{describe(record)} stopped working at {format_time(record.expires_at)}{why}."
+            f"{describe(record)} stopped working at {format_time(record.expires_at)}{why}.",
+            claimed_worker=claimed_worker,
         )
     if record.networks and not _is_within(address, record.networks):
-        raise EnrollmentNetworkNotAllowedError(f"{describe(record)} is for {', '.join(record.networks)}.")
+        raise EnrollmentNetworkNotAllowedError(
+            f"{describe(record)} is for {', '.join(record.networks)}.", claimed_worker=claimed_worker
+        )
 
 
 def check_name_allowed(record: EnrollmentKeyRecord, worker_name: str) -> None:

@@ -77,6 +77,7 @@ class EnrollmentKeyQueries:
             revoked_at=None,
             workers=self._workers(fingerprints),
             last_used_at=self._last_used(fingerprints, last_used),
+            fingerprints=list(fingerprints),
             previous=[PreviousEnrollmentKey(fingerprint=old, expires_at=None) for old in previous],
         )
 
@@ -90,7 +91,7 @@ class EnrollmentKeyQueries:
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
-        fingerprints = [record.fingerprint for record in generations]
+        fingerprints = [newest.fingerprint, *(record.fingerprint for record in older)]
         return EnrollmentKey(
             name=newest.name,
             source="issued",
@@ -110,6 +111,7 @@ class EnrollmentKeyQueries:
             revoked_at=newest.revoked_at,
             workers=self._workers(fingerprints),
             last_used_at=self._last_used(fingerprints, last_used),
+            fingerprints=fingerprints,
             previous=[
                 PreviousEnrollmentKey(fingerprint=record.fingerprint, expires_at=record.expires_at)
                 for record in older

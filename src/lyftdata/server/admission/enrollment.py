@@ -126,22 +126,24 @@ class Enrollment:
         """Return whether any key enrolls."""
         return self._credentials.is_enabled()
 
-    def check_credential(self, unverified_credential: str, *, address: str) -> ProvedKey:
+    def check_credential(self, unverified_credential: str) -> ProvedKey:
         """Check the initial access token, as `EnrollmentCredentials.check`; raises the same."""
-        return self._credentials.check(unverified_credential, address=address)
+        return self._credentials.check(unverified_credential)
 
     def names_a_key(self, unverified_credential: str) -> bool:
         """Return what `EnrollmentCredentials.names_a_key` does."""
         return self._credentials.names_a_key(unverified_credential)
 
-    def check_request(self, proved: ProvedKey, metadata: Mapping[str, object]) -> Registration:
+    def check_request(
+        self, proved: ProvedKey, metadata: Mapping[str, object], *, address: str
+    ) -> Registration:
         """
         Check the client metadata (RFC 7591, section 2) of a caller that has proved the enrollment key.
 
         Raises:
             InvalidRegistrationError: A member breaks a rule, or asks for what this Server does not provide.
             ProofNotForKeyError: The proof was made for another name or key.
-            EnrollmentNameNotAllowedError: The key is for Workers of other names.
+            EnrollmentKeyRefusedError: The key is not in force, or is for other networks or for Workers of other names.
         """
         proof = proved.proof
         try:
@@ -157,7 +159,9 @@ class Enrollment:
             raise ProofNotForKeyError(
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
+        # Enumeration: last, so that a body that breaks a rule gets the same answer whether or not the key is in force.
         if proved.issued is not None:
+            check_key_in_force(proved.issued, address=address, now=self._clock(), claimed_worker=checked.name)
             check_name_allowed(proved.issued, checked.name)
         return Registration(checked, proved)
 
@@ -292,7 +296,7 @@ class Enrollment:
         record = enrollment_keys.find_enrollment_key(tx.conn, public_id)
         if record is None:
             raise WrongEnrollmentKeyError("The key is gone.", claimed_worker=worker_name)
-        check_key_in_force(record, address=address, now=now)
+        check_key_in_force(record, address=address, now=now, claimed_worker=worker_name)
         raise EnrollmentKeyUsedUpError(
             f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.", claimed_worker=worker_name
         )

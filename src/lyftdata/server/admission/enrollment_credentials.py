@@ -3,7 +3,9 @@ The credential of an enrollment: a proof, or the secret itself, of the Server's 
 
     1. The key that the credential names is looked up; one that does not exist is stood in for, at the same cost.
     2. The credential is checked against every key of the settings and against that one.
-    3. Of an issued key: it must be live, in date, and for the caller's network.
+
+What an issued key allows is checked later, with the request: a caller whose body is wrong must not learn from the answer that
+its key is in force.
 """
 
 import re
@@ -13,7 +15,6 @@ import msgspec
 
 from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
-from lyftdata.core.enrollment_rules import check_key_in_force
 from lyftdata.core.enrollment_secrets import (
     EnrollmentVerifier,
     KeptParts,
@@ -91,7 +92,7 @@ class EnrollmentCredentials:
         """Return whether a credential names a key that an operator may have issued at another Server a moment ago."""
         return _key_id(unverified_credential, read_proof(unverified_credential)) is not None
 
-    def check(self, unverified_credential: str, *, address: str) -> ProvedKey:
+    def check(self, unverified_credential: str) -> ProvedKey:
         """
         Check the initial access token.
 
@@ -99,11 +100,9 @@ class EnrollmentCredentials:
 
         Args:
             unverified_credential: A proof, or the raw secret.
-            address: Of the caller.
 
         Raises:
             EnrollmentDisabledError, WrongEnrollmentKeyError, MalformedProofError, ProofExpiredError: As named.
-            EnrollmentKeyRefusedError: The key does not allow it; see `core.enrollment_rules.check_key_in_force`.
         """
         try:
             proved = self._find_proved(unverified_credential)
@@ -112,8 +111,6 @@ class EnrollmentCredentials:
                 raise EnrollmentDisabledError from error
             raise
         self._traces.enrollment_key_used(proved.fingerprint, at=self._clock())
-        if proved.issued is not None:
-            check_key_in_force(proved.issued, address=address, now=self._clock())
         return proved
 
     def _find_proved(self, unverified_credential: str) -> ProvedKey:

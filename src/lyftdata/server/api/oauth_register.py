@@ -44,7 +44,7 @@ async def register(request: Request) -> Response:
     try:
         proved = await _check_credential(services, bearer_token(request), address=address, now_s=now_s)
         fingerprint = proved.fingerprint
-        registration = services.enrollment.check_request(proved, await read_json(request))
+        registration = services.enrollment.check_request(proved, await read_json(request), address=address)
         worker, created = await services.enrollment.enroll(registration, address=address)
         # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one; but
         # anyone who registers a key that is registered already has proved no more than that they know it, and it is public.
@@ -79,7 +79,7 @@ async def _check_credential(
         StoreError: The database cannot be queried.
     """
     try:
-        return services.enrollment.check_credential(unverified_credential, address=address)
+        return services.enrollment.check_credential(unverified_credential)
     except (WrongEnrollmentKeyError, EnrollmentDisabledError):
         # Guessing: no await between the check of the limit and this count, or many guesses sent at once would pass uncounted.
         services.enrollment_limit.record_wrong_key(address, now_s)
@@ -87,7 +87,7 @@ async def _check_credential(
             raise
     # Enumeration by timing: this is done for key ids that exist and for those that do not.
     await services.store.refresh(full=True)
-    return services.enrollment.check_credential(unverified_credential, address=address)
+    return services.enrollment.check_credential(unverified_credential)
 
 
 def _not_looked_at(services: Services, address: str, wait_s: float) -> Response:

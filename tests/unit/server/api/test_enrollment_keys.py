@@ -12,7 +12,13 @@ from tests.unit.core.forge import hs256, parts
 
 from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.enrollment import PROOF_TYPE, make_proof
-from lyftdata.core.enrollment_secrets import ProofKey, derive_proof_key, find_key_id, generate_enrollment_key
+from lyftdata.core.enrollment_secrets import (
+    ProofKey,
+    derive_proof_key,
+    find_key_id,
+    generate_enrollment_key,
+    load_verifier,
+)
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission import enrollment_credentials
@@ -269,6 +275,7 @@ async def test_rotating_keeps_the_rules_and_ends_the_old_key(off):
     assert (await enroll(off, new, "etl-3")).status_code == 201
     view = await shown(off)
     assert (view["generation"], view["uses"], view["workers"], len(view["previous"])) == (2, 1, 3, 1)
+    assert view["fingerprints"] == [view["fingerprint"], view["previous"][0]["fingerprint"]]
     off.clock.forward(seconds=60)
 
     ended, other_name = await enroll(off, old, "etl-4"), await enroll(off, new, "press-1")
@@ -278,6 +285,9 @@ async def test_rotating_keeps_the_rules_and_ends_the_old_key(off):
     assert (await enroll(off, new, "etl-5")).status_code == 201
     await off.http.post(f"{KEYS}/etl-hosts/revoke", headers=await off.sign_in())
     assert await off.cause(await enroll(off, new, "etl-6")) == "enrollment_key_revoked"
+    assert (await shown(off))["fingerprints"] == view["fingerprints"], (
+        "the Workers of a leaked key can be found"
+    )
     again = await off.http.post(f"{KEYS}/etl-hosts/rotate", json={}, headers=await off.sign_in())
     assert (again.status_code, again.json()["code"]) == (409, "enrollment_key_revoked")
 
@@ -466,10 +476,12 @@ async def test_a_key_that_does_not_exist_costs_as_much_as_one_that_does(off, mon
     """A public key is loaded for either; without that the time of the answer tells which public ids exist."""
     real, wrong = await issue(off), generate_enrollment_key(lambda size: bytes(range(size))).reveal()
     loaded = []
-    load = enrollment_credentials.load_verifier
-    monkeypatch.setattr(
-        enrollment_credentials, "load_verifier", lambda **kept: loaded.append(kept) or load(**kept)
-    )
+
+    def load(**kept):
+        loaded.append(kept)
+        return load_verifier(**kept)
+
+    monkeypatch.setattr(enrollment_credentials, "load_verifier", load)
     costs = []
     for key_id in (find_key_id(real), find_key_id(wrong)):
         loaded.clear()
@@ -477,8 +489,38 @@ async def test_a_key_that_does_not_exist_costs_as_much_as_one_that_does(off, mon
         signing = derive_proof_key(Secret(wrong), audience=ISSUER)
         signing.key_id = key_id
         claims = {"worker_name": "etl-1", "thumbprint": identity.public.thumbprint, "now": off.clock()}
-        refused = await off.register(identity, "etl-1", credential=make_proof(signing, **claims, jti=key_id))
+        refused = await off.register(
+            identity, "etl-1", credential=make_proof(signing, **claims, jti=f"jti-{key_id}")
+        )
         assert await off.cause(refused) == "wrong_enrollment_key"
         costs.append(len(loaded))
 
     assert costs == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"expires_in_s": 1}, {"networks": ["10.4.0.0/16"]}, {"worker_name": "press-*"}, {"max_uses": 1}],
+)
+async def test_a_wrong_body_gets_one_answer_whatever_the_key_allows(off, rules):
+    """Who finds a key learns nothing of it by asking for what no Server gives: not whether it is in force, nor where."""
+    key = await issue(off, **rules)
+    off.clock.forward(seconds=2)
+
+    answer = await off.http.post("/oauth2/register", json={}, headers={"Authorization": f"Bearer {key}"})
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_a_refused_key_is_recorded_with_the_name_that_was_asked_for(off):
+    """Also where the secret itself was sent: operators search refusals by Worker."""
+    key = await issue(off, networks=["10.4.0.0/16"])
+
+    refused = await off.register(generate_identity_key(), "etl-7", credential=key)
+
+    headers = await off.sign_in()
+    found = await off.http.get(f"/api/refusals/{refused.json()['reference']}", headers=headers)
+    assert (found.json()["code"], found.json()["claimed_worker"]) == (
+        "enrollment_network_not_allowed",
+        "etl-7",
+    )

@@ -73,8 +73,9 @@ class EnrollmentKey(BaseModel):
     An enrollment key, without the key: only its public half is kept.
 
     `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, of which the Server does not know when it was
-    made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; `fingerprint`
-    is what those of the newest are marked with.
+    made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; each is marked
+    with the fingerprint of the generation that it came by. `fingerprint` is that of the newest; `fingerprints` are all, newest
+    first, also those that no longer work: the Workers of a leaked key are found by them.
     """
 
     name: str
@@ -95,6 +96,7 @@ class EnrollmentKey(BaseModel):
     revoked_at: datetime | None
     workers: int
     last_used_at: datetime | None
+    fingerprints: list[str]
     previous: list[PreviousEnrollmentKey]
 
 

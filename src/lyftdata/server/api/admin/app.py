@@ -20,6 +20,7 @@ from lyftdata.server.api.admin import (
 from lyftdata.server.http import problems
 from lyftdata.server.http.body_limit import BodyLimit
 from lyftdata.server.http.cross_site import SameSiteJson
+from lyftdata.server.http.no_store import NoStore
 from lyftdata.server.runtime.services import Services
 
 _PROBLEM = {
@@ -47,8 +48,9 @@ def admin_app(services: Services | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(BodyLimit)
-    # The outermost: what another site sends is not even read.
+    # Around what reads: a request that another site sends is not even read.
     app.add_middleware(SameSiteJson, issuer=None if services is None else services.issuer)
+    app.add_middleware(NoStore)
     problems.install(app)
     for module in (
         account,
