@@ -56,9 +56,7 @@ def _check_strategy(settings: WorkerSettings, directory: StateDirectory) -> Iter
         credential = choose_credential(settings, directory)
     except SettingsError as error:
         yield from each_problem(
-            findings.NO_CREDENTIAL,
-            error,
-            "Set LYFTDATA_WORKER_ID and LYFTDATA_WORKER_API_KEY, or LYFTDATA_WORKER_NAME and LYFTDATA_AUTO_ENROLLMENT_KEY.",
+            findings.NO_CREDENTIAL, error, "Do what it says, then start the Worker again."
         )
         return
     if credential is None:
