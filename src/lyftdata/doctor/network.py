@@ -139,6 +139,14 @@ def check_certificate(target: Target, host: str, address: Address, *, now: datet
         yield _untrusted(error, host=host, certificate=_shown_certificate(host, address))
         return
     except OSError as error:  # ssl.SSLError is one
+        if not isinstance(error, ssl.SSLError):
+            # Not a reason to give up TLS: a firewall that drops or resets a handshake looks like this.
+            yield Finding(
+                findings.CONNECTION_FAILED,
+                f"{host} at {address} accepts connections, but the TLS handshake fails: {_words(error)}.",
+                f"Look for a firewall between this host and {address}, and for a Server or proxy there that hangs.",
+            )
+            return
         yield Finding(
             findings.NOT_HTTPS,
             f"{address} does not speak TLS: {_words(error)}.",

@@ -97,6 +97,16 @@ def test_an_address_that_speaks_no_tls_is_found():
         assert only(f"https://localhost:{port}").check.code == "not_https"
 
 
+def test_a_handshake_that_gets_no_answer_is_not_taken_for_plain_http(monkeypatch):
+    """A firewall that drops it looks like this; the remedy must not be to give up TLS."""
+    monkeypatch.setattr("lyftdata.doctor.network._WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        finding = only(f"https://localhost:{silent.getsockname()[1]}")
+
+    assert finding.check.code == "connection_failed"
+    assert "http://" not in finding.fix
+
+
 @pytest.mark.parametrize(
     ("valid", "code", "said"),
     [
