@@ -1,5 +1,6 @@
 """What can be wrong with what answers: whether it is the Server, and whether it lets this Worker in."""
 
+import shlex
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
@@ -22,7 +23,10 @@ from lyftdata.worker.identity.enrollment import confirmed_identity
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.settings import WorkerSettings
 
-_LOOK_UP = "An operator sees the cause: lyftdata refusals show"
+
+def _look_up(reference: str) -> str:
+    """Return the command for an operator. Command injection: what answers chose the reference, and people paste this."""
+    return f"An operator sees the cause: lyftdata refusals show {shlex.quote(clean_text(reference))}"
 
 
 async def check_answers(
@@ -65,7 +69,7 @@ def _issuer_differs(settings: WorkerSettings, issuers: Issuers) -> Finding | Non
     return Finding(
         findings.ISSUER_DIFFERS,
         f"The Server at {settings.url} calls itself {called}, so this Worker does not enroll there.",
-        f"Set LYFTDATA_PUBLIC_URL={settings.url} on the Server; or, if {called} is right, LYFTDATA_PUBLIC_URL={called} here.",
+        f"Set LYFTDATA_PUBLIC_URL={settings.url} on the Server; or, if {called} is right, LYFTDATA_PUBLIC_URL={shlex.quote(called)} here.",
     )
 
 
@@ -94,7 +98,7 @@ async def _check_token(
 def _refused(error: RefusedByServerError) -> Finding:
     cause = f" ({error.cause_code})" if error.cause_code else ""
     reference = f" Reference {error.reference}." if error.reference else ""
-    fix = error.hint or (f"{_LOOK_UP} {error.reference}" if error.reference else "Try again later.")
+    fix = error.hint or (_look_up(error.reference) if error.reference else "Try again later.")
     return Finding(findings.REFUSED, f"{error.message}{cause}{reference}", fix)
 
 
@@ -110,7 +114,7 @@ def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:
         return Finding(
             findings.TOKEN_LOST,
             f"{where} refused the token that {settings.url} had just given. Reference {reference}.",
-            f"{_LOOK_UP} {reference}. If it is missing_credentials, let the proxy in front of the Server pass the "
+            f"{_look_up(reference)}. If it is missing_credentials, let the proxy in front of the Server pass the "
             "Authorization header on (nginx: proxy_set_header Authorization $http_authorization;). Otherwise requests reach "
             "several Servers that do not share a database.",
         )
@@ -118,7 +122,7 @@ def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:
         return Finding(
             findings.REFUSED,
             f"{where} refused the new token. Reference {reference}.",
-            f"{_LOOK_UP} {reference}",
+            _look_up(reference),
         )
     return Finding(
         findings.SESSIONS_BLOCKED,

@@ -1,0 +1,28 @@
+"""Tests of what the doctor makes of answers that somebody else may have written."""
+
+from tests.builders import ENROLLMENT_KEY
+
+from lyftdata.bounded_http import Answer
+from lyftdata.doctor.server_answers import _issuer_differs, _judge_session, _refused
+from lyftdata.worker.client import Issuers, RefusedByServerError
+from lyftdata.worker.settings import read_worker_settings
+
+SETTINGS = read_worker_settings(
+    {"LYFTDATA_WORKER_NAME": "press-02", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+)
+EVIL = "A; rm -rf $HOME"
+
+
+def test_a_reference_in_a_command_is_quoted():
+    """People paste it into a shell."""
+    refused = _refused(RefusedByServerError("No.", reference=EVIL))
+    unopened = _judge_session(SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}'))
+
+    assert {finding.fix.rpartition(" show ")[2] for finding in (refused, unopened)} == {f"'{EVIL}'"}
+
+
+def test_an_issuer_in_an_assignment_is_quoted():
+    """The same."""
+    finding = _issuer_differs(SETTINGS, Issuers(EVIL))
+
+    assert f"LYFTDATA_PUBLIC_URL='{EVIL}' here" in finding.fix
