@@ -1,5 +1,6 @@
 """Files of secrets that other users of this host can use."""
 
+import os
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,8 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
     A mount of a container runtime belongs to root and is read-only: it may be closed by its directory alone.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
+        mode = status.st_mode
         is_open = stat.S_ISREG(mode) and mode & _OTHERS and _others_can_enter(path)
     except (OSError, ValueError):
         # What cannot be read is a fault of the settings.
@@ -38,8 +40,14 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
         yield Finding(
             findings.SECRET_FILE_EXPOSED,
             f"{named_by}: {path} has mode {stat.S_IMODE(mode):04o}, so other users of this host can use it.",
-            f"chmod 600 {shlex.quote(str(path))}",
+            _close(path, owner=status.st_uid),
         )
+
+
+def _close(path: Path, *, owner: int) -> str:
+    """Return the command after which only this user can read a file; one of another user's it reads by its group."""
+    quoted, user = shlex.quote(str(path)), os.geteuid()
+    return f"chmod 600 {quoted}" if owner == user else f"chown {user} {quoted} && chmod 600 {quoted}"
 
 
 def _others_can_enter(path: Path) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from tests.builders import ENROLLMENT_KEY
 
 from lyftdata.doctor.findings import ALL_CHECKS, Severity
+from lyftdata.doctor.secret_files import check_private
 from lyftdata.doctor.worker import examine_worker
 from lyftdata.doctor.worker_host import check_host
 from lyftdata.worker.settings import read_worker_settings
@@ -75,6 +76,19 @@ def test_a_secret_that_other_users_can_read_is_found(environ, mode, tmp_path):
     found = [finding for finding in examined(environ) if finding.check.code == "secret_file_exposed"]
 
     assert [finding.fix for finding in found] == [f"chmod 600 {file}"] * _can_enter(tmp_path)
+
+
+def test_a_file_that_this_user_reads_by_its_group_is_not_taken_from_it(tmp_path, monkeypatch):
+    """`root:worker 0640`: after chmod 600 alone, the program could not read its own secret."""
+    monkeypatch.setattr("lyftdata.doctor.secret_files._others_can_enter", lambda _path: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    file = tmp_path / "key"
+    file.touch(0o640)
+    file.chmod(0o640)
+
+    (finding,) = check_private("LYFTDATA_TLS_KEY", file)
+
+    assert finding.fix == f"chown 4711 {file} && chmod 600 {file}"
 
 
 def _can_enter(path):
