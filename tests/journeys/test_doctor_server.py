@@ -32,6 +32,16 @@ def test_an_invalid_setting_is_found(shared_site):
     assert (code, list(found)) == (1, ["setting_invalid"])
 
 
+def test_a_file_without_certificates_is_an_error_of_the_command(shared_site, tmp_path):
+    """In words, and with the exit code of wrong usage: nothing was examined."""
+    (tmp_path / "ca.pem").touch()
+
+    result = shared_site.server_host.run("doctor", "server", "--tls-ca", str(tmp_path / "ca.pem"))
+
+    assert result.returncode == 2
+    assert "ca.pem holds no certificates (PEM)" in result.stderr
+
+
 def test_a_published_secret_is_found(shared_site):
     """Anyone can read it in the documentation."""
     published = {"LYFTDATA_AUTO_ENROLLMENT_KEY": "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"}

@@ -72,8 +72,14 @@ def server(*, tls_ca: Path | None, as_json: bool) -> int:
       lyftdata doctor server --tls-ca ca.pem --json
     """
     require_server()
+    from lyftdata.bounded_http import checked_ca
+    from lyftdata.core.errors import InvalidInputError
     from lyftdata.doctor.server import examine_server
 
+    try:
+        checked_ca(tls_ca)
+    except InvalidInputError as error:
+        raise click.BadParameter(error.message, param_hint="--tls-ca") from error
     return _report(asyncio.run(examine_server(os.environ, tls_ca=tls_ca)), as_json=as_json)
 
 
