@@ -26,7 +26,9 @@ _PROXY_AUTHENTICATION = 407
 def describe_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | None) -> str:
     """Return a sentence on a request that got no answer: the address, the proxy if there was one, and the library's words."""
     # They name the address and the error, never what was sent.
-    detail = clean_text(str(error), 200) or type(error).__name__
+    detail = clean_text(str(error), 200) or (
+        "no answer in time" if isinstance(error, TimeoutError) else "the connection was closed"
+    )
     return f"{url} cannot be reached{_through(proxy)}: {detail}"
 
 
@@ -90,7 +92,7 @@ def remedy_for_answer(status: int, *, location: str | None, proxy: EnvironmentPr
     if status in _OK:
         return f"A sign-in page or another service answers there. {_CHECK_URL}"
     if status in _GATEWAY_FAULTS:
-        return "A proxy in front of the Server gets no answer from it."
+        return "A proxy in front of the Server gets no answer from it: start the Server, or correct the address that the proxy has."
     return (
         "A proxy, a firewall or another program answers there. If it protects the Server, let it pass /.well-known/, "
         f"/oauth2/ and /api/. {_CHECK_URL}"

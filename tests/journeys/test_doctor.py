@@ -48,7 +48,8 @@ def test_nothing_is_wrong_before_and_after_a_worker_enrolls(shared_site):
     host = shared_site.worker_host(
         "fresh", LYFTDATA_WORKER_NAME="fresh", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
-    assert examined(host) == (0, {})
+    code, found = examined(host)
+    assert (code, list(found)) == (0, ["not_enrolled"]), "a key for one use is not used up"
     assert "fresh" not in {worker["name"] for worker in shared_site.workers().values()}
 
     agent = host.start("run", "worker")

@@ -101,8 +101,8 @@ def _print(found: "Sequence[Finding]", *, problems: int) -> None:
         echo(f"  what  {clean_line(finding.what)}")
         echo(f"  why   {finding.check.why}")
         echo(f"  fix   {clean_line(finding.fix)}")
-    warnings = len(found) - problems
-    if not found:
+    warnings = sum(finding.check.severity.value == "warning" for finding in found)
+    if not problems + warnings:
         say("Nothing is wrong.")
     else:
         say(f"{count(problems, 'problem')}, {count(warnings, 'warning')}.")

@@ -151,7 +151,7 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
         revoked,
         as_json=as_json,
         show=lambda key: say(
-            f"Enrollment key {key['name']} revoked; {_workers(key['workers'])} that it has enrolled stay"
+            f"Enrollment key {key['name']} revoked; {_workers(key['workers'])} that it has enrolled will stay"
         ),
     )
 

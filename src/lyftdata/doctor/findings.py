@@ -20,6 +20,8 @@ class Severity(StrEnum):
     """It cannot work, or will not after its next start."""
     WARNING = "warning"
     """It works, but less safely than it could, or not for much longer."""
+    NOTE = "note"
+    """Nothing is wrong; but this could not be examined."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -132,6 +134,11 @@ TOKEN_LOST = _problem(
 )
 SESSIONS_BLOCKED = _problem("sessions_blocked", "A Worker stays connected by requests to that path.")
 
+NOT_ENROLLED = Check(
+    "not_enrolled",
+    Severity.NOTE,
+    "Whether the Server accepts the enrollment key shows when the Worker starts: a key for one use would be used up here.",
+)
 # --- the Server's host ----------------------------------------------------------------------------------
 DATABASE_UNUSABLE = _problem("database_unusable", "The Server keeps its state there.")
 DATABASE_EXPOSED = _warning(

@@ -29,28 +29,31 @@ _ISSUE_AGAIN = (
 
 # By X509_V_ERR_… of openssl/x509_vfy.h.
 _UNKNOWN_ISSUER = {19, 20, 21}
-_ANOTHER_NAME = (
-    findings.CERTIFICATE_FOR_ANOTHER_NAME,
-    "Set LYFTDATA_URL to one of the certificate's names, or issue it for this name.",
-)
+_ANOTHER_NAME = {62, 64}
 _CAUSES = {
     9: (
         findings.CERTIFICATE_NOT_YET_VALID,
         "Correct this host's clock, or issue the certificate again.",
     ),
     10: (findings.CERTIFICATE_EXPIRED, f"{_RENEW} If this host's clock is wrong, correct that."),
-    18: (findings.CERTIFICATE_SELF_SIGNED, "Copy that certificate here and set LYFTDATA_TLS_CA to it."),
-    62: _ANOTHER_NAME,
-    64: _ANOTHER_NAME,
 }
+_SELF_SIGNED = 18
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where the Server is, and how its certificate is checked; see `bounded_http.tls_context`."""
+    """
+    Where the Server is, how its certificate is checked (see `bounded_http.tls_context`), and how a person sets either.
+
+    Attributes:
+        url_setting: The variable that holds the address.
+        trust: How to make a CA trusted, as the beginning of a sentence that goes on with its certificate.
+    """
 
     url: str
     tls_ca: Path | None = None
     insecure: bool = False
+    url_setting: str = "LYFTDATA_URL"
+    trust: str = "set LYFTDATA_TLS_CA to"
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -80,7 +83,7 @@ def check_way(target: Target, *, now: datetime) -> Iterator[Finding]:
         yield Finding(
             findings.NAME_NOT_RESOLVED,
             f"{host} has no address: {_words(error)}.",
-            f"Correct LYFTDATA_URL, or this host's DNS; try: getent hosts {host}",
+            f"Correct {target.url_setting}, or this host's DNS; try: getent hosts {host}",
         )
         return
     tried = {address: _try_to_connect(address) for address in addresses}
@@ -90,7 +93,7 @@ def check_way(target: Target, *, now: datetime) -> Iterator[Finding]:
         yield Finding(
             findings.ADDRESS_UNREACHABLE if reachable else findings.CONNECTION_FAILED,
             f"{host} at {address}: {_words(failure)}.",
-            _how_to_connect(failure, address=address, host=host, others=reachable),
+            _how_to_connect(failure, target=target, address=address, others=reachable),
         )
     if reachable and parts.scheme == "https":
         yield from check_certificate(target, host, reachable[0], now=now)
@@ -120,12 +123,14 @@ def _try_to_connect(address: Address) -> OSError | None:
     return None
 
 
-def _how_to_connect(error: OSError, *, address: Address, host: str, others: Sequence[Address]) -> str:
+def _how_to_connect(
+    error: OSError, *, target: Target, address: Address, others: Sequence[Address] = ()
+) -> str:
     if others:
-        return f"Remove {address.sockaddr[0]} from the DNS records of {host}, or let the Server listen there (LYFTDATA_BIND_ADDRESS)."
+        return f"Remove {address.sockaddr[0]} from the DNS records of {urlsplit(target.url).hostname}, or let the Server listen there (LYFTDATA_BIND_ADDRESS)."
     if isinstance(error, ConnectionRefusedError):
-        return "Start the Server, or correct the port in LYFTDATA_URL; the Server's log names its address (LYFTDATA_BIND_ADDRESS)."
-    return f"Let this host through to {address} (firewall, security group, route), or correct LYFTDATA_URL."
+        return f"Start the Server, or correct the port in {target.url_setting}; the Server's log names its address (LYFTDATA_BIND_ADDRESS)."
+    return f"Let this host through to {address} (firewall, security group, route), or correct {target.url_setting}."
 
 
 def check_certificate(target: Target, host: str, address: Address, *, now: datetime) -> Iterator[Finding]:
@@ -136,7 +141,7 @@ def check_certificate(target: Target, host: str, address: Address, *, now: datet
         with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
             shown = connection.getpeercert(binary_form=True)
     except ssl.SSLCertVerificationError as error:
-        yield _untrusted(error, host=host, certificate=_shown_certificate(host, address))
+        yield _untrusted(error, target=target, host=host, certificate=_shown_certificate(host, address))
         return
     except OSError as error:  # ssl.SSLError is one
         if not isinstance(error, ssl.SSLError):
@@ -150,17 +155,22 @@ def check_certificate(target: Target, host: str, address: Address, *, now: datet
         yield Finding(
             findings.NOT_HTTPS,
             f"{address} does not speak TLS: {_words(error)}.",
-            "Set LYFTDATA_URL to the port that does, or to http:// if that is meant (LYFTDATA_ALLOW_HTTP).",
+            f"Set {target.url_setting} to the port that does, or to http:// if that is meant (LYFTDATA_ALLOW_HTTP).",
         )
         return
     certificate = x509.load_der_x509_certificate(shown or b"")
-    left = certificate.not_valid_after_utc - now
-    if left < _EXPIRES_SOON and not target.insecure:
-        yield Finding(
-            findings.CERTIFICATE_EXPIRES_SOON,
-            f"The certificate of {host} expires in {count(left.days, 'day')}, at {_time(certificate.not_valid_after_utc)}.",
-            _RENEW,
-        )
+    if not target.insecure:
+        yield from check_expiry(certificate, f"The certificate of {host}", now=now)
+
+
+def check_expiry(certificate: x509.Certificate, what: str, *, now: datetime) -> Iterator[Finding]:
+    """Yield whether a certificate has expired, or will soon."""
+    left, at = certificate.not_valid_after_utc - now, _time(certificate.not_valid_after_utc)
+    if left <= timedelta():
+        yield Finding(findings.CERTIFICATE_EXPIRED, f"{what} expired at {at}.", _RENEW)
+    elif left < _EXPIRES_SOON:
+        within = f"in {count(left.days, 'day')}" if left.days else "within a day"
+        yield Finding(findings.CERTIFICATE_EXPIRES_SOON, f"{what} expires {within}, at {at}.", _RENEW)
 
 
 def _shown_certificate(host: str, address: Address) -> x509.Certificate | None:
@@ -176,18 +186,25 @@ def _shown_certificate(host: str, address: Address) -> x509.Certificate | None:
 
 
 def _untrusted(
-    error: ssl.SSLCertVerificationError, *, host: str, certificate: x509.Certificate | None
+    error: ssl.SSLCertVerificationError, *, target: Target, host: str, certificate: x509.Certificate | None
 ) -> Finding:
-    check, fix = _cause_and_fix(error.verify_code, certificate)
+    check, fix = _cause_and_fix(error.verify_code, target, certificate)
     return Finding(check, f"The certificate of {host}: {_seen(check, certificate, error)}.", fix)
 
 
-def _cause_and_fix(code: int, certificate: x509.Certificate | None) -> tuple[Check, str]:
+def _cause_and_fix(code: int, target: Target, certificate: x509.Certificate | None) -> tuple[Check, str]:
+    if code in _ANOTHER_NAME:
+        return (
+            findings.CERTIFICATE_FOR_ANOTHER_NAME,
+            f"Set {target.url_setting} to one of the certificate's names, or issue it for this name.",
+        )
+    if code == _SELF_SIGNED:
+        return findings.CERTIFICATE_SELF_SIGNED, f"Copy that certificate here, and {target.trust} it."
     if code in _UNKNOWN_ISSUER:
         issuer = _name(certificate.issuer) if certificate is not None else "its issuer"
         return (
             findings.CERTIFICATE_ISSUER_UNKNOWN,
-            f"If {issuer} is a CA of your own, set LYFTDATA_TLS_CA to its certificate. If it is an intermediate, append its "
+            f"If {issuer} is a CA of your own, {target.trust} its certificate. If it is an intermediate, append its "
             "certificate to LYFTDATA_TLS_CERT on the Server: the Server must send the whole chain.",
         )
     if is_incomplete(code):

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx2
+from cryptography.x509 import load_pem_x509_certificates
 
 from lyftdata.bounded_http import Request, ServerEndpoint, UnreachableError, asend, connection_options
 from lyftdata.client.server_clock import utc_now
@@ -14,7 +15,7 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
-from lyftdata.doctor.network import Target, check_way
+from lyftdata.doctor.network import Target, check_expiry, check_way
 from lyftdata.doctor.secret_files import check_private, check_secret_files
 from lyftdata.server.runtime.issuer import issuer_of, warnings_of
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
@@ -43,11 +44,11 @@ async def examine_server(
         check_files(settings)
     except SettingsError as error:
         return list(each_problem(findings.SETTING_INVALID, error, _SEE_ALL))
-    found = list(_check_host(settings, environ))
-    return [
-        *found,
-        *[finding async for finding in _check_address(issuer_of(settings), tls_ca=tls_ca, now=now())],
-    ]
+    found = [*_check_host(settings, environ), *_check_certificate_file(settings, now=now())]
+    seen = {finding.check for finding in found}
+    answered = [finding async for finding in _check_address(issuer_of(settings), tls_ca=tls_ca, now=now())]
+    # A certificate that expires is found in its file and at the address.
+    return [*found, *(finding for finding in answered if finding.check not in seen)]
 
 
 def _check_host(settings: ServerSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -60,6 +61,13 @@ def _check_host(settings: ServerSettings, environ: Mapping[str, str]) -> Iterato
         yield from check_private("LYFTDATA_TLS_KEY", settings.tls_key)
     yield from _check_disk(settings.staging_dir)
     yield from _check_database(settings)
+
+
+def _check_certificate_file(settings: ServerSettings, *, now: datetime) -> Iterator[Finding]:
+    """The next start shows what is in the file, whatever the running Server shows."""
+    if settings.tls_cert is not None:
+        certificate = load_pem_x509_certificates(settings.tls_cert.read_bytes())[0]
+        yield from check_expiry(certificate, f"LYFTDATA_TLS_CERT: {settings.tls_cert}", now=now)
 
 
 def _check_disk(staging_dir: Path) -> Iterator[Finding]:
@@ -93,7 +101,13 @@ def _check_database(settings: ServerSettings) -> Iterator[Finding]:
 
 async def _check_address(public_url: str, *, tls_ca: Path | None, now: datetime) -> AsyncIterator[Finding]:
     """Ask at the address that Workers are given."""
-    found = list(check_way(Target(public_url, tls_ca=tls_ca), now=now))
+    target = Target(
+        public_url,
+        tls_ca=tls_ca,
+        url_setting="LYFTDATA_PUBLIC_URL",
+        trust="name it with --tls-ca, and let Workers trust it (LYFTDATA_TLS_CA):",
+    )
+    found = list(check_way(target, now=now))
     for finding in found:
         yield finding
     if not is_stopped_by(found):

@@ -54,8 +54,9 @@ async def check_answers(
     directory = StateDirectory(settings.jobs_dir)
     credential = choose_credential(settings, directory)
     if credential is None and directory.load_identity() is None:
-        if (finding := _issuer_differs(settings, issuers)) is not None:
-            yield finding
+        yield _issuer_differs(settings, issuers) or Finding(
+            findings.NOT_ENROLLED, "This Worker has not enrolled yet.", "Start it: lyftdata run worker"
+        )
         return
     async for finding in _check_token(settings, client, directory, credential):
         yield finding

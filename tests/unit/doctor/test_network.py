@@ -125,6 +125,15 @@ def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, said):
     assert said in finding.what
 
 
+def test_a_remedy_names_the_settings_of_the_side_that_is_examined(tmp_path):
+    """A Server has no LYFTDATA_URL, and trusts what --tls-ca names."""
+    server = {"url_setting": "LYFTDATA_PUBLIC_URL", "trust": "name it with --tls-ca:"}
+    with tls_server(*self_signed(tmp_path)) as port:
+        assert "--tls-ca" in only(f"https://localhost:{port}", **server).fix
+    assert "LYFTDATA_PUBLIC_URL" in only(f"https://localhost:{free_port()}", **server).fix
+    assert "LYFTDATA_PUBLIC_URL" in only("https://lyftdata.invalid", **server).fix
+
+
 def test_a_certificate_for_another_name_is_found_with_its_names(tmp_path):
     """They are what LYFTDATA_URL can be set to."""
     authority, certificate, key = issued(tmp_path, name="lyftdata.example.com")

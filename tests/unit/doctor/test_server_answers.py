@@ -16,13 +16,17 @@ EVIL = "A; rm -rf $HOME"
 def test_a_reference_in_a_command_is_quoted():
     """People paste it into a shell."""
     refused = _refused(RefusedByServerError("No.", reference=EVIL))
+    assert refused is not None
     unopened = _judge_session(SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}'))
 
-    assert {finding.fix.rpartition(" show ")[2] for finding in (refused, unopened)} == {f"'{EVIL}'"}
+    assert {finding.fix.rpartition(" show ")[2] for finding in (refused, unopened) if finding} == {
+        f"'{EVIL}'"
+    }
 
 
 def test_an_issuer_in_an_assignment_is_quoted():
     """The same."""
     finding = _issuer_differs(SETTINGS, Issuers(EVIL))
+    assert finding is not None
 
     assert f"LYFTDATA_PUBLIC_URL='{EVIL}' here" in finding.fix
