@@ -5,6 +5,7 @@ Between a Worker and its Server there may be proxies, firewalls and sign-in page
 Server's, and are not to be taken for it.
 """
 
+import shlex
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
@@ -113,7 +114,8 @@ def _new_url(location: str | None) -> str:
     parts = _split(location)
     if parts is None:
         return _CHECK_URL
-    return f"If the Server is there, set LYFTDATA_URL={clean_text(f'{parts.scheme}://{parts.netloc}', 200)}"
+    # Command injection: a stranger's answer may have chosen it, and people paste it.
+    return f"If the Server is there, set LYFTDATA_URL={shlex.quote(clean_text(f'{parts.scheme}://{parts.netloc}', 200))}"
 
 
 def _shown(location: str | None) -> str:

@@ -20,7 +20,7 @@ from lyftdata.client.token_endpoint import AUDIENCE_ERRORS, TokenReply, read_tok
 from lyftdata.core.command_tokens import TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE, token_digest
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.secret_text import trim
-from lyftdata.core.text import clean_text
+from lyftdata.core.text import clean_text, parse_reference
 
 _REMEDY = (
     "Start this program with `lyftdata run worker -- COMMAND`, as the user that the agent runs as; "
@@ -148,7 +148,7 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
         raise TokenUnavailableError(f"The agent has no token at the moment: {reason}")
     raise TokenRefusedError(
         reason,
-        reference=clean_text(str(said.get("reference", "")), 32),
+        reference=parse_reference(said.get("reference")),
         # A refusal for good ends the agent, and this program with it.
         final=said.get("error") in AUDIENCE_ERRORS,
         cause_code=clean_text(str(said.get("code", "")), 64),

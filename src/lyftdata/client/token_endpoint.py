@@ -16,11 +16,11 @@ from lyftdata.bounded_http import Answer, Request
 from lyftdata.client.credentials import Credential
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.client.signing import Signing, offered_signing, sign_for_now
+from lyftdata.core.text import parse_reference
 
 # RFC 8707, and RFC 6749, section 5.2.
 AUDIENCE_ERRORS = frozenset({"invalid_target", "invalid_scope"})
 _MAX_TEXT = 300
-_MAX_REFERENCE = 32
 
 
 class TokenReply(msgspec.Struct, frozen=True):
@@ -131,7 +131,7 @@ def read_refusal(answer: Answer, *, signed_by: ServerClock | None) -> Refusal | 
     return Refusal(
         error=error,
         reason=_text(body, "error_description"),
-        reference=_text(body, "reference")[:_MAX_REFERENCE],
+        reference=parse_reference(reference),
         cause_code=_text(body, "code"),
         remedy=_text(body, "remedy"),
         final=final is not False and not skew,

@@ -1,5 +1,7 @@
 """Makes text of untrusted callers safe to show, and counts nouns. Imports nothing, since every command uses it."""
 
+_MAX_REFERENCE = 32
+
 
 def clean_text(text: str, max_length: int = 128) -> str:
     """
@@ -27,6 +29,16 @@ def clean_lines(text: str, *, indent: str = "") -> str:
     """
     # Not splitlines(): it splits, and so removes, at control characters that must become U+FFFD.
     return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
+
+
+def parse_reference(unverified: object) -> str:
+    """
+    Return the reference of a refusal that an answer names, or an empty text if it is not one.
+
+    Command injection: it is shown in commands that people paste into a shell, and the answer may be an attacker's.
+    """
+    is_one = isinstance(unverified, str) and unverified.isascii() and unverified.isalnum()
+    return str(unverified) if is_one and len(str(unverified)) <= _MAX_REFERENCE else ""
 
 
 def count(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from lyftdata.client.credentials import Credential
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import same_origin
-from lyftdata.core.text import clean_text
+from lyftdata.core.text import clean_text, parse_reference
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem
 from lyftdata.worker.client import (
@@ -110,7 +110,7 @@ def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:
     if answer.status == HTTPStatus.BAD_REQUEST and error == "invalid_request":
         return None
     where = f"{settings.url}/api/worker/session"
-    reference = clean_text(str(body.get("reference", "")), 32)
+    reference = parse_reference(body.get("reference"))
     if answer.status == HTTPStatus.UNAUTHORIZED and reference:
         return Finding(
             findings.TOKEN_LOST,

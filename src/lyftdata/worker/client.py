@@ -28,6 +28,7 @@ from lyftdata.client.token_endpoint import (
 )
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events.worker import CLOCK_SKEWED
+from lyftdata.core.text import parse_reference
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import emit, get_logger
 from lyftdata.renewed_connections import RenewedConnections
@@ -267,7 +268,7 @@ class ServerClient:
         )
         answer = await self._ask(request, within_s=hold_s + _POLL_SLACK_S)
         if answer.status == _UNAUTHORIZED:
-            raise TokenRejectedError(reference=str(answer.json_object().get("reference", ""))[:32])
+            raise TokenRejectedError(reference=parse_reference(answer.json_object().get("reference")))
         if answer.status != httpx2.codes.OK:
             raise self._refusal(answer, signed_by=None)
         try:

@@ -16,12 +16,17 @@ EVIL = "A; rm -rf $HOME"
 def test_a_reference_in_a_command_is_quoted():
     """People paste it into a shell."""
     refused = _refused(RefusedByServerError("No.", reference=EVIL))
-    assert refused is not None
+
+    assert refused.fix.rpartition(" show ")[2] == f"'{EVIL}'"
+
+
+def test_an_answer_with_a_strange_reference_is_not_the_servers():
+    """It is not looked up."""
     unopened = _judge_session(SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}'))
 
-    assert {finding.fix.rpartition(" show ")[2] for finding in (refused, unopened) if finding} == {
-        f"'{EVIL}'"
-    }
+    assert unopened is not None
+    assert unopened.check.code == "sessions_blocked"
+    assert EVIL not in unopened.what + unopened.fix
 
 
 def test_an_issuer_in_an_assignment_is_quoted():
