@@ -212,6 +212,20 @@ async def test_a_retry_after_a_lost_answer_costs_no_use(off):
     assert (await shown(off))["uses"] == 1
 
 
+async def test_an_enrolled_worker_that_comes_with_another_key_keeps_its_entry(off):
+    """Name and labels are as they were, and the other key has all its uses."""
+    identity = generate_identity_key()
+    first = await enroll(off, await issue(off), identity=identity)
+    other = await issue(off, "db-hosts", max_uses=1, labels={"team": "db"})
+
+    again = await enroll(off, other, "etl-9", identity=identity)
+
+    assert (again.status_code, again.json()["client_id"]) == (201, first.json()["client_id"])
+    entry = await entry_of(off, again)
+    assert (entry.name, entry.labels) == ("etl-1", {})
+    assert (await shown(off, "db-hosts"))["uses"] == 0
+
+
 async def test_a_name_that_is_taken_costs_no_use_and_a_used_up_key_tells_of_none(opened):
     """The use is counted first and given back, so that names cannot be tried with a key that is used up."""
     environ = {"LYFTDATA_AUTO_ENROLLMENT_KEY": "", "LYFTDATA_WORKER_NAME_POLICY": "reject"}
