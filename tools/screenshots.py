@@ -29,6 +29,8 @@ PAGES = {
     "worker-new": ("New Worker", "/add-worker"),
     "worker-made": ("New Worker, waiting", ""),
     "enrollment": ("Auto-Enrollment", "/enrollment"),
+    "enrollment-key": ("An enrollment key", "/enrollment/etl-hosts"),
+    "enrollment-key-issue": ("Issuing an enrollment key", "/issue-enrollment-key"),
     "api-keys": ("API keys", "/api-keys"),
     "api-key": ("An API key", "/api-keys/press-keys"),
     "api-key-issue": ("Issuing an API key", "/issue-api-key"),
@@ -95,13 +97,19 @@ def write_gallery() -> None:
     (IMAGES.parent / "reference" / "pages.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def _pictures() -> list[Path]:
+    """Return the files that are taken here."""
+    return [path for device in WIDTHS for path in IMAGES.glob(f"*-{device}.png")]
+
+
 def main() -> None:
     """Take them, make them small, write the page."""
     chromium, small = find_chromium(), shutil.which("pngquant")
     if chromium is None or small is None:
         sys.exit("needs chromium and pngquant (Debian: apt-get install chromium pngquant)")
-    shutil.rmtree(IMAGES, ignore_errors=True)
-    IMAGES.mkdir()
+    # Those of pages that are gone, too; the directory also holds plots and drawings, which are not made here.
+    for picture in _pictures():
+        picture.unlink()
     number = 0
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
@@ -124,7 +132,7 @@ def main() -> None:
             ".png",
             "--quality",
             "70-95",
-            *map(str, IMAGES.glob("*.png")),
+            *map(str, _pictures()),
         ],
         check=False,
     )
