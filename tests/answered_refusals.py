@@ -77,9 +77,10 @@ class Recorder:
             decided: set[str] = set()
 
             async def send_and_note(message: MutableMapping[str, Any]) -> None:
-                await send(message)
+                # Before it is sent: a test that has read it may end this Server at once.
                 if message["type"] == "http.response.body":
                     self._note(decided | self._codes_in(message.get("body", b"")))
+                await send(message)
 
             is_for_workers = scope["type"] == "http" and scope["path"].startswith(_FOR_WORKERS)
             token = _decided.set(decided if is_for_workers else None)
@@ -96,7 +97,7 @@ class Recorder:
         return {code for code in found if code is not None}
 
     def _note(self, codes: set[str]) -> None:
-        # At once, since a Server may be killed at any time; one short line is appended whole.
+        # One short line is appended whole, whichever process writes at the same time.
         for code in codes - self._noted:
             with contextlib.suppress(OSError), self.file.open("ab", buffering=0) as stream:
                 stream.write(f"{code}\n".encode())
