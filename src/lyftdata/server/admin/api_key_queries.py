@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
+from lyftdata.core.key_generations import newest_generation
 from lyftdata.core.records import ApiKeyRecord
-from lyftdata.server.admin.api_keys import newest_generation
 from lyftdata.server.admin.schemas.api_keys import ApiKey, PreviousKey
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.directory import Directory
@@ -55,7 +55,7 @@ class ApiKeyQueries:
     async def get(self, name: str) -> ApiKey:
         """Return one key, without the key itself; raises NotFoundError."""
         generations = await self._store.read(lambda conn: api_keys.find_by_name(conn, name))
-        newest_generation(generations, name)
+        newest_generation(generations, kind="api_key", name=name)
         return (await self.show([generations]))[0]
 
     async def show(self, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[ApiKey]:

@@ -8,7 +8,8 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.api_keys import NewApiKey, generate_api_key
-from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.key_generations import check_grace, check_life, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
@@ -18,7 +19,6 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.tables import api_keys, workers
 
-_MAX_LIFE = timedelta(days=3650)
 _MAX_STEM = 38  # `-key-` and 6 characters go behind it, and a name has 50 at most
 _DRAWS = 8
 
@@ -61,7 +61,8 @@ class ApiKeys:
         if worker_ids is not None and not worker_ids:
             raise InvalidInputError("worker_ids", "name at least one Worker, or leave it out for all")
         self._known_secrets.check("name", name)
-        issued = self._make(parse_api_key_name(name), worker_ids, _checked_life(expires_in), actor)
+        check_life(expires_in)
+        issued = self._make(parse_api_key_name(name), worker_ids, expires_in, actor)
 
         def op(tx: WriteTx) -> None:
             for worker_id in worker_ids or ():
@@ -80,12 +81,11 @@ class ApiKeys:
             ConflictError: `api_key_revoked`: a revoked key is not brought back.
             InvalidInputError: The grace is negative or longer than 90 days.
         """
-        if not timedelta(0) <= grace <= timedelta(days=90):
-            raise InvalidInputError("grace_s", "must be from 0 to 7776000 seconds (90 days)")
+        check_grace(grace)
         now = self._clock()
 
         def op(tx: WriteTx) -> IssuedKey:
-            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+            newest = _newest(tx, name)
             _check_not_revoked(newest)
             life = None if newest.expires_at is None else newest.expires_at - newest.created_at
             issued = self._make_like(newest, life, actor)
@@ -109,7 +109,7 @@ class ApiKeys:
         now = self._clock()
 
         def op(tx: WriteTx) -> list[ApiKeyRecord]:
-            newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+            newest = _newest(tx, name)
             if newest.revoked_at is not None:
                 # Published again, as in `Workers.change`.
                 revoked = api_keys.find_by_name(tx.conn, name)
@@ -137,7 +137,7 @@ class ApiKeys:
     def allow_in(self, tx: WriteTx, name: str, worker_ids: Sequence[str], actor: Actor) -> list[ApiKeyRecord]:
         """Do what `allow` does within a change that is larger; raises the same."""
         now = self._clock()
-        newest = newest_generation(api_keys.find_by_name(tx.conn, name), name)
+        newest = _newest(tx, name)
         _check_not_revoked(newest)
         if newest.expires_at is not None and now >= newest.expires_at:
             raise ConflictError("api_key_expired", f"API key '{name}' has expired.", hint="Rotate it first.")
@@ -195,22 +195,8 @@ class ApiKeys:
         return IssuedKey(record, issued.text)
 
 
-def newest_generation(generations: Sequence[ApiKeyRecord], name: str) -> ApiKeyRecord:
-    """
-    Return the generation of a key that counts.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    if not generations:
-        raise NotFoundError("api_key", name)
-    return max(generations, key=lambda record: record.generation)
-
-
-def _checked_life(expires_in: timedelta | None) -> timedelta | None:
-    if expires_in is not None and not timedelta(0) < expires_in <= _MAX_LIFE:
-        raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
-    return expires_in
+def _newest(tx: WriteTx, name: str) -> ApiKeyRecord:
+    return newest_generation(api_keys.find_by_name(tx.conn, name), kind="api_key", name=name)
 
 
 def _check_not_revoked(newest: ApiKeyRecord) -> None:

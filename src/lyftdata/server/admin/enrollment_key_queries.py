@@ -6,8 +6,8 @@ from itertools import groupby
 
 from lyftdata.core.enrollment_rules import STARTUP_NAME
 from lyftdata.core.errors import NotFoundError
+from lyftdata.core.key_generations import newest_generation
 from lyftdata.core.records import EnrollmentKeyRecord
-from lyftdata.server.admin.enrollment_keys import newest_generation
 from lyftdata.server.admin.schemas.enrollment import EnrollmentKey, EnrollmentKeyState, PreviousEnrollmentKey
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment import Enrollment
@@ -43,7 +43,7 @@ class EnrollmentKeyQueries:
                 raise NotFoundError("enrollment_key", name)
             return found[0]
         generations = await self._store.read(lambda conn: enrollment_keys.find_by_name(conn, name))
-        newest_generation(generations, name)
+        newest_generation(generations, kind="enrollment_key", name=name)
         return (await self._show([generations], with_startup=False))[0]
 
     async def _show(

@@ -1,4 +1,4 @@
-"""What operators do to enrollment keys. The key itself is in the answer to `issue` and `rotate`, and nowhere else ever."""
+"""What operators do to enrollment keys. The key itself is only in the answers to `issue` and `rotate`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,7 +14,8 @@ from lyftdata.core.enrollment_rules import (
     parse_networks,
 )
 from lyftdata.core.enrollment_secrets import generate_enrollment_key, make_kept_parts
-from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.key_generations import check_grace, check_life, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_labels
 from lyftdata.core.records import EnrollmentKeyRecord
@@ -23,13 +24,10 @@ from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import enrollment_keys
 
-_MAX_LIFE = timedelta(days=3650)
-_MAX_GRACE = timedelta(days=90)
-
 
 class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a key is to allow, as an operator has written it.
+    What a key is to allow, as an operator wrote it.
 
     Attributes:
         expires_in: Life from now; None for no end.
@@ -74,7 +72,7 @@ class EnrollmentKeys:
             actor: Who issues it.
 
         Raises:
-            InvalidInputError: The name or one of the rules cannot be.
+            InvalidInputError: The name or one of the rules is invalid.
             ConflictError: `enrollment_key_name_taken`.
         """
         self._check_no_secret(name, rules)
@@ -101,13 +99,12 @@ class EnrollmentKeys:
             ConflictError: `enrollment_key_revoked`: a revoked key is not brought back; `enrollment_key_is_a_setting`.
             InvalidInputError: The grace is negative or longer than 90 days.
         """
-        if not timedelta(0) <= grace <= _MAX_GRACE:
-            raise InvalidInputError("grace_s", "must be from 0 to 7776000 seconds (90 days)")
+        check_grace(grace)
         _check_not_startup(name)
         now = self._clock()
 
         def op(tx: WriteTx) -> IssuedEnrollmentKey:
-            newest = newest_generation(enrollment_keys.find_by_name(tx.conn, name), name)
+            newest = _newest(tx, name)
             if newest.revoked_at is not None:
                 raise ConflictError(
                     "enrollment_key_revoked", f"Enrollment key '{name}' was revoked.", hint="Issue a new key."
@@ -136,7 +133,7 @@ class EnrollmentKeys:
         now = self._clock()
 
         def op(tx: WriteTx) -> None:
-            newest = newest_generation(enrollment_keys.find_by_name(tx.conn, name), name)
+            newest = _newest(tx, name)
             if newest.revoked_at is None:
                 tx.audit(actor.did("enrollment_key.revoked", _subject(name), at=now))
             enrollment_keys.revoke_enrollment_key(tx, name, now)
@@ -150,7 +147,8 @@ class EnrollmentKeys:
 
     def _make(self, name: str, rules: EnrollmentKeyRules, actor: Actor) -> IssuedEnrollmentKey:
         now = self._clock()
-        life, uses = _checked_life(rules.expires_in), _checked_uses(rules.max_uses)
+        check_life(rules.expires_in)
+        _check_uses(rules.max_uses)
         text = generate_enrollment_key(self._random_bytes)
         kept = make_kept_parts(text)
         record = EnrollmentKeyRecord(
@@ -161,10 +159,10 @@ class EnrollmentKeys:
             worker_name=None if rules.worker_name is None else parse_name_pattern(rules.worker_name),
             networks=parse_networks(rules.networks),
             labels=parse_labels(rules.labels),
-            max_uses=uses,
+            max_uses=rules.max_uses,
             created_at=now,
             created_by=f"operator:{actor.operator}",
-            expires_at=None if life is None else now + life,
+            expires_at=None if rules.expires_in is None else now + rules.expires_in,
         )
         return IssuedEnrollmentKey(record, text)
 
@@ -181,16 +179,8 @@ class EnrollmentKeys:
         return IssuedEnrollmentKey(record, issued.text)
 
 
-def newest_generation(generations: Sequence[EnrollmentKeyRecord], name: str) -> EnrollmentKeyRecord:
-    """
-    Return the generation of a key that counts.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    if not generations:
-        raise NotFoundError("enrollment_key", name)
-    return max(generations, key=lambda record: record.generation)
+def _newest(tx: WriteTx, name: str) -> EnrollmentKeyRecord:
+    return newest_generation(enrollment_keys.find_by_name(tx.conn, name), kind="enrollment_key", name=name)
 
 
 def _subject(name: str) -> str:
@@ -198,7 +188,7 @@ def _subject(name: str) -> str:
 
 
 def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
-    """Return the rules of a key for the audit log; those that it has not are left out."""
+    """Return the rules of a key for the audit log; rules that it does not have are left out."""
     rules = {
         "expires_at": record.expires_at.isoformat() if record.expires_at else "",
         "max_uses": str(record.max_uses or ""),
@@ -218,13 +208,6 @@ def _check_not_startup(name: str) -> None:
         )
 
 
-def _checked_life(expires_in: timedelta | None) -> timedelta | None:
-    if expires_in is not None and not timedelta(0) < expires_in <= _MAX_LIFE:
-        raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
-    return expires_in
-
-
-def _checked_uses(max_uses: int | None) -> int | None:
+def _check_uses(max_uses: int | None) -> None:
     if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidInputError("max_uses", f"must be from 1 to {MAX_USES}")
-    return max_uses

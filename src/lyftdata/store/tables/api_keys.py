@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
+from lyftdata.core.key_generations import end_after_rotation
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.dialects import dialect
@@ -39,13 +40,8 @@ def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
 def rotate_api_key(tx: WriteTx, record: ApiKeyRecord, *, previous_expire_at: datetime) -> None:
     """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
     for older in find_by_name(tx.conn, record.name):
-        ends_before = older.expires_at is not None and older.expires_at <= previous_expire_at
-        ended = msgspec.structs.replace(
-            older,
-            expires_at=older.expires_at if ends_before else previous_expire_at,
-            rotated_at=older.rotated_at or record.created_at,
-        )
-        if older.revoked_at is None and ended != older:
+        ended = end_after_rotation(older, rotated_at=record.created_at, ends_at=previous_expire_at)
+        if ended != older:
             _replace(tx, ended)
     _insert(tx, record)
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, upd
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
+from lyftdata.core.key_generations import end_after_rotation
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.store.changes import EnrollmentKeyChanged
 from lyftdata.store.rows import from_row, to_row
@@ -37,13 +38,8 @@ def insert_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
 def rotate_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord, *, previous_expire_at: datetime) -> None:
     """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
     for older in find_by_name(tx.conn, record.name):
-        ends_before = older.expires_at is not None and older.expires_at <= previous_expire_at
-        ended = msgspec.structs.replace(
-            older,
-            expires_at=older.expires_at if ends_before else previous_expire_at,
-            rotated_at=older.rotated_at or record.created_at,
-        )
-        if older.revoked_at is None and ended != older:
+        ended = end_after_rotation(older, rotated_at=record.created_at, ends_at=previous_expire_at)
+        if ended != older:
             _replace(tx, ended)
     _insert(tx, record)
 
