@@ -36,8 +36,8 @@ def worker(*, as_json: bool) -> int:
     """
     Examine this host as the Worker's next start would, with the same environment and as the same user.
 
-    Looks at settings, files of secrets, the Worker's directory, the Server's name, addresses and certificate, its clock, what
-    answers, and whether it lets this Worker in. It asks for a token, but never enrolls, and does not disturb a Worker
+    Checks settings, secret files, the Worker's directory, the Server's name, addresses and certificate, the clock, what answers,
+    and whether the Server accepts this Worker. It asks for a token, but never enrolls, and does not disturb a Worker
     that is running. Exit 0 if the Worker can connect (there may be warnings), 1 if not. Each finding is explained in
     docs/reference/doctor.md.
 
@@ -63,7 +63,7 @@ def server(*, tls_ca: Path | None, as_json: bool) -> int:
     """
     Examine this host as the Server's next start would, with the same environment and as the same user, while the Server runs.
 
-    Looks at settings, files, disk and database, and asks at the Server's public address whether Workers that are sent there reach
+    Checks settings, files, disk and database, and asks at the Server's public address whether Workers that connect there reach
     this Server. Changes nothing. Exit 0 if Workers can connect (there may be warnings), 1 if not.
 
     \b

@@ -69,7 +69,7 @@ def _parse_network(text: str) -> IPv4Network | IPv6Network:
     except ValueError as error:
         raise InvalidInputError("networks", "must be like 10.4.0.0/16 or 2001:db8::/32") from error
     if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-        # Somebody who writes 10.4.7.9/16 may mean one host, and would let 65,536 in.
+        # An operator who writes 10.4.7.9/16 may mean one host, and would allow 65,536.
         raise InvalidInputError(
             "networks", f"must end where its prefix does: write {network}, or the address alone"
         )

@@ -1,10 +1,10 @@
 """
 Enrollment secrets, and the key pair that each stands for.
 
-The Worker makes the private key from the secret and signs its proof with it; the Server compares with the public key.
-So what a Server keeps of a secret recognizes those who know it, and cannot enroll a Worker (docs/decisions/0023).
+The Worker derives the private key from the secret and signs its proof with it. The Server keeps only the public key: it can
+check a proof and cannot make one (docs/decisions/0023).
 
-    lyftdata_enroll_<10 public id>_<32 secret><6 checksum>   made by us: more than 190 random bits, so one HKDF is enough
+    lyftdata_enroll_<10 public id>_<32 secret><6 checksum>   generated: more than 190 random bits, so one HKDF is enough
     anything else of 32 characters or more                   may be chosen by a person: stretched by scrypt, with the
                                                              Server's issuer as salt
 
@@ -48,7 +48,7 @@ class ProofKey:
     The key pair that a Worker signs proofs with, for one Server; shows nothing of itself.
 
     Attributes:
-        key_id: Public id of the secret; None if somebody chose it.
+        key_id: Public id of the secret; None if a person chose the secret.
         audience: Issuer of the Server that it is for.
         signing_key: Ed25519.
     """
@@ -75,7 +75,7 @@ class EnrollmentVerifier:
     What a Server keeps of an enrollment secret: nothing that makes a proof.
 
     Args:
-        key_id: Public id of the secret; None if somebody chose it.
+        key_id: Public id of the secret; None if a person chose the secret.
         digest: SHA-256 of the secret, to recognize it where a client sends the secret itself.
         public_key: Return the public key for proofs to one of the Server's issuers.
     """
@@ -88,7 +88,7 @@ class EnrollmentVerifier:
         self._digest = digest
 
     def matches(self, unverified: str) -> bool:
-        """Return whether this is the secret itself, in a time that tells nothing about it."""
+        """Return whether this is the secret itself, in constant time."""
         return hmac.compare_digest(text_digest(unverified), self._digest)
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ def fingerprint(secret: Secret, pepper: bytes) -> str:
 
 
 def _seed_of_chosen(secret: Secret, audience: str) -> bytes:
-    # The issuer as salt: what somebody has worked out for one deployment is of no use at another.
+    # Precomputation: with the issuer as salt, a table of stretched phrases serves one deployment only.
     salt = hashlib.sha256(_STRETCHING + audience.encode()).digest()
     stretched = _stretch(secret.reveal().encode("utf-8", "surrogateescape"), salt)
     return derive_key(stretched, info=_CHOSEN_PROOF)

@@ -21,7 +21,7 @@ class Severity(StrEnum):
     WARNING = "warning"
     """It works, but less safely than it could, or not for much longer."""
     NOTE = "note"
-    """Nothing is wrong; but this could not be examined."""
+    """Nothing is wrong, but this could not be checked."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -104,10 +104,10 @@ CERTIFICATE_FOR_ANOTHER_NAME = _problem(
     "certificate_for_another_name", "The certificate does not prove that this is the Server that you named."
 )
 CERTIFICATE_SELF_SIGNED = _problem(
-    "certificate_self_signed", "Nothing that this host trusts vouches for the Server's certificate."
+    "certificate_self_signed", "No CA that this host trusts has signed the Server's certificate."
 )
 CERTIFICATE_ISSUER_UNKNOWN = _problem(
-    "certificate_issuer_unknown", "Nothing that this host trusts vouches for the Server's certificate."
+    "certificate_issuer_unknown", "No CA that this host trusts has signed the Server's certificate."
 )
 CERTIFICATE_INCOMPLETE = _problem(
     "certificate_incomplete", "Python 3.13 and newer reject certificates that break RFC 5280."
@@ -117,7 +117,9 @@ CERTIFICATE_REJECTED = _problem(
 )
 CERTIFICATE_EXPIRES_SOON = _warning("certificate_expires_soon", "When it has expired, no Worker can connect.")
 # --- what answers ---------------------------------------------------------------------------------------
-NOT_THE_SERVER = _problem("not_the_server", "Whatever answers there is no lyftdata Server that can be used.")
+NOT_THE_SERVER = _problem(
+    "not_the_server", "Requests reach something that is not a lyftdata Server, or one that is not working."
+)
 ISSUER_DIFFERS = _problem(
     "issuer_differs",
     "A Worker signs only for the address that it was given, never for one that an answer names.",
@@ -127,7 +129,7 @@ CLOCK_OFF = _warning(
     "What this host signs looks expired or from the future; the Worker then needs one more request for each token, and "
     "other clients are refused.",
 )
-REFUSED = _problem("refused", "The Server does not let this Worker in.")
+REFUSED = _problem("refused", "The Server does not accept this Worker.")
 TOKEN_LOST = _problem(
     "token_lost",
     "Between this host and the Server the token is removed or goes to another Server: no session opens.",
@@ -137,7 +139,7 @@ SESSIONS_BLOCKED = _problem("sessions_blocked", "A Worker stays connected by req
 NOT_ENROLLED = Check(
     "not_enrolled",
     Severity.NOTE,
-    "Whether the Server accepts the enrollment key shows when the Worker starts: a key for one use would be used up here.",
+    "The enrollment key was not tried, since a key for one use would then be used up: the first start shows whether the Server accepts it.",
 )
 # --- the Server's host ----------------------------------------------------------------------------------
 DATABASE_UNUSABLE = _problem("database_unusable", "The Server keeps its state there.")

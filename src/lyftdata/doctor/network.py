@@ -1,4 +1,4 @@
-"""What can be wrong on the way to the Server: its name, its addresses, its certificate."""
+"""Checks the connection to the Server: its name, its addresses, its certificate."""
 
 import socket
 import ssl
@@ -67,7 +67,7 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def check_way(target: Target, *, now: datetime) -> Iterator[Finding]:
+def check_connection(target: Target, *, now: datetime) -> Iterator[Finding]:
     """
     Yield what keeps this host from a connection that it can trust; for a Server that is reached without a proxy.
 
@@ -134,14 +134,14 @@ def _how_to_connect(
 
 
 def check_certificate(target: Target, host: str, address: Address, *, now: datetime) -> Iterator[Finding]:
-    """Yield what is wrong with the certificate that is shown at an address."""
+    """Yield what is wrong with the certificate that the Server presents at an address."""
     context = tls_context(target.url, tls_ca=target.tls_ca, insecure=target.insecure)
     assert isinstance(context, ssl.SSLContext)  # noqa: S101 - https
     try:
         with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
             shown = connection.getpeercert(binary_form=True)
     except ssl.SSLCertVerificationError as error:
-        yield _untrusted(error, target=target, host=host, certificate=_shown_certificate(host, address))
+        yield _untrusted(error, target=target, host=host, certificate=_presented_certificate(host, address))
         return
     except OSError as error:  # ssl.SSLError is one
         if not isinstance(error, ssl.SSLError):
@@ -173,8 +173,8 @@ def check_expiry(certificate: x509.Certificate, what: str, *, now: datetime) -> 
         yield Finding(findings.CERTIFICATE_EXPIRES_SOON, f"{what} expires {within}, at {at}.", _RENEW)
 
 
-def _shown_certificate(host: str, address: Address) -> x509.Certificate | None:
-    """Return what is shown there, trusted or not: only to say what is wrong with it."""
+def _presented_certificate(host: str, address: Address) -> x509.Certificate | None:
+    """Return the certificate presented there, trusted or not: only to say what is wrong with it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Files of secrets that other users of this host can use."""
+"""Checks that other users of this host cannot read files of secrets."""
 
 import os
 import shlex

@@ -15,7 +15,7 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
-from lyftdata.doctor.network import Target, check_expiry, check_way
+from lyftdata.doctor.network import Target, check_connection, check_expiry
 from lyftdata.doctor.secret_files import check_private, check_secret_files
 from lyftdata.server.runtime.issuer import issuer_of, warnings_of
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
@@ -107,7 +107,7 @@ async def _check_address(public_url: str, *, tls_ca: Path | None, now: datetime)
         url_setting="LYFTDATA_PUBLIC_URL",
         trust="name it with --tls-ca, and let Workers trust it (LYFTDATA_TLS_CA):",
     )
-    found = list(check_way(target, now=now))
+    found = list(check_connection(target, now=now))
     for finding in found:
         yield finding
     if not is_stopped_by(found):

@@ -1,4 +1,4 @@
-"""What can be wrong with what answers: whether it is the Server, and whether it lets this Worker in."""
+"""Checks what answers: whether it is the Server, and whether it accepts this Worker."""
 
 import shlex
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from lyftdata.client.credentials import Credential
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import same_origin
+from lyftdata.core.refusals import all_causes
 from lyftdata.core.text import clean_text, parse_reference
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem
@@ -85,7 +86,7 @@ async def _check_token(
         yield _refused(error)
     except SettingsError as error:
         for finding in each_problem(
-            findings.NO_CREDENTIAL, error, "Do what it says, then start the Worker again."
+            findings.NO_CREDENTIAL, error, "Correct it as described, then start the Worker again."
         ):
             yield finding
     except ServerUnreachableError as error:
@@ -99,8 +100,13 @@ async def _check_token(
 def _refused(error: RefusedByServerError) -> Finding:
     cause = f" ({error.cause_code})" if error.cause_code else ""
     reference = f" Reference {error.reference}." if error.reference else ""
-    fix = error.hint or (_look_up(error.reference) if error.reference else "Try again later.")
-    return Finding(findings.REFUSED, f"{error.message}{cause}{reference}", fix)
+    return Finding(findings.REFUSED, f"{error.message}{cause}{reference}", _remedy(error))
+
+
+def _remedy(error: RefusedByServerError) -> str:
+    # Command injection: people paste a fix, and whatever answers at the address could choose the remedy in its answer.
+    known = next((cause.remedy for cause in all_causes() if cause.code == error.cause_code), "")
+    return known or (_look_up(error.reference) if error.reference else "Try again later.")
 
 
 def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:

@@ -8,7 +8,7 @@ from lyftdata.client.server_clock import ServerClock, utc_now
 from lyftdata.core.errors import SettingsError
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
-from lyftdata.doctor.network import Target, check_way
+from lyftdata.doctor.network import Target, check_connection
 from lyftdata.doctor.server_answers import check_answers
 from lyftdata.doctor.worker_host import check_host
 from lyftdata.worker.client import ServerClient
@@ -47,7 +47,7 @@ async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]
         fix = "Correct the variable, or name the Server's host in NO_PROXY."
         return list(each_problem(findings.PROXY_UNUSABLE, error, fix))
     # Behind a proxy, name and certificate are looked at by the request itself.
-    found = [] if proxy is not None else list(check_way(_target(settings), now=now()))
+    found = [] if proxy is not None else list(check_connection(_target(settings), now=now()))
     if is_stopped_by(found):
         return found
     clock = ServerClock(now=now)

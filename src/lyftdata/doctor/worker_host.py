@@ -1,4 +1,4 @@
-"""What can be wrong on a Worker's host before anything is sent: settings, files of secrets, directory, strategy."""
+"""Checks a Worker's host before anything is sent: settings, secret files, directory, strategy."""
 
 import os
 import shlex
@@ -29,7 +29,9 @@ def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator
         # An API-key Worker stores nothing; a directory that it does not use cannot stop it.
         if settings.api_key is None:
             yield from each_problem(
-                findings.DIRECTORY_UNUSABLE, error, "Do what it says, as the Worker's own user."
+                findings.DIRECTORY_UNUSABLE,
+                error,
+                "Correct it as described, as the user that runs the Worker.",
             )
             return
     yield from _check_strategy(settings, directory)
@@ -56,7 +58,7 @@ def _check_strategy(settings: WorkerSettings, directory: StateDirectory) -> Iter
         credential = choose_credential(settings, directory)
     except SettingsError as error:
         yield from each_problem(
-            findings.NO_CREDENTIAL, error, "Do what it says, then start the Worker again."
+            findings.NO_CREDENTIAL, error, "Correct it as described, then start the Worker again."
         )
         return
     if credential is None:

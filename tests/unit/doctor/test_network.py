@@ -10,7 +10,7 @@ import pytest
 from tests.certificates import issued, issued_by_intermediate, self_signed
 from tests.processes import free_port
 
-from lyftdata.doctor.network import Target, check_way
+from lyftdata.doctor.network import Target, check_connection
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
@@ -50,7 +50,7 @@ def tls_server(certificate, key):
 
 def examined(url, **how):
     """Return what is found on the way to a Server."""
-    return list(check_way(Target(url, **how), now=NOW))
+    return list(check_connection(Target(url, **how), now=NOW))
 
 
 def only(url, **how):

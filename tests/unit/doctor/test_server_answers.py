@@ -3,6 +3,7 @@
 from tests.builders import ENROLLMENT_KEY
 
 from lyftdata.bounded_http import Answer
+from lyftdata.core.refusals import WorkerDisabledError
 from lyftdata.doctor.server_answers import _issuer_differs, _judge_session, _refused
 from lyftdata.worker.client import Issuers, RefusedByServerError
 from lyftdata.worker.settings import read_worker_settings
@@ -35,3 +36,14 @@ def test_an_issuer_in_an_assignment_is_quoted():
     assert finding is not None
 
     assert f"LYFTDATA_PUBLIC_URL='{EVIL}' here" in finding.fix
+
+
+def test_a_fix_is_never_the_words_of_an_answer():
+    """Whatever answers at the address could choose them; the remedy of a known cause is this program's own."""
+    known = _refused(
+        RefusedByServerError("No.", reference="7K2M9QXD", cause_code="worker_disabled", remedy=EVIL)
+    )
+    unknown = _refused(RefusedByServerError("No.", reference="7K2M9QXD", cause_code="new_cause", remedy=EVIL))
+
+    assert known.fix == WorkerDisabledError.remedy
+    assert unknown.fix.endswith("lyftdata refusals show 7K2M9QXD")

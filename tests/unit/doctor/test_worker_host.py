@@ -170,7 +170,7 @@ def test_settings_of_no_or_of_both_strategies_are_found(enrolling, change):
     """A Worker uses exactly one; the finding itself says which variable to set or unset."""
     found = {finding.check.code: finding.fix for finding in examined(enrolling | change)}
 
-    assert found["no_credential"] == "Do what it says, then start the Worker again."
+    assert found["no_credential"] == "Correct it as described, then start the Worker again."
 
 
 def test_a_host_that_is_right_draws_no_finding(enrolling):

@@ -118,7 +118,7 @@ def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
     except IntegrityError as error:
         raise ConflictError(
             "enrollment_key_name_taken",
-            f"The enrollment key '{record.name}' was issued or rotated at this very moment.",
+            f"The enrollment key '{record.name}' was issued or rotated at the same moment.",
         ) from error
     tx.changed(EnrollmentKeyChanged(record.public_id, record))
 

@@ -13,7 +13,7 @@ from lyftdata.server.admin.schemas.enrollment import EnrollmentKey
 from lyftdata.web.page import Page
 from lyftdata.web.pages.api_keys import GRACES
 
-# What the form offers, the safest first; any other life can be had by the command line.
+# What the form offers, the safest first; the command line takes any other life.
 LIVES = {"24h": "In a day", "1h": "In an hour", "7d": "In 7 days", "30d": "In 30 days", "": "Never"}
 
 
