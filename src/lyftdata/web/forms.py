@@ -28,6 +28,19 @@ class Form:
         """Return a field, with spaces around it taken off."""
         return self._fields.get(name, [""])[-1].strip()
 
+    def require(self, *names: str) -> None:
+        """
+        Refuse a form without these fields; a browser sends them even if they are empty.
+
+        Fail-open: a field that limits something means "no limit" when it is empty, and a missing field reads as empty.
+
+        Raises:
+            InvalidInputError: Names the first that is missing.
+        """
+        for name in names:
+            if name not in self._fields:
+                raise InvalidInputError(name, "is missing from the form")
+
     def secret(self, name: str) -> Secret:
         """Return a password as it was typed."""
         return Secret(self._fields.get(name, [""])[-1])

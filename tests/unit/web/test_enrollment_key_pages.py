@@ -83,6 +83,17 @@ async def test_what_is_wrong_is_said_in_the_form(server, browser, field, value, 
     assert list(server.services.directory.enrollment_keys()) == []
 
 
+@pytest.mark.parametrize("field", ["uses", "life", "worker_name", "networks"])
+async def test_a_form_that_lacks_a_limit_issues_no_key(server, browser, field):
+    """A missing field is not taken for an empty one, which would mean no limit."""
+    rules = {name: value for name, value in RULES.items() if name != field}
+
+    page = await browser.post("/issue-enrollment-key", name="etl-hosts", **rules)
+
+    assert (page.status_code, "is missing from the form" in text_of(page)) == (422, True)
+    assert list(server.services.directory.enrollment_keys()) == []
+
+
 async def test_rotating_twice_by_one_form_rotates_once(server, browser):
     """A form that is sent again would end the key that was just copied."""
     await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)

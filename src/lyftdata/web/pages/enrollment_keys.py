@@ -29,6 +29,7 @@ async def form(page: Page) -> Response:
 
 async def issue(page: Page) -> Response:
     """Make a key, and show it once."""
+    page.form.require("life", "uses", "worker_name", "networks")
     life = page.form.text("life")
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
