@@ -15,13 +15,12 @@ from lyftdata.server.runtime.tls_files import check_tls_files, load_certificate
 
 _log = get_logger(__name__)
 
-
 _CERT_CHECK_EVERY_S = 30.0
 
 
 @contextlib.asynccontextmanager
 async def certificate_kept_fresh(server: uvicorn.Server, settings: ServerSettings) -> AsyncIterator[None]:
-    """Load a certificate again when it is renewed on disk; new connections get it, living ones stay."""
+    """Load a certificate again when it is renewed on disk; new connections get it, open ones stay."""
     if settings.tls_cert is None or settings.tls_key is None:
         yield
         return
@@ -34,21 +33,21 @@ async def certificate_kept_fresh(server: uvicorn.Server, settings: ServerSetting
 
 
 async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> None:
-    seen = told = _stamp(cert, key)
+    seen = reported = _stamp(cert, key)
     while True:
         await asyncio.sleep(_CERT_CHECK_EVERY_S)
         now = _stamp(cert, key)
         if now == seen or server.config.ssl is None:
             continue
         try:
-            # Tried elsewhere first: a certificate without its key, half a renewal, would break the context in use.
+            # Checked in another context first: half a renewal, a certificate without its key, would break the one in use.
             check_tls_files(cert, key)
             load_certificate(server.config.ssl, cert, key)
         except (OSError, SettingsError) as error:
-            # Keep the one in force and look again.
-            if now != told:
+            # Keep using the loaded one, and try again.
+            if now != reported:
                 emit(_log, CERTIFICATE_RELOAD_FAILED, problem=str(error))
-            told = now
+            reported = now
             continue
         seen = now
         emit(_log, CERTIFICATE_RELOADED)

@@ -36,20 +36,15 @@ from lyftdata.service_manager import Notifier
 
 _log = get_logger(__name__)
 
-
 _BACKLOG = 4096
-
-
 # A held poll is released at once when the Server stops; this is for requests that are being answered.
 _STOP_WITHIN_S = 5
-
-
-_SWITCH_EVERY_S = 0.0005
-
-
-# So many more objects made than dropped until Python looks for cycles among the newest; of each twenty such looks one goes to
-# those that lived on, and of each fifty of these one to all.
-_COLLECT_AFTER = (10_000, 20, 50)
+# The writer's thread computes for a while at a time, and the event loop waits for its turn at each read and write. With
+# Python's default of 5 ms, writing one second's traces of a busy fleet delayed every answer by a tenth of a second.
+_SWITCH_INTERVAL_S = 0.0005
+# Thresholds of Python's garbage collector for its three generations. With its defaults it paused a Server with 10,000
+# held polls every few seconds.
+_GC_THRESHOLDS = (10_000, 20, 50)
 
 
 class ListenError(LyftdataError):
@@ -70,10 +65,8 @@ def run_server(settings: ServerSettings) -> int:
     # Everything the Server writes (database, its WAL, keys) is its own alone.
     os.umask(0o077)
     _allow_many_connections()
-    # The writer's thread computes for a while at a time. For as long as this the event loop waits for its turn, at each
-    # read and each write: with Python's 5 ms a second's traces of a busy fleet held every answer up by a tenth of one.
-    sys.setswitchinterval(_SWITCH_EVERY_S)
-    gc.set_threshold(*_COLLECT_AFTER)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(*_GC_THRESHOLDS)
     configure_logging(format=settings.log_format, level=settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings))
@@ -127,7 +120,7 @@ def listen(address: BindAddress) -> socket.socket:
     Return a socket that listens; port 0 takes a free one.
 
     Raises:
-        ListenError: The address is taken, not ours, or not allowed.
+        ListenError: The address is in use, not one of this host, or not allowed.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -174,7 +167,7 @@ def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] |
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it is ready and lets held polls go before it waits for requests to end."""
+    """uvicorn that reports when it is ready, and releases held polls before it waits for requests to end."""
 
     def __init__(self, config: uvicorn.Config, services: Services, notifier: Notifier) -> None:
         super().__init__(config)
@@ -184,10 +177,10 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """
-        Stop at SIGTERM and SIGINT, and then go on to the end.
+        Stop at SIGTERM and SIGINT, then shut down in order.
 
-        uvicorn raises the signal once more when it has stopped, which would end the process before what is
-        pending is written and the store is closed.
+        uvicorn raises the signal again when it has stopped, which would end the process before pending writes are made and
+        the store is closed.
         """
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
@@ -200,42 +193,41 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
-        """Let held polls go at once; uvicorn looks only now and then whether it is to stop."""
+        """Release held polls at once; uvicorn checks only now and then whether it is to stop."""
         self.handle_exit(number, None)
-        self._let_go()
+        self._release_polls()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            _leave_out_of_collections()
+            _freeze_loaded_objects()
             self._services.overload.watch()
-            _say_ready(self._services)
+            _report_ready(self._services)
             self._notifier.notify(READY="1", STATUS=f"Ready: {self._services.issuer}")
 
-    def _let_go(self) -> None:
+    def _release_polls(self) -> None:
         self._services.overload.end()
         self._services.sessions.release_all()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         emit(_log, STOPPING)
         self._notifier.notify(STOPPING="1", STATUS="Stopping.")
-        self._let_go()
+        self._release_polls()
         self._services.events.close()
         await super().shutdown(sockets)
 
 
-def _leave_out_of_collections() -> None:
+def _freeze_loaded_objects() -> None:
     """
-    Have Python look for cycles in what comes from now on alone: modules and the whole directory stay.
+    Exclude what is loaded by now, modules and the directory, from garbage collection: it stays until the end.
 
-    Each look at everything stops every answer: with 10,000 held polls it took half a second, and Python's own thresholds
-    brought one about every few seconds.
+    A full collection stops every answer: with 10,000 held polls it took half a second.
     """
     gc.collect()
     gc.freeze()
 
 
-def _say_ready(services: Services) -> None:
+def _report_ready(services: Services) -> None:
     settings = services.settings
     emit(
         _log,
@@ -244,5 +236,5 @@ def _say_ready(services: Services) -> None:
         issuer=services.issuer,
         staging_dir=str(settings.staging_dir),
         workers=services.directory.worker_count(),
-        auto_enrollment="on" if services.enrollment.keys else "off",
+        auto_enrollment="on" if services.enrollment.is_enabled() else "off",
     )

@@ -49,5 +49,10 @@ def test_a_rotated_key_is_read_from_its_file(plain_site, tmp_path):
     stale = site.worker_host("a", LYFTDATA_WORKER_NAME="etl-1", LYFTDATA_AUTO_ENROLLMENT_KEY=old)
     assert stale.start("run", "worker").exit_code() == 3
 
+    site.server.terminate()
+    assert site.server.exit_code() == 0
+    (ready,) = site.start_server().events("ready")
+    assert ready["auto_enrollment"] == "on", "an issued key enrolls, whatever the settings hold"
+
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="etl-1", LYFTDATA_AUTO_ENROLLMENT_KEY_FILE=str(file))
     host.start("run", "worker").wait_for("online")

@@ -15,7 +15,6 @@ from lyftdata.core.text import clean_text
 # The Server shows a sign of life every 15 seconds.
 _STREAM_SILENT_S = 45.0
 
-
 _FOLLOW_AGAIN_AFTER_S = 1.0
 
 

@@ -14,15 +14,11 @@ from lyftdata.server.http.oauth_errors import OAuthError
 
 MAX_BODY_BYTES = 16_384
 
-
 _BODY_WITHIN_S = 10.0
-
 
 _MAX_FORM_FIELDS = 20
 
-
 _TARGETS = frozenset({"resource", "audience"})
-
 
 _NOT_IN_URL = _TARGETS | {
     "grant_type",

@@ -11,16 +11,13 @@ from lyftdata.core.errors import LyftdataError
 
 _NO_CONTENT = 204
 
-
 NONCE_HEADER = "Lyftdata-Nonce"
 
 
 # Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
-
 _JSON = (b"content-type", b"application/json")
-
 
 RAW_NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 

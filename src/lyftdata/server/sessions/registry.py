@@ -36,15 +36,11 @@ from lyftdata.server.sessions.slot_queue import SlotQueue
 
 _log = get_logger(__name__)
 
-
 P = ParamSpec("P")
-
 
 # A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
 GRACE_AFTER_ANSWER_S = 10.0
-
-
-# After a poll broke off the Worker may be back in a moment (a proxy's reload): no flicker in the list.
+# After a poll was cut the Worker may be back in a moment (a proxy's reload): no flicker in the list.
 GRACE_AFTER_BREAK_S = 3.0
 
 

@@ -16,7 +16,6 @@ from lyftdata.store import StoreError
 
 router = APIRouter()
 
-
 _PROGRESS_EVERY_S = 1.0
 
 

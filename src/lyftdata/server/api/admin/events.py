@@ -13,7 +13,6 @@ from lyftdata.server.streams.stream_limits import SlotResponse
 
 router = APIRouter()
 
-
 _STILL_THERE_EVERY_S = 15.0
 
 
