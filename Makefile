@@ -116,8 +116,8 @@ exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples
 
 chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Inject faults into Servers, database, network and Workers' hosts, and write docs/explanation/chaos-report.md
-	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/chaos -q && \
-	$(BIN)/python -m tests.chaos.report $$place && rm -rf $$place
+	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/behaviour/chaos -q && \
+	$(BIN)/python -m tests.behaviour.chaos.report $$place && rm -rf $$place
 
 # The lower bounds of pyproject.toml are a promise to those who have other packages in the same environment. These tests exercise what depends on
 # the versions: HTTP, TLS, tokens, the admin API and a running Server. The rest need packages that demand newer versions.
@@ -128,8 +128,8 @@ $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_token.py server/api/test_register.py \
-	server/admin/test_admin_api.py server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/journeys/test_tls.py
+LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_oauth_token.py server/api/test_oauth_register.py \
+	server/admin/test_admin_api.py server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/behaviour/journeys/test_tls.py
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)

@@ -3,7 +3,7 @@ Takes the pictures of every page for the documentation: light and dark, desktop 
 
     make screenshots
 
-The Server is a real one, with the past and the fleet of `tests/web/world.py`. Needs Chromium, and pngquant to make the
+The Server is a real one, with the past and the fleet of `tests/behaviour/browser/world.py`. Needs Chromium, and pngquant to make the
 files small.
 """
 
@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+from tests.behaviour.browser.conftest import ARGUMENTS
+from tests.behaviour.browser.world import ADMIN, World, find_chromium
 from tests.processes import PASSWORD
-from tests.web.conftest import ARGUMENTS
-from tests.web.world import ADMIN, World, find_chromium
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTHS = {"desktop": 1280, "phone": 390}

@@ -85,7 +85,7 @@ def emit(
 
     Args:
         log: The logger of the module.
-        event: A registered event; tests/unit/test_log_events.py checks that each call has the fields that it declares.
+        event: A registered event; tests/repository/test_log_events.py checks that each call has the fields that it declares.
         level: `event.also_level`, where that applies.
         exc_info: True for the exception being handled, or an exception: its traceback is logged.
         fields: Of the event; one that is None is left out. From `warning` on, a line without a `remedy` has the event's.

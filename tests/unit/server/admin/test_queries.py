@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from tests.unit.server.api.test_token import stranger_key
+from tests.unit.server.api.test_oauth_token import stranger_key
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.identity_keys import generate_identity_key

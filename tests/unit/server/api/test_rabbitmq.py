@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from tests.unit.server.admission.test_revocation import TAKEN_BACK
+from tests.behaviour.one_server.test_revocation import TAKEN_BACK
 from tests.unit.server.api.test_oauth_extras import define, dpop
 
 from lyftdata.core.identity_keys import generate_identity_key

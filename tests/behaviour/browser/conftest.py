@@ -1,0 +1,123 @@
+"""
+A real Chromium, the system's own, in front of a real Server.
+
+Everything here is of one xdist group: Playwright's event loop lives as long as a module, and no async test may come
+between.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from tests.behaviour.browser.world import ADMIN, World, find_chromium
+from tests.processes import PASSWORD, STARTED, Site
+
+# Without these Chromium talks to its maker's services; as root (as in CI) its sandbox cannot start.
+ARGUMENTS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    *(["--no-sandbox"] if os.geteuid() == 0 else []),
+]
+WITHIN_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Return the system's Chromium."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        expect.set_options(timeout=WITHIN_MS)
+        yield browser
+        browser.close()
+
+
+class Window:
+    """
+    A browser window of one operator, which remembers everything that went wrong in it.
+
+    `complaints` holds errors of scripts and of the policy; a page that works has none.
+    """
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        context.set_default_timeout(WITHIN_MS)
+        self.context = context
+        self.url = url
+        self.complaints: list[str] = []
+        self.page = self.open_tab()
+
+    def open_tab(self) -> Page:
+        """Open another tab."""
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(f"{page.url}: {message.text}")
+                if message.type == "error" and "status of" not in message.text
+                else None
+            ),
+        )
+        page.on("dialog", lambda dialog: self.complaints.append(f"{page.url}: a dialog: {dialog.message}"))
+        return page
+
+    def go(self, path: str) -> Page:
+        """Open one of the Server's pages."""
+        self.page.goto(self.url + path)
+        return self.page
+
+    def sign_in(self, name: str = ADMIN, password: str = PASSWORD) -> Page:
+        """
+        Sign in by the form; return the page that it leads to, the form again if it was refused.
+
+        A click returns before the answer to it is there: another page that was opened at once would be opened without the
+        session.
+        """
+        self.go("/login")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        with self.page.expect_navigation(timeout=WITHIN_MS):
+            self.page.get_by_role("button", name="Sign in").click()
+        return self.page
+
+
+@pytest.fixture
+def open_window(chromium: Browser) -> Iterator[object]:
+    """Return a function that opens a window of its own; at the end none may have complained."""
+    opened: list[Window] = []
+
+    def open_(url: str, **how: object) -> Window:
+        opened.append(Window(chromium.new_context(**how), url))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_
+    for window in opened:
+        window.context.close()
+    assert [complaint for window in opened for complaint in window.complaints] == []
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a Server with a past and a fleet; for reading only, tests share it."""
+    made = World(tmp_path_factory.mktemp("world"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Return a Server as it comes, to do things to."""
+    from tests.builders import ENROLLMENT_KEY
+
+    made = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    yield made
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()

@@ -1,0 +1,196 @@
+"""What operators do to many Workers in a browser: nothing by accident, and nothing that they typed is lost."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from tests.behaviour.browser.conftest import WITHIN_MS, Window
+from tests.behaviour.browser.history import go_back, reload
+from tests.behaviour.browser.world import ADMIN
+
+LIST = "/workers?q=press-0&label=zone%3Deu-2"
+
+
+@pytest.fixture(scope="module")
+def admin(chromium, world):
+    """Return the window of an admin; signing in is slow, so tests share it."""
+    window = Window(chromium.new_context(viewport={"width": 1280, "height": 900}), world.url)
+    window.sign_in()
+    expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
+    yield window
+    assert window.complaints == []
+    window.context.close()
+
+
+def state_of(page, name):
+    """Return the locator of a Worker's state in the list."""
+    return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name)).locator(".status")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_enter_adds_labels_or_does_nothing(chromium, world, admin, scripts):
+    """In the field for labels it presses that field's button; on a tick, and without scripts, it does nothing."""
+    context = chromium.new_context(java_script_enabled=scripts, storage_state=admin.context.storage_state())
+    page = context.new_page()
+    page.set_default_timeout(WITHIN_MS)
+    sent = []
+    page.on("request", lambda request: sent.append(request) if request.is_navigation_request() else None)
+    page.goto(world.url + "/workers?q=press-08")
+    sent.clear()
+    page.get_by_role("checkbox", name="press-08").check()
+    page.get_by_role("checkbox", name="press-08").press("Enter")
+    page.get_by_label("Labels to add").fill("note=quarantined")
+    page.get_by_label("Labels to add").press("Enter")
+
+    if scripts:
+        expect(page.get_by_role("status").first).to_have_text("1 Worker was labelled.")
+        expect(page.get_by_text("note=quarantined")).to_be_visible()
+    expect(state_of(page, "press-08")).to_have_text("disabled")
+    expect(page).to_have_url(f"{world.url}/workers?q=press-08")
+    assert [request.method for request in sent] == (["POST", "GET"] if scripts else [])
+    context.close()
+
+
+def test_enter_changes_nothing_in_any_form_with_several_buttons(admin, world):
+    """On each page, Enter in a field of such a form leads to no change that another button stands for."""
+    for path in (
+        "/",
+        "/workers",
+        "/workers/press-01",
+        "/add-worker",
+        "/api-keys",
+        "/api-keys/press-keys/rotate",
+        "/resources/broker",
+        "/operators",
+        "/account",
+        "/audit",
+        "/refusals",
+        "/enrollment",
+    ):
+        page = admin.go(path)
+        several = page.evaluate(
+            "[...document.forms].map(f => [...f.elements].filter(e => e.type === 'submit'))"
+            ".filter(b => b.length > 1).map(b => [b[0].formMethod === 'dialog', b.map(e => e.innerText.trim())])"
+        )
+        assert all(is_first_harmless for is_first_harmless, _ in several), (path, several)
+
+
+def test_enabling_many_asks_first(admin):
+    """The page says how many of them an operator has disabled; *Cancel* leaves all as it was."""
+    page = admin.go(LIST)
+    for name in ("press-08", "press-02"):
+        page.get_by_role("checkbox", name=name).check()
+    page.get_by_role("button", name="Enable…").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Enable 2 Workers?")
+    expect(page.get_by_text("1 Worker was disabled by an operator.")).to_be_visible()
+    page.get_by_role("link", name="Cancel").click()
+    expect(state_of(page, "press-08")).to_have_text("disabled")
+
+
+def test_cancel_and_back_keep_filter_and_ticks(admin, world):
+    """From the page that asks, both ways lead to the list as it was left."""
+    page = admin.go(LIST)
+    page.get_by_role("checkbox", name="press-04").check()
+    page.get_by_label("Labels to add").fill("typed=1")
+    page.get_by_role("button", name="Disable…").click()
+    page.get_by_role("link", name="Cancel").click()
+
+    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+    expect(page.get_by_role("checkbox", name="press-04")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="press-02")).not_to_be_checked()
+    expect(page.get_by_label("Labels to add")).to_have_value("typed=1")
+    page.get_by_role("button", name="Delete…").click()
+    go_back(page, leaving=re.compile("^Delete "))
+    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+
+
+def test_a_typing_error_keeps_filter_ticks_and_text(admin):
+    """The sentence says what is wrong; corrected, the same Workers get the label, and Back is no error page."""
+    page = admin.go(LIST)
+    page.get_by_role("checkbox", name="press-06").check()
+    page.get_by_label("Labels to add").fill("a b=c")
+    page.get_by_role("button", name="Add labels").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("checkbox", name="press-06")).to_be_checked()
+    expect(page.get_by_label("Labels to add")).to_have_value("a b=c")
+    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+
+    page.get_by_label("Labels to add").fill("note=new")
+    page.get_by_role("button", name="Add labels").click()
+
+    expect(page.get_by_role("status").first).to_have_text("1 Worker was labelled.")
+    expect(page.get_by_text("note=new")).to_be_visible()
+    go_back(page, leaving="Workers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+
+
+def test_back_after_deleting_is_a_page(admin, world):
+    """Done, the list keeps its filter and says so once; Back says that they are gone, and sends nothing again."""
+    page = admin.go("/workers?q=binder-04&sort=newest")
+    page.get_by_role("checkbox", name="binder 4").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status").first).to_have_text("1 Worker was deleted.")
+    expect(page).to_have_url(f"{world.url}/workers?q=binder-04&sort=newest")
+
+    reload(page, heading="Workers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    expect(page.locator(".notice.good")).to_have_count(0)
+    go_back(page, leaving="Workers")
+    expect(page.get_by_text("None of these Workers is in the list any more.")).to_be_visible()
+    page.get_by_role("link", name="Back to the Workers").click()
+    expect(page).to_have_url(re.compile(r"q=binder-04"))
+
+
+def test_back_to_a_form_with_a_fault_is_a_page(admin, world):
+    """A form that was refused stands in the history as its page: Back shows the form and asks nothing."""
+    page = admin.go("/issue-api-key")
+    page.get_by_label("Name", exact=True).fill("fault-keys")
+    page.get_by_label("Worker IDs").fill("nobody-there")
+    page.get_by_role("button", name="Issue").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    admin.go("/account")
+    go_back(page, leaving=ADMIN)
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Issue an API key")
+
+
+def test_what_was_done_is_not_said_over_what_is_true_now(admin, world):
+    """Disabled, enabled elsewhere, loaded again: no sentence says what is not so any more."""
+    page = admin.go("/workers/press-05/disable")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("status").filter(has_text="Disabled.")).to_be_visible()
+    other = admin.open_tab()
+    other.goto(world.url + "/workers/press-05/enable")
+    other.get_by_role("button", name="Enable").click()
+    expect(other.get_by_role("status").filter(has_text="Enabled.")).to_be_visible()
+
+    reload(page, heading=re.compile("press-05"))
+
+    expect(page.locator(".notice.good")).to_have_count(0)
+    expect(page.get_by_role("link", name="Disable…")).to_be_visible()
+    other.close()
+
+
+def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
+    """Two tabs on one Worker: the second to save reads what the first has saved, and keeps what was typed."""
+    page = admin.go("/workers/binder-03")
+    other = admin.open_tab()
+    other.goto(world.url + "/workers/binder-03")
+    page.get_by_role("textbox", name="Labels").fill("owner=ann")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
+
+    other.get_by_role("textbox", name="Labels").fill("rack=7")
+    other.get_by_role("button", name="Save").click()
+
+    expect(other.get_by_role("alert")).to_contain_text("It is now: labels: owner=ann.")
+    expect(other.get_by_role("textbox", name="Labels")).to_have_value("rack=7")
+    expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
+    other.get_by_role("textbox", name="Labels").fill("owner=ann,rack=7")
+    other.get_by_role("button", name="Save").click()
+    expect(other.get_by_role("link", name="rack=7")).to_be_visible()
+    expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
+    other.close()

@@ -1,0 +1,308 @@
+"""What holds for every page: read by everybody, light, narrow, without scripts, by keyboard, and not heavy."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Response, expect
+from starlette.routing import compile_path
+from tests.behaviour.browser.conftest import WITHIN_MS, Window
+from tests.behaviour.browser.history import reload
+from tests.behaviour.browser.world import VIEWER
+from tests.processes import PASSWORD
+
+from lyftdata.web import routes
+
+# WCAG 2.2, levels A and AA.
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+# What is wider than the window, unless it is in a box that scrolls by itself.
+STICKS_OUT = """width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("main *")]
+  .filter(e => e.getBoundingClientRect().right > width && !e.closest(".scroll, pre")).map(e => e.outerHTML.slice(0, 120))"""
+MAX_PAGE_BYTES = 150_000
+
+PAGES = {
+    "sign in": "/login",
+    "overview": "/",
+    "overview of a week": "/?period=week",
+    "workers": "/workers",
+    "workers, none fits": "/workers?q=nobody",
+    "worker": "/workers/press-01",
+    "disabled worker": "/workers/press-08",
+    "disable a worker": "/workers/press-01/disable",
+    "enable a worker": "/workers/press-08/enable",
+    "delete a worker": "/workers/press-01/delete",
+    "enable workers": "/change-workers?action=enable&id=press-01&id=press-08&q=press",
+    "delete workers": "/change-workers?action=delete&id=press-01&id=press-08&q=press",
+    "new worker": "/add-worker",
+    "enrollment": "/enrollment",
+    "issue an enrollment key": "/issue-enrollment-key",
+    "enrollment key": "/enrollment/etl-hosts",
+    "rotate an enrollment key": "/enrollment/etl-hosts/rotate",
+    "revoke an enrollment key": "/enrollment/etl-hosts/revoke",
+    "api keys": "/api-keys",
+    "api key": "/api-keys/press-keys",
+    "issue a key": "/issue-api-key",
+    "rotate a key": "/api-keys/press-keys/rotate",
+    "revoke a key": "/api-keys/press-keys/revoke",
+    "allow a key": "/api-keys/contractor-key/allow",
+    "resources": "/resources",
+    "resource": "/resources/broker",
+    "new resource": "/add-resource",
+    "delete a resource": "/resources/broker/delete",
+    "refusals": "/refusals",
+    "refusal": "/refusals/{reference}",
+    "audit": "/audit",
+    "operators": "/operators",
+    "end all sessions": "/operators/vera/end-sessions",
+    "reset an operator": "/operators/vera/reset",
+    "delete an operator": "/operators/vera/delete",
+    "account": "/account",
+    "password": "/account/password",
+    "not there": "/workers/nobody",
+}
+# The one rule of these whose result depends on the colour scheme; the rest read the document.
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+WIDER_TABLES = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+OUTLINE = """(() => { const s = getComputedStyle(document.activeElement);
+  return document.activeElement === document.body ? 'solid' : s.outlineStyle; })()"""
+TAB_STOPS = 12
+
+
+@pytest.fixture(scope="module")
+def windows(chromium, world):
+    """Return a function that gives the signed-in window of a kind: one for each kind, since signing in is slow."""
+    made = {}
+
+    def window(operator="admin", **how):
+        key = (operator, *sorted(how.items()))
+        if key not in made:
+            width = how.pop("width", 1280)
+            context = chromium.new_context(viewport={"width": width, "height": 900}, **how)
+            made[key] = Window(context, world.url)
+            made[key].sign_in(operator)
+        return made[key]
+
+    yield window
+    for window_ in made.values():
+        window_.context.close()
+    assert [complaint for w in made.values() for complaint in w.complaints] == []
+
+
+@pytest.fixture
+def shown(world, windows):
+    """Return a function that opens a page, as a user who may see it."""
+
+    def show(path, **how):
+        window = windows("stranger" if path == "/login" else "admin", **how)
+        return window.go(path.format(reference=world.references["api_key_not_for_worker"]))
+
+    return show
+
+
+@pytest.fixture
+def first_visit(open_window, world, windows):
+    """Return a function that opens a page with an empty cache, and gives all that it has loaded by URL."""
+
+    def visit(path):
+        how = {} if path == "/login" else {"storage_state": windows().context.storage_state()}
+        window = open_window(world.url, viewport={"width": 1280, "height": 900}, **how)
+        loaded: dict[str, Response] = {}
+        window.page.on("response", lambda answer: loaded.setdefault(answer.url, answer))
+        return window.go(path.format(reference=world.references["api_key_not_for_worker"])), loaded
+
+    return visit
+
+
+def barriers(page, rules):
+    """Return what axe finds on a page, and where."""
+    violations = Axe().run(page, options=rules).response["violations"]
+    return [(found["id"], [node["html"] for node in found["nodes"]]) for found in violations]
+
+
+def outlines(page):
+    """Return how each stop of the Tab key is outlined."""
+    styles = []
+    for _ in range(TAB_STOPS):
+        page.keyboard.press("Tab")
+        styles.append(page.evaluate(OUTLINE))
+    return styles
+
+
+def at_width(page, width, script, *arguments):
+    """Return what a script finds in a window of a width."""
+    page.set_viewport_size({"width": width, "height": 900})
+    return page.evaluate(script, *arguments)
+
+
+def test_no_page_is_left_out():
+    """What the Server has a page for is opened here; a fragment, a stream and a download are no pages."""
+    others = {"/events", "/workers/{worker_id}/waiting", "/audit/verified", "/audit/export"}
+    opened = [path.partition("?")[0].replace("{reference}", "7K2M9QXD") for path in PAGES.values()]
+    served = {entry.path for entry in routes.PAGES if entry.method == "GET"} - others
+
+    assert [path for path in sorted(served) if not any(compile_path(path)[0].match(o) for o in opened)] == []
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_every_page_is_light_and_without_barriers(world, first_visit, path):
+    """
+    What a page must be for everybody, by the name of what it is not.
+
+    - light: everything that a first visit loads stays under 150 kB, and comes from this Server alone;
+    - barriers: axe finds nothing of WCAG 2.2, levels A and AA, in light and in dark;
+    - focus: each stop of the Tab key is drawn with an outline;
+    - sideways: down to 320 pixels (WCAG 1.4.10) nothing sticks out, and only what is to be pasted is in a box that scrolls.
+    """
+    page, loaded = first_visit(path)
+    sizes = {url: len(a.body()) for url, a in list(loaded.items()) if "/events?" not in url}
+    if path == "/audit":
+        expect(page.get_by_text("The chain is whole.")).to_be_visible()
+
+    found = {
+        "loaded from elsewhere": [url for url in sizes if not url.startswith(world.url)],
+        "heavy": sizes if sum(sizes.values()) >= MAX_PAGE_BYTES else {},
+        "barriers": barriers(page, RULES),
+        "focus": [style for style in outlines(page) if style == "none"],
+    }
+    page.emulate_media(color_scheme="dark")
+    found["barriers in dark"] = barriers(page, CONTRAST)
+    page.emulate_media(color_scheme="light")
+    for width in (768, 390, 320):
+        found[f"table wider than {width}"] = at_width(page, width, WIDER_TABLES)
+    for width in (390, 320):
+        found[f"sticks out of {width}"] = at_width(page, width, STICKS_OUT, width)
+
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def test_a_row_that_is_folded_is_still_a_row(shown):
+    """A screen reader on a phone finds the table, its rows by their headings, and what can be done."""
+    page = shown("/operators", width=390)
+    vera = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="vera"))
+
+    expect(vera.get_by_role("link", name="Delete…")).to_be_in_viewport()
+    expect(page.get_by_role("columnheader", name="Role")).to_have_count(1)
+
+
+def test_a_phone_too_has_no_barrier(shown):
+    """What is laid out again there is still named and in contrast."""
+    for path in ("/", "/workers", "/workers/press-01", "/operators"):
+        found = Axe().run(shown(path, width=390), options=RULES)
+        assert [v["id"] for v in found.response["violations"]] == []
+
+
+@pytest.mark.parametrize("path", PAGES.values())
+def test_everything_can_be_read_without_scripts(shown, path):
+    """The same headings and texts; what only a script could do is not shown."""
+    without = shown(path, java_script_enabled=False)
+    headings = without.get_by_role("heading").all_inner_texts()
+
+    assert headings[0]
+    assert without.locator("button[hidden]:visible").count() == 0
+    if path == "/enrollment":
+        expect(without.get_by_role("heading", name="Kubernetes")).to_be_visible()
+    if path == "/audit":
+        without.get_by_role("link", name="Verify the whole log").click()
+        expect(without.get_by_text("The chain is whole.")).to_be_visible()
+
+
+def test_lists_are_filtered_and_paged_without_scripts(shown):
+    """The filter is a form like any other."""
+    page = shown("/workers", java_script_enabled=False)
+    page.get_by_label("Status").select_option("online")
+    page.get_by_label("Label", exact=True).fill("zone=eu-1")
+    page.get_by_role("button", name="Filter").click()
+
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_role("checkbox", name="press-01").check()
+    page.get_by_role("button", name="Disable…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Disable 1 Worker?")
+
+
+def test_filters_work_while_typing(shown):
+    """With scripts the list follows what is typed, and the address can be kept."""
+    page = shown("/workers")
+    page.get_by_label("Name or ID").press_sequentially("binder")
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.get_by_label("Status").select_option("online")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page).to_have_url(re.compile("q=binder.*status=online"))
+    reload(page, heading="Workers")
+    expect(page.locator("tbody tr")).to_have_count(3)
+
+
+def test_the_keyboard_reaches_everything(shown):
+    """The first stop leads past the menu; the tabs move by arrows; a form is filled in and sent without a mouse."""
+    page = shown("/enrollment")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+    page.get_by_role("tab", name="Shell").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="systemd")).to_be_focused()
+    expect(page.get_by_role("tabpanel", name="systemd")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Shell")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Kubernetes")).to_be_focused()
+
+    page = shown("/refusals")
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type("press-99")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Unknown worker")).to_be_visible()
+
+
+def test_a_list_that_is_renewed_keeps_its_ticks(shown, world):
+    """Ticking takes a while, and Workers come and go meanwhile."""
+    page = shown("/workers")
+    page.get_by_role("checkbox", name="press-03").check()
+    with page.expect_response(lambda answer: "/workers" in answer.url):
+        page.evaluate("htmx.trigger(document.body, 'fleet')")
+
+    page.wait_for_timeout(200)
+    expect(page.get_by_role("checkbox", name="press-03")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="press-04")).not_to_be_checked()
+
+
+def test_a_viewers_pages_have_no_barrier(windows):
+    """What is left when nothing may be changed is whole."""
+    for path in ("/", "/workers", "/workers/press-01", "/operators"):
+        page = windows(VIEWER).go(path)
+        assert Axe().run(page, options=RULES).violations_count == 0
+        assert PASSWORD not in page.content()
+
+
+def is_framed(frame):
+    """Return whether a frame within a page shows something: what it was to show, or the browser's page about a refusal."""
+    return frame.parent_frame is not None and frame.url != "about:blank"
+
+
+def test_no_page_can_be_framed(chromium, world, windows):
+    """Another site cannot lay one of the Server's pages under its own buttons."""
+    context = chromium.new_context(storage_state=windows().context.storage_state())
+    page = context.new_page()
+    with page.expect_event("framenavigated", is_framed, timeout=WITHIN_MS):
+        page.set_content(
+            f'<iframe src="{world.url}/workers/press-01/delete" width="600" height="600"></iframe>'
+        )
+    framed = page.frames[1]
+
+    assert "Delete" not in framed.content()
+    context.close()
+
+
+def test_a_change_during_a_renewal_is_not_missed(shown):
+    """The answer on its way was made before it, and replaces the element that would ask: the page asks once more."""
+    page = shown("/workers")
+    page.wait_for_timeout(1_500)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "hx-request" in request.headers else None)
+
+    page.evaluate("for (const time of [1, 2, 3]) htmx.trigger(document.body, 'fleet')")
+
+    while len(asked) < 2:
+        page.wait_for_event("request", timeout=WITHIN_MS)
+    assert len(asked) == 2

@@ -1,0 +1,55 @@
+"""Refusals in a browser: what is solved disappears, and what a refusal is about can be opened."""
+
+import httpx2
+import pytest
+from playwright.sync_api import expect
+from tests.behaviour.browser.conftest import Window
+from tests.behaviour.browser.history import reload
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import Host
+
+
+@pytest.fixture(scope="module")
+def admin(chromium, world):
+    """Return the window of an admin."""
+    window = Window(chromium.new_context(), world.url)
+    window.sign_in()
+    expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
+    yield window
+    assert window.complaints == []
+    window.context.close()
+
+
+def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
+    """Refused four times it is on the overview; with the right key it has gone from there."""
+    page = admin.go("/")
+    concern = page.get_by_text("press-07 at 203.0.113.20 was refused 4 times", exact=True)
+    expect(concern).to_be_visible()
+
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "press-07",
+        "client_secret": world.keys["press-07"],
+    }
+    httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False).raise_for_status()
+    reload(page, heading="Overview")
+
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+    expect(concern).to_have_count(0)
+
+
+def test_a_name_in_use_opens_its_holder(admin, world, tmp_path):
+    """A Worker that may not take the name of another is refused; one click leads to the other."""
+    given = {"LYFTDATA_WORKER_NAME": "binder 1", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+    host = Host(tmp_path, LYFTDATA_URL=world.url, **given)
+    agent = host.start("run", "worker")
+    try:
+        reference = agent.wait_for("refused")["reference"]
+    finally:
+        agent.terminate()
+
+    page = admin.go(f"/refusals/{reference}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Name in use")
+    page.get_by_role("link", name="Open Worker binder-01").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("binder 1")

@@ -1,0 +1,99 @@
+"""Two Servers with four Workers, and a load of others that enroll, to which something happens; and what must be so after it."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.behaviour.chaos import report
+from tests.behaviour.chaos.enrolling import Enroller
+from tests.behaviour.chaos.scale import ENROLLMENTS
+from tests.behaviour.several_servers.balanced import (
+    NAMES,
+    Balanced,
+    everybody_is_online,
+    run_count,
+    start_workers,
+)
+from tests.processes import end_started, until
+
+LASTS_S = 4.0
+MAX_MEMORY = 400 * 1024 * 1024
+
+
+class Field:
+    """
+    Two Servers behind a balancer with four real Workers, and a load that has begun.
+
+    Args:
+        site: The Servers.
+        load: What enrolls.
+        acknowledged: Name and ID of each Worker that the load was told of.
+    """
+
+    def __init__(self, site: Balanced, load: Enroller, acknowledged: set[tuple[str, str]]) -> None:
+        self.site = site
+        self.load = load
+        self.acknowledged = acknowledged
+
+
+@contextlib.contextmanager
+def two_servers(root: Path, urls: Sequence[str]) -> Iterator[Balanced]:
+    """Give two Servers on these databases, which are one, behind a balancer."""
+    with contextlib.ExitStack() as stack:
+        # Before what they reach the database by.
+        stack.callback(end_started)
+        site = Balanced(root / "site", urls)
+        stack.callback(site.close)
+        yield site
+
+
+@contextlib.contextmanager
+def in_the_field(root: Path, urls: Sequence[str]) -> Iterator[Field]:
+    """Give two Servers on these databases, which are one, four Workers, and a load."""
+    with contextlib.ExitStack() as stack:
+        site = stack.enter_context(two_servers(root, urls))
+        start_workers(site)
+        acknowledged: set[tuple[str, str]] = set()
+        place = root / "enrolling"
+        place.mkdir()
+        load = Enroller(site.url, place, acknowledged, ENROLLMENTS)
+        stack.callback(load.end, kill=True)
+        until(lambda: acknowledged, "the load has begun")
+        yield Field(site, load, acknowledged)
+
+
+def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextManager[None]) -> None:
+    """Bring a fault upon the field for a while, and see that all is as before: nothing lost, and nobody was needed."""
+    begun = time.monotonic()
+    with fault:
+        time.sleep(LASTS_S)
+    ended = time.monotonic()
+    until(lambda: everybody_is_online(field.site), "everybody is online", within_s=240)
+    recovered = time.monotonic()
+    assert field.load.end(kill=False) == 0
+
+    entries = field.site.ask("workers", "list")
+    there = {(entry["name"], entry["id"]) for entry in entries if entry["name"] not in NAMES}
+    ended_programs = [name for name in NAMES if run_count(field.site, name) != 1]
+    report.record(
+        fault=name,
+        load=f"{ENROLLMENTS} enrollments, 8 at once; 4 connected Workers",
+        lasted_s=round(ended - begun, 1),
+        acknowledged=len(field.acknowledged),
+        lost=len(field.acknowledged - there),
+        programs_ended=len(ended_programs),
+        recovered_s=round(recovered - ended, 1),
+    )
+    assert len(field.acknowledged) == ENROLLMENTS
+    assert there == field.acknowledged
+    assert ended_programs == []
+    assert field.site.ask("audit", "verify")["ok"]
+    assert all(memory_of(server.process.pid) < MAX_MEMORY for server in field.site.servers)
+
+
+def memory_of(pid: int) -> int:
+    """Return the resident memory of a process, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024

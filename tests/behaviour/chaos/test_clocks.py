@@ -1,0 +1,123 @@
+"""Clocks of Workers' hosts that are hours off, by libfaketime: seen from their programs, the whole system's time is another."""
+
+import re
+import ssl
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.behaviour.chaos import report
+from tests.behaviour.chaos.fleet import (
+    Member,
+    enrolling,
+    keyed,
+    measured,
+    nobody_was_touched,
+    wait_until_all_are,
+)
+from tests.builders import ENROLLMENT_KEY
+from tests.certificates import issued
+from tests.processes import Host, Site, until
+
+
+class FalseClock:
+    """The clock of one host, which can be put forward and back while its programs run."""
+
+    def __init__(self, file: Path, off: str) -> None:
+        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        if not found:
+            pytest.skip("no libfaketime on this machine (Debian: apt-get install faketime)")
+        self._library, self._file = found[0], file
+        self.put(off)
+
+    def put(self, off: str) -> None:
+        """Be off by so much, from now on."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f"{off}\n", encoding="utf-8")
+        draft.replace(self._file)
+
+    def environ(self) -> dict[str, str]:
+        """Return what makes programs believe it."""
+        return {
+            "LD_PRELOAD": str(self._library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            # A clock that is put forward leaves the monotonic one alone.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+
+class Place:
+    """A Server with a certificate of two days, whose clock is right, and Workers of both strategies whose clocks are not."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.authority, cert, key = issued(root)
+        self.site = Site(
+            root,
+            LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
+            LYFTDATA_TLS_CERT=str(cert),
+            LYFTDATA_TLS_KEY=str(key),
+        )
+        self.url = f"https://localhost:{self.site.port}"
+        trusting = {"LYFTDATA_URL": self.url, "LYFTDATA_TLS_CA": str(self.authority)}
+        self.site.operator = Host(root / "operator", **trusting)
+        self.operator = self.site.sign_in()
+        self.clocks: dict[str, FalseClock] = {}
+        self.members: list[Member] = []
+        for name, off in (("key-1", "+5h"), ("key-2", "-5h"), ("auto-1", "+5h"), ("auto-2", "-5h")):
+            given = keyed(self.operator, name) if name.startswith("key") else enrolling(name)
+            self.clocks[name] = FalseClock(root / f"{name}.time", off)
+            host = self.site.worker_host(name, **given, **trusting, **self.clocks[name].environ())
+            self.members.append(Member(name, host))
+
+    def tokens_signed(self) -> float:
+        """Return how many tokens this start of the Server has signed."""
+        context = ssl.create_default_context(cafile=self.authority)
+        with urllib.request.urlopen(f"{self.url}/metrics", context=context, timeout=180) as answer:
+            text = answer.read().decode()
+        return sum(
+            float(value) for value in re.findall(r"^lyftdata_tokens_total\{.*\} (\S+)$", text, re.MULTILINE)
+        )
+
+
+@pytest.mark.slow
+def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
+    """
+    Five hours ahead or behind, by either strategy, over TLS: they are let in, and their logs say once that their clocks are off.
+
+    A clock that is put to another hour while they run changes nothing, and no token is renewed for it.
+    """
+    begun = time.monotonic()
+    place = Place(tmp_path)
+    wait_until_all_are(place.operator, place.members)
+    recovered = time.monotonic()
+    refused = [entry["code"] for entry in place.operator.json("refusals", "list")]
+    # Each is refused once, for what it has signed by its own clock.
+    assert refused == ["proof_expired", "proof_expired"]
+
+    for clock, off in zip(place.clocks.values(), ("-7h", "+9h", "-7h", "+9h"), strict=True):
+        clock.put(off)
+    place.site.server.kill()
+    place.site.start_server()
+    wait_until_all_are(place.operator, place.members)
+    # They came back with what they had: how long a token lives is not asked of a clock that can be put.
+    assert place.tokens_signed() == 0
+    for member in place.members:
+        assert member.host.done("token").strip()
+    report.record(
+        group="Workers' hosts",
+        fault="clocks of Workers are hours off and jump",
+        load="2 Workers of each strategy, 5 h ahead and behind, then 7 and 9; TLS",
+        lasted_s=round(time.monotonic() - begun, 1),
+        **measured(place.operator, place.members),
+        recovered_s=round(recovered - begun, 1),
+    )
+
+    assert nobody_was_touched(place.operator, place.members)
+    for member in place.members:
+        until(lambda m=member: m.agent.events("clock_skewed"), "it is said", within_s=240)  # type: ignore[misc]
+        [said] = member.agent.events("clock_skewed")
+        assert said["level"] == "warning"
+        assert said["off"].startswith(("4h59m", "5h"))

@@ -1,0 +1,76 @@
+"""A name that stops to resolve while the Server moves, and comes back with another address."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.behaviour.chaos import report
+from tests.behaviour.chaos.far_apart import FarApart
+from tests.behaviour.chaos.fleet import WITHIN_S, measured, nobody_was_touched, wait_until_all_are
+from tests.networks import NAMES, OTHER_SERVER, SERVER, Machine, Network
+
+NAME = "lyftdata.test"
+# Behind the router, where nobody is, and nobody says so.
+SILENT = "10.77.200.1"
+
+
+class NameService:
+    """What one machine knows about names."""
+
+    def __init__(self, machine: Machine) -> None:
+        place = NAMES / machine.name
+        place.mkdir(parents=True)
+        self._hosts = place / "hosts"
+        self.knows(SERVER)
+        # Its name server does not answer, and nobody says that it is not there.
+        (place / "resolv.conf").write_text(f"nameserver {SILENT}\n", encoding="utf-8")
+
+    def knows(self, address: str | None) -> None:
+        """Let the name lead to an address, or nowhere."""
+        # In place: what a namespace has mounted is this very file.
+        self._hosts.write_text(f"{address} {NAME}\n" if address else "", encoding="utf-8")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Return a Server's machine and two of Workers."""
+    made = Network(workers=2)
+    made.drop(SILENT)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, network: Network):
+    """Workers try again while their name server is silent, and find the Server by the address that it has then."""
+    names = [NameService(machine) for machine in network.workers]
+    place = FarApart(tmp_path, network, server=NAME)
+    members = [
+        place.add_member(name, machine)
+        for name, machine in zip(("key", "auto"), network.workers, strict=True)
+    ]
+    wait_until_all_are(place.operator, members)
+
+    begun = time.monotonic()
+    for each in names:
+        each.knows(None)
+    place.server.kill()
+    for member in members:
+        member.agent.wait_for("retrying", count=2, within_s=WITHIN_S)
+    place.start_server(OTHER_SERVER)
+    place.sign_in(OTHER_SERVER)
+    ended = time.monotonic()
+    for each in names:
+        each.knows(OTHER_SERVER)
+    wait_until_all_are(place.operator, members)
+    report.record(
+        group="The network",
+        fault="the Server's name is gone and comes back with another address",
+        load="2 connected Workers",
+        lasted_s=round(ended - begun, 1),
+        **measured(place.operator, members),
+        recovered_s=round(time.monotonic() - ended, 1),
+    )
+
+    assert nobody_was_touched(place.operator, members)

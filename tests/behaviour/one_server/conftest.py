@@ -1,0 +1,6 @@
+"""The whole Server in this process, as tests/unit has it."""
+
+from tests.unit.conftest import _shared_starts, admin, opened, press, server, unhurried
+from tests.unit.web.conftest import browser, viewer
+
+__all__ = ["_shared_starts", "admin", "browser", "opened", "press", "server", "unhurried", "viewer"]

@@ -1,0 +1,163 @@
+"""Two real Servers behind a real balancer: any Worker at any Server, and no Worker notices when one is gone."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from tests.behaviour.several_servers.balanced import (
+    NAMES,
+    Balanced,
+    PgBouncer,
+    everybody_is_online,
+    run_count,
+    start_workers,
+)
+from tests.builders import SECRET_KEY
+from tests.peers.proxies import EXAMPLES
+from tests.postgres import Cluster
+from tests.processes import PASSWORD, STARTED, until
+
+OpenBalanced = Callable[..., Balanced]
+
+
+@pytest.fixture
+def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
+    """Return a function that starts two Servers behind a balancer; all of it ends with the test."""
+    opened: list[Balanced] = []
+
+    def start(balancer: str = "haproxy", *, url: str | None = None) -> Balanced:
+        opened.append(Balanced(tmp_path / "site", [url or cluster.new_database()] * 2, balancer))
+        return opened[-1]
+
+    yield start
+    for balanced in opened:
+        balanced.close()
+    while STARTED:
+        program = STARTED.pop()
+        if program.alive():
+            program.kill()
+
+
+@pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
+def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
+    """One Server is killed, then the other while the first is back: no agent is restarted, every program goes on."""
+    site = open_balanced(balancer)
+    agents = start_workers(site)
+
+    for number in range(2):
+        site.servers[number].kill()
+        until(lambda: everybody_is_online(site), "the other Server has them all", within_s=240)
+        site.servers[number] = site.start_server(number)
+
+    assert all(agent.alive() for agent in agents)
+    assert [run_count(site, name) for name in NAMES] == [1] * 4
+    assert site.ask("audit", "verify")["ok"]
+
+
+def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_balanced):
+    """The operator's order goes to one Server, the Worker is at whichever: its program ends, and is back when enabled."""
+    site = open_balanced()
+    agents = start_workers(site)
+
+    for name, agent in zip(("key-1", "key-2"), agents, strict=False):
+        site.operator.done("workers", "disable", name, "--yes")
+        assert agent.wait_for("refused")["code"] == "worker_disabled"
+        site.operator.done("workers", "enable", name)
+    for agent in agents[:2]:
+        agent.wait_for("online", count=2)
+
+
+def test_a_rolling_restart_refuses_nobody(open_balanced):
+    """Each Server is stopped cleanly and started again, one after the other: nothing is refused, nobody goes offline for long."""
+    site = open_balanced()
+    agents = start_workers(site)
+
+    for number in range(2):
+        assert site.servers[number].terminate() == 0
+        site.servers[number] = site.start_server(number)
+    until(lambda: everybody_is_online(site), "all are online", within_s=240)
+
+    listed = site.ask("servers", "list")
+    assert [server["address"] for server in listed] == [f"127.0.0.1:{port}" for port in site.server_ports]
+    assert all(agent.alive() for agent in agents)
+    assert not any(agent.events("refused") for agent in agents)
+    assert site.ask("refusals", "list") == []
+
+
+def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tmp_path):
+    """No notification comes through it: changes are found by asking, and act all the same."""
+    bouncer = PgBouncer(tmp_path / "pgbouncer", cluster)
+    try:
+        site = open_balanced(url=bouncer.url(cluster.new_database()))
+        agents = start_workers(site)
+        site.operator.done("workers", "disable", "key-1", "--yes")
+        assert agents[0].wait_for("refused")["code"] == "worker_disabled"
+        site.servers[0].kill()
+        until(
+            lambda: sorted(site.statuses().values()) == ["offline", "online", "online", "online"],
+            "the other Server has them all",
+            within_s=240,
+        )
+        assert site.ask("audit", "verify")["ok"]
+    finally:
+        bouncer.close()
+
+
+def test_the_compose_file_gives_each_server_what_it_must_have():
+    """Both Servers share one database, one secret key and one name, by files; no secret stands in it."""
+    compose = yaml.safe_load((EXAMPLES / "several-servers" / "compose.yaml").read_text(encoding="utf-8"))
+    one, two = (compose["services"][name] for name in ("one", "two"))
+
+    assert one == two
+    from lyftdata.server.runtime.settings import read_server_settings
+
+    files = {
+        "/run/secrets/database-url": "postgresql://lyftdata:x@database/lyftdata?sslmode=verify-full",
+        "/run/secrets/secret-key": SECRET_KEY,
+        "/run/secrets/admin-password": PASSWORD,
+    }
+    settings = read_server_settings(one["environment"], read_file=files.__getitem__)
+    assert settings.warnings == ()
+    assert settings.database_url is not None
+    assert settings.database_url.reveal() == files["/run/secrets/database-url"]
+
+
+@pytest.mark.parametrize("file", ["haproxy.cfg", "nginx.conf"])
+def test_the_page_shows_what_these_tests_run(file):
+    """The configuration on the page is the file that was started here."""
+    page = (EXAMPLES.parent / "docs" / "how-to" / "run-several-servers.md").read_text(encoding="utf-8")
+
+    assert (EXAMPLES / "several-servers" / file).read_text(encoding="utf-8") in page
+
+
+def test_the_certificate_that_the_compose_file_has_made_is_checked(tmp_path):
+    """make-secrets.sh makes a certificate under which PostgreSQL is reached by `verify-full`, and no other is."""
+    for place in ("right", "other"):
+        subprocess.run(
+            ["sh", EXAMPLES / "several-servers" / "make-secrets.sh"],
+            env={"PATH": os.environ["PATH"], "LYFTDATA_SECRETS": str(tmp_path / place)},
+            check=True,
+            capture_output=True,
+        )
+    made, others = tmp_path / "right", tmp_path / "other" / "database-cert"
+    query = "?" + (made / "database-url").read_text().partition("database/lyftdata?")[2]
+    database = Cluster()
+    try:
+        database.serve_tls(made / "database-cert", made / "database-key")
+        url = database.url("postgres").replace("127.0.0.1", "database")
+
+        def connected(certificate):
+            asked = query.replace("/run/secrets/database-cert", str(certificate))
+            with psycopg.connect(f"{url}{asked}&hostaddr=127.0.0.1") as conn:
+                return conn.pgconn.ssl_in_use
+
+        assert "sslmode=verify-full" in query
+        assert connected(made / "database-cert")
+        with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+            connected(others)
+    finally:
+        database.close()

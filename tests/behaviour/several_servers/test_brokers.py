@@ -1,0 +1,79 @@
+"""A broker behind the load balancer: one Server is asked at the login, another about the connection."""
+
+from datetime import timedelta
+
+import pytest
+from tests.behaviour.several_servers.test_one_state import new_worker, revoke_key, until
+
+_MAY_WRITE = {
+    "username": "press-01",
+    "vhost": "/",
+    "resource": "queue",
+    "name": "jobs",
+    "permission": "write",
+}
+
+
+async def _add_broker(server):
+    """Make a resource for a message broker; return its Basic credentials."""
+    headers = await server.sign_in()
+    body = {
+        "name": "queue",
+        "audience": "rabbitmq",
+        "scopes": ["rabbitmq.write:%2F/jobs"],
+        "for_all_workers": True,
+    }
+    assert (await server.http.post("/api/resources", json=body, headers=headers)).status_code == 201
+    answer = await server.http.post("/api/resources/queue/key", headers=headers)
+    return "queue", answer.json()["key"]
+
+
+async def _log_in(server, broker, press):
+    answer = await server.token_by_key(*press, resource="rabbitmq")
+    login = {"username": press[0], "password": answer.json()["access_token"]}
+    assert (await server.http.post("/auth/rabbitmq/user", data=login, auth=broker)).text == "allow"
+
+
+async def _must_go(server, broker, age_s):
+    told = {"connections": [{"username": "press-01", "vhost": "/", "age_s": age_s}]}
+    answer = await server.http.post("/auth/rabbitmq/connections", json=told, auth=broker)
+    return answer.json()["close"] == [0]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two, monkeypatch, is_told):
+    """Also if the Server that took the login has not told of it: then by the keys that may be behind it."""
+    first, second = two
+    press = await new_worker(first)
+    broker = await _add_broker(first)
+    await until(lambda: _knows(second, "rabbitmq"), "the second knows the broker")
+    # They have run for long: what is asked about is from after their start.
+    for server in two:
+        server.services.brokers._started_at -= timedelta(hours=1)
+    if not is_told:
+        monkeypatch.setattr(first.services.brokers, "_publish", _nothing)
+    await _log_in(first, broker, press)
+    if is_told:
+        await until(lambda: _remembers(second), "the second hears of the login")
+    assert not await _must_go(second, broker, 0)
+
+    await revoke_key(first)
+
+    assert await until(lambda: _must_go(second, broker, 0.5), "the second says so")
+    if is_told:
+        assert (
+            await second.http.post("/auth/rabbitmq/resource", data=_MAY_WRITE, auth=broker)
+        ).text == "deny"
+
+
+def _nothing(_login):
+    """Tell nobody."""
+
+
+async def _knows(server, audience):
+    resource = server.services.directory.find_resource(audience=audience)
+    return resource is not None and resource.key_digest is not None
+
+
+async def _remembers(server):
+    return bool(server.services.brokers._logins)

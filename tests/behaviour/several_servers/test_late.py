@@ -1,0 +1,180 @@
+"""Servers that were stopped or cut off for so long that what the others have changed is no longer told one by one."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+from tests.behaviour.several_servers.test_one_state import (
+    connected,
+    delete,
+    disable,
+    new_worker,
+    revoke_key,
+    token_of,
+    until,
+)
+from tests.postgres import Cable
+
+from lyftdata.store.change_feed import change_log, feed
+from lyftdata.store.change_feed.feed import ReceivedChanges
+from lyftdata.store.changes import Broadcast, Change
+
+
+async def _forget_what_was_told(server):
+    """Drop what is older than now, as happens to what is older than a quarter of an hour."""
+    await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
+
+
+@pytest.mark.parametrize("take_back", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
+async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
+    start_server, cable: Cable, database_url, take_back
+):
+    """Its word has been dropped meanwhile: the Server reads everything, and lets nobody in by what was."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        assert (await second.verify(token)).status_code == 204
+
+        cable.cut()
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        await take_back(first)
+        await new_worker(first, "press-02")
+        await _forget_what_was_told(first)
+        await new_worker(first, "press-03")
+        cable.restore()
+
+        async def answered():
+            status = (await second.verify(token)).status_code
+            return status if status != 503 else None
+
+        assert await until(answered, "the Server is back") == 401
+        assert (await second.token_by_key(*press)).status_code in {400, 401}
+        assert second.services.directory.find_worker("press-03") is not None
+
+
+async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
+    """Who is connected to the late Server meets the change as if it had been told."""
+    first, second = two
+    press = await new_worker(first)
+    held = await connected(second, await token_of(first, *press))
+    feed = second.services.store._change_feed
+
+    # As if it had stood at a row that is gone by now.
+    await new_worker(first, "press-02")
+    feed._on_change, told = _nothing, feed._on_change
+    await disable(first)
+    await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
+    await new_worker(first, "press-03")
+    await _forget_what_was_told(first)
+    await until(lambda: _has_come_to(second, first), "the second has read the last")
+    feed._on_change = told
+    feed._position = change_log.Cursor(1)
+
+    directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
+    assert (directive["kind"], directive["code"]) == ("stop", "worker_disabled")
+
+
+def _nothing(_changes):
+    """Tell nobody."""
+
+
+async def _trusts_nothing(server, token):
+    return (await server.verify(token)).status_code == 503
+
+
+async def _has_come_to(server, other):
+    last = await other.services.store.read(change_log.position)
+    return server.services.store._change_feed._position == last
+
+
+@pytest.mark.parametrize("is_reached_again", [False, True])
+async def test_numbers_that_have_fallen_are_noticed(two, cluster, database_url, is_reached_again):
+    """A standby that took over without the last of what was told, whether or not its numbers have come as far again."""
+    first, second = two
+    press = await new_worker(first)
+    token = await token_of(first, *press)
+    assert (await second.verify(token)).status_code == 204
+    await until(lambda: _has_come_to(second, first), "the second has read the last")
+
+    reached = second.services.store._change_feed._position.number
+    number = reached if is_reached_again else 1
+    cluster.execute(
+        "TRUNCATE changes RESTART IDENTITY;"
+        f"INSERT INTO changes (seq, server_id, kind, key) VALUES ({number}, '', 'worker', 'press-01');"
+        f"SELECT setval('changes_seq_seq', {number});"
+        "UPDATE workers SET enabled = false, epoch = epoch + 1",
+        database=database_url.rpartition("/")[2],
+    )
+
+    await until(lambda: _is_refused(second, token), "the second knows")
+
+
+async def _is_refused(server, token):
+    return (await server.verify(token)).status_code == 401
+
+
+async def test_what_is_read_twice_is_told_once(two):
+    """Two who ask at the same moment read the same failures: an operator has not mistyped twice as often for it."""
+    first, second = two
+    feed = second.services.store._change_feed
+    feed._ended.set()
+    await asyncio.to_thread(feed._thread.join)
+    told: list[Change] = []
+    feed._on_change = told.extend
+    before = feed._position
+
+    def read(conn):
+        return ReceivedChanges(change_log.read(conn, after=before), before, 0.0)
+
+    await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 1})))
+    early = await second.services.store.read(read)
+    await first.services.store.write(lambda tx: tx.changed(Broadcast("typed", {"n": 2})))
+    late = await second.services.store.read(read)
+    for received in (early, late):
+        feed.apply_received(received)
+    await asyncio.sleep(0)
+
+    assert [change.body for change in told if isinstance(change, Broadcast)] == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
+    start_server, cable: Cable, database_url
+):
+    """What stands between took what it was sent, and never answers: the Server does not wait for that for ever."""
+    async with start_server() as first, start_server(url=cable.url(database_url)) as second:
+        press = await new_worker(first)
+        token = await token_of(first, *press)
+        await disable(first)
+        await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
+
+        cable.cut()
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        cable.let_through_but_for_those()
+
+        async def is_back():
+            hears = second.services.store.is_current()
+            return hears and (await second.verify(token)).status_code == 401
+
+        async with asyncio.timeout(180):
+            while not await is_back():
+                await asyncio.sleep(0.05)
+        # Those who write and read hang still, and say so by /readyz; ended with the line, they do not hold up the end.
+        cable.close()
+
+
+async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
+    """The clock by which it is trusted goes on while the host sleeps, where the system has one that does."""
+    _, second = two
+    assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == feed._CLOCK
+    await until(lambda: _hears(second), "it hears")
+    read = time.clock_gettime
+
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == feed._CLOCK))
+
+    assert not second.services.store.is_current()
+    await until(lambda: _hears(second), "it asks, and hears again")
+
+
+async def _hears(server):
+    return server.services.store.is_current()

@@ -1,0 +1,48 @@
+"""What happens at one Server while another waits for its turn at writing."""
+
+import asyncio
+
+import pytest
+from tests.behaviour.several_servers.test_one_state import code_of, delete, disable, until
+
+
+@pytest.mark.parametrize(
+    ("take_back", "refusal"),
+    [(disable, "worker_disabled"), (delete, "invalid_client")],
+    ids=["disable", "delete"],
+)
+async def test_who_is_taken_back_while_its_assertion_is_used_up_gets_no_token(
+    two, monkeypatch, take_back, refusal
+):
+    """The operator was first: a token signed afterwards would be good offline until its end."""
+    first, second = two
+    worker_id, key = await first.enrolled()
+    await until(lambda: _knows(second, worker_id), "the second knows the Worker")
+    write = second.services.store.write
+
+    async def write_in_turn(op):
+        if "spent_assertions" in op.__code__.co_names:
+            await take_back(first, worker_id)
+        return await write(op)
+
+    monkeypatch.setattr(second.services.store, "write", write_in_turn)
+    answer = await second.token_by_assertion(second.assertion(key, worker_id))
+
+    assert code_of(answer) == refusal
+
+
+async def _knows(server, worker_id):
+    return server.services.directory.find_worker(worker_id) is not None
+
+
+async def test_a_writer_knows_what_was_changed_before(two):
+    """Every write does, not those alone that change what is kept in memory: nothing has to be heard for that."""
+    first, second = two
+    hearing = second.services.store._change_feed
+    hearing._ended.set()
+    await asyncio.to_thread(hearing._thread.join)
+    worker_id, _ = await first.enrolled()
+
+    await second.services.store.write(lambda tx: tx.conn.exec_driver_sql("SELECT 1"))
+
+    assert await _knows(second, worker_id)

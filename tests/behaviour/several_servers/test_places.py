@@ -1,0 +1,189 @@
+"""Which start of a Worker is connected where: what the database says of it, and what each Server does."""
+
+import asyncio
+import threading
+
+import pytest
+from tests.behaviour.several_servers.test_one_state import (
+    code_of,
+    connected,
+    new_worker,
+    poll,
+    token_of,
+    until,
+)
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import PresenceState
+from lyftdata.server.runtime import background
+from lyftdata.store.tables import presence
+
+
+async def _row_of(server, worker_id="press-01"):
+    return await server.services.store.read(lambda conn: presence.find(conn, worker_id))
+
+
+async def _give_up(server, silent):
+    """Let a Server give another up, as if it had been silent for too long."""
+
+    def op(tx):
+        tx.conn.exec_driver_sql("DELETE FROM servers WHERE id = %s", (silent.services.store.server_id,))
+
+    await server.services.store.write(op)
+    await server.services.cluster.send_heartbeat()
+
+
+async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(start_server, monkeypatch):
+    """A Server that was held up for some seconds lives: its Workers keep their places and their names."""
+    monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
+    async with start_server() as first, start_server() as second:
+        worker_id, key = await first.enrolled("press")
+        token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
+        held = await connected(second, token)
+
+        await _give_up(first, second)
+        await second.services.cluster.send_heartbeat()
+
+        async def is_back():
+            row = await _row_of(first, worker_id)
+            return row.state is PresenceState.CONNECTED and row.server_id == second.services.store.server_id
+
+        await until(is_back, "its place is taken back")
+        await until(lambda: _is_online(first, worker_id), "the first hears of it")
+        assert code_of(await poll(first, token, "boot-clone")) == "duplicate_instance"
+        refused = await first.register(generate_identity_key(), "press")
+        assert (refused.status_code, code_of(refused)) == (409, "name_in_use")
+        assert not held.done()
+        held.cancel()
+
+
+async def test_what_was_forgotten_meanwhile_is_written_down_again(start_server, monkeypatch):
+    """Held up for longer than its Workers are awaited."""
+    monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
+    async with start_server() as first, start_server() as second:
+        held = await connected(second, await token_of(first, *await new_worker(first)))
+
+        await _give_up(first, second)
+        await first.services.store.write(
+            lambda tx: presence.remove(tx, ["press-01"], server_id=second.services.store.server_id)
+        )
+
+        async def is_back():
+            row = await _row_of(first)
+            return row is not None and row.state is PresenceState.CONNECTED
+
+        await until(is_back, "it is written down again")
+        held.cancel()
+
+
+async def _is_online(server, worker_id):
+    return server.services.sessions.is_online(worker_id)
+
+
+async def test_the_start_that_was_let_in_is_the_one_that_is_written_down(two):
+    """Two starts come to one Server at once: the refused one has not taken the other's place at the other Servers."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+
+    boots = ["boot-aaaa", "boot-bbbb"]
+    answers = dict(
+        zip(boots, await asyncio.gather(*(poll(first, token, boot) for boot in boots)), strict=True)
+    )
+
+    assert sorted(answer.status_code for answer in answers.values()) == [200, 409]
+    [let_in] = [boot for boot, answer in answers.items() if answer.status_code == 200]
+    [refused] = [boot for boot in boots if boot != let_in]
+    assert (await _row_of(first)).boot_id == let_in
+    await until(lambda: _is_online(second, "press-01"), "the second hears of it")
+    assert (await poll(second, token, refused)).status_code == 409
+    moved = poll(second, token, let_in)
+    await until(lambda: _holds(second), "it goes on at the second")
+    moved.cancel()
+
+
+async def _holds(server):
+    return any(session.poll is not None for session in server.services.sessions)
+
+
+async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monkeypatch):
+    """Its right credential does not let it fill the writer's queue, in front of everybody else's decisions."""
+    first, _ = two
+    token = await token_of(first, *await new_worker(first))
+    under_way, most = 0, 0
+    write = first.services.store.write
+
+    async def counted(op):
+        nonlocal under_way, most
+        is_place = "claim_slot" in op.__code__.co_names
+        under_way += is_place
+        most = max(most, under_way)
+        try:
+            return await write(op)
+        finally:
+            under_way -= is_place
+
+    monkeypatch.setattr(first.services.store, "write", counted)
+    answers = await asyncio.gather(*(poll(first, token, f"boot-{n:04}") for n in range(100)))
+
+    assert most == 1
+    # On a slow machine the first session may have ended before the last of the hundred asks: that one is let in too.
+    assert 200 in {answer.status_code for answer in answers} <= {200, 409, 503}
+
+
+async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, monkeypatch):
+    """It has read who is connected, and hears of the end before it has taken that over: the end is what counts."""
+    loop = asyncio.get_running_loop()
+    read = presence.list_all
+    async with start_server() as first:
+        token = await token_of(first, *await new_worker(first))
+        assert (await poll(first, token)).status_code == 200
+
+        async def leave():
+            body = {"boot_id": "boot-0001", "sign_off": True}
+            headers = {"Authorization": f"Bearer {token}"}
+            await first.http.post("/api/worker/session", json=body, headers=headers)
+            await first.services.cluster.flush()
+
+        def leaves_behind_its_back(conn):
+            found = list(read(conn))
+            asyncio.run_coroutine_threadsafe(leave(), loop).result(180)
+            # Time for the word of it to be there first, if anybody listens for it by now.
+            threading.Event().wait(1)
+            return found
+
+        monkeypatch.setattr(presence, "list_all", leaves_behind_its_back)
+        async with start_server() as second:
+            monkeypatch.setattr(presence, "list_all", read)
+            await until(lambda: _is_offline(second), "the second has heard of it")
+            await second.services.store.refresh(full=True)
+            assert not second.services.sessions.is_online("press-01")
+
+
+async def _is_offline(server):
+    return not await _is_online(server, "press-01")
+
+
+@pytest.mark.parametrize("at_the_same_server", [True, False])
+async def test_the_next_start_is_connected_as_soon_as_the_last_has_signed_off(
+    start_server, at_the_same_server
+):
+    """A rolling update: the waiting poll is answered by the sign-off itself, at whichever Server either of them is."""
+    async with start_server() as first, start_server() as second:
+        at = first if at_the_same_server else second
+        token = await token_of(first, *await new_worker(first))
+        held = await connected(at, token)
+        await until(lambda: _is_online(first, "press-01"), "the first Server knows")
+
+        assert (await poll(first, token, "boot-next")).status_code == 409
+        waiting = poll(first, token, "boot-next", await_slot=True)
+        await until(lambda: _is_waiting(first), "the next start waits")
+        assert not waiting.done()
+        assert (await poll(at, token, sign_off=True)).json()["session"] == "ended"
+
+        answer = await waiting
+        assert (answer.status_code, answer.json()["session"]) == (200, "established")
+        await held
+
+
+async def _is_waiting(server):
+    return bool(server.services.sessions._slots._waiting)
