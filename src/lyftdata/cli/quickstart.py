@@ -117,6 +117,8 @@ class _Quickstart:
         with _Operator(self._url, self._password) as operator:
             self._wait_until_ready(operator)
             operator.take_over(self._first_password)
+            # The Server has read the first one, and a directory that the person keeps should hold what signs in.
+            self._secret_file("admin-password", self._password)
             echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
             api_key = self._secret_file("api-key", operator.add_worker(_API_KEY_WORKER))
             self._start_worker(

@@ -272,6 +272,8 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
                 break
         (server,) = [line for line in lines if line.startswith("Server")]
         url, password = server.split()[1], server.rpartition(" ")[2].strip().rstrip(")")
+        (kept,) = tmp_path.glob("lyftdata-quickstart-*/admin-password")
+        assert kept.read_text() == password
         operator = Host(home, LYFTDATA_URL=url)
         operator.done("login", "admin", "--password-stdin", stdin=f"{password}\n")
         assert {w["status"] for w in operator.json("workers", "list")} == {"online"}
