@@ -43,6 +43,15 @@ async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
         assert shown in page, shown
 
 
+async def test_a_taken_name_is_refused_with_the_command_set_as_code(browser):
+    """What the form is shown with again; a command in a hint looks as in a refusal's remedy, without backticks."""
+    await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
+    again = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
+
+    assert "<code>lyftdata enrollment rotate</code>" in again.text
+    assert "`" not in text_of(again)
+
+
 async def test_the_form_offers_one_use_and_one_day_first(browser):
     """Anyone who changes nothing gets the safest key."""
     page = await browser.get("/issue-enrollment-key")
