@@ -49,13 +49,14 @@ def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: 
         *("--header", f"Authorization: {session}"),
         *("--checks", ",".join(CHECKS)),
         *(part for path in LEFT_OUT for part in ("--exclude-path", path)),
-        *("--max-examples", "8", "--max-time", "40", "--generation-deterministic"),
+        # No time limit: it would be spent to its end, and on a busy machine before the chains begin.
+        *("--max-examples", "5", "--generation-deterministic"),
         # Below what one operator may ask for: an answer that only says "too fast" checks nothing.
         *("--rate-limit", "60/s"),
         *("--no-color", "--warnings", "off"),
     ]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     # The chains were there, and the session lived to the end.
