@@ -3,6 +3,7 @@
 from typing import Any
 
 from lyftdata.cli.output import (
+    echo,
     print_fields,
     print_table,
     say,
@@ -79,6 +80,24 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
     ]
     print_fields(pairs)
+    if worker["token_origins"]:
+        echo("")
+        show_token_origins(worker["token_origins"])
+
+
+def show_token_origins(found: list[dict[str, Any]]) -> None:
+    """Print from where a Worker's tokens were asked for."""
+    rows = [
+        (
+            origin["address"],
+            origin["resource"] or origin["audience"],
+            "identity key" if origin["credential_kind"] == "identity_key" else origin["credential"] or "-",
+            when(origin["last_at"]),
+            f"connected from {origin['session_address']}" if origin["elsewhere_at"] else "-",
+        )
+        for origin in found
+    ]
+    print_table(("tokens from", "for", "by", "last", "elsewhere"), rows, empty="")
 
 
 def show_sessions(found: list[dict[str, Any]]) -> None:

@@ -135,7 +135,7 @@ def list_(
 @url_option
 def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show one Worker.
+    Show one Worker, and from where its last tokens were asked for.
 
     \b
     Example:
@@ -144,7 +144,9 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
     from lyftdata.cli.api import Api, path_part
 
     with Api(url) as api:
-        worker = api.get(f"/workers/{path_part(worker_id)}")
+        path = f"/workers/{path_part(worker_id)}"
+        worker = api.get(path)
+        worker["token_origins"] = api.get(f"{path}/token-origins")["items"]
     emit(worker, as_json=as_json, show=show_worker)
 
 

@@ -120,6 +120,26 @@ class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, str] = {}
 
 
+class TokenOriginRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    From where a Worker got tokens, by which credential and for which audience.
+
+    `network` is `core.networks.network_of_host` of `address`, the last address in it. `credential` is kind and value as in the
+    `cred` of a token, without the epoch. `elsewhere_at` is when a token was last given out while the Worker was connected from
+    another network, at `session_address`; both None if that never happened.
+    """
+
+    worker_id: str
+    network: str
+    credential: str
+    audience: str
+    address: str
+    first_at: datetime
+    last_at: datetime
+    elsewhere_at: datetime | None = None
+    session_address: str | None = None
+
+
 class PresenceState(StrEnum):
     """How a Worker is known to the Servers of a deployment."""
 

@@ -71,6 +71,11 @@ def format_credential(kind: Literal["key", "jkt"], value: str, epoch: int) -> st
     return f"{kind}.{value}.{epoch}"
 
 
+def kind_and_value(credential: str) -> str:
+    """Return what `format_credential` gave without the epoch: the same for a key however often its Worker was disabled."""
+    return credential.rpartition(".")[0]
+
+
 @functools.lru_cache(maxsize=50_000)
 def parse_credential(text: str) -> Credential:
     """

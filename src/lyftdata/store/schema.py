@@ -118,6 +118,22 @@ worker_sessions = Table(
     Column("host", JSON, nullable=False),
 )
 
+token_origins = Table(
+    "token_origins",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("network", String(64), primary_key=True),
+    Column("credential", String(128), primary_key=True),
+    Column("audience", String(256), primary_key=True),
+    Column("address", String(64), nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("elsewhere_at", UtcDateTime),
+    Column("session_address", String(64)),
+    Index(None, "credential"),
+    Index(None, "elsewhere_at"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

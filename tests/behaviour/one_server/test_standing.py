@@ -49,6 +49,7 @@ def effects(server):
         sessions=services.sessions,
         refusals=services.refusals,
         traces=services.traces,
+        token_origins=services.token_origins,
         events=services.events,
         cluster=ClusterHandlers(
             presence=lambda *_: None, signing_keys=lambda: None, broadcast=(), missed=lambda: None

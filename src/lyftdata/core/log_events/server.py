@@ -89,6 +89,20 @@ REFUSED = LogEvent(
     },
     remedy="`lyftdata refusals show REFERENCE` has the cause and the remedy.",
 )
+TOKEN_FROM_ANOTHER_NETWORK = LogEvent(
+    name="token_from_another_network",
+    level="warning",
+    message="A token was given out from another network than that from which its Worker is connected.",
+    fields={
+        "worker": "ID of the Worker",
+        "address": "address from which the token was asked for",
+        "session_address": "address from which the Worker is connected",
+        "credential": "`key.` and the public ID of the API key, or `jkt.` and the thumbprint of the identity key",
+        "audience": "audience of the token",
+    },
+    remedy="If the address is not the Worker's own, its credential was copied: rotate or revoke the API key, or disable the Worker. If it is, name both networks in "
+    "LYFTDATA_OWN_NETWORKS.",
+)
 REFUSAL_LOG_THROTTLED = LogEvent(
     name="refusal_log_throttled",
     level="warning",

@@ -13,6 +13,7 @@ from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
+from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.directory import Directory
@@ -20,6 +21,7 @@ from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
 
 _RECENTLY = timedelta(hours=1)
+_TOKENS_RECENTLY = timedelta(days=1)
 _EXPIRES_SOON = timedelta(days=14)
 _A_PATTERN = 3
 _MAX_OF_A_KIND = 5
@@ -121,6 +123,7 @@ class Alerts:
         workers: WorkerQueries,
         api_keys: ApiKeyQueries,
         refusals: RefusalQueries,
+        token_origins: TokenOriginQueries,
         directory: Directory,
         signing_keys: SigningKeys,
         warnings: Sequence[str],
@@ -129,6 +132,7 @@ class Alerts:
         self._workers = workers
         self._api_keys = api_keys
         self._refusals = refusals
+        self._token_origins = token_origins
         self._directory = directory
         self._signing_keys = signing_keys
         self._warnings = warnings
@@ -141,11 +145,28 @@ class Alerts:
         refused = await self._unsolved(self._sorted_out(recent))
         return [
             *_duplicates(refused),
+            *await self._from_elsewhere(),
             *_misconfigured(refused),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
             *self._rotating(),
         ]
+
+    async def _from_elsewhere(self) -> list[Alert]:
+        found = await self._token_origins.from_elsewhere(within=_TOKENS_RECENTLY)
+        alerts = [
+            Alert(
+                kind=AlertKind.OTHER_NETWORK,
+                subject=worker.id,
+                title=f"A token of {worker.name} was asked for from {origin.address}",
+                detail=f"The Worker was connected from {origin.session_address}, in another network, at {origin.elsewhere_at:%H:%M} UTC.",
+            )
+            for worker, origin in found[:_MAX_OF_A_KIND]
+        ]
+        if len(found) > _MAX_OF_A_KIND:
+            title = f"{len(found) - _MAX_OF_A_KIND:,} more Workers with tokens asked for from another network"
+            alerts.append(Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title))
+        return alerts
 
     def _sorted_out(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
         """

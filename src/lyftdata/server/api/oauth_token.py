@@ -14,6 +14,7 @@ from lyftdata.core.refusals import (
     RefusedError,
 )
 from lyftdata.core.token_answers import TokenAnswer
+from lyftdata.core.tokens import kind_and_value
 from lyftdata.server.admission.client_authentication import admit_worker
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.replay import Ticket, spend_everywhere
@@ -67,7 +68,7 @@ async def token(request: Request) -> Response:
         return oauth_error_response(error)
     except RefusedError as refused:
         return refused_client(services, refused, address=client_address(request.scope))
-    _note(services, admitted)
+    _note(services, admitted, grant, address=client_address(request.scope))
     answer = TokenAnswer(
         access_token=signed,
         token_type="Bearer" if bound_to is None else "DPoP",
@@ -131,11 +132,19 @@ def _check_dpop(
     return proof.thumbprint, services.dpop.spend(proof, worker=worker)
 
 
-def _note(services: Services, admitted: Admitted) -> None:
+def _note(services: Services, admitted: Admitted, grant: Grant, *, address: str) -> None:
     """Leave traces and count; nothing here is written before the answer."""
+    now = services.clock()
+    given = {
+        "address": address,
+        "credential": kind_and_value(admitted.credential),
+        "audience": grant.audience,
+    }
+    services.token_origins.token_given(admitted.worker.id, **given, at=now)
+    services.origin_watch.token_given(admitted.worker.id, **given, at=now)
     services.metrics.token_signed(admitted.worker.strategy)
-    services.traces.token_given(admitted.worker.id, at=services.clock())
+    services.traces.token_given(admitted.worker.id, at=now)
     if admitted.api_key is not None:
-        services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=services.clock())
+        services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=now)
     if admitted.issuer is not None and admitted.issuer != admitted.worker.signs_for:
         services.traces.signed_for(admitted.worker.id, admitted.issuer)

@@ -177,6 +177,7 @@ def _labels(text: str) -> Labels:
 
 
 def _note(services: Services, current: Session) -> None:
+    services.origin_watch.worker_polled(current)
     key = find_used_key(current, services.directory.find_api_key)
     services.traces.worker_seen(
         current.worker_id,

@@ -19,6 +19,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.token_issuer import find_problem
+from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
@@ -61,6 +62,7 @@ class ChangeApplier:
         sessions: Sessions,
         refusals: RefusalLog,
         traces: ActivityLog,
+        token_origins: TokenOrigins,
         events: Events,
         cluster: ClusterHandlers,
         clock: Clock,
@@ -69,6 +71,7 @@ class ChangeApplier:
         self._sessions = sessions
         self._refusals = refusals
         self._traces = traces
+        self._token_origins = token_origins
         self._events = events
         self._cluster = cluster
         self._clock = clock
@@ -132,6 +135,7 @@ class ChangeApplier:
             self._attempt(self._check, session, renew=renew)
         if now is None:
             self._traces.forget(worker_id)
+            self._token_origins.forget(worker_id)
         self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
 
     def _key_changed(self, public_id: str) -> None:

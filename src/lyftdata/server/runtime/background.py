@@ -65,6 +65,7 @@ async def kept_going(services: Services) -> AsyncIterator[None]:
         note_presence(services)
         await _at_the_end("operators", services.password_check.aclose())
         await _at_the_end("traces and refusals", flush(services))
+        await _at_the_end("origins of tokens", services.token_origins.flush_all())
         await _at_the_end("that this Server stops", services.cluster.leave())
         if services.decisions is not None:
             await _at_the_end("decisions", services.decisions.follow())
@@ -103,7 +104,11 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
 async def flush(services: Services) -> None:
     """Write routine traces and refusals; at most a second of them is ever pending."""
     await run_all(
-        services.traces.flush, services.session_log.flush, services.refusals.flush, services.samples.flush
+        services.traces.flush,
+        services.session_log.flush,
+        services.refusals.flush,
+        services.samples.flush,
+        services.token_origins.flush,
     )
 
 
@@ -116,7 +121,9 @@ async def end_listeners(services: Services) -> None:
 
 async def publish_to_peers(services: Services) -> None:
     """Tell other Servers of sessions that have ended, and of failures."""
-    await run_all(services.cluster.flush, services.limits.flush, services.logins.flush)
+    await run_all(
+        services.cluster.flush, services.limits.flush, services.logins.flush, services.origin_watch.flush
+    )
 
 
 async def prune_and_rotate(services: Services) -> None:

@@ -27,6 +27,7 @@ from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.admission.brokers import Brokers
@@ -34,10 +35,12 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import Admission
+from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.clock import Clock
 from lyftdata.server.cluster.membership import Cluster
@@ -79,6 +82,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     session_log: SessionLog
     refusals: RefusalLog
     traces: ActivityLog
+    token_origins: TokenOrigins
+    origin_watch: OriginWatch
     events: Events
     metrics: Metrics
     overload: Overload
@@ -97,6 +102,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     known_secrets: KnownSecrets
     host_check: HostCheck
     worker_queries: WorkerQueries
+    token_origin_queries: TokenOriginQueries
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries

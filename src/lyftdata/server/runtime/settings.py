@@ -39,6 +39,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None
     disable_tls: bool
     trusted_proxies: tuple[str, ...]
+    own_networks: tuple[str, ...]
     worker_token_ttl_s: int
     signing_algorithm: str
     log_format: str | None

@@ -10,6 +10,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_database_url,
     parse_enrollment_key,
     parse_name_policy,
+    parse_own_networks,
     parse_previous_urls,
     parse_proxies,
     parse_public_url,
@@ -163,6 +164,16 @@ TABLE: tuple[Setting, ...] = (
         default_doc="none",
         flag="--trusted-proxies",
         doc="Addresses or networks of the proxies whose `X-Forwarded-For` is believed, separated by commas.",
+    ),
+    Setting(
+        name="LYFTDATA_OWN_NETWORKS",
+        field="own_networks",
+        parse=parse_own_networks,
+        default=(),
+        default_doc="none",
+        flag="--own-networks",
+        doc="Networks between which a Worker may change while it is connected, separated by commas: a token that is asked for from one of them "
+        "raises no alert while the Worker is connected from another.",
     ),
     Setting(
         name="LYFTDATA_WORKER_TOKEN_TTL",

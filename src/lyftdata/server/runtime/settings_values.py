@@ -7,6 +7,7 @@ import urllib.parse
 import msgspec
 
 from lyftdata.core.durations import parse_duration
+from lyftdata.core.enrollment_rules import parse_networks
 from lyftdata.core.enrollment_secrets import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
@@ -82,6 +83,14 @@ def parse_public_url(text: str) -> str:
 def parse_previous_urls(text: str) -> tuple[str, ...]:
     """Read earlier issuers, separated by commas."""
     return tuple(parse_public_url(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parse_own_networks(text: str) -> tuple[str, ...]:
+    """Read networks, separated by commas."""
+    try:
+        return tuple(parse_networks([part for part in text.split(",") if part.strip()]))
+    except InvalidInputError as error:
+        raise InvalidInputError("own_networks", error.message) from error
 
 
 def parse_proxies(text: str) -> tuple[str, ...]:

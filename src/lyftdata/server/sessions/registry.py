@@ -218,7 +218,7 @@ class Sessions:
         """
         session = self._by_worker.get(worker.id)
         if session is not None and session.boot.boot_id == boot.boot_id:
-            session.boot = boot
+            session.polled_from(boot)
             session.credential = credential
             return session, False
         if session is not None and session.holds_place():
@@ -316,6 +316,12 @@ class Sessions:
             session.poll.set_result(directive)
         elif directive not in session.queued:
             session.queued.append(directive)
+
+    def ask_to_poll_again(self, worker_id: str) -> None:
+        """Answer the held poll of a Worker here, if there is one: it polls again at once, from where it is now."""
+        session = self._by_worker.get(worker_id)
+        if session is not None and session.poll is not None:
+            _settle(session.poll, PollEnd.HELD)
 
     def release_all(self) -> None:
         """Answer every held poll because this Server stops; the Workers come back to it or to another. Once is enough."""

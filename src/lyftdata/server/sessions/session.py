@@ -7,9 +7,12 @@ from enum import Enum
 
 import msgspec
 
+from lyftdata.core.networks import network_of_host
 from lyftdata.core.records import ApiKeyRecord, Labels
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import parse_credential
+
+_MAX_EARLIER_NETWORKS = 8
 
 
 class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,7 +47,18 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 class Session:
     """One connected Worker; changed only by `Sessions`, in the event loop."""
 
-    __slots__ = ("boot", "broken", "credential", "known", "poll", "queued", "since", "timer", "worker_id")
+    __slots__ = (
+        "boot",
+        "broken",
+        "credential",
+        "earlier_networks",
+        "known",
+        "poll",
+        "queued",
+        "since",
+        "timer",
+        "worker_id",
+    )
 
     def __init__(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> None:
         self.worker_id = worker_id
@@ -56,6 +70,16 @@ class Session:
         self.timer: asyncio.TimerHandle | None = None
         self.known: asyncio.Event | None = None
         self.broken = False
+        self.earlier_networks: tuple[str, ...] = ()
+        """The networks from which this start of the program has polled before its present one."""
+
+    def polled_from(self, boot: Boot) -> None:
+        """Take over what a poll of the same start says of itself, and where it came from."""
+        if boot.address != self.boot.address:
+            earlier = network_of_host(self.boot.address)
+            others = tuple(network for network in self.earlier_networks if network != earlier)
+            self.earlier_networks = (*others, earlier)[-_MAX_EARLIER_NETWORKS:]
+        self.boot = boot
 
     def holds_place(self) -> bool:
         """Return whether a second boot id must be refused."""

@@ -13,6 +13,7 @@ from lyftdata.core.text import count
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.http.problems import status_of_error
+from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
@@ -101,6 +102,9 @@ async def show(page: Page) -> Response:
         keys=await page.services.api_key_queries.show(keys[:_MAX_KEYS]),
         sessions=await page.services.worker_queries.sessions_of(worker.id),
         ends=SESSION_ENDS,
+        origins=await page.services.token_origin_queries.origins_of(worker.id),
+        origins_kept=KEPT_OF_A_WORKER,
+        issuers=(page.services.issuer, *page.services.previous_issuers),
         timeline=await _timeline(page, worker),
         seen=page.seen(seal_fields(_editable(worker))),
     )

@@ -1,7 +1,7 @@
 """Models of Workers and their sessions in the admin API."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -78,6 +78,33 @@ class WorkerSessions(BaseModel):
     """The last sessions of a Worker, the latest first."""
 
     items: list[WorkerSession]
+
+
+class TokenOrigin(BaseModel):
+    """
+    From where a Worker got tokens, by which credential and for which audience.
+
+    `network` is the /24 or /64 of `address`, the last address in it. `credential` is the name of an API key, or the thumbprint of
+    an identity key; null for an API key that is gone. `elsewhere_at` is when that last happened while the Worker was connected
+    from another network, at `session_address`.
+    """
+
+    network: str
+    address: str
+    credential_kind: Literal["api_key", "identity_key"]
+    credential: str | None
+    audience: str
+    resource: str | None
+    first_at: datetime
+    last_at: datetime
+    elsewhere_at: datetime | None
+    session_address: str | None
+
+
+class TokenOrigins(BaseModel):
+    """The last few origins of a Worker's tokens, the latest first."""
+
+    items: list[TokenOrigin]
 
 
 class IssuedKey(BaseModel):

@@ -82,6 +82,12 @@ async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -
     return models.WorkerSessions(items=await services.worker_queries.sessions_of(worker_id))
 
 
+@router.get("/{worker_id}/token-origins", summary="List from where a Worker's tokens were asked for")
+async def list_token_origins(worker_id: str, _actor: Reader, services: ServicesDep) -> models.TokenOrigins:
+    """Return the last few combinations of network, credential and audience, each with its first and its last time."""
+    return models.TokenOrigins(items=await services.token_origin_queries.origins_of(worker_id))
+
+
 @router.patch("/{worker_id}", summary="Rename, label, disable or enable a Worker")
 async def change_worker(
     worker_id: str,

@@ -7,17 +7,20 @@ import msgspec
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.networks import NetworkGroup
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
 from lyftdata.server.admission.nonces import Nonces
+from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.replay import SpentAssertions
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import Admission
+from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.admission.token_verifier import TokenVerifier
 from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.metrics import Metrics
@@ -49,6 +52,8 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     refusals: RefusalLog
     registrations: Registrations
     dpop: Dpop
+    token_origins: TokenOrigins
+    origin_watch: OriginWatch
     metrics: Metrics
     known_secrets: KnownSecrets
 
@@ -82,6 +87,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     verifier = TokenVerifier(
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
     )
+    token_origins = TokenOrigins(store=store)
     nonces = Nonces(key=basis.nonce_key("nonces"), clock=clock, random_bytes=source)
     return AdmissionParts(
         directory=directory,
@@ -150,6 +156,15 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
                 used=basis.kept.proofs if basis.kept is not None else None,
                 lost_before=basis.lost_before,
             ),
+        ),
+        token_origins=token_origins,
+        origin_watch=OriginWatch(
+            origins=token_origins,
+            sessions=parts.sessions,
+            own_networks=NetworkGroup(settings.own_networks),
+            events=parts.events,
+            store=store,
+            clock=clock,
         ),
         metrics=metrics,
         known_secrets=known_secrets,

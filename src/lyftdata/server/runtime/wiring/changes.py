@@ -13,12 +13,14 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         sessions=services.sessions,
         refusals=services.refusals,
         traces=services.traces,
+        token_origins=services.token_origins,
         events=services.events,
         cluster=ClusterHandlers(
             presence=services.cluster.receive_presence,
             signing_keys=lambda: detached.start(services.signing_keys.read()),
             broadcast=(
                 services.limits.receive,
+                services.origin_watch.receive,
                 PeerLogins(brokers=services.brokers, own_id=services.store.server_id).receive,
             ),
             missed=services.brokers.note_lost_logins,

@@ -13,6 +13,7 @@ from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
@@ -24,6 +25,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     """What operators see."""
 
     worker_queries: WorkerQueries
+    token_origin_queries: TokenOriginQueries
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries
@@ -58,11 +60,15 @@ def build_read_models(
         directory=directory, sessions=sessions.sessions, traces=sessions.traces, store=store, clock=clock
     )
     refusal_queries = RefusalQueries(store=store, refusals=admission.refusals)
+    token_origin_queries = TokenOriginQueries(
+        origins=admission.token_origins, directory=directory, store=store, clock=clock
+    )
     samples = SampleLog(
         store=store, metrics=admission.metrics, online=sessions.sessions.online_count, clock=clock
     )
     return ReadModels(
         worker_queries=worker_queries,
+        token_origin_queries=token_origin_queries,
         api_key_queries=api_key_queries,
         resource_queries=ResourceQueries(directory=directory),
         refusal_queries=refusal_queries,
@@ -97,6 +103,7 @@ def build_read_models(
             workers=worker_queries,
             api_keys=api_key_queries,
             refusals=refusal_queries,
+            token_origins=token_origin_queries,
             directory=directory,
             signing_keys=admission.signing_keys,
             warnings=warnings,

@@ -1,0 +1,57 @@
+"""
+Tells from which network a caller comes, as coarsely as two requests of one host may differ.
+
+IPv4 counts by its /24, IPv6 by its /64, loopback as one network whatever its version. docs/decisions/0027 argues for these.
+"""
+
+import functools
+import ipaddress
+from collections.abc import Sequence
+
+LOOPBACK = "loopback"
+UNKNOWN = "unknown"
+MAX_NETWORK_LENGTH = 64
+_PREFIXES = {4: 24, 6: 64}
+
+
+# Cached: it is asked for each token, and the same few addresses come again and again.
+@functools.lru_cache(maxsize=10_000)
+def network_of_host(address: str) -> str:
+    """Return the network of an address: its /24 or /64, `loopback`, or `unknown` if it is not an IP address."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return UNKNOWN
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    # `localhost` is ::1 or 127.0.0.1, as a client happens to choose.
+    if parsed.is_loopback:
+        return LOOPBACK
+    return str(ipaddress.ip_network((parsed, _PREFIXES[parsed.version]), strict=False))
+
+
+class NetworkGroup:
+    """
+    Networks that count as one: one host may call from any of them, now from this and now from that.
+
+    Args:
+        networks: In CIDR form.
+    """
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+
+    def is_same(self, one: str, other: str) -> bool:
+        """
+        Return whether two addresses may be those of one host.
+
+        An address that is unknown may be anything, so it is never a reason for an alarm.
+        """
+        networks = {network_of_host(one), network_of_host(other)}
+        if len(networks) == 1 or UNKNOWN in networks:
+            return True
+        return bool(self._networks) and self._holds(one) and self._holds(other)
+
+    def _holds(self, address: str) -> bool:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(parsed in network for network in self._networks)

@@ -1,0 +1,155 @@
+"""
+Records from where each Worker's tokens were asked for: collected in memory, written in batches.
+
+One origin is a network, a credential and an audience. A request whose origin is known costs a dictionary look-up; an
+origin is written at most once a minute, and a bounded number of them each second, however many tokens are
+given out. A crash loses up to a minute of it.
+
+    origins.token_given(worker_id, ...)      # after each token
+    await origins.flush()                    # each second
+    await origins.origins_of([worker_id])    # what operators see
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+
+import msgspec
+
+from lyftdata.core.networks import network_of_host
+from lyftdata.core.records import TokenOriginRecord
+from lyftdata.server.sessions.batched import in_parts
+from lyftdata.store import Store
+from lyftdata.store.tables import token_origins
+
+_WRITE_AGAIN_AFTER = timedelta(minutes=1)
+_MAX_PER_FLUSH = 2_000
+_MAX_WORKERS = 50_000
+_MAX_PENDING = 100_000
+
+
+class _Known(msgspec.Struct):
+    """An origin as this Server knows it, and when it was last written."""
+
+    worker_id: str
+    network: str
+    credential: str
+    audience: str
+    address: str
+    first_at: datetime
+    last_at: datetime
+    elsewhere_at: datetime | None = None
+    session_address: str | None = None
+    written_at: datetime | None = None
+
+    def record(self) -> TokenOriginRecord:
+        fields = {name: getattr(self, name) for name in TokenOriginRecord.__struct_fields__}
+        return TokenOriginRecord(**fields)
+
+
+_Key = tuple[str, str, str]
+
+
+class TokenOrigins:
+    """
+    The origins of tokens, merged until the next flush.
+
+    Args:
+        store: Keeps the last few of each Worker.
+        max_workers: Of how many Workers origins are remembered here; of others, each request is written again.
+    """
+
+    def __init__(self, *, store: Store, max_workers: int = _MAX_WORKERS) -> None:
+        self._store = store
+        self._max_workers = max_workers
+        self._known: OrderedDict[str, dict[_Key, _Known]] = OrderedDict()
+        # By key, so that an origin is pending once.
+        self._pending: dict[tuple[str, _Key], _Known] = {}
+        self._flushing = asyncio.Lock()
+
+    def token_given(
+        self, worker_id: str, *, address: str, credential: str, audience: str, at: datetime
+    ) -> None:
+        """Note that a token was given out; `credential` is kind and value, without the epoch."""
+        self._touch(worker_id, address, credential, audience, at)
+
+    def mark_elsewhere(
+        self,
+        worker_id: str,
+        *,
+        address: str,
+        credential: str,
+        audience: str,
+        at: datetime,
+        session_address: str,
+    ) -> None:
+        """Note that a token was given out while the Worker was connected from another network."""
+        known = self._touch(worker_id, address, credential, audience, at)
+        known.elsewhere_at, known.session_address = at, session_address
+        self._add_pending((worker_id, (known.network, credential, audience)), known)
+
+    def forget(self, worker_id: str) -> None:
+        """Drop what is known of a Worker whose entry is gone."""
+        for key in self._known.pop(worker_id, {}):
+            self._pending.pop((worker_id, key), None)
+
+    async def origins_of(self, worker_ids: Collection[str]) -> list[TokenOriginRecord]:
+        """Return the last origins of these Workers, the latest first."""
+        await self._write(dict(self._unwritten(worker_ids)))
+        return await self._store.read(lambda conn: token_origins.list_origins(conn, worker_ids))
+
+    async def flush(self) -> None:
+        """Write what is pending, in parts and at most so much of it; what could not be written stays pending."""
+        await self._write(dict(islice(self._pending.items(), _MAX_PER_FLUSH)))
+
+    async def flush_all(self) -> None:
+        """Write also what was last written less than a minute ago, however much it is."""
+        await self._write(self._pending | dict(self._unwritten(list(self._known))))
+
+    async def _write(self, wanted: Mapping[tuple[str, _Key], _Known]) -> None:
+        async with self._flushing:
+            for part in in_parts(wanted.items()):
+                records = [known.record() for _, known in part]
+                await self._store.write(partial(token_origins.merge_origins, origins=records))
+                for (key, known), record in zip(part, records, strict=True):
+                    known.written_at = record.last_at
+                    if known.record() == record:
+                        self._pending.pop(key, None)
+
+    def _touch(self, worker_id: str, address: str, credential: str, audience: str, at: datetime) -> _Known:
+        key = (network_of_host(address), credential, audience)
+        of_worker = self._known.get(worker_id)
+        if of_worker is None:
+            of_worker = self._remember(worker_id)
+        self._known.move_to_end(worker_id)
+        known = of_worker.get(key)
+        if known is None:
+            known = of_worker[key] = _Known(worker_id, *key, address, at, at)
+            # Memory exhaustion: a client may come from ever new networks.
+            if len(of_worker) > token_origins.KEPT_OF_A_WORKER:
+                del of_worker[next(iter(of_worker))]
+        known.last_at, known.address = at, address
+        if known.written_at is None or at - known.written_at >= _WRITE_AGAIN_AFTER:
+            self._add_pending((worker_id, key), known)
+        return known
+
+    def _add_pending(self, key: tuple[str, _Key], known: _Known) -> None:
+        # Memory exhaustion while the database does not answer: what is beyond the bound is dropped.
+        if key in self._pending or len(self._pending) < _MAX_PENDING:
+            self._pending[key] = known
+
+    def _remember(self, worker_id: str) -> dict[_Key, _Known]:
+        of_worker = self._known[worker_id] = {}
+        # Memory exhaustion, with many Workers: of one that is evicted each request is written again.
+        if len(self._known) > self._max_workers:
+            self._known.popitem(last=False)
+        return of_worker
+
+    def _unwritten(self, worker_ids: Iterable[str]) -> Iterable[tuple[tuple[str, _Key], _Known]]:
+        for worker_id in worker_ids:
+            for key, known in self._known.get(worker_id, {}).items():
+                if known.written_at is None or known.last_at > known.written_at:
+                    yield (worker_id, key), known

@@ -1,0 +1,46 @@
+"""From where tokens are asked for, with several Servers: a Worker's session and its tokens meet wherever each was."""
+
+import asyncio
+
+GRANT = {"grant_type": "client_credentials"}
+HOME, AWAY = "198.51.100.7", "203.0.113.9"
+
+
+async def test_a_token_from_another_server_is_compared_with_the_session_here(two):
+    """The alarm is raised by the Server that holds the session, and both show it with both origins."""
+    first, second = two
+    admin = await first.sign_in()
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    answer = await first.http.post("/api/workers", json=body, headers=admin)
+    press = ("press-01", answer.json()["api_key"]["key"])
+    async with first.from_address(HOME) as home, second.from_address(AWAY) as away:
+        token = (await home.post("/oauth2/token", data=GRANT, auth=press)).json()["access_token"]
+        headers, poll = {"Authorization": f"Bearer {token}"}, {"boot_id": "boot-0001"}
+        assert (await home.post("/api/worker/session", json=poll, headers=headers)).status_code == 200
+        async with asyncio.timeout(180):
+            while second.services.sessions.find("press-01") is None:
+                await asyncio.sleep(0.01)
+        held = asyncio.ensure_future(home.post("/api/worker/session", json=poll, headers=headers))
+        assert (await away.post("/oauth2/token", data=GRANT, auth=press)).status_code == 200
+        async with asyncio.timeout(180):
+            await second.services.origin_watch.flush()
+            # Answered before its time, since the other Server has asked where the Worker is.
+            assert (await held).status_code == 200
+        held = asyncio.ensure_future(home.post("/api/worker/session", json=poll, headers=headers))
+        async with asyncio.timeout(180):
+            while (session := first.services.sessions.find_here("press-01")) is None or session.poll is None:
+                await asyncio.sleep(0.01)
+        first.services.sessions.ask_to_poll_again("press-01")
+        assert (await held).status_code == 200
+
+    await first.services.token_origins.flush()
+    shown = [await addresses(server) for server in (second, first)]
+    assert (AWAY, HOME) in shown[0]
+    assert shown[1] == {(HOME, None), (AWAY, HOME)}
+
+
+async def addresses(server):
+    """Return from where tokens were asked for, with where the Worker was connected if that was elsewhere."""
+    headers = await server.sign_in()
+    answer = await server.http.get("/api/workers/press-01/token-origins", headers=headers)
+    return {(origin["address"], origin["session_address"]) for origin in answer.json()["items"]}
