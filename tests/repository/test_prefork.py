@@ -65,6 +65,25 @@ def test_it_ends_as_others_do(host):
     assert "No such command 'no-such-command'" in wrong.stderr
 
 
+def test_output_that_cannot_be_written_is_reported_as_by_others(host, monkeypatch):
+    """Where the standard output is full, a forked program ends with the exit code and the complaint of one started by itself."""
+    forked = _run_into_full_output(host)
+    monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+
+    assert forked == _run_into_full_output(host)
+    assert forked[0] != 0
+    assert "No space left on device" in forked[1]
+
+
+def _run_into_full_output(host):
+    with Path("/dev/full").open("wb") as full:
+        program = prefork.start(
+            [*host.python, "--version"], env=host.environ, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        _, complaint = program.communicate(timeout=180)
+    return program.returncode, complaint
+
+
 def test_what_must_be_read_at_a_start_is_not_forked(host):
     """A library to preload, a locale or a setting of the interpreter: it is started by itself."""
     for name in ("LD_PRELOAD", "LC_ALL", "PYTHONPATH"):
