@@ -4,13 +4,17 @@ Starts `python -m lyftdata` without paying for its imports each time.
 Nine tenths of what a start costs are imports, the same ones each time. One process for each test process imports them
 once, and forks for each program that a test starts. What it forks is a program like any other, a child of the test
 process with a PID, an environment, a directory, streams and a session of its own; only `/proc/PID/cmdline` and
-`/proc/PID/environ` are not its own. A program is started by itself where the command is another, where its environment
-has a variable that an interpreter or a library reads when it starts, and where `LYFTDATA_TEST_FRESH` is set: by hand for
-everything, or by the fixture `fresh_programs` for what one test starts.
+`/proc/PID/environ` are not its own. A program is started by itself where the
+command is another, where its environment has a variable that an interpreter or a library reads when it starts, and where
+`LYFTDATA_TEST_FRESH` is set: by hand for everything, or by the fixture `fresh_programs` for what one test starts.
+
+Forked Servers share what each would work out at its start with the same result, and hash passwords at Argon2's smallest
+costs (`tests/shared_starts.py`); one that is started by itself does all of it.
 """
 
 import atexit
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -239,6 +243,17 @@ def _import_for(arguments: Sequence[str]) -> None:
                 # An adapter for a library that is not installed here; no program needs it.
                 if (error.name or "lyftdata").partition(".")[0] == "lyftdata":
                     raise
+    if is_server:
+        _prepare_servers()
+
+
+@functools.cache
+def _prepare_servers() -> None:
+    """Do what each Server does at its start."""
+    # Imports the Server, which most programs do without.
+    from tests.shared_starts import prepare_starts
+
+    prepare_starts(setattr)
 
 
 def _set_up(request: Mapping[str, Any], streams: Sequence[int]) -> None:

@@ -1,5 +1,5 @@
 """
-What every Server in this process works out at its start with the same result: worked out once.
+What every Server works out at its start with the same result: worked out once, for Servers in this process or forked from it.
 
 The real code makes each of these the first time. The migrations, the assessment of secrets and the admin API's routes took four
 fifths of the CPU time of a start, and hundreds of tests start a Server each.
@@ -10,27 +10,55 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fastapi.routing
-import pytest
 from sqlalchemy import Connection, create_engine
+from tests.builders import ENROLLMENT_KEY, SECRET_KEY
+from tests.deployment import CHEAP, PASSWORD
 
 from lyftdata.core import enrollment_secrets
-from lyftdata.server.admin import secret_strength
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin import passwords, secret_strength
 from lyftdata.store import migrate
 
+Replace = Callable[[Any, str, Any], None]
 Upgrade = Callable[[Connection], bool]
 Estimate = Callable[..., dict[str, Any]]
 
 
-def share_starts(patch: pytest.MonkeyPatch) -> None:
-    """Keep, until the patch is undone, what Servers in this process need at each start."""
-    patch.setattr(migrate, "upgrade", _upgrade_by_copying(migrate.upgrade))
-    patch.setattr(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
+def share_starts(replace: Replace) -> None:
+    """
+    Keep what Servers in this process need at each start.
+
+    Args:
+        replace: Sets an attribute as `setattr` does.
+    """
+    replace(migrate, "upgrade", _upgrade_by_copying(migrate.upgrade))
+    replace(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
     stretch_once = functools.lru_cache(1_000)(enrollment_secrets._stretch)
-    patch.setattr(enrollment_secrets, "_stretch", stretch_once)
+    replace(enrollment_secrets, "_stretch", stretch_once)
     # Private to FastAPI: without it the tests are slower, and do not fail.
     context = getattr(fastapi.routing, "_EffectiveRouteContext", None)
     if context is not None:
-        patch.setattr(context, "from_api_route", _build_route_once(context.from_api_route))
+        replace(context, "from_api_route", _build_route_once(context.from_api_route))
+
+
+def prepare_starts(replace: Replace) -> None:
+    """
+    Do now, for the Servers that this process will be forked into, what they need at each start.
+
+    Their passwords have Argon2's smallest costs. A Server that is started by itself has the real ones.
+
+    Args:
+        replace: Sets an attribute as `setattr` does.
+    """
+    share_starts(replace)
+    replace(passwords, "PasswordHasher", lambda: CHEAP)
+    engine = create_engine("sqlite://")
+    with engine.begin() as conn:
+        migrate.upgrade(conn)
+    engine.dispose()
+    passwords.check_new_password(Secret(PASSWORD), operator="admin")
+    for key in (ENROLLMENT_KEY, SECRET_KEY):
+        secret_strength.assess_key(Secret(key))
 
 
 @functools.cache

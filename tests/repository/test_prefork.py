@@ -1,13 +1,18 @@
 """A program that was forked for a test is what it would be if it had been started by itself."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
+from argon2 import extract_parameters
 from tests import prefork
-from tests.processes import Host, end_started
+from tests.processes import Host, Site, end_started
+
+from lyftdata.server.runtime.data_dir import database_file
 
 # What the kernel says of a process that others of its kind have too.
 _ALIKE = ("PPid", "Umask", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs", "Seccomp", "CapEff")
@@ -82,6 +87,20 @@ def _run_into_full_output(host):
         )
         _, complaint = program.communicate(timeout=180)
     return program.returncode, complaint
+
+
+def test_a_server_that_is_started_by_itself_hashes_passwords_at_the_real_costs(fresh_programs, tmp_path):
+    """Those of RFC 9106 for 64 MiB, not those of forked Servers, and its operator signs in with them."""
+    site = Site(tmp_path)
+    site.sign_in()
+    site.server.terminate()
+
+    with contextlib.closing(sqlite3.connect(database_file(tmp_path / "server" / "staging"))) as database:
+        [[password_hash]] = database.execute("SELECT password_hash FROM operators").fetchall()
+
+    costs = extract_parameters(password_hash)
+    assert (costs.memory_cost, costs.time_cost, costs.parallelism) == (64 * 1024, 3, 4)
+    end_started()
 
 
 def test_what_must_be_read_at_a_start_is_not_forked(host):

@@ -21,7 +21,7 @@ from lyftdata.server.runtime.wiring.open_services import open_services
 @pytest.fixture(scope="module", autouse=True)
 def _shared_starts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        share_starts(patch)
+        share_starts(patch.setattr)
         yield
 
 
