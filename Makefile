@@ -129,7 +129,7 @@ $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 	touch $@
 
 LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_oauth_token.py server/api/test_oauth_register.py \
-	server/admin/test_admin_api.py server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/behaviour/journeys/test_tls.py
+	server/api/admin server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/behaviour/journeys/test_tls.py
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
 	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(PYTEST_ARGS)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.builders import NOON, api_key
 from tests.deployment import ASSERTION_TYPE
-from tests.unit.server.api.test_oauth_extras import AUDIENCE, define
+from tests.oauth_requests import AUDIENCE, define
 from tests.unit.server.sessions.test_registry import boot, polling
 
 from lyftdata.core.records import Strategy

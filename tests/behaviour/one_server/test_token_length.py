@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.builders import ENROLLMENT_KEY, FakeClock
 from tests.deployment import ASSERTION_TYPE, CHEAP, PASSWORD, Deployment
+from tests.oauth_requests import dpop
 from tests.unit.core.forge import b64, parts
-from tests.unit.server.api.test_oauth_extras import dpop
 
 from lyftdata.app import create_app
 from lyftdata.core.identity_keys import generate_identity_key

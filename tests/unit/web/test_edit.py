@@ -117,7 +117,7 @@ async def test_a_role_that_somebody_else_has_set_is_not_set_back(server, browser
 
 async def test_the_check_is_made_when_the_change_is_written(server, admin, press):
     """Anyone who passes the page's check at the same moment is stopped by the transaction."""
-    from tests.unit.server.admin.test_queries import ADMIN
+    from tests.unit.server.admin.test_worker_queries import ADMIN
 
     from lyftdata.core.errors import ConflictError
     from lyftdata.server.admin.resources import ResourceChange

@@ -1,7 +1,7 @@
 """Attacks on proofs of possession (RFC 9449, section 11): replay, floods, and addresses that two programs read differently."""
 
 import pytest
-from tests.unit.server.api.test_oauth_extras import VERIFY, ask_bound, bound, dpop, show_bound
+from tests.oauth_requests import VERIFY, ask_bound, bound, dpop, show_bound
 
 from lyftdata.core.identity_keys import generate_identity_key
 

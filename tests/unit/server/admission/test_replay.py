@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.deployment import ASSERTION_TYPE
-from tests.unit.server.api.test_oauth_extras import VERIFY, ask_bound, bound, dpop, show_bound
+from tests.oauth_requests import VERIFY, ask_bound, bound, dpop, show_bound
 
 from lyftdata.core._jose import sign
 from lyftdata.core.identity_keys import generate_identity_key

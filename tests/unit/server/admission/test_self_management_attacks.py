@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER
 from tests.deployment import ASSERTION_TYPE
-from tests.unit.server.api.test_oauth_extras import bearer, dpop, enrolled_by_secret
+from tests.oauth_requests import bearer, dpop, enrolled_by_secret
 
 from lyftdata.core.identity_keys import generate_identity_key
 

@@ -1,7 +1,7 @@
 """What a proxy asks about a token that is bound to a key: the proof counts for the service that the proxy names, and for no other."""
 
 import pytest
-from tests.unit.server.api.test_oauth_extras import bound, define, dpop
+from tests.oauth_requests import bound, define, dpop
 
 from lyftdata.core.identity_keys import generate_identity_key
 

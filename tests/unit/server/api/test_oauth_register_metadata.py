@@ -7,7 +7,7 @@ import pytest
 from joserfc.jwk import OKPKey
 from tests.builders import ENROLLMENT_KEY
 from tests.deployment import ASSERTION_TYPE
-from tests.unit.server.api.test_oauth_extras import dpop
+from tests.oauth_requests import dpop
 from tests.unit.server.api.test_oauth_register import entries
 
 from lyftdata.core.identity_keys import generate_identity_key

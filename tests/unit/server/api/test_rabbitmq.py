@@ -5,7 +5,7 @@ import json
 
 import pytest
 from tests.behaviour.one_server.test_revocation import TAKEN_BACK
-from tests.unit.server.api.test_oauth_extras import define, dpop
+from tests.oauth_requests import define, dpop
 
 from lyftdata.core.identity_keys import generate_identity_key
 

@@ -1,17 +1,38 @@
-"""What the command line says when something other than the Server answers at its address."""
+"""A command's requests to the Server, and what it reports when it gets no answer or one of another program."""
 
+import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import uvicorn
+from tests.processes import Host
 
+from lyftdata.app import create_app
 from lyftdata.cli.api import Api, ApiError
 from lyftdata.core.secret import Secret
 
+
+def test_no_server_there(tmp_path):
+    """A Server that cannot be reached, and a session that is not there, are told with what to do; exit 1."""
+    host = Host(tmp_path, LYFTDATA_URL="http://127.0.0.1:1")
+
+    not_signed_in = host.run("workers", "list")
+    assert (not_signed_in.returncode, "lyftdata login" in not_signed_in.stderr) == (1, True)
+    unreachable = host.run("login", "admin", "--password-stdin", stdin="x\n")
+    assert (unreachable.returncode, "lyftdata run server" in unreachable.stderr) == (1, True)
+    assert "Traceback" not in not_signed_in.stderr + unreachable.stderr
+
+
 # As HAProxy 2.6 and nginx 1.22 send them.
 HAPROXY_503 = "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
+
+
 NGINX = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
+
+
 ANSWERS = {
     "haproxy-503": (503, {}, HAPROXY_503),
     "nginx-502": (502, {}, NGINX.format("502 Bad Gateway")),
@@ -82,3 +103,30 @@ def test_the_message_says_what_happened(kind, parts, address, tmp_path, monkeypa
     message = f"{told.value.message} {told.value.hint}"
     assert address in message
     assert all(part in message for part in parts), message
+
+
+async def test_a_command_that_is_told_to_come_back_does_so(server, admin, tmp_path, monkeypatch):
+    """An operator in debt for two seconds gets the answer, not an error; one request is made until it is there."""
+    monkeypatch.setenv("LYFTDATA_CONFIG_DIR", str(tmp_path / "config"))
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    budget = server.services.budget
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(server.services), lifespan="off", log_config=None, ws="none")
+    running = uvicorn.Server(config)
+    serving = asyncio.create_task(running.serve([listening]))
+
+    def ask():
+        with Api(f"http://127.0.0.1:{listening.getsockname()[1]}") as api:
+            api.credentials.store(api.url, Secret(admin["Authorization"].split()[1]))
+            budget.charge("admin", budget._left("admin") + 500)
+            return api.get("/whoami")
+
+    try:
+        answer = await asyncio.to_thread(ask)
+    finally:
+        running.should_exit = True
+        await serving
+        listening.close()
+
+    assert answer["name"] == "admin"

@@ -1,0 +1,51 @@
+"""`lyftdata config`."""
+
+import json
+
+from tests.processes import Host
+
+from lyftdata.server.runtime.settings_table import TABLE
+
+
+def test_config_check_reports_all_faults_at_once(tmp_path):
+    """Every fault of either side, exit 2; fine settings show themselves without secrets, exit 0."""
+    host = Host(tmp_path)
+    bad = host.run(
+        "config",
+        "check",
+        "server",
+        "--json",
+        LYFTDATA_BIND_ADDRESS="x",
+        LYFTDATA_AUTO_ENROLLMENT_KEY="short-one",
+    )
+    assert bad.returncode == 2
+    report = json.loads(bad.stdout)
+    assert (report["ok"], len(report["problems"])) == (False, 2)
+    assert "short-one" not in bad.stdout + bad.stderr
+    good = host.run(
+        "config", "check", "worker", LYFTDATA_WORKER_ID="w", LYFTDATA_WORKER_API_KEY="very-secret"
+    )
+    assert good.returncode == 0
+    assert "***" in good.stdout
+    assert "very-secret" not in good.stdout + good.stderr
+
+
+def test_config_check_shows_no_secret_of_the_servers(tmp_path):
+    """Whatever is marked as a secret is one: the database's URL holds a password."""
+    given = {
+        "LYFTDATA_AUTO_ENROLLMENT_KEY": "very-secret-1-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": "very-secret-2-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_DATABASE_URL": "postgresql://lyftdata:very-secret@127.0.0.1:1/lyftdata",
+        "LYFTDATA_ADMIN_INIT_PASSWORD": "very-secret password",
+        "LYFTDATA_SECRET_KEY": "very-secret-3-Zt8qYw3nV5rKc1xLm7Pb",
+    }
+    assert given.keys() == {setting.name for setting in TABLE if setting.secret}
+
+    public_url = "https://lyft.example"
+    for form in ((), ("--json",)):
+        shown = Host(tmp_path).run(
+            "config", "check", "server", *form, LYFTDATA_PUBLIC_URL=public_url, **given
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.count("***") == len(given)
+        assert "very-secret" not in shown.stdout + shown.stderr

@@ -1,0 +1,32 @@
+"""The file that keeps an operator's sessions."""
+
+from tests.processes import Host
+
+from lyftdata.cli.credentials import Credentials
+from lyftdata.core.secret import Secret
+
+
+def test_credentials_are_private_and_per_server(tmp_path):
+    """The file has mode 0600 in a directory of 0700, and a token a Server."""
+    credentials = Credentials(tmp_path / "c")
+    credentials.store("http://a", Secret("one"))
+    credentials.store("http://b", Secret("two"))
+    credentials.forget("http://a")
+
+    assert credentials.find("http://a") is None
+    kept = credentials.find("http://b")
+    assert kept is not None
+    assert kept.reveal() == "two"
+    (file,) = (tmp_path / "c").iterdir()
+    assert (oct(file.stat().st_mode & 0o777), oct(file.parent.stat().st_mode & 0o777)) == ("0o600", "0o700")
+
+
+def test_other_errors_of_the_system_are_not_reported_as_failed_output(tmp_path):
+    """A settings file's or directory's own error is told, with its name."""
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o700)
+    (locked / "credentials.json").mkdir()
+    done = Host(tmp_path / "h", LYFTDATA_CONFIG_DIR=str(locked)).run("workers", "list")
+    assert done.returncode == 2
+    assert "credentials.json is not a regular file" in done.stderr
+    assert "output" not in done.stderr

@@ -1,0 +1,131 @@
+"""What the overview shows as in need of an operator."""
+
+import pytest
+from tests.unit.server.api.test_oauth_token import stranger_key
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+
+async def concerns(server, admin):
+    """Return what needs attention, as kind and subject."""
+    answer = await server.http.get("/api/attention", headers=admin)
+    return {(c["kind"], c["subject"]) for c in answer.json()["items"]}
+
+
+async def test_a_quiet_server_needs_nothing(server, admin, press):
+    """A Worker that connects as it should, and a stranger's single guess: nothing to do."""
+    await server.token_by_key(*press)
+    await server.token_by_key("press-01", "nonsense")
+    assert await concerns(server, admin) == set()
+
+
+async def test_a_worker_refused_again_and_again_is_shown_for_an_hour(server, admin, press):
+    """Three times is a setting that is wrong; the reference leads to the cause; an hour later it is old."""
+    for _ in range(2):
+        await server.token_by_key("press-01", "nonsense")
+    refused = await server.token_by_key("press-01", "nonsense")
+    assert await concerns(server, admin) == {("refused", refused.json()["reference"])}
+    server.clock.forward(hours=1, seconds=1)
+    assert await concerns(server, admin) == set()
+
+
+async def refuse(server, worker_id, key="nonsense", *, times=3, address="203.0.113.5"):
+    """Have a Worker refused by its key."""
+    async with server.from_address(address) as http:
+        form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
+        for _ in range(times):
+            server.clock.forward(seconds=10)
+            await http.post("/oauth2/token", data=form)
+
+
+async def titles(server):
+    """Return what the overview says of those who are refused."""
+    return [c.title for c in await server.services.alerts.find() if c.kind == "refused"]
+
+
+@pytest.mark.parametrize("how", ["token", "session", "ended session"])
+async def test_a_worker_that_was_let_in_since_needs_nothing(server, admin, press, how):
+    """Once it has a token or has connected, what was wrong is past; refused once more, it is shown again."""
+    await refuse(server, "press-01")
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
+    server.clock.forward(seconds=10)
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    if how != "token":
+        server.services.traces.forget("press-01")
+        headers, poll = {"Authorization": f"Bearer {token}"}, {"boot_id": "boot-0001"}
+        await server.http.post("/api/worker/session", json=poll, headers=headers)
+        if how == "ended session":
+            off = {"boot_id": "boot-0001", "sign_off": True}
+            await server.http.post("/api/worker/session", json=off, headers=headers)
+            await server.services.session_log.flush()
+
+    assert await titles(server) == []
+    await refuse(server, "press-01", times=1)
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 4 times"]
+
+
+async def test_a_connected_workers_tokens_do_not_hide_a_second_host(server, admin, press):
+    """What is refused elsewhere under the same ID stays in sight while the first host goes on."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    await refuse(server, "press-01")
+    server.clock.forward(seconds=1)
+    await server.token_by_key(*press)
+
+    assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
+
+
+async def test_one_line_a_worker_and_cause(server, admin, press):
+    """From however many addresses; another cause is another line, since what to do is another thing."""
+    for n in range(4):
+        await refuse(server, "press-01", times=1, address=f"203.0.113.{n}")
+    await refuse(server, "press-01", stranger_key())
+
+    assert sorted(await titles(server)) == [
+        "press-01 at 203.0.113.5 was refused 3 times",
+        "press-01 at 4 addresses was refused 4 times",
+    ]
+
+
+async def test_a_worker_is_called_by_its_name(server, admin):
+    """Also one that enrolled and is refused by its ID, or by its name; strangers have a line an address and cause."""
+    worker_id, _ = await server.enrolled("binder-02")
+    await refuse(server, worker_id)
+    for _ in range(3):
+        server.clock.forward(seconds=10)
+        key = generate_identity_key()
+        proof = server.proof(key, "binder-02", secret="x" * 40)
+        await server.register(key, "binder-02", credential=proof)
+    await refuse(server, "press-99", address="203.0.113.99")
+    await refuse(server, "press-98", stranger_key(), address="203.0.113.99")
+
+    assert sorted(await titles(server)) == [
+        "203.0.113.99 was refused 3 times, as an unknown Worker",
+        "203.0.113.99 was refused 3 times, as an unknown Worker",
+        "binder-02 at 127.0.0.1 was refused 3 times",
+        "binder-02 at 203.0.113.5 was refused 3 times",
+    ]
+
+
+async def test_a_key_that_ends_within_a_fortnight_is_shown_until_it_has(server, admin):
+    """Both sides of both boundaries."""
+    body = {"name": "press-keys", "expires_in_s": 15 * 86_400}
+    await server.http.post("/api/api-keys", json=body, headers=admin)
+    shown = {("key_expires", "press-keys")}
+    for hours, expected in ((24, shown), (14 * 24 - 1, shown), (1, set())):
+        server.clock.forward(hours=hours, seconds=-1)
+        if hours == 24:
+            assert await concerns(server, await server.sign_in()) == set()
+        server.clock.forward(seconds=1)
+        assert await concerns(server, await server.sign_in()) == expected
+
+
+async def test_a_published_secret_and_a_coming_signing_key_are_shown(opened):
+    """What the log warned of at the start stays in sight; a key published ahead says when it will sign."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="c3s3R0s1T5QAQr7lz1KsT00pKh3adnma") as server:
+        assert await concerns(server, await server.sign_in()) == {("setting", "")}
+        server.clock.forward(days=40)
+        await server.services.signing_keys.refresh()
+        found = await concerns(server, await server.sign_in())
+        assert ("signing_key", "") in found

@@ -1,0 +1,122 @@
+"""Workers as operators read them: pages, filters, states."""
+
+import pytest
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.records import Role, State, Strategy
+from lyftdata.server.admin.worker_queries import WorkerFilter
+
+ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
+
+
+async def add(server, worker_id, name=None, labels=None):
+    """Add a Worker."""
+    await server.services.workers.add(
+        name or worker_id, worker_id=worker_id, labels=labels or {}, issue_key=False, actor=ADMIN
+    )
+
+
+async def test_pages_are_whole_and_do_not_overlap(server, admin):
+    """Following `next` gives every Worker once, in order, whatever is filtered."""
+    for n in range(25):
+        await add(server, f"w-{n:02}", labels={"even": "yes"} if n % 2 == 0 else {})
+
+    for given, expected in (
+        ({}, 25),
+        ({"label": "even"}, 13),
+        ({"label": "even=yes"}, 13),
+        ({"label": "even=no"}, 0),
+    ):
+        seen: list[str] = []
+        after: dict[str, str] = {}
+        while True:
+            query = {"limit": 4} | given | after
+            page = (await server.http.get("/api/workers", params=query, headers=admin)).json()
+            seen += [worker["id"] for worker in page["items"]]
+            assert page["total"] == expected
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+        assert seen == sorted(set(seen))
+        assert len(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"q": "PRESS"}, {"a.1", "b"}),
+        ({"q": "a."}, {"a.1"}),
+        ({"q": "%"}, {"c"}),
+        ({"q": "_"}, set()),
+        ({"strategy": Strategy.AUTO_ENROLLMENT}, set()),
+        ({"state": State.DISABLED}, {"c"}),
+        ({"state": State.NEVER_CONNECTED}, {"a.1", "b"}),
+        ({"state": State.ONLINE}, set()),
+        ({"api_key": "nobody-has-it"}, set()),
+        ({"enrolled_with": "abcd"}, set()),
+    ],
+)
+async def test_filters(server, given, found):
+    """Search takes text as it is (no wildcards); the others narrow."""
+    await add(server, "a.1", "press one")
+    await add(server, "b", "Press two")
+    await add(server, "c", "100% other")
+    await server.services.workers.change("c", enabled=False, actor=ADMIN)
+
+    assert {w.id for w in await server.services.worker_queries.find(WorkerFilter(**given))} == found
+
+
+async def test_workers_are_found_by_their_key_and_their_secret(server, press):
+    """By the key they are connected with, or used last; by the enrollment key that they came with."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    (key,) = await server.services.api_key_queries.list_all()
+    wanted = WorkerFilter(api_key=key.name)
+    assert await server.services.worker_queries.find(wanted) == []
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    assert [w.id for w in await server.services.worker_queries.find(wanted)] == ["press-01"]
+    enrolled, _ = await server.enrolled()
+    (secret,) = server.services.enrollment.keys
+
+    found = await server.services.worker_queries.find(WorkerFilter(enrolled_with=secret.fingerprint))
+    assert [w.id for w in found] == [enrolled]
+
+
+async def test_what_a_worker_left_behind_stays_when_it_leaves(server, admin, press):
+    """The key it used last, its address and its host are what one asks for once it is gone."""
+    session = server.services.sessions
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    poll = {"boot_id": "boot-0001", "host": {"hostname": "host-a"}}
+    await server.http.post("/api/worker/session", json=poll, headers=headers)
+    await server.services.traces.flush()
+    before = (await server.http.get("/api/workers/press-01", headers=admin)).json()
+    server.clock.forward(seconds=90)
+    session.sign_off("press-01", "boot-0001")
+
+    for _ in range(2):
+        after = (await server.http.get("/api/workers/press-01", headers=admin)).json()
+        assert (after["status"], after["last_seen_at"]) == ("offline", "2026-03-01T12:01:30Z")
+        for name in ("api_key", "address", "host"):
+            assert after[name] == before[name]
+            assert after[name]
+        await server.services.traces.flush()
+
+
+async def test_a_worker_has_one_state(server, admin, press):
+    """A disabled Worker is not among those that are offline or were never connected."""
+    await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
+    counts = {
+        state: (await server.http.get("/api/workers", params={"status": state}, headers=admin)).json()[
+            "total"
+        ]
+        for state in State
+    }
+    assert counts == {state: int(state is State.DISABLED) for state in State}
+
+
+async def test_a_name_instead_of_an_id_gets_a_hint(server, admin):
+    """Operators know Workers by their names; what is asked for is the ID."""
+    worker_id, _ = await server.enrolled("scaler")
+    answer = (await server.http.get("/api/workers/scaler", headers=admin)).json()
+    assert answer["hint"] == f"A Worker is found by its ID: 'scaler' has the ID {worker_id}."

@@ -1,0 +1,144 @@
+"""A third-party client reads, changes and deletes its own entry (RFC 7592), and no other."""
+
+import pytest
+from tests.builders import ENROLLMENT_KEY, ISSUER
+from tests.oauth_requests import bearer, enrolled_by_secret
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+
+async def test_a_client_reads_its_own_entry(server):
+    """With its registration access token, or with a worker token; our agent is given no such token."""
+    told, key = await enrolled_by_secret(server)
+    uri = told["registration_client_uri"]
+    token = (await server.token_by_assertion(server.assertion(key, told["client_id"]))).json()["access_token"]
+
+    for credential in (told["registration_access_token"], token):
+        read = await server.http.get(uri, headers=bearer(credential))
+        assert read.status_code == 200
+        assert (read.json()["client_id"], read.json()["jwks"]) == (told["client_id"], told["jwks"])
+    ours = await server.register(generate_identity_key(), "ours")
+    assert "registration_access_token" not in ours.json()
+
+
+async def test_a_client_gives_its_entry_another_key(server, admin):
+    """The old key and its tokens are dead, the ID stays, the registration token is a new one, and the log says so."""
+    told, key = await enrolled_by_secret(server)
+    worker_id, uri = told["client_id"], told["registration_client_uri"]
+    old_token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+    fresh = generate_identity_key()
+    body = {"client_id": worker_id, "client_name": "press", "jwks": {"keys": [fresh.public.as_dict()]}}
+
+    changed = await server.http.put(uri, json=body, headers=bearer(told["registration_access_token"]))
+
+    assert changed.status_code == 200
+    assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 401
+    assert (await server.token_by_assertion(server.assertion(fresh, worker_id))).status_code == 200
+    assert (await server.verify(old_token)).status_code == 401
+    assert (await server.http.get(uri, headers=bearer(told["registration_access_token"]))).status_code == 401
+    assert (
+        await server.http.get(uri, headers=bearer(changed.json()["registration_access_token"]))
+    ).status_code == 200
+    actions = [e["action"] for e in (await server.http.get("/api/audit", headers=admin)).json()["items"]]
+    assert "worker.key_rotated" in actions
+
+
+async def test_a_client_retires_itself(server, admin):
+    """Its entry is gone, its tokens with it."""
+    told, key = await enrolled_by_secret(server)
+    token = (await server.token_by_assertion(server.assertion(key, told["client_id"]))).json()["access_token"]
+    gone = await server.http.delete(
+        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+    )
+    assert gone.status_code == 204
+    assert (await server.verify(token)).status_code == 401
+    assert (await server.http.get(f"/api/workers/{told['client_id']}", headers=admin)).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_nobody_manages_another(server, press, method):
+    """Another's token, made-up ones, the enrollment key, an API-key Worker's token, nothing: refused alike."""
+    told, _ = await enrolled_by_secret(server)
+    other, _ = await enrolled_by_secret(server, "other")
+    by_key = (await server.token_by_key(*press)).json()["access_token"]
+    for uri, credential in (
+        (told["registration_client_uri"], other["registration_access_token"]),
+        (told["registration_client_uri"], "lyftdata_registration_made_up"),
+        (told["registration_client_uri"], ENROLLMENT_KEY),
+        (told["registration_client_uri"], by_key),
+        (f"{ISSUER}/oauth2/register/press-01", by_key),
+        (f"{ISSUER}/oauth2/register/press-01", "lyftdata_registration_"),
+        (f"{ISSUER}/oauth2/register/nobody", told["registration_access_token"]),
+    ):
+        answer = await server.http.request(method, uri, json={}, headers=bearer(credential))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    assert (await server.http.request(method, told["registration_client_uri"], json={})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_id": "other"},
+        {"client_id": None},
+        {"client_name": "other"},
+        {"labels": {"quarantine": ""}},
+        {"jwks": {"keys": []}},
+        {"token_endpoint_auth_method": "none"},
+        {"grant_types": ["authorization_code"]},
+    ],
+)
+async def test_a_client_changes_its_key_and_nothing_else(server, change):
+    """Name and labels may be an operator's by now."""
+    told, key = await enrolled_by_secret(server)
+    fresh = generate_identity_key()
+    body = {
+        "client_id": told["client_id"],
+        "client_name": "press",
+        "jwks": {"keys": [fresh.public.as_dict()]},
+    } | change
+
+    answer = await server.http.put(
+        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+    )
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+    assert (await server.token_by_assertion(server.assertion(key, told["client_id"]))).status_code == 200
+
+
+async def test_a_key_is_one_workers(server):
+    """Nobody takes over another's public key."""
+    told, _ = await enrolled_by_secret(server)
+    _, taken = await enrolled_by_secret(server, "other")
+    body = {
+        "client_id": told["client_id"],
+        "client_name": "press",
+        "jwks": {"keys": [taken.public.as_dict()]},
+    }
+    answer = await server.http.put(
+        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_a_disabled_worker_manages_nothing(server, admin):
+    """Else it could give itself a key that nobody knows of."""
+    told, _ = await enrolled_by_secret(server)
+    await server.http.patch(f"/api/workers/{told['client_id']}", json={"enabled": False}, headers=admin)
+    for method in ("GET", "PUT", "DELETE"):
+        answer = await server.http.request(
+            method,
+            told["registration_client_uri"],
+            json={},
+            headers=bearer(told["registration_access_token"]),
+        )
+        assert (answer.status_code, answer.json()["code"]) == (403, "worker_disabled")
+
+
+async def test_reading_ones_entry_says_how_to_manage_it(server):
+    """RFC 7592, section 3: with the token that was shown, and nothing new."""
+    told, _ = await enrolled_by_secret(server)
+    read = await server.http.get(
+        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+    )
+    for name in ("registration_access_token", "registration_client_uri"):
+        assert read.json()[name] == told[name]
