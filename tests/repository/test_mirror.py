@@ -1,0 +1,85 @@
+"""Unit tests mirror the source: from a module one guesses where its tests are, and from a test what it is about."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "lyftdata"
+MIRRORS = {ROOT / "tests" / "unit": SOURCE, ROOT / "tests" / "store": SOURCE / "store"}
+
+# About a package as a whole. Each with the reason why no module of the package is its subject.
+ABOUT_A_PACKAGE = {
+    "tests/unit/verify/test_docstrings.py": "every public class",
+    "tests/unit/verify/test_fail_closed.py": "every adapter, with a verifier that does anything but verify",
+    "tests/unit/verify/test_frameworks.py": "ASGI, FastAPI and WSGI answer alike",
+    "tests/unit/verify/test_imports.py": "what the import of the package costs",
+    "tests/unit/verify/test_refusal_log.py": "where a developer reads why a token was refused, whichever part refused it",
+}
+
+
+def subject_of(test: Path, tests: Path, source: Path) -> str | None:
+    """Return the module or package that a test file is named after, as it is or followed by an aspect; None if there is none."""
+    folder = source / test.parent.relative_to(tests)
+    named = test.stem.removeprefix("test_")
+    inside = [path for path in folder.glob("*") if path.suffix == ".py" or path.is_dir()]
+    fitting = [
+        name for name in (path.stem.lstrip("_") for path in inside) if f"{named}_".startswith(f"{name}_")
+    ]
+    return max(fitting, key=len, default=None)
+
+
+def unnamed_tests(mirrors: dict[Path, Path]) -> set[Path]:
+    """Return the test files that no module or package has given its name."""
+    return {
+        test
+        for tests, source in mirrors.items()
+        for test in tests.rglob("test_*.py")
+        if subject_of(test, tests, source) is None
+    }
+
+
+def test_each_unit_test_is_named_after_its_module():
+    """A test under tests/unit or tests/store has the folder and the name of its module; CONTRIBUTING says where others go."""
+    assert {path.relative_to(ROOT).as_posix() for path in unnamed_tests(MIRRORS)} == set(ABOUT_A_PACKAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("test_keys.py", "keys"),
+        ("test_keys_rotation.py", "keys"),
+        ("test_private.py", "private"),
+        ("test_parts.py", "parts"),
+        ("test_key.py", None),
+        ("test_keysmith.py", None),
+        ("test_other.py", None),
+        ("parts/test_inner.py", "inner"),
+        ("parts/test_keys.py", None),
+        ("elsewhere/test_keys.py", None),
+    ],
+)
+def test_the_check_knows_which_module_a_name_is(tmp_path, name, subject):
+    """The module's name, alone or with an aspect after it; another folder's module does not count."""
+    source, tests = tmp_path / "src", tmp_path / "tests"
+    for file in ("keys.py", "_private.py", "parts/__init__.py", "parts/inner.py"):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).touch()
+    (tests / name).parent.mkdir(parents=True, exist_ok=True)
+    (tests / name).touch()
+
+    assert subject_of(tests / name, tests, source) == subject
+    assert unnamed_tests({tests: source}) == (set() if subject else {tests / name})
+
+
+@pytest.mark.parametrize(
+    ("source", "tests"),
+    [
+        ("src/lyftdata/store/tables", "tests/store/tables"),
+    ],
+)
+def test_each_module_has_tests_of_its_own(source, tests):
+    """Where every module promises something by itself, each has a file of tests."""
+    modules = {path.stem for path in (ROOT / source).glob("*.py")} - {"__init__"}
+
+    assert modules <= {path.stem.removeprefix("test_") for path in (ROOT / tests).glob("test_*.py")}

@@ -1,0 +1,91 @@
+"""Operators' sessions."""
+
+from datetime import timedelta
+
+import pytest
+from tests.builders import NOON
+
+from lyftdata.core.records import AdminSessionRecord, OperatorRecord, Role
+from lyftdata.store.tables import admin_sessions, operators
+
+
+def session(number, **fields):
+    """Return a session that began so many minutes after noon."""
+    values = {
+        "id": f"s{number}",
+        "operator": "ada",
+        "digest": number.to_bytes(32, "big"),
+        "created_at": NOON + timedelta(minutes=number),
+        "expires_at": NOON + timedelta(hours=12),
+        "address": "192.0.2.1",
+    }
+    return AdminSessionRecord(**values | fields)
+
+
+@pytest.fixture
+async def add(store):
+    """Return a function that stores sessions, of two operators that are there."""
+    for name in ("ada", "bob"):
+        record = OperatorRecord(name=name, role=Role.ADMIN, password_hash="$argon2id$…", created_at=NOON)
+        await store.write(lambda tx, record=record: operators.insert_operator(tx, record))
+
+    async def add(*records):
+        for record in records:
+            await store.write(lambda tx, record=record: admin_sessions.insert_session(tx, record))
+
+    return add
+
+
+async def ids(store, operator=None):
+    """Return the IDs of an operator's sessions."""
+    found = await store.read(lambda conn: admin_sessions.list_sessions(conn, operator=operator))
+    return [record.id for record in found]
+
+
+async def test_sessions_of_one_operator_or_of_all_the_latest_first(store, add):
+    """An operator's sessions are listed without those of others."""
+    await add(session(1), session(2), session(3, operator="bob"))
+
+    assert await ids(store, "ada") == ["s2", "s1"]
+    assert await ids(store) == ["s3", "s2", "s1"]
+
+
+async def test_one_operator_has_at_most_fifty(store, add):
+    """One more ends the oldest of that operator, and none of another."""
+    await add(session(0, operator="bob"), *(session(n) for n in range(1, admin_sessions.MAX_OF_ONE + 2)))
+
+    assert len(await ids(store, "ada")) == admin_sessions.MAX_OF_ONE
+    assert "s1" not in await ids(store, "ada")
+    assert await ids(store, "bob") == ["s0"]
+
+
+async def test_all_sessions_of_an_operator_but_the_current_one_are_ended(store, add):
+    """A changed password ends the others, and leaves another operator's alone."""
+    await add(session(1), session(2), session(3, operator="bob"))
+
+    await store.write(lambda tx: admin_sessions.delete_sessions_of(tx, "ada", besides="s2"))
+    assert await ids(store) == ["s3", "s2"]
+    await store.write(lambda tx: admin_sessions.delete_sessions_of(tx, "ada"))
+    assert await ids(store) == ["s3"]
+
+
+async def test_a_session_ends_at_its_end(store, add):
+    """It is open until the second before `expires_at`; cleaning up removes it from that second on."""
+    await add(session(1), session(2, expires_at=NOON))
+
+    for now, expected in ((NOON - timedelta(seconds=1), {"s1", "s2"}), (NOON, {"s1"})):
+        found = await store.read(
+            lambda conn, now=now: admin_sessions.open_among(conn, ["s1", "s2", "s9"], now=now)
+        )
+        assert found == expected
+        await store.write(lambda tx, now=now: admin_sessions.delete_ended(tx, now))
+        assert set(await ids(store)) == expected
+
+
+async def test_one_session_is_ended_by_its_id(store, add):
+    """The others stay."""
+    await add(session(1), session(2))
+    await store.write(lambda tx: admin_sessions.delete_session(tx, "s1"))
+
+    assert await store.read(lambda conn: admin_sessions.find_session(conn, "s1")) is None
+    assert await store.read(lambda conn: admin_sessions.find_session(conn, "s2")) == session(2)

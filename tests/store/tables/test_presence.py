@@ -1,0 +1,141 @@
+"""Which Worker is connected to which Server, where several share a database."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from tests.builders import NOON, worker
+from tests.store.conftest import ON_POSTGRESQL, add_workers, winners
+
+from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord
+from lyftdata.store.changes import PresenceChanged
+from lyftdata.store.tables import presence, servers, workers
+
+pytestmark = ON_POSTGRESQL
+ALIVE = timedelta(days=1)
+
+
+def at(server_id, boot_id="boot-1", **fields):
+    """Return the session of Worker w-1 at a Server."""
+    values = {
+        "worker_id": "w-1",
+        "server_id": server_id,
+        "boot_id": boot_id,
+        "credential": "api_key:press",
+        "since": NOON,
+        "address": "192.0.2.1",
+        "host": {"hostname": "press"},
+        "reported_labels": {},
+    }
+    return PresenceRecord(**values | fields)
+
+
+async def claim(store, record, *, dead_after=ALIVE):
+    """Ask for the slot of a Worker; return who holds it."""
+    return await store.write(lambda tx: presence.claim_slot(tx, record, dead_after=dead_after))
+
+
+async def found(store, worker_id="w-1"):
+    """Return how a Worker is connected."""
+    return await store.read(lambda conn: presence.find(conn, worker_id))
+
+
+@pytest.fixture(autouse=True)
+async def _two_servers(store):
+    for name in ("one", "two"):
+        record = ServerRecord(
+            id=name, host=name, address="127.0.0.1:1", version="1", started_at=NOON, beat_at=NOON
+        )
+        await store.write(lambda tx, record=record: servers.upsert_server(tx, record))
+    await add_workers(store, worker("w-1"), worker("w-2", name="w-2"))
+
+
+async def test_two_starts_of_one_worker_do_not_both_get_its_slot(store):
+    """The one that is connected at a live Server keeps it; the same start may move to another Server."""
+    first = at("one")
+    assert await claim(store, first) is None
+
+    assert await claim(store, at("two", "boot-2")) == first
+    assert await found(store) == first
+    assert await claim(store, at("two")) is None
+    assert (await found(store)).server_id == "two"
+
+
+async def test_of_two_servers_that_ask_at_once_one_gets_the_slot(store):
+    """Two starts that connect at the same moment to two Servers: one holds the slot."""
+
+    async def ask(record):
+        if await claim(store, record) is not None:
+            raise AssertionError
+
+    assert await winners([ask(at("one", "boot-1")), ask(at("two", "boot-2"))]) == 1
+
+
+@pytest.mark.parametrize("state", [PresenceState.BROKEN, PresenceState.AWAITED])
+async def test_a_session_that_is_not_connected_gives_way(store, state):
+    """Another start takes the slot of one whose connection broke, or whose Server is gone."""
+    await claim(store, at("one"))
+    await store.write(lambda tx: presence.set_state(tx, ["w-1"], state, server_id="one"))
+
+    assert await claim(store, at("two", "boot-2")) is None
+
+
+async def test_a_dead_server_holds_no_slot(store):
+    """What was connected to a Server that is silent for too long gives way."""
+    await claim(store, at("one"))
+
+    assert await claim(store, at("two", "boot-2"), dead_after=timedelta(0)) is None
+
+
+async def test_a_deleted_worker_gets_no_row(store):
+    """A session that begins while its Worker is deleted leaves nothing behind."""
+    await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
+
+    assert await claim(store, at("one")) is None
+    assert await found(store) is None
+
+
+async def test_a_server_writes_over_no_session_at_another(store):
+    """A change of state, of the credential and the end of a session count at the Server that has the Worker, alone."""
+    await claim(store, at("two"))
+
+    await store.write(lambda tx: presence.set_state(tx, ["w-1"], PresenceState.BROKEN, server_id="one"))
+    await store.write(
+        lambda tx: presence.update_credential(
+            tx, "w-1", credential="api_key:other", address="192.0.2.9", server_id="one"
+        )
+    )
+    await store.write(lambda tx: presence.remove(tx, ["w-1"], server_id="one"))
+    await store.write(lambda tx: presence.reclaim_slot(tx, at("one")))
+    assert await found(store) == at("two")
+
+    await store.write(
+        lambda tx: presence.update_credential(
+            tx, "w-1", credential="api_key:other", address="192.0.2.9", server_id="two"
+        )
+    )
+    assert await found(store) == at("two", credential="api_key:other", address="192.0.2.9")
+    await store.write(lambda tx: presence.remove(tx, ["w-1"], server_id="two"))
+    assert await found(store) is None
+    await store.write(lambda tx: presence.reclaim_slot(tx, at("one")))
+    assert await found(store) == at("one")
+
+
+async def test_workers_of_a_dead_server_are_awaited_and_then_forgotten(store, told):
+    """They count as connected until the time is over; each step is published."""
+    await claim(store, at("one"))
+    await claim(store, at("two", worker_id="w-2"))
+    told.clear()
+
+    assert await store.write(lambda tx: presence.mark_awaited(tx, "one")) == ["w-1"]
+    assert await store.read(presence.count_awaited) == 1
+    assert await store.read(presence.servers_named) == {"two"}
+    await store.write(lambda tx: presence.expire_awaited(tx, after=ALIVE))
+    assert await store.read(presence.count) == 2
+    await store.write(lambda tx: presence.expire_awaited(tx, after=timedelta(0)))
+
+    assert [record.worker_id for record in await store.read(lambda conn: list(presence.list_all(conn)))] == [
+        "w-2"
+    ]
+    awaited = msgspec.structs.replace(at("one"), state=PresenceState.AWAITED)
+    assert told == [PresenceChanged("w-1", awaited), PresenceChanged("w-1", None)]

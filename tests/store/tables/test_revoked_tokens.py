@@ -1,0 +1,45 @@
+"""Worker tokens that were revoked before their end."""
+
+from datetime import timedelta
+
+from tests.builders import NOON
+
+from lyftdata.store.changes import TokenRevoked
+from lyftdata.store.tables import revoked_tokens
+
+# Past by the database's clock as well, whatever day it is.
+LONG_AGO = NOON - timedelta(days=3650)
+
+
+async def revoke(store, jti, expires_at=NOON):
+    """Revoke a token."""
+    await store.write(lambda tx: revoked_tokens.revoke_token(tx, jti, expires_at=expires_at))
+
+
+async def test_a_token_may_be_revoked_twice(store, told):
+    """It is kept once, and published each time."""
+    await revoke(store, "t1")
+    await revoke(store, "t1")
+
+    assert await store.read(lambda conn: revoked_tokens.find_revoked(conn, ["t1", "t2"])) == {"t1": NOON}
+    assert told == [TokenRevoked("t1", NOON)] * 2
+
+
+async def test_a_revoked_token_is_listed_until_the_second_before_its_end(store):
+    """From `expires_at` on the token is refused by its own end."""
+    await revoke(store, "t1")
+
+    for now, expected in ((NOON - timedelta(seconds=1), {"t1": NOON}), (NOON, {})):
+        assert await store.read(lambda conn, now=now: revoked_tokens.list_unexpired(conn, now)) == expected
+
+
+async def test_tokens_are_kept_until_their_end(store):
+    """Cleaning up removes those that have ended, and no others."""
+    await revoke(store, "ended", LONG_AGO)
+    await revoke(store, "valid", LONG_AGO + timedelta(seconds=1))
+
+    await store.write(lambda tx: revoked_tokens.prune(tx, LONG_AGO))
+
+    assert set(await store.read(lambda conn: revoked_tokens.find_revoked(conn, ["ended", "valid"]))) == {
+        "valid"
+    }
