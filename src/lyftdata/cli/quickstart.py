@@ -78,26 +78,71 @@ def quickstart(directory: Path | None) -> None:
     require_server()
     echo("lyftdata quickstart: a Server and one Worker of each strategy.")
     echo("")
-    with _terminated_like_ctrl_c(), _workplace(directory) as place, contextlib.ExitStack() as started:
+    with _StopRequest() as stop, _workplace(directory) as place, contextlib.ExitStack() as started:
         try:
-            _Quickstart(place, started).run()
-        except KeyboardInterrupt:
-            # A second Ctrl-C must not leave half of it running: what was started is ended first.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            _Quickstart(place, started, stop).run()
+        except _StoppedError:
             with contextlib.suppress(OSError):
                 # The terminal may be gone.
                 echo("")
                 echo("Stopping.")
 
 
-class _Quickstart:
-    """The programs of one run, and what they were given."""
+class _StoppedError(Exception):
+    """Ctrl-C, or a signal that means the same."""
 
-    def __init__(self, place: Path, started: contextlib.ExitStack) -> None:
+
+class _StopRequest:
+    """
+    Remembers Ctrl-C, SIGTERM and SIGHUP while it is entered, and stops the demonstration at its next check.
+
+    An exception from the signal handler could come while a directory is made, which would then stay, or within a function
+    whose exceptions Python only reports, such as those that run at each fork: the request would be lost. A second Ctrl-C
+    changes nothing: what was started is ended first.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        # SIGHUP: the terminal was closed. SIGINT too: a shell starts background jobs with Ctrl-C ignored, and `kill -INT` must end them.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """
+        Return while the demonstration may go on.
+
+        Raises:
+            _StoppedError: It was asked to stop.
+        """
+        if self._came:
+            raise _StoppedError
+
+    def _remember(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+
+class _Quickstart:
+    """
+    The programs of one run, and what they were given.
+
+    Args:
+        place: A directory for their files.
+        started: What is started is ended by it.
+        stop: Whether to go on.
+    """
+
+    def __init__(self, place: Path, started: contextlib.ExitStack, stop: _StopRequest) -> None:
         self._place = place
         self._started = started
+        self._stop = stop
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._first_password = Secret(generate_base62(secrets.token_bytes, 32))
         self._password = Secret(generate_base62(secrets.token_bytes, 16))
@@ -112,6 +157,7 @@ class _Quickstart:
 
     def run(self) -> None:
         """Start everything, say so, and follow the Workers until Ctrl-C."""
+        self._check()
         enrollment_key = self._secret_file("enrollment-key", generate_enrollment_key(secrets.token_bytes))
         self._start_server(enrollment_key)
         with _Operator(self._url, self._password) as operator:
@@ -179,7 +225,7 @@ class _Quickstart:
     def _wait_until_ready(self, operator: "_Operator") -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
         while not operator.is_ready():
-            self._check_alive()
+            self._check()
             if time.monotonic() > deadline:
                 raise QuickstartError(f"The Server did not get ready within {_READY_WITHIN_S:.0f} s.")
             time.sleep(_LOOK_EVERY_S / 5)
@@ -195,7 +241,7 @@ class _Quickstart:
                 echo("admin has another password now: the Workers' states are not shown here any more.")
                 self._wait()
             told = self._show(states, shown, told=told)
-            self._check_alive()
+            self._check()
             time.sleep(_LOOK_EVERY_S)
 
     def _show(self, states: dict[str, str], shown: dict[str, str], *, told: bool) -> bool:
@@ -213,7 +259,7 @@ class _Quickstart:
     def _wait(self) -> NoReturn:
         """Go on until Ctrl-C, or until a program has ended that should not."""
         while True:
-            self._check_alive()
+            self._check()
             time.sleep(_LOOK_EVERY_S)
 
     def _say_what_next(self) -> None:
@@ -233,7 +279,9 @@ Logs: {self._place}/*.log     Ctrl-C ends it all.
 """
         )
 
-    def _check_alive(self) -> None:
+    def _check(self) -> None:
+        """Raise an error where the demonstration is over: it was asked to stop, or a program has ended that should not."""
+        self._stop.check()
         for name, program in self._programs.items():
             code = program.poll()
             if code is None or (name != "server" and code == 3):  # noqa: PLR2004 - a Worker refused for good: shown as it is
@@ -352,20 +400,3 @@ def _workplace(directory: Path | None) -> Iterator[Path]:
         raise click.UsageError(f"Others can move what is in {place}: name a directory with --dir.")
     with make_temporary_directory(place, prefix="lyftdata-quickstart-") as made:
         yield made.path
-
-
-@contextlib.contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end the demonstration as cleanly as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # SIGHUP: the terminal was closed. SIGINT too: a shell starts what runs in the background with Ctrl-C ignored, and `kill -INT` must end it still.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

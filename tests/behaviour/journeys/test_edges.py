@@ -329,3 +329,43 @@ def test_what_a_killed_quickstart_has_left_goes_with_the_next_one(tmp_path):
     until(lambda: left() and left() != [first] and not first.exists(), "the next one has removed it")
     assert second.terminate() == 0
     assert left() == []
+
+
+# A signal that comes while a program is started, within a function whose exceptions Python reports and drops; and one that comes
+# before the new directory is known to those that remove it.
+SIGNAL_AT_A_FORK = """
+import os, signal
+before = iter([signal.SIGTERM])
+os.register_at_fork(after_in_parent=lambda: [signal.raise_signal(number) for number in before])
+"""
+SIGNAL_AT_ITS_DIRECTORY = """
+import signal, tempfile
+make = tempfile.mkdtemp
+def make_and_signal(**given):
+    made = make(**given)
+    signal.raise_signal(signal.SIGTERM)
+    return made
+tempfile.mkdtemp = make_and_signal
+"""
+
+
+@pytest.mark.parametrize(
+    "moment", [SIGNAL_AT_A_FORK, SIGNAL_AT_ITS_DIRECTORY], ids=["a fork", "its directory"]
+)
+def test_quickstart_ends_cleanly_whenever_the_signal_comes(tmp_path, moment):
+    """A signal while quickstart makes its directory or starts a program ends it like any other, and leaves nothing."""
+    script = f"{moment}\nfrom lyftdata.cli.main import main\nmain()"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, "quickstart"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("Stopping.\n")
+    assert not list(tmp_path.glob("lyftdata-quickstart-*"))
