@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
+from lyftdata.cli.key_rotation import ends_in, parse_previous_end, previous_end_options
 from lyftdata.cli.output import (
     KeyOutput,
     emit,
@@ -169,30 +170,69 @@ def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool
 
 @api_key.command()
 @click.argument("name")
-@click.option(
-    "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
-)
+@previous_end_options
 @yes_option
 @output_option
 @json_option
 @url_option
-def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool) -> None:
+def rotate(
+    name: str,
+    grace: str | None,
+    until: str | None,
+    output: Path | None,
+    url: str | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """
     Replace an API key by its next generation, which is printed on standard output, once.
+
+    The old key ends by itself: at once, or when --grace or --until says. `lyftdata api-key show` lists the Workers that still use
+    it.
 
     \b
     Example:
       lyftdata api-key rotate press-keys --grace 24h --output press.key
+      lyftdata api-key rotate press-keys --until 2027-01-31T06:00Z --output press.key
     """
     from lyftdata.cli.api import Api, path_part
 
-    grace_s = _seconds(grace, "--grace")
+    end = parse_previous_end(grace, until)
     path = f"/api-keys/{path_part(name)}"
-    question = f"Rotate API key {name}? The old key stops working {f'in {grace}' if grace_s else 'at once'}."
     with Api(url) as api, key_output(output) as key_out:
+        question = f"Rotate API key {name}? The old key stops working {end.words}."
         confirm_existing(api, path, question, yes=yes)
-        answer = api.post(f"{path}/rotate", {"grace_s": grace_s})
+        answer = api.post(f"{path}/rotate", end.body)
         _print_key(answer, key_out, as_json=as_json, done="rotated")
+
+
+@api_key.command("end-previous")
+@click.argument("name")
+@yes_option
+@json_option
+@url_option
+def end_previous(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    End a rotation now: the older generations of an API key stop working, and Workers that still use one are cut off.
+
+    \b
+    Example:
+      lyftdata api-key end-previous press-keys
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/api-keys/{path_part(name)}"
+    with Api(url) as api:
+        lagging = {worker["id"] for old in api.get(path)["previous"] for worker in old["workers"]}
+        question = f"End the older generations of API key {name}? {_workers(len(lagging))} will be refused."
+        confirm(question, yes=yes)
+        key = api.post(f"{path}/end-previous")
+    emit(
+        key,
+        as_json=as_json,
+        show=lambda k: say(f"API key {k['name']}: only generation {k['generation']} works"),
+    )
 
 
 def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, done: str) -> None:
@@ -222,11 +262,11 @@ def _workers(count: int) -> str:
 def _scope(key: dict[str, Any]) -> str:
     if key["for_all_workers"]:
         return "all"
-    return ",".join(key["worker_ids"]) or "nobody"
+    return ",".join(key["worker_ids"]) or "no Worker"
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:
-    columns = ("name", "public id", "status", "workers", "expires", "last used", "by")
+    columns = ("name", "public id", "status", "workers", "expires", "old key", "last used", "by")
     rows = [
         (
             key["name"],
@@ -234,6 +274,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
             key["status"],
             _scope(key),
             when(key["expires_at"]),
+            ", ".join(ends_in(old) for old in key["previous"]) or "-",
             when(key["last_used_at"]),
             key["last_used_by"] or "-",
         )
@@ -243,7 +284,6 @@ def _show_table(found: list[dict[str, Any]]) -> None:
 
 
 def _show_one(key: dict[str, Any]) -> None:
-    previous = ", ".join(f"{old['public_id']} until {when(old['expires_at'])}" for old in key["previous"])
     print_fields(
         [
             ("Name", key["name"]),
@@ -254,8 +294,23 @@ def _show_one(key: dict[str, Any]) -> None:
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),
             ("Last used", f"{when(key['last_used_at'])} by {key['last_used_by'] or '-'}"),
-            ("Still working", previous or "-"),
+            *_previous_fields(key),
             ("Created", f"{when(key['created_at'])} by {key['created_by']}"),
             ("Rotated", f"{when(key['rotated_at'])} by {key['rotated_by']}" if key["rotated_at"] else "-"),
         ]
     )
+
+
+def _previous_fields(key: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each older generation that still works, and one for the Workers that still use it."""
+    fields: list[tuple[str, str]] = []
+    for old in key["previous"]:
+        users = [
+            f"{worker['id']} ({'connected' if worker['online'] else when(worker['last_used_at'])})"
+            for worker in old["workers"]
+        ]
+        fields += [
+            (f"Generation {old['generation']}", f"{old['public_id']}, {ends_in(old)}"),
+            ("Still used by", ", ".join(users) or "no Worker"),
+        ]
+    return fields

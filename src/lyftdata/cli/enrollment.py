@@ -37,6 +37,7 @@ for _command in (
     enrollment_keys.list_,
     enrollment_keys.show,
     enrollment_keys.rotate,
+    enrollment_keys.end_previous,
     enrollment_keys.revoke,
 ):
     enrollment.add_command(_command)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
+from lyftdata.cli.key_rotation import ends_in, parse_previous_end, previous_end_options
 from lyftdata.cli.output import (
     KeyOutput,
     emit,
@@ -158,18 +159,26 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--grace", default="0s", metavar="DURATION", help="How long the old key still works, for example 24h."
-)
+@previous_end_options
 @yes_option
 @output_option
 @json_option
 @url_option
-def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool) -> None:
+def rotate(
+    name: str,
+    grace: str | None,
+    until: str | None,
+    output: Path | None,
+    url: str | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """
     Replace an enrollment key by its next generation, which is printed on standard output, once.
 
-    The rules stay; uses are counted from 0 and the life begins again.
+    The rules stay; uses are counted from 0 and the life begins again. The old key ends by itself: at once, or when --grace or
+    --until says. `lyftdata enrollment show` lists the hosts that still use it.
 
     \b
     Example:
@@ -177,14 +186,41 @@ def rotate(name: str, grace: str, output: Path | None, url: str | None, *, yes: 
     """
     from lyftdata.cli.api import Api, path_part
 
-    grace_s = _seconds(grace, "--grace")
+    end = parse_previous_end(grace, until)
     path = f"/enrollment/keys/{path_part(name)}"
-    end = f"in {grace}" if grace_s else "at once"
-    question = f"Rotate enrollment key {name}? The old key stops working {end}."
     with Api(url) as api, key_output(output) as key_out:
+        question = f"Rotate enrollment key {name}? The old key stops working {end.words}."
         confirm_existing(api, path, question, yes=yes)
-        answer = api.post(f"{path}/rotate", {"grace_s": grace_s})
+        answer = api.post(f"{path}/rotate", end.body)
         _print_key(answer, key_out, as_json=as_json, done="rotated")
+
+
+@click.command("end-previous")
+@click.argument("name")
+@yes_option
+@json_option
+@url_option
+def end_previous(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    End a rotation now: the older generations of an enrollment key enroll no more Workers.
+
+    Workers that they have enrolled stay.
+
+    \b
+    Example:
+      lyftdata enrollment end-previous etl-hosts
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/enrollment/keys/{path_part(name)}"
+    with Api(url) as api:
+        confirm_existing(api, path, f"End the older generations of enrollment key {name}?", yes=yes)
+        key = api.post(f"{path}/end-previous")
+    emit(
+        key,
+        as_json=as_json,
+        show=lambda k: say(f"Enrollment key {k['name']}: only generation {k['generation']} works"),
+    )
 
 
 def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, done: str) -> None:
@@ -265,7 +301,6 @@ def _show_table(found: list[dict[str, Any]]) -> None:
 
 
 def _show_one(key: dict[str, Any]) -> None:
-    previous = ", ".join(f"{old['fingerprint']} until {when(old['expires_at'])}" for old in key["previous"])
     by = f" by {key['created_by']}" if key["created_by"] else ""
     print_fields(
         [
@@ -282,8 +317,20 @@ def _show_one(key: dict[str, Any]) -> None:
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),
             ("Last used", when(key["last_used_at"])),
-            ("Still working", previous or "-"),
+            *_previous_fields(key),
             ("Created", f"{when(key['created_at'])}{by}"),
             ("Rotated", when(key["rotated_at"])),
         ]
     )
+
+
+def _previous_fields(key: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each older generation that still works, and one for the hosts that have used it since the rotation."""
+    fields: list[tuple[str, str]] = []
+    for old in key["previous"]:
+        hosts = [f"{host['worker_name']} from {host['address'] or '?'}" for host in old["hosts"]]
+        fields += [
+            ("Older generation", f"{old['fingerprint']}, {ends_in(old)}"),
+            ("Still used by", ", ".join(hosts) or "no host since the rotation"),
+        ]
+    return fields

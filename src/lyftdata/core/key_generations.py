@@ -1,7 +1,8 @@
 """
 Rules that API keys and enrollment keys share: how long a key lives, and what a rotation does to its older generations.
 
-A key has a name and one or more generations. Rotating adds the next one, and ends those before it after a grace period.
+A key has a name and one or more generations. Rotating adds the next one, and sets an end to those before it, which go on working
+until then. A second rotation meanwhile ends none of them later than the first. Ending them sooner is `end_now`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord
 Key = TypeVar("Key", ApiKeyRecord, EnrollmentKeyRecord)
 
 _MAX_LIFE = timedelta(days=3650)
-_MAX_GRACE = timedelta(days=90)
+MAX_GRACE = timedelta(days=90)
+"""For how long an older generation may go on working after a rotation."""
 
 
 def check_life(expires_in: timedelta | None) -> None:
@@ -30,15 +32,31 @@ def check_life(expires_in: timedelta | None) -> None:
         raise InvalidInputError("expires_in_s", "must be more than 0 seconds and at most 3650 days")
 
 
-def check_grace(grace: timedelta) -> None:
+def end_of_previous(
+    *, now: datetime, grace: timedelta | None = None, ends_at: datetime | None = None
+) -> datetime:
     """
-    Refuse a grace period that no rotation may have.
+    Return when the generations before a new one end.
+
+    Args:
+        now: When the key is rotated; aware UTC.
+        grace: For how long they go on working.
+        ends_at: Until when they go on working; aware. If neither is given, they end at once.
 
     Raises:
-        InvalidInputError: Negative, or longer than 90 days.
+        InvalidInputError: Both are given, the grace is negative, the time is not in the future, or either is later than in 90
+            days.
     """
-    if not timedelta(0) <= grace <= _MAX_GRACE:
+    if grace is not None and ends_at is not None:
+        raise InvalidInputError("ends_at", "cannot be combined with grace_s: give one of them")
+    if ends_at is not None:
+        if not now < ends_at <= now + MAX_GRACE:
+            raise InvalidInputError("ends_at", "must be in the future, and at most 90 days from now")
+        return ends_at
+    grace = timedelta(0) if grace is None else grace
+    if not timedelta(0) <= grace <= MAX_GRACE:
         raise InvalidInputError("grace_s", "must be from 0 to 7776000 seconds (90 days)")
+    return now + grace
 
 
 def newest_generation(generations: Sequence[Key], *, kind: str, name: str) -> Key:
@@ -68,3 +86,13 @@ def end_after_rotation(older: Key, *, rotated_at: datetime, ends_at: datetime) -
         expires_at=older.expires_at if ends_earlier else ends_at,
         rotated_at=older.rotated_at or rotated_at,
     )
+
+
+def end_now(older: Key, *, now: datetime) -> Key:
+    """Return an older generation that ends now, or unchanged if it has ended before."""
+    return end_after_rotation(older, rotated_at=now, ends_at=now)
+
+
+def seconds_until(ends_at: datetime | None, *, now: datetime) -> int | None:
+    """Return in how many whole seconds a generation ends, at least 0; None if it has no end."""
+    return None if ends_at is None else max(0, int((ends_at - now).total_seconds()))

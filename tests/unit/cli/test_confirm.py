@@ -13,6 +13,8 @@ from tests.processes import Host
         ("operators", "reset-password", "o"),
         ("operators", "revoke-session", "s"),
         ("api-key", "rotate", "some-key"),
+        ("api-key", "rotate", "some-key", "--until", "2027-01-31T06:00Z"),
+        ("enrollment", "end-previous", "some-key"),
     ],
 )
 def test_what_cuts_off_does_nothing_without_an_answer(tmp_path, arguments):

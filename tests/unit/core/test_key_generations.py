@@ -1,12 +1,20 @@
 """Tests of what API keys and enrollment keys share: how long they live, and what a rotation does."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
 
 from lyftdata.core.errors import InvalidInputError, NotFoundError
-from lyftdata.core.key_generations import check_grace, check_life, end_after_rotation, newest_generation
+from lyftdata.core.key_generations import (
+    MAX_GRACE,
+    check_life,
+    end_after_rotation,
+    end_now,
+    end_of_previous,
+    newest_generation,
+    seconds_until,
+)
 from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -76,10 +84,55 @@ def test_a_life_of_nothing_or_of_more_than_ten_years_is_refused(life):
     check_life(timedelta(days=3650))
 
 
-@pytest.mark.parametrize("grace", [timedelta(seconds=-1), timedelta(days=90, seconds=1)])
-def test_a_grace_period_is_at_most_90_days(grace):
-    """Longer, and the old key is not being replaced."""
-    with pytest.raises(InvalidInputError, match="90 days"):
-        check_grace(grace)
-    check_grace(timedelta(0))
-    check_grace(timedelta(days=90))
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ({}, NOW),
+        ({"grace": timedelta(0)}, NOW),
+        ({"grace": HOUR}, NOW + HOUR),
+        ({"grace": MAX_GRACE}, NOW + MAX_GRACE),
+        ({"ends_at": NOW + timedelta(microseconds=1)}, NOW + timedelta(microseconds=1)),
+        ({"ends_at": NOW + MAX_GRACE}, NOW + MAX_GRACE),
+        ({"ends_at": datetime(2026, 11, 29, 3, tzinfo=timezone(2 * HOUR))}, NOW + HOUR),
+    ],
+)
+def test_the_old_generation_ends_after_the_grace_or_at_the_time_given(given, end):
+    """With neither it ends at once; the zone of the time does not matter."""
+    assert end_of_previous(now=NOW, **given) == end
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "problem"),
+    [
+        ({"grace": timedelta(seconds=-1)}, "grace_s", "90 days"),
+        ({"grace": MAX_GRACE + timedelta(seconds=1)}, "grace_s", "90 days"),
+        ({"ends_at": NOW}, "ends_at", "in the future"),
+        ({"ends_at": NOW - HOUR}, "ends_at", "in the future"),
+        ({"ends_at": NOW + MAX_GRACE + timedelta(seconds=1)}, "ends_at", "90 days"),
+        ({"grace": HOUR, "ends_at": NOW + HOUR}, "ends_at", "one of them"),
+    ],
+)
+def test_an_end_in_the_past_or_too_far_ahead_or_given_twice_is_refused(given, field, problem):
+    """The error names the field that is at fault."""
+    with pytest.raises(InvalidInputError, match=problem) as raised:
+        end_of_previous(now=NOW, **given)
+
+    assert raised.value.field == field
+
+
+def test_ending_now_changes_only_what_still_works():
+    """An end that has passed, and one that a revocation has set, stay in the record."""
+    rotated = end_after_rotation(API_KEY, rotated_at=NOW, ends_at=NOW + HOUR)
+
+    assert end_now(rotated, now=NOW + HOUR / 2).expires_at == NOW + HOUR / 2
+    assert end_now(rotated, now=NOW + HOUR) == rotated
+    revoked = msgspec.structs.replace(rotated, revoked_at=NOW)
+    assert end_now(revoked, now=NOW) == revoked
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "seconds"), [(None, None), (NOW, 0), (NOW - HOUR, 0), (NOW + HOUR, 3600)]
+)
+def test_the_countdown_stops_at_zero(ends_at, seconds):
+    """A generation without an end has no countdown."""
+    assert seconds_until(ends_at, now=NOW) == seconds

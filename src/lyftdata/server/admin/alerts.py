@@ -9,6 +9,7 @@ import msgspec
 
 from lyftdata.core.records import ApiKeyRecord, WorkerRecord
 from lyftdata.core.refusals import cause_of
+from lyftdata.core.text import count
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
@@ -23,6 +24,8 @@ from lyftdata.server.clock import Clock
 _RECENTLY = timedelta(hours=1)
 _TOKENS_RECENTLY = timedelta(days=1)
 _EXPIRES_SOON = timedelta(days=14)
+_OLD_KEY_ENDS_SOON = timedelta(days=3)
+_MAX_ROTATIONS = 250
 _A_PATTERN = 3
 _MAX_OF_A_KIND = 5
 
@@ -149,6 +152,7 @@ class Alerts:
             *_misconfigured(refused),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
+            *await self._lagging(),
             *self._rotating(),
         ]
 
@@ -232,6 +236,30 @@ class Alerts:
                 detail=_users(len(key.used_by)),
             )
             for key in keys
+        ]
+
+    async def _lagging(self) -> list[Alert]:
+        now = self._clock()
+        latest = now + _OLD_KEY_ENDS_SOON
+
+        def ends_soon(record: ApiKeyRecord) -> bool:
+            return record.rotated_at is not None and now < (record.expires_at or now) <= latest
+
+        keys = await self._api_keys.show(self._api_keys.find(ends_soon)[:_MAX_ROTATIONS])
+        ending = [
+            (old.expires_at, key.name, old)
+            for key in keys
+            for old in key.previous
+            if old.workers and old.expires_at is not None and old.expires_at <= latest
+        ]
+        return [
+            Alert(
+                kind=AlertKind.KEY_ROTATION,
+                subject=name,
+                title=f"Generation {old.generation} of API key {name} ends on {ends_at:%d %B at %H:%M} UTC",
+                detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
+            )
+            for ends_at, name, old in sorted(ending, key=lambda one: one[:2])[:_MAX_OF_A_KIND]
         ]
 
     def _rotating(self) -> list[Alert]:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from lyftdata.core.key_generations import newest_generation
+import msgspec
+
+from lyftdata.core.key_generations import MAX_GRACE, newest_generation, seconds_until
 from lyftdata.core.records import ApiKeyRecord
-from lyftdata.server.admin.schemas.api_keys import ApiKey, PreviousKey
+from lyftdata.server.admin.schemas.api_keys import ApiKey, LaggingWorker, PreviousKey
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
@@ -18,15 +21,32 @@ from lyftdata.store.tables import api_keys
 _KEYS_AT_ONCE = 250
 
 
+class _Uses(msgspec.Struct, frozen=True):
+    """Who uses keys, by public id."""
+
+    last: Mapping[str, tuple[datetime, str]]
+    by_worker: Mapping[str, Mapping[str, datetime]]
+    """When each Worker used a generation last; of keys that are being rotated only."""
+    online: Mapping[str, list[str]]
+
+
 class ApiKeyQueries:
     """API keys by name, each with all its generations; never the keys themselves."""
 
     def __init__(
-        self, *, directory: Directory, sessions: Sessions, traces: ActivityLog, store: Store, clock: Clock
+        self,
+        *,
+        directory: Directory,
+        sessions: Sessions,
+        traces: ActivityLog,
+        origins: TokenOrigins,
+        store: Store,
+        clock: Clock,
     ) -> None:
         self._directory = directory
         self._sessions = sessions
         self._traces = traces
+        self._origins = origins
         self._store = store
         self._clock = clock
 
@@ -61,27 +81,35 @@ class ApiKeyQueries:
     async def show(self, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[ApiKey]:
         """Show these keys."""
         ids = [record.public_id for group in groups for record in group]
-        used = await self._store.read(lambda conn: api_keys.last_used(conn, ids))
-        online = self._sessions.online_by_key()
-        return [self._view(list(group), used, online) for group in groups]
+        rotating = [r.public_id for group in groups if self._is_rotating(group) for r in group]
+        last = await self._store.read(lambda conn: api_keys.last_used(conn, ids))
+        uses = _Uses(last, await self._uses_by_worker(rotating), self._sessions.online_by_key())
+        return [self._view(list(group), uses) for group in groups]
 
-    def _view(
-        self,
-        generations: list[ApiKeyRecord],
-        last_used: Mapping[str, tuple[datetime, str]],
-        online: Mapping[str, list[str]],
-    ) -> ApiKey:
+    def _is_rotating(self, generations: Sequence[ApiKeyRecord]) -> bool:
+        newest = max(generations, key=lambda record: record.generation)
+        return any(key_status(r, self._clock()) == "live" for r in generations if r is not newest)
+
+    async def _uses_by_worker(self, public_ids: Sequence[str]) -> Mapping[str, Mapping[str, datetime]]:
+        if not public_ids:
+            return {}
+        # No older generation works for longer after a rotation.
+        since = self._clock() - MAX_GRACE
+        uses = await self._origins.last_uses([f"key.{public_id}" for public_id in public_ids], since=since)
+        return {credential.removeprefix("key."): workers for credential, workers in uses.items()}
+
+    def _view(self, generations: list[ApiKeyRecord], uses: _Uses) -> ApiKey:
         """Show a key by its newest generation; older ones that still work are `previous`."""
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
-        uses = [
+        known = [
             use
             for record in generations
-            if (use := self._traces.key_pending(record.public_id) or last_used.get(record.public_id))
+            if (use := self._traces.key_pending(record.public_id) or uses.last.get(record.public_id))
             is not None
         ]
-        used_at, used_by = max(uses, default=(None, None))
+        used_at, used_by = max(known, default=(None, None))
         return ApiKey(
             name=newest.name,
             public_id=newest.public_id,
@@ -98,9 +126,29 @@ class ApiKeyQueries:
             last_used_at=used_at,
             last_used_by=used_by,
             previous=[
-                PreviousKey(public_id=record.public_id, expires_at=record.expires_at)
+                _show_previous(record, generations, uses, now)
                 for record in older
                 if key_status(record, now) == "live"
             ],
-            used_by=sorted(w for record in generations for w in online.get(record.public_id, ())),
+            used_by=sorted(w for record in generations for w in uses.online.get(record.public_id, ())),
         )
+
+
+def _show_previous(
+    record: ApiKeyRecord, generations: Sequence[ApiKeyRecord], uses: _Uses, now: datetime
+) -> PreviousKey:
+    """Show an older generation that still works, with the Workers that still use it."""
+    online = set(uses.online.get(record.public_id, ()))
+    used = uses.by_worker.get(record.public_id, {})
+    others = [uses.by_worker.get(r.public_id, {}) for r in generations if r is not record]
+    used_last = {w for w, at in used.items() if all(w not in other or other[w] < at for other in others)}
+    return PreviousKey(
+        public_id=record.public_id,
+        generation=record.generation,
+        expires_at=record.expires_at,
+        ends_in_s=seconds_until(record.expires_at, now=now),
+        workers=[
+            LaggingWorker(id=worker_id, online=worker_id in online, last_used_at=used.get(worker_id))
+            for worker_id in sorted(online | used_last)
+        ],
+    )

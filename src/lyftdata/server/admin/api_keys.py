@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.api_keys import NewApiKey, generate_api_key
 from lyftdata.core.errors import ConflictError, InvalidInputError
-from lyftdata.core.key_generations import check_grace, check_life, newest_generation
+from lyftdata.core.key_generations import check_life, end_of_previous, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
@@ -72,32 +72,52 @@ class ApiKeys:
         await self._store.write(op)
         return issued
 
-    async def rotate(self, name: str, *, grace: timedelta, actor: Actor) -> IssuedKey:
+    async def rotate(
+        self, name: str, *, grace: timedelta | None = None, ends_at: datetime | None = None, actor: Actor
+    ) -> IssuedKey:
         """
-        Make the next generation of a key; the one before works until the grace is over.
+        Make the next generation of a key; those before end after the grace or at a set time, at once if neither is given.
 
         Raises:
             NotFoundError: No such key.
             ConflictError: `api_key_revoked`: a revoked key is not brought back.
-            InvalidInputError: The grace is negative or longer than 90 days.
+            InvalidInputError: As `end_of_previous`.
         """
-        check_grace(grace)
         now = self._clock()
+        previous_end = end_of_previous(now=now, grace=grace, ends_at=ends_at)
 
         def op(tx: WriteTx) -> IssuedKey:
             newest = _newest(tx, name)
             _check_not_revoked(newest)
             life = None if newest.expires_at is None else newest.expires_at - newest.created_at
             issued = self._make_like(newest, life, actor)
-            api_keys.rotate_api_key(tx, issued.record, previous_expire_at=now + grace)
+            api_keys.rotate_api_key(tx, issued.record, previous_expire_at=previous_end)
             details = {
                 "generation": str(issued.record.generation),
-                "grace_s": str(int(grace.total_seconds())),
+                "grace_s": str(int((previous_end - now).total_seconds())),
             }
             tx.audit(actor.did("api_key.rotated", f"api_key:{name}", at=now, details=details))
             return issued
 
         return await self._store.write(op)
+
+    async def end_previous(self, name: str, *, actor: Actor) -> None:
+        """
+        End every older generation of a key now: Workers that still use one are cut off. Ending twice changes nothing.
+
+        Raises:
+            NotFoundError: No such key.
+        """
+        now = self._clock()
+
+        def op(tx: WriteTx) -> None:
+            _newest(tx, name)
+            ended = api_keys.end_previous(tx, name, now)
+            if ended:
+                details = {"public_ids": ",".join(ended)}
+                tx.audit(actor.did("api_key.previous_ended", f"api_key:{name}", at=now, details=details))
+
+        await self._store.write(op)
 
     async def revoke(self, name: str, *, actor: Actor) -> list[ApiKeyRecord]:
         """

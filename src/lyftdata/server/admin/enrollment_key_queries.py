@@ -6,9 +6,14 @@ from itertools import groupby
 
 from lyftdata.core.enrollment_rules import STARTUP_NAME
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.key_generations import newest_generation
+from lyftdata.core.key_generations import newest_generation, seconds_until
 from lyftdata.core.records import EnrollmentKeyRecord
-from lyftdata.server.admin.schemas.enrollment import EnrollmentKey, EnrollmentKeyState, PreviousEnrollmentKey
+from lyftdata.server.admin.schemas.enrollment import (
+    EnrollmentKey,
+    EnrollmentKeyState,
+    LaggingHost,
+    PreviousEnrollmentKey,
+)
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.clock import Clock
@@ -78,7 +83,10 @@ class EnrollmentKeyQueries:
             workers=self._workers(fingerprints),
             last_used_at=self._last_used(fingerprints, last_used),
             fingerprints=list(fingerprints),
-            previous=[PreviousEnrollmentKey(fingerprint=old, expires_at=None) for old in previous],
+            previous=[
+                PreviousEnrollmentKey(fingerprint=old, expires_at=None, ends_in_s=None, hosts=[])
+                for old in previous
+            ],
         )
 
     def _view(
@@ -113,9 +121,30 @@ class EnrollmentKeyQueries:
             last_used_at=self._last_used(fingerprints, last_used),
             fingerprints=fingerprints,
             previous=[
-                PreviousEnrollmentKey(fingerprint=record.fingerprint, expires_at=record.expires_at)
-                for record in older
-                if _status(record, uses, now) == "live"
+                self._show_previous(record, now) for record in older if _status(record, uses, now) == "live"
+            ],
+        )
+
+    def _show_previous(self, record: EnrollmentKeyRecord, now: datetime) -> PreviousEnrollmentKey:
+        """Show an older generation that still works, with the hosts that have used it since the rotation."""
+        since = record.rotated_at or record.created_at
+        lagging = (
+            worker
+            for worker in self._directory.workers()
+            if worker.enrolled_with == record.fingerprint and worker.created_at >= since
+        )
+        return PreviousEnrollmentKey(
+            fingerprint=record.fingerprint,
+            expires_at=record.expires_at,
+            ends_in_s=seconds_until(record.expires_at, now=now),
+            hosts=[
+                LaggingHost(
+                    worker_id=worker.id,
+                    worker_name=worker.name,
+                    address=worker.enrolled_from,
+                    enrolled_at=worker.created_at,
+                )
+                for worker in sorted(lagging, key=lambda worker: (worker.created_at, worker.id))
             ],
         )
 

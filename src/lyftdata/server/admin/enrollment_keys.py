@@ -1,7 +1,7 @@
 """What operators do to enrollment keys. The key itself is only in the answers to `issue` and `rotate`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -15,7 +15,7 @@ from lyftdata.core.enrollment_rules import (
 )
 from lyftdata.core.enrollment_secrets import generate_enrollment_key, make_kept_parts
 from lyftdata.core.errors import ConflictError, InvalidInputError
-from lyftdata.core.key_generations import check_grace, check_life, newest_generation
+from lyftdata.core.key_generations import check_life, end_of_previous, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_labels
 from lyftdata.core.records import EnrollmentKeyRecord
@@ -90,18 +90,22 @@ class EnrollmentKeys:
         await self._store.write(op)
         return issued
 
-    async def rotate(self, name: str, *, grace: timedelta, actor: Actor) -> IssuedEnrollmentKey:
+    async def rotate(
+        self, name: str, *, grace: timedelta | None = None, ends_at: datetime | None = None, actor: Actor
+    ) -> IssuedEnrollmentKey:
         """
-        Make the next generation of a key, with the same rules; the one before works until the grace is over.
+        Make the next generation of a key, with the same rules.
+
+        Those before end after the grace or at a set time, at once if neither is given.
 
         Raises:
             NotFoundError: No such key.
             ConflictError: `enrollment_key_revoked`: a revoked key is not brought back; `enrollment_key_is_a_setting`.
-            InvalidInputError: The grace is negative or longer than 90 days.
+            InvalidInputError: As `end_of_previous`.
         """
-        check_grace(grace)
         _check_not_startup(name)
         now = self._clock()
+        previous_end = end_of_previous(now=now, grace=grace, ends_at=ends_at)
 
         def op(tx: WriteTx) -> IssuedEnrollmentKey:
             newest = _newest(tx, name)
@@ -110,16 +114,36 @@ class EnrollmentKeys:
                     "enrollment_key_revoked", f"Enrollment key '{name}' was revoked.", hint="Issue a new key."
                 )
             issued = self._make_like(newest, actor)
-            enrollment_keys.rotate_enrollment_key(tx, issued.record, previous_expire_at=now + grace)
+            enrollment_keys.rotate_enrollment_key(tx, issued.record, previous_expire_at=previous_end)
             details = {
                 "generation": str(issued.record.generation),
                 "public_id": issued.record.public_id,
-                "grace_s": str(int(grace.total_seconds())),
+                "grace_s": str(int((previous_end - now).total_seconds())),
             }
             tx.audit(actor.did("enrollment_key.rotated", _subject(name), at=now, details=details))
             return issued
 
         return await self._store.write(op)
+
+    async def end_previous(self, name: str, *, actor: Actor) -> None:
+        """
+        End every older generation of a key now: it enrolls no more Workers. Ending twice changes nothing.
+
+        Raises:
+            NotFoundError: No such key.
+            ConflictError: `enrollment_key_is_a_setting`.
+        """
+        _check_not_startup(name)
+        now = self._clock()
+
+        def op(tx: WriteTx) -> None:
+            _newest(tx, name)
+            ended = enrollment_keys.end_previous(tx, name, now)
+            if ended:
+                details = {"public_ids": ",".join(ended)}
+                tx.audit(actor.did("enrollment_key.previous_ended", _subject(name), at=now, details=details))
+
+        await self._store.write(op)
 
     async def revoke(self, name: str, *, actor: Actor) -> None:
         """

@@ -101,6 +101,22 @@ class TokenOrigins:
         await self._write(dict(self._unwritten(worker_ids)))
         return await self._store.read(lambda conn: token_origins.list_origins(conn, worker_ids))
 
+    async def last_uses(
+        self, credentials: Collection[str], *, since: datetime
+    ) -> dict[str, dict[str, datetime]]:
+        """Return when each Worker last got a token by these credentials, by credential and Worker ID; not before `since`."""
+        records = await self._store.read(
+            lambda conn: token_origins.list_by_credential(conn, credentials, since=since)
+        )
+        here = [known for of_worker in self._known.values() for known in of_worker.values()]
+        uses: list[TokenOriginRecord | _Known] = [*records, *here]
+        found: dict[str, dict[str, datetime]] = {credential: {} for credential in credentials}
+        for use in uses:
+            workers = found.get(use.credential)
+            if workers is not None and use.last_at >= since:
+                workers[use.worker_id] = max(use.last_at, workers.get(use.worker_id, use.last_at))
+        return found
+
     async def flush(self) -> None:
         """Write what is pending, in parts and at most so much of it; what could not be written stays pending."""
         await self._write(dict(islice(self._pending.items(), _MAX_PER_FLUSH)))

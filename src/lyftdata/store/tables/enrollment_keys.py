@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, upd
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.key_generations import end_after_rotation
+from lyftdata.core.key_generations import end_after_rotation, end_now
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.store.changes import EnrollmentKeyChanged
 from lyftdata.store.rows import from_row, to_row
@@ -42,6 +42,23 @@ def rotate_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord, *, previous_
         if ended != older:
             _replace(tx, ended)
     _insert(tx, record)
+
+
+def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
+    """
+    End every older generation of a key now; return the public ids of those that worked until now.
+
+    Those that have ended are published again: another caller may have ended them, and its Server not have taken it over.
+    """
+    ended: list[str] = []
+    for record in find_by_name(tx.conn, name)[:-1]:
+        now_ended = end_now(record, now=now)
+        if now_ended != record:
+            _replace(tx, now_ended)
+            ended.append(record.public_id)
+        else:
+            tx.changed(EnrollmentKeyChanged(record.public_id, record))
+    return ended
 
 
 def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:

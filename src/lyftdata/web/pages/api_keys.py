@@ -75,6 +75,22 @@ async def rotate(page: Page) -> Response:
     return await _made(page, issued, "rotated")
 
 
+async def ask_end_previous(page: Page) -> Response:
+    """Say who will be cut off, and ask."""
+    key = await page.services.api_key_queries.get(page.part("name"))
+    return page.render("api_key_confirm.html", action="end-previous", key=key, graces=GRACES, worker="")
+
+
+async def end_previous(page: Page) -> Response:
+    """End the older generations of a key."""
+    name = page.part("name")
+    page.check_unchanged((await page.services.api_key_queries.get(name)).generation)
+    await page.services.api_keys.end_previous(name, actor=page.actor)
+    return page.redirect(
+        f"/api-keys/{name}", done="The old key has ended, and every Worker that still used it was cut off."
+    )
+
+
 async def ask_revoke(page: Page) -> Response:
     """Say who will be cut off, and ask."""
     key = await page.services.api_key_queries.get(page.part("name"))

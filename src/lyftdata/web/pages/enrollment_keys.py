@@ -62,6 +62,21 @@ async def rotate(page: Page) -> Response:
     return await _made(page, issued, "rotated")
 
 
+async def ask_end_previous(page: Page) -> Response:
+    """Say what ending the old key does, and ask."""
+    return page.render(
+        "enrollment_key_confirm.html", action="end-previous", key=await _issued_key(page), graces=GRACES
+    )
+
+
+async def end_previous(page: Page) -> Response:
+    """End the older generations of a key."""
+    name = page.part("name")
+    page.check_unchanged((await _issued_key(page)).generation)
+    await page.services.enrollment_keys.end_previous(name, actor=page.actor)
+    return page.redirect(f"/enrollment/{name}", done="The old key has ended: it enrolls no more Workers.")
+
+
 async def ask_revoke(page: Page) -> Response:
     """Say what revoking does, and ask."""
     return page.render(

@@ -115,5 +115,5 @@ async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, brows
 
     until = server.clock() + timedelta(hours=1)
     assert f"The one before works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
-    assert f"still works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
+    assert f"works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
     assert "Created 3 days ago by admin Rotated just now by admin" in page

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from lyftdata.server.admin.schemas.base import Input
 
@@ -25,16 +25,37 @@ class Allowance(Input):
 
 
 class Rotation(Input):
-    """For how many seconds the key being replaced still works."""
+    """
+    How long the key being replaced still works: for `grace_s` seconds, or until `ends_at`.
 
-    grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] = 0
+    Give one of them; with neither it ends at once.
+    """
+
+    grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
+    ends_at: AwareDatetime | None = None
+
+
+class LaggingWorker(BaseModel):
+    """A Worker that still uses an older generation of a key; `last_used_at` is when it last got a token by it."""
+
+    id: str
+    online: bool
+    last_used_at: datetime | None
 
 
 class PreviousKey(BaseModel):
-    """An older generation of a key that still works."""
+    """
+    An older generation of a key that still works, and the Workers that still use it.
+
+    A Worker is listed if it is connected by this generation, or if this generation is what it used last. It leaves the list once
+    it uses the newest one. `ends_in_s` counts down to `expires_at`.
+    """
 
     public_id: str
+    generation: int
     expires_at: datetime | None
+    ends_in_s: int | None
+    workers: list[LaggingWorker]
 
 
 class ApiKey(BaseModel):

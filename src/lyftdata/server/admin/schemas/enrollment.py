@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from lyftdata.core.enrollment_rules import MAX_NETWORKS, MAX_USES
 from lyftdata.core.policy import NamePolicy
@@ -56,16 +56,37 @@ class NewEnrollmentKey(Input):
 
 
 class EnrollmentKeyRotation(Input):
-    """For how many seconds the key being replaced still works."""
+    """
+    How long the key being replaced still works: for `grace_s` seconds, or until `ends_at`.
 
-    grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] = 0
+    Give one of them; with neither it ends at once.
+    """
+
+    grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
+    ends_at: AwareDatetime | None = None
+
+
+class LaggingHost(BaseModel):
+    """A host that has enrolled by an older generation of a key since the rotation, and the entry it got."""
+
+    worker_id: str
+    worker_name: str
+    address: str | None
+    enrolled_at: datetime
 
 
 class PreviousEnrollmentKey(BaseModel):
-    """An older generation of a key that still works."""
+    """
+    An older generation of a key that still works, and the hosts that have used it since it was rotated.
+
+    `ends_in_s` counts down to `expires_at`. Of the previous key of the settings it is not known when it was rotated: no hosts are
+    listed for it.
+    """
 
     fingerprint: str
     expires_at: datetime | None
+    ends_in_s: int | None
+    hosts: list[LaggingHost]
 
 
 class EnrollmentKey(BaseModel):

@@ -76,6 +76,8 @@ class AlertKind(StrEnum):
     """A setting of the Server should be changed."""
     KEY_EXPIRES = "key_expires"
     """An API key ends soon; `subject` is its name."""
+    KEY_ROTATION = "key_rotation"
+    """An older generation of an API key ends soon, and Workers still use it; `subject` is the key's name."""
     SIGNING_KEY = "signing_key"
     """The signing key is about to change."""
 

@@ -59,10 +59,17 @@ async def allow_workers(
 async def rotate_key(
     name: str, body: models.Rotation, actor: Writer, services: ServicesDep
 ) -> models.NewApiKeyAnswer:
-    """Make the next generation; the one before works until the grace is over."""
-    return await _answer(
-        services, await services.api_keys.rotate(name, grace=timedelta(seconds=body.grace_s), actor=actor)
-    )
+    """Make the next generation; the one before works until the grace is over, or until the time given."""
+    grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
+    issued = await services.api_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
+    return await _answer(services, issued)
+
+
+@router.post("/{name}/end-previous", summary="End the older generations of an API key")
+async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
+    """End a rotation before its time: Workers that still use an older generation are cut off before this returns."""
+    await services.api_keys.end_previous(name, actor=actor)
+    return await services.api_key_queries.get(name)
 
 
 async def _answer(services: Services, issued: IssuedKey) -> models.NewApiKeyAnswer:

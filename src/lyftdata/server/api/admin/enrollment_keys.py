@@ -55,9 +55,17 @@ async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.
 async def rotate_key(
     name: str, body: models.EnrollmentKeyRotation, actor: Writer, services: ServicesDep
 ) -> models.NewEnrollmentKeyAnswer:
-    """Make the next generation, with the same rules; the one before works until the grace is over."""
-    grace = timedelta(seconds=body.grace_s)
-    return await _answer(services, await services.enrollment_keys.rotate(name, grace=grace, actor=actor))
+    """Make the next generation, with the same rules; the one before works until the grace is over, or until the time given."""
+    grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
+    issued = await services.enrollment_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
+    return await _answer(services, issued)
+
+
+@router.post("/{name}/end-previous", summary="End the older generations of an enrollment key")
+async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
+    """End a rotation before its time: an older generation enrolls no more Workers. Those that it has enrolled stay."""
+    await services.enrollment_keys.end_previous(name, actor=actor)
+    return await services.enrollment_key_queries.get(name)
 
 
 async def _answer(services: Services, issued: IssuedEnrollmentKey) -> models.NewEnrollmentKeyAnswer:

@@ -57,7 +57,12 @@ def build_read_models(
         clock=clock,
     )
     api_key_queries = ApiKeyQueries(
-        directory=directory, sessions=sessions.sessions, traces=sessions.traces, store=store, clock=clock
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        origins=admission.token_origins,
+        store=store,
+        clock=clock,
     )
     refusal_queries = RefusalQueries(store=store, refusals=admission.refusals)
     token_origin_queries = TokenOriginQueries(

@@ -29,6 +29,8 @@ BODIES = {
 FOR_ADMINS = set(BODIES) | {
     ("DELETE", "/api/workers/{worker_id}"),
     ("POST", "/api/api-keys/{name}/revoke"),
+    ("POST", "/api/api-keys/{name}/end-previous"),
+    ("POST", "/api/enrollment/keys/{name}/end-previous"),
     ("POST", "/api/enrollment/keys/{name}/revoke"),
     ("DELETE", "/api/resources/{name}"),
     ("POST", "/api/resources/{name}/key"),

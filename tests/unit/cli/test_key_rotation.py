@@ -1,0 +1,50 @@
+"""Until when the old key works, as given on the command line."""
+
+import pytest
+from click.testing import CliRunner
+
+from lyftdata.cli.key_rotation import ends_in, parse_previous_end
+from lyftdata.cli.main import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--until", "tomorrow"), "ISO 8601 with its zone"),
+        (("--until", "2027-01-31T06:00"), "ISO 8601 with its zone"),
+        (("--until", "2027-01-31T06:00Z", "--grace", "1h"), "--grace cannot be combined with --until"),
+        (("--grace", "soon"), "--grace must be like"),
+    ],
+)
+@pytest.mark.parametrize("command", ["api-key", "enrollment"])
+def test_the_end_of_the_old_key_is_checked_before_the_server_is_asked(command, arguments, problem):
+    """A time without a zone could mean several; both rotations read it alike."""
+    result = CliRunner().invoke(cli, [command, "rotate", "some-key", "--yes", *arguments])
+
+    assert result.exit_code == 2
+    assert problem in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("grace", "until", "body", "words"),
+    [
+        (None, None, {"grace_s": 0}, "at once"),
+        ("0s", None, {"grace_s": 0}, "at once"),
+        ("24h", None, {"grace_s": 86_400}, "in 24h"),
+        (
+            None,
+            "2027-01-31T07:00+01:00",
+            {"ends_at": "2027-01-31T07:00:00+01:00"},
+            "at 2027-01-31 06:00:00 UTC",
+        ),
+    ],
+)
+def test_the_server_is_asked_for_what_the_person_is_told(grace, until, body, words):
+    """The question before a rotation names the time at which the old key ends."""
+    assert parse_previous_end(grace, until) == (body, words)
+
+
+def test_the_countdown_is_short():
+    """The largest units first; the previous key of the settings has no end."""
+    assert ends_in({"ends_in_s": 5400}) == "ends in 1h30m"
+    assert ends_in({"ends_in_s": None}) == "has no end"
