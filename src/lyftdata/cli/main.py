@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "api-key": ("lyftdata.cli.api_key:api_key", "Issue, list, rotate and revoke API keys."),
     "resources": ("lyftdata.cli.resources:resources", "Define services for which Workers may get tokens."),
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
+    "keys": ("lyftdata.cli.signing_keys:keys", "List, rotate and withdraw the Server's signing keys."),
     "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),

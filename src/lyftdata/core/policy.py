@@ -26,6 +26,8 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "audit.read": _EVERY_OPERATOR,
     "audit.verify": _EVERY_OPERATOR,
     "events.read": _EVERY_OPERATOR,
+    "signing_keys.read": _EVERY_OPERATOR,
+    "signing_keys.write": _ADMINS,
     "operators.read": _EVERY_OPERATOR,
     "operators.write": _ADMINS,
     "own_account": _EVERY_OPERATOR,

@@ -1,6 +1,11 @@
 """An API key is rotated without downtime: who lags is listed, and the old key ends on command or by itself."""
 
+import json
 from datetime import UTC, datetime, timedelta
+
+from tests.processes import until
+
+from lyftdata.core.encoding import decode_base64url
 
 
 def test_an_api_key_is_rotated_with_a_deadline(plain_site):
@@ -18,8 +23,8 @@ def test_an_api_key_is_rotated_with_a_deadline(plain_site):
     prompt = hosts["press-02"].start("run", "worker")
     prompt.wait_for("online")
 
-    until = datetime.now(UTC) + timedelta(hours=12)
-    second = operator.done("api-key", "rotate", "press-keys", "--until", until.isoformat(), "--yes").strip()
+    ends_at = datetime.now(UTC) + timedelta(hours=12)
+    second = operator.done("api-key", "rotate", "press-keys", "--until", ends_at.isoformat(), "--yes").strip()
     assert prompt.terminate() == 0
     prompt = hosts["press-02"].start("run", "worker", LYFTDATA_WORKER_API_KEY=second)
     prompt.wait_for("online")
@@ -46,3 +51,31 @@ def test_an_api_key_is_rotated_with_a_deadline(plain_site):
     hosts["press-01"].start("run", "worker", LYFTDATA_WORKER_API_KEY=third).wait_for("online")
     for secret in (first, second, third):
         assert secret not in site.server.log
+
+
+def test_a_signing_key_is_withdrawn_under_a_running_worker(plain_site):
+    """The Worker gets a new token by itself and stays connected; the key is gone from the list, and only with a yes."""
+    site, operator = plain_site, plain_site.operator
+    operator.done("workers", "add", "press-01", "--id", "press-01")
+    key = operator.done("api-key", "issue", "press-keys").strip()
+    given = {"LYFTDATA_WORKER_ID": "press-01", "LYFTDATA_WORKER_API_KEY": key}
+    host = site.worker_host("press-01", **given)
+    worker = host.start("run", "worker")
+    worker.wait_for("online")
+    (old,) = operator.json("keys", "list")
+
+    for arguments in (("--withdraw", old["kid"], "--yes"), ("--now", "--withdraw", old["kid"])):
+        assert operator.run("keys", "rotate", *arguments).returncode == 2
+    assert operator.json("keys", "list") == [old]
+    operator.done("keys", "rotate", "--now", "--withdraw", old["kid"], "--yes")
+
+    (new,) = operator.json("keys", "list")
+    assert (new["state"], new["kid"] != old["kid"]) == ("signing", True)
+
+    def signed_by():
+        header = host.done("token").split(".")[0]
+        return json.loads(decode_base64url(header))["kid"]
+
+    until(lambda: signed_by() == new["kid"], "a token of the new key", every_s=0.5)
+    assert site.status("press-01") == "online"
+    assert worker.alive()

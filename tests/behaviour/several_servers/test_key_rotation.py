@@ -115,3 +115,23 @@ async def test_an_old_enrollment_key_ends_by_itself_at_every_server(two):
     await post(second, "/api/enrollment/keys/etl-hosts/end-previous")
     for server in two:
         assert await server.cause(await enroll(server, "later")) == "enrollment_key_expired"
+
+
+async def test_a_withdrawn_signing_key_is_refused_by_every_server(two):
+    """Also what the other Server remembers; its Workers are told to get new tokens, which both accept."""
+    first, second = two
+    key = await shared_key(first, "press-01")
+    token, poll = await connect(second, "press-01", key)
+    assert [(await server.verify(token)).status_code for server in two] == [204, 204]
+    (kid,) = first.services.signing_keys.verification_keys
+
+    await post(first, "/api/signing-keys/rotate", now=True, withdraw=[kid])
+
+    assert (await first.verify(token)).status_code == 401
+    assert [directive["kind"] for directive in (await poll).json()["directives"]] == ["renew"]
+    assert (await second.verify(token)).status_code == 401
+    jwks = [(await server.http.get("/.well-known/jwks.json")).json()["keys"] for server in two]
+    assert jwks[0] == jwks[1]
+    assert kid not in {jwk["kid"] for jwk in jwks[0]}
+    new = (await second.token_by_key("press-01", key)).json()["access_token"]
+    assert [(await server.verify(new)).status_code for server in two] == [204, 204]

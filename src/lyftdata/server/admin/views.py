@@ -1,11 +1,14 @@
 """Converts records to what the API shows: stable keys, snake_case, ISO 8601 UTC, no secrets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from lyftdata.core.keyring import active_key
 from lyftdata.core.records import (
     ApiKeyRecord,
     ChainedAuditEvent,
     RefusalAttempt,
+    SigningKeyRecord,
     WorkerSessionRecord,
 )
 from lyftdata.core.records import (
@@ -16,6 +19,7 @@ from lyftdata.core.standing import Problem, key_end
 from lyftdata.server.admin.schemas.api_keys import KeyStatus
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
+from lyftdata.server.admin.schemas.signing_keys import SigningKey, SigningKeyState
 from lyftdata.server.admin.schemas.workers import WorkerSession
 
 
@@ -90,3 +94,25 @@ def audit_view(chained: ChainedAuditEvent) -> AuditEvent:
         details=event.details,
         hash=chained.hash.hex(),
     )
+
+
+def signing_key_views(records: Sequence[SigningKeyRecord], now: datetime) -> list[SigningKey]:
+    """Show signing keys with what each is for now."""
+    active = active_key(records, now)
+
+    def state(record: SigningKeyRecord) -> SigningKeyState:
+        if record.kid == active.kid:
+            return "signing"
+        return "next" if record.signs_from > active.signs_from else "retired"
+
+    return [
+        SigningKey(
+            kid=record.kid,
+            algorithm=record.algorithm,
+            state=state(record),
+            created_at=record.created_at,
+            signs_from=record.signs_from,
+            retires_at=record.retires_at,
+        )
+        for record in records
+    ]

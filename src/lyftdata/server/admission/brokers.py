@@ -29,6 +29,7 @@ from lyftdata.core.refusals import (
 from lyftdata.core.resources import is_granted
 from lyftdata.core.standing import Problem, entry_problem, is_for
 from lyftdata.server.admission.directory import Directory
+from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.admission.token_verifier import TokenVerifier, VerifiedWorker
 from lyftdata.server.clock import Clock
@@ -81,12 +82,14 @@ class Brokers:
         *,
         directory: Directory,
         verifier: TokenVerifier,
+        signing_keys: SigningKeys,
         clock: Clock,
         started_at: datetime,
         publish: Callable[[Login], None] | None,
     ) -> None:
         self._directory = directory
         self._verifier = verifier
+        self._signing_keys = signing_keys
         self._clock = clock
         self._started_at = started_at
         self._logins: dict[tuple[str, str], _Logins] = {}
@@ -168,6 +171,11 @@ class Brokers:
         worker = self.check_worker(resource, connection.username)
         now = self._clock()
         accepted_at = now - timedelta(seconds=connection.age_s)
+        withdrawn_at = self._signing_keys.withdrawn_at
+        if withdrawn_at is not None and accepted_at - _IN_TRANSIT <= withdrawn_at:
+            raise TokenRevokedError(
+                "A signing key was withdrawn since; its token may be a forged one.", claimed_worker=worker.id
+            )
         logins = self._logins.get((resource.name, worker.id), _Logins())
         for seen_at, problem in self._credentials(worker, logins):
             if problem is not None and seen_at >= accepted_at - _IN_TRANSIT:

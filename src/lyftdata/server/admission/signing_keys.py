@@ -5,10 +5,12 @@ The rules (when the next key is made, when it starts to sign, when the last one 
 live in `core.keyring`; here they meet the store.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.discovery import jwk_set
+from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.keyring import (
     RotationPlan,
     RotationPolicy,
@@ -22,6 +24,7 @@ from lyftdata.core.keyring import (
 )
 from lyftdata.core.log_events.server import SIGNING_KEYS_ROTATED
 from lyftdata.core.records import AuditEvent, SigningKeyRecord
+from lyftdata.core.times import format_time
 from lyftdata.log import emit, get_logger
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
@@ -29,12 +32,19 @@ from lyftdata.store.tables import signing_keys
 
 _log = get_logger(__name__)
 
+# A retired key that a peer whose clock is ahead has removed is not taken for a withdrawn one.
+_MAX_SKEW = timedelta(minutes=5)
+
 
 class SigningKeys:
     """
     The keys in force. Call `refresh()` before first use, and now and then: it does what the plan says is due.
 
-    `signer` and `verification_keys` are plain attributes: the token path reads them and nothing else.
+    `signer`, `verification_keys` and `withdrawals` are plain attributes: the token path reads them and nothing else.
+
+    Args:
+        keys_withdrawn: Called when keys have been withdrawn, here or at another Server: sessions that began with a token of one
+            must prove who they are again.
     """
 
     signer: SigningKey
@@ -43,6 +53,10 @@ class SigningKeys:
     """The JWK Set as published (RFC 7517), JSON."""
     next_signs_from: datetime | None
     """When the next key starts to sign, if there is one already."""
+    withdrawals: int
+    """How often keys have been withdrawn: what was remembered of tokens before the last time is void."""
+    withdrawn_at: datetime | None
+    """When keys were last withdrawn while this Server ran."""
 
     def __init__(
         self,
@@ -53,6 +67,7 @@ class SigningKeys:
         policy: RotationPolicy,
         clock: Clock,
         random_bytes: RandomBytes,
+        keys_withdrawn: Callable[[], None],
     ) -> None:
         self._store = store
         self._kek = kek
@@ -60,7 +75,11 @@ class SigningKeys:
         self._policy = policy
         self._clock = clock
         self._random_bytes = random_bytes
+        self._keys_withdrawn = keys_withdrawn
         self._decrypted: dict[str, SigningKey] = {}
+        self._records: list[SigningKeyRecord] = []
+        self.withdrawals = 0
+        self.withdrawn_at = None
 
     async def refresh(self) -> None:
         """
@@ -78,6 +97,72 @@ class SigningKeys:
         """Take the keys in force, which another Server has changed; raises as `refresh`."""
         self._take(await self._store.read(signing_keys.all_signing_keys))
 
+    async def read_all(self) -> list[SigningKeyRecord]:
+        """Return every key, in the order in which they sign."""
+        return await self._store.read(signing_keys.all_signing_keys)
+
+    async def publish_next(self, *, actor: Actor) -> None:
+        """
+        Publish the next key now; it signs in a day, when services that cache the JWKS have seen it.
+
+        Raises:
+            ConflictError: `signing_key_published`: there is a next key already.
+        """
+
+        def op(tx: WriteTx) -> list[SigningKeyRecord]:
+            records, now = signing_keys.all_signing_keys(tx.conn), self._clock()
+            active = active_key(records, now)
+            for record in records:
+                if record.signs_from > active.signs_from:
+                    raise ConflictError(
+                        "signing_key_published",
+                        f"The next signing key is published, and signs from {format_time(record.signs_from)}.",
+                        hint="`lyftdata keys rotate --now` lets it sign at once.",
+                    )
+            self._create(tx, signs_from=now + self._policy.publish_ahead, actor=actor)
+            return signing_keys.all_signing_keys(tx.conn)
+
+        self._take(await self._store.write(op))
+
+    async def rotate_now(self, *, withdraw: Collection[str], actor: Actor) -> None:
+        """
+        Let another key sign from now on: the next one if it is published, otherwise a new one.
+
+        The key before stays published until its last token has expired. A withdrawn key does not: tokens that it has signed are
+        refused here before this returns, and at the other Servers within a second.
+
+        Args:
+            withdraw: The `kid` of each key to withdraw.
+            actor: Who does it.
+
+        Raises:
+            NotFoundError: `signing_key_not_found`; nothing is changed.
+        """
+
+        def op(tx: WriteTx) -> list[SigningKeyRecord]:
+            records, now = signing_keys.all_signing_keys(tx.conn), self._clock()
+            for kid in withdraw:
+                if all(record.kid != kid for record in records):
+                    raise NotFoundError("signing_key", kid)
+            active = active_key(records, now)
+            published = [r for r in records if r.signs_from > active.signs_from and r.kid not in withdraw]
+            if published:
+                signing_keys.set_signs_from(tx, published[0].kid, now)
+                tx.audit(actor.did("signing_key.activated", f"signing_key:{published[0].kid}", at=now))
+            else:
+                self._create(tx, signs_from=now, actor=actor)
+            for kid in withdraw:
+                signing_keys.delete_signing_key(tx, kid)
+                tx.audit(actor.did("signing_key.withdrawn", f"signing_key:{kid}", at=now))
+            return self._carry_out(tx)
+
+        self._take(await self._store.write(op))
+
+    def _create(self, tx: WriteTx, *, signs_from: datetime, actor: Actor) -> None:
+        created = self._make(signs_from)
+        signing_keys.insert_signing_key(tx, created)
+        tx.audit(actor.did("signing_key.created", f"signing_key:{created.kid}", at=self._clock()))
+
     def _plan(self, records: list[SigningKeyRecord]) -> RotationPlan:
         return plan_rotation(records, now=self._clock(), policy=self._policy)
 
@@ -85,7 +170,7 @@ class SigningKeys:
         """Do what is due; planned again inside the transaction, since another Server may just have done it."""
         plan = self._plan(signing_keys.all_signing_keys(tx.conn))
         if plan.create:
-            created = self._make(plan)
+            created = self._make(plan.create_signs_from or self._clock())
             signing_keys.insert_signing_key(tx, created)
             tx.audit(self._event("signing_key.created", created.kid))
         for kid, retires_at in plan.retire:
@@ -98,31 +183,42 @@ class SigningKeys:
             emit(_log, SIGNING_KEYS_ROTATED, at=self._clock().isoformat())
         return signing_keys.all_signing_keys(tx.conn)
 
-    def _make(self, plan: RotationPlan) -> SigningKeyRecord:
-        now = self._clock()
+    def _make(self, signs_from: datetime) -> SigningKeyRecord:
         key = generate_signing_key(self._algorithm)
         return SigningKeyRecord(
             kid=key.kid,
             algorithm=key.algorithm,
             encrypted_private_key=encrypt_signing_key(key, kek=self._kek, nonce=self._random_bytes(12)),
-            created_at=now,
-            signs_from=plan.create_signs_from or now,
+            created_at=self._clock(),
+            signs_from=signs_from,
         )
 
     def _event(self, action: str, kid: str) -> AuditEvent:
         return AuditEvent(at=self._clock(), actor="server", action=action, subject=f"signing_key:{kid}")
 
     def _take(self, records: list[SigningKeyRecord]) -> None:
-        keys = {record.kid: self._decrypt(record) for record in records}
-        self._decrypted = keys
-        self.signer = keys[active_key(records, self._clock()).kid]
         now = self._clock()
+        keys = {record.kid: self._decrypt(record) for record in records}
+        is_withdrawn = any(_is_withdrawn(before, keys, now) for before in self._records)
+        self._records = records
+        self._decrypted = keys
+        self.signer = keys[active_key(records, now).kid]
         self.next_signs_from = min((r.signs_from for r in records if r.signs_from > now), default=None)
         self.verification_keys = {kid: key.verification for kid, key in keys.items()}
         self.jwks = jwk_set(keys.values())
+        if is_withdrawn:
+            self.withdrawals += 1
+            self.withdrawn_at = now
+            self._keys_withdrawn()
 
     def _decrypt(self, record: SigningKeyRecord) -> SigningKey:
         return self._decrypted.get(record.kid) or decrypt_signing_key(record, kek=self._kek)
+
+
+def _is_withdrawn(before: SigningKeyRecord, keys: Collection[str], now: datetime) -> bool:
+    """Return whether a key has gone before its time."""
+    is_over = before.retires_at is not None and before.retires_at - _MAX_SKEW <= now
+    return before.kid not in keys and not is_over
 
 
 def _is_something_due(plan: RotationPlan) -> bool:

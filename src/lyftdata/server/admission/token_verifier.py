@@ -28,6 +28,8 @@ class VerifiedWorker(msgspec.Struct, frozen=True):
 
     worker: WorkerRecord
     claims: TokenClaims
+    withdrawals: int = 0
+    """How often signing keys had been withdrawn when the signature was checked."""
 
 
 class TokenVerifier:
@@ -41,6 +43,7 @@ class TokenVerifier:
         self._issuers = issuers
         self._clock = clock
         self._remembered: dict[bytes, TokenClaims] = {}
+        self._withdrawals = signing_keys.withdrawals
 
     def verify(self, unverified_token: str, *, bound_to: str | None = None) -> VerifiedWorker:
         """
@@ -81,6 +84,10 @@ class TokenVerifier:
             WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
         """
         now = self._clock()
+        # Use of a withdrawn signing key: what it has signed is not remembered any more, so every signature is checked again.
+        if self._withdrawals != self._signing_keys.withdrawals:
+            self._withdrawals = self._signing_keys.withdrawals
+            self._remembered.clear()
         # Secret disclosure: cached by digest, so a memory dump or a heap snapshot holds no usable token.
         digest = text_digest(unverified_token)
         claims = self._remembered.get(digest)
@@ -97,13 +104,16 @@ class TokenVerifier:
         now = self._clock()
         if now.timestamp() >= claims.exp:
             raise TokenExpiredError(claimed_worker=claims.sub)
+        # Whose key signed it is not known any more; a Worker whose token is good comes again with it.
+        if verified.withdrawals != self._signing_keys.withdrawals:
+            raise WrongTokenError("A signing key was withdrawn meanwhile.", claimed_worker=claims.sub)
         return self._check_current(claims, now)
 
     def _check_current(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
         worker = check_standing(self._directory, claims.sub, claims.cred, now=now)
         if self._directory.is_token_revoked(claims.jti):
             raise TokenRevokedError("The Worker revoked this token.", claimed_worker=claims.sub)
-        return VerifiedWorker(worker, claims)
+        return VerifiedWorker(worker, claims, self._withdrawals)
 
     def _check_signature(self, unverified_token: str, digest: bytes, claimed_worker: str) -> TokenClaims:
         claims = verify_worker_token(

@@ -42,6 +42,7 @@ P = ParamSpec("P")
 GRACE_AFTER_ANSWER_S = 10.0
 # After a poll was cut the Worker may be back in a moment (a proxy's reload): no flicker in the list.
 GRACE_AFTER_BREAK_S = 3.0
+_NEW_TOKEN = Directive(kind="renew", reason="The Server's signing keys have changed.")
 
 
 class Sessions:
@@ -322,6 +323,11 @@ class Sessions:
         session = self._by_worker.get(worker_id)
         if session is not None and session.poll is not None:
             _settle(session.poll, PollEnd.HELD)
+
+    def renew_all(self) -> None:
+        """Tell every Worker that is connected here to get a new token: the one it came with may not be good any more."""
+        for worker_id in list(self._by_worker):
+            self.send_directive(worker_id, _NEW_TOKEN)
 
     def release_all(self) -> None:
         """Answer every held poll because this Server stops; the Workers come back to it or to another. Once is enough."""

@@ -23,6 +23,12 @@ def insert_signing_key(tx: WriteTx, record: SigningKeyRecord) -> None:
     tx.changed(SigningKeysChanged())
 
 
+def set_signs_from(tx: WriteTx, kid: str, signs_from: datetime) -> None:
+    """Say from when a key signs."""
+    tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(signs_from=signs_from))
+    tx.changed(SigningKeysChanged())
+
+
 def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:
     """Say when a key leaves the JWKS."""
     tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=retires_at))

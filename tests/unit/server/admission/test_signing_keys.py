@@ -1,4 +1,12 @@
-"""Rotation of the keys that sign worker tokens."""
+"""Rotation and withdrawal of the keys that sign worker tokens."""
+
+import asyncio
+import json
+
+import pytest
+
+from lyftdata.core.encoding import decode_base64url
+from lyftdata.core.refusals import WrongTokenError
 
 
 async def test_signing_keys_rotate_with_overlap(opened):
@@ -25,3 +33,133 @@ async def test_signing_keys_rotate_with_overlap(opened):
         assert (await server.verify(last)).status_code == 204
         server.clock.forward(days=2)
         assert first not in await kids()
+
+
+KEYS = "/api/signing-keys"
+
+
+async def rotate(server, admin, **body):
+    """Rotate; return the keys in the order in which they sign, as kid and state."""
+    answer = await server.http.post(f"{KEYS}/rotate", json=body, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return [(key["kid"], key["state"]) for key in answer.json()["items"]]
+
+
+async def published(server):
+    """Return the kid of each key in the JWKS."""
+    return [jwk["kid"] for jwk in (await server.http.get("/.well-known/jwks.json")).json()["keys"]]
+
+
+async def token_of(server, press):
+    """Return a new token, and the kid of the key that signed it."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    return token, json.loads(decode_base64url(token.split(".")[0]))["kid"]
+
+
+async def test_rotated_now_another_key_signs_and_the_last_one_stays_published(server, admin, press):
+    """Tokens of the last key go on working: nothing was withdrawn."""
+    old, first = await token_of(server, press)
+    server.clock.forward(seconds=1)
+
+    keys = await rotate(server, admin, now=True)
+
+    new, second = await token_of(server, press)
+    assert keys == [(first, "retired"), (second, "signing")]
+    assert set(await published(server)) == {first, second}
+    assert [(await server.verify(token)).status_code for token in (old, new)] == [204, 204]
+
+
+async def test_tokens_of_a_withdrawn_key_are_refused_at_once(server, admin, press):
+    """Remembered or not, at every check of the Server; the JWKS drops the key, and the held poll is told to get a new token."""
+    old, first = await token_of(server, press)
+    assert (await server.verify(old)).status_code == 204
+    unseen, _ = await token_of(server, press)
+    headers = {"Authorization": f"Bearer {old}"}
+    await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    poll = asyncio.ensure_future(
+        server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
+    )
+    session = server.services.sessions.find_here("press-01")
+    while session.poll is None:
+        await asyncio.sleep(0)
+    server.clock.forward(seconds=1)
+
+    ((second, state),) = await rotate(server, admin, now=True, withdraw=[first])
+
+    assert state == "signing"
+    assert await published(server) == [second] != [first]
+    (directive,) = (await poll).json()["directives"]
+    assert directive["kind"] == "renew"
+    for token in (old, unseen):
+        refused = await server.verify(token)
+        assert (refused.status_code, await server.cause(refused)) == (401, "wrong_token")
+        asked = {"token": token, "client_id": press[0], "client_secret": press[1]}
+        assert (await server.http.post("/oauth2/introspect", data=asked)).json() == {"active": False}
+        again = await server.http.post(
+            "/api/worker/session",
+            json={"boot_id": "boot-0001"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert again.status_code == 401
+    assert (await server.verify((await token_of(server, press))[0])).status_code == 204
+    events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+    assert [event["action"] for event in events[:2]] == ["signing_key.withdrawn", "signing_key.created"]
+    assert {event["actor"] for event in events[:2]} == {"operator:admin"}
+
+
+async def test_a_poll_that_waits_while_its_key_is_withdrawn_does_not_connect(server, admin, press):
+    """Between the check of a token and the place in the sessions much time may pass."""
+    old, first = await token_of(server, press)
+    verified = server.services.verifier.verify(old)
+    server.clock.forward(seconds=1)
+    await rotate(server, admin, now=True, withdraw=[first])
+
+    with pytest.raises(WrongTokenError):
+        server.services.verifier.recheck(verified)
+
+
+async def test_the_next_key_is_published_a_day_ahead_and_may_be_made_to_sign_now(server, admin, press):
+    """Services that cache the JWKS know it already; withdrawn with the one that signs, a new key takes their place."""
+    _, first = await token_of(server, press)
+    keys = await rotate(server, admin)
+    assert [state for _, state in keys] == ["signing", "next"]
+    second = keys[1][0]
+    answer = await server.http.post(f"{KEYS}/rotate", json={}, headers=admin)
+    assert (answer.status_code, answer.json()["code"]) == (409, "signing_key_published")
+    server.clock.forward(seconds=1)
+
+    assert await rotate(server, admin, now=True) == [(first, "retired"), (second, "signing")]
+    assert (await token_of(server, press))[1] == second
+
+    await rotate(server, admin)
+    server.clock.forward(seconds=1)
+    all_keys = await published(server)
+    ((new, state),) = await rotate(server, admin, now=True, withdraw=all_keys)
+    assert (state, new in all_keys, len(all_keys)) == ("signing", False, 3)
+
+
+async def test_what_cannot_be_withdrawn_changes_nothing(server, admin):
+    """A key that there is not, also beside one that there is; and never without another key that signs."""
+    before = await published(server)
+
+    for body, status in (
+        ({"now": True, "withdraw": ["unknown"]}, 404),
+        ({"now": True, "withdraw": [*before, "unknown"]}, 404),
+        ({"withdraw": before}, 422),
+    ):
+        answer = await server.http.post(f"{KEYS}/rotate", json=body, headers=admin)
+        assert answer.status_code == status, answer.text
+
+    assert await published(server) == before
+
+
+async def test_a_key_whose_time_is_over_is_not_taken_for_a_withdrawn_one(server, admin, press):
+    """No Worker is asked for a new token because a retired key is removed, here or by a peer whose clock is ahead."""
+    await rotate(server, admin)
+    server.clock.forward(days=2)
+    await server.services.signing_keys.refresh()
+    server.clock.forward(days=2)
+    await server.services.signing_keys.refresh()
+
+    assert len(await published(server)) == 1
+    assert server.services.signing_keys.withdrawals == 0

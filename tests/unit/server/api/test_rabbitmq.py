@@ -459,3 +459,18 @@ async def test_what_is_no_list_of_connections(server, broker, content, status):
     answer = await server.http.post("/auth/rabbitmq/connections", content=content, headers=broker.headers)
 
     assert answer.status_code == status
+
+
+async def test_connections_from_before_a_key_was_withdrawn_must_go(server, admin, broker, press):
+    """Any of them may have begun with a forged token; one that is opened after it stays."""
+    await broker.login("press-01", await token_of(server, press))
+    server.clock.forward(minutes=5)
+    assert await broker.close(("press-01", 300)) == []
+    (kid,) = server.services.signing_keys.verification_keys
+    body = {"now": True, "withdraw": [kid]}
+    assert (await server.http.post("/api/signing-keys/rotate", json=body, headers=admin)).status_code == 200
+
+    assert await broker.close(("press-01", 300)) == [0]
+    server.clock.forward(minutes=1)
+    await broker.login("press-01", await token_of(server, press))
+    assert await broker.close(("press-01", 1), ("press-01", 360)) == [1]

@@ -14,6 +14,7 @@ from lyftdata.server.api.admin import (
     operators,
     refusals,
     resources,
+    signing_keys,
     status,
     workers,
 )
@@ -61,6 +62,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         enrollment_keys,
         refusals,
         audit,
+        signing_keys,
         status,
         events,
         operators,

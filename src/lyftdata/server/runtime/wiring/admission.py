@@ -80,6 +80,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         policy=RotationPolicy(token_ttl=timedelta(seconds=settings.worker_token_ttl_s)),
         clock=clock,
         random_bytes=source,
+        keys_withdrawn=parts.sessions.renew_all,
     )
     await signing_keys.refresh()
     given = (settings.enrollment_key, settings.enrollment_key_previous, settings.secret_key)
@@ -111,6 +112,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         brokers=Brokers(
             directory=directory,
             verifier=verifier,
+            signing_keys=signing_keys,
             clock=clock,
             started_at=basis.started_at,
             publish=logins.note if store.is_shared else None,

@@ -19,6 +19,7 @@ BODIES = {
     ("POST", "/api/api-keys/{name}/allow"): {"worker_ids": ["w"]},
     ("POST", "/api/enrollment/keys"): {"name": "some-key"},
     ("POST", "/api/enrollment/keys/{name}/rotate"): {},
+    ("POST", "/api/signing-keys/rotate"): {},
     ("POST", "/api/resources"): {"name": "broker", "audience": "https://broker.example"},
     ("PATCH", "/api/resources/{name}"): {"scopes": []},
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
