@@ -146,11 +146,11 @@ class LeanWorker:
         try:
             while True:
                 try:
-                    await self._one_round()
+                    await self._poll_once()
                 except OSError:
                     self._tally.answers["no connection"] += 1
                     self._tally.on_answer(self.worker_id, 0, {})
-                    await self._wait_out(None)
+                    await self._wait_before_retry(None)
         finally:
             self.hang_up()
 
@@ -174,7 +174,7 @@ class LeanWorker:
             self._tally.answers["nonce"] += 1
             status, headers, body = await self._ask(b"/oauth2/token", self._token_body(nonce), within_s=240)
         if status != 200:
-            await self._wait_out(headers.get(b"retry-after"))
+            await self._wait_before_retry(headers.get(b"retry-after"))
             return
         reply = TokenReply(
             **{k: v for k, v in json.loads(body).items() if k in {"access_token", "expires_in"}}
@@ -189,7 +189,7 @@ class LeanWorker:
             self._credential, self.worker_id, audience, now=int(time.time()), nonce=nonce
         ).encode()
 
-    async def _one_round(self) -> None:
+    async def _poll_once(self) -> None:
         if self._token is None or self._token.is_due(time.monotonic()):
             await self.log_in()
             return
@@ -205,18 +205,18 @@ class LeanWorker:
                 # `stop` ends a Worker of this kind; others are not part of this measurement.
                 await asyncio.Event().wait()
             if self.worker_id in self._tally.online:
-                await self._not_too_fast()
+                await self._limit_poll_rate()
             self._tally.online.add(self.worker_id)
             return
         if status == 401:
             self._token = None
-        await self._wait_out(headers.get(b"retry-after"))
+        await self._wait_before_retry(headers.get(b"retry-after"))
 
-    async def _wait_out(self, retry_after: bytes | None) -> None:
+    async def _wait_before_retry(self, retry_after: bytes | None) -> None:
         self._tally.online.discard(self.worker_id)
         await asyncio.sleep(self._backoff.next_s(retry_after_s=float(retry_after) if retry_after else None))
 
-    async def _not_too_fast(self) -> None:
+    async def _limit_poll_rate(self) -> None:
         if time.monotonic() - self._last_answer_s < _MIN_POLL_S:
             await asyncio.sleep(_MIN_POLL_S * (0.5 + random.random()))
         self._last_answer_s = time.monotonic()

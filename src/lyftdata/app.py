@@ -93,14 +93,14 @@ class _App(Starlette):
         self._overload = services.overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._find_hot(scope) if scope["type"] == "http" else None
+        endpoint = self._find_frequent_endpoint(scope) if scope["type"] == "http" else None
         if endpoint is None:
             rejected = await _reject_null(self, scope) if scope["type"] == "http" else None
             await (rejected or super().__call__)(scope, receive, send)
             return
         after_s = _TURNED_AWAY_AFTER_S.get(endpoint)
-        if after_s is not None and self._overload.turns_away(after_s):
-            await _come_back()(scope, receive, send)
+        if after_s is not None and self._overload.should_shed(after_s):
+            await _overloaded_response()(scope, receive, send)
             return
         scope["app"] = self
         request = Request(scope, receive, send)
@@ -110,7 +110,7 @@ class _App(Starlette):
             response = await _store_failed(request, error)
         await response(scope, receive, send)
 
-    def _find_hot(self, scope: Scope) -> Endpoint | None:
+    def _find_frequent_endpoint(self, scope: Scope) -> Endpoint | None:
         method, path = scope["method"], scope["path"]
         found = _HOT.get((method, path))
         if found is not None:
@@ -177,7 +177,7 @@ def _public(path: str, endpoint: Endpoint) -> Route:
     return Route(path, endpoint, methods=PUBLISHED_METHODS)
 
 
-def _come_back() -> Response:
+def _overloaded_response() -> Response:
     return temporarily_unavailable(
         "The Server is asked for more than it can answer.", retry_after_s=COME_BACK_AFTER_S
     )

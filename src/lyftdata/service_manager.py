@@ -37,7 +37,7 @@ class Notifier:
             stream.setblocking(False)
             stream.sendto(text.encode(), self._address)
 
-    async def keep_watchdog(self) -> None:
+    async def notify_watchdog(self) -> None:
         """Send WATCHDOG=1 at half the interval while the event loop runs; returns at once without a watchdog."""
         while self._watchdog_s and self._address:
             self.notify(WATCHDOG="1")

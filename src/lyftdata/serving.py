@@ -99,15 +99,15 @@ async def _serve(settings: ServerSettings) -> int:
             server = _Server(_config(settings, services), services, notifier)
             for warning in services.warnings:
                 emit(_log, CONFIGURATION_WARNING, problem=warning)
-            async with certificate_kept_fresh(server, settings), _watchdog_kept(notifier):
+            async with certificate_kept_fresh(server, settings), _watchdog_notifications(notifier):
                 await server.serve([listening])
             return 0 if server.started else 1
 
 
 @contextlib.asynccontextmanager
-async def _watchdog_kept(notifier: Notifier) -> AsyncIterator[None]:
+async def _watchdog_notifications(notifier: Notifier) -> AsyncIterator[None]:
     """Notify systemd's watchdog while the event loop runs."""
-    task = asyncio.create_task(notifier.keep_watchdog())
+    task = asyncio.create_task(notifier.notify_watchdog())
     try:
         yield
     finally:

@@ -60,7 +60,7 @@ def make_temporary_directory(place: Path, *, prefix: str) -> TemporaryDirectory:
     Make a directory, after what killed programs have left was removed.
 
     Args:
-        place: Where; no other user may be able to move what is in it (`is_safe_place`).
+        place: Where; no other user may be able to move what is in it (`is_safe_directory`).
         prefix: What the names begin with: one for each kind of program.
 
     Raises:
@@ -90,8 +90,8 @@ def remove_stale(place: Path, *, prefix: str) -> None:
                 TemporaryDirectory(path, lock).close()
 
 
-def is_safe_place(place: Path) -> bool:
-    """Return whether a directory made here stays ours: no other user can rename it and put another in its place."""
+def is_safe_directory(place: Path) -> bool:
+    """Return whether no other user can replace a directory made here: neither rename nor remove it."""
     try:
         status = place.stat()
     except OSError:

@@ -87,7 +87,7 @@ def describe_answer(status: int, *, url: str, location: str | None, proxy: Envir
 def remedy_for_answer(status: int, *, location: str | None, proxy: EnvironmentProxy | None) -> str:
     """Return what to do about it."""
     if status == _PROXY_AUTHENTICATION:
-        return f"A proxy wants to know who asks: {_whose(proxy)}"
+        return f"A proxy wants to know who asks: {_proxy_remedy(proxy)}"
     if status in _REDIRECTS:
         return f"Redirects are not followed. {_new_url(location)}"
     if status in _OK:
@@ -104,7 +104,7 @@ def _through(proxy: EnvironmentProxy | None) -> str:
     return "" if proxy is None else f" through the proxy {proxy.address} ({proxy.variable})"
 
 
-def _whose(proxy: EnvironmentProxy | None) -> str:
+def _proxy_remedy(proxy: EnvironmentProxy | None) -> str:
     if proxy is None:
         return f"it stands in front of the Server. {_CHECK_URL}"
     return f"put name and password into {proxy.variable}, or name the Server's host in NO_PROXY."

@@ -381,13 +381,13 @@ async def test_ctrl_c_waits_while_one_database_takes_the_place_of_another(databa
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     await made_with(database, "w-2")
-    keep_aside = backup._keep_aside
+    keep_previous_database = backup._keep_previous_database
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
-        return keep_aside(*arguments)
+        return keep_previous_database(*arguments)
 
-    monkeypatch.setattr(backup, "_keep_aside", interrupted)
+    monkeypatch.setattr(backup, "_keep_previous_database", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

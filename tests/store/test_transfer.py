@@ -44,7 +44,7 @@ def tables_of(url):
     return names
 
 
-def drafts_beside(source):
+def drafts_of(source):
     """Return what is beside a database, but for what SQLite and the lock leave there."""
     usual = {source.name + part for part in ("", ".lock", "-wal", "-shm")}
     return [file.name for file in source.parent.iterdir() if file.name not in usual]
@@ -106,7 +106,7 @@ def test_the_source_stays_as_it_was(source, target):
 
     assert source.read_bytes() == before
     assert source.with_name(f"{source.name}-wal").stat().st_size == 0
-    assert drafts_beside(source) == []
+    assert drafts_of(source) == []
 
 
 def test_json_arrives_to_the_letter(source, target):
@@ -214,7 +214,7 @@ def test_what_is_not_right_is_not_kept(source, target, harm, key, problem):
 
     assert "secretsecret" not in str(refused.value)
     assert tables_of(target) == []
-    assert drafts_beside(source) == []
+    assert drafts_of(source) == []
 
 
 @pytest.mark.parametrize(
@@ -230,15 +230,15 @@ def test_what_is_not_right_is_not_kept(source, target, harm, key, problem):
 )
 def test_what_arrives_otherwise_is_found(source, target, monkeypatch, table, harm):
     """One value, one row less or one more in the target than was read: nothing is kept."""
-    count_on = transfer._count_on
+    advance_sequence = transfer._advance_sequence
 
     def damaging(moved, conn):
         if moved.name == table:
             conn.exec_driver_sql(harm)
-        count_on(moved, conn)
+        advance_sequence(moved, conn)
 
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "_count_on", damaging)
+        patched.setattr(transfer, "_advance_sequence", damaging)
         with pytest.raises(StoreError, match=f"arrived in {table} is not what was read"):
             move(source, target)
 
@@ -266,7 +266,7 @@ def test_it_may_take_as_long_as_it_takes(source, target, monkeypatch):
     def look(_table, conn):
         limits.append(conn.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
 
-    monkeypatch.setattr(transfer, "_count_on", look)
+    monkeypatch.setattr(transfer, "_advance_sequence", look)
     move(source, target)
 
     assert set(limits) == {"0"}
@@ -283,5 +283,5 @@ def test_an_interrupted_move_leaves_the_target_empty(source, target, stage):
     with pytest.raises(KeyboardInterrupt):
         transfer.transfer(source, target, audit_key=AUDIT_KEY, on_progress=interrupt)
 
-    assert drafts_beside(source) == []
+    assert drafts_of(source) == []
     assert move(source, target).audit.ok

@@ -52,7 +52,7 @@ async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):
     listening, address = systemd
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "40000", "WATCHDOG_PID": str(os.getpid())}
 
-    task = asyncio.create_task(Notifier(environ).keep_watchdog())
+    task = asyncio.create_task(Notifier(environ).notify_watchdog())
     for _ in range(3):
         assert await asyncio.to_thread(listening.recv, 4096) == b"WATCHDOG=1"
     task.cancel()
@@ -64,4 +64,4 @@ async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):
 async def test_a_watchdog_of_others_is_not_ours(environ):
     """Without one, or with one that is meant for another process, there is nothing to keep."""
     async with asyncio.timeout(180):
-        await Notifier({"NOTIFY_SOCKET": "@nobody", **environ}).keep_watchdog()
+        await Notifier({"NOTIFY_SOCKET": "@nobody", **environ}).notify_watchdog()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lyftdata.temporary_directory import is_safe_place, make_temporary_directory, remove_stale
+from lyftdata.temporary_directory import is_safe_directory, make_temporary_directory, remove_stale
 
 PREFIX = "lyftdata-test-"
 NOBODY = 65534
@@ -149,5 +149,5 @@ def test_one_that_is_not_locked_yet_is_not_lost(place):
 def test_where_others_can_move_names_is_not_safe(place, mode, safe):
     """A lyftdata directory could be replaced there by another user's."""
     place.chmod(mode)
-    assert is_safe_place(place) is safe
+    assert is_safe_directory(place) is safe
     place.chmod(0o700)

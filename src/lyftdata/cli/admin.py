@@ -140,11 +140,11 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     if restored.missing is None:
         say("The Workers added since this backup are not known: the previous database cannot be read.")
     elif restored.missing:
-        _say_who_is_missing(restored.missing)
+        _print_missing_workers(restored.missing)
 
 
-def _say_who_is_missing(missing: "Sequence[MissingWorker]") -> None:
-    """Name the Workers that the restored state does not know, and say how each gets in again."""
+def _print_missing_workers(missing: "Sequence[MissingWorker]") -> None:
+    """Print the Workers that the restored state lacks, and how to readmit each."""
     from lyftdata.core.records import Strategy
 
     enrolled = [worker for worker in missing if worker.strategy is Strategy.AUTO_ENROLLMENT]
@@ -210,7 +210,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     say(
         f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are right."
     )
-    _say_what_to_set(place)
+    _print_required_settings(place)
 
 
 @admin.command()
@@ -291,11 +291,11 @@ def _print_operator(record: "OperatorRecord", password: Secret) -> None:
 
 def _place(staging_dir: str | None) -> "StateLocation":
     require_server()
-    from lyftdata.server.runtime.maintenance import read_place
+    from lyftdata.server.runtime.maintenance import read_state_location
 
     # What is written (copies, the files that SQLite creates next to them) is its owner's alone.
     os.umask(0o077)
-    return read_place(os.environ, staging_dir=staging_dir)
+    return read_state_location(os.environ, staging_dir=staging_dir)
 
 
 def _audit(report: "ChainReport") -> dict[str, Any]:
@@ -312,8 +312,8 @@ def _show_moved(moved: dict[str, Any]) -> None:
     print_table(("table", "rows", "sha256"), rows, empty="No table.")
 
 
-def _say_what_to_set(place: "StateLocation") -> None:
-    """Say how to start on the new database; the key itself is not shown, it stays in its file."""
+def _print_required_settings(place: "StateLocation") -> None:
+    """Print the settings with which Servers start on the new database; the secret key stays in its file and is not printed."""
     file = place.secret_key_file()
     say("Start every Server with:")
     say("  LYFTDATA_DATABASE_URL   as it was for this command (or LYFTDATA_DATABASE_URL_FILE)")

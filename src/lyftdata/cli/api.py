@@ -148,7 +148,7 @@ class Api:
         try:
             response = self._http.request(method, f"/api{path}", headers=headers, **options)
             for _ in range(_MAX_WAITS):
-                if not _is_too_fast(response):
+                if not _is_rate_limited(response):
                     break
                 # A long list is many requests: the rest of it comes as fast as Workers are not kept waiting.
                 time.sleep(min(_MAX_WAIT_S, float(response.headers["Retry-After"])))
@@ -221,8 +221,8 @@ class Api:
         raise ApiError(detail, problem_code=str(problem["code"]), hint=clean_text(hint, 300))
 
 
-def _is_too_fast(response: httpx2.Response) -> bool:
-    """Return whether a request was not looked at because this operator asks for much; not so for failed sign-ins."""
+def _is_rate_limited(response: httpx2.Response) -> bool:
+    """Return whether the Server's budget for this operator rejected a request; a 429 after failed sign-ins is not meant."""
     if response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
         return False
     try:

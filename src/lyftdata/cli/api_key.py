@@ -243,7 +243,7 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
     scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
     end = f", until {key['expires_at']}" if key["expires_at"] else ""
     say(f"API key {key['name']} {done}: for {scope}{end}.")
-    key_out.hand_out(answer["key"])
+    key_out.show_or_save(answer["key"])
 
 
 def _seconds(text: str | None, option: str) -> int | None:

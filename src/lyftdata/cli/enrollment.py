@@ -86,7 +86,7 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
         if as_json:
             print_json({"key": key_out.for_json(key)})
         else:
-            key_out.hand_out(key)
+            key_out.show_or_save(key)
 
 
 def _show(found: dict[str, Any]) -> None:

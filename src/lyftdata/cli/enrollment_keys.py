@@ -231,7 +231,7 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
     say(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
     if key["max_uses"] is None and key["expires_at"] is None:
         say("It has no end and enrolls any number of Workers: consider --uses and --expires.")
-    key_out.hand_out(answer["key"])
+    key_out.show_or_save(answer["key"])
 
 
 def _rules(key: dict[str, Any]) -> str:

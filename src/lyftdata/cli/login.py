@@ -31,7 +31,7 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
 
     password = read_password("Password", from_stdin=password_stdin)
     with Api(url) as api:
-        body = {"username": user, "password": password.reveal(), **_kept_device(api, user)}
+        body = {"username": user, "password": password.reveal(), **_stored_device_mark(api, user)}
         answer = api.post("/login", body, signed_in=False)
         api.credentials.store(api.url, Secret(answer["token"]))
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
@@ -83,7 +83,7 @@ def password(url: str | None, *, password_stdin: bool) -> None:
         body = {
             "current_password": current.reveal(),
             "new_password": new.reveal(),
-            **_kept_device(api, user),
+            **_stored_device_mark(api, user),
         }
         # The new password ends the marks of all devices; this one gets another.
         mark = api.post_for_header("/me/password", body, header="Lyftdata-Device")
@@ -121,8 +121,8 @@ def _read_accepted(api: "Api", current: Secret) -> Secret:
             return new
 
 
-def _kept_device(api: "Api", user: str) -> dict[str, str]:
-    """Return the device mark to send along, so that failed sign-ins of others do not make this one wait."""
+def _stored_device_mark(api: "Api", user: str) -> dict[str, str]:
+    """Return the stored device mark as a field of the sign-in, so that others' failed sign-ins do not delay this one."""
     mark = api.credentials.find_device(api.url, user)
     return {} if mark is None else {"device": mark.reveal()}
 

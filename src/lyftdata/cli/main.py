@@ -161,9 +161,9 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
             say(f"Error: {problem}")
         return EXIT_USAGE
     except LyftdataError as error:
-        _say_lines(f"Error: {error.message}")
+        _print_error_lines(f"Error: {error.message}")
         if error.hint:
-            _say_lines(f"Hint: {error.hint}")
+            _print_error_lines(f"Hint: {error.hint}")
         return EXIT_FAILED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): there is nothing to say, and no reader to say it to.
@@ -204,11 +204,11 @@ def _show(error: click.ClickException) -> None:
     """Show wrong usage as click does, cleaned: an argument may be a name that somebody else chose."""
     text = io.StringIO()
     error.show(file=text)
-    _say_lines(text.getvalue().rstrip("\n"))
+    _print_error_lines(text.getvalue().rstrip("\n"))
 
 
-def _say_lines(text: str) -> None:
-    """Say a text of a Server or of click: no more lines of it than anybody reads."""
+def _print_error_lines(text: str) -> None:
+    """Print an error message of a Server or of click on standard error, cut to `_MAX_LINES` lines."""
     for line in text.splitlines()[:_MAX_LINES]:
         say(line[:_MAX_LINE_LENGTH])
 

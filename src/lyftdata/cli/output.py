@@ -78,8 +78,8 @@ class KeyOutput:
         self._file = file
         self._stream = stream
 
-    def hand_out(self, key: str) -> None:
-        """Show the key, or write it to the file; say which."""
+    def show_or_save(self, key: str) -> None:
+        """Print the key on standard output, or write it to the file; report which on standard error."""
         if self._stream is None:
             say("It is shown once:")
             echo(key)
@@ -148,7 +148,7 @@ def print_exactly(line: str) -> None:
 
 def say(line: str) -> None:
     """
-    Say a line to the person, on standard error, cleaned alike: standard output is for what was asked for.
+    Print one line on standard error, without control characters: standard output is for the result.
 
     A standard error that takes no more must not fail a command that has done what it was asked for.
     """

@@ -31,7 +31,7 @@ from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.hardening import die_with_parent
 from lyftdata.private_files import PrivateDirectory
-from lyftdata.temporary_directory import is_safe_place, make_temporary_directory
+from lyftdata.temporary_directory import is_safe_directory, make_temporary_directory
 
 _PORT = 3000
 _READY_WITHIN_S = 30.0
@@ -78,7 +78,7 @@ def quickstart(directory: Path | None) -> None:
     require_server()
     echo("lyftdata quickstart: a Server and one Worker of each strategy.")
     echo("")
-    with _StopRequest() as stop, _workplace(directory) as place, contextlib.ExitStack() as started:
+    with _StopRequest() as stop, _working_directory(directory) as place, contextlib.ExitStack() as started:
         try:
             _Quickstart(place, started, stop).run()
         except _StoppedError:
@@ -252,7 +252,7 @@ class _Quickstart:
                 echo(f"Worker   {name}   {strategy:15}   {state}")
                 shown[name] = state
         if not told and list(shown.values()) == ["online"] * 2:
-            self._say_what_next()
+            self._print_next_steps()
             return True
         return told
 
@@ -262,7 +262,7 @@ class _Quickstart:
             self._check()
             time.sleep(_LOOK_EVERY_S)
 
-    def _say_what_next(self) -> None:
+    def _print_next_steps(self) -> None:
         at = "" if self._port == _PORT else f" --url {self._url}"
         # In a checkout the program is not on the PATH: say what can be pasted.
         program = "lyftdata" if shutil.which("lyftdata") else sys.argv[0]
@@ -383,8 +383,8 @@ def _private(directory: Path) -> PrivateDirectory:
 
 
 @contextlib.contextmanager
-def _workplace(directory: Path | None) -> Iterator[Path]:
-    """Give a private directory, removed at the end unless the person named it."""
+def _working_directory(directory: Path | None) -> Iterator[Path]:
+    """Return a private directory, removed at the end unless the operator named it."""
     if directory is not None:
         try:
             _private(directory).make()
@@ -396,7 +396,7 @@ def _workplace(directory: Path | None) -> Iterator[Path]:
         return
     # Removed by the next one where this one is killed: it holds every secret of the demonstration.
     place = Path(tempfile.gettempdir())
-    if not is_safe_place(place):
+    if not is_safe_directory(place):
         raise click.UsageError(f"Others can move what is in {place}: name a directory with --dir.")
     with make_temporary_directory(place, prefix="lyftdata-quickstart-") as made:
         yield made.path

@@ -171,7 +171,7 @@ def issue_key(name: str, output: Path | None, url: str | None, *, yes: bool, as_
             print_json({**made, "key": key_out.for_json(made["key"])})
             return
         say(f"The key of {clean_text(made['name'])} (client_id {clean_text(made['name'])}):")
-        key_out.hand_out(made["key"])
+        key_out.show_or_save(made["key"])
 
 
 @resources.command()

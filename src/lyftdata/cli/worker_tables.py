@@ -13,8 +13,8 @@ from lyftdata.core.names import format_labels
 from lyftdata.core.text import clean_text
 
 
-def say_what_next(answer: dict[str, Any], url: str, key_name: str | None) -> None:
-    """Say what is to be done on the host of a new Worker."""
+def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> None:
+    """Print what to do on the host of a new Worker."""
     worker, issued = answer["worker"], answer["api_key"]
     say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
     if key_name is not None:

@@ -18,7 +18,7 @@ from lyftdata.cli.output import (
     print_json,
     url_option,
 )
-from lyftdata.cli.worker_tables import say_what_next, show_sessions, show_worker, show_workers
+from lyftdata.cli.worker_tables import print_next_steps, show_sessions, show_worker, show_workers
 from lyftdata.cli.worker_watch import follow_workers
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
@@ -87,9 +87,9 @@ def add(
         if as_json:
             print_json({**answer["worker"], "issued_key": _issued_key(answer["api_key"], key_out)})
             return
-        say_what_next(answer, api.url, key_name)
+        print_next_steps(answer, api.url, key_name)
         if answer["api_key"]:
-            key_out.hand_out(clean_text(answer["api_key"]["key"]))
+            key_out.show_or_save(clean_text(answer["api_key"]["key"]))
         else:
             echo(answer["worker"]["id"])
 

@@ -5,7 +5,7 @@ import msgspec
 from lyftdata.client.errors import WorkerAuthError
 from lyftdata.client.server_source import TokenSource
 from lyftdata.client.token_endpoint import TokenReply
-from lyftdata.core.strategy import StoredIdentity, another_name
+from lyftdata.core.strategy import StoredIdentity, worker_name_mismatch
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
 
@@ -47,7 +47,9 @@ class ConfirmedNameSource:
             given, identity = self._unconfirmed.given, self._unconfirmed.identity
             current = unsafe_worker_name(reply.access_token)
             if current != given:
-                problem = another_name(given, clean_text(current, 64) or identity.worker_name, identity)
+                problem = worker_name_mismatch(
+                    given, clean_text(current, 64) or identity.worker_name, identity
+                )
                 raise WorkerAuthError(problem.message) from problem
             self._unconfirmed = None
         return reply

@@ -22,8 +22,8 @@ from lyftdata.core.strategy import (
     StoredIdentity,
     UseStoredIdentity,
     WorkerInputs,
-    another_server,
     choose_strategy,
+    server_mismatch,
 )
 from lyftdata.current_secrets import CurrentApiKey
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
@@ -128,7 +128,7 @@ def _choose(
     choice = choose_strategy(inputs, stored)
     if isinstance(choice, MoveStoredIdentity):
         # The agent moves it; this client does not write to the Worker's directory.
-        raise another_server(inputs.server_url, choice.identity)
+        raise server_mismatch(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
         return choice, IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)

@@ -41,15 +41,15 @@ class RequestsWorkerAuth(BaseAuth):
         prepared.headers["Authorization"] = f"Bearer {token}"
 
         def on_response(response: "requests.Response", **options: Any) -> "requests.Response":
-            return self._once_more(response, token, options)
+            return self._retry_with_another_token(response, token, options)
 
         prepared.register_hook("response", on_response)  # type: ignore[no-untyped-call]
         return prepared
 
-    def _once_more(
+    def _retry_with_another_token(
         self, response: "requests.Response", token: str, options: dict[str, Any]
     ) -> "requests.Response":
-        """On 401 send once more, with another token."""
+        """Send the request again with another token, after a 401."""
         if response.status_code != HTTPStatus.UNAUTHORIZED or not self._may_repeat(response.request):
             return response
         another = self.tokens.get_another(token)

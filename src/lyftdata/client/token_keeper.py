@@ -209,7 +209,7 @@ class TokenKeeper:
         """
         now_s = self._monotonic()
         if self._state.is_due(now_s):
-            task = self._under_way() or self._start()
+            task = self._running_fetch_task() or self._start()
             if self._state.usable(now_s) is None:
                 # Not awaited itself: a caller that goes away must not end what others are waiting for.
                 await asyncio.wait([task])
@@ -221,15 +221,15 @@ class TokenKeeper:
         with self._lock():
             if self._state.may_replace(rejected, self._monotonic()):
                 self._renew(rejected)
-        return self._other_than(rejected)
+        return self._usable_except(rejected)
 
     async def aget_another(self, rejected: str) -> str | None:
         """Return a token to replace one that a service has answered with 401, or None if none can be obtained."""
         if self._state.may_replace(rejected, self._monotonic()):
-            await asyncio.wait([self._under_way() or self._start(rejected)])
-        return self._other_than(rejected)
+            await asyncio.wait([self._running_fetch_task() or self._start(rejected)])
+        return self._usable_except(rejected)
 
-    def _other_than(self, rejected: str) -> str | None:
+    def _usable_except(self, rejected: str) -> str | None:
         token = self._state.usable(self._monotonic())
         return None if token == rejected else token
 
@@ -257,7 +257,7 @@ class TokenKeeper:
         else:
             self._state.take(reply, asked_at_s=asked_at_s)
 
-    def _under_way(self) -> "asyncio.Task[None] | None":
+    def _running_fetch_task(self) -> "asyncio.Task[None] | None":
         task = self._task
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             return None

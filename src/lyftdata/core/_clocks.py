@@ -5,13 +5,13 @@ from datetime import timedelta
 from lyftdata.core.durations import format_duration
 
 
-def too_late(seconds: float) -> str:
-    """Say that something ended this many seconds ago."""
+def describe_expired(seconds: float) -> str:
+    """Return the sentence on something that expired so many seconds ago."""
     return f"It ended {_format(seconds)} ago by the Server's clock: the Worker's clock is behind, or it was kept back."
 
 
-def too_soon(seconds: float) -> str:
-    """Say that something begins only in this many seconds."""
+def describe_not_yet_valid(seconds: float) -> str:
+    """Return the sentence on something that is valid only in so many seconds."""
     return f"It begins in {_format(seconds)} by the Server's clock: the Worker's clock is ahead."
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from joserfc.jwk import OKPKey
 
-from lyftdata.core._clocks import too_late, too_soon
+from lyftdata.core._clocks import describe_expired, describe_not_yet_valid
 from lyftdata.core._jose import (
     JwsError,
     UnverifiedJws,
@@ -198,9 +198,9 @@ def _check_claims(
         # useless soon, and its `jti` need not be remembered for an hour.
         expires = min(expires, int_claim(claims, "iat") + MAX_LIFE_S)
     if now_s >= expires + leeway_s:
-        raise AssertionExpiredError(too_late(now_s - expires), claimed_worker=worker_id)
+        raise AssertionExpiredError(describe_expired(now_s - expires), claimed_worker=worker_id)
     if starts > now_s + leeway_s:
-        raise AssertionExpiredError(too_soon(starts - now_s), claimed_worker=worker_id)
+        raise AssertionExpiredError(describe_not_yet_valid(starts - now_s), claimed_worker=worker_id)
     # Memory exhaustion: a `jti` is remembered until its assertion expires, so long-lived ones without `iat` would fill that memory.
     if expires > now_s + MAX_LIFE_S + leeway_s:
         raise JwsError(f"It lives longer than {MAX_LIFE_S} seconds.")

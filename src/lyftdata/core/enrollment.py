@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from lyftdata.core._clocks import too_late, too_soon
+from lyftdata.core._clocks import describe_expired, describe_not_yet_valid
 from lyftdata.core._jose import (
     JwsError,
     UnverifiedJws,
@@ -185,9 +185,9 @@ def _check_claims(
         raise JwsError(f"It lives longer than {MAX_PROOF_LIFE_S} seconds.")
     now_s = now.timestamp()
     if now_s >= expires + leeway_s:
-        raise ProofExpiredError(too_late(now_s - expires), claimed_worker=name)
+        raise ProofExpiredError(describe_expired(now_s - expires), claimed_worker=name)
     if issued > now_s + leeway_s:
-        raise ProofExpiredError(too_soon(issued - now_s), claimed_worker=name)
+        raise ProofExpiredError(describe_not_yet_valid(issued - now_s), claimed_worker=name)
     nonce = text_claim(claims, "nonce") if "nonce" in claims else None
     # Replay: remembered for as long as it could be accepted, leeway included.
     remembered_until = datetime.fromtimestamp(expires + leeway_s, UTC)

@@ -67,9 +67,9 @@ class EnrollmentLimit:
         self._networks.record_failure(address, now_s)
         self._count(network_of(address), 1, now_s)
 
-    def share(self) -> None:
+    def collect_for_peers(self) -> None:
         """Collect failures from now on for `take_unpublished`."""
-        self._networks.share()
+        self._networks.collect_for_peers()
 
     def take_unpublished(self, max_networks: int) -> dict[str, int]:
         """Return the failures since the last call by network, for the networks with the most."""

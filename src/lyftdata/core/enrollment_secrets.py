@@ -62,7 +62,7 @@ class ProofKey:
         return "ProofKey(***)"
 
 
-class KeptParts(msgspec.Struct, frozen=True):
+class StoredParts(msgspec.Struct, frozen=True):
     """What is stored of a generated secret: its public id, its public key (`x` of the JWK) and its SHA-256."""
 
     public_id: str
@@ -149,7 +149,7 @@ def derive_proof_key(secret: Secret, *, audience: str) -> ProofKey:
     """
     key_id = find_key_id(secret.reveal())
     seed = (
-        _seed_of_chosen(secret, audience)
+        _stretched_seed(secret, audience)
         if key_id is None
         else derive_key(secret.reveal().encode(), info=_GENERATED_PROOF)
     )
@@ -176,7 +176,7 @@ def make_verifier(secret: Secret, *, audiences: Sequence[str]) -> EnrollmentVeri
     )
 
 
-def make_kept_parts(secret: Secret) -> KeptParts:
+def make_stored_parts(secret: Secret) -> StoredParts:
     """Return what is stored of a secret that was just generated."""
     key_id = find_key_id(secret.reveal())
     if key_id is None:
@@ -184,7 +184,7 @@ def make_kept_parts(secret: Secret) -> KeptParts:
         raise ValueError(msg)
     # The public half of a generated secret is the same at every Server.
     public = derive_proof_key(secret, audience="").signing_key.as_dict(private=False)
-    return KeptParts(key_id, str(public["x"]), text_digest(secret.reveal()))
+    return StoredParts(key_id, str(public["x"]), text_digest(secret.reveal()))
 
 
 def load_verifier(*, public_id: str, public_key: str, digest: bytes) -> EnrollmentVerifier:
@@ -205,7 +205,7 @@ def fingerprint(secret: Secret, pepper: bytes) -> str:
     return hmac.digest(pepper, key, hashlib.sha256)[:8].hex()
 
 
-def _seed_of_chosen(secret: Secret, audience: str) -> bytes:
+def _stretched_seed(secret: Secret, audience: str) -> bytes:
     # Precomputation: with the issuer as salt, a table of stretched phrases serves one deployment only.
     salt = hashlib.sha256(_STRETCHING + audience.encode()).digest()
     stretched = _stretch(secret.reveal().encode("utf-8", "surrogateescape"), salt)

@@ -156,12 +156,12 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 def generate_worker_id(random_bytes: RandomBytes) -> str:
     """Return a new Worker ID: `w-` and 16 characters (80 random bits)."""
-    return "w-" + _crockford(random_bytes, 16).lower()
+    return "w-" + _crockford_base32(random_bytes, 16).lower()
 
 
 def generate_reference(random_bytes: RandomBytes) -> str:
     """Return a new refusal reference: 8 characters (40 random bits)."""
-    return _crockford(random_bytes, 8)
+    return _crockford_base32(random_bytes, 8)
 
 
 def check_storable(field: str, text: str) -> None:
@@ -174,6 +174,6 @@ def check_storable(field: str, text: str) -> None:
         raise InvalidInputError(field, "must be text without NUL and without halves of surrogate pairs")
 
 
-def _crockford(random_bytes: RandomBytes, length: int) -> str:
+def _crockford_base32(random_bytes: RandomBytes, length: int) -> str:
     # 32 divides 256, so the low five bits of a random byte are unbiased.
     return "".join(_CROCKFORD[byte & 31] for byte in random_bytes(length))

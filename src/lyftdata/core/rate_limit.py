@@ -34,7 +34,7 @@ class FailureLimiter:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._unpublished: dict[str, int] | None = None
 
-    def share(self) -> None:
+    def collect_for_peers(self) -> None:
         """Collect failures from now on for `take_unpublished`: an attacker must not have a full limit at each Server."""
         self._unpublished = {}
 

@@ -64,16 +64,16 @@ def holds_credential(text: str) -> bool:
 
 def hide_random(text: str) -> str:
     """Return text with every long run shortened that looks like a random secret: mixed case with digits, hexadecimal, base32."""
-    return _ONE_CASE_RUN.sub(_cut_one_case, _LONG_RUN.sub(_cut_mixed, text))
+    return _ONE_CASE_RUN.sub(_redact_one_case, _LONG_RUN.sub(_redact_mixed, text))
 
 
-def _cut_mixed(match: re.Match[str]) -> str:
+def _redact_mixed(match: re.Match[str]) -> str:
     run = match[0]
     is_mixed = re.search("[a-z]", run) and re.search("[A-Z]", run) and re.search("[0-9]", run)
     return run[:_KEPT_OF_A_RUN] + HIDDEN if is_mixed else run
 
 
-def _cut_one_case(match: re.Match[str]) -> str:
+def _redact_one_case(match: re.Match[str]) -> str:
     run = match[0]
     is_random = len(set(run)) >= _FEW and re.search("[0-9]", run)
     return run[:_KEPT_OF_A_RUN] + HIDDEN if is_random else run

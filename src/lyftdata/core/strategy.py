@@ -141,7 +141,7 @@ def _stored(
     return UseStoredIdentity(stored)
 
 
-def another_name(given: str, current: str, stored: StoredIdentity) -> SettingsError:
+def worker_name_mismatch(given: str, current: str, stored: StoredIdentity) -> SettingsError:
     """
     Return the error for a Worker whose LYFTDATA_WORKER_NAME is not its name on the Server.
 
@@ -157,7 +157,7 @@ def another_name(given: str, current: str, stored: StoredIdentity) -> SettingsEr
     )
 
 
-def another_server(url: str, stored: StoredIdentity) -> SettingsError:
+def server_mismatch(url: str, stored: StoredIdentity) -> SettingsError:
     """Return the error for a Worker whose LYFTDATA_URL is a Server at which it has no identity."""
     return _refuse(
         f"LYFTDATA_URL is {url}, but the directory ({DIRECTORY}) holds an identity at the Server {stored.issuer}: set "

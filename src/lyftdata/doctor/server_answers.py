@@ -92,7 +92,7 @@ async def _check_token(
     except ServerUnreachableError as error:
         yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
     else:
-        lost = _judge_session(settings, answer)
+        lost = _check_session_answer(settings, answer)
         if lost is not None:
             yield lost
 
@@ -109,7 +109,7 @@ def _remedy(error: RefusedByServerError) -> str:
     return known or (_look_up(error.reference) if error.reference else "Try again later.")
 
 
-def _judge_session(settings: WorkerSettings, answer: Answer) -> Finding | None:
+def _check_session_answer(settings: WorkerSettings, answer: Answer) -> Finding | None:
     """The Server finds the empty body invalid only when it has accepted the token."""
     body = answer.json_object()
     error = body.get("error")

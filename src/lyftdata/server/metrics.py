@@ -64,8 +64,8 @@ class Metrics:
         """Count a Worker entry made by Auto-Enrollment."""
         self._enrollments.inc()
 
-    def turned_away(self) -> None:
-        """Count a request that was told to come back."""
+    def count_shed_request(self) -> None:
+        """Count a request that was answered 503 to shed load."""
         self._turned_away.inc()
 
     def refused(self, refused: RefusedError) -> None:

@@ -78,8 +78,8 @@ def back_up(
     Raises:
         StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
     """
-    check_there(database)
-    sqlite.check_place(database)
+    check_not_empty(database)
+    sqlite.check_file_permissions(database)
     draft = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     with _new_file(to, draft):
         copy(database, draft, on_progress=on_progress)
@@ -113,8 +113,8 @@ def restore(
         StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
             or is of a newer version than this program; then everything is as it was.
     """
-    check_there(backup)
-    with locked(database), draft_beside(database) as draft:
+    check_not_empty(backup)
+    with locked(database), draft_file(database) as draft:
         copy(backup, draft, on_progress=on_progress)
         found = check(draft, audit_key=audit_key, on_progress=on_progress)
         if not found.audit.ok:
@@ -127,7 +127,7 @@ def restore(
         # In between, the old database is under its name without its log: Ctrl-C waits.
         with _signals_held_back():
             # The lock makes an empty file where there is none.
-            kept = _keep_aside(database, now) if database.stat().st_size else None
+            kept = _keep_previous_database(database, now) if database.stat().st_size else None
             draft.replace(database)
             sync_directory(database.parent)
     missing = () if kept is None else _missing_workers(kept, database)
@@ -196,9 +196,9 @@ def locked(database: Path) -> Iterator[None]:
         dialect.unlock_database(lock)
 
 
-def check_there(file: Path) -> None:
+def check_not_empty(file: Path) -> None:
     """
-    Make sure that there is a file with something in it.
+    Raise StoreError unless the file exists and is not empty.
 
     Raises:
         StoreError: There is not.
@@ -302,9 +302,9 @@ def _new_file(file: Path, draft: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def draft_beside(database: Path) -> Iterator[Path]:
+def draft_file(database: Path) -> Iterator[Path]:
     """
-    Give an empty file next to a database, for its owner alone; it is gone afterwards, unless it has become another.
+    Create an empty file of mode 0600 next to a database; removed at the end, unless it was renamed.
 
     Raises:
         StoreError: It cannot be made.
@@ -319,9 +319,9 @@ def draft_beside(database: Path) -> Iterator[Path]:
         _remove(draft)
 
 
-def _keep_aside(database: Path, now: datetime) -> Path:
+def _keep_previous_database(database: Path, now: datetime) -> Path:
     """
-    Give what is there a second name, its log with it, and take the log away from the first name.
+    Link the existing database and its log to a second name, and remove the log from the first name.
 
     The old database is not opened for that: it may be damaged, and SQLite throws away a log that does not fit. It must not
     meet the new database either, whose pages it would overwrite.

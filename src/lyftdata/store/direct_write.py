@@ -35,10 +35,10 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
     """
     engine = dialect.make_engine(url)
     try:
-        dialect.check_place(engine)
+        dialect.check_file_permissions(engine)
         with engine.begin() as conn:
             _check_version(migrate.current_version(conn))
-            dialect.take_turn(conn)
+            dialect.lock_out_other_writers(conn)
             before = audit_log.load_head(conn, key=audit_key)
             if not before.sound and not audit_log.is_marked_unsound(conn):
                 # With another key the event would break the chain of a log that is whole.

@@ -104,7 +104,7 @@ class Store:
             lock = dialect.lock_database(engine)
             head, position = _prepare(engine, audit_key)
         except BaseException as error:
-            held_by = lock_holders.who_holds(engine, error)
+            held_by = lock_holders.describe_lock_holder(engine, error)
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
@@ -129,7 +129,7 @@ class Store:
         loop = asyncio.get_running_loop()
         job = Job(op, loop)
         # What was asked for before comes before.
-        self._hand_over(loop)
+        self._queue_gathered(loop)
         self._jobs.put(job)
         return await job.future
 
@@ -151,11 +151,11 @@ class Store:
         # The writer would begin with the first and leave the others of this turn of the event loop for later.
         if loop not in self._gathered:
             self._gathered[loop] = []
-            loop.call_soon(self._hand_over, loop)
+            loop.call_soon(self._queue_gathered, loop)
         self._gathered[loop].append(job)
         return await job.future
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _queue_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
         for job in self._gathered.pop(loop, ()):
             self._jobs.put(job)
 
@@ -233,7 +233,7 @@ class Store:
             return
         self._closing = True
         self._check.end()
-        self._hand_over(asyncio.get_running_loop())
+        self._queue_gathered(asyncio.get_running_loop())
         self._jobs.put(None)
         # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.
         await asyncio.shield(asyncio.to_thread(self._finish))
@@ -279,7 +279,7 @@ class Store:
         self.writer_health.begin()
         try:
             self._resolve_uncertain_commit()
-            self._commit_as_fits(jobs)
+            self._commit_with_fallback(jobs)
             self.writer_health.succeed()
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must get the error
             self.writer_health.fail(str(translated(error)))
@@ -287,9 +287,9 @@ class Store:
                 # What was run in this group is rolled back with it, so no caller may get a success.
                 job.error = job.error or translated(error)
                 job.changes = []
-        self._hand_back(jobs)
+        self._complete_jobs(jobs)
 
-    def _commit_as_fits(self, jobs: list[Job[Any]]) -> None:
+    def _commit_with_fallback(self, jobs: list[Job[Any]]) -> None:
         try:
             self._commit_group(jobs, alone=len(jobs) == 1)
         except batch.EventsNotWrittenError:
@@ -302,9 +302,9 @@ class Store:
         received = None
         try:
             with self._engine.begin() as conn:
-                before = self._take_turn(conn)
+                before = self._lock_out_other_writers(conn)
                 head = batch.run(conn, jobs, head=before, key=self._audit_key, alone=alone)
-                received = self._tell_others(conn, jobs)
+                received = self._publish_to_peers(conn, jobs)
                 if head != before:
                     audit_log.write_head(conn, head, key=self._audit_key)
                     doubt = UncertainCommit(head, jobs)
@@ -319,18 +319,18 @@ class Store:
         if received is not None and self._change_feed is not None:
             self._change_feed.apply_received(received)
 
-    def _take_turn(self, conn: Connection) -> audit_log.Head:
-        """Wait until no other Server writes; return where the audit chain goes on: others may have appended to it."""
-        dialect.take_turn(conn)
+    def _lock_out_other_writers(self, conn: Connection) -> audit_log.Head:
+        """Wait for the writer lock; return the head of the audit chain, to which peers may have appended."""
+        dialect.lock_out_other_writers(conn)
         return audit_log.follow(conn, known=self._head, key=self._audit_key)
 
-    def _tell_others(self, conn: Connection, jobs: list[Job[Any]]) -> ReceivedChanges | None:
-        """Write down what is changed for the other Servers, and for this one what they have changed."""
+    def _publish_to_peers(self, conn: Connection, jobs: list[Job[Any]]) -> ReceivedChanges | None:
+        """Record the changes of these jobs for peers; return what peers have changed."""
         changes = [change for job in jobs for change in job.changes]
         if self._change_feed is None or not (changes or self._change_feed.has_begun()):
             return None
         # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
-        return self._change_feed.write_down(conn, changes)
+        return self._change_feed.record_changes(conn, changes)
 
     def _resolve_uncertain_commit(self, *, tell: bool = True) -> bool:
         """
@@ -361,8 +361,8 @@ class Store:
                 loop.call_soon_threadsafe(self._announce, changes)
         return True
 
-    def _hand_back(self, jobs: list[Job[Any]]) -> None:
-        """Tell the event loop of the whole group at once: first the changes, then the callers."""
+    def _complete_jobs(self, jobs: list[Job[Any]]) -> None:
+        """Complete a group of jobs on their event loops in one step: changes first, then results."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)

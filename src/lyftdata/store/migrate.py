@@ -47,7 +47,7 @@ def upgrade(conn: Connection) -> bool:
         return False
     floor = floor_of(scripts)
     if _is_above(floor, current, scripts):
-        _check_nobody_is_cut_off(conn)
+        _check_no_older_server_runs(conn)
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
     # At a schema that was up to date as well: the first program of version 0005 did not write it.
@@ -109,7 +109,7 @@ def _is_above(floor: str, current: str | None, scripts: list[Script]) -> bool:
     return current is not None and order.index(floor) > order.index(current)
 
 
-def _check_nobody_is_cut_off(conn: Connection) -> None:
+def _check_no_older_server_runs(conn: Connection) -> None:
     # SQLite's file lock has settled it already; before version 0005 there was one Server a database.
     if not dialect.is_shared(conn.engine) or not inspect(conn).has_table(servers_table.name):
         return

@@ -72,7 +72,7 @@ def transfer(
         StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;
             nothing was changed then.
     """
-    backup.check_there(source)
+    backup.check_not_empty(source)
     engine = dialect.make_engine(target)
     try:
         if not dialect.is_shared(engine):
@@ -82,7 +82,7 @@ def transfer(
             _up_to_date_copy(source) as (conn, schema),
             dialect.migrating(engine) as to,
         ):
-            postgresql.keep_turn(to)
+            postgresql.allow_long_write(to)
             _check_empty(to)
             migrate.upgrade(to)
             counting = _Counting("Copying", _count_rows(conn), on_progress)
@@ -98,7 +98,7 @@ def transfer(
 @contextlib.contextmanager
 def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
     """Give a connection to a copy of a database that has this program's schema, and which that is."""
-    with backup.draft_beside(source) as draft:
+    with backup.draft_file(source) as draft:
         backup.copy(source, draft)
         engine = sqlite.make_engine(URL.create("sqlite", database=str(draft)))
         try:
@@ -158,7 +158,7 @@ def _move(table: Table, source: Connection, target: Connection, counting: _Count
         if table is not schema_floor:
             target.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
         counting.add(len(rows))
-    _count_on(table, target)
+    _advance_sequence(table, target)
     return content.total()
 
 
@@ -234,8 +234,8 @@ def _name(column: Column[Any]) -> str:
     return f"given_{column.name}"
 
 
-def _count_on(table: Table, target: Connection) -> None:
-    """Let PostgreSQL number the next row behind those that were copied."""
+def _advance_sequence(table: Table, target: Connection) -> None:
+    """Advance the table's sequence past the copied rows."""
     numbered = table.autoincrement_column
     if numbered is None:
         return

@@ -92,7 +92,7 @@ class Endpoints:
     def _verify(self, request: Request) -> Response:
         given = request.headers.get("authorization", "")
         token = given[len(_BEARER) :] if given.lower().startswith(_BEARER) else ""
-        claims = self._living(token, audience=self._issuer())
+        claims = self._active_claims(token, audience=self._issuer())
         # A token that is bound to a key is nothing without the proof of it (RFC 9449, section 7).
         if claims is None or claims.cnf is not None:
             challenge = {"WWW-Authenticate": 'Bearer realm="lyftdata", error="invalid_token"'}
@@ -106,7 +106,7 @@ class Endpoints:
         resource = self._state.admit_resource(client_id, secret)
         if resource is None:
             return _wrong_client()
-        claims = self._living(form.get("token", ""), audience=resource.audience)
+        claims = self._active_claims(form.get("token", ""), audience=resource.audience)
         if claims is None:
             return _json(HTTPStatus.OK, {"active": False})
         scopes = [scope for scope in claims.scope.split() if scope in resource.scopes]
@@ -146,8 +146,8 @@ class Endpoints:
             HTTPStatus.OK, {"Content-Type": "application/json"} | _NO_STORE, msgspec.json.encode(answer)
         )
 
-    def _living(self, unverified_token: str, *, audience: str) -> TokenClaims | None:
-        """Return what a token says, if it is good and was not taken back."""
+    def _active_claims(self, unverified_token: str, *, audience: str) -> TokenClaims | None:
+        """Return the claims of a valid, unrevoked token, or None."""
         try:
             claims = verify_worker_token(
                 unverified_token,

@@ -108,7 +108,7 @@ def verify_token(
     key = keys.get(str(unverified.header.get("kid")))
     if key is None:
         # Amplification: made-up `kid`s must not make this service fetch keys for every request.
-        is_worth_fetching = _claims_to_be_for_us(unverified.claims, expected=expected, now_s=now_s)
+        is_worth_fetching = _names_this_service(unverified.claims, expected=expected, now_s=now_s)
         raise UnknownKeyError(
             "Its kid is not one of the Server's published keys.", worth_fetching=is_worth_fetching
         )
@@ -203,8 +203,8 @@ def _identity(claims: _Claims, audience: str) -> WorkerIdentity:
     )
 
 
-def _claims_to_be_for_us(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
-    """Return whether unverified claims name this Server and this service: others never cause a request to the Server."""
+def _names_this_service(unverified_claims: Mapping[str, Any], *, expected: Expected, now_s: float) -> bool:
+    """Return whether unverified claims name this issuer and audience: only such a token may cause a fetch of keys."""
     audience, expires = unverified_claims.get("aud"), unverified_claims.get("exp")
     return (
         unverified_claims.get("iss") == expected.issuer

@@ -46,16 +46,16 @@ class Shared(Generic[T]):
     async def get(self, compute: Callable[[], Awaitable[T]]) -> T:
         """Return the value as it is now; raises what `compute` raises."""
         # Shielded: who goes away must not end what others are waiting for.
-        return await asyncio.shield(self._fitting(compute))
+        return await asyncio.shield(self._current_task(compute))
 
-    def _fitting(self, compute: Callable[[], Awaitable[T]]) -> "asyncio.Task[T]":
-        if self._task is not None and self._fits(self._task):
+    def _current_task(self, compute: Callable[[], Awaitable[T]]) -> "asyncio.Task[T]":
+        if self._task is not None and self._is_current(self._task):
             return self._task
         if self._next is None:
             self._next = asyncio.create_task(self._begin(compute))
         return self._next
 
-    def _fits(self, task: "asyncio.Task[T]") -> bool:
+    def _is_current(self, task: "asyncio.Task[T]") -> bool:
         has_failed = task.done() and (task.cancelled() or task.exception() is not None)
         return self._state() == self._begun_in and not has_failed
 

@@ -156,7 +156,7 @@ class Agent:
             found = credential or await self._enrolled()
             self._provider.identify(found)
             while True:
-                await self._one_round(found)
+                await self._poll_once(found)
         except Stopping:
             pass
         except PermanentlyRefusedError:
@@ -184,7 +184,7 @@ class Agent:
                     obtain_identity(self._settings, self._directory, self._client, key)
                 )
             except ServerUnreachableError as error:
-                await self._wait_out(error)
+                await self._wait_before_retry(error)
             except RefusedByServerError as refused:
                 if refused.final and key.version() != version:
                     # A rotated key is tried before a refusal of the old one is final.
@@ -197,8 +197,8 @@ class Agent:
                 self._backoff.reset()
                 return credential
 
-    async def _one_round(self, credential: Credential) -> None:
-        """Make sure of a token, hold one poll, do what the answer says."""
+    async def _poll_once(self, credential: Credential) -> None:
+        """Renew the token if due, send one poll, and follow the directives in the answer."""
         try:
             token = await self._valid_token(credential)
             reply = await self._unless_stopped(self._poll(token, credential))
@@ -208,7 +208,7 @@ class Agent:
         except TokenRejectedError as rejected:
             await self._token_rejected(rejected)
         except ServerUnreachableError as error:
-            await self._wait_out(error)
+            await self._wait_before_retry(error)
         except RefusedByServerError as refused:
             if refused.final and credential.version() != self._token_by:
                 self._token = None  # a rotated key is tried before a refusal of the old one is final
@@ -243,12 +243,12 @@ class Agent:
                     raise CredentialChangedError
                 left_s -= _LOOK_EVERY_S
                 if left_s <= 0:
-                    left_s = await self._renew_beside(credential)
+                    left_s = await self._renew_while_running(credential)
             try:
                 reply = poll.result()
             except ServerUnreachableError as error:
                 if error.was_cut:
-                    self._hold_limit.cut_after(self._monotonic() - asked_at_s)
+                    self._hold_limit.note_cut(self._monotonic() - asked_at_s)
                 raise
             self._hold_limit.answered_after(self._monotonic() - asked_at_s)
             return reply
@@ -256,8 +256,8 @@ class Agent:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
 
-    async def _renew_beside(self, credential: Credential) -> float:
-        """Renew the token; return the seconds until that is due again."""
+    async def _renew_while_running(self, credential: Credential) -> float:
+        """Renew the token during a poll; return the seconds until the next renewal is due."""
         try:
             token = await self._renew(credential)
         except ServerUnreachableError as error:
@@ -281,11 +281,11 @@ class Agent:
         self._awaits_slot = False
         self._hold_s = min(max(reply.hold_s, 1.0), _MAX_HOLD_S)
         for directive in reply.directives:
-            self._obey(directive)
+            self._follow_directive(directive)
         if reply.directives or reply.session != "established":
             return
         if self._online:
-            await self._not_too_fast()
+            await self._limit_poll_rate()
         else:
             self._online = True
             self._report.online(credential, name=self._name)
@@ -296,9 +296,9 @@ class Agent:
         who = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
         return who | ({"LYFTDATA_WORKER_NAME": self._name} if self._name else {}) | self._provider.environ()
 
-    async def _not_too_fast(self) -> None:
+    async def _limit_poll_rate(self) -> None:
         """
-        Pause when a poll that should have been held was answered at once.
+        Pause after a poll that was answered at once instead of held, so that polls do not flood the Server.
 
         A proxy that does not hold requests, or a copy of this very process (a cloned virtual machine has the same
         boot id), would otherwise make both ask without end.
@@ -308,7 +308,7 @@ class Agent:
             await self._pause(_MIN_POLL_S * (0.5 + self._chance()))
         self._last_answer_s = self._monotonic()
 
-    def _obey(self, directive: Directive) -> None:
+    def _follow_directive(self, directive: Directive) -> None:
         match directive.kind:
             case "stop":
                 raise RefusedByServerError(
@@ -342,8 +342,8 @@ class Agent:
         self._report.token_rejected(rejected, wait_s=wait_s)
         await self._pause(wait_s)
 
-    async def _wait_out(self, error: ServerUnreachableError) -> None:
-        """An outage: the COMMAND goes on, the agent asks again, for ever."""
+    async def _wait_before_retry(self, error: ServerUnreachableError) -> None:
+        """Report an outage and wait before the next attempt; the COMMAND keeps running."""
         wait_s = self._backoff.next_s(retry_after_s=error.retry_after_s)
         if self._online:
             self._online = False

@@ -48,8 +48,8 @@ class HoldLimit:
         if self._last_cut_s is not None and held_s > self._last_cut_s:
             self._last_cut_s = None
 
-    def cut_after(self, held_s: float) -> None:
-        """Note that a connection ended without an answer after so long."""
+    def note_cut(self, held_s: float) -> None:
+        """Record that a connection was cut after `held_s` seconds without an answer."""
         if held_s < _MIN_CUT_S:
             return
         before_s, self._last_cut_s = self._last_cut_s, held_s

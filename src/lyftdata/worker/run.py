@@ -116,7 +116,7 @@ async def _run_agent(
         )
         stack.enter_context(signals_passed_on(agent, supervisor))
         # Keeps systemd's watchdog quiet as long as the event loop turns.
-        await stack.enter_async_context(_beside(notifier.keep_watchdog()))
+        await stack.enter_async_context(_running(notifier.notify_watchdog()))
         return await agent.run(credential)
 
 
@@ -130,7 +130,7 @@ async def _token_provider(
         return
     with runtime_directory(environ, jobs_dir=settings.jobs_dir) as path:
         provider = TokenProvider(client, directory=path)
-        async with TokenSocket(provider).serving(path / TOKEN_SOCKET), _beside(provider.keep_file()):
+        async with TokenSocket(provider).serving(path / TOKEN_SOCKET), _running(provider.keep_file()):
             yield provider
 
 
@@ -145,8 +145,8 @@ def _terminal(command: Sequence[str]) -> Iterator[Terminal | None]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(keeping: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Keep something up meanwhile."""
+async def _running(keeping: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a task until the block ends."""
     task = asyncio.create_task(keeping)
     try:
         yield

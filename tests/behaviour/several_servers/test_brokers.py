@@ -34,7 +34,7 @@ async def _log_in(server, broker, press):
     assert (await server.http.post("/auth/rabbitmq/user", data=login, auth=broker)).text == "allow"
 
 
-async def _must_go(server, broker, age_s):
+async def _must_disconnect(server, broker, age_s):
     told = {"connections": [{"username": "press-01", "vhost": "/", "age_s": age_s}]}
     answer = await server.http.post("/auth/rabbitmq/connections", json=told, auth=broker)
     return answer.json()["close"] == [0]
@@ -55,11 +55,11 @@ async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two,
     await _log_in(first, broker, press)
     if is_told:
         await until(lambda: _remembers(second), "the second hears of the login")
-    assert not await _must_go(second, broker, 0)
+    assert not await _must_disconnect(second, broker, 0)
 
     await revoke_key(first)
 
-    assert await until(lambda: _must_go(second, broker, 0.5), "the second says so")
+    assert await until(lambda: _must_disconnect(second, broker, 0.5), "the second says so")
     if is_told:
         assert (
             await second.http.post("/auth/rabbitmq/resource", data=_MAY_WRITE, auth=broker)

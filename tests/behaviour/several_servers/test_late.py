@@ -26,9 +26,9 @@ async def _forget_what_was_told(server):
     await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
 
 
-@pytest.mark.parametrize("take_back", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
+@pytest.mark.parametrize("withdraw", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
 async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
-    start_server, cable: Cable, database_url, take_back
+    start_server, cable: Cable, database_url, withdraw
 ):
     """Its word has been dropped meanwhile: the Server reads everything, and lets nobody in by what was."""
     async with start_server() as first, start_server(url=cable.url(database_url)) as second:
@@ -38,7 +38,7 @@ async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
 
         cable.cut()
         await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
-        await take_back(first)
+        await withdraw(first)
         await new_worker(first, "press-02")
         await _forget_what_was_told(first)
         await new_worker(first, "press-03")

@@ -7,12 +7,12 @@ from tests.behaviour.several_servers.test_one_state import code_of, delete, disa
 
 
 @pytest.mark.parametrize(
-    ("take_back", "refusal"),
+    ("withdraw", "refusal"),
     [(disable, "worker_disabled"), (delete, "invalid_client")],
     ids=["disable", "delete"],
 )
 async def test_who_is_taken_back_while_its_assertion_is_used_up_gets_no_token(
-    two, monkeypatch, take_back, refusal
+    two, monkeypatch, withdraw, refusal
 ):
     """The operator was first: a token signed afterwards would be good offline until its end."""
     first, second = two
@@ -22,7 +22,7 @@ async def test_who_is_taken_back_while_its_assertion_is_used_up_gets_no_token(
 
     async def write_in_turn(op):
         if "spent_assertions" in op.__code__.co_names:
-            await take_back(first, worker_id)
+            await withdraw(first, worker_id)
         return await write(op)
 
     monkeypatch.setattr(second.services.store, "write", write_in_turn)

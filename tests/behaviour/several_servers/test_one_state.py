@@ -141,18 +141,18 @@ async def _is_let_in(server, press):
 
 
 @pytest.mark.parametrize(
-    ("take_back", "code"),
+    ("withdraw", "code"),
     [(disable, "worker_disabled"), (revoke_key, "api_key_revoked"), (delete, "worker_deleted")],
     ids=["disable", "revoke", "delete"],
 )
-async def test_what_one_server_takes_back_ends_at_the_other(two, take_back, code):
+async def test_what_one_server_takes_back_ends_at_the_other(two, withdraw, code):
     """Tokens, and the session that is held there: the Worker reads why, and is refused from then on."""
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
     held = await connected(second, token)
 
-    await take_back(first)
+    await withdraw(first)
 
     directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
     assert (directive["kind"], directive["code"]) == ("stop", code)
@@ -561,7 +561,7 @@ async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server
         await until(lambda: _is_known_online(first, worker_id), "the first hears of it")
         await second.services.session_log.flush()
         # As if its host had lost power: it says nothing any more.
-        second.services.cluster.send_heartbeat = second.services.cluster.leave = _nothing
+        second.services.cluster.send_heartbeat = second.services.cluster.deregister = _nothing
         await first.services.store.write(
             lambda tx: tx.conn.exec_driver_sql(
                 "UPDATE servers SET beat_at = beat_at - interval '1 minute' WHERE id = %s",

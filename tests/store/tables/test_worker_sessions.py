@@ -38,7 +38,7 @@ async def test_those_whom_the_last_server_left_are_counted(store):
     """However it ended: each Worker once, neither who has gone by itself nor who was cut off by an earlier end."""
     names = [f"w-{n}" for n in range(6)]
     await add_workers(store, *map(worker, names))
-    assert await store.read(worker_sessions.count_cut_off) == 0
+    assert await store.read(worker_sessions.count_disconnected_at_stop) == 0
     stopped = {"ended_at": NOON + timedelta(minutes=9), "end": "server_stopped"}
     sessions = [
         connected("w-0", 0, ended_at=NOON + timedelta(minutes=2), end="server_crashed"),
@@ -48,12 +48,12 @@ async def test_those_whom_the_last_server_left_are_counted(store):
         connected("w-3", 0, **(stopped | {"end": "lost"})),
     ]
     await store.write(lambda tx: worker_sessions.upsert_sessions(tx, sessions))
-    assert await store.read(worker_sessions.count_cut_off) == 2
+    assert await store.read(worker_sessions.count_disconnected_at_stop) == 2
 
     left_open = [connected(name, 20) for name in ("w-3", "w-4", "w-5")]
     await store.write(lambda tx: worker_sessions.upsert_sessions(tx, left_open))
     await store.write(lambda tx: worker_sessions.close_open(tx, end="server_crashed"))
-    assert await store.read(worker_sessions.count_cut_off) == 3
+    assert await store.read(worker_sessions.count_disconnected_at_stop) == 3
 
 
 async def test_the_last_sessions_of_each_worker_are_kept(store):

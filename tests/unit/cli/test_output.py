@@ -26,7 +26,7 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
     """A new file of mode 0600, never over one that is there; nothing is left when the key could not be made."""
     file = tmp_path / "press.key"
     with key_output(file) as key_out:
-        key_out.hand_out("lyftdata_x")
+        key_out.show_or_save("lyftdata_x")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("lyftdata_x\n", 0o600)
     with pytest.raises(click.FileError), key_output(file):
         pytest.fail("written over")
@@ -43,10 +43,10 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
 def test_where_a_key_went_is_said(tmp_path, capsys):
     """Shown, or in a file: standard error says which, and standard output has the key alone or nothing."""
     with key_output(None) as key_out:
-        key_out.hand_out("lyftdata_x")
+        key_out.show_or_save("lyftdata_x")
     assert capsys.readouterr() == ("lyftdata_x\n", "It is shown once:\n")
     with key_output(tmp_path / "press.key") as key_out:
-        key_out.hand_out("lyftdata_x")
+        key_out.show_or_save("lyftdata_x")
     assert capsys.readouterr() == ("", f"It is in {tmp_path / 'press.key'}, and shown nowhere.\n")
 
 
@@ -65,12 +65,12 @@ def test_a_key_is_in_its_file_when_standard_error_has_gone(tmp_path, monkeypatch
     with Path("/dev/full").open("w", buffering=1) as full, monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", full)
         with key_output(tmp_path / "press.key") as key_out:
-            key_out.hand_out("lyftdata_x")
+            key_out.show_or_save("lyftdata_x")
         with contextlib.suppress(OSError):
             full.close()
     assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
     with pytest.raises(OSError, match="later"), key_output(tmp_path / "other.key") as key_out:
-        key_out.hand_out("lyftdata_y")
+        key_out.show_or_save("lyftdata_y")
         raise OSError("later")
     assert (tmp_path / "other.key").read_text() == "lyftdata_y\n"
 

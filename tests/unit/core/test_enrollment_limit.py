@@ -77,7 +77,7 @@ def test_hosts_with_a_corrected_key_are_not_kept_waiting_once_the_wrong_ones_sto
 def test_what_other_servers_count_counts_here():
     """A guesser who goes from Server to Server has one limit."""
     here, there = EnrollmentLimit(), EnrollmentLimit()
-    there.share()
+    there.collect_for_peers()
     guess(there, "192.0.2.1", times=20)
     guess(there, "2001:db8::1", times=20)
     for network, failures in there.take_unpublished(200).items():

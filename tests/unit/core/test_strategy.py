@@ -13,9 +13,9 @@ from lyftdata.core.strategy import (
     UseApiKey,
     UseStoredIdentity,
     WorkerInputs,
-    another_name,
-    another_server,
     choose_strategy,
+    server_mismatch,
+    worker_name_mismatch,
 )
 
 URL = "https://lyft.example"
@@ -92,14 +92,14 @@ def test_a_refusal_names_every_variable_at_fault(given, named):
 
 def test_a_worker_of_another_server_is_told_all_ways_out():
     """The message names the variables, the Server that the identity is for, and what to set if the Server has moved."""
-    (message,) = another_server(URL, OTHER_SERVER).problems
+    (message,) = server_mismatch(URL, OTHER_SERVER).problems
 
     assert all(part in message for part in ("LYFTDATA_URL", "JOBS_DIR", "https://o", "PREVIOUS_PUBLIC_URLS"))
 
 
 def test_a_worker_of_another_name_is_told_all_ways_out():
     """The message names the variables, the name on the Server, and the command that renames the Worker there."""
-    (message,) = another_name("new", "current", STORED).problems
+    (message,) = worker_name_mismatch("new", "current", STORED).problems
 
     assert all(
         part in message for part in ("LYFTDATA_WORKER_NAME", "JOBS_DIR", "'current'", "rename w-7 'new'")

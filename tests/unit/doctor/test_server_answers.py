@@ -4,7 +4,7 @@ from tests.builders import ENROLLMENT_KEY
 
 from lyftdata.bounded_http import Answer
 from lyftdata.core.refusals import WorkerDisabledError
-from lyftdata.doctor.server_answers import _issuer_differs, _judge_session, _refused
+from lyftdata.doctor.server_answers import _check_session_answer, _issuer_differs, _refused
 from lyftdata.worker.client import Issuers, RefusedByServerError
 from lyftdata.worker.settings import read_worker_settings
 
@@ -23,7 +23,9 @@ def test_a_reference_in_a_command_is_quoted():
 
 def test_an_answer_with_a_strange_reference_is_not_the_servers():
     """It is not looked up."""
-    unopened = _judge_session(SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}'))
+    unopened = _check_session_answer(
+        SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}')
+    )
 
     assert unopened is not None
     assert unopened.check.code == "sessions_blocked"

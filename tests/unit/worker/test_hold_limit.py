@@ -31,7 +31,7 @@ def limit(clock):
 def test_cut_twice_after_the_same_time_it_asks_for_less(limit, cuts):
     """The limit is below both times, with a margin."""
     for held_s in cuts:
-        limit.cut_after(held_s)
+        limit.note_cut(held_s)
 
     assert limit.seconds == pytest.approx(0.75 * min(cuts[-2:]))
 
@@ -40,33 +40,33 @@ def test_cut_twice_after_the_same_time_it_asks_for_less(limit, cuts):
 def test_an_outage_is_not_taken_for_a_timeout(limit, cuts):
     """One cut, cuts after different times, and connections that end at once teach nothing."""
     for held_s in cuts:
-        limit.cut_after(held_s)
+        limit.note_cut(held_s)
 
     assert limit.seconds is None
 
 
 def test_a_poll_that_was_held_for_longer_shows_that_it_was_none(limit):
     """Between two cuts after the same time one poll was answered later than that."""
-    limit.cut_after(10.0)
+    limit.note_cut(10.0)
     limit.answered_after(25.0)
-    limit.cut_after(10.0)
+    limit.note_cut(10.0)
 
     assert limit.seconds is None
 
 
 def test_a_poll_that_was_answered_sooner_shows_nothing(limit):
     """What the Server has answered at once would not have been cut."""
-    limit.cut_after(10.0)
+    limit.note_cut(10.0)
     limit.answered_after(0.1)
-    limit.cut_after(10.0)
+    limit.note_cut(10.0)
 
     assert limit.seconds is not None
 
 
 def test_after_an_hour_longer_holds_are_tried_again(limit, clock):
     """What was in between may have gone."""
-    limit.cut_after(10.0)
-    limit.cut_after(10.0)
+    limit.note_cut(10.0)
+    limit.note_cut(10.0)
     clock.now_s = 3_601.0
 
     assert limit.seconds is None

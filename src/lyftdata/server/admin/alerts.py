@@ -77,7 +77,7 @@ def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     return [
         *(_known(one, one.worker.name) for one in known[:_MAX_OF_A_KIND] if one.worker is not None),
         *_more(len(known)),
-        *(_stranger(one) for one in strangers[:_MAX_OF_A_KIND]),
+        *(_unknown_worker_alert(one) for one in strangers[:_MAX_OF_A_KIND]),
         *_more(len(strangers), "addresses"),
     ]
 
@@ -91,7 +91,7 @@ def _known(refused: _Refused, name: str) -> Alert:
     )
 
 
-def _stranger(refused: _Refused) -> Alert:
+def _unknown_worker_alert(refused: _Refused) -> Alert:
     return Alert(
         kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
@@ -145,7 +145,7 @@ class Alerts:
         """Return what needs attention, the most pressing first."""
         groups = await self._refusals.list_groups(limit=500)
         recent = [group for group in groups if self._clock() - group.last_at <= _RECENTLY]
-        refused = await self._unsolved(self._sorted_out(recent))
+        refused = await self._drop_resolved(self._group_by_worker_and_cause(recent))
         return [
             *_duplicates(refused),
             *await self._from_elsewhere(),
@@ -172,7 +172,7 @@ class Alerts:
             alerts.append(Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title))
         return alerts
 
-    def _sorted_out(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
+    def _group_by_worker_and_cause(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
         """
         Join groups by Worker and cause; of those who are no Worker, by address and cause.
 
@@ -203,9 +203,11 @@ class Alerts:
                 found[worker.name] = worker
         return {name: worker for name, worker in found.items() if name not in twice}
 
-    async def _unsolved(self, refused: Sequence[_Refused]) -> list[_Refused]:
-        """Leave out those Workers that were let in since they were last refused."""
-        let_in = await self._workers.last_let_in({one.worker.id for one in refused if one.worker is not None})
+    async def _drop_resolved(self, refused: Sequence[_Refused]) -> list[_Refused]:
+        """Drop the Workers that were admitted after their last refusal."""
+        let_in = await self._workers.last_admitted(
+            {one.worker.id for one in refused if one.worker is not None}
+        )
         return [
             one
             for one in refused

@@ -13,7 +13,7 @@ from lyftdata.core.enrollment_rules import (
     parse_name_pattern,
     parse_networks,
 )
-from lyftdata.core.enrollment_secrets import generate_enrollment_key, make_kept_parts
+from lyftdata.core.enrollment_secrets import generate_enrollment_key, make_stored_parts
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.key_generations import check_life, end_of_previous, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
@@ -174,7 +174,7 @@ class EnrollmentKeys:
         check_life(rules.expires_in)
         _check_uses(rules.max_uses)
         text = generate_enrollment_key(self._random_bytes)
-        kept = make_kept_parts(text)
+        kept = make_stored_parts(text)
         record = EnrollmentKeyRecord(
             public_id=kept.public_id,
             name=name,

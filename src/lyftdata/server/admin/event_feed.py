@@ -51,8 +51,8 @@ class EventFeed:
             # Followed from this step on, not from when the task begins: no event is missed in between.
             self._task = asyncio.create_task(self._run(self._events.follow()))
 
-    def leave(self, listener: Listener) -> None:
-        """Hand a listener nothing more."""
+    def unsubscribe(self, listener: Listener) -> None:
+        """Deliver no more events to a listener."""
         self._listeners.discard(listener)
         if not self._listeners and self._task is not None:
             self._task.cancel()
@@ -61,12 +61,12 @@ class EventFeed:
     async def _run(self, follower: Follower) -> None:
         try:
             while True:
-                await self._hand_out(await follower.next_events())
+                await self._deliver(await follower.next_events())
                 await asyncio.sleep(_PAUSE_S)
         finally:
             self._events.unfollow(follower)
 
-    async def _hand_out(self, events: Sequence[Event]) -> None:
+    async def _deliver(self, events: Sequence[Event]) -> None:
         try:
             for begin in range(0, len(events), _RENDERED_AT_ONCE):
                 data = await self._render(events[begin : begin + _RENDERED_AT_ONCE])

@@ -53,7 +53,7 @@ class OperatorBudget:
 
     def take(self, operator: str, cost: float) -> None:
         """
-        Take what a request costs; raises TooManyRequestsError if the operator is in debt.
+        Charge a request's cost to the operator; raises TooManyRequestsError if they are in debt.
 
         The last request before that may cost more than is left: the debt is then waited for.
         """

@@ -145,7 +145,7 @@ class OperatorSessions:
         found = await self._store.read(lambda conn: admin_sessions.list_sessions(conn, operator=operator))
         return [session for session in found if session.expires_at > now]
 
-    async def end_session(self, session_id: str, *, actor: Actor, anybodys: bool) -> None:
+    async def end_session(self, session_id: str, *, actor: Actor, of_any_operator: bool) -> None:
         """
         End one session.
 
@@ -155,7 +155,7 @@ class OperatorSessions:
 
         def op(tx: WriteTx) -> None:
             session = admin_sessions.find_session(tx.conn, session_id)
-            if session is None or (session.operator != actor.operator and not anybodys):
+            if session is None or (session.operator != actor.operator and not of_any_operator):
                 raise NotFoundError("session", session_id)
             admin_sessions.delete_session(tx, session_id)
             tx.audit(actor.did("operator.session_ended", subject_of(session.operator), at=self._clock()))

@@ -207,7 +207,7 @@ class Operators:
             record = get_operator(tx, name)
             check_unchanged(record, None if expected is None else {"role": expected})
             if role is not Role.ADMIN:
-                _keep_an_admin(tx, record)
+                _check_not_last_admin(tx, record)
             changed = msgspec.structs.replace(record, role=role)
             operators.replace_operator(tx, changed)
             tx.audit(
@@ -223,7 +223,7 @@ class Operators:
         """Remove an operator and end their sessions; raises as `set_role`."""
 
         def op(tx: WriteTx) -> None:
-            _keep_an_admin(tx, get_operator(tx, name))
+            _check_not_last_admin(tx, get_operator(tx, name))
             admin_sessions.delete_sessions_of(tx, name)
             operators.delete_operator(tx, name)
             tx.audit(actor.did("operator.deleted", subject_of(name), at=self._clock()))
@@ -279,7 +279,7 @@ def get_operator(tx: WriteTx, name: str) -> OperatorRecord:
     return record
 
 
-def _keep_an_admin(tx: WriteTx, record: OperatorRecord) -> None:
+def _check_not_last_admin(tx: WriteTx, record: OperatorRecord) -> None:
     admins = [o for o in operators.all_operators(tx.conn) if o.role is Role.ADMIN]
     if admins == [record]:
         raise ConflictError(

@@ -76,14 +76,14 @@ class PasswordCheck:
             if right:
                 self._lockout.succeeded(attempt, now=self._clock())
             elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
-                self._tell_locked_out(operator.name, claim.address)
+                self._record_lockout(operator.name, claim.address)
             return right
         finally:
             self._lockout.end(attempt)
 
-    def _tell_locked_out(self, name: str, address: str) -> None:
+    def _record_lockout(self, name: str, address: str) -> None:
         """
-        Record that guessing was slowed down, without delaying the answer.
+        Record a lockout in the audit log, without delaying the answer.
 
         Only what locks an operator that exists is audited: a stranger must not be able to fill the log. And the
         answer does not wait for it, or its time would tell which operators exist.
@@ -97,9 +97,9 @@ class PasswordCheck:
         )
         task = asyncio.create_task(self._store.write(lambda tx: tx.audit(event)))
         self._detached.add(task)
-        task.add_done_callback(self._written_down)
+        task.add_done_callback(self._on_lockout_recorded)
 
-    def _written_down(self, task: "asyncio.Task[None]") -> None:
+    def _on_lockout_recorded(self, task: "asyncio.Task[None]") -> None:
         self._detached.discard(task)
         if not task.cancelled() and task.exception() is not None:
             emit(_log, LOCKOUT_NOT_RECORDED, problem=str(task.exception()))

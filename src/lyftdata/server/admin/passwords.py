@@ -88,9 +88,9 @@ class Passwords:
         # Pasted with a space or a byte order mark around it, it is still the password (core.secret_text). One that was set
         # before that rule may have them, so it is tried as given first.
         given = password.reveal()
-        return any(self._is_right(text, password_hash) for text in dict.fromkeys((given, trim(given))))
+        return any(self._matches_hash(text, password_hash) for text in dict.fromkeys((given, trim(given))))
 
-    def _is_right(self, text: str, password_hash: str) -> bool:
+    def _matches_hash(self, text: str, password_hash: str) -> bool:
         try:
             return self._hasher.verify(password_hash, text)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):

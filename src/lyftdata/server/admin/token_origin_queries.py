@@ -43,7 +43,7 @@ class TokenOriginQueries:
         latest: dict[str, tuple[WorkerRecord, TokenOriginRecord]] = {}
         for origin in found:
             worker = self._directory.find_worker(origin.worker_id)
-            if worker is not None and self._is_unsolved(worker, origin):
+            if worker is not None and self._is_unresolved(worker, origin):
                 latest.setdefault(worker.id, (worker, origin))
         return list(latest.values())
 
@@ -65,7 +65,7 @@ class TokenOriginQueries:
             session_address=record.session_address,
         )
 
-    def _is_unsolved(self, worker: WorkerRecord, origin: TokenOriginRecord) -> bool:
+    def _is_unresolved(self, worker: WorkerRecord, origin: TokenOriginRecord) -> bool:
         if entry_problem(worker) is not None or _is_before(origin, changed_at(worker)):
             return False
         kind, _, value = origin.credential.partition(".")

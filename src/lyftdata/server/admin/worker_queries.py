@@ -119,9 +119,9 @@ class WorkerQueries:
         since = None if current is None else current.since
         return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
 
-    async def last_let_in(self, worker_ids: Collection[str]) -> dict[str, datetime]:
+    async def last_admitted(self, worker_ids: Collection[str]) -> dict[str, datetime]:
         """
-        Return when these Workers were last let in, as far as is known; by ID.
+        Return when these Workers were last admitted, by ID; a Worker that never was is left out.
 
         A connected one when it connected: that it gets tokens all the time says nothing of a second host that is refused.
         """

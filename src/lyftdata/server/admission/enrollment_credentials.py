@@ -17,11 +17,11 @@ from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
 from lyftdata.core.enrollment_secrets import (
     EnrollmentVerifier,
-    KeptParts,
+    StoredParts,
     find_key_id,
     generate_enrollment_key,
     load_verifier,
-    make_kept_parts,
+    make_stored_parts,
 )
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.core.refusals import EnrollmentDisabledError, ProofExpiredError, WrongEnrollmentKeyError
@@ -78,7 +78,7 @@ class EnrollmentCredentials:
         self._clock = clock
         self._nonces = nonces
         # Timing oracle: checked where there is no key, so that "off" and "unknown" cost the same time as "wrong".
-        self._decoy = make_kept_parts(generate_enrollment_key(random_bytes))
+        self._decoy = make_stored_parts(generate_enrollment_key(random_bytes))
 
     def is_enabled(self) -> bool:
         """Return whether any key enrolls: one of the settings, or an issued one that is neither revoked nor expired."""
@@ -158,5 +158,5 @@ def _key_id(unverified_credential: str, unverified_proof: UnverifiedJws | None) 
     return named if isinstance(named, str) and _KEY_ID.fullmatch(named) else None
 
 
-def _verifier_of(kept: EnrollmentKeyRecord | KeptParts) -> EnrollmentVerifier:
+def _verifier_of(kept: EnrollmentKeyRecord | StoredParts) -> EnrollmentVerifier:
     return load_verifier(public_id=kept.public_id, public_key=kept.public_key, digest=kept.digest)

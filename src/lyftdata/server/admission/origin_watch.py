@@ -91,7 +91,7 @@ class OriginWatch:
         """Compare where a token was asked for with where the Worker is connected."""
         session = self._sessions.find(worker_id)
         # The usual case costs one comparison of texts.
-        if session is None or session.boot.address == address or self._is_at(session, address):
+        if session is None or session.boot.address == address or self._may_come_from(session, address):
             return
         alarmed_at = self._alarmed.get((worker_id, network_of_host(address)))
         if alarmed_at is not None and at - alarmed_at < _ALARM_AGAIN_AFTER:
@@ -107,7 +107,7 @@ class OriginWatch:
         for suspicion in self._suspicions.pop(session.worker_id).values():
             is_same_start = suspicion.boot_id == session.boot.boot_id
             is_recent = self._clock() - suspicion.at < _DROP_AFTER
-            if is_same_start and is_recent and not self._is_at(session, suspicion.address):
+            if is_same_start and is_recent and not self._may_come_from(session, suspicion.address):
                 self._alarm(suspicion, session)
 
     async def flush(self) -> None:
@@ -137,7 +137,7 @@ class OriginWatch:
         self._sessions.ask_to_poll_again(suspicion.worker_id)
         return True
 
-    def _is_at(self, session: Session, address: str) -> bool:
+    def _may_come_from(self, session: Session, address: str) -> bool:
         """Return whether a session may have come from an address: now, or earlier in its life."""
         return network_of_host(address) in session.earlier_networks or self._own_networks.is_same(
             session.boot.address, address

@@ -204,7 +204,7 @@ class RefusalLog:
         async with self._flushing:
             self._in_flight, self._pending = self._pending, []
             self._forget_shared()
-            self._log_left_out()
+            self._log_dropped_refusals()
             try:
                 while self._in_flight:
                     # Denial of service: a few at a time, so that under a flood an operator's change does not wait for all of them.
@@ -289,7 +289,7 @@ class RefusalLog:
         of_a_network = self._written_of_a_network.record_failure(wide, now_s) is None
         return of_a_network and self._written.record_failure("unproven", now_s) is None
 
-    def _log_left_out(self) -> None:
+    def _log_dropped_refusals(self) -> None:
         count, self._left_out = self._left_out, 0
         if count:
             emit(_log, REFUSAL_LOG_THROTTLED, left_out=count)

@@ -89,8 +89,8 @@ class SigningKeys:
             KeyDecryptionError: The Server's secret key is not the one these keys were encrypted with.
         """
         records = await self._store.read(signing_keys.all_signing_keys)
-        if _is_something_due(self._plan(records)):
-            records = await self._store.write(self._carry_out)
+        if _has_due_steps(self._plan(records)):
+            records = await self._store.write(self._apply_due_steps)
         self._take(records)
 
     async def read(self) -> None:
@@ -154,7 +154,7 @@ class SigningKeys:
             for kid in withdraw:
                 signing_keys.delete_signing_key(tx, kid)
                 tx.audit(actor.did("signing_key.withdrawn", f"signing_key:{kid}", at=now))
-            return self._carry_out(tx)
+            return self._apply_due_steps(tx)
 
         self._take(await self._store.write(op))
 
@@ -166,8 +166,8 @@ class SigningKeys:
     def _plan(self, records: list[SigningKeyRecord]) -> RotationPlan:
         return plan_rotation(records, now=self._clock(), policy=self._policy)
 
-    def _carry_out(self, tx: WriteTx) -> list[SigningKeyRecord]:
-        """Do what is due; planned again inside the transaction, since another Server may just have done it."""
+    def _apply_due_steps(self, tx: WriteTx) -> list[SigningKeyRecord]:
+        """Apply the due steps of the rotation; planned again inside the transaction, since a peer may have applied them."""
         plan = self._plan(signing_keys.all_signing_keys(tx.conn))
         if plan.create:
             created = self._make(plan.create_signs_from or self._clock())
@@ -179,7 +179,7 @@ class SigningKeys:
         for kid in plan.remove:
             signing_keys.delete_signing_key(tx, kid)
             tx.audit(self._event("signing_key.removed", kid))
-        if _is_something_due(plan):
+        if _has_due_steps(plan):
             emit(_log, SIGNING_KEYS_ROTATED, at=self._clock().isoformat())
         return signing_keys.all_signing_keys(tx.conn)
 
@@ -221,5 +221,5 @@ def _is_withdrawn(before: SigningKeyRecord, keys: Collection[str], now: datetime
     return before.kid not in keys and not is_over
 
 
-def _is_something_due(plan: RotationPlan) -> bool:
+def _has_due_steps(plan: RotationPlan) -> bool:
     return bool(plan.create or plan.retire or plan.remove)

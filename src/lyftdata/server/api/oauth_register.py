@@ -40,7 +40,7 @@ async def register(request: Request) -> Response:
     now_s = services.clock().timestamp()
     wait_s = services.enrollment_limit.wait_s(address, now_s)
     if wait_s is not None:
-        return _not_looked_at(services, address, wait_s)
+        return _rate_limited_response(services, address, wait_s)
     try:
         proved = await _check_credential(services, bearer_token(request), address=address, now_s=now_s)
         fingerprint = proved.fingerprint
@@ -90,8 +90,8 @@ async def _check_credential(
     return services.enrollment.check_credential(unverified_credential)
 
 
-def _not_looked_at(services: Services, address: str, wait_s: float) -> Response:
-    """Answer 429 to a right key and to a wrong one; neither the credential nor the body was read."""
+def _rate_limited_response(services: Services, address: str, wait_s: float) -> Response:
+    """Return 429 without reading credential or body, so that the answer does not tell a right key from a wrong one."""
     answer = services.refusals.record_unchecked(
         EnrollmentLimitedError(), address=address, retry_after_s=wait_s
     )

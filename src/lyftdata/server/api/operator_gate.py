@@ -72,9 +72,9 @@ class OperatorGate:
                 await _Answer(self._app, self._budget, line).send(scope, receive, send)
                 return
             line.release()
-        await self._turn_away(operator, scope, receive, send)
+        await self._reject_over_budget(operator, scope, receive, send)
 
-    async def _turn_away(self, operator: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _reject_over_budget(self, operator: str, scope: Scope, receive: Receive, send: Send) -> None:
         wait_s = self._budget.wait_s(operator)
         is_held = self._held[operator] < _MAX_HELD
         if is_held:
@@ -106,7 +106,7 @@ class _Answer:
 
         async def send_and_charge(message: Message) -> None:
             # An event stream goes on for hours after it has begun.
-            self._leave_line()
+            self._leave_queue()
             for operator in identified[:1]:
                 self._budget.charge(operator, len(message.get("body", b"")) / 1024 * COST_PER_KIB)
             await send(message)
@@ -114,9 +114,9 @@ class _Answer:
         try:
             await self._app(scope, receive, send_and_charge)
         finally:
-            self._leave_line()
+            self._leave_queue()
 
-    def _leave_line(self) -> None:
+    def _leave_queue(self) -> None:
         line, self._line = self._line, None
         if line is not None:
             line.release()

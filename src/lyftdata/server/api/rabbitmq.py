@@ -94,11 +94,11 @@ async def connections(request: Request) -> Response:
         return refused_client(services, refused, address=client_address(request.scope))
     ended = services.brokers.ended_keys()
     address = client_address(request.scope)
-    must_go = (_must_go(services, broker, connection, ended, address=address) for connection in given)
+    must_go = (_must_disconnect(services, broker, connection, ended, address=address) for connection in given)
     return json_response({"close": [place for place, goes in enumerate(must_go) if goes]})
 
 
-def _must_go(
+def _must_disconnect(
     services: Services,
     broker: ResourceRecord,
     connection: Connection,

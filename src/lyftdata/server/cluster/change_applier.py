@@ -131,7 +131,7 @@ class ChangeApplier:
         now = self._directory.find_worker(worker_id)
         session = self._sessions.find_here(worker_id)
         if session is not None:
-            renew = now is not None and before is not None and _says_other(before, now)
+            renew = now is not None and before is not None and _changes_identity(before, now)
             self._attempt(self._check, session, renew=renew)
         if now is None:
             self._traces.forget(worker_id)
@@ -193,5 +193,5 @@ def stop_directive(refused: RefusedError, reference: str) -> Directive:
     )
 
 
-def _says_other(before: WorkerRecord, now: WorkerRecord) -> bool:
+def _changes_identity(before: WorkerRecord, now: WorkerRecord) -> bool:
     return (before.name, before.labels, before.thumbprint) != (now.name, now.labels, now.thumbprint)

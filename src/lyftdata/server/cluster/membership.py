@@ -182,8 +182,8 @@ class Cluster:
 
         await self._store.write(op)
 
-    async def leave(self) -> None:
-        """Deregister this Server; its Workers are awaited at the others."""
+    async def deregister(self) -> None:
+        """Remove this Server from the deployment; its Workers may reconnect to peers."""
         if not self._store.is_shared:
             return
 
@@ -200,11 +200,11 @@ class Cluster:
         return await self._store.read(servers.all_servers)
 
     @contextlib.asynccontextmanager
-    async def place(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[WorkerSlot]:
+    async def claim_slot(self, worker_id: str, boot: Boot, credential: str) -> AsyncIterator[WorkerSlot]:
         """
-        Take a Worker's place in the deployment, if the poll of this boot does not have it at this Server already.
+        Claim the one slot that a Worker has in the deployment, unless this boot already holds it at this Server.
 
-        The session is to be attached inside; if it is not, the place is given up.
+        The session is attached within the block; otherwise the slot is released.
 
         Raises:
             DuplicateInstanceError: Another start of the Worker is connected to another Server.

@@ -46,7 +46,7 @@ class SharedLimits:
         self._clock = clock
         if store.is_shared:
             for limiter in limiters.values():
-                limiter.share()
+                limiter.collect_for_peers()
 
     async def flush(self) -> None:
         """Publish to the other Servers, a few times a second. What cannot be published is dropped: each Server has its own count."""

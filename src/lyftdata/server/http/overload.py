@@ -50,8 +50,8 @@ class Overload:
             self._timer.cancel()
         self._looked_at_s = None
 
-    def turns_away(self, after_s: float) -> bool:
-        """Return whether this turn has been going on for longer than so many seconds, and count a request then."""
+    def should_shed(self, after_s: float) -> bool:
+        """Return whether the event loop lags by `after_s` seconds or more, so that a request is to be shed; counts it if so."""
         if self._looked_at_s is None:
             return False
         now_s = self._monotonic()

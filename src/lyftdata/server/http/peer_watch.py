@@ -40,7 +40,7 @@ class _Watch:
         self._is_over = False
 
     def go_on(self, _done: "asyncio.Future[Any] | None" = None) -> None:
-        """Ask until there is something to wait for."""
+        """Drive the pending receive until it has to wait, or the peer has gone."""
         while not self._is_over:
             try:
                 waiting = next(self._asking)

@@ -288,7 +288,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._close(b"" if self.cycle.response_started else answer)
 
     def _stop_reading(self) -> None:
-        """Take nothing more from the peer; close once all that it may still be waiting for is answered, or soon."""
+        """Read nothing more from the peer; close once its pending requests are answered, or after a short time."""
         self._reads_no_more = True
         self._stop_timer()
         self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.abort)

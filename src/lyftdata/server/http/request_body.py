@@ -45,7 +45,7 @@ async def read_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes
         return bytes(_add(bytearray(), first, at_most))
     try:
         async with asyncio.timeout(_BODY_WITHIN_S):
-            return await _read_on(request.receive, first, at_most)
+            return await _read_rest(request.receive, first, at_most)
     except TimeoutError:
         raise OAuthError("invalid_request", "The body took too long to arrive.", status=408) from None
 
@@ -66,7 +66,7 @@ def _already_there(receive: Receive) -> Message | None:
     return None
 
 
-async def _read_on(receive: Receive, first: Message | None, at_most: int) -> bytes:
+async def _read_rest(receive: Receive, first: Message | None, at_most: int) -> bytes:
     body = bytearray()
     message = await receive() if first is None else first
     _add(body, message, at_most)

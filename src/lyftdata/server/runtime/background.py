@@ -34,13 +34,13 @@ _END_LISTENERS_EVERY_S = 0.8
 
 
 @contextlib.asynccontextmanager
-async def kept_going(services: Services) -> AsyncIterator[None]:
-    """Run the routine work concurrently with the requests, and once more at the end."""
+async def background_tasks(services: Services) -> AsyncIterator[None]:
+    """Run the background tasks within the block, and flush once more at its end."""
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("prune and rotate", _PRUNE_EVERY_S, lambda: prune_and_rotate(services))),
         asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
-        asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).look)),
+        asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).check)),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
     ]
     if services.store.is_shared:
@@ -63,16 +63,16 @@ async def kept_going(services: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         note_presence(services)
-        await _at_the_end("operators", services.password_check.aclose())
-        await _at_the_end("traces and refusals", flush(services))
-        await _at_the_end("origins of tokens", services.token_origins.flush_all())
-        await _at_the_end("that this Server stops", services.cluster.leave())
+        await _flush_at_stop("operators", services.password_check.aclose())
+        await _flush_at_stop("traces and refusals", flush(services))
+        await _flush_at_stop("origins of tokens", services.token_origins.flush_all())
+        await _flush_at_stop("that this Server stops", services.cluster.deregister())
         if services.decisions is not None:
-            await _at_the_end("decisions", services.decisions.follow())
+            await _flush_at_stop("decisions", services.decisions.follow())
 
 
-async def _at_the_end(what: str, writing: Awaitable[None]) -> None:
-    """Write once more; a database that is gone must not keep a Server from ending in order."""
+async def _flush_at_stop(what: str, writing: Awaitable[None]) -> None:
+    """Flush at the stop of the Server; a failure is logged and does not keep the Server from stopping."""
     try:
         await writing
     except StoreError as error:

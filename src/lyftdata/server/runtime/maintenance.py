@@ -64,9 +64,9 @@ class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
         return Path(make_url(self.database_url.reveal()).database or "")
 
 
-def read_place(environ: Mapping[str, str], *, staging_dir: str | None = None) -> StateLocation:
+def read_state_location(environ: Mapping[str, str], *, staging_dir: str | None = None) -> StateLocation:
     """
-    Read the few settings that matter here, as the Server would; the others may be missing or contradict each other.
+    Read the settings of the data directory and the database as a Server would; the others are not checked.
 
     Args:
         environ: Environment variables.

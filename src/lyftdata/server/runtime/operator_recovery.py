@@ -25,7 +25,7 @@ from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, de
 from lyftdata.server.runtime.maintenance import StateLocation
 from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import WriteTx
-from lyftdata.store.backup import check_there
+from lyftdata.store.backup import check_not_empty
 from lyftdata.store.direct_write import write_directly
 from lyftdata.store.tables import admin_sessions, known_networks, operators
 
@@ -144,5 +144,5 @@ def _url(place: StateLocation) -> str | URL:
     if place.database_url is None:
         check_staging_dir(place.staging_dir)
     file = place.sqlite_file()
-    check_there(file)
+    check_not_empty(file)
     return URL.create("sqlite", database=str(file))

@@ -35,8 +35,8 @@ class WriterWatch:
         self._failures = FailureLog(_log, WRITES_UNAVAILABLE, monotonic=monotonic)
         self._stopped_at_s: float | None = None
 
-    async def look(self) -> None:
-        """Log an outage when it begins, once a minute while it lasts, and when it is over."""
+    async def check(self) -> None:
+        """Log when an outage of the writer begins, every minute while it lasts, and when it ends."""
         health = self._store.writer_health
         is_writing, is_waiting = health.is_writing(), health.waited_s() > _LONG_WAIT_S
         if is_waiting:

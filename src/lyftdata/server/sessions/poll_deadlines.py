@@ -21,7 +21,7 @@ class PollDeadlines:
 
     def take(self, now_s: float, hold_s: float) -> tuple[int, float]:
         """
-        Choose when a poll ends: after `hold_s` seconds, or in the last second before that has room.
+        Return when a poll ends: `hold_s` seconds from now, or in the latest second before that which is not full.
 
         Where none has any, there are more Workers than the ceiling is for, and it stays at `hold_s`.
 

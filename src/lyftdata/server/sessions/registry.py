@@ -93,12 +93,12 @@ class Sessions:
     def online_with_key(self, public_id: str) -> list[str]:
         """Return the IDs of the Workers connected right now by this API key."""
         wanted = ("key", public_id)
-        return [s.worker_id for s in self._everywhere() if key_of(s) == wanted]
+        return [s.worker_id for s in self._all_sessions() if key_of(s) == wanted]
 
     def online_by_key(self) -> dict[str, list[str]]:
         """Return the IDs of the Workers connected right now by each API key, by public id."""
         found: dict[str, list[str]] = {}
-        for session in self._everywhere():
+        for session in self._all_sessions():
             kind, value = key_of(session)
             if kind == "key":
                 found.setdefault(value, []).append(session.worker_id)
@@ -129,11 +129,11 @@ class Sessions:
     def _presence_changed(self, worker_id: str) -> None:
         _notify(self._handlers.presence_changed, worker_id, is_online=self.is_online(worker_id))
 
-    def _everywhere(self) -> Iterator[Session]:
+    def _all_sessions(self) -> Iterator[Session]:
         return chain(self._by_worker.values(), self._elsewhere.values())
 
     def hold_s(self) -> float:
-        """Return for how long polls are held now: longer, the more Workers there are, so that the rate has a ceiling."""
+        """Return the present hold time of polls in seconds; it grows with the number of Workers, which bounds the rate of polls."""
         return self._hold_time.seconds(len(self._by_worker))
 
     def set_expected_count(self, count: int) -> None:
@@ -146,7 +146,7 @@ class Sessions:
 
     def begin_hold(self, session: Session) -> bool:
         """
-        Note that a poll of a session is held, and return whether it is the first here since its Worker came.
+        Record that a poll of a session is held; return whether it is the session's first at this Server.
 
         Those that come together (after a restart, from a Server that has failed, through a proxy that was reloaded) must
         not stay in step. A poll that a load balancer sends to each Server in turn is the first only once at each.
@@ -196,7 +196,7 @@ class Sessions:
 
     def _is_held_by_another(self, worker_id: str, boot_id: str) -> bool:
         session = self.find(worker_id)
-        is_another = session is not None and session.boot.boot_id != boot_id and session.holds_place()
+        is_another = session is not None and session.boot.boot_id != boot_id and session.holds_slot()
         return is_another and not self._stopping
 
     def attach(
@@ -222,7 +222,7 @@ class Sessions:
             session.polled_from(boot)
             session.credential = credential
             return session, False
-        if session is not None and session.holds_place():
+        if session is not None and session.holds_slot():
             raise DuplicateInstanceError(both_hosts(session.boot, boot), claimed_worker=worker.id)
         if session is not None:
             self._end_grace(session)

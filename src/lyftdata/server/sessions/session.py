@@ -81,7 +81,7 @@ class Session:
             self.earlier_networks = (*others, earlier)[-_MAX_EARLIER_NETWORKS:]
         self.boot = boot
 
-    def holds_place(self) -> bool:
+    def holds_slot(self) -> bool:
         """Return whether a second boot id must be refused."""
         return not self.broken
 

@@ -161,9 +161,9 @@ class ChangeFeed:
         self._queued_query = None
         await asyncio.shield(self._running_or_new_query())
 
-    def write_down(self, conn: Connection, changes: Sequence[Change]) -> ReceivedChanges:
+    def record_changes(self, conn: Connection, changes: Sequence[Change]) -> ReceivedChanges:
         """
-        Record a transaction's changes for other Servers, if any, and read what they have changed before; in the writer's turn.
+        Record a transaction's changes for peers, and return the changes that peers committed before it. Needs the writer lock.
 
         Returns:
             What must be applied once the transaction is committed.
@@ -208,12 +208,12 @@ class ChangeFeed:
                 changes = [*news.changes, *broadcasts]
                 self._position = news.until
             try:
-                loop.call_soon_threadsafe(self._hand_on, changes, received.asked_at_s)
+                loop.call_soon_threadsafe(self._deliver_to_followers, changes, received.asked_at_s)
             except RuntimeError:
                 # The event loop was closed.
                 self._ended.set()
 
-    def _hand_on(self, changes: Sequence[Change], asked_at_s: float) -> None:
+    def _deliver_to_followers(self, changes: Sequence[Change], asked_at_s: float) -> None:
         try:
             if changes:
                 self._on_change(changes)
@@ -244,7 +244,7 @@ class ChangeFeed:
             self._listened_at_s = _now_s()
             # Denial of service: a flood of notifications does not become a flood of queries.
             self._ended.wait(REST_AFTER_ASKING_S)
-            postgresql.wait_until_told(conn, at_most_s=_QUERY_EVERY_S)
+            postgresql.wait_for_notification(conn, at_most_s=_QUERY_EVERY_S)
 
     def _query_with_retry(self) -> None:
         was_open = self._query_connection.is_open

@@ -46,10 +46,10 @@ def is_shared(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql"
 
 
-def check_place(engine: Engine) -> None:
+def check_file_permissions(engine: Engine) -> None:
     """Check that a database that is a file is this user's alone; raises StoreError."""
     if not is_shared(engine):
-        sqlite.check_place(Path(str(engine.url.database)))
+        sqlite.check_file_permissions(Path(str(engine.url.database)))
 
 
 def lock_database(engine: Engine) -> int | None:
@@ -75,10 +75,10 @@ def for_reading(engine: Engine) -> Engine:
     return engine.execution_options(**{sqlite.READING: True})
 
 
-def take_turn(conn: Connection) -> None:
-    """Wait until no other Server writes, in a transaction that has just begun."""
+def lock_out_other_writers(conn: Connection) -> None:
+    """Wait for the lock that lets one Server write at a time, at the start of a transaction."""
     if conn.dialect.name == "postgresql":
-        postgresql.take_turn(conn)
+        postgresql.lock_out_other_writers(conn)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             # Of several Servers that start at once one brings the schema up to date, and the others find it so.
             if is_shared(engine):
                 postgresql.make_writer_lock(conn)
-                postgresql.take_turn(conn)
+                postgresql.lock_out_other_writers(conn)
                 postgresql.allow_long_statements(conn)
             yield conn
             if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():

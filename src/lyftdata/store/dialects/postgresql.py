@@ -97,7 +97,7 @@ def _connect_args(url: URL) -> dict[str, Any]:
     return {**given, "prepare_threshold": None}
 
 
-def _of_its_own(engine: Engine, **options: Any) -> Engine:
+def _unpooled_engine(engine: Engine, **options: Any) -> Engine:
     """Return an engine for the same database without a pool."""
     return create_engine(
         engine.url,
@@ -111,13 +111,13 @@ def _of_its_own(engine: Engine, **options: Any) -> Engine:
 def line_for_asking(engine: Engine) -> DedicatedConnection:
     """Return a line to the same database for transactions as those of `for_reading`."""
     return DedicatedConnection(
-        _of_its_own(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        _unpooled_engine(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True)
     )
 
 
 def line_for_listening(engine: Engine) -> DedicatedConnection:
     """Return a connection to the same database outside of transactions, which receives notifications as they arrive."""
-    return DedicatedConnection(_of_its_own(engine, isolation_level="AUTOCOMMIT"))
+    return DedicatedConnection(_unpooled_engine(engine, isolation_level="AUTOCOMMIT"))
 
 
 def for_reading(engine: Engine) -> Engine:
@@ -155,9 +155,9 @@ def _has_writer_lock(conn: Connection) -> bool:
     return found is not None
 
 
-def take_turn(conn: Connection) -> None:
+def lock_out_other_writers(conn: Connection) -> None:
     """
-    Wait until no other Server writes, in a transaction that has just begun; until its end this one may.
+    Wait for the lock that lets one Server write at a time, at the start of a transaction; released at its end.
 
     Unlike an advisory lock, which any role that can connect can hold, a lock that conflicts with this one needs UPDATE,
     DELETE or TRUNCATE on the table. Reading it, as pg_dump does, and inserting do not conflict.
@@ -173,8 +173,8 @@ def take_turn(conn: Connection) -> None:
     )
 
 
-def keep_turn(conn: Connection) -> None:
-    """Let the turn that was taken last for as long as it takes; for what no Server waits for."""
+def allow_long_write(conn: Connection) -> None:
+    """Lift the time limit of the transaction that holds the writer lock; only for work that no Server waits for."""
     conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
 
 
@@ -201,9 +201,9 @@ def listen(conn: Connection, channel: str) -> None:
     conn.exec_driver_sql(f"LISTEN {channel}")
 
 
-def wait_until_told(conn: Connection, *, at_most_s: float) -> None:
+def wait_for_notification(conn: Connection, *, at_most_s: float) -> None:
     """
-    Return at the next notification, or after so many seconds.
+    Return at the next notification, or after `at_most_s` seconds.
 
     What a notification says besides is not looked at.
 

@@ -39,7 +39,7 @@ def make_engine(url: URL) -> Engine:
     return engine
 
 
-def check_place(file: Path) -> None:
+def check_file_permissions(file: Path) -> None:
     """
     Check that a database is this user's alone, before anything is read from it: no other user may write where it is.
 
@@ -83,7 +83,7 @@ def lock(file: str) -> int:
         DatabaseInUseError: Another Server is using it.
         StoreError: The file cannot be made or kept private.
     """
-    check_place(Path(file))
+    check_file_permissions(Path(file))
     # Of a symbolic link what it leads to, where SQLite keeps its own locks: two names must not have a lock each.
     lock_file = f"{os.path.realpath(file)}.lock"
     try:

@@ -25,7 +25,7 @@ def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> Non
         rows = [to_row(session) for session in batch if session.worker_id in alive]
         if rows:
             dialect.upsert(tx.conn, worker_sessions, rows)
-            _let_oldest_go(tx.conn, ids)
+            _delete_oldest(tx.conn, ids)
 
 
 def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = None) -> None:
@@ -59,9 +59,9 @@ def last_starts(conn: Connection, worker_ids: Collection[str]) -> dict[str, date
     return found
 
 
-def count_cut_off(conn: Connection) -> int:
+def count_disconnected_at_stop(conn: Connection) -> int:
     """
-    Return how many Workers were connected when the last Server on this database ended, whether it said so or not.
+    Return how many Workers were connected when the last Server of this database stopped or crashed.
 
     What a Server that crashed has left open is to be closed before. It knew who was connected half a minute ago at least.
     """
@@ -89,7 +89,7 @@ def _close(tx: WriteTx, which: ColumnElement[bool], end: str) -> None:
     )
 
 
-def _let_oldest_go(conn: Connection, worker_ids: list[str]) -> None:
+def _delete_oldest(conn: Connection, worker_ids: list[str]) -> None:
     newer = worker_sessions.alias()
     oldest_kept = (
         select(newer.c.started_at)

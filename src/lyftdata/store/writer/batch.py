@@ -50,8 +50,8 @@ def run(
             head = tx.head if tx is not None else head
         return head
     events: list[dict[str, Any]] = []
-    for neighbours in _neighbours(jobs):
-        for tx in _run_neighbours(conn, neighbours, head, key):
+    for neighbours in _split_batchable(jobs):
+        for tx in _run_batchable(conn, neighbours, head, key):
             head = tx.head
             events += tx.events
     try:
@@ -63,8 +63,8 @@ def run(
     return head
 
 
-def _neighbours(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
-    """Split a group where one begins that may not be run at once with the one before; the order stays."""
+def _split_batchable(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
+    """Split jobs into runs that can be executed as one batch, in their order."""
     run: list[Job[Any]] = []
     for job in jobs:
         if run and not job.can_batch_with(run[-1]):
@@ -75,7 +75,7 @@ def _neighbours(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
         yield run
 
 
-def _run_neighbours(
+def _run_batchable(
     conn: Connection, jobs: list[Job[Any]], head: audit_log.Head, key: bytes
 ) -> Iterator[WriteTx]:
     if len(jobs) > 1:

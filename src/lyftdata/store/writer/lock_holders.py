@@ -91,8 +91,8 @@ def _program(pid: int) -> str:
         return ""
 
 
-def who_holds(engine: Engine, error: BaseException) -> str:
-    """Return a sentence on who holds the lock that was waited for in vain, or nothing."""
+def describe_lock_holder(engine: Engine, error: BaseException) -> str:
+    """Return a sentence that names the holder of the lock for which a statement timed out, or ""."""
     if not isinstance(error, DBAPIError) or not is_lock_timeout(error):
         return ""
     with contextlib.suppress(DBAPIError), dialect.for_reading(engine).connect() as conn:

@@ -46,7 +46,7 @@ async def end_session(page: Page) -> Response:
     """End one of one's own sessions, or anybody's for who may."""
     ended = page.part("session_id")
     await page.services.operator_sessions.end_session(
-        ended, actor=page.actor, anybodys=page.may("sessions.revoke_any")
+        ended, actor=page.actor, of_any_operator=page.may("sessions.revoke_any")
     )
     if ended == page.actor.session_id:
         return signed_out(page)

@@ -67,7 +67,9 @@ async def sign_in(request: Request) -> Response:
 
 async def sign_out(page: Page) -> Response:
     """End this session."""
-    await page.services.operator_sessions.end_session(page.actor.session_id, actor=page.actor, anybodys=False)
+    await page.services.operator_sessions.end_session(
+        page.actor.session_id, actor=page.actor, of_any_operator=False
+    )
     return signed_out(page)
 
 

@@ -200,7 +200,7 @@ async def ask_many(page: Page) -> Response:
         decision=None,
         single=False,
         cancel=_list_path(page, with_ticks=True),
-        carried=_carried(page),
+        carried=_list_parameters(page),
     )
 
 
@@ -211,11 +211,15 @@ async def change_many(page: Page) -> Response:
         raise InvalidInputError("action", "The action must be disable, enable, delete or label.")
     ids = _ticked(page)
     if action in _ASKED_FIRST and not page.form.is_on("confirmed"):
-        again = [("action", action), *_carried(page).items(), *(("id", worker_id) for worker_id in ids)]
+        again = [
+            ("action", action),
+            *_list_parameters(page).items(),
+            *(("id", worker_id) for worker_id in ids),
+        ]
         return page.redirect("/change-workers", query=urlencode(again))
     changed = await _do(page, action, ids)
     _, _, query = _list_path(page, with_ticks=False).partition("?")
-    return page.redirect("/workers", query=query, done=_said(changed, len(ids), _DONE_TO_MANY[action]))
+    return page.redirect("/workers", query=query, done=_summary(changed, len(ids), _DONE_TO_MANY[action]))
 
 
 async def change_many_again(page: Page) -> Response:
@@ -235,7 +239,7 @@ async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
             return len(await workers.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
 
 
-def _said(changed: int, asked: int, what: str) -> str:
+def _summary(changed: int, asked: int, what: str) -> str:
     gone = asked - changed
     done = f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {what}."
     if not gone:
@@ -254,7 +258,7 @@ def _ticked(page: Page) -> list[str]:
     return ids
 
 
-def _carried(page: Page) -> dict[str, str]:
+def _list_parameters(page: Page) -> dict[str, str]:
     """Return what brings the list back as it was: its filter, order and page, and the labels typed below it."""
     parameters = {name: page.query(name) for name in (*_FILTERS, "sort", "page")}
     return {name: text for name, text in (parameters | {"labels": _typed_labels(page)}).items() if text}
@@ -265,7 +269,7 @@ def _typed_labels(page: Page) -> str:
 
 
 def _list_path(page: Page, *, with_ticks: bool) -> str:
-    pairs = list(_carried(page).items())
+    pairs = list(_list_parameters(page).items())
     if with_ticks:
         ids = page.form.all("id") or page.request.query_params.getlist("id")
         pairs += [("id", worker_id) for worker_id in ids]

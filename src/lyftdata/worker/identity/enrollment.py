@@ -10,7 +10,7 @@ from lyftdata.core.enrollment import make_proof
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import ENROLLED, IDENTITY_NOT_SAVED, MOVED, RENAMED
 from lyftdata.core.origins import same_origin
-from lyftdata.core.strategy import NAME, StoredIdentity, another_name, another_server
+from lyftdata.core.strategy import NAME, StoredIdentity, server_mismatch, worker_name_mismatch
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.current_secrets import CurrentEnrollmentKey
@@ -82,7 +82,7 @@ async def confirmed_identity(
         )
         raise SettingsError([problem])
     if not is_same_server(settings, stored):
-        raise another_server(settings.url, stored)
+        raise server_mismatch(settings.url, stored)
     credential = IdentityCredential(stored.worker_id, directory.load_key(), issuer=stored.issuer)
     await _renamed(stored, settings, credential, client)
     return credential
@@ -106,7 +106,7 @@ async def _renamed(
     reply = await client.token(credential)
     current = unsafe_worker_name(reply.access_token)
     if current != name:
-        raise another_name(name, clean_text(current, 64) or stored.worker_name, stored)
+        raise worker_name_mismatch(name, clean_text(current, 64) or stored.worker_name, stored)
     return msgspec.structs.replace(stored, worker_name=name)
 
 
@@ -123,7 +123,7 @@ async def _moved(stored: StoredIdentity, settings: WorkerSettings, client: Serve
     """
     issuers = await client.issuers()
     if stored.issuer not in issuers.previous:
-        raise another_server(settings.url, stored)
+        raise server_mismatch(settings.url, stored)
     issuer = _choose_audience(issuers, settings)
     return msgspec.structs.replace(stored, issuer=issuer, server_url=settings.url)
 

@@ -78,13 +78,9 @@ class StateDirectory:
         try:
             identity = msgspec.json.decode(raw, type=StoredIdentity)
         except msgspec.DecodeError as error:
-            raise SettingsError(
-                [f"{self.path / _IDENTITY_FILE} is damaged. {self._how_to_start_over()}"]
-            ) from error
+            raise SettingsError([f"{self.path / _IDENTITY_FILE} is damaged. {self._reset_hint()}"]) from error
         if not (self.path / _KEY_FILE).exists():
-            raise SettingsError(
-                [f"{self.path} holds an identity without its key. {self._how_to_start_over()}"]
-            )
+            raise SettingsError([f"{self.path} holds an identity without its key. {self._reset_hint()}"])
         return identity
 
     def load_key(self) -> IdentityKey:
@@ -96,13 +92,11 @@ class StateDirectory:
         """
         raw = self._read(_KEY_FILE)
         if raw is None:
-            raise SettingsError([f"{self.path} holds no identity key. {self._how_to_start_over()}"])
+            raise SettingsError([f"{self.path} holds no identity key. {self._reset_hint()}"])
         try:
             return IdentityKey.from_pem(raw)
         except InvalidInputError as error:
-            raise SettingsError(
-                [f"{self.path / _KEY_FILE} {error.message}. {self._how_to_start_over()}"]
-            ) from error
+            raise SettingsError([f"{self.path / _KEY_FILE} {error.message}. {self._reset_hint()}"]) from error
 
     def load_or_make_key(self) -> IdentityKey:
         """
@@ -182,5 +176,5 @@ class StateDirectory:
             hint="Make room or make it writable, or set LYFTDATA_JOBS_DIR to another directory.",
         )
 
-    def _how_to_start_over(self) -> str:
+    def _reset_hint(self) -> str:
         return f"Restore it from a backup, or remove {self.path} and let the Worker enroll again."

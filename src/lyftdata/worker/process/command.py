@@ -137,7 +137,7 @@ class CommandProcess:
 
     async def wait(self) -> int:
         """Wait for the end of the process itself; return the exit code as a shell would."""
-        return _as_a_shell(await asyncio.shield(self._ended))
+        return _shell_exit_code(await asyncio.shield(self._ended))
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the whole process group."""
@@ -160,7 +160,7 @@ class CommandProcess:
         self.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace_s):
-                await self._all_gone()
+                await self._wait_for_all()
         except TimeoutError:
             emit(_log, COMMAND_KILLED, grace_s=grace_s)
             await self._kill()
@@ -168,8 +168,8 @@ class CommandProcess:
         self.send_signal(signal.SIGKILL)
         return self._finish()
 
-    async def _all_gone(self) -> None:
-        """Wait for the end of all, asking those that are in another process group as they turn up, once."""
+    async def _wait_for_all(self) -> None:
+        """Wait until every process has ended; send SIGTERM once to those in other process groups."""
         asked: set[int] = set()
         while True:
             left = set(self._reaper.left_behind())
@@ -206,7 +206,7 @@ class CommandProcess:
         self._reaper.release(self.pid)
         # The status was read by the reaper; without this, Popen would warn that it was not.
         self._process.returncode = code
-        return _as_a_shell(code)
+        return _shell_exit_code(code)
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
@@ -215,19 +215,23 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     hidden = files.union(SECRET_VARIABLES, _AGENTS_OWN)
     if any(_is_in(environ.get(_CREDENTIALS), environ.get(file)) for file in files):
         hidden.add(_CREDENTIALS)
-    return {name: value for name, value in environ.items() if name not in hidden and not _may_be_one(name)}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in hidden and not _is_named_like_secret(name)
+    }
 
 
 def _is_in(directory: str | None, path: str | None) -> bool:
     return bool(directory and path) and PurePath(os.path.normpath(str(path))).is_relative_to(str(directory))
 
 
-def _may_be_one(name: str) -> bool:
-    """Return whether an unknown LYFTDATA_ variable is named like a secret: a misspelt one holds it all the same."""
+def _is_named_like_secret(name: str) -> bool:
+    """Return whether an unknown LYFTDATA_ variable is named like a secret: a misspelt name still holds the secret."""
     return name.upper().startswith(PREFIX) and any(word in name.upper() for word in _SECRET_WORDS)
 
 
-def _as_a_shell(code: int) -> int:
+def _shell_exit_code(code: int) -> int:
     return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
 

@@ -88,7 +88,7 @@ class CommandSupervisor:
         if self._launch is None or self._runs is not None:
             return
         child = self._begin(self._launch, identity)
-        self._runs = asyncio.create_task(self._go_on(self._launch, child, identity))
+        self._runs = asyncio.create_task(self._supervise(self._launch, child, identity))
         self._runs.add_done_callback(self._over)
 
     def send_signal(self, number: int) -> bool:
@@ -113,7 +113,7 @@ class CommandSupervisor:
 
     # --- one run after the other ------------------------------------------------------------------------
 
-    async def _go_on(self, launch: Launch, child: CommandProcess | None, identity: Identity) -> None:
+    async def _supervise(self, launch: Launch, child: CommandProcess | None, identity: Identity) -> None:
         while True:
             started_s = self._monotonic()
             if child is not None:
@@ -126,7 +126,7 @@ class CommandSupervisor:
                 return
             emit(_log, COMMAND_RESTARTING, exit_code=code, wait_s=round(delay_s, 1))
             await self._sleep(delay_s)
-            child = self._begin_again(launch, identity)
+            child = self._restart_command(launch, identity)
 
     def _begin(self, launch: Launch, identity: Identity) -> CommandProcess:
         self._child = child = launch(identity=identity(), on_stop=self._stopped)
@@ -136,8 +136,8 @@ class CommandSupervisor:
             child.send_signal(signal.SIGCONT)
         return child
 
-    def _begin_again(self, launch: Launch, identity: Identity) -> CommandProcess | None:
-        """A program that is missing for a while (an upgrade) is one more failure, not the end."""
+    def _restart_command(self, launch: Launch, identity: Identity) -> CommandProcess | None:
+        """Start the COMMAND again. If it cannot be started (during its upgrade), that is one more failed attempt."""
         try:
             return self._begin(launch, identity)
         except CommandError as error:
@@ -150,7 +150,7 @@ class CommandSupervisor:
         self._child = None
         self.exit_code = code
         if self._terminal is not None:
-            self._terminal.take_back(restore=code > SIGNAL_EXIT_BASE)
+            self._terminal.take_foreground_back(restore=code > SIGNAL_EXIT_BASE)
 
     # --- Ctrl-Z, fg, bg ---------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class CommandSupervisor:
         if self._terminal is None or number == signal.SIGSTOP:
             return
         wants_terminal = number in {signal.SIGTTIN, signal.SIGTTOU}
-        if wants_terminal and self._child is not None and self._terminal.hand_to(self._child.pid):
+        if wants_terminal and self._child is not None and self._terminal.give_foreground_to(self._child.pid):
             self._child.send_signal(signal.SIGCONT)
         else:
             self.suspend(number)
@@ -172,7 +172,7 @@ class CommandSupervisor:
         """
         self.send_signal(number)
         if self._terminal is not None:
-            self._terminal.take_back()
+            self._terminal.take_foreground_back()
         before = signal.signal(number, signal.SIG_DFL)
         os.killpg(os.getpgrp(), number)
         signal.signal(number, before)
@@ -193,4 +193,4 @@ class CommandSupervisor:
     def _lend_terminal(self, child: CommandProcess, *, asked_for: bool) -> bool:
         if self._terminal is None or not (asked_for or is_interactive()):
             return False
-        return self._terminal.hand_to(child.pid)
+        return self._terminal.give_foreground_to(child.pid)

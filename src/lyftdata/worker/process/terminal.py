@@ -40,19 +40,19 @@ class Terminal:
         """Return whether another group has it from us."""
         return self._given
 
-    def hand_to(self, group: int) -> bool:
-        """Let a process group have the terminal if it was ours to give; return whether it was."""
+    def give_foreground_to(self, group: int) -> bool:
+        """Make a process group the terminal's foreground group, if ours is; return whether it was."""
         with contextlib.suppress(OSError, termios.error):
             if os.tcgetpgrp(self._descriptor) == os.getpgrp():
                 self._modes = termios.tcgetattr(self._descriptor)
-                self._put_in_front(group)
+                self._set_foreground_group(group)
                 self._given = True
                 return True
         return False
 
-    def take_back(self, *, restore: bool = False) -> None:
+    def take_foreground_back(self, *, restore: bool = False) -> None:
         """
-        Have the terminal again, if it was given away.
+        Make our process group the foreground group again, if another was given the terminal.
 
         Args:
             restore: Put back its modes too; right after a program that was killed and could not do so itself.
@@ -61,7 +61,7 @@ class Terminal:
             return
         self._given = False
         with contextlib.suppress(OSError, termios.error):
-            self._put_in_front(os.getpgrp())
+            self._set_foreground_group(os.getpgrp())
             if restore:
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
 
@@ -69,7 +69,7 @@ class Terminal:
         """Close it."""
         os.close(self._descriptor)
 
-    def _put_in_front(self, group: int) -> None:
+    def _set_foreground_group(self, group: int) -> None:
         with _may_write():
             os.tcsetpgrp(self._descriptor, group)
 

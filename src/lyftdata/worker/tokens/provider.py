@@ -114,7 +114,7 @@ class TokenProvider:
         self._write()
 
     async def keep_file(self) -> None:
-        """Try again, until it is written, what could not be written: on a full disk there may be room in a moment."""
+        """Write the token file again until that succeeds: a full disk may have room in a moment."""
         while True:
             await self._is_unwritten.wait()
             await asyncio.sleep(_WRITE_AGAIN_S)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lyftdata.temporary_directory import (
     TemporaryDirectory,
-    is_safe_place,
+    is_safe_directory,
     longest_path,
     make_temporary_directory,
 )
@@ -38,7 +38,7 @@ def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path | None) -> I
     Raises:
         StateError: No place can be written to.
     """
-    with _make_in_one_of(_places(environ, jobs_dir)) as directory:
+    with _make_in_first_possible(_places(environ, jobs_dir)) as directory:
         yield directory.path
 
 
@@ -54,10 +54,10 @@ def _places(environ: Mapping[str, str], jobs_dir: Path | None) -> Iterator[Path]
         yield jobs_dir
 
 
-def _make_in_one_of(places: Iterator[Path]) -> TemporaryDirectory:
+def _make_in_first_possible(places: Iterator[Path]) -> TemporaryDirectory:
     for place in places:
         longest = len(os.fsencode(longest_path(place, prefix=_PREFIX) / TOKEN_SOCKET))
-        if longest <= _MAX_SOCKET_PATH and is_safe_place(place):
+        if longest <= _MAX_SOCKET_PATH and is_safe_directory(place):
             with contextlib.suppress(OSError):
                 return make_temporary_directory(place, prefix=_PREFIX)
     raise StateError(

@@ -154,7 +154,7 @@ class TokenSocket:
             answer = error.answer
         writer.write(answer.encode(http, with_body=with_body))
         await writer.drain()
-        await _hear_out(reader, writer)
+        await _drain_before_close(reader, writer)
 
     def _check_peer(self, connection: socket.socket) -> None:
         if len(self._open) > MAX_CONNECTIONS:
@@ -184,8 +184,8 @@ class TokenSocket:
         return _Answer(HTTPStatus.OK, {"access_token": text, "token_type": "Bearer", "expires_in": left_s})
 
 
-async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say that this was all, and read on for a moment: closed with something unread, the answer could be lost."""
+async def _drain_before_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send EOF and drain unread input for a moment: a close with unread input sends RST, and the answer could be lost."""
     writer.write_eof()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_HEAR_OUT_S):

@@ -12,7 +12,7 @@ from tests.unit.web.conftest import Browser
 
 from lyftdata.core.lockout import Claim, Lockout
 from lyftdata.core.secret import Secret
-from lyftdata.server.runtime.maintenance import read_place
+from lyftdata.server.runtime.maintenance import read_state_location
 from lyftdata.server.runtime.operator_recovery import unlock
 
 ROOT = Path(__file__).parents[4]
@@ -597,7 +597,7 @@ async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admi
 
 async def test_an_unlock_with_an_address_outlasts_guesses_that_go_on(server, tmp_path):
     """The network given to `admin unlock --from` is known: guesses from everywhere lock nobody out there any more."""
-    place = read_place({"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")})
+    place = read_state_location({"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")})
     await flood(server)
 
     await asyncio.to_thread(unlock, place, "admin", address="203.0.113.9")

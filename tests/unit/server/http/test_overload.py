@@ -33,7 +33,7 @@ async def test_who_stands_a_second_behind_in_a_turn_is_turned_away(turns):
     """The first of a long turn are served, the last are not."""
     asked = []
     for _ in range(5):
-        asked.append(turns.overload.turns_away(1.0))
+        asked.append(turns.overload.should_shed(1.0))
         turns.now_s += 0.5
 
     assert asked == [False, False, False, True, True]
@@ -44,31 +44,31 @@ async def test_who_has_a_token_is_borne_with_for_longer(turns):
     """A connected Worker's poll is answered in a turn in which no tokens are given any more."""
     turns.now_s = 3.0
 
-    assert turns.overload.turns_away(NO_TOKENS_AFTER_S)
-    assert not turns.overload.turns_away(NO_POLLS_AFTER_S)
+    assert turns.overload.should_shed(NO_TOKENS_AFTER_S)
+    assert not turns.overload.should_shed(NO_POLLS_AFTER_S)
 
 
 async def test_the_next_turn_starts_over(turns):
     """Nobody is turned away for how long the turn before has taken."""
     turns.now_s = 60.0
-    assert turns.overload.turns_away(1.0)
+    assert turns.overload.should_shed(1.0)
 
     await asyncio.sleep(0.25)
 
-    assert not turns.overload.turns_away(1.0)
+    assert not turns.overload.should_shed(1.0)
 
 
 async def test_unwatched_it_turns_nobody_away():
     """Before the Server is ready, and once it stops, its turns say nothing."""
     turns = Turns()
     turns.now_s = 60.0
-    assert not turns.overload.turns_away(1.0)
+    assert not turns.overload.should_shed(1.0)
 
 
 async def test_workers_are_told_when_to_come_back(server, press, monkeypatch):
     """503 with Retry-After for what Workers ask; proxies, operators and probes are answered."""
     token = (await server.token_by_key(*press)).json()["access_token"]
-    monkeypatch.setattr(server.services.overload, "turns_away", lambda _after_s: True)
+    monkeypatch.setattr(server.services.overload, "should_shed", lambda _after_s: True)
 
     asked = await server.token_by_key(*press)
     polled = await server.http.post(

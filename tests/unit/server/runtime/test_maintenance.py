@@ -10,7 +10,7 @@ from tests.processes import Host
 
 from lyftdata.core.secret import Secret
 from lyftdata.server.runtime.data_dir import audit_key_of
-from lyftdata.server.runtime.maintenance import back_up, move_to_postgresql, read_place, restore
+from lyftdata.server.runtime.maintenance import back_up, move_to_postgresql, read_state_location, restore
 from lyftdata.server.runtime.operator_recovery import reset_password, unlock
 from lyftdata.store import Store
 from lyftdata.store.errors import StoreError
@@ -30,7 +30,7 @@ def database(tmp_path):
 def place_of(file, tmp_path):
     """Return the settings of a Server whose database is that file."""
     (tmp_path / "staging").mkdir(mode=0o700, exist_ok=True)
-    return read_place(
+    return read_state_location(
         {
             "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
             "LYFTDATA_SECRET_KEY": SECRET_KEY,
@@ -57,7 +57,7 @@ def put_back(file, tmp_path):
 def move(file, tmp_path):
     """Move it to PostgreSQL, which is not asked before."""
     there = {"LYFTDATA_DATABASE_URL": "postgresql://127.0.0.1:1/x", "LYFTDATA_SECRET_KEY": SECRET_KEY}
-    move_to_postgresql(read_place(there, staging_dir=str(tmp_path / "staging")), source=file)
+    move_to_postgresql(read_state_location(there, staging_dir=str(tmp_path / "staging")), source=file)
 
 
 OPENERS = {

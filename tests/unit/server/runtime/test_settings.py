@@ -10,7 +10,7 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.settings import PLAIN_VARIABLES, SECRET_VARIABLES
 from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
 from lyftdata.server.runtime.issuer import issuer_of
-from lyftdata.server.runtime.maintenance import read_place
+from lyftdata.server.runtime.maintenance import read_state_location
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
 from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import BindAddress, parse_bind_address
@@ -264,7 +264,9 @@ def test_a_tool_on_the_host_asks_the_same_of_the_database():
     """What moves the state, or works on it beside the Server, connects to no other database than a Server would."""
     environ = {"LYFTDATA_DATABASE_URL": "postgresql://u:hidden-pw@db.example.com/lyftdata"}
     with pytest.raises(SettingsError, match="sslmode=verify-full"):
-        read_place(environ)
+        read_state_location(environ)
 
-    assert read_place(environ | {"LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes"}).database_url is not None
-    assert read_place({"LYFTDATA_DATABASE_URL": "postgresql:///lyftdata"}).database_url is not None
+    assert (
+        read_state_location(environ | {"LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes"}).database_url is not None
+    )
+    assert read_state_location({"LYFTDATA_DATABASE_URL": "postgresql:///lyftdata"}).database_url is not None

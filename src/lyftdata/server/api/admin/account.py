@@ -46,7 +46,7 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
 @router.post("/logout", status_code=204, summary="Sign out")
 async def logout(actor: Self, services: ServicesDep) -> None:
     """End this session."""
-    await services.operator_sessions.end_session(actor.session_id, actor=actor, anybodys=False)
+    await services.operator_sessions.end_session(actor.session_id, actor=actor, of_any_operator=False)
 
 
 @router.post("/logout-everywhere", status_code=204, summary="Sign out everywhere")
@@ -115,8 +115,8 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
 @router.delete("/admin-sessions/{session_id}", status_code=204, summary="End an operator's session")
 async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
     """End one session: one's own, or anybody's for who may."""
-    anybodys = is_allowed("sessions.revoke_any", role=actor.role)
-    await services.operator_sessions.end_session(session_id, actor=actor, anybodys=anybodys)
+    of_any_operator = is_allowed("sessions.revoke_any", role=actor.role)
+    await services.operator_sessions.end_session(session_id, actor=actor, of_any_operator=of_any_operator)
 
 
 def _revealed(mark: SecretStr | None) -> str:

@@ -26,7 +26,7 @@ async def events(
     feed.join(listener)
 
     def release() -> None:
-        feed.leave(listener)
+        feed.unsubscribe(listener)
         services.events.release(listener)
 
     return SlotResponse(

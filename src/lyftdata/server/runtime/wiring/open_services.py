@@ -26,7 +26,7 @@ from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
-from lyftdata.server.runtime.background import DetachedTasks, kept_going
+from lyftdata.server.runtime.background import DetachedTasks, background_tasks
 from lyftdata.server.runtime.data_dir import (
     audit_key_of,
     database_file,
@@ -95,7 +95,7 @@ async def open_services(
         await services.cluster.load_presence()
         store.start_change_feed()
         await services.cluster.join()
-        async with kept_going(services):
+        async with background_tasks(services):
             try:
                 yield services
             finally:
@@ -168,7 +168,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         origin_watch=admission.origin_watch,
         events=sessions.events,
         metrics=admission.metrics,
-        overload=Overload(monotonic=time.monotonic, count=admission.metrics.turned_away),
+        overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),
         samples=read_models.samples,
         workers=operators.workers,
         api_keys=operators.api_keys,

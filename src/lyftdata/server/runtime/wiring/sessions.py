@@ -54,7 +54,7 @@ async def build_sessions(basis: Basis) -> SessionParts:
     sessions = Sessions(now=clock, handlers=handlers)
     if not store.is_shared:
         await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
-        sessions.set_expected_count(await store.read(worker_sessions.count_cut_off))
+        sessions.set_expected_count(await store.read(worker_sessions.count_disconnected_at_stop))
     cluster = Cluster(
         store=store,
         sessions=sessions,
