@@ -91,7 +91,8 @@ def _pattern(phrase: str) -> re.Pattern[str]:
     # In lower case or with a capital at its start, so that Python's None is not found. Phrases may be broken
     # over two lines, the second with a comment's sign.
     first, rest = phrase[0], [re.escape(part) for part in phrase[1:].split(" ")]
-    gap = r"(?:[ \t]|_|\n[ \t]*(?:#|//|\*)?[ \t]*)+"
+    # Possessive: a gap ends where a letter begins, and trying every way to divide long runs of blanks would take forever.
+    gap = r"(?:[ \t_]|\n[ \t]*+(?:#|//|\*)?+)++"
     return re.compile(rf"(?<![A-Za-z])[{first}{first.upper()}]{gap.join(rest)}(?![A-Za-z])")
 
 

@@ -78,3 +78,10 @@ def test_every_part_of_the_project_is_checked_and_has_no_banned_word():
     assert any(name.startswith("src/lyftdata/web/templates/") for name in names)
     assert any(name.startswith("examples/") for name in names)
     assert list(check_words.places(files)) == []
+
+
+def test_blanks_behind_half_a_phrase_do_not_stop_the_check():
+    """What is left of a Python file without its code is mostly blanks, and a phrase's first word may stand before them."""
+    blanks = ("\n" + " " * 120) * 60
+
+    assert list(check_words.banned_in(f"all{blanks}", [check_words.Rule("all words", ())])) == []
