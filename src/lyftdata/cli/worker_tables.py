@@ -32,6 +32,8 @@ def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> 
 
 def state_of(worker: dict[str, Any]) -> str:
     """Return the word for the state of a Worker."""
+    if worker["archived_at"]:
+        return "archived"
     if worker["superseded_by"]:
         return "superseded"
     return str(worker["status"]) if worker["enabled"] else "disabled"
@@ -77,6 +79,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Identity key", worker["thumbprint"] or "-"),
         ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
         ("Superseded by", worker["superseded_by"] or "-"),
+        ("Archived", when(worker["archived_at"]) if worker["archived_at"] else "-"),
         ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
     ]
     print_fields(pairs)

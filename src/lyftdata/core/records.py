@@ -38,6 +38,7 @@ class State(StrEnum):
     NEVER_CONNECTED = "never_connected"
     DISABLED = "disabled"
     SUPERSEDED = "superseded"
+    ARCHIVED = "archived"
 
 
 class Role(StrEnum):
@@ -58,6 +59,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     the SHA-256 digest of the token by which a third-party client manages its own entry (RFC 7592). `dpop_bound` says
     that it gets tokens only with a proof of possession (`dpop_bound_access_tokens`, RFC 9449, section 5.2). `signs_for` is the
     issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
+    `archived_at` is when lists began to leave it out because it had not been active for long; it decides nothing about admission.
     """
 
     id: str
@@ -76,6 +78,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     registration_digest: bytes | None = None
     dpop_bound: bool = False
     signs_for: str | None = None
+    archived_at: datetime | None = None
 
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,9 @@ class Metrics:
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
         )
-        Gauge("lyftdata_workers", "Worker entries.", registry=self._registry).set_function(workers)
+        Gauge(
+            "lyftdata_workers", "Worker entries, except archived ones.", registry=self._registry
+        ).set_function(workers)
         Gauge(
             "lyftdata_audit_log_intact",
             "0 if the last check, or the start, found that the audit log was changed, else 1.",

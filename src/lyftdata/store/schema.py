@@ -94,6 +94,7 @@ workers = Table(
     Column("registration_digest", LargeBinary(32)),
     Column("dpop_bound", Boolean, nullable=False, server_default=false()),
     Column("signs_for", InternedString(256)),
+    Column("archived_at", UtcDateTime),
     Index(None, "name"),
 )
 

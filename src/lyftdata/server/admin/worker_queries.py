@@ -33,7 +33,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
     key last used; `enrolled_with` the fingerprint of an enrollment key. A Worker has one state: a disabled one is not
-    among those that are offline.
+    among those that are offline. Archived ones are left out unless `state` asks for them.
     """
 
     q: str | None = None
@@ -66,7 +66,12 @@ class WorkerQueries:
 
     async def find(self, wanted: WorkerFilter) -> list[WorkerRecord]:
         """Return the Workers that a filter leaves, in no order."""
-        found: Iterable[WorkerRecord] = list(self._directory.workers())
+        wants_archived = wanted.state is State.ARCHIVED
+        found: Iterable[WorkerRecord] = [
+            worker
+            for worker in self._directory.workers()
+            if (worker.archived_at is not None) is wants_archived
+        ]
         if wanted.strategy is not None:
             found = (w for w in found if w.strategy is wanted.strategy)
         if wanted.enrolled_with:
@@ -77,7 +82,7 @@ class WorkerQueries:
         if wanted.q:
             part = wanted.q.casefold()
             found = (w for w in found if part in w.id.casefold() or part in w.name.casefold())
-        if wanted.state is not None:
+        if wanted.state is not None and not wants_archived:
             found = (w for w in found if self.state_of(w) is wanted.state)
         if wanted.api_key:
             users = await self._users_of_key(wanted.api_key)
@@ -143,6 +148,8 @@ class WorkerQueries:
 
     def state_of(self, worker: WorkerRecord) -> State:
         """Return how an entry stands, in one word."""
+        if worker.archived_at is not None:
+            return State.ARCHIVED
         if worker.superseded_by is not None:
             return State.SUPERSEDED
         return State(self.status_of(worker.id).value) if worker.enabled else State.DISABLED
@@ -168,6 +175,7 @@ class WorkerQueries:
             created_at=worker.created_at,
             created_by=worker.created_by,
             superseded_by=worker.superseded_by,
+            archived_at=worker.archived_at,
             thumbprint=worker.thumbprint,
             dpop_bound=worker.dpop_bound,
             connected_since=session.since if session is not None else None,

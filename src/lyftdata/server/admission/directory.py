@@ -49,6 +49,7 @@ class Directory:
         self._revoked_tokens = dict(revoked_tokens or {})
         self._enrollment_keys = {key.public_id: key for key in enrollment_keys}
         self._enrolled_with: dict[str, int] = {}
+        self._archived = 0
         for worker in workers:
             self._replace_worker(worker.id, worker)
 
@@ -119,8 +120,12 @@ class Directory:
         return iter(self._api_keys.values())
 
     def worker_count(self) -> int:
-        """Return the number of Worker entries."""
-        return len(self._workers)
+        """Return the number of Worker entries without those that are archived."""
+        return len(self._workers) - self._archived
+
+    def archived_count(self) -> int:
+        """Return the number of Worker entries that are archived."""
+        return self._archived
 
     def enrolled_with(self, fingerprint: str) -> int:
         """Return how many entries enrolled with the enrollment key of this fingerprint."""
@@ -171,16 +176,18 @@ class Directory:
         before = self._workers.pop(worker_id, None)
         known_key = self._identity_keys.pop(worker_id, None)
         if before is not None:
-            self._count_enrollment(before, -1)
+            self._count(before, -1)
         if record is not None:
             self._workers[worker_id] = record
             if known_key is None or known_key.canonical_jwk != record.public_jwk:
                 known_key = _load_key(record)
             if known_key is not None:
                 self._identity_keys[worker_id] = known_key
-            self._count_enrollment(record, +1)
+            self._count(record, +1)
 
-    def _count_enrollment(self, worker: WorkerRecord, step: int) -> None:
+    def _count(self, worker: WorkerRecord, step: int) -> None:
+        if worker.archived_at is not None:
+            self._archived += step
         if worker.enrolled_with is not None:
             self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step
 

@@ -27,6 +27,7 @@ _log = get_logger(__name__)
 
 _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
+_ARCHIVE_EVERY_S = 600.0
 _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
@@ -41,6 +42,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("prune and rotate", _PRUNE_EVERY_S, lambda: prune_and_rotate(services))),
         asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).check)),
+        asyncio.create_task(_every("archive Workers", _ARCHIVE_EVERY_S, lambda: archive_inactive(services))),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
     ]
     if services.store.is_shared:
@@ -109,6 +111,7 @@ async def flush(services: Services) -> None:
         services.refusals.flush,
         services.samples.flush,
         services.token_origins.flush,
+        services.worker_archive.flush,
     )
 
 
@@ -141,6 +144,12 @@ async def prune_and_rotate(services: Services) -> None:
 
     # Keys first: they are what tokens need.
     await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.prune)
+
+
+async def archive_inactive(services: Services) -> None:
+    """Archive Workers that have been inactive for long; what is known of their activity and not written is written before."""
+    await flush(services)
+    await services.worker_archive.archive_inactive()
 
 
 def note_presence(services: Services) -> None:

@@ -28,6 +28,7 @@ from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
+from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.admission.brokers import Brokers
@@ -89,6 +90,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     overload: Overload
     samples: SampleLog
     workers: Workers
+    worker_archive: WorkerArchive
     api_keys: ApiKeys
     enrollment_keys: EnrollmentKeys
     resources: Resources

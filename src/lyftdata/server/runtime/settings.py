@@ -41,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...]
     own_networks: tuple[str, ...]
     worker_token_ttl_s: int
+    archive_after: timedelta | None
     signing_algorithm: str
     log_format: str | None
     log_level: str

@@ -1,11 +1,14 @@
 """The Server's start-up settings, one row each; `docs/reference/settings.md` is generated from this table."""
 
+from datetime import timedelta
+
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch
 from lyftdata.server.runtime.settings_values import (
     BindAddress,
     parse_admin_password,
     parse_algorithm,
+    parse_archive_after,
     parse_bind_address,
     parse_database_url,
     parse_enrollment_key,
@@ -183,6 +186,16 @@ TABLE: tuple[Setting, ...] = (
         default_doc="`15m`",
         flag="--worker-token-ttl",
         doc="Life of a worker token, 1m to 24h: how long one that is checked offline outlives its Worker's revocation.",
+    ),
+    Setting(
+        name="LYFTDATA_ARCHIVE_AFTER",
+        field="archive_after",
+        parse=parse_archive_after,
+        default=timedelta(days=30),
+        default_doc="`30d`",
+        flag="--archive-after",
+        doc="How long an auto-enrolled Worker must not have been connected nor got a token until lists and counts leave it out; 2d or "
+        "more, or `never`. Its next token brings it back.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

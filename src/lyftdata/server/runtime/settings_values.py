@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import urllib.parse
+from datetime import timedelta
 
 import msgspec
 
@@ -24,6 +25,7 @@ from lyftdata.server.admin.secret_strength import (
 )
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
+_MIN_ARCHIVE_AFTER = timedelta(days=2)
 
 
 class BindAddress(msgspec.Struct, frozen=True):
@@ -112,6 +114,17 @@ def parse_token_ttl(text: str) -> int:
     if not 60 <= seconds <= 86400:  # noqa: PLR2004 - a minute, a day
         raise InvalidInputError("worker_token_ttl", "must be from 1m to 24h")
     return seconds
+
+
+def parse_archive_after(text: str) -> timedelta | None:
+    """Read after which time of no activity a Worker is archived: two days or more, None for `never`."""
+    if text.strip().lower() == "never":
+        return None
+    after = parse_duration(text)
+    # A token lives for up to a day, and only a new one is a sign of life.
+    if after < _MIN_ARCHIVE_AFTER:
+        raise InvalidInputError("archive_after", "must be at least 2d, or never")
+    return after
 
 
 def parse_secret_key(text: str) -> Secret:

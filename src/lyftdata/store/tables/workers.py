@@ -1,17 +1,18 @@
 """Table of Worker entries."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.records import WorkerRecord
+from lyftdata.core.records import Strategy, WorkerRecord
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import workers
+from lyftdata.store.schema import token_origins, worker_traces, workers
 from lyftdata.store.tables import api_keys, resources
 from lyftdata.store.writer.transaction import WriteTx
 
@@ -158,6 +159,32 @@ def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, Wor
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     """Iterate over every entry."""
     return map(_record, conn.execute(select(workers)))
+
+
+def find_inactive(conn: Connection, *, since: datetime, limit: int) -> list[WorkerRecord]:
+    """
+    Return auto-enrolled Workers that have neither been connected nor got a token since a time, and are not archived yet.
+
+    Disabled ones are left out: an operator decided something about them.
+    """
+    recent_origin = select(token_origins.c.worker_id).where(
+        token_origins.c.worker_id == workers.c.id, token_origins.c.last_at >= since
+    )
+    query = (
+        select(workers)
+        .outerjoin(worker_traces, worker_traces.c.worker_id == workers.c.id)
+        .where(
+            workers.c.strategy == Strategy.AUTO_ENROLLMENT.value,
+            workers.c.archived_at.is_(None),
+            workers.c.enabled,
+            workers.c.created_at < since,
+            or_(worker_traces.c.last_seen_at.is_(None), worker_traces.c.last_seen_at < since),
+            ~recent_origin.exists(),
+        )
+        .order_by(workers.c.id)
+        .limit(limit)
+    )
+    return [_record(row) for row in conn.execute(query)]
 
 
 def _in_batches(conn: Connection, column: Column[Any], values: Collection[str]) -> list[WorkerRecord]:

@@ -17,6 +17,7 @@ from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
 _SHOWN_AT_ONCE = 8
+_SHOWN_IF_ANY = {State.SUPERSEDED, State.ARCHIVED}
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +50,13 @@ async def show(page: Page) -> Response:
 
 async def _numbers(services: Services, period: Period) -> Numbers:
     records = list(services.directory.workers())
+    listed = (record for record in records if record.archived_at is None)
     counts = Counter(services.worker_queries.state_of(record) for record in records)
     history = await services.status_queries.history(period)
-    latest = heapq.nlargest(_SHOWN_AT_ONCE, records, key=lambda record: record.created_at)
+    latest = heapq.nlargest(_SHOWN_AT_ONCE, listed, key=lambda record: record.created_at)
     return Numbers(
-        total=len(records),
-        counts=[(state, counts[state]) for state in State if state is not State.SUPERSEDED or counts[state]],
+        total=services.directory.worker_count(),
+        counts=[(state, counts[state]) for state in State if state not in _SHOWN_IF_ANY or counts[state]],
         connected=line_chart("Workers connected", history, lambda point: point.online),
         admitted=bar_chart("Admissions", history, lambda point: point.admitted),
         refused=bar_chart("Refusals", history, lambda point: point.refused),

@@ -77,6 +77,7 @@ async def show_list(page: Page) -> Response:
         workers=await page.services.worker_queries.show(shown),
         total=len(found),
         everything=page.services.directory.worker_count(),
+        archived=page.services.directory.archived_count(),
         number=number,
         pages=pages,
         sort=sort,

@@ -28,7 +28,11 @@ class WorkerChange(Input):
 
 
 class Worker(BaseModel):
-    """A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself."""
+    """
+    A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself.
+
+    `archived_at` is when lists began to leave it out; null as long as they show it.
+    """
 
     id: str
     name: str
@@ -44,6 +48,7 @@ class Worker(BaseModel):
     created_at: datetime
     created_by: str
     superseded_by: str | None
+    archived_at: datetime | None
     thumbprint: str | None
     dpop_bound: bool
     connected_since: datetime | None

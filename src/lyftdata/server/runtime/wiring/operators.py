@@ -16,6 +16,7 @@ from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.resources import Resources
+from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.store.tables.operators import unlocks_by_name
@@ -30,6 +31,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     device_marks: DeviceMarks
     budget: OperatorBudget
     workers: Workers
+    worker_archive: WorkerArchive
     api_keys: ApiKeys
     enrollment_keys: EnrollmentKeys
     resources: Resources
@@ -77,6 +79,7 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
         workers=Workers(
             store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source
         ),
+        worker_archive=WorkerArchive(store=store, after=basis.settings.archive_after, clock=clock),
         api_keys=keys,
         enrollment_keys=EnrollmentKeys(
             store=store, known_secrets=known_secrets, clock=clock, random_bytes=source
