@@ -103,6 +103,11 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
 @click.option("--strategy", type=click.Choice(["api_key", "auto_enrollment"]), help="Only these.")
 @click.option("--label", help="Only those with this label: KEY or KEY=VALUE.")
 @click.option("--search", help="Only those with this in their name or ID.")
+@click.option(
+    "--inactive-for",
+    metavar="TIME",
+    help="Only those that have neither connected nor got a token for so long, for example 30d.",
+)
 @json_option
 @url_option
 def list_(
@@ -110,6 +115,7 @@ def list_(
     strategy: str | None,
     label: str | None,
     search: str | None,
+    inactive_for: str | None,
     url: str | None,
     *,
     as_json: bool,
@@ -120,12 +126,22 @@ def list_(
     \b
     Example:
       lyftdata workers list --status offline
+      lyftdata workers list --strategy api_key --inactive-for 30d
       lyftdata workers list --json | jq -r '.[].id'
     """
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        found = list(api.every("/workers", status=status, strategy=strategy, label=label, q=search))
+        found = list(
+            api.every(
+                "/workers",
+                status=status,
+                strategy=strategy,
+                label=label,
+                q=search,
+                inactive_for=inactive_for,
+            )
+        )
     emit(found, as_json=as_json, show=show_workers)
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import msgspec
 
-from lyftdata.core.records import ApiKeyRecord, WorkerRecord
+from lyftdata.core.durations import format_duration
+from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import count
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
@@ -16,7 +17,7 @@ from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
-from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admin.worker_queries import WorkerFilter, WorkerQueries
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
@@ -130,6 +131,7 @@ class Alerts:
         directory: Directory,
         signing_keys: SigningKeys,
         warnings: Sequence[str],
+        archive_after: timedelta | None,
         clock: Clock,
     ) -> None:
         self._workers = workers
@@ -139,6 +141,7 @@ class Alerts:
         self._directory = directory
         self._signing_keys = signing_keys
         self._warnings = warnings
+        self._archive_after = archive_after
         self._clock = clock
 
     async def find(self) -> list[Alert]:
@@ -153,6 +156,7 @@ class Alerts:
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
             *await self._lagging(),
+            *await self._inactive(),
             *self._rotating(),
         ]
 
@@ -262,6 +266,25 @@ class Alerts:
                 detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
             )
             for ends_at, name, old in sorted(ending, key=lambda one: one[:2])[:_MAX_OF_A_KIND]
+        ]
+
+    async def _inactive(self) -> list[Alert]:
+        """Tell of Workers that an operator added and that may be gone: they are never archived, and their keys still work."""
+        if self._archive_after is None:
+            return []
+        wanted = WorkerFilter(strategy=Strategy.API_KEY, inactive_for=self._archive_after)
+        found = [worker for worker in await self._workers.find(wanted) if worker.enabled]
+        if not found:
+            return []
+        span = format_duration(self._archive_after)
+        have = "has" if len(found) == 1 else "have"
+        return [
+            Alert(
+                kind=AlertKind.INACTIVE,
+                subject=span,
+                title=f"{count(len(found), 'Worker')} with an API key {have} not been active for {span}",
+                detail="If they are gone, delete them: their API keys still work.",
+            )
         ]
 
     def _rotating(self) -> list[Alert]:

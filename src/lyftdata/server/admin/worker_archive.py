@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from lyftdata.core.records import AuditEvent, WorkerRecord
+from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
@@ -60,7 +60,7 @@ class WorkerArchive:
 
     def _archive_some(self, tx: WriteTx, *, after: timedelta) -> int:
         now = self._clock()
-        found = workers.find_inactive(tx.conn, since=now - after, limit=_AT_ONCE)
+        found = workers.find_inactive(tx.conn, Strategy.AUTO_ENROLLMENT, since=now - after, limit=_AT_ONCE)
         for worker in found:
             workers.replace_worker(tx, msgspec.structs.replace(worker, archived_at=now))
             tx.audit(_event("worker.archived", worker, at=now))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -32,7 +32,8 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     Which Workers are wanted; what is None or empty does not narrow.
 
     `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
-    key last used; `enrolled_with` the fingerprint of an enrollment key. A Worker has one state: a disabled one is not
+    key last used; `enrolled_with` the fingerprint of an enrollment key; `inactive_for` how long a Worker has at least neither been
+    connected nor got a token, nor been added. A Worker has one state: a disabled one is not
     among those that are offline. Archived ones are left out unless `state` asks for them.
     """
 
@@ -42,6 +43,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     api_key: str | None = None
     enrolled_with: str | None = None
+    inactive_for: timedelta | None = None
 
 
 class WorkerQueries:
@@ -87,6 +89,10 @@ class WorkerQueries:
         if wanted.api_key:
             users = await self._users_of_key(wanted.api_key)
             found = (w for w in found if w.id in users)
+        if wanted.inactive_for is not None:
+            since = self._clock() - wanted.inactive_for
+            active = await self._active_since(since)
+            found = (w for w in found if w.created_at < since and w.id not in active)
         return list(found)
 
     async def page(self, wanted: WorkerFilter, *, limit: int, after: str | None) -> WorkerPage:
@@ -191,6 +197,12 @@ class WorkerQueries:
             if record.name == name:
                 users |= set(self._sessions.online_with_key(record.public_id))
         return users
+
+    async def _active_since(self, since: datetime) -> set[str]:
+        """Return the IDs of the Workers that are connected, or were, or got a token, since a time."""
+        await self._traces.flush()
+        active = await self._store.read(lambda conn: activity.active_ids(conn, since=since))
+        return active | set(self._sessions.online_ids())
 
     def _used_key_name(self, session: Session) -> str | None:
         key = find_used_key(session, self._directory.find_api_key)

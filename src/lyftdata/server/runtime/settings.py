@@ -5,6 +5,7 @@ Each setting is a row in `settings_table`; how its text is read is in `settings_
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec

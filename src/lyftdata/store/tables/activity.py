@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store.dialects import dialect
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import worker_traces, workers
+from lyftdata.store.schema import token_origins, worker_traces, workers
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
@@ -48,6 +48,13 @@ def ids_by_api_key(conn: Connection, name: str) -> set[str]:
     """Return the IDs of the Workers that used the API key of this name last."""
     query = select(worker_traces.c.worker_id).where(worker_traces.c.api_key_name == name)
     return set(conn.execute(query).scalars())
+
+
+def active_ids(conn: Connection, *, since: datetime) -> set[str]:
+    """Return the IDs of Workers that have been connected, or got a token, since a time."""
+    seen = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at >= since)
+    given_a_token = select(token_origins.c.worker_id).where(token_origins.c.last_at >= since)
+    return set(conn.execute(seen.union(given_a_token)).scalars())
 
 
 def all_seen_ids(conn: Connection) -> set[str]:

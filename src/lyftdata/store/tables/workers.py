@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
@@ -161,30 +161,27 @@ def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     return map(_record, conn.execute(select(workers)))
 
 
-def find_inactive(conn: Connection, *, since: datetime, limit: int) -> list[WorkerRecord]:
+def find_inactive(conn: Connection, strategy: Strategy, *, since: datetime, limit: int) -> list[WorkerRecord]:
     """
-    Return auto-enrolled Workers that have neither been connected nor got a token since a time, and are not archived yet.
+    Return Workers of a strategy that have neither been added, nor connected, nor got a token since a time, in order of ID.
 
-    Disabled ones are left out: an operator decided something about them.
+    Those that are archived already are left out, and disabled ones: an operator decided something about them.
     """
-    recent_origin = select(token_origins.c.worker_id).where(
+    seen = select(worker_traces.c.worker_id).where(
+        worker_traces.c.worker_id == workers.c.id, worker_traces.c.last_seen_at >= since
+    )
+    given_a_token = select(token_origins.c.worker_id).where(
         token_origins.c.worker_id == workers.c.id, token_origins.c.last_at >= since
     )
-    query = (
-        select(workers)
-        .outerjoin(worker_traces, worker_traces.c.worker_id == workers.c.id)
-        .where(
-            workers.c.strategy == Strategy.AUTO_ENROLLMENT.value,
-            workers.c.archived_at.is_(None),
-            workers.c.enabled,
-            workers.c.created_at < since,
-            or_(worker_traces.c.last_seen_at.is_(None), worker_traces.c.last_seen_at < since),
-            ~recent_origin.exists(),
-        )
-        .order_by(workers.c.id)
-        .limit(limit)
+    query = select(workers).where(
+        workers.c.strategy == strategy.value,
+        workers.c.archived_at.is_(None),
+        workers.c.enabled.is_(True),
+        workers.c.created_at < since,
+        ~seen.exists(),
+        ~given_a_token.exists(),
     )
-    return [_record(row) for row in conn.execute(query)]
+    return [_record(row) for row in conn.execute(query.order_by(workers.c.id).limit(limit))]
 
 
 def _in_batches(conn: Connection, column: Column[Any], values: Collection[str]) -> list[WorkerRecord]:

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
+from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
@@ -40,7 +41,7 @@ SESSION_ENDS = {
     "api_key_expired": "its API key expired",
     "api_key_not_for_worker": "its API key is not for it any more",
 }
-_FILTERS = ("q", "status", "strategy", "label", "key", "secret")
+_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive")
 _ASKED_FIRST = {"disable", "enable", "delete"}
 _DONE_TO_MANY = {"disable": "disabled", "enable": "enabled", "delete": "deleted", "label": "labelled"}
 _DISABLED = "Disabled. Its session ended and its tokens are void."
@@ -288,6 +289,7 @@ def _wanted_labels(page: Page) -> dict[str, str]:
 
 def _filter(page: Page) -> WorkerFilter:
     status, strategy = page.choice("status", list(State)), page.choice("strategy", list(Strategy))
+    inactive = page.query("inactive")
     return WorkerFilter(
         q=page.query("q") or None,
         state=State(status) if status else None,
@@ -295,6 +297,7 @@ def _filter(page: Page) -> WorkerFilter:
         label=page.query("label") or None,
         api_key=page.query("key") or None,
         enrolled_with=page.query("secret") or None,
+        inactive_for=parse_duration(inactive) if inactive else None,
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role, State
+from lyftdata.server.admin import worker_archive
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.runtime.background import archive_inactive, flush
 
@@ -86,8 +87,9 @@ async def test_who_is_never_archived(server, press, change):
     assert await listed(server) == {worker_id, press[0]}
 
 
-async def test_more_than_one_batch_is_archived_at_once(server):
+async def test_more_than_one_batch_is_archived_at_once(server, monkeypatch):
     """A fleet that was switched off a month ago is out of the lists after one look."""
+    monkeypatch.setattr(worker_archive, "_AT_ONCE", 2)
     for number in range(3):
         await server.enrolled(f"etl-{number}")
     server.clock.now += MONTH * 2
@@ -132,3 +134,29 @@ async def test_the_archive_is_kept_over_a_restart(opened):
         assert await listed(again) == set()
         assert await listed(again, State.ARCHIVED) == {worker_id}
         assert (again.services.directory.worker_count(), again.services.directory.archived_count()) == (0, 1)
+
+
+async def test_workers_with_an_api_key_are_only_flagged(server, admin, press):
+    """An operator added them: an alert counts those that have not been active, and the filter behind it lists them."""
+    worker_id, key = press
+    assert "inactive" not in [alert.kind for alert in await server.services.alerts.find()]
+    server.clock.now += MONTH + timedelta(days=1)
+    await archive_inactive(server.services)
+
+    [alert] = [alert for alert in await server.services.alerts.find() if alert.kind == "inactive"]
+    assert (alert.title, alert.subject) == ("1 Worker with an API key has not been active for 30d", "30d")
+    query = {"strategy": "api_key", "inactive_for": alert.subject}
+    admin = await server.sign_in()
+    found = (await server.http.get("/api/workers", params=query, headers=admin)).json()
+    assert [worker["id"] for worker in found["items"]] == [worker_id]
+
+    assert (await server.token_by_key(worker_id, key)).status_code == 200
+    await flush(server.services)
+    assert (await server.http.get("/api/workers", params=query, headers=admin)).json()["items"] == []
+    assert "inactive" not in [alert.kind for alert in await server.services.alerts.find()]
+
+
+async def test_a_time_that_cannot_be_read_is_refused(server, admin):
+    """A filter that cannot be read lists nothing."""
+    answer = await server.http.get("/api/workers", params={"inactive_for": "soon"}, headers=admin)
+    assert answer.status_code in {400, 422}

@@ -78,6 +78,8 @@ class AlertKind(StrEnum):
     """An API key ends soon; `subject` is its name."""
     KEY_ROTATION = "key_rotation"
     """An older generation of an API key ends soon, and Workers still use it; `subject` is the key's name."""
+    INACTIVE = "inactive"
+    """Workers with an API key have not been active for long; `subject` is for how long, as `inactive_for` takes it."""
     SIGNING_KEY = "signing_key"
     """The signing key is about to change."""
 

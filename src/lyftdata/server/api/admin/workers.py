@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.durations import parse_duration
 from lyftdata.core.records import State, Strategy
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.worker_queries import WorkerFilter
@@ -35,12 +36,24 @@ async def list_workers(
     enrolled_with: Annotated[
         str | None, Query(min_length=1, max_length=32, description="Fingerprint of an enrollment key.")
     ] = None,
+    inactive_for: Annotated[
+        str | None,
+        Query(
+            min_length=1, max_length=20, description="Neither connected nor given a token for so long: `30d`."
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> Response:
     """Return a page of Workers, ordered by ID."""
     wanted = WorkerFilter(
-        q=q, state=status, strategy=strategy, label=label, api_key=api_key, enrolled_with=enrolled_with
+        q=q,
+        state=status,
+        strategy=strategy,
+        label=label,
+        api_key=api_key,
+        enrolled_with=enrolled_with,
+        inactive_for=None if inactive_for is None else parse_duration(inactive_for),
     )
     page = await services.worker_queries.page(wanted, limit=limit, after=after)
     # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.

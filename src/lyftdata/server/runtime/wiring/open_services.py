@@ -171,6 +171,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),
         samples=read_models.samples,
         workers=operators.workers,
+        worker_archive=operators.worker_archive,
         api_keys=operators.api_keys,
         enrollment_keys=operators.enrollment_keys,
         resources=operators.resources,

@@ -112,6 +112,7 @@ def build_read_models(
             directory=directory,
             signing_keys=admission.signing_keys,
             warnings=warnings,
+            archive_after=basis.settings.archive_after,
             clock=clock,
         ),
         audit_export=AuditExport(store=store, sessions=operators.operator_sessions, budget=operators.budget),
