@@ -3,6 +3,7 @@
 import asyncio
 import html
 import re
+from datetime import timedelta
 from itertools import chain
 
 import pytest
@@ -188,6 +189,29 @@ async def test_what_is_not_there_is_a_page_that_says_so(browser, path):
 
 
 # --- doing things to many --------------------------------------------------------------------------------
+
+
+async def test_archived_workers_are_a_click_away(server, browser, press):
+    """The list leaves them out and says how many there are; their own page says what archived means."""
+    worker_id, _ = await server.enrolled("etl-1")
+    await server.services.traces.flush()
+    server.clock.now += timedelta(days=40)
+    await server.services.worker_archive.archive_inactive()
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+
+    page = await browser.get("/workers")
+    assert "1 Worker; 1 archived" in text_of(page)
+    assert worker_id not in page.text
+    archived = await browser.get(the(r'href="(/workers\?status=archived)"', page))
+    assert "1 Worker of 1 archived" in text_of(archived)
+    assert f"/workers/{worker_id}" in archived.text
+    assert "its next token brings it back" in text_of(await browser.get(f"/workers/{worker_id}"))
+    overview = text_of(await browser.get("/"))
+    assert "1 archived" in overview
+    assert "1 Worker with an API key has not been active for 30d" in overview
+    unseen = await browser.get("/workers?strategy=api_key&inactive=30d")
+    assert "1 Worker not active for 30d" in text_of(unseen)
+    assert (await browser.get("/workers?inactive=soon")).status_code == 422
 
 
 async def test_bulk_cuts_nobody_off_unasked(server, browser, press):

@@ -37,10 +37,9 @@ class WorkerArchive:
         self._clock = clock
         self._active_again: set[str] = set()
 
-    def note_active(self, worker: WorkerRecord) -> None:
-        """Note that a Worker got a token: one that is archived is taken out within a second."""
-        if worker.archived_at is not None:
-            self._active_again.add(worker.id)
+    def note_active(self, worker_id: str) -> None:
+        """Note that an archived Worker got a token or connected: it is taken out within a second."""
+        self._active_again.add(worker_id)
 
     async def archive_inactive(self) -> int:
         """Archive the Workers that have been inactive for long enough; return how many."""

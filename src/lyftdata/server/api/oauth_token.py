@@ -144,7 +144,8 @@ def _note(services: Services, admitted: Admitted, grant: Grant, *, address: str)
     services.origin_watch.token_given(admitted.worker.id, **given, at=now)
     services.metrics.token_signed(admitted.worker.strategy)
     services.traces.token_given(admitted.worker.id, at=now)
-    services.worker_archive.note_active(admitted.worker)
+    if admitted.worker.archived_at is not None:
+        services.worker_archive.note_active(admitted.worker.id)
     if admitted.api_key is not None:
         services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=now)
     if admitted.issuer is not None and admitted.issuer != admitted.worker.signs_for:

@@ -92,8 +92,8 @@ async def _poll(request: Request, services: Services) -> Response:
             verified.worker, boot, verified.claims.cred, since=place.since
         )
     _note(services, current)
-    if is_new:
-        services.worker_archive.note_active(verified.worker)
+    if verified.worker.archived_at is not None:
+        services.worker_archive.note_active(verified.worker.id)
     if is_new and not place.moves:
         return _established(services, [])
     return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s)
