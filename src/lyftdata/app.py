@@ -152,6 +152,7 @@ def all_routes(services: Services) -> list[BaseRoute]:
         _public("/.well-known/oauth-authorization-server", discovery.authorization_server),
         _public("/.well-known/openid-configuration", discovery.openid_configuration),
         _public("/.well-known/jwks.json", discovery.jwks),
+        _public("/.well-known/lyftdata-audit-key", discovery.audit_key),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/metrics", health.metrics),

@@ -275,6 +275,42 @@ def reset_password(
         print_json({"name": name})
 
 
+@admin.command("accept-audit-log")
+@_staging_option
+@yes_option
+@json_option
+def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Accept an audit log that does not contain the last checkpoint, because you restored a backup.
+
+    The acceptance is an event in the log. The checkpoint is kept under another name. Restart the Server afterwards: it signs
+    checkpoints again.
+
+    \b
+    Example:
+      lyftdata admin accept-audit-log
+    """
+    place = _place(staging_dir)
+    from lyftdata.server.runtime.audit_acceptance import accept, find_difference
+
+    found = find_difference(place)
+    if found is None:
+        emit(
+            {"accepted": False, "problem": None, "kept_as": None},
+            as_json=as_json,
+            show=lambda _: echo("The audit log contains the last checkpoint."),
+        )
+        return
+    say(found.problem)
+    confirm("Accept the log as it is? If you did not restore a backup, this is an incident.", yes=yes)
+    aside = accept(place, found)
+    emit(
+        {"accepted": True, "problem": found.problem, "kept_as": str(aside)},
+        as_json=as_json,
+        show=lambda _: echo(f"Accepted. The checkpoint is kept as {aside}. Restart the Server."),
+    )
+
+
 def _print_password(record: "OperatorRecord", password: Secret) -> None:
     from lyftdata.server.admin.first_password import print_once
 

@@ -87,8 +87,8 @@ def verify(url: str | None, *, as_json: bool) -> int:
     """
     Check that no event was changed, inserted, moved or removed from the middle; exit 1 if one was.
 
-    Note the head somewhere else from time to time: it alone shows if the log was cut back to an earlier end, or a whole
-    database put back, while no Server ran.
+    A log that was cut or put back while no Server ran is found by the checkpoint in the Server's data directory, at the next
+    start.
 
     \b
     Example:
@@ -100,6 +100,51 @@ def verify(url: str | None, *, as_json: bool) -> int:
         report = _follow_check(api, on_progress)
     emit(report, as_json=as_json, show=_show_report)
     return 0 if report["ok"] else 1
+
+
+@audit.command()
+@json_option
+@url_option
+def checkpoint(url: str | None, *, as_json: bool) -> None:
+    """
+    Print a signed checkpoint of the log as it is now: how many events it has, and the root of their Merkle tree.
+
+    It is a C2SP tlog-checkpoint. Keep it somewhere else: a later export that does not contain it was changed or cut.
+
+    \b
+    Example:
+      lyftdata audit checkpoint > monday.txt
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        signed = api.get("/audit/checkpoint")
+    emit(signed, as_json=as_json, show=_show_checkpoint)
+
+
+@audit.command()
+@json_option
+@url_option
+def key(url: str | None, *, as_json: bool) -> None:
+    """
+    Print the public key that checks checkpoints, signed exports and proofs, as NAME+ID+KEY.
+
+    Give it to those who verify, and let them keep it: a key that comes with what it checks proves nothing.
+
+    \b
+    Example:
+      lyftdata audit key > audit.key
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        shown = api.get("/audit/key")
+    emit(shown, as_json=as_json, show=lambda shown: print_exactly(shown["key"]))
+
+
+def _show_checkpoint(signed: dict[str, Any]) -> None:
+    for line in str(signed["note"]).splitlines():
+        print_exactly(line)
 
 
 def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:

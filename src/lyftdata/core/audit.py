@@ -48,6 +48,15 @@ def chain_hash(event: AuditEvent, *, number: int, previous: bytes, key: bytes) -
     return hmac.digest(key, message, sha256)
 
 
+def leaf_of(event: AuditEvent, *, number: int) -> bytes:
+    """
+    Return an event as an entry of the log's Merkle tree: one JSON object, which is also its line in a signed export.
+
+    The chain's hash is not in it: only those who hold the key can check that one, and it changes with the key.
+    """
+    return b'{"number":%d,' % number + _encoder.encode(event)[1:]
+
+
 def verify_chain(
     events: Iterable[ChainedAuditEvent],
     *,

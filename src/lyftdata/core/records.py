@@ -336,6 +336,20 @@ class ChainedAuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     hash: bytes
 
 
+class CheckpointRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A signed checkpoint of the audit log.
+
+    `peaks` are the subtrees of the log's Merkle tree at that size, one after the other: from them the tree goes on without the
+    events before. `note` is the signed text, and what it says of the root decides.
+    """
+
+    size: int
+    at: datetime
+    peaks: bytes
+    note: str
+
+
 class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """
     One refused attempt, with the whole reason.

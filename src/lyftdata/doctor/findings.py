@@ -146,6 +146,10 @@ DATABASE_UNUSABLE = _problem("database_unusable", "The Server keeps its state th
 DATABASE_EXPOSED = _warning(
     "database_exposed", "Others who use that PostgreSQL server could read or stop the state."
 )
+AUDIT_LOG_CUT = _problem(
+    "audit_log_cut",
+    "Events were removed or the database was put back: what was decided since is not in the log.",
+)
 DISK_NEARLY_FULL = _warning(
     "disk_nearly_full", "A Server that cannot write adds no Workers, keys or audit events."
 )

@@ -17,7 +17,11 @@ from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
 from lyftdata.doctor.network import Target, check_connection, check_expiry
 from lyftdata.doctor.secret_files import check_private, check_secret_files
+from lyftdata.server.admin.audit_checkpoints import ACCEPT
+from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
+from lyftdata.server.runtime.audit_acceptance import find_difference
 from lyftdata.server.runtime.issuer import issuer_of, warnings_of
+from lyftdata.server.runtime.maintenance import StateLocation
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
 from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.store.dialects import exposure
@@ -60,7 +64,10 @@ def _check_host(settings: ServerSettings, environ: Mapping[str, str]) -> Iterato
     if settings.tls_key is not None:
         yield from check_private("LYFTDATA_TLS_KEY", settings.tls_key)
     yield from _check_disk(settings.staging_dir)
-    yield from _check_database(settings)
+    found = list(_check_database(settings))
+    yield from found
+    if not is_stopped_by(found):
+        yield from _check_audit_log(settings)
 
 
 def _check_certificate_file(settings: ServerSettings, *, now: datetime) -> Iterator[Finding]:
@@ -97,6 +104,25 @@ def _check_database(settings: ServerSettings) -> Iterator[Finding]:
     for sentence in exposed:
         what, _, fix = sentence.rpartition(": ")
         yield Finding(findings.DATABASE_EXPOSED, what or sentence, fix)
+
+
+def _check_audit_log(settings: ServerSettings) -> Iterator[Finding]:
+    """Compare the audit log with the last checkpoint, where there is one."""
+    place = StateLocation(
+        staging_dir=settings.staging_dir,
+        database_url=settings.database_url,
+        allow_unverified_database=settings.allow_unverified_database,
+        secret_key=settings.secret_key,
+    )
+    if not KeptCheckpoint(settings.staging_dir).path.exists():
+        return
+    try:
+        difference = find_difference(place)
+    except (StoreError, SettingsError) as error:
+        yield Finding(findings.DATABASE_UNUSABLE, error.message, error.hint or "Start the Server once.")
+        return
+    if difference is not None:
+        yield Finding(findings.AUDIT_LOG_CUT, difference.problem, f"If you restored a backup: {ACCEPT}")
 
 
 async def _check_address(public_url: str, *, tls_ca: Path | None, now: datetime) -> AsyncIterator[Finding]:

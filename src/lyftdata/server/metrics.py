@@ -22,6 +22,7 @@ class Metrics:
         online: Callable[[], int],
         workers: Callable[[], int],
         audit_is_intact: Callable[[], bool],
+        last_checkpoint_at: Callable[[], float],
     ) -> None:
         self._registry = CollectorRegistry()
         self.admitted = 0
@@ -53,9 +54,14 @@ class Metrics:
         ).set_function(workers)
         Gauge(
             "lyftdata_audit_log_intact",
-            "0 if the last check, or the start, found that the audit log was changed, else 1.",
+            "0 if the last check, or the start, found that the audit log was changed or cut, else 1.",
             registry=self._registry,
         ).set_function(lambda: float(audit_is_intact()))
+        Gauge(
+            "lyftdata_audit_checkpoint_timestamp_seconds",
+            "When this Server last signed a checkpoint of the audit log; 0 if it has not since its start.",
+            registry=self._registry,
+        ).set_function(last_checkpoint_at)
 
     def token_signed(self, strategy: str) -> None:
         """Count a token."""

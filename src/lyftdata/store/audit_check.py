@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import Connection
 
 from lyftdata.core.audit import ChainReport
-from lyftdata.store import audit_log
+from lyftdata.store import audit_tree
 from lyftdata.store.errors import StoreError
 
 _REST_S = 0.005
@@ -68,7 +68,7 @@ class AuditCheck:
             written = self._count()
             try:
                 report = await self._read(
-                    lambda conn: audit_log.verify(
+                    lambda conn: audit_tree.verify(
                         conn,
                         key=self._key,
                         written=written,

@@ -26,6 +26,8 @@ _HEAD_ID = 1
 _AT_ONCE = 1_000
 _NOT_OURS = bytes(32)
 
+Observe = Callable[[Iterator[ChainedAuditEvent]], Iterator[ChainedAuditEvent]]
+
 
 class Head(msgspec.Struct, frozen=True):
     """
@@ -49,7 +51,7 @@ def load_head(conn: Connection, *, key: bytes) -> Head:
     """Return where the chain goes on, however the log was treated meanwhile: the Server must be able to start."""
     row = conn.execute(select(audit_head)).first()
     # Numbers that are taken are not given again, not even those of events that somebody else put there.
-    last = conn.execute(select(func.max(audit_events.c.number))).scalar() or 0
+    last = last_number(conn)
     if row is None:
         return Head(last, GENESIS, sound=False)
     return Head(max(row.number, last), row.hash, sound=_is_ours(row, key))
@@ -142,12 +144,18 @@ def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAud
     return [_chained(row) for row in conn.execute(query)]
 
 
+def last_number(conn: Connection) -> int:
+    """Return the number of the last event, 0 if there is none."""
+    return conn.execute(select(func.max(audit_events.c.number))).scalar() or 0
+
+
 def verify(
     conn: Connection,
     *,
     key: bytes,
     written: int = 0,
     between: Callable[[], None] = lambda: None,
+    observe: Observe = lambda events: events,
     on_progress: OnProgress = ignore_progress,
 ) -> ChainReport:
     """
@@ -159,6 +167,7 @@ def verify(
         written: Number of an event known to be written: a log that ends before it was turned back, even if an
             old head that once was ours was put in place.
         between: Called after each thousand events; whatever it raises ends the check.
+        observe: Is given the events as they are read, and yields them.
         on_progress: Called with the progress.
     """
     row = conn.execute(select(audit_head)).first()
@@ -170,7 +179,7 @@ def verify(
         events = _with_breaks(
             rows, between, lambda done: on_progress("Checking the audit log", done, row.number)
         )
-        report = verify_chain(events, key=key, expected_head=(row.number, row.hash))
+        report = verify_chain(observe(events), key=key, expected_head=(row.number, row.hash))
     if report.ok and report.head_number < written:
         problem = f"The log ends at event {report.head_number}, but event {written} was written."
         return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)

@@ -23,7 +23,7 @@ from lyftdata.core.audit import ChainReport
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import Strategy
 from lyftdata.private_files import sync_directory
-from lyftdata.store import audit_log, migrate
+from lyftdata.store import audit_tree, migrate
 from lyftdata.store.dialects import dialect, sqlite
 from lyftdata.store.errors import DatabaseInUseError, StoreError
 
@@ -258,7 +258,7 @@ def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_
             with dialect.for_reading(engine).connect() as conn:
                 migrate.check_known(conn)
                 schema = migrate.current_version(conn)
-                report = audit_log.verify(conn, key=audit_key, on_progress=on_progress)
+                report = audit_tree.verify(conn, key=audit_key, on_progress=on_progress)
         finally:
             engine.dispose()
         with contextlib.closing(sqlite3.connect(database)) as raw:

@@ -9,7 +9,7 @@ on with the audit chain where it ends.
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from lyftdata.store import audit_log, migrate
@@ -54,6 +54,25 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
             return result
     except DBAPIError as error:
         raise StoreError(f"The database failed: {problem_of(error)}.", hint="Nothing was changed.") from error
+    finally:
+        engine.dispose()
+
+
+def read_directly(url: str | URL, op: Callable[[Connection], T]) -> T:
+    """
+    Run a reading operation, whether or not Servers are running.
+
+    Raises:
+        StoreError: The database cannot be used, or is of another version.
+    """
+    engine = dialect.make_engine(url)
+    try:
+        dialect.check_file_permissions(engine)
+        with dialect.for_reading(engine).connect() as conn:
+            _check_version(migrate.current_version(conn))
+            return op(conn)
+    except DBAPIError as error:
+        raise StoreError(f"The database failed: {problem_of(error)}.") from error
     finally:
         engine.dispose()
 

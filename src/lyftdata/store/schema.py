@@ -396,3 +396,13 @@ audit_head = Table(
     Column("hash", LargeBinary(32), nullable=False),
     Column("mac", LargeBinary(32), nullable=False),
 )
+
+# Signed checkpoints of the audit log. Each is checked by its signature before anything is concluded from it.
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", Count, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("peaks", LargeBinary, nullable=False),
+    Column("note", String(1024), nullable=False),
+)

@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.audit import ChainReport
 from lyftdata.core.progress import OnProgress, ignore_progress
-from lyftdata.store import audit_log, backup, migrate
+from lyftdata.store import audit_tree, backup, migrate
 from lyftdata.store.dialects import dialect, postgresql, sqlite
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.schema import metadata, schema_floor, writer_lock
@@ -173,7 +173,7 @@ def _verify(
                 f"What has arrived in {table.name} is not what was read: {arrived.rows} of {tables[table.name].rows} rows.",
                 hint="Nothing was changed.",
             )
-    report = audit_log.verify(target, key=audit_key, on_progress=on_progress)
+    report = audit_tree.verify(target, key=audit_key, on_progress=on_progress)
     if not report.ok:
         raise StoreError(
             f"The audit log does not fit the secret key. {report.problem}",

@@ -184,6 +184,42 @@ AUDIT_LOG_CHANGED = LogEvent(
     },
     remedy="Treat it as an incident; `lyftdata audit verify` shows where.",
 )
+AUDIT_CHECKPOINT_SIGNED = LogEvent(
+    name="audit_checkpoint_signed",
+    level="info",
+    message="A checkpoint of the audit log was signed.",
+    fields={
+        "occasion": "`start`, `hour`, `stop` or `export`",
+        "origin": "name of the log",
+        "size": "number of events",
+        "root": "root of the Merkle tree of these events, base64",
+        "signature": "key ID and Ed25519 signature of the three lines origin, size and root, base64",
+    },
+)
+AUDIT_CHECKPOINT_NOT_SIGNED = LogEvent(
+    name="audit_checkpoint_not_signed",
+    level="error",
+    also_level="warning",
+    also_when="the database cannot be used; the next one is signed when it can",
+    message="No checkpoint of the audit log was signed.",
+    fields={"problem": "what failed"},
+    remedy="See `problem`; `lyftdata audit verify` shows whether the log was changed.",
+)
+AUDIT_CHECKPOINT_NOT_KEPT = LogEvent(
+    name="audit_checkpoint_not_kept",
+    level="warning",
+    message="The last checkpoint of the audit log could not be written to the data directory.",
+    fields={"file": "the file", "problem": "what failed"},
+    remedy="Make room in the data directory; until then the next start compares the log with an older checkpoint.",
+)
+AUDIT_LOG_CUT = LogEvent(
+    name="audit_log_cut",
+    level="error",
+    message="The audit log does not contain the last checkpoint that was signed: it was cut, replaced or restored.",
+    fields={"problem": "what does not fit", "file": "the file that holds the checkpoint"},
+    remedy="Find out why. If you restored a backup: `lyftdata admin accept-audit-log` on the Server's host. Otherwise treat it as "
+    "an incident, and keep the file: it is evidence.",
+)
 AUDIT_LOG_NOT_CHECKED = LogEvent(
     name="audit_log_not_checked",
     level="warning",

@@ -36,5 +36,12 @@ async def jwks(request: Request) -> Response:
     return published(request, services.signing_keys.jwks, media_type="application/jwk-set+json")
 
 
+async def audit_key(request: Request) -> Response:
+    """Answer `/.well-known/lyftdata-audit-key`: the key that checks checkpoints of the audit log (C2SP signed-note)."""
+    # Not in the JWK Set: a service that checks tokens by that must not accept what this key has signed.
+    services: Services = request.app.state.services
+    return published(request, f"{services.checkpoints.published_key}\n".encode(), media_type="text/plain")
+
+
 def _published_json(request: Request, members: dict[str, object]) -> Response:
     return published(request, msgspec.json.encode(members), media_type="application/json")

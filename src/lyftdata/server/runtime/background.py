@@ -15,6 +15,7 @@ from lyftdata.core.log_events.server import (
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.audit_watch import AuditWatch
+from lyftdata.server.admin.checkpoint_schedule import CheckpointSchedule
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.writer_watch import WriterWatch
 from lyftdata.store import StoreError, WriteTx
@@ -37,6 +38,8 @@ _END_LISTENERS_EVERY_S = 0.8
 @contextlib.asynccontextmanager
 async def background_tasks(services: Services) -> AsyncIterator[None]:
     """Run the background tasks within the block, and flush once more at its end."""
+    checkpoints = CheckpointSchedule(services.checkpoints, services.warnings)
+    await checkpoints.start()
     tasks = [
         asyncio.create_task(_every("flush", _FLUSH_EVERY_S, lambda: flush(services))),
         asyncio.create_task(_every("prune and rotate", _PRUNE_EVERY_S, lambda: prune_and_rotate(services))),
@@ -44,6 +47,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).check)),
         asyncio.create_task(_every("archive Workers", _ARCHIVE_EVERY_S, lambda: archive_inactive(services))),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
+        asyncio.create_task(checkpoints.run()),
     ]
     if services.store.is_shared:
         tasks += [
@@ -71,6 +75,8 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         await _flush_at_stop("that this Server stops", services.cluster.deregister())
         if services.decisions is not None:
             await _flush_at_stop("decisions", services.decisions.follow())
+        # After every other event.
+        await _flush_at_stop("the last audit checkpoint", checkpoints.stop())
 
 
 async def _flush_at_stop(what: str, writing: Awaitable[None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lyftdata.core.enrollment_secrets import fingerprint, make_verifier
+from lyftdata.server.admin.audit_checkpoints import ACCEPT, AuditCheckpoints
 from lyftdata.server.admin.secret_strength import assess_key
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment_credentials import AcceptedKey
@@ -71,8 +72,13 @@ def issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
     ]
 
 
-def audit_warnings(store: Store) -> list[str]:
-    """Return what is wrong with the end of the audit log, a sentence; whether the rest fits, `verify` says."""
-    if store.audit_is_sound:
-        return []
-    return ["The audit log's record of its last event was removed or changed; see: lyftdata audit verify"]
+def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
+    """Return what is wrong with the end of the audit log, a sentence each; whether the rest fits, `verify` says."""
+    warnings = []
+    if checkpoints.problem:
+        warnings.append(f"{checkpoints.problem} If you restored a backup, run on the Server's host: {ACCEPT}")
+    if not store.audit_is_sound:
+        warnings.append(
+            "The audit log's record of its last event was removed or changed; see: lyftdata audit verify"
+        )
+    return warnings

@@ -57,7 +57,7 @@ def unlock(place: StateLocation, name: str, *, address: str | None = None, clock
             known_networks.remember_network(tx, name, network, now=clock())
         tx.audit(_event("operator.unlocked", name, clock, details))
 
-    write_directly(_url(place), op, audit_key=audit_key_of(secret_key))
+    write_directly(url_of(place), op, audit_key=audit_key_of(secret_key))
 
 
 def reset_password(
@@ -84,7 +84,7 @@ def reset_password(
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
     secret_key = find_secret_key(place.staging_dir, given=place.secret_key)
-    url = _url(place)
+    url = url_of(place)
     if password is not None:
         check_new_password(password, operator=name)
     chosen = password or Secret(random_id(random_bytes))
@@ -122,10 +122,14 @@ def _digest(secret_key: bytes, name: str, address: str) -> bytes:
 
 
 def _event(action: str, name: str, clock: Clock, details: dict[str, str]) -> AuditEvent:
-    who = {"host": socket.gethostname(), "user": _user_name()}
     return AuditEvent(
-        at=clock(), actor="host", action=action, subject=f"operator:{name}", details=details | who
+        at=clock(), actor="host", action=action, subject=f"operator:{name}", details=details | who_on_host()
     )
+
+
+def who_on_host() -> dict[str, str]:
+    """Return the details of an audit event by `host`: which host, and which of its users."""
+    return {"host": socket.gethostname(), "user": _user_name()}
 
 
 def _user_name() -> str:
@@ -136,7 +140,7 @@ def _user_name() -> str:
         return str(os.geteuid())
 
 
-def _url(place: StateLocation) -> str | URL:
+def url_of(place: StateLocation) -> str | URL:
     """Return the URL of the database, which must be there: none is made by a mistyped directory."""
     if is_shared_database(place.database_url):
         assert place.database_url is not None  # noqa: S101 - narrows the type

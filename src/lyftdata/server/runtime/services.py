@@ -10,6 +10,7 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.decision_log import DecisionLog
@@ -68,6 +69,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     clock: Clock
     store: Store
+    checkpoints: AuditCheckpoints
     directory: Directory
     signing_keys: SigningKeys
     admission: Admission

@@ -28,6 +28,7 @@ async def show(page: Page) -> Response:
         is_followed=page.query("follow") == "yes" and before is None,
         is_verified_at_once=page.services.store.audit_length <= _VERIFIED_AT_ONCE,
         length=page.services.store.audit_length,
+        checkpoint=page.services.checkpoints.latest,
     )
 
 

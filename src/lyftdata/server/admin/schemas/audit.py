@@ -25,6 +25,23 @@ class AuditPage(BaseModel):
     next: int | None
 
 
+class AuditKey(BaseModel):
+    """The key that checks signed checkpoints, as NAME+ID+KEY (C2SP signed-note), and the name of the log."""
+
+    key: str
+    origin: str
+
+
+class AuditCheckpoint(BaseModel):
+    """The last signed checkpoint, as text; `size` and `root` are also in it. `key` checks it."""
+
+    size: int
+    root: str
+    signed_at: datetime
+    note: str
+    key: str
+
+
 class AuditReport(BaseModel):
     """What checking the chain has shown."""
 

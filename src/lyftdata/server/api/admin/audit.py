@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
 from lyftdata.core.actor import Actor
+from lyftdata.server.admin.audit_checkpoints import Occasion
 from lyftdata.server.admin.audit_export import ExportForm
-from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
+from lyftdata.server.admin.schemas.audit import AuditCheckpoint, AuditKey, AuditPage, AuditReport
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 from lyftdata.store import StoreError
@@ -74,6 +75,33 @@ async def _follow_verification(actor: Actor, services: Services) -> AsyncIterato
         return
     finally:
         check.cancel()
+
+
+@router.get("/audit/key", tags=["audit"], summary="Show the key that checks checkpoints")
+async def show_key(
+    _actor: Annotated[Actor, Depends(allowed("audit.read"))], services: ServicesDep
+) -> AuditKey:
+    """Return the public key of the audit log, which is published at `/.well-known/lyftdata-audit-key` as well."""
+    key = services.checkpoints.published_key
+    return AuditKey(key=key, origin=key.split("+")[0])
+
+
+@router.get("/audit/checkpoint", tags=["audit"], summary="Sign a checkpoint of the audit log")
+async def sign_checkpoint(
+    actor: Annotated[Actor, Depends(allowed("audit.read"))], services: ServicesDep
+) -> AuditCheckpoint:
+    """Return a signed checkpoint of the log as it is now: the number of its events, and the root of their Merkle tree."""
+    services.budget.charge_check(
+        actor.operator, services.store.audit_length - services.checkpoints.signed_length
+    )
+    signed = await services.checkpoints.sign(Occasion.EXPORT)
+    return AuditCheckpoint(
+        size=signed.size,
+        root=signed.root.hex(),
+        signed_at=signed.at,
+        note=signed.note,
+        key=services.checkpoints.published_key,
+    )
 
 
 @router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)

@@ -71,7 +71,8 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     metrics = Metrics(
         online=parts.sessions.count_here,
         workers=directory.worker_count,
-        audit_is_intact=lambda: store.audit_is_intact,
+        audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
+        last_checkpoint_at=lambda: basis.checkpoints.latest_at,
     )
     signing_keys = SigningKeys(
         store=store,

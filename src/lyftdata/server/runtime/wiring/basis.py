@@ -4,6 +4,7 @@ from datetime import datetime
 
 import msgspec
 
+from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admission.replay_file import KeptReplays
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.runtime.data_dir import (
@@ -18,6 +19,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: ServerSettings
     store: Store
+    checkpoints: AuditCheckpoints
     secret_key: bytes
     clock: Clock
     random_bytes: RandomBytes

@@ -12,13 +12,16 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import URL
 
+from lyftdata.core.audit_checkpoints import CheckpointKey
 from lyftdata.core.log_events.server import (
     REQUEST_FAILED,
 )
 from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
+from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.first_password import print_first_password
+from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admission.replay_file import KeptReplays, load_replays, save_replays
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
@@ -80,6 +83,13 @@ async def open_services(
         basis = Basis(
             settings=settings,
             store=store,
+            checkpoints=AuditCheckpoints(
+                store=store,
+                key=CheckpointKey(audit_key_of(secret_key), issuer=issuer),
+                audit_key=audit_key_of(secret_key),
+                kept=KeptCheckpoint(settings.staging_dir),
+                clock=clock,
+            ),
             secret_key=secret_key,
             clock=clock,
             random_bytes=random_source,
@@ -88,6 +98,7 @@ async def open_services(
             issuer=issuer,
             previous_issuers=tuple(url for url in settings.previous_public_urls if url != issuer),
         )
+        await basis.checkpoints.compare_with_kept()
         services = await _build_services(basis, passwords or Passwords())
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         detached = DetachedTasks()
@@ -128,7 +139,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     warnings = [
         *warnings_of(settings, basis.issuer),
         *issuer_warnings(admission.directory, basis.issuers),
-        *audit_warnings(store),
+        *audit_warnings(store, basis.checkpoints),
         *await store.read(exposure.find),
     ]
     read_models = build_read_models(basis, sessions, admission, operators, warnings)
@@ -149,6 +160,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         started_at=basis.started_at,
         clock=clock,
         store=store,
+        checkpoints=basis.checkpoints,
         directory=admission.directory,
         signing_keys=admission.signing_keys,
         admission=admission.admission,

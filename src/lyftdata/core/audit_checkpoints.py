@@ -1,0 +1,153 @@
+"""
+Signed checkpoints of the audit log: so many events, this root of their Merkle tree, signed by the Server.
+
+A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note (https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note),
+which tools of other makes read as well:
+
+    lyft.example/audit
+    1289
+    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+    — lyft.example/audit Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+
+Everything about the key is here. It is an Ed25519 key derived from the key of the audit chain: no key is stored, every Server
+with the same secret key has the same one, and it signs nothing but checkpoints (docs/decisions/0028).
+"""
+
+import base64
+import binascii
+import re
+from hashlib import sha256
+from urllib.parse import quote
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from lyftdata.core.audit import leaf_of
+from lyftdata.core.encoding import derive_key
+from lyftdata.core.errors import LyftdataError
+from lyftdata.core.merkle_tree import HASH_BYTES, CompactRange, leaf_hash
+from lyftdata.core.records import ChainedAuditEvent
+
+_ED25519 = b"\x01"
+_KEY_ID_BYTES = 4
+_BODY = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n(?:[^\n]+\n)*")
+_SIGNATURE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
+
+
+class CheckpointError(LyftdataError):
+    """A text is not a checkpoint, or not one that the key has signed."""
+
+    code = "audit_checkpoint_invalid"
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """So many events, and the root of their Merkle tree; `origin` names the log."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def body(self) -> str:
+        """Return what is signed."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+
+class CheckpointKey:
+    """
+    The key that signs checkpoints; its repr shows the public half only.
+
+    Args:
+        audit_key: The key of the audit chain.
+        issuer: The Server's public address, from which the log has its name.
+    """
+
+    def __init__(self, audit_key: bytes, *, issuer: str) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(
+            derive_key(audit_key, info=b"lyftdata audit checkpoints v1")
+        )
+        self.origin = origin_of(issuer)
+        self._id = _key_id(self.origin, self._private.public_key())
+
+    @property
+    def published(self) -> str:
+        """Return the public half as NAME+ID+KEY, which C2SP signed-note calls a verifier key."""
+        public = self._private.public_key().public_bytes_raw()
+        return f"{self.origin}+{self._id.hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+
+    def sign(self, tree: CompactRange) -> str:
+        """Return the signed note for the events of a tree."""
+        body = Checkpoint(self.origin, tree.size, tree.root()).body()
+        signature = base64.b64encode(self._id + self._private.sign(body.encode())).decode()
+        return f"{body}\n— {self.origin} {signature}\n"
+
+    def __repr__(self) -> str:
+        return f"CheckpointKey({self.published})"
+
+
+def origin_of(issuer: str) -> str:
+    """Return the name of the log of a Server: its address without the scheme (as C2SP recommends), and `/audit`."""
+    _, _, address = issuer.partition("://")
+    # A plus or a space would end the name in a verifier key or a signature line.
+    return quote(address.rstrip("/"), safe="/:[]@!$&'(),;=%~") + "/audit"
+
+
+def read_checkpoint(note: str) -> Checkpoint:
+    """
+    Return what a signed note says; its signature is not checked.
+
+    Raises:
+        CheckpointError: Not a checkpoint.
+    """
+    body, _, _ = note.partition("\n\n")
+    found = _BODY.fullmatch(body + "\n")
+    if found is None:
+        raise CheckpointError("This is not a checkpoint of an audit log.")
+    return Checkpoint(found[1], int(found[2]), base64.b64decode(found[3]))
+
+
+def verify_checkpoint(note: str, *, audit_key: bytes) -> Checkpoint:
+    """
+    Return what a signed note says, if the key that belongs to an audit chain has signed it, under whichever name.
+
+    Raises:
+        CheckpointError: Not a checkpoint, or not signed by that key.
+    """
+    checkpoint = read_checkpoint(note)
+    public = Ed25519PrivateKey.from_private_bytes(
+        derive_key(audit_key, info=b"lyftdata audit checkpoints v1")
+    ).public_key()
+    body, _, signatures = note.partition("\n\n")
+    for name, encoded in _SIGNATURE.findall(signatures):
+        if _has_signed(public, name, encoded, f"{body}\n".encode()):
+            return checkpoint
+    raise CheckpointError("The checkpoint is not signed by the key of this audit log.")
+
+
+def _has_signed(public: Ed25519PublicKey, name: str, encoded: str, body: bytes) -> bool:
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+        public.verify(blob[_KEY_ID_BYTES:], body)
+    except (binascii.Error, InvalidSignature):
+        return False
+    return blob[:_KEY_ID_BYTES] == _key_id(name, public)
+
+
+def _key_id(name: str, public: Ed25519PublicKey) -> bytes:
+    return sha256(name.encode() + b"\n" + _ED25519 + public.public_bytes_raw()).digest()[:_KEY_ID_BYTES]
+
+
+def add_event(tree: CompactRange, chained: ChainedAuditEvent) -> None:
+    """Add the next event of a log to its tree."""
+    tree.append(leaf_hash(leaf_of(chained.event, number=chained.number)))
+
+
+def join_peaks(tree: CompactRange) -> bytes:
+    """Return the subtrees of a tree as they are stored."""
+    return b"".join(tree.peaks)
+
+
+def split_peaks(size: int, peaks: bytes) -> CompactRange:
+    """Return the tree of so many events from its stored subtrees; raises ValueError if they do not fit."""
+    return CompactRange(size, (peaks[at : at + HASH_BYTES] for at in range(0, len(peaks), HASH_BYTES)))

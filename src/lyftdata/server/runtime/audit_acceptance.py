@@ -1,0 +1,90 @@
+"""
+Accepts, on the Server's host, an audit log that does not contain the last checkpoint that was kept: a restored backup.
+
+The acceptance is an event in the log, with what the kept checkpoint said: the log goes on, and shows for ever that it once
+went further. The kept checkpoint gets another name.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from lyftdata.core.audit_checkpoints import Checkpoint, CheckpointError
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import AuditEvent
+from lyftdata.server.admin.audit_checkpoints import describe_cut
+from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
+from lyftdata.server.clock import Clock, utc_now
+from lyftdata.server.runtime.data_dir import audit_key_of, find_secret_key
+from lyftdata.server.runtime.maintenance import StateLocation
+from lyftdata.server.runtime.operator_recovery import url_of, who_on_host
+from lyftdata.store import WriteTx, audit_log, audit_tree
+from lyftdata.store.direct_write import read_directly, write_directly
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kept checkpoint says and the log does not confirm; `kept` is None if the file holds no checkpoint."""
+
+    kept: Checkpoint | None
+    length: int
+    problem: str
+
+
+def find_difference(place: StateLocation) -> Difference | None:
+    """
+    Return why the audit log is not the one of which the kept checkpoint was signed; None if it is, or none is kept.
+
+    Raises:
+        SettingsError, StoreError: The state cannot be read.
+    """
+    audit_key = audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
+    file = KeptCheckpoint(place.staging_dir)
+    try:
+        kept = file.load()
+    except CheckpointError:
+        length = read_directly(url_of(place), audit_log.last_number)
+        return Difference(kept=None, length=length, problem=f"{file.path} does not hold a checkpoint.")
+    if kept is None:
+        return None
+    length, root = read_directly(
+        url_of(place),
+        lambda conn: (
+            audit_log.last_number(conn),
+            audit_tree.root_at(conn, kept.size, audit_key=audit_key),
+        ),
+    )
+    if root == kept.root:
+        return None
+    return Difference(kept=kept, length=length, problem=describe_cut(kept, root, length=length))
+
+
+def accept(place: StateLocation, difference: Difference, *, clock: Clock = utc_now) -> Path:
+    """
+    Record that the log is accepted as it is, and put the kept checkpoint aside; return its new name.
+
+    Raises:
+        ConflictError: There is no difference any more.
+        SettingsError, StoreError: The state cannot be used; nothing was changed.
+    """
+    if find_difference(place) != difference:
+        raise ConflictError(
+            "audit_log_moved", "The audit log or the kept checkpoint changed.", hint="Run it again."
+        )
+    now = clock()
+    kept = difference.kept
+    details = {} if kept is None else {"kept_size": str(kept.size), "kept_root": kept.root.hex()}
+
+    def op(tx: WriteTx) -> None:
+        tx.audit(
+            AuditEvent(
+                at=now,
+                actor="host",
+                action="audit_log.accepted",
+                subject="audit_log",
+                details=details | {"length": str(difference.length)} | who_on_host(),
+            )
+        )
+
+    audit_key = audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
+    write_directly(url_of(place), op, audit_key=audit_key)
+    return KeptCheckpoint(place.staging_dir).put_aside(now)

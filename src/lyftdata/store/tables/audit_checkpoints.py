@@ -1,0 +1,80 @@
+"""Table of the signed checkpoints of the audit log; its rows count for nothing until their signature was checked."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, select
+
+from lyftdata.core.audit_checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    read_checkpoint,
+    split_peaks,
+    verify_checkpoint,
+)
+from lyftdata.core.merkle_tree import CompactRange
+from lyftdata.core.records import CheckpointRecord
+from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import audit_checkpoints
+from lyftdata.store.writer.transaction import WriteTx
+
+_AT_ONCE = 500
+
+
+def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
+    """Store a checkpoint, unless one for as many events is stored; return what the stored one says."""
+    dialect.insert_ignoring_conflict(tx.conn, audit_checkpoints, to_row(record))
+    note = tx.conn.execute(
+        select(audit_checkpoints.c.note).where(audit_checkpoints.c.size == record.size)
+    ).scalar_one()
+    return read_checkpoint(str(note))
+
+
+def all_checkpoints(conn: Connection) -> Iterator[CheckpointRecord]:
+    """Yield every checkpoint, the smallest first."""
+    after = -1
+    while True:
+        query = (
+            select(audit_checkpoints)
+            .where(audit_checkpoints.c.size > after)
+            .order_by(audit_checkpoints.c.size)
+            .limit(_AT_ONCE)
+        )
+        found = [from_row(CheckpointRecord, row) for row in conn.execute(query)]
+        yield from found
+        if len(found) < _AT_ONCE:
+            return
+        after = found[-1].size
+
+
+def last_tree(conn: Connection, *, audit_key: bytes, size: int) -> CompactRange:
+    """Return the tree of the last checkpoint for at most so many events that is validly signed; empty if there is none."""
+    query = (
+        select(audit_checkpoints)
+        .where(audit_checkpoints.c.size <= size)
+        .order_by(audit_checkpoints.c.size.desc())
+    )
+    for row in conn.execute(query):
+        try:
+            return signed_tree(from_row(CheckpointRecord, row), audit_key=audit_key)
+        except CheckpointError:
+            # Changed by others; `verify` says so. The tree can be computed from an earlier one.
+            continue
+    return CompactRange()
+
+
+def signed_tree(record: CheckpointRecord, *, audit_key: bytes) -> CompactRange:
+    """
+    Return the tree of a stored checkpoint.
+
+    Raises:
+        CheckpointError: It is not signed by the key of this log, or its subtrees are not those that were signed.
+    """
+    checkpoint = verify_checkpoint(record.note, audit_key=audit_key)
+    try:
+        tree = split_peaks(record.size, record.peaks)
+    except ValueError as error:
+        raise CheckpointError("The subtrees of a checkpoint were changed.") from error
+    if (checkpoint.size, checkpoint.root) != (tree.size, tree.root()):
+        raise CheckpointError("The subtrees of a checkpoint are not those that were signed.")
+    return tree

@@ -1,0 +1,39 @@
+"""Checkpoints of the audit log, from the signature to a backup that was restored."""
+
+from pathlib import Path
+
+from tests.processes import until
+
+
+def test_a_restored_backup_is_noticed_and_accepted(open_site):
+    """The Server, its doctor and its page say that the log was cut; nothing is signed until the host accepts it."""
+    site = open_site()
+    operator = site.sign_in()
+    key = operator.done("audit", "key").strip()
+    site.server_host.done("admin", "backup", str(site.root / "backup.db"))
+    operator.done("workers", "add", "press-01", "--id", "press-01")
+    lost = operator.json("audit", "checkpoint")
+    site.server.terminate()
+    assert site.server.events("audit_checkpoint_signed")[-1]["occasion"] == "stop"
+    site.server_host.done("admin", "restore", str(site.root / "backup.db"), "--yes")
+
+    site.start_server()
+    cut = site.server.wait_for("audit_log_cut")
+    assert f"a checkpoint of {lost['size']} events was signed" in cut["problem"]
+    assert operator.run("audit", "checkpoint").returncode == 1
+    found = site.server_host.run("doctor", "server", "--json").stdout
+    assert '"audit_log_cut"' in found
+    assert site.server_host.run("admin", "accept-audit-log").returncode == 2
+    accepted = site.server_host.json("admin", "accept-audit-log", "--yes")
+    assert lost["note"] == Path(accepted["kept_as"]).read_text(encoding="utf-8")
+    site.server.terminate()
+    site.start_server()
+
+    site.sign_in()
+    signed = operator.json("audit", "checkpoint")
+    assert signed["key"] == key
+    assert operator.done("audit", "checkpoint") == signed["note"]
+    (event,) = operator.json("audit", "list", "--action", "audit_log.accepted")
+    assert event["details"]["kept_size"] == str(lost["size"])
+    until(lambda: operator.json("audit", "verify")["ok"], "the log is whole")
+    assert "contains the last checkpoint" in site.server_host.done("admin", "accept-audit-log")

@@ -1,0 +1,135 @@
+"""The tree of the audit log: signed checkpoints against an attacker who can write to the database but does not have the key."""
+
+import functools
+
+import pytest
+from tests.builders import NOON, event
+from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+
+from lyftdata.core.audit import leaf_of
+from lyftdata.core.audit_checkpoints import CheckpointKey, add_event, join_peaks
+from lyftdata.core.merkle_tree import CompactRange, leaf_hash
+from lyftdata.core.records import CheckpointRecord
+from lyftdata.store import audit_log, audit_tree
+from lyftdata.store.tables import audit_checkpoints
+
+KEY = CheckpointKey(AUDIT_KEY, issuer="https://lyft.example")
+
+
+async def write_events(store, count):
+    """Append events."""
+    for n in range(count):
+        await store.write(lambda tx, n=n: tx.audit(event(details={"n": str(n)})))
+
+
+async def current_tree(store):
+    """Return the tree of the log as it is."""
+    tree = CompactRange()
+    while await store.read(lambda conn: audit_tree.extend(conn, tree, audit_key=AUDIT_KEY)):
+        pass
+    return tree
+
+
+async def sign(store):
+    """Store a checkpoint of the log as it is; return its tree."""
+    tree = await current_tree(store)
+    record = CheckpointRecord(size=tree.size, at=NOON, peaks=join_peaks(tree), note=KEY.sign(tree))
+    await store.write(lambda tx: audit_checkpoints.add_checkpoint(tx, record))
+    return tree
+
+
+@pytest.fixture
+async def signed(store, database_url, monkeypatch):
+    """Return a function that runs SQL behind the store's back, on a log of seven events with checkpoints of three and five."""
+    monkeypatch.setattr(audit_tree, "_AT_ONCE", 2)
+    await write_events(store, 3)
+    await sign(store)
+    await write_events(store, 2)
+    await sign(store)
+    await write_events(store, 2)
+    return functools.partial(run_behind_its_back, database_url)
+
+
+async def test_a_log_with_its_checkpoints_is_whole(store, signed):
+    """What is signed is what is there; a second checkpoint of as many events changes nothing."""
+    first = signed("SELECT note FROM audit_checkpoints ORDER BY size")
+    await sign(store)
+
+    assert (await store.verify_audit()).ok
+    assert len(first) == 2
+    assert len(signed("SELECT note FROM audit_checkpoints")) == 3
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        (
+            "UPDATE audit_checkpoints SET note = (SELECT note FROM audit_checkpoints WHERE size = 3) WHERE size = 5",
+            "changed",
+        ),
+        ("UPDATE audit_checkpoints SET peaks = (SELECT hash FROM audit_events WHERE number = 1)", "changed"),
+        ("UPDATE audit_checkpoints SET size = 4 WHERE size = 3", "changed"),
+        ("UPDATE audit_checkpoints SET size = 9 WHERE size = 3", "ends at event 7"),
+    ],
+)
+async def test_a_checkpoint_that_was_changed_is_found(store, signed, sql, problem):
+    """The text, the subtrees, or of how many events it is."""
+    signed(sql)
+
+    report = await store.verify_audit()
+
+    assert not report.ok
+    assert problem in report.problem
+
+
+async def test_a_checkpoint_of_other_events_is_found(store, signed):
+    """A log that was written again has a chain that fits; the checkpoint knows which events were there."""
+    other = CompactRange()
+    for number in range(1, 7):
+        other.append(leaf_hash(leaf_of(event("another.event"), number=number)))
+    record = CheckpointRecord(size=6, at=NOON, peaks=join_peaks(other), note=KEY.sign(other))
+    await store.write(lambda tx: audit_checkpoints.add_checkpoint(tx, record))
+
+    report = await store.verify_audit()
+
+    assert not report.ok
+    assert report.problem == "The first 6 events are not those of which a checkpoint was signed."
+
+
+async def test_the_root_of_every_length_is_found(store, signed):
+    """From a checkpoint on, or from the beginning where none is validly signed; a shorter log has none."""
+    expected = {}
+    tree = CompactRange()
+    for chained in await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=9)):
+        add_event(tree, chained)
+        expected[tree.size] = tree.root()
+    for statement in ("SELECT 1", "UPDATE audit_checkpoints SET note = 'x'"):
+        signed(statement)
+        for size, root in expected.items():
+            found = await store.read(functools.partial(audit_tree.root_at, size=size, audit_key=AUDIT_KEY))
+            assert found == root
+
+    assert await store.read(lambda conn: audit_tree.root_at(conn, 8, audit_key=AUDIT_KEY)) is None
+
+
+async def test_events_that_no_server_wrote_are_not_signed(store, signed):
+    """An event that was put into the database or changed there gets no place in the tree."""
+    signed("UPDATE audit_events SET actor = 'operator:eve' WHERE number = 6")
+
+    with pytest.raises(audit_tree.AuditLogChangedError, match="Event 6 was changed"):
+        await current_tree(store)
+
+
+async def test_a_gap_is_not_signed_over(store, signed):
+    """Nor is an event that took the place of one before it."""
+    signed("DELETE FROM audit_events WHERE number = 3")
+
+    with pytest.raises(audit_tree.AuditLogChangedError, match="Event 3 is missing"):
+        await current_tree(store)
+
+
+async def test_a_backup_without_the_table_is_checked_all_the_same(store, signed):
+    """A database of an earlier version has no checkpoints."""
+    signed("DROP TABLE audit_checkpoints")
+
+    assert (await store.verify_audit()).ok
