@@ -54,19 +54,22 @@ def list_(action: str | None, subject: str | None, limit: int, url: str | None, 
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv"]),
+    type=click.Choice(["jsonl", "csv", "signed"]),
     default="jsonl",
     show_default=True,
-    help="A JSON object a line, or comma-separated values.",
+    help="A JSON object a line, comma-separated values, or JSON lines with a signed checkpoint for a third party.",
 )
 @url_option
 def export(form: str, url: str | None) -> None:
     """
     Print every event, the oldest first.
 
+    A signed export is verified without the Server, by its public key (`lyftdata audit key`).
+
     \b
     Example:
       lyftdata audit export > audit.jsonl
+      lyftdata audit export --format signed > audit.signed.jsonl
     """
     from lyftdata.cli.api import Api
 
@@ -100,6 +103,26 @@ def verify(url: str | None, *, as_json: bool) -> int:
         report = _follow_check(api, on_progress)
     emit(report, as_json=as_json, show=_show_report)
     return 0 if report["ok"] else 1
+
+
+@audit.command()
+@click.argument("number", type=click.IntRange(1))
+@url_option
+def proof(number: int, url: str | None) -> None:
+    """
+    Print a proof that event NUMBER is in the log, for somebody who has the public key and nothing else.
+
+    It holds the event, and is a C2SP tlog-proof: it is verified without the Server (`lyftdata audit key`).
+
+    \b
+    Example:
+      lyftdata audit proof 41 > disabled-press-01.tlog-proof
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        for line in api.lines(f"/audit/{number}/proof"):
+            print_exactly(line)
 
 
 @audit.command()

@@ -1,17 +1,27 @@
-"""Exports the audit log: one JSON object a line, or comma-separated values for a spreadsheet."""
+"""
+Exports the audit log: JSON lines, comma-separated values for a spreadsheet, or lines with a checkpoint for a third party.
+
+The signed form begins with a line that has the checkpoint; each line after it is a leaf of the Merkle tree, byte for byte.
+docs/how-to/audit.md has the script that verifies it.
+"""
 
 import asyncio
 import csv
 import functools
 import io
 import re
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import StrEnum
 
+import msgspec
+
 from lyftdata.core.actor import Actor
+from lyftdata.core.audit import leaf_of
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
+from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints, Occasion, SignedCheckpoint
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
@@ -32,21 +42,34 @@ class ExportForm(StrEnum):
 
     JSONL = "jsonl"
     CSV = "csv"
+    SIGNED = "signed"
 
 
-MEDIA_TYPES = {ExportForm.JSONL: "application/x-ndjson", ExportForm.CSV: "text/csv; charset=utf-8"}
+MEDIA_TYPES = {
+    ExportForm.JSONL: "application/x-ndjson",
+    ExportForm.CSV: "text/csv; charset=utf-8",
+    ExportForm.SIGNED: "application/x-ndjson",
+}
 
 
 class AuditExport:
     """Streams the audit log to operators, a few at a time."""
 
-    def __init__(self, *, store: Store, sessions: OperatorSessions, budget: OperatorBudget) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        checkpoints: AuditCheckpoints,
+        sessions: OperatorSessions,
+        budget: OperatorBudget,
+    ) -> None:
         self._store = store
+        self._checkpoints = checkpoints
         self._sessions = sessions
         self._budget = budget
         self._slots = StreamLimiter(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
 
-    def respond(
+    async def respond(
         self, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None
     ) -> SlotResponse:
         """
@@ -54,34 +77,39 @@ class AuditExport:
 
         Raises:
             ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
+                `audit_log_changed`: no checkpoint can be signed.
         """
+        signed = await self._checkpoints.sign(Occasion.EXPORT) if form is ExportForm.SIGNED else None
         slot = self._slots.take(actor.operator)
         if slot is None:
             raise ConflictError(
                 "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
             )
         return SlotResponse(
-            self._export(form, actor),
+            self._export(form, actor, signed),
             release=slot.release,
             media_type=MEDIA_TYPES[form],
             headers=headers or {},
         )
 
-    async def _export(self, form: ExportForm, actor: Actor) -> AsyncGenerator[bytes, None]:
-        write = _as_csv if form is ExportForm.CSV else _as_jsonl
+    async def _export(
+        self, form: ExportForm, actor: Actor, signed: SignedCheckpoint | None
+    ) -> AsyncGenerator[bytes, None]:
         if form is ExportForm.CSV:
             yield ",".join(_COLUMNS).encode() + b"\r\n"
-        after = 0
-        while await self._sessions.is_signed_in(actor):
+        if signed is not None:
+            yield _head_of(signed)
+        after, last = 0, sys.maxsize if signed is None else signed.size
+        while after < last and await self._sessions.is_signed_in(actor):
             # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
             await asyncio.sleep(self._budget.free_in_s(actor.operator))
             batch = await self._store.read(
-                functools.partial(audit_log.events_after, after=after, limit=_BATCH)
+                functools.partial(audit_log.events_after, after=after, limit=min(_BATCH, last - after))
             )
             if not batch:
                 return
             # In a thread: Workers' requests are answered in between.
-            yield await asyncio.to_thread(write, batch)
+            yield await asyncio.to_thread(_WRITERS[form], batch)
             after = batch[-1].number
 
 
@@ -98,6 +126,19 @@ def _as_csv(events: Sequence[ChainedAuditEvent]) -> bytes:
         }
         writer.writerow([_harmless(str(shown[column])) for column in _COLUMNS])
     return text.getvalue().encode()
+
+
+def _as_leaves(events: Sequence[ChainedAuditEvent]) -> bytes:
+    return b"".join(leaf_of(event.event, number=event.number) + b"\n" for event in events)
+
+
+_WRITERS = {ExportForm.JSONL: _as_jsonl, ExportForm.CSV: _as_csv, ExportForm.SIGNED: _as_leaves}
+
+
+def _head_of(signed: SignedCheckpoint) -> bytes:
+    """Return the line with the checkpoint, and what stands for the events that are not in the log any more."""
+    removed = {"events": 0, "hashes": []}
+    return msgspec.json.encode({"checkpoint": signed.note, "removed": removed}) + b"\n"
 
 
 def _harmless(cell: str) -> str:

@@ -12,6 +12,7 @@ from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.audit_export import AuditExport
+from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_marks import DeviceMarks
@@ -116,6 +117,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_key_queries: EnrollmentKeyQueries
     alerts: Alerts
     audit_export: AuditExport
+    audit_proofs: AuditProofs
     event_feed: EventFeed
     warnings: list[str]
     decisions: DecisionLog | None

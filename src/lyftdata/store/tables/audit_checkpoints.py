@@ -19,6 +19,7 @@ from lyftdata.store.schema import audit_checkpoints
 from lyftdata.store.writer.transaction import WriteTx
 
 _AT_ONCE = 500
+_MAX_TRIED = 20
 
 
 def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
@@ -53,6 +54,7 @@ def last_tree(conn: Connection, *, audit_key: bytes, size: int) -> CompactRange:
         select(audit_checkpoints)
         .where(audit_checkpoints.c.size <= size)
         .order_by(audit_checkpoints.c.size.desc())
+        .limit(_MAX_TRIED)
     )
     for row in conn.execute(query):
         try:
@@ -61,6 +63,24 @@ def last_tree(conn: Connection, *, audit_key: bytes, size: int) -> CompactRange:
             # Changed by others; `verify` says so. The tree can be computed from an earlier one.
             continue
     return CompactRange()
+
+
+def first_covering(conn: Connection, number: int, *, audit_key: bytes) -> CheckpointRecord | None:
+    """Return the first checkpoint that holds an event and is validly signed, None if there is none."""
+    query = (
+        select(audit_checkpoints)
+        .where(audit_checkpoints.c.size >= number)
+        .order_by(audit_checkpoints.c.size)
+        .limit(_MAX_TRIED)
+    )
+    for row in conn.execute(query):
+        record = from_row(CheckpointRecord, row)
+        try:
+            signed_tree(record, audit_key=audit_key)
+        except CheckpointError:
+            continue
+        return record
+    return None
 
 
 def signed_tree(record: CheckpointRecord, *, audit_key: bytes) -> CompactRange:

@@ -43,6 +43,7 @@ async def download(page: Page) -> Response:
     """Hand out the whole log as a file."""
     page.check_parameters("format")
     form = ExportForm(page.choice("format", list(ExportForm)) or ExportForm.JSONL)
-    name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{form}"
+    ending = "signed.jsonl" if form is ExportForm.SIGNED else form.value
+    name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{ending}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return page.services.audit_export.respond(form, page.actor, headers=headers)
+    return await page.services.audit_export.respond(form, page.actor, headers=headers)

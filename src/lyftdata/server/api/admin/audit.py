@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
-from starlette.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.responses import PlainTextResponse, StreamingResponse
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.audit_checkpoints import Occasion
@@ -104,11 +104,28 @@ async def sign_checkpoint(
     )
 
 
+@router.get(
+    "/audit/{number}/proof",
+    tags=["audit"],
+    summary="Prove that an event is in the audit log",
+    response_class=PlainTextResponse,
+)
+async def prove_event(
+    actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    number: Annotated[int, Path(ge=1, le=2**63 - 1)],
+) -> PlainTextResponse:
+    """Return the event, the path from it to the root of the Merkle tree, and a checkpoint that has this root (C2SP tlog-proof)."""
+    proof = await services.audit_proofs.prove(number)
+    services.budget.charge_check(actor.operator, proof.hashed)
+    return PlainTextResponse(proof.text)
+
+
 @router.get("/audit/export", tags=["audit"], summary="Export the audit log", response_class=StreamingResponse)
 async def export_audit(
     actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
-    """Return every event, the oldest first: a JSON object a line, or comma-separated values."""
-    return services.audit_export.respond(form, actor)
+    """Return every event, the oldest first: a JSON object a line, comma-separated values, or lines with a signed checkpoint."""
+    return await services.audit_export.respond(form, actor)

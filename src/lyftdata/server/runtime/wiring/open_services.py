@@ -207,6 +207,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         enrollment_key_queries=read_models.enrollment_key_queries,
         alerts=read_models.alerts,
         audit_export=read_models.audit_export,
+        audit_proofs=read_models.audit_proofs,
         event_feed=read_models.event_feed,
         warnings=warnings,
         decisions=sessions.decisions,

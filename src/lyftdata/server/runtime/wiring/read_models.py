@@ -5,6 +5,7 @@ import msgspec
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.audit_export import AuditExport
+from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
@@ -15,6 +16,7 @@ from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.runtime.data_dir import audit_key_of
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.operators import OperatorParts
@@ -35,6 +37,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_key_queries: EnrollmentKeyQueries
     alerts: Alerts
     audit_export: AuditExport
+    audit_proofs: AuditProofs
     event_feed: EventFeed
     samples: SampleLog
 
@@ -115,7 +118,15 @@ def build_read_models(
             archive_after=basis.settings.archive_after,
             clock=clock,
         ),
-        audit_export=AuditExport(store=store, sessions=operators.operator_sessions, budget=operators.budget),
+        audit_export=AuditExport(
+            store=store,
+            checkpoints=basis.checkpoints,
+            sessions=operators.operator_sessions,
+            budget=operators.budget,
+        ),
+        audit_proofs=AuditProofs(
+            store=store, checkpoints=basis.checkpoints, audit_key=audit_key_of(basis.secret_key)
+        ),
         event_feed=EventFeed(
             events=sessions.events, directory=directory, workers=worker_queries, store=store
         ),
