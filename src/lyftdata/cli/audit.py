@@ -208,8 +208,9 @@ def _show_table(found: list[dict[str, Any]]) -> None:
 
 def _show_report(report: dict[str, Any]) -> None:
     if report["ok"]:
+        older = f" after {report['removed']} that were too old to be kept" if report["removed"] else ""
         echo(
-            f"The audit log is whole: {report['checked']} events. Head {report['head_number']}:{report['head_hash']}"
+            f"The audit log is whole: {report['checked']} events{older}. Head {report['head_number']}:{report['head_hash']}"
         )
         return
     say(f"THE AUDIT LOG WAS CHANGED. {report['problem']}")

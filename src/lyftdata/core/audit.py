@@ -14,6 +14,8 @@ import msgspec
 
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 
+PRUNED = "audit_log.pruned"
+"""Action of the event that says up to which number events were removed (`through`) when they had become too old."""
 GENESIS = bytes(32)
 """The hash before the first event."""
 
@@ -22,7 +24,12 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of checking a chain; `first_bad` is the number of the first event that does not fit."""
+    """
+    The result of checking a chain.
+
+    `first_bad` is the number of the first event that does not fit. `removed` is how many events were removed from the beginning
+    because they had become too old; the chain is checked from the one after.
+    """
 
     ok: bool
     checked: int
@@ -30,6 +37,7 @@ class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: bytes
     first_bad: int | None = None
     problem: str = ""
+    removed: int = 0
 
 
 def chain_hash(event: AuditEvent, *, number: int, previous: bytes, key: bytes) -> bytes:

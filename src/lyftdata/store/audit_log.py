@@ -9,13 +9,14 @@ log was cut, and is never sound again. Were the row alone believed, the next eve
 
 import hmac
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, Row, func, insert, select
+from sqlalchemy import Connection, CursorResult, Row, delete, func, insert, select
 
-from lyftdata.core.audit import GENESIS, ChainReport, chain_hash, verify_chain
+from lyftdata.core.audit import GENESIS, PRUNED, ChainReport, chain_hash, verify_chain
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store.dialects import dialect
@@ -24,6 +25,7 @@ from lyftdata.store.schema import audit_events, audit_head
 
 _HEAD_ID = 1
 _AT_ONCE = 1_000
+_MAX_DIGITS = 18
 _NOT_OURS = bytes(32)
 
 Observe = Callable[[Iterator[ChainedAuditEvent]], Iterator[ChainedAuditEvent]]
@@ -175,15 +177,60 @@ def verify(
         return _unsound("The record of the last event was removed.")
     if not _is_ours(row, key):
         return _unsound("The record of the last event was changed.")
+    removed = removed_through(conn)
     with _in_order(conn) as rows:
         events = _with_breaks(
             rows, between, lambda done: on_progress("Checking the audit log", done, row.number)
         )
-        report = verify_chain(observe(events), key=key, expected_head=(row.number, row.hash))
+        report = verify_chain(
+            observe(events), key=key, start=_start_of(conn, removed), expected_head=(row.number, row.hash)
+        )
+    report = msgspec.structs.replace(report, removed=removed)
     if report.ok and report.head_number < written:
         problem = f"The log ends at event {report.head_number}, but event {written} was written."
         return msgspec.structs.replace(report, ok=False, first_bad=report.head_number + 1, problem=problem)
     return report
+
+
+def removed_through(conn: Connection) -> int:
+    """
+    Return up to which number events were removed because they had become too old, 0 if none were.
+
+    The last event that says so says it. It is in the chain as every other event is, so that only a Server can have written it;
+    and without it the chain has a gap.
+    """
+    query = (
+        select(audit_events.c.details)
+        .where(audit_events.c.action == PRUNED)
+        .order_by(audit_events.c.number.desc())
+        .limit(1)
+    )
+    details = conn.execute(query).scalar()
+    through = str(details.get("through", "")) if isinstance(details, dict) else ""
+    return int(through) if through.isascii() and through.isdigit() and len(through) <= _MAX_DIGITS else 0
+
+
+def _start_of(conn: Connection, removed: int) -> tuple[int, bytes]:
+    """Return the number and hash from which the chain goes on; the hash is under that of the first event that is left."""
+    if not removed:
+        return 0, GENESIS
+    query = select(audit_events.c.previous).where(audit_events.c.number == removed + 1)
+    return removed, conn.execute(query).scalar() or GENESIS
+
+
+def last_older_than(conn: Connection, at: datetime) -> int:
+    """Return the number of the last event up to which all are older than a time, 0 if the first is not."""
+    # Not the latest that is older: after a clock was set back, an event of today may have a time of last year.
+    query = (
+        select(audit_events.c.number).where(audit_events.c.at >= at).order_by(audit_events.c.number).limit(1)
+    )
+    younger = conn.execute(query).scalar()
+    return last_number(conn) if younger is None else younger - 1
+
+
+def remove_through(conn: Connection, number: int) -> None:
+    """Remove the oldest events. The caller owes the event that says so, in the same transaction."""
+    conn.execute(delete(audit_events).where(audit_events.c.number <= number))
 
 
 def _with_breaks(

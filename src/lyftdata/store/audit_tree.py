@@ -4,6 +4,7 @@ The Merkle tree of the audit log, computed from its events and compared with the
 The chain (`audit_log`) needs the Server's key to be checked. The tree needs none: this is what others can verify.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, inspect
 from lyftdata.core.audit import ChainReport, verify_chain
 from lyftdata.core.audit_checkpoints import CheckpointError, add_event
 from lyftdata.core.errors import LyftdataError
-from lyftdata.core.merkle_tree import CompactRange
+from lyftdata.core.merkle_tree import HASH_BYTES, CompactRange
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import ChainedAuditEvent, CheckpointRecord
 from lyftdata.store import audit_log, schema
@@ -96,13 +97,14 @@ class CheckpointCheck:
     """
 
     def __init__(self, conn: Connection, *, audit_key: bytes) -> None:
-        self._tree = CompactRange()
         self._audit_key = audit_key
+        self.problem = ""
         # A backup may be of a version that had no checkpoints.
         has_any = inspect(conn).has_table(schema.audit_checkpoints.name)
-        self._stored = audit_checkpoints.all_checkpoints(conn) if has_any else iter(())
+        removed = audit_log.removed_through(conn)
+        self._stored = audit_checkpoints.all_checkpoints(conn, from_size=removed) if has_any else iter(())
         self._next = next(self._stored, None)
-        self.problem = ""
+        self._tree = self._start(removed)
 
     def follow(self, events: Iterable[ChainedAuditEvent]) -> Iterator[ChainedAuditEvent]:
         """Yield the events of the log, all of them and in order, and compare."""
@@ -117,6 +119,16 @@ class CheckpointCheck:
         if self.problem or self._next is None:
             return self.problem
         return f"A checkpoint of {self._next.size} events was signed, but the log ends at event {self._tree.size}."
+
+    def _start(self, removed: int) -> CompactRange:
+        """Return the tree of the events that were removed, which goes on with those that are left."""
+        if not removed:
+            return CompactRange()
+        if self._next is not None and self._next.size == removed:
+            with contextlib.suppress(CheckpointError):
+                return audit_checkpoints.signed_tree(self._next, audit_key=self._audit_key)
+        self.problem = f"The checkpoint of the {removed} events that were removed is missing or was changed."
+        return CompactRange(removed, [bytes(HASH_BYTES)] * removed.bit_count())
 
     def _compare(self) -> None:
         while self._next is not None and self._next.size == self._tree.size:

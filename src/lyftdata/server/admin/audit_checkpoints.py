@@ -18,6 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+from sqlalchemy import Connection
 
 from lyftdata.core.audit_checkpoints import (
     Checkpoint,
@@ -119,6 +120,9 @@ class AuditCheckpoints:
             return
         if kept is None:
             return
+        if kept.size < await self._store.read(audit_log.removed_through):
+            # This Server has not run for so long that what it signed last is not in the log any more.
+            return
         root = await self._store.read(
             lambda conn: audit_tree.root_at(conn, kept.size, audit_key=self._audit_key)
         )
@@ -149,6 +153,31 @@ class AuditCheckpoints:
         if is_new:
             await self._keep(signed)
         return signed
+
+    async def removed_tree(self) -> CompactRange:
+        """
+        Return the tree of the events that were removed because they had become too old.
+
+        Raises:
+            ConflictError: `audit_log_changed`: there is no valid checkpoint of just these events.
+        """
+
+        def read(conn: Connection) -> tuple[int, CompactRange]:
+            removed = audit_log.removed_through(conn)
+            return removed, audit_checkpoints.last_tree(conn, audit_key=self._audit_key, size=removed)
+
+        removed, tree = await self._store.read(read)
+        if tree.size != removed:
+            raise ConflictError(
+                "audit_log_changed",
+                f"The checkpoint of the {removed} events that were removed is missing.",
+                hint="See: lyftdata audit verify",
+            )
+        return tree
+
+    def tree_of(self, record: CheckpointRecord) -> CompactRange:
+        """Return the tree of a stored checkpoint; raises CheckpointError if it is not validly signed."""
+        return audit_checkpoints.signed_tree(record, audit_key=self._audit_key)
 
     async def count_unsigned(self) -> int:
         """Return how many events were added since the last checkpoint; raises StoreError if that cannot be read."""

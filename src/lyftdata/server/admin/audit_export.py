@@ -19,6 +19,7 @@ import msgspec
 from lyftdata.core.actor import Actor
 from lyftdata.core.audit import leaf_of
 from lyftdata.core.errors import ConflictError
+from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints, Occasion, SignedCheckpoint
@@ -97,9 +98,11 @@ class AuditExport:
     ) -> AsyncGenerator[bytes, None]:
         if form is ExportForm.CSV:
             yield ",".join(_COLUMNS).encode() + b"\r\n"
+        after, last = 0, sys.maxsize
         if signed is not None:
-            yield _head_of(signed)
-        after, last = 0, sys.maxsize if signed is None else signed.size
+            removed = await self._checkpoints.removed_tree()
+            yield _head_of(signed, removed)
+            after, last = removed.size, signed.size
         while after < last and await self._sessions.is_signed_in(actor):
             # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
             await asyncio.sleep(self._budget.free_in_s(actor.operator))
@@ -135,10 +138,10 @@ def _as_leaves(events: Sequence[ChainedAuditEvent]) -> bytes:
 _WRITERS = {ExportForm.JSONL: _as_jsonl, ExportForm.CSV: _as_csv, ExportForm.SIGNED: _as_leaves}
 
 
-def _head_of(signed: SignedCheckpoint) -> bytes:
-    """Return the line with the checkpoint, and what stands for the events that are not in the log any more."""
-    removed = {"events": 0, "hashes": []}
-    return msgspec.json.encode({"checkpoint": signed.note, "removed": removed}) + b"\n"
+def _head_of(signed: SignedCheckpoint, removed: CompactRange) -> bytes:
+    """Return the line with the checkpoint, and the subtrees that stand for the events that are not in the log any more."""
+    shown = {"events": removed.size, "hashes": [peak.hex() for peak in removed.peaks]}
+    return msgspec.json.encode({"checkpoint": signed.note, "removed": shown}) + b"\n"
 
 
 def _harmless(cell: str) -> str:

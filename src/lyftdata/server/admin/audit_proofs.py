@@ -55,6 +55,8 @@ class AuditProofs:
             NotFoundError: There is no event with that number.
             ConflictError: `audit_log_changed`: the event, or one near it, is not what was signed.
         """
+        if number <= await self._store.read(audit_log.removed_through):
+            raise NotFoundError("audit_event", str(number), hint="It was too old to be kept.")
         record = await self._store.read(lambda conn: self._find_checkpoint(conn, number))
         if record is None:
             await self._checkpoints.sign(Occasion.EXPORT)

@@ -34,6 +34,7 @@ class AuditQueries:
         return AuditReport(
             ok=report.ok,
             checked=report.checked,
+            removed=report.removed,
             head_number=report.head_number,
             head_hash=report.head_hash.hex(),
             first_bad=report.first_bad,

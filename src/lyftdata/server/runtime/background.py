@@ -14,6 +14,7 @@ from lyftdata.core.log_events.server import (
 )
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.audit_retention import AuditRetention
 from lyftdata.server.admin.audit_watch import AuditWatch
 from lyftdata.server.admin.checkpoint_schedule import CheckpointSchedule
 from lyftdata.server.runtime.services import Services
@@ -29,6 +30,7 @@ _log = get_logger(__name__)
 _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
+_PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
@@ -59,6 +61,16 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
                 _every("release stale polls", _PUBLISH_EVERY_S, services.cluster.release_polls_if_stale)
             ),
         ]
+    if services.settings.audit_retention is not None:
+        retention = AuditRetention(
+            store=services.store,
+            checkpoints=services.checkpoints,
+            keep=services.settings.audit_retention,
+            clock=services.clock,
+        )
+        tasks.append(
+            asyncio.create_task(_every("prune the audit log", _PRUNE_AUDIT_EVERY_S, retention.prune))
+        )
     if services.decisions is not None:
         tasks.append(asyncio.create_task(_every("log decisions", _FLUSH_EVERY_S, services.decisions.follow)))
     try:

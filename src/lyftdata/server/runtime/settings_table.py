@@ -9,6 +9,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_admin_password,
     parse_algorithm,
     parse_archive_after,
+    parse_audit_retention,
     parse_bind_address,
     parse_database_url,
     parse_enrollment_key,
@@ -206,6 +207,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--signing-algorithm",
         doc="Signs worker tokens: `ES256`, or `EdDSA` with an Ed25519 key; `Ed25519` is the same signature under the "
         "name of RFC 9864, which most libraries do not accept yet. A change takes effect with the next key rotation.",
+    ),
+    Setting(
+        name="LYFTDATA_AUDIT_RETENTION",
+        field="audit_retention",
+        parse=parse_audit_retention,
+        default=None,
+        default_doc="`forever`",
+        flag="--audit-retention",
+        doc="For how long events stay in the audit log, 30d to 10950d. Older ones are removed up to a signed checkpoint, from which the "
+        "chain goes on.",
     ),
     *LOG_SETTINGS,
     Setting(

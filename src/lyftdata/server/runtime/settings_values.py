@@ -127,6 +127,16 @@ def parse_archive_after(text: str) -> timedelta | None:
     return after
 
 
+def parse_audit_retention(text: str) -> timedelta | None:
+    """Read for how long audit events are kept: 30 days to 30 years, or `forever`."""
+    if text.strip().lower() == "forever":
+        return None
+    kept = parse_duration(text)
+    if not timedelta(days=30) <= kept <= timedelta(days=10_950):
+        raise InvalidInputError("audit_retention", "must be from 30d to 10950d, or forever")
+    return kept
+
+
 def parse_secret_key(text: str) -> Secret:
     """Read the key that encrypts what must not stand in the database in the clear."""
     secret = parse_secret(text)

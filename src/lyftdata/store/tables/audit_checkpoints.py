@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from lyftdata.core.audit_checkpoints import (
     Checkpoint,
@@ -31,9 +31,26 @@ def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
     return read_checkpoint(str(note))
 
 
-def all_checkpoints(conn: Connection) -> Iterator[CheckpointRecord]:
-    """Yield every checkpoint, the smallest first."""
-    after = -1
+def remove_before(tx: WriteTx, size: int) -> None:
+    """Remove the checkpoints of fewer events."""
+    tx.conn.execute(delete(audit_checkpoints).where(audit_checkpoints.c.size < size))
+
+
+def last_in(conn: Connection, *, after: int, up_to: int) -> CheckpointRecord | None:
+    """Return the largest checkpoint of more than `after` and at most `up_to` events."""
+    query = (
+        select(audit_checkpoints)
+        .where(audit_checkpoints.c.size > after, audit_checkpoints.c.size <= up_to)
+        .order_by(audit_checkpoints.c.size.desc())
+        .limit(1)
+    )
+    row = conn.execute(query).first()
+    return None if row is None else from_row(CheckpointRecord, row)
+
+
+def all_checkpoints(conn: Connection, *, from_size: int = 0) -> Iterator[CheckpointRecord]:
+    """Yield every checkpoint of at least so many events, the smallest first."""
+    after = from_size - 1
     while True:
         query = (
             select(audit_checkpoints)

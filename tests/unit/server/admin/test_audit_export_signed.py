@@ -3,24 +3,9 @@
 import json
 
 import pytest
-from tests.audit_scripts import run_script
 from tests.builders import event
 
 from lyftdata.server.admin.audit_checkpoints import Occasion
-
-
-@pytest.fixture
-def third_party(tmp_path):
-    """Return a function that runs the script of the page on an export."""
-    root = tmp_path / "third-party"
-    root.mkdir()
-
-    def verify(export, key, name="verify_export.py"):
-        (root / "audit.signed").write_bytes(export)
-        (root / "audit.key").write_text(key)
-        return run_script(name, root, "audit.signed", "audit.key")
-
-    return verify
 
 
 @pytest.fixture

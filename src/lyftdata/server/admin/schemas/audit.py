@@ -43,10 +43,11 @@ class AuditCheckpoint(BaseModel):
 
 
 class AuditReport(BaseModel):
-    """What checking the chain has shown."""
+    """What checking the chain has shown; `removed` events were too old to be kept and are not in the log any more."""
 
     ok: bool
     checked: int
+    removed: int
     head_number: int
     head_hash: str
     first_bad: int | None
