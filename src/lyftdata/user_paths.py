@@ -60,7 +60,7 @@ def default_config_dir() -> Path:
 
 
 def is_visible(path: Path) -> bool:
-    """Return whether this user can see what is there, even if it is nothing; another user's home is closed."""
+    """Return whether this user can see what is at the path, or that nothing is; False behind a closed directory, such as another user's home."""
     try:
         path.stat()
     except PermissionError:

@@ -33,7 +33,7 @@ _NOT_TEXT = "What was given is not text in UTF-8."
 
 class ApiError(LyftdataError):
     """
-    The Server said no.
+    The Server answered with a problem (RFC 9457).
 
     Args:
         message: Its `detail`.
@@ -191,7 +191,7 @@ class Api:
         )
 
     def _unknown_answer(self, response: httpx2.Response, body: object) -> ApiError:
-        """Return the fault that an answer in another form than the API's tells of."""
+        """Return the error for an answer that is not the API's: a proxy's page, or another program's."""
         status = response.status_code
         description = body.get("error_description") if isinstance(body, dict) else None
         if status == httpx2.codes.SERVICE_UNAVAILABLE and isinstance(description, str):

@@ -13,7 +13,7 @@ yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 def confirm(question: str, *, yes: bool) -> None:
     """
-    Go on only if the person says so; without a terminal and without `--yes` nothing is done.
+    Ask for confirmation; without a terminal and without `--yes` nothing is done.
 
     Raises:
         click.UsageError: There is no terminal to ask at (exit 2).

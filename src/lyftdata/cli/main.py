@@ -185,7 +185,7 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
 
 
 def _refuse_without(missing: list[str]) -> None:
-    """Say on the stream that is there why nothing was done."""
+    """Report on the other standard stream why nothing was done."""
     stream = sys.stderr or sys.stdout
     if stream is not None:
         stream.write(
@@ -227,7 +227,7 @@ _SECRET_FLAGS = {
 
 
 def refuse_secrets_in_arguments(arguments: list[str]) -> None:
-    """Answer an option that would carry a secret with the way that does; what it carried is not repeated."""
+    """Reject an option that would carry a secret, and name the way to pass it; the value is not repeated."""
     for argument in arguments:
         if argument == "--":
             return

@@ -72,7 +72,7 @@ output_option = click.option(
 
 
 class KeyOutput:
-    """Where a key that was just made goes: alone on standard output, or into a new file for its owner alone."""
+    """The destination of a new key: alone on standard output, or a new file of mode 0600."""
 
     def __init__(self, file: Path | None, stream: TextIO | None) -> None:
         self._file = file
@@ -102,7 +102,7 @@ class KeyOutput:
 @contextlib.contextmanager
 def key_output(file: Path | None) -> Iterator[KeyOutput]:
     """
-    Open where a key goes.
+    Open the destination of a new key.
 
     The file is made before the key: where it cannot be written no key is lost.
 
@@ -128,7 +128,7 @@ def key_output(file: Path | None) -> Iterator[KeyOutput]:
 
 def echo(line: str) -> None:
     """
-    Print a line of what was asked for, on standard output.
+    Print one line of the result on standard output.
 
     A Server's words may be in it, and a Server's may be those of the person who named a Worker: what a terminal obeys is
     taken out, and nothing of it begins a line of its own.

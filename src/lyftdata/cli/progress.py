@@ -10,7 +10,7 @@ from lyftdata.core.progress import OnProgress, ignore_progress
 @contextlib.contextmanager
 def show_progress(*, wanted: bool = True) -> Iterator[OnProgress]:
     """
-    Give what to report to: a bar for each stage, with the time left, on standard error while it lasts.
+    Yield a progress callback: it shows a bar for each stage, with the time left, on standard error.
 
     Args:
         wanted: If not, nothing is shown.

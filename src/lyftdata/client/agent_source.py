@@ -110,7 +110,7 @@ class AgentSocket:
         return Request("GET", "http://localhost/token" + (f"?{query}" if query else ""))
 
     def _check_socket(self) -> None:
-        """Find out before a connection is tried, which would say less."""
+        """Check the socket's file before connecting: the errors of a connection say less."""
         try:
             if Path(self._path).is_socket():
                 return

@@ -42,7 +42,7 @@ class Origins:
 
     def check(self, url: str) -> None:
         """
-        Make sure that a token may go there.
+        Check that a token may be sent to an address.
 
         Raises:
             OriginNotAllowedError: It may not. Raised rather than sent without: a request that was meant to be a

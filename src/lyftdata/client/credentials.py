@@ -14,7 +14,7 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 class Credential(Protocol):
     """
-    Whatever a Worker proves itself with.
+    The credential of a Worker.
 
     Attributes:
         worker_id: The Worker's ID.
@@ -27,7 +27,7 @@ class Credential(Protocol):
     signs: bool
 
     def version(self) -> str:
-        """Return what changes when the next token would be got by another secret; it gives nothing away."""
+        """Return a value that changes with the secret and reveals nothing of it."""
         ...
 
     def form(self, signing: Signing) -> dict[str, str]:
@@ -84,7 +84,7 @@ class IdentityCredential:
         self._issuer = issuer
 
     def version(self) -> str:
-        """Return what never changes: an identity stays what it is."""
+        """Return a constant: an identity key never changes."""
         return self.worker_id
 
     def form(self, signing: Signing) -> dict[str, str]:

@@ -77,7 +77,7 @@ class TokenRefusedError(WorkerAuthError):
 
 
 class TokenUnavailableError(WorkerAuthError):
-    """There is no token at the moment: the Server cannot be reached, or gave no usable answer. Asking again is right."""
+    """There is no token at present: the Server cannot be reached, or gave no usable answer; to be retried."""
 
     code = "token_unavailable"
 

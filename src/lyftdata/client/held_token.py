@@ -33,17 +33,17 @@ class HeldToken:
         self._expires_at_s = monotonic_s + reply.expires_in
 
     def is_usable(self, monotonic_s: float) -> bool:
-        """Return whether to use it; for five seconds at least, or a token without a life would be asked for without end."""
+        """Return whether the token is usable: until it expires, and for 5 seconds at least, so that `expires_in` 0 causes no endless requests."""
         return monotonic_s < self._use_until_s
 
     def is_due(self, monotonic_s: float) -> bool:
-        """Return whether it is time for a new one; the old one still serves then."""
+        """Return whether the renewal is due; the present token is used until it expires."""
         return monotonic_s >= self._renew_at_s
 
     def due_in_s(self, monotonic_s: float) -> float:
-        """Return the seconds until then."""
+        """Return the seconds until the renewal is due."""
         return max(0.0, self._renew_at_s - monotonic_s)
 
     def expires_in_s(self, monotonic_s: float) -> int:
-        """Return the whole seconds of life that are left; 0 when it is over."""
+        """Return the whole seconds until the token expires; 0 after that."""
         return max(0, int(self._expires_at_s - monotonic_s))

@@ -56,7 +56,7 @@ class ServerClock:
         """Whether the Server has accepted only what was signed for the time of a nonce."""
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Take the time from an answer (`Date`, RFC 9110, section 6.6.1); one from a cache is old."""
+        """Take the Server's time from an answer (`Date`, RFC 9110, section 6.6.1); ignored if the answer is from a cache (`Age`)."""
         date = _read_date(headers.get("date"))
         if date is None or "age" in headers:
             return
@@ -66,7 +66,7 @@ class ServerClock:
             self._on_skew(self.describe_skew())
 
     def note_accepted(self, nonce_time: datetime) -> None:
-        """Remember that what was signed for the time of a nonce was accepted, after the host's time was not."""
+        """Remember that a signature for a nonce's time was accepted after one for the host's time was refused."""
         self.needs_nonce = abs((self._now() - nonce_time).total_seconds()) > TOLERANCE_S
 
     def off_s(self) -> float | None:

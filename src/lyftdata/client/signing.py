@@ -35,7 +35,7 @@ def sign_for_now(
     clock: ServerClock, make: Callable[[Signing], Request], *, nonce_request: Request | None = None
 ) -> Generator[Request, Answer, Answer]:
     """
-    Ask with what is signed for the host's time; where that is refused, once more with the nonce of the answer.
+    Send a request signed for the host's time; if it is refused with a nonce, send it once more signed for the nonce's time.
 
     The nonce shows that it is signed now: where the host's clock is off, and where the Server cannot know that a plain
     assertion is not from before the Worker was disabled, or from before a crash. An unproven caller does not learn which.
@@ -65,7 +65,7 @@ def sign_for_now(
 
 
 def offered_signing(answer: Answer) -> Signing | None:
-    """Return the signing for which an answer that refuses asks; None if it brings no nonce, or names another cause."""
+    """Return the signing that a refusal asks for by its nonce; None if it has no nonce, or has another cause."""
     if answer.status not in _REFUSALS or answer.json_object().get("code"):
         return None
     return _signing_with(answer.headers.get("lyftdata-nonce", ""))

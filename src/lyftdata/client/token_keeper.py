@@ -180,7 +180,7 @@ class TokenKeeper:
 
     def get(self) -> str:
         """
-        Return a token that is alive; asks the Server only if need be.
+        Return a valid token; asks the Server only if there is none or its renewal is due.
 
         Raises:
             TokenRefusedError: The Server gives this Worker none.
@@ -201,7 +201,7 @@ class TokenKeeper:
 
     async def aget(self) -> str:
         """
-        Return a token that is alive; asks the Server only if need be.
+        Return a valid token; asks the Server only if there is none or its renewal is due.
 
         Raises:
             TokenRefusedError: The Server gives this Worker none.

@@ -20,7 +20,7 @@ from lyftdata.core.backoff import Backoff
 
 class TokenState:
     """
-    The token in hand, and what is due; times are passed in, on a clock that does not jump.
+    The present token, and what is due; times are passed in, from a monotonic clock.
 
     Args:
         chance: Gives a number from 0 up to 1.
@@ -37,7 +37,7 @@ class TokenState:
         self._problem: WorkerAuthError | None = None
 
     def usable(self, now_s: float) -> str | None:
-        """Return the token, if it is alive."""
+        """Return the token if it has not expired, otherwise None."""
         return self._token.text if self._token is not None and self._token.is_usable(now_s) else None
 
     def is_due(self, now_s: float) -> bool:
@@ -65,7 +65,7 @@ class TokenState:
         self._backoff.reset()
 
     def failed(self, problem: WorkerAuthError, *, now_s: float) -> None:
-        """Note that there was none to be had."""
+        """Record that no token could be obtained."""
         # A copy: the frames that the error came through hold what was sent.
         self._problem = problem.copy()
         self._retry_at_s = now_s + self._backoff.next_s(retry_after_s=problem.retry_after_s)

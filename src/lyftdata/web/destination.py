@@ -19,6 +19,7 @@ _NOT_PAGES = frozenset({"/login", "/logout", "/events"})
 def safe_destination(unverified: str) -> str:
     """Return a path of this Server's, with its query; the overview where the text is anything else."""
     path = unverified.partition("?")[0].partition("#")[0]
+    # Open redirect: "//host" and "/\host" name another host, and a browser drops tabs and line ends before it looks.
     is_ours = (
         unverified.startswith("/")
         and "//" not in path

@@ -75,6 +75,7 @@ def guarded(
             return error_page(request, error)
         try:
             page.form = await _read_form(page)
+            # Privilege escalation: a form that a viewer was never shown can be posted all the same.
             check_allowed(action, role=page.actor.role)
         except LyftdataError as error:
             return error_page(request, error, page)
@@ -89,8 +90,10 @@ async def _identified(request: Request) -> Page:
     """Return the page of the operator whose session the request is of; its form is not read yet."""
     services: Services = request.app.state.services
     token = read_session(request, services)
+    # DNS rebinding: a page of another site whose name was pointed at this Server has its own name in Host.
     services.host_check.check(request)
     if request.method == "POST":
+        # CSRF, step 1: a form of another site is sent with our cookie, but with its own origin.
         check_same_site(request, issuer=services.issuer, must_say=True)
     if token is None:
         raise NotSignedInError("You are not signed in.")
@@ -108,6 +111,7 @@ async def _read_form(page: Page) -> Form:
     if page.request.method != "POST":
         return EMPTY
     form = await read_form(page.request, at_most=MAX_FORM_BYTES)
+    # CSRF, step 2: another site cannot read the token of this session. Compared in constant time.
     if not hmac.compare_digest(form.text("csrf").encode(), page.csrf.encode()):
         raise CrossSiteError("This form is from another session.", hint="Load the page again.")
     return form

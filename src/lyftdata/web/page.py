@@ -50,7 +50,7 @@ class Page(msgspec.Struct, kw_only=True):
     touched: frozenset[str] | None = None
 
     def keeps(self, name: str) -> bool:
-        """Return whether a field is shown again as it was typed, because something was wrong with the form."""
+        """Return whether a field is shown again as typed, because the form was rejected."""
         return self.problem is not None and (self.touched is None or name in self.touched)
 
     def seen(self, now: str) -> str:
@@ -65,7 +65,7 @@ class Page(msgspec.Struct, kw_only=True):
 
     def query(self, name: str) -> str:
         """
-        Return a parameter of the query, cut to what a filter may be long; empty if it is not there.
+        Return a parameter of the query, cut to the longest filter; "" if it is missing.
 
         A form that was posted from a filtered list carries the filter along.
         """
@@ -88,7 +88,7 @@ class Page(msgspec.Struct, kw_only=True):
                 raise InvalidInputError(name, f"The filter '{name}' is given twice.")
 
     def choice(self, name: str, known: Collection[str]) -> str:
-        """Return a parameter that must be one of a few, empty if it is not there; raises InvalidInputError."""
+        """Return a parameter that must be one of `known`, "" if it is missing; raises InvalidInputError."""
         text = self.query(name)
         if text and text not in known:
             raise InvalidInputError(
@@ -128,7 +128,7 @@ class Page(msgspec.Struct, kw_only=True):
             )
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        """Answer with a page; what was done just before is said once."""
+        """Answer with a page; it shows the message of the last action once."""
         flash = self._flash()
         response = render(
             template,

@@ -79,7 +79,7 @@ def static_url(name: str) -> str:
 
 
 def ago(then: datetime, now: datetime) -> str:
-    """Say how long ago, or how far ahead, a time is, for people."""
+    """Return how long ago, or how far ahead, a time is, for people."""
     seconds = (now - then).total_seconds()
     span = _span(abs(seconds))
     if span == "now":
@@ -110,7 +110,7 @@ def _code(text: str) -> Markup:
 
 def _bdi(text: str) -> Markup:
     """
-    Return somebody else's text so that it orders nothing but itself (Unicode UAX #9; HTML, `bdi`).
+    Return untrusted text isolated from the direction of the text around it (Unicode UAX #9; HTML, `bdi`).
 
     Names may be Hebrew or Arabic, and the digits behind such a name would move before it. What overrides directions
     never gets as far (`core.names`).

@@ -76,7 +76,7 @@ class CredentialChangedError(Exception):
 
 
 class PermanentlyRefusedError(Exception):
-    """A refusal for good; it was logged already."""
+    """A final refusal, already logged."""
 
 
 class Agent:
@@ -150,7 +150,7 @@ class Agent:
         return is_news
 
     async def run(self, credential: Credential | None) -> int:
-        """Work until told to stop or refused for good; return the exit code."""
+        """Run until stopped or finally refused; return the exit code."""
         code = EXIT_DONE
         try:
             found = credential or await self._enrolled()
@@ -166,7 +166,7 @@ class Agent:
         return code or self._supervisor.exit_code or self._ended_by_signal()
 
     def _ended_by_signal(self) -> int:
-        """SIGTERM and SIGINT are how an agent is meant to end; by any other signal it ends as a program would."""
+        """Return the exit code of a stop: 0 without a signal and for SIGTERM and SIGINT, 128+n for another signal n."""
         if self._stop_signal in {None, signal.SIGTERM, signal.SIGINT}:
             return EXIT_DONE
         return SIGNAL_EXIT_BASE + (self._stop_signal or 0)
@@ -292,7 +292,7 @@ class Agent:
         self._supervisor.ensure(functools.partial(self._identity, credential))
 
     def _identity(self, credential: Credential) -> dict[str, str]:
-        """Return the variables that tell the COMMAND who it is, and where its token is."""
+        """Return the COMMAND's variables: the Worker's ID and name, and the paths of its token."""
         who = {"LYFTDATA_URL": self._settings.url, "LYFTDATA_WORKER_ID": credential.worker_id}
         return who | ({"LYFTDATA_WORKER_NAME": self._name} if self._name else {}) | self._provider.environ()
 
@@ -352,7 +352,7 @@ class Agent:
         await self._pause(wait_s)
 
     async def _wait_for_the_disk(self, error: StateError) -> None:
-        """No identity that is not on the disk is used; asking again with the same key gives the same ID."""
+        """Wait until the Worker's directory can be written: an identity is used only once it is stored. A retry with the same key gets the same ID."""
         wait_s = self._backoff.next_s()
         self._report.enrollment_blocked(error, wait_s=wait_s)
         await self._pause(wait_s)
@@ -388,7 +388,7 @@ class Agent:
         emit(_log, STOPPED)
 
     async def _sign_off(self, token: HeldToken) -> None:
-        """Say goodbye, so that the Server shows this Worker offline at once; an outage must not hold it up."""
+        """Sign off, so that the Server shows this Worker as offline at once; bounded in time, since the Server may be down."""
         try:
             async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
                 await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)

@@ -48,7 +48,7 @@ _UNAUTHORIZED = 401
 
 class ServerUnreachableError(LyftdataError):
     """
-    No usable answer: network, an outage, a proxy's limit. Asking again is right.
+    No usable answer (network, outage, a proxy's limit); to be retried.
 
     Args:
         remedy: What to do about it, if that is known.
@@ -83,7 +83,7 @@ class TokenRejectedError(LyftdataError):
 
 class RefusedByServerError(LyftdataError):
     """
-    The Server has turned this Worker down.
+    The Server has refused this Worker.
 
     Args:
         reason: What it said.
@@ -117,7 +117,7 @@ class RefusedByServerError(LyftdataError):
 
 class AudienceRefusedError(LyftdataError):
     """
-    The Server gives this Worker no token for that audience or scope; its own token still serves.
+    The Server gives this Worker no token for that audience or scope; its token for the Server stays valid.
 
     Args:
         reason: What it said.
@@ -144,7 +144,7 @@ class AudienceRefusedError(LyftdataError):
 
 
 class Directive(msgspec.Struct, frozen=True):
-    """What the Server tells a connected Worker to do; kinds that we do not know are ignored."""
+    """An instruction of the Server to a connected Worker; unknown kinds are logged and ignored."""
 
     kind: str
     code: str = ""
@@ -163,7 +163,7 @@ class PollReply(msgspec.Struct, frozen=True):
 
 
 class Issuers(msgspec.Struct, frozen=True):
-    """What the Server calls itself, and what it called itself before it moved."""
+    """The Server's issuer, and its issuers before it moved."""
 
     current: str
     previous: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ class ServerClient:
         )
 
     async def issuers(self) -> Issuers:
-        """Return what the Server calls itself, and what it did before (RFC 8414); raises ServerUnreachableError."""
+        """Return the Server's issuer and its previous issuers from its metadata (RFC 8414); raises ServerUnreachableError."""
         answer = await self._ask(Request("GET", f"{self._url}/.well-known/oauth-authorization-server"))
         body = answer.json_object()
         issuer = body.get("issuer")
@@ -258,7 +258,7 @@ class ServerClient:
 
     async def poll(self, token: str, body: Mapping[str, Any], *, hold_s: float) -> PollReply:
         """
-        Post to the session and wait for what the Server has to say.
+        Poll the session (`POST /api/worker/session`), and wait until the Server answers.
 
         Raises:
             TokenRejectedError, ServerUnreachableError, RefusedByServerError: As described above.
@@ -311,7 +311,7 @@ class ServerClient:
         )
 
     def _refusal(self, answer: Answer, *, signed_by: ServerClock | None) -> LyftdataError:
-        """Tell a refusal from an answer that is not of this protocol."""
+        """Return the error for an answer: a refusal of this Server, or ServerUnreachableError for any other program's answer."""
         refusal = read_refusal(answer, signed_by=signed_by)
         if refusal is None:
             return self._unusable(answer)
@@ -368,10 +368,10 @@ def _connections(settings: WorkerSettings, transport: httpx2.AsyncBaseTransport 
 def _direct(
     tls: ssl.SSLContext | bool,  # noqa: FBT001 - as the library has it
 ) -> httpx2.AsyncBaseTransport:
-    """Return a transport that notices a Server that is gone."""
+    """Return a transport with TCP keepalive, so that a Server that vanished is noticed."""
     return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, socket_options=keepalive_options())
 
 
 def warn_of_skew(skew: str) -> None:
-    """Say in the log that this host's clock is off."""
+    """Log that this host's clock is off."""
     emit(_log, CLOCK_SKEWED, off=skew)

@@ -38,13 +38,13 @@ class HoldLimit:
 
     @property
     def seconds(self) -> float | None:
-        """Return for how long a poll may be held at most; None as long as nothing is known."""
+        """Return the longest hold time in seconds that connections survive; None while no limit is known."""
         if self._limit_s is not None and self._monotonic() - self._learned_at_s > _FORGET_AFTER_S:
             self._limit_s = None
         return self._limit_s
 
     def answered_after(self, held_s: float) -> None:
-        """Note that a poll was held for so long, and was answered: what cut one sooner was no timeout."""
+        """Record that a poll was answered after `held_s` seconds: a cut after less time was not a timeout."""
         if self._last_cut_s is not None and held_s > self._last_cut_s:
             self._last_cut_s = None
 

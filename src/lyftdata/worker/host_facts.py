@@ -1,4 +1,4 @@
-"""Facts about the Worker's host, to help people find it; never used for a decision."""
+"""Facts about the Worker's host, by which operators recognise it. Untrusted: no decision depends on them."""
 
 import os
 import platform

@@ -71,7 +71,7 @@ def _is_misconfiguration(code: str) -> bool:
 
 
 def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
-    """Tell of Workers, and then of strangers, that are refused again and again."""
+    """Return alerts for Workers that are refused repeatedly, and then for unknown callers."""
     repeated = [one for one in refused if _is_misconfiguration(one.code) and one.count >= _A_PATTERN]
     known = [one for one in repeated if one.worker is not None]
     strangers = [one for one in repeated if one.worker is None]
@@ -119,7 +119,7 @@ def _users(number: int) -> str:
 
 
 class Alerts:
-    """Finds what needs attention in what operators read anyway."""
+    """Finds what needs attention, from the read models of operators."""
 
     def __init__(
         self,

@@ -155,7 +155,7 @@ class ApiKeys:
         return await self._store.write(lambda tx: self.allow_in(tx, name, worker_ids, actor))
 
     def allow_in(self, tx: WriteTx, name: str, worker_ids: Sequence[str], actor: Actor) -> list[ApiKeyRecord]:
-        """Do what `allow` does within a change that is larger; raises the same."""
+        """Do what `allow` does, within the caller's transaction; raises the same."""
         now = self._clock()
         newest = _newest(tx, name)
         _check_not_revoked(newest)

@@ -13,7 +13,7 @@ _CHECK_EVERY_S = 86_400.0
 
 class AuditWatch:
     """
-    Runs concurrently with the requests.
+    A background task.
 
     Args:
         store: Whose audit log.

@@ -67,7 +67,7 @@ class DeviceMarks:
         return device if self._clock().timestamp() < int(expires) else None
 
     def name_tag(self, operator: str) -> str:
-        """Return what stands for an operator in the name of a cookie: several may share a browser."""
+        """Return a tag of an operator for the name of a cookie: several operators may share a browser."""
         return hmac.digest(self._key, b"name\0" + _encoded(operator), sha256)[:6].hex()
 
     def _mac(self, operator: OperatorRecord, device: str, expires: str) -> str:

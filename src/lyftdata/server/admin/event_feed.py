@@ -27,7 +27,7 @@ _PAUSE_S = 0.1
 
 class EventFeed:
     """
-    Renders events for as long as somebody listens.
+    Renders events while there are listeners.
 
     Args:
         events: What is followed.
@@ -45,7 +45,7 @@ class EventFeed:
         self._task: asyncio.Task[None] | None = None
 
     def join(self, listener: Listener) -> None:
-        """Hand every event from now on to a listener."""
+        """Deliver every event from now on to a listener."""
         self._listeners.add(listener)
         if self._task is None:
             # Followed from this step on, not from when the task begins: no event is missed in between.

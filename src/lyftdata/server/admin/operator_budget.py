@@ -63,11 +63,11 @@ class OperatorBudget:
         self.charge(operator, cost)
 
     def charge(self, operator: str, cost: float) -> None:
-        """Take what an answer has cost, whether or not there is so much left."""
+        """Charge the cost of an answer, even beyond what is left."""
         self._saved[operator] = (self._left(operator) - cost, self._monotonic())
 
     def charge_check(self, operator: str, events: int) -> None:
-        """Take what checking an audit log of so many events costs."""
+        """Charge the cost of checking an audit log of `events` events."""
         self.charge(operator, min(_MAX_CHECK_COST, events * _COST_PER_CHECKED_EVENT))
 
     def wait_s(self, operator: str) -> float:
@@ -75,7 +75,7 @@ class OperatorBudget:
         return max(0.0, -self._left(operator) / self._earned_per_s)
 
     def free_in_s(self, operator: str) -> float:
-        """Return for how many seconds an operator has less than half of what they may save: work that can wait, waits."""
+        """Return the seconds until an operator's budget is at least half full: work that can wait is delayed until then."""
         return max(0.0, (self._most_saved / 2 - self._left(operator)) / self._earned_per_s)
 
     def _left(self, operator: str) -> float:
@@ -83,7 +83,7 @@ class OperatorBudget:
         return min(self._most_saved, saved + (self._monotonic() - at_s) * self._earned_per_s)
 
     def remember_session(self, digest: bytes, operator: str) -> None:
-        """Note whose session a token is, so that the next request with it is known before the database is asked."""
+        """Remember whose session a token is, so that the budget of the next request is known before the database is read."""
         self._operators[digest] = operator
         self._operators.move_to_end(digest)
         if len(self._operators) > _MAX_SESSIONS:
@@ -106,5 +106,5 @@ class OperatorBudget:
 
 
 def session_digest(token: bytes) -> bytes:
-    """Return what a session's token is kept as."""
+    """Return the SHA-256 digest under which a session's token is stored."""
     return hashlib.sha256(token).digest()

@@ -129,12 +129,12 @@ class OperatorSessions:
         )
 
     async def is_signed_in(self, actor: Actor) -> bool:
-        """Return whether the session of somebody who was identified before is still open."""
+        """Return whether the session of an operator who was identified earlier is still open."""
         session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
         return session is not None and self._clock() < session.expires_at
 
     async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
-        """Return which of these sessions are not open any more, by one look for all."""
+        """Return which of these sessions have ended, by one query."""
         now = self._clock()
         is_open = await self._store.read(lambda conn: admin_sessions.open_among(conn, session_ids, now=now))
         return set(session_ids) - is_open

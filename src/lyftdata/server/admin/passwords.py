@@ -33,7 +33,7 @@ _MAX_KNOWN_WAITING = 10
 
 
 class _Line:
-    """A few at once, some more wait; further callers are told to come back."""
+    """A bounded queue: a few hash at once, some more wait, further callers get TooBusyError."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
         self._gate = asyncio.Semaphore(at_once)
@@ -160,6 +160,6 @@ def _folded(password: Secret) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
+    """Return the length of the common prefix of two texts."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

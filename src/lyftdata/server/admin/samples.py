@@ -34,7 +34,7 @@ class SampleLog:
         )
 
     async def flush(self) -> None:
-        """Write the last minute down once it is over, and drop what is older than eight days."""
+        """Store the last minute once it is over, and delete samples older than eight days."""
         minute = _minute_of(self._clock())
         if minute == self._minute:
             return

@@ -103,7 +103,7 @@ async def _flush_at_stop(what: str, writing: Awaitable[None]) -> None:
 
 async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
     """
-    Do all of several things, even if some fail.
+    Run several coroutines to the end, even if some fail.
 
     Raises:
         Exception: What the first of them raised that failed; the others' failures are logged.
@@ -122,7 +122,7 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
 
 
 async def flush(services: Services) -> None:
-    """Write routine traces and refusals; at most a second of them is ever pending."""
+    """Write the pending activity, sessions, refusals, samples and token origins; how often bounds what a crash can lose."""
     await run_all(
         services.traces.flush,
         services.session_log.flush,
@@ -134,21 +134,21 @@ async def flush(services: Services) -> None:
 
 
 async def end_listeners(services: Services) -> None:
-    """End the event streams of sessions that have ended: one look for all of them."""
+    """End the event streams of operators' sessions that have ended, found by one query."""
     listening = services.events.session_ids()
     if listening:
         services.events.end_sessions(await services.operator_sessions.ended_sessions(listening))
 
 
 async def publish_to_peers(services: Services) -> None:
-    """Tell other Servers of sessions that have ended, and of failures."""
+    """Publish ended sessions and failed attempts to peers."""
     await run_all(
         services.cluster.flush, services.limits.flush, services.logins.flush, services.origin_watch.flush
     )
 
 
 async def prune_and_rotate(services: Services) -> None:
-    """Rotate signing keys when due, drop what has died."""
+    """Rotate signing keys when due, and delete what has expired."""
     now = services.clock()
     services.admission.spent.forget_idle(now.timestamp())
     services.dpop.spent.forget_idle(now.timestamp())
@@ -177,7 +177,7 @@ def note_presence(services: Services) -> None:
 
 
 async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do something again and again. A full disk today must not end tomorrow's work: a failure is logged, and it goes on."""
+    """Call something every `seconds`, for ever; a failure is logged, and the next call is made all the same."""
     failures = FailureLog(_log, BACKGROUND_TASK_FAILED)
     while True:
         await asyncio.sleep(seconds)
@@ -201,13 +201,13 @@ class DetachedTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start something, and keep hold of it until it is done."""
+        """Start a task, and keep a reference until it is done."""
         task = asyncio.create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def wait(self) -> None:
-        """Wait for what has been started."""
+        """Wait until every started task is done."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

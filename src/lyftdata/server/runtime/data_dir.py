@@ -84,12 +84,12 @@ def _cannot_be_used(path: Path, error: OSError) -> SettingsError:
 
 
 def database_file(path: Path) -> Path:
-    """Return where the state is in a data directory, unless it is somewhere else."""
+    """Return the path of the SQLite database in a data directory, used unless LYFTDATA_DATABASE_URL names another."""
     return path / _DATABASE_FILE
 
 
 def secret_key_file(path: Path) -> Path:
-    """Return where the secret key is in a data directory, unless it is given."""
+    """Return the path of the secret key in a data directory, used unless LYFTDATA_SECRET_KEY is set."""
     return path / _SECRET_KEY_FILE
 
 

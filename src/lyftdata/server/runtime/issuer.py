@@ -51,7 +51,7 @@ def accepted_keys(settings: ServerSettings, *, issuers: Sequence[str], pepper: b
 
 
 def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
-    """Return what an operator should know about these settings, a sentence each."""
+    """Return warnings about these settings for operators, one sentence each."""
     warnings = [*settings.warnings]
     if settings.public_url is None and settings.bind_address.is_wildcard():
         warnings.append(
@@ -73,7 +73,7 @@ def issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
 
 
 def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
-    """Return what is wrong with the end of the audit log, a sentence each; whether the rest fits, `verify` says."""
+    """Return warnings about the end of the audit log, one sentence each; `lyftdata audit verify` checks the rest."""
     warnings = []
     if checkpoints.problem:
         warnings.append(f"{checkpoints.problem} If you restored a backup, run on the Server's host: {ACCEPT}")

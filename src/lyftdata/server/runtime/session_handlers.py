@@ -34,17 +34,17 @@ class ServerSessionHandlers(SessionHandlers):
         self._clock = clock
 
     def session_started(self, session: Session) -> None:
-        """Log the session."""
+        """Log the session in the history and, where decisions are logged, in the decision log."""
         self._session_log.session_started(session)
         if self._decisions is not None:
             self._decisions.worker_online(session)
 
     def session_broken(self, session: Session) -> None:
-        """Let the peers know."""
+        """Publish the broken connection to peers."""
         self._touched.add(session.worker_id)
 
     def ended(self, session: Session, why: str) -> None:
-        """Let the peers know, and log it."""
+        """Publish the end to peers, and log it."""
         # The peers first: they must not take it for connected because its end could not be logged.
         self._touched.add(session.worker_id)
         self._session_log.ended(session, why)

@@ -117,7 +117,7 @@ def read_server_settings(
 
 
 def _weak_keys(settings: ServerSettings) -> list[str]:
-    """Say what is weak about the enrollment keys; Workers know them, so they go on working."""
+    """Return warnings about enrollment keys that can be guessed; they stay valid, since Workers depend on them."""
     given = {
         "LYFTDATA_AUTO_ENROLLMENT_KEY": settings.enrollment_key,
         "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": settings.enrollment_key_previous,

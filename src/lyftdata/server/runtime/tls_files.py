@@ -92,7 +92,7 @@ def _unreadable(file: Path) -> str | None:
 
 
 def _explain(error: OSError, cert: Path, key: Path) -> str:
-    """Say which of the two files is at fault; OpenSSL's own words for it are the same for most faults."""
+    """Return which of the two files is faulty, and why: OpenSSL reports most faults alike."""
     if not _parses(cert, load_pem_x509_certificates):
         return f"LYFTDATA_TLS_CERT: {cert} is not a PEM certificate file."
     if not _parses(key, lambda content: load_pem_private_key(content, password=None)):

@@ -21,7 +21,7 @@ _AGAIN_AFTER_S = 60.0
 
 class WriterWatch:
     """
-    Looks at the writer once a second.
+    Watches the writer; checked once a second.
 
     Args:
         store: Whose writer.

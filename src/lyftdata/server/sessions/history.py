@@ -27,7 +27,7 @@ class SessionLog:
         self._flushing = asyncio.Lock()
 
     def session_started(self, session: Session) -> None:
-        """Note that a Worker has connected."""
+        """Record that a Worker has connected."""
         self._note(_record(session))
 
     def ended(self, session: Session, end: str) -> None:

@@ -54,12 +54,12 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
 
 
 def is_same_server(settings: WorkerSettings, stored: StoredIdentity) -> bool:
-    """Return whether an identity is of the Server that the Worker was given, under whichever of its names."""
+    """Return whether an identity belongs to the configured Server, compared with its present and previous issuers."""
     return any(same_origin(settings.url, known) for known in (stored.server_url, stored.issuer))
 
 
 def _check_enrollment_key(secret: Secret) -> None:
-    """No Server takes such a secret for its own: this one was cut, or is something else, and can never be right."""
+    """Raise SettingsError for a secret that no Server accepts as an enrollment key: it was truncated, or is something else."""
     try:
         parse_secret(secret.reveal())
     except InvalidInputError as error:

@@ -48,7 +48,7 @@ async def obtain_identity(
 
 
 def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory: StateDirectory) -> None:
-    """Keep what the Server has confirmed; where that fails, it is asked again at each start."""
+    """Store what the Server has confirmed; if it cannot be stored, the Server is asked again at each start."""
     try:
         directory.save_identity(confirmed)
     except StateError as error:
@@ -173,7 +173,7 @@ async def enroll(
 
 def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
     """
-    Return which of the Server's addresses to sign for: the one that the Worker was sent to, never one that only an answer names.
+    Return the `aud` to sign for: the configured Server's address, never one that only an answer names.
 
     Raises:
         SettingsError: The Server has not got that address.

@@ -50,7 +50,7 @@ class StateDirectory:
 
     @property
     def path(self) -> Path:
-        """Where it is; raises SettingsError if there is no such place."""
+        """The directory; raises SettingsError if none was configured and there is no home directory."""
         if self._path is None:
             raise SettingsError([f"LYFTDATA_JOBS_DIR: {NO_HOME}."])
         return self._path
@@ -60,7 +60,7 @@ class StateDirectory:
         return PrivateDirectory(self.path, named_by="LYFTDATA_JOBS_DIR", child="worker")
 
     def is_visible(self) -> bool:
-        """Return whether this user can see what is there, even if it is nothing; another user's home is closed."""
+        """Return whether this user can see what is at the path, or that nothing is; False behind a closed directory, such as another user's home."""
         return self._path is not None and is_visible(self._path)
 
     def load_identity(self) -> StoredIdentity | None:
@@ -119,7 +119,7 @@ class StateDirectory:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """
-        Make the directory if need be, and keep every other Worker program out of it.
+        Create the directory if missing, and lock it against every other Worker program.
 
         Raises:
             SettingsError: Another one is using it, or it is open to others.

@@ -1,9 +1,9 @@
 """
 Starts and stops the program that runs under the Worker's identity.
 
-It is a process group of its own. Told to stop, all of it gets SIGTERM, time, then SIGKILL; so does what it has
-started in other groups and sessions (on Linux). It inherits none of the Worker's secrets, no open file but its
-standard input and output, and the file mode mask that the agent was started with. Its output is its own.
+It runs in a process group of its own. On stop, the whole group gets SIGTERM and, after the grace period, SIGKILL; so do, on
+Linux, its descendants in other groups and sessions. It inherits the agent's standard streams and file mode mask, and neither
+the Worker's secrets nor any other open file.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class CommandError(LyftdataError):
 
 def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
     """
-    Make sure that there is a program to run, before this Worker is shown as connected.
+    Raise CommandError unless the program exists, before this Worker is shown as connected.
 
     It is looked for where `CommandProcess.start` will. What only the attempt shows (a program of another machine's, a file
     system that runs none) is still found out then.
@@ -132,16 +132,16 @@ class CommandProcess:
 
     @property
     def pid(self) -> int:
-        """Return the process ID, which is that of the process group too."""
+        """Return the process ID, which is also the process group's ID."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for the end of the process itself; return the exit code as a shell would."""
+        """Wait until the process itself ends; return its exit code as a shell reports it (128+n for signal n)."""
         return _shell_exit_code(await asyncio.shield(self._ended))
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the whole process group."""
-        # It cannot hit a stranger: until `stop` is over the group's number is ours, ended or not.
+        # PID reuse: the number cannot be another group's, since the process is not reaped before `stop` returns.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -182,7 +182,7 @@ class CommandProcess:
             await self._reaper.next_change()
 
     async def _kill(self) -> None:
-        """Kill all; the orphans that this makes turn up in turn, and are killed as well."""
+        """Send SIGKILL to every process; repeated for the orphans that each round leaves."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_KILL_WITHIN_S):
                 while True:

@@ -39,7 +39,7 @@ class Reaper:
         self._older = children()
 
     def __enter__(self) -> Self:
-        """Adopt what loses its parent from now on."""
+        """Become the child subreaper: orphans of descendants become children of this process."""
         adopt_orphans(adopt=True)
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._collect)
         return self
@@ -47,13 +47,13 @@ class Reaper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the rest to others."""
+        """Stop reaping."""
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         adopt_orphans(adopt=False)
 
     def watch(self, pid: int, *, on_stop: Callable[[int], None] = lambda _: None) -> asyncio.Future[int]:
         """
-        Return a future of how a child ends: its exit code, or minus the signal that ended it.
+        Return a future of a child's end: its exit code, or the negative number of the signal that ended it.
 
         Args:
             pid: A child of this process; stays reserved until `release`.
@@ -99,7 +99,7 @@ class Reaper:
 
 
 def children() -> frozenset[int]:
-    """Return the process IDs of this process's children; none where the system does not tell."""
+    """Return the process IDs of this process's children; empty where the system does not report them."""
     found: set[int] = set()
     # A child belongs to the thread that started it, an orphan to any of them.
     with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ def children() -> frozenset[int]:
 
 
 def _exit_code(pid: int) -> int | None:
-    """Return how a child ended, or None while it goes on; on Linux it stays there to be reaped."""
+    """Return a child's exit code, or None while it runs; on Linux it is not reaped by this."""
     if sys.platform != "linux":
         with contextlib.suppress(ChildProcessError):
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -125,7 +125,7 @@ def _exit_code(pid: int) -> int | None:
 
 
 def _stopped_by(pid: int) -> int | None:
-    """Return the signal that has stopped a child since this was last asked."""
+    """Return the signal that stopped a child since the last call, or None."""
     if sys.platform == "linux":
         with contextlib.suppress(ChildProcessError):
             found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)

@@ -23,16 +23,16 @@ _ONLY_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 
 class Stoppable(Protocol):
-    """What ends: the agent."""
+    """Something that a signal can stop: the agent."""
 
     def stop(self, number: int | None = None) -> bool:
-        """End, for this signal; return whether this was news."""
+        """Stop because of this signal; return whether it was not stopping already."""
         ...
 
 
 @contextlib.contextmanager
 def signals_passed_on(agent: Stoppable, supervisor: CommandSupervisor) -> Iterator[None]:
-    """Take every signal that concerns the COMMAND; needs a running loop in the main thread."""
+    """Handle every signal that concerns the COMMAND, within the block; needs a running loop in the main thread."""
     loop = asyncio.get_running_loop()
 
     def end(number: int) -> None:

@@ -57,6 +57,7 @@ def _places(environ: Mapping[str, str], jobs_dir: Path | None) -> Iterator[Path]
 def _make_in_first_possible(places: Iterator[Path]) -> TemporaryDirectory:
     for place in places:
         longest = len(os.fsencode(longest_path(place, prefix=_PREFIX) / TOKEN_SOCKET))
+        # Substitution: where others may rename the directory, they could put one of their own under its name.
         if longest <= _MAX_SOCKET_PATH and is_safe_directory(place):
             with contextlib.suppress(OSError):
                 return make_temporary_directory(place, prefix=_PREFIX)

@@ -119,7 +119,7 @@ class TokenSocket:
     async def serving(self, path: Path) -> AsyncIterator[None]:
         """Listen at a path in a directory of mode 0700, and end every connection in the end."""
         server = await asyncio.start_unix_server(self._connection, path, limit=MAX_HEAD_BYTES)
-        # Between the two lines no other user can reach it: the directory keeps them out.
+        # Race: no other user can connect before the mode is set, since the directory has mode 0700.
         path.chmod(0o600)  # noqa: ASYNC240 - one system call on the agent's own file
         try:
             yield
@@ -159,6 +159,7 @@ class TokenSocket:
     def _check_peer(self, connection: socket.socket) -> None:
         if len(self._open) > MAX_CONNECTIONS:
             raise _unavailable("Too many connections at once.")
+        # Token theft by another user: the directory's mode is the first barrier, the user ID that the kernel reports the second.
         if not _is_same_user(connection):
             raise _BadRequestError(
                 HTTPStatus.FORBIDDEN, "access_denied", "This socket serves one user, and you are another."
@@ -267,7 +268,7 @@ def _wanted(query: list[tuple[str, str]]) -> TokenRequest:
 
 
 def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
-    """Pass on what the Server said, in its words."""
+    """Return a refusal of the Server as the socket's answer, with the Server's texts cleaned and cut."""
     status, error = HTTPStatus.FORBIDDEN, "access_denied"
     if isinstance(refused, AudienceRefusedError):
         status, error = HTTPStatus.BAD_REQUEST, refused.error

@@ -39,7 +39,7 @@ from lyftdata.store.tables import (
 
 
 class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who gets in."""
+    """The parts that decide who is admitted."""
 
     directory: Directory
     signing_keys: SigningKeys

@@ -15,7 +15,7 @@ from lyftdata.store import Store
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):
-    """What every part is made from."""
+    """What every part is built from."""
 
     settings: ServerSettings
     store: Store

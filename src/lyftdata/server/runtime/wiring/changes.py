@@ -7,7 +7,7 @@ from lyftdata.server.runtime.services import Services
 
 
 def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeApplier:
-    """Build what takes over each commit, with a handler for each kind of change by peer Servers."""
+    """Build the applier of committed changes, with a handler for each kind of change by peers."""
     return ChangeApplier(
         directory=services.directory,
         sessions=services.sessions,

@@ -23,7 +23,7 @@ from lyftdata.store.tables.operators import unlocks_by_name
 
 
 class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What operators do."""
+    """The use cases of operators."""
 
     operators: Operators
     operator_sessions: OperatorSessions

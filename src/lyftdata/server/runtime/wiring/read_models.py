@@ -24,7 +24,7 @@ from lyftdata.server.runtime.wiring.sessions import SessionParts
 
 
 class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
-    """What operators see."""
+    """The read models of operators."""
 
     worker_queries: WorkerQueries
     token_origin_queries: TokenOriginQueries

@@ -21,7 +21,7 @@ from lyftdata.store.tables import (
 
 
 class SessionParts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is connected."""
+    """The parts that know who is connected."""
 
     sessions: Sessions
     session_log: SessionLog
@@ -33,7 +33,7 @@ class SessionParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def build_sessions(basis: Basis) -> SessionParts:
-    """Close what a crash has left open, and build the sessions."""
+    """End the sessions that a crash left open in the database, and build the parts."""
     store, clock = basis.store, basis.clock
     # From the log's end as it is now: what the start itself does is logged.
     decisions = DecisionLog(store, after=store.audit_length) if basis.settings.log_decisions else None
