@@ -50,6 +50,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "resources": ("lyftdata.cli.resources:resources", "Define services for which Workers may get tokens."),
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),
     "keys": ("lyftdata.cli.signing_keys:keys", "List, rotate and withdraw the Server's signing keys."),
+    "incident": (
+        "lyftdata.cli.incident:incident",
+        "Show who came in by a leaked key, and cut them off.",
+    ),
     "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),

@@ -8,9 +8,10 @@ import functools
 import ipaddress
 from collections.abc import Sequence
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 LOOPBACK = "loopback"
 UNKNOWN = "unknown"
-MAX_NETWORK_LENGTH = 64
 _PREFIXES = {4: 24, 6: 64}
 
 
@@ -27,6 +28,36 @@ def network_of_host(address: str) -> str:
     if parsed.is_loopback:
         return LOOPBACK
     return str(ipaddress.ip_network((parsed, _PREFIXES[parsed.version]), strict=False))
+
+
+def parse_network(text: str) -> Network:
+    """
+    Return the network that a text names in CIDR form; a bare address is a network of one.
+
+    Raises:
+        ValueError: Not a network; the bits behind the prefix do not matter.
+    """
+    return ipaddress.ip_network(text.strip(), strict=False)
+
+
+def is_in(address: str | None, network: Network) -> bool:
+    """Return whether an address is in a network; one that is not an IP address is in none."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed) in network
+
+
+def may_be_in(host_network: str, network: Network) -> bool:
+    """Return whether an address in the network of a host (`network_of_host`) may be in another network."""
+    if host_network == LOOPBACK:
+        return network.is_loopback
+    try:
+        parsed = ipaddress.ip_network(host_network)
+    except ValueError:
+        return False
+    return parsed.version == network.version and parsed.overlaps(network)
 
 
 class NetworkGroup:

@@ -28,6 +28,8 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "events.read": _EVERY_OPERATOR,
     "signing_keys.read": _EVERY_OPERATOR,
     "signing_keys.write": _ADMINS,
+    "incident.read": _EVERY_OPERATOR,
+    "incident.write": _ADMINS,
     "operators.read": _EVERY_OPERATOR,
     "operators.write": _ADMINS,
     "own_account": _EVERY_OPERATOR,

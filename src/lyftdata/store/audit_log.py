@@ -138,6 +138,12 @@ def list_events(
     return [_chained(row) for row in conn.execute(query)]
 
 
+def find_event(conn: Connection, number: int) -> ChainedAuditEvent | None:
+    """Return the event with this number, or None."""
+    row = conn.execute(select(audit_events).where(audit_events.c.number == number)).first()
+    return None if row is None else _chained(row)
+
+
 def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAuditEvent]:
     """Return the events behind a number, the oldest first."""
     query = (

@@ -71,7 +71,7 @@ async def test_a_deleted_worker_is_taken_out_of_every_service(store, told):
     await insert(store, resource("other", worker_ids=["w-2"]))
     told.clear()
 
-    await store.write(lambda tx: resources.remove_worker(tx, "w-1"))
+    await store.write(lambda tx: resources.remove_workers(tx, ["w-1"]))
 
     changed = resource(worker_ids=["w-2"])
     assert told == [ResourceChanged("broker", changed)]

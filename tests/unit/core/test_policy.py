@@ -12,6 +12,8 @@ WRITES = {
     "workers.write",
     "api_keys.write",
     "enrollment.write",
+    "incident.write",
+    "signing_keys.write",
     "operators.write",
     "resources.write",
     "sessions.revoke_any",

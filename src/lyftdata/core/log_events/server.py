@@ -100,7 +100,7 @@ TOKEN_FROM_ANOTHER_NETWORK = LogEvent(
         "credential": "`key.` and the public ID of the API key, or `jkt.` and the thumbprint of the identity key",
         "audience": "audience of the token",
     },
-    remedy="If the address is not the Worker's own, its credential was copied: rotate or revoke the API key, or disable the Worker. If it is, name both networks in "
+    remedy="If the address is not the Worker's own, its credential was copied: `lyftdata incident worker:ID` shows what it got and cuts it off. If it is, name both networks in "
     "LYFTDATA_OWN_NETWORKS.",
 )
 REFUSAL_LOG_THROTTLED = LogEvent(

@@ -20,6 +20,8 @@ from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.incident_queries import IncidentQueries
+from lyftdata.server.admin.incident_response import IncidentResponse
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
@@ -108,6 +110,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host_check: HostCheck
     worker_queries: WorkerQueries
     token_origin_queries: TokenOriginQueries
+    incident_queries: IncidentQueries
+    incident_response: IncidentResponse
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries

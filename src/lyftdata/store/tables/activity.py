@@ -44,9 +44,11 @@ def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, Work
     return found
 
 
-def ids_by_api_key(conn: Connection, name: str) -> set[str]:
-    """Return the IDs of the Workers that used the API key of this name last."""
+def ids_by_api_key(conn: Connection, name: str, *, seen_since: datetime | None = None) -> set[str]:
+    """Return the IDs of the Workers that used the API key of this name last, if they were seen since then."""
     query = select(worker_traces.c.worker_id).where(worker_traces.c.api_key_name == name)
+    if seen_since is not None:
+        query = query.where(worker_traces.c.last_seen_at >= seen_since)
     return set(conn.execute(query).scalars())
 
 

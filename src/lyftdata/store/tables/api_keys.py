@@ -83,11 +83,11 @@ def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[A
     return find_by_name(tx.conn, name)
 
 
-def remove_worker(tx: WriteTx, worker_id: str) -> None:
-    """Take a Worker's ID out of every key issued for it."""
-    query = select(api_key_workers.c.public_id).where(api_key_workers.c.worker_id == worker_id)
-    public_ids = list(tx.conn.execute(query).scalars())
-    tx.conn.execute(delete(api_key_workers).where(api_key_workers.c.worker_id == worker_id))
+def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
+    """Take Workers' IDs, a batch of them at most, out of every key issued for them."""
+    theirs = api_key_workers.c.worker_id.in_(sorted(worker_ids))
+    public_ids = sorted(set(tx.conn.execute(select(api_key_workers.c.public_id).where(theirs)).scalars()))
+    tx.conn.execute(delete(api_key_workers).where(theirs))
     for start in range(0, len(public_ids), _BATCH):
         for record in _select(tx.conn, api_keys.c.public_id.in_(public_ids[start : start + _BATCH])):
             tx.changed(ApiKeyChanged(record.public_id, record))

@@ -1,6 +1,6 @@
 """Table of resources, the services for which Workers may get tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
@@ -50,11 +50,12 @@ def delete_resource(tx: WriteTx, name: str) -> ResourceRecord:
     return record
 
 
-def remove_worker(tx: WriteTx, worker_id: str) -> None:
-    """Take a Worker's ID out of every resource that names it."""
+def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
+    """Take Workers' IDs out of every resource that names them."""
+    removed = frozenset(worker_ids)
     for record in list(all_resources(tx.conn)):
-        if worker_id in record.worker_ids:
-            left = [named for named in record.worker_ids if named != worker_id]
+        left = [named for named in record.worker_ids if named not in removed]
+        if len(left) < len(record.worker_ids):
             replace_resource(tx, msgspec.structs.replace(record, worker_ids=left))
 
 

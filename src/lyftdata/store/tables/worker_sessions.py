@@ -1,6 +1,6 @@
 """Table of the last few sessions of each Worker."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, case, delete, func, select, true, update
@@ -104,6 +104,13 @@ def _delete_oldest(conn: Connection, worker_ids: list[str]) -> None:
             worker_sessions.c.worker_id.in_(worker_ids), worker_sessions.c.started_at < oldest_kept
         )
     )
+
+
+def list_since(conn: Connection, since: datetime) -> Iterator[WorkerSessionRecord]:
+    """Iterate over the sessions of all Workers that lasted until then or longer, or have no end."""
+    ended_at = worker_sessions.c.ended_at
+    query = select(worker_sessions).where(ended_at.is_(None) | (ended_at >= since))
+    return (from_row(WorkerSessionRecord, row) for row in conn.execute(query))
 
 
 def list_sessions(conn: Connection, worker_id: str) -> list[WorkerSessionRecord]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
@@ -82,6 +82,17 @@ def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
     tx.changed(WorkerChanged(record.id, record))
 
 
+def replace_workers(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
+    """Replace many entries at once; those that are gone stay gone."""
+    if not records:
+        return
+    rows = [to_row(record) | {"worker": record.id} for record in records]
+    columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name not in {"id", "worker"}}
+    tx.conn.execute(update(workers).where(workers.c.id == bindparam("worker")).values(columns), rows)
+    for record in records:
+        tx.changed(WorkerChanged(record.id, record))
+
+
 def set_signs_for(tx: WriteTx, issuers: Mapping[str, str]) -> None:
     """Note for which issuer Workers sign, by ID; those deleted meanwhile are left out."""
     for worker_id, issuer in issuers.items():
@@ -100,11 +111,19 @@ def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
         NotFoundError: No such Worker.
     """
     record = get_worker(tx.conn, worker_id)
-    tx.conn.execute(delete(workers).where(workers.c.id == worker_id))
-    api_keys.remove_worker(tx, worker_id)
-    resources.remove_worker(tx, worker_id)
-    tx.changed(WorkerChanged(worker_id, None))
+    delete_workers(tx, [worker_id])
     return record
+
+
+def delete_workers(tx: WriteTx, worker_ids: Sequence[str]) -> None:
+    """Do the same for many entries at once; those that are gone already are left out."""
+    for start in range(0, len(worker_ids), _BATCH):
+        batch = worker_ids[start : start + _BATCH]
+        tx.conn.execute(delete(workers).where(workers.c.id.in_(batch)))
+        api_keys.remove_workers(tx, batch)
+    resources.remove_workers(tx, worker_ids)
+    for worker_id in worker_ids:
+        tx.changed(WorkerChanged(worker_id, None))
 
 
 def find_worker(conn: Connection, worker_id: str) -> WorkerRecord | None:
@@ -154,6 +173,16 @@ def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, Wo
 def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerRecord]:
     """Return the entries with these IDs, by ID; those that are not there are left out."""
     return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
+
+
+def ids_enrolled_with(
+    conn: Connection, fingerprints: Collection[str], *, since: datetime | None
+) -> list[str]:
+    """Return the IDs of the Workers that came by enrollment keys with these fingerprints, since then if that is given."""
+    query = select(workers.c.id).where(workers.c.enrolled_with.in_(sorted(fingerprints)))
+    if since is not None:
+        query = query.where(workers.c.created_at >= since)
+    return list(conn.execute(query).scalars())
 
 
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:

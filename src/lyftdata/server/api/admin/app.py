@@ -11,6 +11,7 @@ from lyftdata.server.api.admin import (
     enrollment,
     enrollment_keys,
     events,
+    incidents,
     operators,
     refusals,
     resources,
@@ -64,6 +65,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         audit,
         signing_keys,
         status,
+        incidents,
         events,
         operators,
     ):

@@ -47,6 +47,7 @@ from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.admission import build_admission
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.changes import build_change_applier
+from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.operators import build_operators
 from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.sessions import build_sessions
@@ -143,6 +144,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         *await store.read(exposure.find),
     ]
     read_models = build_read_models(basis, sessions, admission, operators, warnings)
+    incidents = build_incidents(basis, sessions, admission, read_models)
     limits = SharedLimits(
         store=store,
         limiters={
@@ -198,6 +200,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),
         worker_queries=read_models.worker_queries,
         token_origin_queries=read_models.token_origin_queries,
+        incident_queries=incidents.queries,
+        incident_response=incidents.response,
         api_key_queries=read_models.api_key_queries,
         resource_queries=read_models.resource_queries,
         refusal_queries=read_models.refusal_queries,

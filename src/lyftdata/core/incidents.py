@@ -1,0 +1,124 @@
+"""
+What an incident is about: a key, a Worker, an address or network, or a host; and since when.
+
+An operator names it as `api-key:NAME`, `enrollment-key:NAME`, `worker:ID`, `address:ADDRESS` or `host:NAME`, or by the name alone
+where only one thing has it. Never by the secret itself, which would stand in logs and in the history of a shell.
+"""
+
+import ipaddress
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.networks import Network, parse_network
+from lyftdata.core.text import clean_text
+
+MAX_SUBJECT_LENGTH = 128
+# An API key or an enrollment key as it was handed out: its public ID, then what is secret.
+_WHOLE_KEY = re.compile(r"lyftdata_(?:enroll_)?([0-9A-Za-z]{10})_[0-9A-Za-z]{20,}")
+
+
+class SubjectKind(StrEnum):
+    """What an incident may be about."""
+
+    API_KEY = "api-key"
+    ENROLLMENT_KEY = "enrollment-key"
+    WORKER = "worker"
+    ADDRESS = "address"
+    HOST = "host"
+
+
+class IncidentSubject(msgspec.Struct, frozen=True):
+    """What one incident is about: the name of a key, the ID of a Worker, a network in CIDR form, or a host's name."""
+
+    kind: SubjectKind
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.value}"
+
+    @property
+    def network(self) -> Network:
+        """Return the network of a subject of kind ADDRESS."""
+        return ipaddress.ip_network(self.value)
+
+
+class Reason(StrEnum):
+    """Why a Worker belongs to an incident."""
+
+    ENROLLED_WITH_IT = "enrolled_with_it"
+    ENROLLED_FROM_THERE = "enrolled_from_there"
+    GOT_TOKENS_BY_IT = "got_tokens_by_it"
+    GOT_TOKENS_FROM_THERE = "got_tokens_from_there"
+    CONNECTED_BY_IT = "connected_by_it"
+    CONNECTED_FROM_THERE = "connected_from_there"
+    IS_IT = "is_it"
+
+
+def find_public_id(text: str) -> str | None:
+    """Return the public ID of the key that a text holds in full, which is as good as the key for finding out more; or None."""
+    found = _WHOLE_KEY.search(text)
+    return None if found is None else found[1]
+
+
+def parse_subject(text: str) -> tuple[SubjectKind | None, str]:
+    """
+    Split a subject into its kind, None if it is not said, and its value.
+
+    Raises:
+        InvalidInputError: Empty, too long, a whole key, or not an address where it must be one.
+    """
+    text = text.strip()
+    if find_public_id(text) is not None:
+        raise InvalidInputError(
+            "subject", "must be the name or the public ID of a key, not the key, which would be logged"
+        )
+    if not text or len(text) > MAX_SUBJECT_LENGTH or clean_text(text) != text:
+        raise InvalidInputError("subject", f"must be 1 to {MAX_SUBJECT_LENGTH} printable characters")
+    prefix, separator, value = text.partition(":")
+    if separator and prefix in set(SubjectKind):
+        kind = SubjectKind(prefix)
+        return kind, str(_address(value)) if kind is SubjectKind.ADDRESS else value
+    try:
+        return SubjectKind.ADDRESS, str(parse_network(text))
+    except ValueError:
+        return None, text
+
+
+def parse_since(text: str, *, now: datetime) -> datetime | None:
+    """
+    Read since when something is asked: a time such as `2026-03-01T12:00Z`, or how long ago, such as `24h`; empty for no limit.
+
+    Raises:
+        InvalidInputError: Neither, or in the future.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        since = datetime.fromisoformat(text.upper().removesuffix(" UTC"))
+    except ValueError:
+        try:
+            since = now - parse_duration(text)
+        except (InvalidInputError, OverflowError) as error:
+            raise InvalidInputError(
+                "since", "must be a time such as 2026-03-01T12:00Z, or how long ago, such as 24h or 7d"
+            ) from error
+    if since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    if since > now:
+        raise InvalidInputError("since", "must not be in the future")
+    return since.astimezone(UTC)
+
+
+def _address(text: str) -> Network:
+    try:
+        return parse_network(text)
+    except ValueError as error:
+        raise InvalidInputError(
+            "subject", "must have an address or a network behind address:, such as 203.0.113.0/24"
+        ) from error

@@ -1,0 +1,203 @@
+"""The report of an incident, and how far a cut-off has come."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.incidents import parse_since
+from lyftdata.core.records import ChainedAuditEvent, TokenOriginRecord, WorkerTraces
+from lyftdata.server.admin.incident_evidence import Evidence, IncidentEvidence
+from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
+from lyftdata.server.admin.schemas.incidents import (
+    CutOff,
+    CutOffProgress,
+    IncidentReport,
+    IncidentSubject,
+    IncidentTokens,
+    IncidentWorker,
+)
+from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store import Store, audit_log
+from lyftdata.store.tables import activity
+
+CUT_OFF = "incident.cut_off"
+MAX_WORKERS = 10_000
+_MAX_CUT_OFFS = 20
+_SHOWN_AT_ONCE = 50
+# What another Server knows may be written that much later.
+_WRITTEN_WITHIN = timedelta(minutes=1)
+
+NOT_RECORDED = (
+    "Single tokens. Recorded are the first and the last time for each network, credential and audience of a Worker, the last 16 of these, and what other Servers know "
+    "of them is up to a minute late.",
+    "What a service did for a Worker that came with a token. Ask the logs of the services that are listed under tokens.",
+    "All but the last 20 sessions of each Worker, and the credential by which an earlier session was opened.",
+    "Anything of Workers that were deleted, but for their events in the audit log.",
+    "Attempts that were refused: they are under Refusals, for as long as those are kept.",
+)
+
+
+class IncidentQueries:
+    """Joins entries, sessions and origins of tokens to one report."""
+
+    def __init__(
+        self,
+        *,
+        subjects: IncidentSubjects,
+        evidence: IncidentEvidence,
+        workers: WorkerQueries,
+        origins: TokenOriginQueries,
+        directory: Directory,
+        sessions: Sessions,
+        store: Store,
+        token_ttl_s: int,
+        clock: Clock,
+    ) -> None:
+        self._subjects = subjects
+        self._evidence = evidence
+        self._workers = workers
+        self._origins = origins
+        self._directory = directory
+        self._sessions = sessions
+        self._store = store
+        self._token_ttl = timedelta(seconds=token_ttl_s)
+        self._clock = clock
+
+    async def report(self, subject: str, since: str) -> IncidentReport:
+        """
+        Return what is recorded of an incident.
+
+        Args:
+            subject: As `core.incidents.parse_subject` reads it.
+            since: As `core.incidents.parse_since` reads it.
+
+        Raises:
+            InvalidInputError, NotFoundError, ConflictError: See `IncidentSubjects.find` and `parse_since`.
+        """
+        now = self._clock()
+        start = parse_since(since, now=now)
+        found = self._subjects.find(subject, now=now)
+        evidence = await self._evidence.collect(found, since=start)
+        shown = self._connected_first(evidence)[:MAX_WORKERS]
+        origins = [origin for of_worker in evidence.origins.values() for origin in of_worker]
+        return IncidentReport(
+            made_at=now,
+            subject=_subject_view(found),
+            since=start,
+            workers_total=len(evidence.reasons),
+            connected=sum(self._sessions.is_online(worker_id) for worker_id in evidence.reasons),
+            workers=await self._show(shown, evidence),
+            tokens=self._tokens(origins),
+            networks=sorted({origin.network for origin in origins}),
+            cut_offs=await self._cut_offs(found),
+            not_recorded=list(NOT_RECORDED),
+        )
+
+    async def progress(self, number: int) -> CutOffProgress:
+        """Return how far a cut-off has come, by the number of its audit event; raises NotFoundError."""
+        event = await self._store.read(lambda conn: audit_log.find_event(conn, number))
+        if event is None or event.event.action != CUT_OFF:
+            raise NotFoundError("cut_off", str(number))
+        return self._progress(event)
+
+    def _connected_first(self, evidence: Evidence) -> list[str]:
+        return sorted(
+            evidence.reasons, key=lambda worker_id: (not self._sessions.is_online(worker_id), worker_id)
+        )
+
+    async def _show(self, worker_ids: Sequence[str], evidence: Evidence) -> list[IncidentWorker]:
+        stored = await self._store.read(lambda conn: activity.find_traces(conn, worker_ids))
+        shown: list[IncidentWorker] = []
+        for begin in range(0, len(worker_ids), _SHOWN_AT_ONCE):
+            for worker_id in worker_ids[begin : begin + _SHOWN_AT_ONCE]:
+                view = self._view(worker_id, evidence, stored)
+                shown += [] if view is None else [view]
+            # Workers' requests are answered in between.
+            await asyncio.sleep(0)
+        return shown
+
+    def _view(
+        self, worker_id: str, evidence: Evidence, stored: Mapping[str, WorkerTraces]
+    ) -> IncidentWorker | None:
+        record = self._directory.find_worker(worker_id)
+        if record is None:
+            return None
+        worker, origins = self._workers.view(record, stored), evidence.origins[worker_id]
+        return IncidentWorker(
+            id=worker.id,
+            name=worker.name,
+            strategy=worker.strategy,
+            state=self._workers.state_of(record),
+            reasons=list(evidence.reasons[worker_id]),
+            connected_since=worker.connected_since,
+            address=worker.address,
+            hostname=worker.host.get("hostname"),
+            created_at=worker.created_at,
+            enrolled_from=worker.enrolled_from,
+            last_token_at=max((origin.last_at for origin in origins), default=None),
+            tokens=[self._origins.view(origin) for origin in origins],
+        )
+
+    def _tokens(self, origins: Sequence[TokenOriginRecord]) -> list[IncidentTokens]:
+        by_audience: dict[str, list[TokenOriginRecord]] = {}
+        for origin in origins:
+            by_audience.setdefault(origin.audience, []).append(origin)
+        return [self._tokens_for(audience, by_audience[audience]) for audience in sorted(by_audience)]
+
+    def _tokens_for(self, audience: str, origins: Sequence[TokenOriginRecord]) -> IncidentTokens:
+        resource = self._directory.find_resource(audience=audience)
+        last_at = max(origin.last_at for origin in origins)
+        return IncidentTokens(
+            audience=audience,
+            resource=None if resource is None else resource.name,
+            workers=len({origin.worker_id for origin in origins}),
+            networks=sorted({origin.network for origin in origins}),
+            last_at=last_at,
+            valid_until=last_at + self._token_ttl + _WRITTEN_WITHIN,
+        )
+
+    async def _cut_offs(self, found: FoundSubject) -> list[CutOff]:
+        events = await self._store.read(
+            lambda conn: audit_log.list_events(
+                conn, limit=_MAX_CUT_OFFS, action=CUT_OFF, subject=found.audit_subject
+            )
+        )
+        return [CutOff.model_validate(self._progress(event), from_attributes=True) for event in events]
+
+    def _progress(self, chained: ChainedAuditEvent) -> CutOffProgress:
+        event, details = chained.event, chained.event.details
+        ids = [*details["workers"].split(), *details["by_key"].split()]
+        still = [worker_id for worker_id in ids if self._is_still_connected(worker_id, event.at)]
+        return CutOffProgress(
+            number=chained.number,
+            at=event.at,
+            actor=event.actor,
+            subject=event.subject,
+            since=datetime.fromisoformat(details["since"]) if details["since"] else None,
+            action=details["action"],
+            key_revoked=details["key"] == "revoked",
+            workers=len(ids),
+            still_connected=len(still),
+            worker_ids=ids,
+            still_connected_ids=still,
+        )
+
+    def _is_still_connected(self, worker_id: str, cut_off_at: datetime) -> bool:
+        """Return whether a Worker is connected as it was when it was cut off; one that came back since is another matter."""
+        session = self._sessions.find(worker_id)
+        return session is not None and session.since <= cut_off_at
+
+
+def _subject_view(found: FoundSubject) -> IncidentSubject:
+    return IncidentSubject(
+        kind=found.subject.kind,
+        name=found.subject.value,
+        text=str(found.subject),
+        is_live=found.is_live,
+        can_be_revoked=found.can_be_revoked,
+    )

@@ -1,0 +1,155 @@
+"""Cuts off the Workers of an incident: all, some or none, and the key; in one transaction with one audit event."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.epochs import next_epoch
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.incidents import SubjectKind, parse_since
+from lyftdata.core.records import WorkerRecord
+from lyftdata.server.admin.incident_evidence import IncidentEvidence
+from lyftdata.server.admin.incident_queries import CUT_OFF
+from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import api_keys, enrollment_keys, workers
+
+Action = Literal["disable", "delete"]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What an operator decided.
+
+    Attributes:
+        subject: As `core.incidents.parse_subject` reads it.
+        since: As `core.incidents.parse_since` reads it.
+        worker_ids: Whom to cut off; None for every Worker of the incident.
+        action: `disable`, or `delete`: a host then comes back only as a new Worker.
+        revoke_key: Whether the key that the incident is about is revoked.
+    """
+
+    subject: str
+    since: str = ""
+    worker_ids: Sequence[str] | None = None
+    action: Action = "disable"
+    revoke_key: bool
+
+
+class IncidentResponse:
+    """Carries out cut-offs."""
+
+    def __init__(
+        self,
+        *,
+        subjects: IncidentSubjects,
+        evidence: IncidentEvidence,
+        sessions: Sessions,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._subjects = subjects
+        self._evidence = evidence
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+
+    async def cut_off(self, wanted: Wanted, *, actor: Actor) -> int:
+        """
+        Cut off Workers and revoke the key, all or nothing; Workers that are gone meanwhile are left out.
+
+        Returns:
+            The number of the audit event, by which `IncidentQueries.progress` tells how far it has come.
+
+        Raises:
+            InvalidInputError, NotFoundError: As for the report.
+            ConflictError: `incident_subject_ambiguous`; `key_cannot_be_revoked`: the subject is not an issued key.
+        """
+        now = self._clock()
+        since = parse_since(wanted.since, now=now)
+        found = self._subjects.find(wanted.subject, now=now)
+        _check_revocable(found, wanted)
+        evidence = await self._evidence.collect(found, since=since)
+        ids = list(evidence.reasons) if wanted.worker_ids is None else list(wanted.worker_ids)
+
+        def op(tx: WriteTx) -> int:
+            if wanted.revoke_key:
+                _revoke(tx, found, now)
+            chosen = _with_newcomers(tx, ids, found, wanted, since)
+            records = workers.find_workers(tx.conn, chosen)
+            if wanted.action == "disable":
+                workers.replace_workers(tx, [_disabled(record, now) for record in records.values()])
+            else:
+                workers.delete_workers(tx, list(records))
+            details = self._details(records, found, wanted, since)
+            tx.audit(actor.did(CUT_OFF, found.audit_subject, at=now, details=details))
+            return tx.head.number
+
+        return await self._store.write(op)
+
+    def _details(
+        self,
+        records: dict[str, WorkerRecord],
+        found: FoundSubject,
+        wanted: Wanted,
+        since: datetime | None,
+    ) -> dict[str, str]:
+        by_key = (
+            {w for public_id in found.public_ids for w in self._sessions.online_with_key(public_id)}
+            if wanted.revoke_key
+            else set[str]()
+        )
+        return {
+            "since": since.isoformat() if since else "",
+            "key": "revoked" if wanted.revoke_key else "kept" if found.is_live is not None else "none",
+            "action": wanted.action if records else "none",
+            "count": str(len(records | dict.fromkeys(by_key))),
+            # Separated by spaces, which no ID holds.
+            "workers": " ".join(sorted(records)),
+            "by_key": " ".join(sorted(by_key - records.keys())),
+        }
+
+
+def _check_revocable(found: FoundSubject, wanted: Wanted) -> None:
+    if not wanted.revoke_key or found.can_be_revoked:
+        return
+    if found.subject.kind is SubjectKind.ENROLLMENT_KEY and found.is_live:
+        raise ConflictError(
+            "key_cannot_be_revoked",
+            "The enrollment key 'startup' is a setting of the Server.",
+            hint="Change LYFTDATA_AUTO_ENROLLMENT_KEY on every Server first, start them again, and cut off without revoking.",
+        )
+    raise ConflictError(
+        "key_cannot_be_revoked",
+        f"'{found.subject}' is not a key that can be revoked, or was revoked already.",
+        hint="Cut off without revoking.",
+    )
+
+
+def _revoke(tx: WriteTx, found: FoundSubject, now: datetime) -> None:
+    if found.subject.kind is SubjectKind.API_KEY:
+        api_keys.revoke_api_key(tx, found.subject.value, now)
+    else:
+        enrollment_keys.revoke_enrollment_key(tx, found.subject.value, now)
+
+
+def _with_newcomers(
+    tx: WriteTx, ids: Sequence[str], found: FoundSubject, wanted: Wanted, since: datetime | None
+) -> list[str]:
+    """Add those that have enrolled since the Workers were looked for: no other Worker enrolls during the transaction."""
+    if wanted.worker_ids is not None or not found.fingerprints:
+        return list(ids)
+    enrolled = workers.ids_enrolled_with(tx.conn, found.fingerprints, since=since)
+    return list(dict.fromkeys([*ids, *enrolled]))
+
+
+def _disabled(record: WorkerRecord, now: datetime) -> WorkerRecord:
+    """Return an entry as it is disabled; published again even if it was, as in `Workers.change`."""
+    if not record.enabled:
+        return record
+    return msgspec.structs.replace(record, enabled=False, epoch=next_epoch(record.epoch, now=now))

@@ -1,0 +1,113 @@
+"""The pages of an incident: who came in and what they got, the confirmation of a cut-off, and how far it has come."""
+
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.incidents import find_public_id
+from lyftdata.server.admin.incident_response import Action, Wanted
+from lyftdata.server.admin.schemas.incidents import IncidentReport
+from lyftdata.web.page import Page
+from lyftdata.web.render import HEADERS
+
+_SHOWN = 200
+_MAX_TICKED = 200
+_WHOM = ("all", "chosen", "none")
+
+
+async def show(page: Page) -> Response:
+    """Show the form and, once something is named, its report."""
+    page.check_parameters("subject", "since", "full", "whom", "action", "revoke")
+    report = None
+    if page.query("subject") and page.request.method == "GET":
+        report = await page.services.incident_queries.report(page.query("subject"), page.query("since"))
+    limit = None if page.query("full") == "yes" else _SHOWN
+    return page.render("incident.html", report=report, limit=limit, ticked=frozenset(_given_ids(page)))
+
+
+async def find(page: Page) -> Response:
+    """Go to the report of what was typed; a leaked key that was pasted is replaced by its public ID, and never in an address."""
+    typed = page.form.secret("subject").reveal().strip()
+    subject, since = find_public_id(typed) or typed, page.form.text("since")
+    report = await page.services.incident_queries.report(subject, since)
+    return page.redirect("/incident", query=urlencode({"subject": report.subject.text, "since": since}))
+
+
+async def ask_cut_off(page: Page) -> Response:
+    """Say what a cut-off does, with numbers, and ask."""
+    page.check_parameters("subject", "since", "whom", "action", "revoke")
+    report = await page.services.incident_queries.report(page.query("subject"), page.query("since"))
+    wanted = _wanted(page)
+    ids = {worker.id for worker in report.workers} if wanted.worker_ids is None else set(wanted.worker_ids)
+    chosen = [worker for worker in report.workers if worker.id in ids]
+    return page.render(
+        "incident_confirm.html",
+        report=report,
+        wanted=wanted,
+        whom=page.choice("whom", _WHOM),
+        number=report.workers_total if wanted.worker_ids is None else len(chosen),
+        connected=_connected(report, wanted, chosen_ids=ids),
+        enrolled=sum(worker.strategy.value == "auto_enrollment" for worker in chosen),
+        last_end=max((tokens.valid_until for tokens in report.tokens), default=None),
+    )
+
+
+async def cut_off(page: Page) -> Response:
+    """Cut off, and go to where it is seen how far it has come."""
+    page.form.require("subject", "since", "whom", "action")
+    number = await page.services.incident_response.cut_off(_wanted(page), actor=page.actor)
+    return page.redirect(f"/incident/cut-offs/{number}")
+
+
+async def progress(page: Page) -> Response:
+    """Show how many of a cut-off's Workers are still connected."""
+    text = page.part("number")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0  # noqa: PLR2004
+    return page.render("incident_progress.html", found=await page.services.incident_queries.progress(number))
+
+
+async def download(page: Page) -> Response:
+    """Hand out the report as a file."""
+    page.check_parameters("subject", "since")
+    report = await page.services.incident_queries.report(page.query("subject"), page.query("since"))
+    name = f"lyftdata-incident-{page.services.clock():%Y%m%d-%H%M%S}.json"
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(report.model_dump_json(indent=2), media_type="application/json", headers=headers)
+
+
+def _connected(report: IncidentReport, wanted: Wanted, *, chosen_ids: set[str]) -> int:
+    """Return how many connected Workers a cut-off ends: those chosen, and those that a revoked API key let in."""
+    if wanted.worker_ids is None:
+        return report.connected
+    by_key = wanted.revoke_key and report.subject.kind.value == "api-key"
+    return sum(
+        worker.connected_since is not None
+        and (worker.id in chosen_ids or (by_key and "connected_by_it" in worker.reasons))
+        for worker in report.workers
+    )
+
+
+def _wanted(page: Page) -> Wanted:
+    whom, action = page.choice("whom", _WHOM), page.choice("action", ("disable", "delete"))
+    if not whom or not action:
+        raise InvalidInputError("whom", "must say whom to cut off, and how")
+    ids = _given_ids(page)
+    if whom == "chosen" and not ids:
+        raise InvalidInputError("workers", "Tick at least one Worker first.")
+    if len(ids) > _MAX_TICKED:
+        raise InvalidInputError(
+            "workers", f"At most {_MAX_TICKED} Workers can be chosen here. Use all, or `lyftdata incident`."
+        )
+    chosen: Action = "delete" if action == "delete" else "disable"
+    return Wanted(
+        subject=page.query("subject"),
+        since=page.query("since"),
+        worker_ids={"all": None, "chosen": ids, "none": []}[whom],
+        action=chosen,
+        revoke_key=page.query("revoke") == "yes",
+    )
+
+
+def _given_ids(page: Page) -> list[str]:
+    return list(dict.fromkeys(page.form.all("id") or page.request.query_params.getlist("id")))

@@ -1,0 +1,269 @@
+"""Incidents: who came in by a leaked key or from an address, what they got, and cutting them off."""
+
+import asyncio
+
+import pytest
+from tests.builders import ENROLLMENT_KEY, ISSUER
+from tests.deployment import Deployment
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+AWAY = "203.0.113.9"
+GRANT = {"grant_type": "client_credentials"}
+ORDERS = "https://orders.example"
+
+
+async def key_for_all(server: Deployment, admin, name="press-keys") -> str:
+    """Issue an API key for every Worker, and a resource for them."""
+    body = {"name": "orders", "audience": ORDERS, "for_all_workers": True, "include_enrolled": True}
+    await server.http.post("/api/resources", json=body, headers=admin)
+    answer = await server.http.post("/api/api-keys", json={"name": name}, headers=admin)
+    return str(answer.json()["key"])
+
+
+async def add(server: Deployment, admin, *worker_ids: str) -> None:
+    """Add Workers of strategy `api_key`."""
+    for worker_id in worker_ids:
+        await server.http.post("/api/workers", json={"name": worker_id, "id": worker_id}, headers=admin)
+
+
+async def connect(server: Deployment, worker_id: str, key: str, *, address: str = AWAY, **host: str) -> str:
+    """Get a token for the orders and a session; return the Server's token."""
+    async with server.from_address(address) as http:
+        form = GRANT | {"client_id": worker_id, "client_secret": key}
+        await http.post("/oauth2/token", data=form | {"resource": ORDERS})
+        answer = await http.post("/oauth2/token", data=form)
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        poll = {"boot_id": f"boot-{worker_id}", "host": host}
+        assert (await http.post("/api/worker/session", json=poll, headers=headers)).status_code == 200
+    return str(answer.json()["access_token"])
+
+
+async def report(server: Deployment, admin, subject: str, since: str = ""):
+    """Return the report of an incident."""
+    query = {"subject": subject, "since": since}
+    answer = await server.http.get("/api/incident", params=query, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def cut_off(server: Deployment, admin, subject: str, workers="all", *, revoke_key=True, **more):
+    """Cut off, and return how far it has come."""
+    body = {"subject": subject, "workers": workers, "revoke_key": revoke_key} | more
+    answer = await server.http.post("/api/incident/cut-offs", json=body, headers=admin)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def test_the_report_of_a_leaked_api_key(server, admin):
+    """Who came in by it, from where, which tokens they got until when, and who is connected; others are not in it."""
+    key = await key_for_all(server, admin)
+    other = await key_for_all(server, admin, "other-keys")
+    await add(server, admin, "press-01", "press-02", "press-03")
+    await connect(server, "press-01", key, hostname="evil")
+    await connect(server, "press-02", key, address="198.51.100.7")
+    await connect(server, "press-03", other)
+    server.services.sessions.sign_off("press-02", "boot-press-02")
+
+    found = await report(server, admin, "press-keys", "1h")
+
+    assert found["subject"] == {
+        "kind": "api-key",
+        "name": "press-keys",
+        "text": "api-key:press-keys",
+        "is_live": True,
+        "can_be_revoked": True,
+    }
+    assert (found["workers_total"], found["connected"]) == (2, 1)
+    first, second = found["workers"]
+    assert (first["id"], first["hostname"], first["address"]) == ("press-01", "evil", AWAY)
+    assert first["reasons"] == ["got_tokens_by_it", "connected_by_it"]
+    assert {origin["resource"] for origin in first["tokens"]} == {"orders", None}
+    assert (second["id"], second["connected_since"]) == ("press-02", None)
+    assert [(t["audience"], t["workers"]) for t in found["tokens"]] == [(ISSUER, 2), (ORDERS, 2)]
+    assert found["networks"] == ["198.51.100.0/24", "203.0.113.0/24"]
+    assert found["not_recorded"]
+    assert (await report(server, admin, key[9:19]))["subject"]["name"] == "press-keys"
+
+
+async def test_what_was_before_is_left_out_unless_it_is_connected_still(server, admin):
+    """From the very second that is given."""
+    key = await key_for_all(server, admin)
+    await add(server, admin, "press-01", "press-02")
+    await connect(server, "press-01", key)
+    await connect(server, "press-02", key)
+    server.services.sessions.sign_off("press-02", "boot-press-02")
+    then = server.clock().isoformat()
+    server.clock.forward(hours=1)
+
+    assert (await report(server, admin, "press-keys", then))["workers_total"] == 2
+    late = await report(server, admin, "press-keys", "30m")
+    assert [(worker["id"], worker["reasons"]) for worker in late["workers"]] == [
+        ("press-01", ["connected_by_it"])
+    ]
+
+
+async def test_a_revoked_key_cuts_off_also_those_that_were_not_chosen(server, admin):
+    """And one event tells of all; the entries stay as they are, and come back with a new key."""
+    key = await key_for_all(server, admin)
+    await add(server, admin, "press-01", "press-02")
+    token = await connect(server, "press-01", key)
+    await connect(server, "press-02", key)
+    before = server.services.store.audit_length
+
+    done = await cut_off(server, admin, "press-keys", workers=["press-02"])
+
+    assert (done["workers"], done["still_connected"], done["key_revoked"]) == (2, 0, True)
+    assert server.services.sessions.online_ids() == []
+    assert (await server.verify(token)).status_code == 401
+    assert (await server.token_by_key("press-01", key)).status_code == 401
+    assert server.services.store.audit_length == before + 1
+    enabled = [server.services.directory.find_worker(w).enabled for w in ("press-01", "press-02")]
+    assert enabled == [True, False]
+    log = (await server.http.get("/api/audit", params={"limit": 1}, headers=admin)).json()["items"]
+    assert log[0]["action"] == "incident.cut_off"
+    assert (log[0]["subject"], log[0]["details"]["workers"]) == ("api_key:press-keys", "press-02")
+    assert (await report(server, admin, "press-keys"))["cut_offs"][0]["number"] == log[0]["number"]
+
+
+@pytest.mark.parametrize(("action", "stays"), [("disable", True), ("delete", False)])
+async def test_all_that_enrolled_with_a_leaked_secret(server, admin, action, stays):
+    """Since a time, and no others; a deleted one may enroll again under its old name, a disabled one may not."""
+    await server.enrolled("before")
+    server.clock.forward(hours=2)
+    worker_id, key = await server.enrolled("etl-1")
+    token = await server.token_by_assertion(server.assertion(key, worker_id))
+
+    # A generated key has a public ID, by which it is found when the key itself was leaked.
+    assert (await report(server, admin, ENROLLMENT_KEY[16:26]))["subject"]["name"] == "startup"
+    found = await report(server, admin, "startup", "1h")
+    assert [(w["id"], w["reasons"]) for w in found["workers"]] == [(worker_id, ["enrolled_with_it"])]
+    done = await cut_off(server, admin, "startup", since="1h", action=action, revoke_key=False)
+
+    assert (done["worker_ids"], done["still_connected"]) == ([worker_id], 0)
+    assert (await server.verify(token.json()["access_token"])).status_code == 401
+    assert (server.services.directory.find_worker(worker_id) is not None) is stays
+    again = await server.register(generate_identity_key(), "etl-1")
+    assert again.status_code == (409 if stays else 201), again.text
+    assert server.services.directory.worker_count() == 2
+
+
+async def test_an_issued_enrollment_key_is_revoked_with_its_workers(server, admin):
+    """It enrolls no more from the same event on."""
+    answer = await server.http.post("/api/enrollment/keys", json={"name": "etl-hosts"}, headers=admin)
+    secret = answer.json()["key"]
+    key = generate_identity_key()
+    made = await server.register(key, "etl-1", credential=server.proof(key, "etl-1", secret=secret))
+
+    done = await cut_off(server, admin, "enrollment-key:etl-hosts")
+
+    assert done["worker_ids"] == [made.json()["client_id"]]
+    other = generate_identity_key()
+    late = await server.register(other, "etl-2", credential=server.proof(other, "etl-2", secret=secret))
+    assert await server.cause(late) == "enrollment_key_revoked"
+    assert not (await report(server, admin, "etl-hosts"))["subject"]["is_live"]
+
+
+async def test_the_secret_of_the_settings_is_not_revoked_here(server, admin):
+    """The answer says what to do, and nothing is changed."""
+    worker_id, _ = await server.enrolled()
+    body = {"subject": "startup", "workers": "all", "revoke_key": True}
+    answer = await server.http.post("/api/incident/cut-offs", json=body, headers=admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "key_cannot_be_revoked")
+    assert "LYFTDATA_AUTO_ENROLLMENT_KEY" in answer.json()["hint"]
+    assert server.services.directory.find_worker(worker_id).enabled
+
+
+@pytest.mark.parametrize("subject", [AWAY, "203.0.113.0/24", "address:203.0.113.77", "host:EVIL.example"])
+async def test_an_address_a_network_and_a_host(server, admin, subject):
+    """Sessions, tokens and enrollments from there; an address counts with its network, which is all that is kept of it."""
+    key = await key_for_all(server, admin)
+    await add(server, admin, "press-01", "press-02")
+    await connect(server, "press-01", key, hostname="evil.example")
+    await connect(server, "press-02", key, address="198.51.100.7", hostname="good.example")
+
+    found = await report(server, admin, subject)
+
+    assert [worker["id"] for worker in found["workers"]] == ["press-01"]
+    assert {tokens["audience"] for tokens in found["tokens"]} == {ISSUER, ORDERS}
+    assert not found["subject"]["can_be_revoked"]
+
+
+async def test_an_enrollment_from_an_address_is_found(server, admin):
+    """Although it got no token since."""
+    key = generate_identity_key()
+    async with server.from_address(AWAY) as http:
+        body = {"client_name": "etl-1", "jwks": {"keys": [key.public.as_dict()]}}
+        bearer = {"Authorization": f"Bearer {server.proof(key, 'etl-1')}"}
+        made = await http.post("/oauth2/register", json=body, headers=bearer)
+
+    found = await report(server, admin, "203.0.113.0/24")
+
+    assert [(w["id"], w["reasons"]) for w in found["workers"]] == [
+        (made.json()["client_id"], ["enrolled_from_there"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subject", "status", "code"),
+    [
+        ("there-is-none", 404, "incident_subject_not_found"),
+        ("api-key:there-is-none", 404, "api_key_not_found"),
+        ("worker:there-is-none", 404, "worker_not_found"),
+        ("address:there", 422, "invalid_input"),
+        (ENROLLMENT_KEY, 422, "invalid_input"),
+        ("press-keys", 409, "incident_subject_ambiguous"),
+    ],
+)
+async def test_subjects_that_name_nothing_or_too_much(server, admin, subject, status, code):
+    """Each says what is wrong; a whole key is not taken, since an address is logged, and not repeated."""
+    await key_for_all(server, admin)
+    await add(server, admin, "press-keys")
+
+    answer = await server.http.get("/api/incident", params={"subject": subject}, headers=admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert ENROLLMENT_KEY not in answer.text
+
+
+@pytest.mark.parametrize("since", ["tomorrow", "2999-01-01T00:00Z", "-1h", "1e400"])
+async def test_a_time_that_cannot_be_meant(server, admin, press, since):
+    """Nor is one in the future."""
+    query = {"subject": press[0], "since": since}
+    answer = await server.http.get("/api/incident", params=query, headers=admin)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "since")
+
+
+async def test_a_worker_that_came_back_is_not_still_connected(server, admin, press):
+    """It was out: what it did later is another matter."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    poll, headers = {"boot_id": "boot-0001"}, {"Authorization": f"Bearer {token}"}
+    await server.http.post("/api/worker/session", json=poll, headers=headers)
+    done = await cut_off(server, admin, "press-01", revoke_key=False)
+    server.clock.forward(minutes=1)
+    await server.http.patch("/api/workers/press-01", json={"enabled": True}, headers=admin)
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await server.http.post("/api/worker/session", json=poll, headers=headers)
+    assert answer.status_code == 200
+
+    again = await server.http.get(f"/api/incident/cut-offs/{done['number']}", headers=admin)
+
+    assert again.json()["still_connected_ids"] == []
+
+
+async def test_an_audit_event_of_another_kind_is_no_cut_off(server, admin, press):
+    """Nor is a number that the log does not have."""
+    for number in (1, 10_000):
+        answer = await server.http.get(f"/api/incident/cut-offs/{number}", headers=admin)
+        assert answer.status_code == 404
+
+
+async def test_workers_that_are_gone_are_left_out(server, admin, press):
+    """What is left of the choice is cut off."""
+    done = await cut_off(server, admin, "press-01", workers=["press-01", "gone"], revoke_key=False)
+
+    assert done["worker_ids"] == ["press-01"]
+    assert await asyncio.sleep(0, result=done["still_connected"]) == 0
