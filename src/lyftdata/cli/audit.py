@@ -106,6 +106,29 @@ def verify(url: str | None, *, as_json: bool) -> int:
 
 
 @audit.command()
+@click.option("--at", "at", required=True, help="When, as 2026-03-01T12:00Z.")
+@click.option("--worker", "worker_id", help="Only the Worker with this ID.")
+@json_option
+@url_option
+def access(at: str, worker_id: str | None, url: str | None, *, as_json: bool) -> None:
+    """
+    List which Workers could get in at a time, and by what.
+
+    Workers that were deleted since are listed too. Beyond the Workers that there were, each enrollment key in force could add
+    others; so could LYFTDATA_AUTO_ENROLLMENT_KEY, which is a setting and not in the log.
+
+    \b
+    Example:
+      lyftdata audit access --at 2026-03-01T12:00Z --worker press-01
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/audit/access", at=at, worker_id=worker_id)
+    emit(found, as_json=as_json, show=_show_access)
+
+
+@audit.command()
 @click.argument("number", type=click.IntRange(1))
 @url_option
 def proof(number: int, url: str | None) -> None:
@@ -163,6 +186,16 @@ def key(url: str | None, *, as_json: bool) -> None:
     with Api(url) as api:
         shown = api.get("/audit/key")
     emit(shown, as_json=as_json, show=lambda shown: print_exactly(shown["key"]))
+
+
+def _show_access(found: dict[str, Any]) -> None:
+    rows = [
+        (one["worker_id"], one["name"], one["strategy"], one["access"], ", ".join(one["by"]) or "-")
+        for one in found["workers"]
+    ]
+    print_table(("id", "name", "strategy", "access", "by"), rows, empty="There were no Workers.")
+    for name in found["enrollment_keys"]:
+        echo(f"In force: enrollment key {name}")
 
 
 def _show_checkpoint(signed: dict[str, Any]) -> None:

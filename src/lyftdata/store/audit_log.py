@@ -224,6 +224,20 @@ def _start_of(conn: Connection, removed: int) -> tuple[int, bytes]:
     return removed, conn.execute(query).scalar() or GENESIS
 
 
+def first_time(conn: Connection) -> datetime | None:
+    """Return when the first event that is kept happened, None if there is none."""
+    query = select(audit_events.c.at).order_by(audit_events.c.number).limit(1)
+    return conn.execute(query).scalar()
+
+
+def events_of(conn: Connection, actions: Sequence[str]) -> list[AuditEvent]:
+    """Return every event with one of these actions, the oldest first."""
+    query = (
+        select(audit_events).where(audit_events.c.action.in_(list(actions))).order_by(audit_events.c.number)
+    )
+    return [from_row(AuditEvent, row) for row in conn.execute(query)]
+
+
 def last_older_than(conn: Connection, at: datetime) -> int:
     """Return the number of the last event up to which all are older than a time, 0 if the first is not."""
     # Not the latest that is older: after a clock was set back, an event of today may have a time of last year.

@@ -1,8 +1,16 @@
 """Read model of the audit log, for operators."""
 
-from lyftdata.server.admin.schemas.audit import AuditPage, AuditReport
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from lyftdata.core import access_history
+from lyftdata.core.access_history import ACTIONS, enrollment_keys_at, workers_at
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.server.admin.schemas.audit import AccessReport, AuditPage, AuditReport, WorkerAccess
 from lyftdata.server.admin.views import audit_view
 from lyftdata.store import Store, audit_log
+from lyftdata.store.tables import api_keys, enrollment_keys, workers
 
 
 class AuditQueries:
@@ -28,6 +36,40 @@ class AuditQueries:
         following = events[-1].number if len(events) == limit else None
         return AuditPage(items=[audit_view(event) for event in events], next=following)
 
+    async def access_at(self, at: datetime, *, now: datetime, worker_id: str | None = None) -> AccessReport:
+        """
+        Return which Workers could get in at a time, and by what.
+
+        Raises:
+            InvalidInputError: That time has not come.
+            ConflictError: `audit_log_begins_later`: the events since then were too old to be kept.
+        """
+        if at > now:
+            raise InvalidInputError("at", "must not be in the future")
+
+        def read(conn: Connection) -> AccessReport:
+            first = audit_log.first_time(conn)
+            if audit_log.removed_through(conn) and first is not None and at < first:
+                raise ConflictError(
+                    "audit_log_begins_later",
+                    f"The audit log begins at {first:%Y-%m-%dT%H:%M:%SZ}: earlier events were too old to be kept.",
+                    hint="Read an export that was made before.",
+                )
+            found = workers_at(
+                at,
+                workers=workers.all_workers(conn),
+                api_keys=api_keys.all_api_keys(conn),
+                events=audit_log.events_of(conn, ACTIONS),
+            )
+            shown = [worker for worker in found if worker_id in {None, worker.worker_id}]
+            return AccessReport(
+                at=at,
+                workers=[_show_access(worker) for worker in shown],
+                enrollment_keys=enrollment_keys_at(at, enrollment_keys.all_enrollment_keys(conn)),
+            )
+
+        return await self._store.read(read)
+
     async def verify(self) -> AuditReport:
         """Check every link of the chain: no row was changed, removed, inserted or moved."""
         report = await self._store.verify_audit()
@@ -40,3 +82,13 @@ class AuditQueries:
             first_bad=report.first_bad,
             problem=report.problem,
         )
+
+
+def _show_access(found: access_history.WorkerAccess) -> WorkerAccess:
+    return WorkerAccess(
+        worker_id=found.worker_id,
+        name=found.name,
+        strategy=found.strategy,
+        access=found.access,
+        by=list(found.by),
+    )

@@ -4,6 +4,9 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
+from lyftdata.core.access_history import Access
+from lyftdata.core.records import Strategy
+
 
 class AuditEvent(BaseModel):
     """A decision about trust, in its place in the chain."""
@@ -40,6 +43,24 @@ class AuditCheckpoint(BaseModel):
     signed_at: datetime
     note: str
     key: str
+
+
+class WorkerAccess(BaseModel):
+    """A Worker as it was; `by` names the API keys, or the thumbprint of the identity key, that were good then."""
+
+    worker_id: str
+    name: str
+    strategy: Strategy
+    access: Access
+    by: list[str]
+
+
+class AccessReport(BaseModel):
+    """Which Workers could get in at a time, and which issued enrollment keys could add others."""
+
+    at: datetime
+    workers: list[WorkerAccess]
+    enrollment_keys: list[str]
 
 
 class AuditReport(BaseModel):

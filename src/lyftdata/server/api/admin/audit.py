@@ -5,12 +5,19 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AwareDatetime
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.audit_checkpoints import Occasion
 from lyftdata.server.admin.audit_export import ExportForm
-from lyftdata.server.admin.schemas.audit import AuditCheckpoint, AuditKey, AuditPage, AuditReport
+from lyftdata.server.admin.schemas.audit import (
+    AccessReport,
+    AuditCheckpoint,
+    AuditKey,
+    AuditPage,
+    AuditReport,
+)
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 from lyftdata.store import StoreError
@@ -84,6 +91,18 @@ async def show_key(
     """Return the public key of the audit log, which is published at `/.well-known/lyftdata-audit-key` as well."""
     key = services.checkpoints.published_key
     return AuditKey(key=key, origin=key.split("+")[0])
+
+
+@router.get("/audit/access", tags=["audit"], summary="List who could get in at a time, and by what")
+async def list_access(
+    actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    at: Annotated[AwareDatetime, Query(description="ISO 8601 with a zone: 2026-03-01T12:00:00Z.")],
+    worker_id: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+) -> AccessReport:
+    """Return each Worker that had an entry then, whether it could get in, and by which API keys or identity key."""
+    services.budget.charge_check(actor.operator, services.store.audit_length)
+    return await services.audit_queries.access_at(at, now=services.clock(), worker_id=worker_id)
 
 
 @router.get("/audit/checkpoint", tags=["audit"], summary="Sign a checkpoint of the audit log")

@@ -1,0 +1,222 @@
+"""
+Reconstructs who could get in at an earlier time, and by what: from the entries and keys that there are, and the audit log.
+
+What there is now is known. What was decided since is undone, the latest first; so only events after that time are needed, however
+old the log is. Events before it are read for Workers that were deleted since, whose entries are gone, and for the Workers of a key.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from lyftdata.core.records import ApiKeyRecord, AuditEvent, EnrollmentKeyRecord, Strategy, WorkerRecord
+
+_BEGINS = frozenset({"worker.created", "worker.enrolled"})
+_ENDS = frozenset({"worker.deleted", "worker.retired"})
+ACTIONS = (
+    *sorted(_BEGINS | _ENDS),
+    "worker.enabled",
+    "worker.disabled",
+    "worker.superseded",
+    "worker.renamed",
+    "worker.key_rotated",
+    "api_key.issued",
+    "api_key.allowed",
+)
+"""The events that are read."""
+
+
+class Access(StrEnum):
+    """Whether a Worker could get in."""
+
+    YES = "yes"
+    DISABLED = "disabled"
+    SUPERSEDED = "superseded"
+    NO_API_KEY = "no_api_key"
+    UNKNOWN = "unknown"
+    """It was deleted since, and the events that would say so were too old to be kept."""
+
+
+class WorkerAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """A Worker as it was; `by` names the API keys or the identity key (by its thumbprint) that were good."""
+
+    worker_id: str
+    name: str
+    strategy: Strategy
+    access: Access
+    by: tuple[str, ...] = ()
+
+
+class _Entry(msgspec.Struct):
+    """What was known of an entry; None where it is not known."""
+
+    name: str
+    strategy: Strategy
+    enabled: bool | None
+    superseded: bool | None
+    thumbprint: str | None
+
+
+def workers_at(
+    at: datetime,
+    *,
+    workers: Iterable[WorkerRecord],
+    api_keys: Iterable[ApiKeyRecord],
+    events: Sequence[AuditEvent],
+) -> list[WorkerAccess]:
+    """
+    Return every Worker that had an entry, by ID.
+
+    Args:
+        at: When; aware UTC, and not before the first event that is kept.
+        workers: The entries now.
+        api_keys: The API keys now, those that were revoked or have expired too.
+        events: Those of `ACTIONS`, the oldest first.
+    """
+    before = [event for event in events if event.at <= at]
+    after = [event for event in events if event.at > at]
+    entries = {worker.id: _entry_of(worker) for worker in workers}
+    for event in reversed(after):
+        _undo(entries, event)
+    _complete(entries, before)
+    good = [key for key in api_keys if _was_good(key, at)]
+    scopes = _scopes(good, before, after)
+    return [_access(worker_id, entries[worker_id], good, scopes) for worker_id in sorted(entries)]
+
+
+def enrollment_keys_at(at: datetime, keys: Iterable[EnrollmentKeyRecord]) -> list[str]:
+    """Return the names of the issued enrollment keys that were neither revoked nor expired; how often each was used is not known."""
+    return sorted({key.name for key in keys if _was_good(key, at)})
+
+
+def _was_good(key: ApiKeyRecord | EnrollmentKeyRecord, at: datetime) -> bool:
+    # A rotation only ever brings the end of a key forward, so that the end of today is right for every time before it.
+    return (
+        key.created_at <= at
+        and (key.revoked_at is None or at < key.revoked_at)
+        and (key.expires_at is None or at < key.expires_at)
+    )
+
+
+def _entry_of(worker: WorkerRecord) -> _Entry:
+    return _Entry(
+        worker.name, worker.strategy, worker.enabled, worker.superseded_by is not None, worker.thumbprint
+    )
+
+
+def _undo(entries: dict[str, _Entry], event: AuditEvent) -> None:
+    kind, _, worker_id = event.subject.partition(":")
+    if kind != "worker":
+        return
+    if event.action in _BEGINS:
+        entries.pop(worker_id, None)
+    elif event.action in _ENDS:
+        # Only an auto-enrolled Worker can retire itself.
+        strategy = Strategy(event.details.get("strategy", Strategy.AUTO_ENROLLMENT.value))
+        entries[worker_id] = _Entry(event.details.get("name", ""), strategy, None, None, None)
+    elif (entry := entries.get(worker_id)) is not None:
+        _undo_change(entry, event)
+
+
+def _undo_change(entry: _Entry, event: AuditEvent) -> None:
+    match event.action:
+        case "worker.enabled":
+            entry.enabled = False
+        case "worker.disabled":
+            entry.enabled = True
+        case "worker.superseded":
+            entry.superseded = False
+        case "worker.renamed":
+            entry.name = event.details.get("from", entry.name)
+        case "worker.key_rotated":
+            entry.thumbprint = event.details.get("from", entry.thumbprint)
+
+
+def _complete(entries: Mapping[str, _Entry], before: Sequence[AuditEvent]) -> None:
+    """Find out from earlier events what is not known of Workers that were deleted since."""
+    unknown = {worker_id for worker_id, entry in entries.items() if None in {entry.enabled, entry.superseded}}
+    known: dict[str, tuple[bool, bool]] = {}
+    for event in before:
+        worker_id = event.subject.removeprefix("worker:")
+        if worker_id in unknown:
+            known[worker_id] = _follow(known.get(worker_id), event)
+    for worker_id, (enabled, superseded) in known.items():
+        entry = entries[worker_id]
+        entry.enabled = enabled if entry.enabled is None else entry.enabled
+        entry.superseded = superseded if entry.superseded is None else entry.superseded
+
+
+def _follow(known: tuple[bool, bool] | None, event: AuditEvent) -> tuple[bool, bool]:
+    """Return whether an entry is enabled and superseded after an event."""
+    enabled, superseded = known or (True, False)
+    if event.action in _BEGINS:
+        return True, False
+    if event.action in {"worker.enabled", "worker.disabled"}:
+        return event.action == "worker.enabled", superseded
+    return enabled, superseded or event.action == "worker.superseded"
+
+
+def _scopes(
+    keys: Sequence[ApiKeyRecord], before: Sequence[AuditEvent], after: Sequence[AuditEvent]
+) -> dict[str, set[str]]:
+    """Return for which Workers each key was that is not for all of them, by its name."""
+    # Without the event that issued a key, its Workers of today count; those that were deleted since are missing.
+    found: dict[str, set[str]] = {key.name: set(key.worker_ids) for key in keys}
+    for event in after:
+        if event.action == "api_key.allowed":
+            found.get(_key_name(event), set()).difference_update(_workers_in(event))
+    for event in before:
+        if event.action == "api_key.issued" and _key_name(event) in found:
+            found[_key_name(event)] = _workers_in(event)
+        elif event.action == "api_key.allowed":
+            found.get(_key_name(event), set()).update(_workers_in(event))
+        elif event.action in _ENDS:
+            # A new Worker under the old ID inherits no key.
+            for scope in found.values():
+                scope.discard(event.subject.removeprefix("worker:"))
+    return found
+
+
+def _key_name(event: AuditEvent) -> str:
+    return event.subject.removeprefix("api_key:")
+
+
+def _workers_in(event: AuditEvent) -> set[str]:
+    return set(event.details.get("workers", "").split(","))
+
+
+def _access(
+    worker_id: str, entry: _Entry, keys: Sequence[ApiKeyRecord], scopes: Mapping[str, set[str]]
+) -> WorkerAccess:
+    by = _ways_in(worker_id, entry, keys, scopes)
+    if entry.superseded:
+        access = Access.SUPERSEDED
+    elif entry.enabled is False:
+        access = Access.DISABLED
+    elif entry.enabled is None:
+        access = Access.UNKNOWN
+    else:
+        access = Access.YES if by or entry.strategy is Strategy.AUTO_ENROLLMENT else Access.NO_API_KEY
+    return WorkerAccess(
+        worker_id=worker_id,
+        name=entry.name,
+        strategy=entry.strategy,
+        access=access,
+        by=by if access in {Access.YES, Access.UNKNOWN} else (),
+    )
+
+
+def _ways_in(
+    worker_id: str, entry: _Entry, keys: Sequence[ApiKeyRecord], scopes: Mapping[str, set[str]]
+) -> tuple[str, ...]:
+    if entry.strategy is Strategy.AUTO_ENROLLMENT:
+        return () if entry.thumbprint is None else (entry.thumbprint,)
+    return tuple(
+        sorted(
+            f"{key.name} ({key.public_id})"
+            for key in keys
+            if key.for_all_workers or worker_id in scopes.get(key.name, ())
+        )
+    )

@@ -1,0 +1,91 @@
+"""What is rarely seen in one run of a Server: events that were not kept, an ID that was used twice, keys of several generations."""
+
+from datetime import timedelta
+
+from tests.builders import NOON, api_key, event, worker
+
+from lyftdata.core.access_history import Access, workers_at
+from lyftdata.core.records import Strategy
+
+HOUR = timedelta(hours=1)
+
+
+def told(action, subject, hours, **details):
+    """Return an event so many hours after noon."""
+    return event(action, subject=subject, at=NOON + hours * HOUR, details=details)
+
+
+def at(hours, *, workers=(), api_keys=(), events=()):
+    """Return what there was so many hours after noon, by Worker."""
+    found = workers_at(NOON + hours * HOUR, workers=workers, api_keys=api_keys, events=events)
+    return {one.worker_id: one for one in found}
+
+
+def test_a_worker_that_was_deleted_is_unknown_if_its_events_were_not_kept():
+    """Whether it was enabled is not guessed."""
+    found = at(0, events=[told("worker.deleted", "worker:w-1", 1, name="press", strategy="api_key")])
+
+    assert (found["w-1"].name, found["w-1"].access) == ("press", Access.UNKNOWN)
+
+
+def test_a_deleted_worker_is_as_its_earlier_events_say():
+    """Disabled before and deleted since; enabled again in between; superseded."""
+    begun = told("worker.enrolled", "worker:w-1", 0, name="press")
+    ended = told("worker.deleted", "worker:w-1", 5, name="press", strategy="auto_enrollment")
+    for between, access in (
+        ([told("worker.disabled", "worker:w-1", 1)], Access.DISABLED),
+        ([told("worker.disabled", "worker:w-1", 1), told("worker.enabled", "worker:w-1", 2)], Access.YES),
+        ([told("worker.superseded", "worker:w-1", 1, by="w-2")], Access.SUPERSEDED),
+        ([told("worker.disabled", "worker:w-1", 4)], Access.YES),
+    ):
+        assert at(3, events=[begun, *between, ended])["w-1"].access is access
+
+
+def test_a_new_worker_under_an_old_id_inherits_no_key():
+    """The key of the first one is not a way in for the second one."""
+    key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset())
+    events = [
+        told("worker.created", "worker:w-1", 0, name="old"),
+        told("api_key.issued", "api_key:first-key", 0, workers="w-1"),
+        told("worker.deleted", "worker:w-1", 2, name="old", strategy="api_key"),
+        told("worker.created", "worker:w-1", 3, name="new"),
+    ]
+    now = [worker("w-1", name="new")]
+
+    assert at(1, workers=now, api_keys=[key], events=events)["w-1"].by == ("first-key (AAAAAAAAAA)",)
+    assert at(2.5, workers=now, api_keys=[key], events=events) == {}
+    assert at(4, workers=now, api_keys=[key], events=events)["w-1"].access is Access.NO_API_KEY
+
+
+def test_both_generations_of_a_rotated_key_are_ways_in_until_the_older_one_ends():
+    """The end that a rotation has set counts for the time after it, and for the time before it too."""
+    old = api_key("OLDOLDOLDO", name="k", expires_at=NOON + 3 * HOUR, rotated_at=NOON + 2 * HOUR)
+    new = api_key("NEWNEWNEWN", name="k", generation=2, created_at=NOON + 2 * HOUR)
+    ways = {hours: at(hours, workers=[worker("w-1")], api_keys=[old, new])["w-1"].by for hours in (1, 2.5, 3)}
+
+    assert ways == {
+        1: ("k (OLDOLDOLDO)",),
+        2.5: ("k (NEWNEWNEWN)", "k (OLDOLDOLDO)"),
+        3: ("k (NEWNEWNEWN)",),
+    }
+
+
+def test_an_identity_key_is_the_one_of_that_time():
+    """Before a rotation, the key that was replaced."""
+    enrolled = worker("w-1", strategy=Strategy.AUTO_ENROLLMENT, thumbprint="third")
+    events = [
+        told("worker.key_rotated", "worker:w-1", 1, **{"from": "first", "to": "second"}),
+        told("worker.key_rotated", "worker:w-1", 2, **{"from": "second", "to": "third"}),
+    ]
+    by = [at(hours, workers=[enrolled], events=events)["w-1"].by for hours in (0.5, 1.5, 2.5)]
+
+    assert by == [("first",), ("second",), ("third",)]
+
+
+def test_a_key_whose_issue_was_not_kept_has_its_workers_of_today():
+    """Less those that were allowed since."""
+    key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset({"w-1", "w-2"}))
+    events = [told("api_key.allowed", "api_key:first-key", 2, workers="w-2")]
+    found = at(1, workers=[worker("w-1"), worker("w-2")], api_keys=[key], events=events)
+
+    assert (found["w-1"].access, found["w-2"].access) == (Access.YES, Access.NO_API_KEY)

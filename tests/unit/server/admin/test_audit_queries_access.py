@@ -1,0 +1,95 @@
+"""Who could get in at an earlier time, and by what, after everything has changed since."""
+
+import pytest
+from tests.builders import NOON, FakeClock
+from tests.store.conftest import run_behind_its_back
+
+
+@pytest.fixture
+async def history(opened, unhurried):
+    """Run a Server through a day: at each hour one thing changes. Return it with the headers of the operator."""
+    async with opened(FakeClock(NOON)) as server:
+        admin = await server.sign_in()
+
+        async def post(path, body=None):
+            answer = await server.http.post(f"/api{path}", json=body or {}, headers=admin)
+            assert answer.status_code < 300, answer.text
+            server.clock.forward(hours=1)
+
+        async def patch(worker_id, **body):
+            answer = await server.http.patch(f"/api/workers/{worker_id}", json=body, headers=admin)
+            assert answer.status_code < 300, answer.text
+            server.clock.forward(hours=1)
+
+        await post("/workers", {"name": "press", "id": "w-1"})  # 12
+        await post("/api-keys", {"name": "first-key", "worker_ids": ["w-1"]})  # 13
+        await post("/workers", {"name": "saw", "id": "w-2"})  # 14
+        await post("/api-keys/first-key/allow", {"worker_ids": ["w-2"]})  # 15
+        await patch("w-1", enabled=False)  # 16
+        await patch("w-1", enabled=True, name="new press")  # 17
+        await post("/api-keys/first-key/revoke")  # 18
+        await post("/api-keys", {"name": "for-all"})  # 19
+        enrolled, _ = await server.enrolled("scaler")
+        server.clock.forward(hours=1)  # 20
+        await server.http.delete("/api/workers/w-2", headers=admin)
+        server.clock.forward(hours=1)  # 21
+        await patch(enrolled, enabled=False)  # 22
+        yield server, admin, enrolled
+
+
+async def access_at(history, hour, **query):
+    """Return what could get in at half past an hour of that day, by Worker."""
+    server, admin, _ = history
+    asked = {"at": f"2026-03-01T{hour}:30:00Z"} | query
+    answer = await server.http.get("/api/audit/access", params=asked, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return {
+        worker["worker_id"]: (worker["name"], worker["access"], [way.split(" ")[0] for way in worker["by"]])
+        for worker in answer.json()["workers"]
+    }
+
+
+async def test_each_hour_is_as_it_was(history):
+    """Entries, names, disabled Workers, keys and their Workers: as they were, also of a Worker that was deleted since."""
+    _, _, enrolled = history
+
+    assert await access_at(history, 11) == {}
+    assert await access_at(history, 12) == {"w-1": ("press", "no_api_key", [])}
+    assert await access_at(history, 13) == {"w-1": ("press", "yes", ["first-key"])}
+    assert (await access_at(history, 14))["w-2"] == ("saw", "no_api_key", [])
+    assert (await access_at(history, 15))["w-2"] == ("saw", "yes", ["first-key"])
+    assert (await access_at(history, 16))["w-1"] == ("press", "disabled", [])
+    assert (await access_at(history, 17))["w-1"] == ("new press", "yes", ["first-key"])
+    assert (await access_at(history, 18))["w-1"] == ("new press", "no_api_key", [])
+    assert (await access_at(history, 19))["w-2"] == ("saw", "yes", ["for-all"])
+    at_20 = await access_at(history, 20)
+    assert at_20[enrolled][:2] == ("scaler", "yes")
+    assert len(at_20[enrolled][2]) == 1
+    assert "w-2" in at_20
+    assert "w-2" not in await access_at(history, 21)
+    assert (await access_at(history, 22))[enrolled][:2] == ("scaler", "disabled")
+
+
+async def test_one_worker_is_asked_for(history):
+    """The others are left out; one that there never was is not there."""
+    assert set(await access_at(history, 20, worker_id="w-1")) == {"w-1"}
+    assert await access_at(history, 20, worker_id="w-9") == {}
+
+
+async def test_a_time_that_cannot_be_answered_for_is_refused(history):
+    """The future, and a time before the first event that was kept; a time without a zone is no time."""
+    server, admin, _ = history
+
+    async def refused(at):
+        answer = await server.http.get("/api/audit/access", params={"at": at}, headers=admin)
+        return answer.status_code, answer.json()["code"]
+
+    assert await refused("2026-03-03T12:00:00Z") == (422, "invalid_input")
+    assert (await refused("2026-03-01T12:00:00"))[0] == 422
+    tampered = server.services.settings.staging_dir / "lyftdata.db"
+    run_behind_its_back(
+        f"sqlite:///{tampered}",
+        "DELETE FROM audit_events WHERE number < 6",
+        "UPDATE audit_events SET action = 'audit_log.pruned', details = '{\"through\": \"5\"}' WHERE number = 8",
+    )
+    assert await refused("2026-03-01T12:30:00Z") == (409, "audit_log_begins_later")
