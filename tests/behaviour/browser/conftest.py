@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.behaviour.browser.world import ADMIN, World, find_chromium
+from tests.behaviour.browser.world import ADMIN, World, find_headless_chromium
 from tests.processes import PASSWORD, STARTED, Site
 
 # Without these Chromium talks to its maker's services; as root (as in CI) its sandbox cannot start.
@@ -28,7 +28,7 @@ WITHIN_MS = 120_000
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Return the system's Chromium."""
-    path = find_chromium()
+    path = find_headless_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
