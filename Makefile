@@ -105,7 +105,7 @@ FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.
 test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
-# The rooms that these tests are about; the Server, its pages and the command line are walked through by processes in the other tests.
+# The packages that these tests are about. The tests of the Server, its pages and the commands take too long to measure on each change.
 COVERED_TESTS := tests/store $(FAST)
 COVERED := core store worker client testing
 comma := ,
