@@ -67,14 +67,16 @@ class Deployment:
         }
         return make_assertion(key, **(given | changes))
 
-    async def token_by_assertion(self, assertion: str) -> httpx2.Response:
+    async def token_by_assertion(
+        self, assertion: str, *, http: httpx2.AsyncClient | None = None
+    ) -> httpx2.Response:
         """Ask for a token by `private_key_jwt`."""
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": assertion,
         }
-        return await self.http.post("/oauth2/token", data=form)
+        return await (http or self.http).post("/oauth2/token", data=form)
 
     def proof(self, key: IdentityKey, name: str, *, secret: str = ENROLLMENT_KEY, **changes: Any) -> str:
         """Make a proof of the enrollment key."""

@@ -86,6 +86,8 @@ def show_worker(worker: dict[str, Any]) -> None:
     if worker["token_origins"]:
         echo("")
         show_token_origins(worker["token_origins"])
+    if worker["copies"]:
+        _show_copies(worker["copies"])
 
 
 def show_token_origins(found: list[dict[str, Any]]) -> None:
@@ -101,6 +103,27 @@ def show_token_origins(found: list[dict[str, Any]]) -> None:
         for origin in found
     ]
     print_table(("tokens from", "for", "by", "last", "elsewhere"), rows, empty="")
+
+
+def _show_copies(found: list[dict[str, Any]]) -> None:
+    """Print the directories that were refused as copies of a Worker's identity."""
+    say("\nRefused as copies of this identity:")
+    rows = [
+        (
+            copy["reference"],
+            when(copy["last_at"]),
+            f"{copy['host'] or '?'} ({copy['address']})",
+            f"{copy['other_host'] or '?'} ({copy['other_address']})",
+            copy["decision"] or "-",
+        )
+        for copy in found
+    ]
+    print_table(("reference", "last refused", "refused host", "accepted host", "decision"), rows, empty="")
+
+
+def show_decided_copy(copy: dict[str, Any]) -> None:
+    """Say what follows from a decision about a copy."""
+    say(f"{copy['host'] or copy['address']} continues as the Worker when it asks again, within a minute.")
 
 
 def show_sessions(found: list[dict[str, Any]]) -> None:

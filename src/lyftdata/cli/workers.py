@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import yes_option
+from lyftdata.cli.confirm import confirm_listed, yes_option
 from lyftdata.cli.many_workers import change_workers, confirm_workers
 from lyftdata.cli.output import (
     KeyOutput,
@@ -18,7 +18,13 @@ from lyftdata.cli.output import (
     print_json,
     url_option,
 )
-from lyftdata.cli.worker_tables import print_next_steps, show_sessions, show_worker, show_workers
+from lyftdata.cli.worker_tables import (
+    print_next_steps,
+    show_decided_copy,
+    show_sessions,
+    show_worker,
+    show_workers,
+)
 from lyftdata.cli.worker_watch import follow_workers
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
@@ -163,7 +169,40 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
         path = f"/workers/{path_part(worker_id)}"
         worker = api.get(path)
         worker["token_origins"] = api.get(f"{path}/token-origins")["items"]
+        worker["copies"] = api.get(f"{path}/copies")["items"]
     emit(worker, as_json=as_json, show=show_worker)
+
+
+@workers.command("continue-copy")
+@click.argument("worker_id", metavar="ID")
+@click.argument("reference")
+@yes_option
+@json_option
+@url_option
+def continue_copy(worker_id: str, reference: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Let a directory that was refused as a copy continue as the Worker.
+
+    Do so if its host was restored from a snapshot or a backup, or is the right one of the two. REFERENCE is in `workers show`.
+
+    \b
+    Example:
+      lyftdata workers continue-copy w-7k2m9qxr 7K2M9QXR --yes
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/workers/{path_part(worker_id)}/copies"
+    with Api(url) as api:
+        confirm_listed(
+            api,
+            path,
+            "reference",
+            reference,
+            f"Let the copy {reference} continue as Worker {worker_id}? Another directory of this identity is refused from then on.",
+            yes=yes,
+        )
+        decided = api.post(f"{path}/{path_part(reference)}", {"decision": "continue"})
+    emit(decided, as_json=as_json, show=show_decided_copy)
 
 
 @workers.command()

@@ -3,10 +3,12 @@
 import secrets
 from typing import Protocol
 
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.client.signing import Signing
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import Strategy
+from lyftdata.core.refusals import IdentityClonedError
 from lyftdata.current_secrets import CurrentApiKey
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -39,6 +41,14 @@ class Credential(Protocol):
         """
         ...
 
+    def note_refused(self, *, cause_code: str, reference: str) -> None:
+        """Note that the Server has refused it, for a cause that it names to those that have proved their key."""
+        ...
+
+    def note_accepted(self) -> None:
+        """Note that the Server has given a token for it."""
+        ...
+
 
 class ApiKeyCredential:
     """
@@ -64,6 +74,12 @@ class ApiKeyCredential:
         """Return ID and key."""
         return {"client_id": self.worker_id, "client_secret": self._api_key.read().reveal()}
 
+    def note_refused(self, *, cause_code: str, reference: str) -> None:
+        """Do nothing: an API key has no state of its own."""
+
+    def note_accepted(self) -> None:
+        """Do nothing: an API key has no state of its own."""
+
 
 class IdentityCredential:
     """
@@ -73,15 +89,19 @@ class IdentityCredential:
         worker_id: The Worker's ID.
         key: Its identity key.
         issuer: What the Server calls itself: the assertion is for it alone.
+        counter: Numbers the signatures; None where the key is not kept in a Worker's directory.
     """
 
     strategy = Strategy.AUTO_ENROLLMENT
     signs = True
 
-    def __init__(self, worker_id: str, key: IdentityKey, *, issuer: str) -> None:
+    def __init__(
+        self, worker_id: str, key: IdentityKey, *, issuer: str, counter: CounterFile | None = None
+    ) -> None:
         self.worker_id = worker_id
         self._key = key
         self._issuer = issuer
+        self._counter = counter
 
     def version(self) -> str:
         """Return a constant: an identity key never changes."""
@@ -96,8 +116,19 @@ class IdentityCredential:
             now=signing.now,
             jti=new_jti(),
             nonce=signing.nonce,
+            counter=None if self._counter is None else self._counter.take_number(),
         )
         return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+
+    def note_refused(self, *, cause_code: str, reference: str) -> None:
+        """Keep a refusal as a copy, so that this directory counts no further as if it were the Worker's."""
+        if self._counter is not None and cause_code == IdentityClonedError.code and reference:
+            self._counter.note_refused(reference)
+
+    def note_accepted(self) -> None:
+        """Take that refusal back."""
+        if self._counter is not None:
+            self._counter.note_accepted()
 
 
 def new_jti() -> str:

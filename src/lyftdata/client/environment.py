@@ -1,5 +1,6 @@
 """Reads the client's settings on a Worker host: the same variables as `lyftdata run worker` reads."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import msgspec
 
 from lyftdata.bounded_http import checked_url
 from lyftdata.client.confirmed_name import UnconfirmedName
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.log_events.client import COUNTER_NOT_SAVED
 from lyftdata.core.names import parse_worker_id, parse_worker_name
 from lyftdata.core.origins import same_origin
 from lyftdata.core.secret import Secret
@@ -26,8 +29,10 @@ from lyftdata.core.strategy import (
     server_mismatch,
 )
 from lyftdata.current_secrets import CurrentApiKey
+from lyftdata.library_log import emit
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
 
+_log = logging.getLogger("lyftdata.client")
 _MAX_FILE_BYTES = 65_536
 
 
@@ -131,8 +136,14 @@ def _choose(
         raise server_mismatch(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
-        return choice, IdentityCredential(identity.worker_id, _load_key(directory), issuer=identity.issuer)
+        key, counter = _load_key(directory), counter_in(directory)
+        return choice, IdentityCredential(identity.worker_id, key, issuer=identity.issuer, counter=counter)
     return choice, ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
+
+
+def counter_in(directory: Path) -> CounterFile:
+    """Return the signature counter of the identity in a Worker's directory."""
+    return CounterFile(directory, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem))
 
 
 def _current_key(api_key: Secret | None, environ: Mapping[str, str]) -> CurrentApiKey | None:

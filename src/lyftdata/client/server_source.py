@@ -135,6 +135,7 @@ class ServerSource:
     def _read(self, answer: Answer) -> TokenReply:
         token = read_token(answer)
         if token is not None:
+            self._credential.note_accepted()
             return token
         refusal = read_refusal(answer, signed_by=self._clock if self._credential.signs else None)
         if refusal is None:
@@ -142,6 +143,7 @@ class ServerSource:
                 f"The Server answered {answer.status}, and gave no token.",
                 retry_after_s=answer.retry_after_s(),
             )
+        self._credential.note_refused(cause_code=refusal.cause_code, reference=refusal.reference)
         skew = (
             f" This host's clock is {refusal.clock_skew}, which may be the cause."
             if refusal.clock_skew

@@ -26,6 +26,7 @@ from lyftdata.core.identity_keys import (
     parse_public_jwk,
 )
 from lyftdata.core.refusals import AssertionExpiredError, WrongAssertionError
+from lyftdata.core.signature_counter import CLAIM, SignatureNumber, counter_claim, to_claim
 
 MAX_LIFE_S = 300
 LEEWAY_S = 30
@@ -38,7 +39,7 @@ _DECOY_KEY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(pri
 
 class VerifiedAssertion(msgspec.Struct, frozen=True):
     """
-    What an assertion proves. The caller must still check that it is not stale, and spend its `jti`.
+    What an assertion proves. The caller must still check that it is not stale, spend its `jti`, and judge its `counter`.
 
     `signed_at` is the time of signing by the Worker's clock, which may be off by the leeway; the earliest possible time if the
     assertion does not say. `nonce` is not checked yet. `audience` is the accepted one that it names.
@@ -49,6 +50,7 @@ class VerifiedAssertion(msgspec.Struct, frozen=True):
     signed_at: datetime
     audience: str
     nonce: str | None = None
+    counter: SignatureNumber | None = None
 
     def may_predate(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
         """Return whether it may have been signed before a moment, by a Worker whose clock is ahead by up to the leeway."""
@@ -64,6 +66,7 @@ def make_assertion(
     jti: str,
     ttl_s: int = 60,
     nonce: str | None = None,
+    counter: SignatureNumber | None = None,
 ) -> str:
     """
     Sign an assertion for one token request.
@@ -76,6 +79,7 @@ def make_assertion(
         jti: Random, new each time.
         ttl_s: Life in seconds.
         nonce: One of the Server's, if it has given one.
+        counter: The number of this signature; None if the Worker's signatures are not counted.
     """
     issued = int(now.timestamp())
     claims: dict[str, object] = {
@@ -88,6 +92,8 @@ def make_assertion(
     }
     if nonce is not None:
         claims["nonce"] = nonce
+    if counter is not None:
+        claims[CLAIM] = to_claim(counter)
     header = {"alg": key.algorithm, "typ": "JWT", "kid": key.public.thumbprint}
     return sign(header, claims, key=key.jose_key)
 
@@ -212,4 +218,5 @@ def _check_claims(
         signed_at=datetime.fromtimestamp(max(0, signed_s), UTC),
         audience=audience,
         nonce=nonce,
+        counter=counter_claim(claims),
     )

@@ -95,6 +95,53 @@ class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, str] = {}
 
 
+class SignatureCounterRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """
+    How far the identity key of a Worker has counted its signatures (`core.signature_counter`).
+
+    With another thumbprint than the entry's it is of a key that was replaced, and counts for nothing. `host` is what the directory
+    that signed last calls its host, `address` where that request came from. `admits` is the reference of a copy that an operator lets
+    go on as the Worker: with its next signature, whatever its number, the counter goes on from there.
+    """
+
+    worker_id: str
+    thumbprint: str
+    number: int
+    at_ms: int
+    recent: tuple[tuple[int, int], ...] = ()
+    host: str = ""
+    address: str = ""
+    admits: str = ""
+
+
+class CopyDecision(StrEnum):
+    """What an operator has decided about a copy of an identity."""
+
+    CONTINUE = "continue"
+    """It goes on as the Worker: the host was restored from a snapshot, or it is the right one of the two."""
+
+
+class IdentityCopyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A directory that was refused as a copy of a Worker's identity, or as an older state of it.
+
+    `reference` is that of the first refusal; the directory names it from then on. `host` and `address` are the refused one's,
+    `other_host` and `other_address` those of the signature that was accepted last.
+    """
+
+    reference: str
+    worker_id: str
+    found_at: datetime
+    last_at: datetime
+    host: str
+    address: str
+    other_host: str
+    other_address: str
+    decision: CopyDecision | None = None
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+
+
 class SessionEnd(StrEnum):
     """Why a Worker is no longer connected, unless the Server ended its session."""
 

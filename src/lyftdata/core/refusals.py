@@ -18,7 +18,7 @@ no two causes have the same code.
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum, auto
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from lyftdata.core.errors import LyftdataError
 
@@ -506,6 +506,77 @@ class DuplicateInstanceError(ProvedError):
         "Find the copied credentials: both hosts are in the detail. Stop one, or give it its own identity."
     )
     final = False
+
+
+class HostPlace(NamedTuple):
+    """A host that signs: the name that it gives itself, and the address that its request came from."""
+
+    host: str = ""
+    address: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host or '?'} ({self.address or '?'})"
+
+
+_UNKNOWN_PLACE = HostPlace()
+
+
+class IdentityClonedError(ProvedError):
+    """
+    Two directories use one identity: the counter in the assertions shows it.
+
+    Args:
+        detail: What exactly was seen; both hosts unless given.
+        claimed_worker: The Worker.
+        refused: The host that is refused.
+        accepted: The host whose signature was accepted last.
+        refused_as: The reference by which the refused directory calls itself, if it was refused before.
+    """
+
+    code = "identity_cloned"
+    meaning = (
+        "This identity is also used from another directory: one is a copy of the other, or this host was restored from a "
+        "snapshot or a backup. The one that was used first since then keeps the identity; this one is refused."
+    )
+    remedy = (
+        "`lyftdata workers show ID` names both hosts. If this host was restored, or is the right one, let it continue: `lyftdata workers "
+        "continue-copy ID REFERENCE`. If it is to be another Worker, remove its directory (LYFTDATA_JOBS_DIR) and let it enroll "
+        "under another name."
+    )
+    # Not final: an operator may let it continue.
+    final = False
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        claimed_worker: str = "",
+        refused: HostPlace = _UNKNOWN_PLACE,
+        accepted: HostPlace = _UNKNOWN_PLACE,
+        refused_as: str = "",
+    ) -> None:
+        super().__init__(
+            detail or f"Accepted last: {accepted}. Refused: {refused}.", claimed_worker=claimed_worker
+        )
+        self.refused: Final = refused
+        self.accepted: Final = accepted
+        self.refused_as: Final = refused_as
+
+
+class CounterMissingError(ProvedError):
+    """An identity whose signatures were counted sends one without a number."""
+
+    code = "counter_missing"
+    meaning = (
+        "This Worker's signatures are counted, and this one has no number: the identity key was copied out of its directory, or "
+        "is used by another program than the Worker's own."
+    )
+    remedy = (
+        "Use the agent's token, or give the Python client the Worker's directory (LYFTDATA_JOBS_DIR). A program of its own needs "
+        "an identity of its own: let it register its own key."
+    )
+    final = False
+    is_misconfiguration = True
 
 
 class InvalidRegistrationError(ProvedError):

@@ -108,6 +108,35 @@ worker_traces = Table(
     Column("host", JSON, nullable=False),
 )
 
+signature_counters = Table(
+    "signature_counters",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("thumbprint", String(64), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recent", JSON, nullable=False),
+    Column("host", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("admits", String(16), nullable=False),
+)
+
+identity_copies = Table(
+    "identity_copies",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("reference", String(16), primary_key=True),
+    Column("found_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("host", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("other_host", String(64), nullable=False),
+    Column("other_address", String(64), nullable=False),
+    Column("decision", String(16)),
+    Column("decided_at", UtcDateTime),
+    Column("decided_by", String(128)),
+)
+
 worker_sessions = Table(
     "worker_sessions",
     metadata,

@@ -249,9 +249,12 @@ class ServerClient:
         answer = await arun(exchange, self._ask)
         token = read_token(answer)
         if token is not None:
+            credential.note_accepted()
             return token
         signed_by = self._clock if credential.signs else None
         refusal = read_refusal(answer, signed_by=signed_by)
+        if refusal is not None:
+            credential.note_refused(cause_code=refusal.cause_code, reference=refusal.reference)
         if refusal is not None and refusal.error in AUDIENCE_ERRORS and (resource or scope):
             raise _audience_refusal(refusal)
         raise self._refusal(answer, signed_by=signed_by)

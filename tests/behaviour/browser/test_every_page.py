@@ -31,6 +31,8 @@ PAGES = {
     "disable a worker": "/workers/press-01/disable",
     "enable a worker": "/workers/press-08/enable",
     "delete a worker": "/workers/press-01/delete",
+    "worker with a copy": "/workers/press-02",
+    "let a copy continue": "/workers/press-02/copies/C0PYTEST/continue",
     "enable workers": "/change-workers?action=enable&id=press-01&id=press-08&q=press",
     "delete workers": "/change-workers?action=delete&id=press-01&id=press-08&q=press",
     "new worker": "/add-worker",

@@ -21,13 +21,13 @@ from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
 from lyftdata.app import create_app
-from lyftdata.core.records import Sample, WorkerSessionRecord, WorkerTraces
+from lyftdata.core.records import IdentityCopyRecord, Sample, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import activity, samples, worker_sessions
+from lyftdata.store.tables import activity, identity_copies, samples, worker_sessions
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
@@ -120,6 +120,17 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
         for s in past
     }
     activity.upsert_traces(tx, list(left.values()))
+    copy = IdentityCopyRecord(
+        reference="C0PYTEST",
+        worker_id="press-02",
+        found_at=now - timedelta(days=3),
+        last_at=now - timedelta(days=2),
+        host="press-02-clone",
+        address="203.0.113.77",
+        other_host="press-02",
+        other_address="203.0.113.2",
+    )
+    identity_copies.record_copy(tx, copy)
 
 
 def _sessions(now: datetime) -> list[WorkerSessionRecord]:

@@ -10,8 +10,15 @@ from tests.builders import ENROLLMENT_KEY
 from tests.deployment import ASSERTION_TYPE
 from tests.processes import Host, Site, until
 
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.signature_counter import SignatureNumber
+
+
+def next_number(host: Host) -> SignatureNumber | None:
+    """Return the number of a Worker's next signature."""
+    return CounterFile(Path(host.environ["LYFTDATA_JOBS_DIR"])).take_number()
 
 
 def enrolled(site: Site) -> tuple[Host, str, IdentityKey]:
@@ -23,9 +30,8 @@ def enrolled(site: Site) -> tuple[Host, str, IdentityKey]:
     worker.wait_for("online")
     assert worker.terminate() == 0
     jobs = Path(host.environ["LYFTDATA_JOBS_DIR"])
-    (file,) = jobs.rglob("identity-key.pem")
-    worker_id = json.loads((file.parent / "identity.json").read_text())["worker_id"]
-    return host, worker_id, IdentityKey.from_pem(file.read_bytes())
+    worker_id = json.loads((jobs / "identity.json").read_text())["worker_id"]
+    return host, worker_id, IdentityKey.from_pem((jobs / "identity-key.pem").read_bytes())
 
 
 def ask(site: Site, assertion: str) -> httpx2.Response:
@@ -47,7 +53,13 @@ def test_a_used_assertion_is_refused_after_a_restart(open_site, crash):
 
     def signed(jti: str) -> str:
         return make_assertion(
-            key, worker_id=worker_id, audience=site.url, now=datetime.now(UTC), jti=jti, ttl_s=300
+            key,
+            worker_id=worker_id,
+            audience=site.url,
+            now=datetime.now(UTC),
+            jti=jti,
+            ttl_s=300,
+            counter=next_number(host),
         )
 
     used = signed("used")
@@ -75,9 +87,15 @@ def test_a_used_assertion_is_refused_when_a_crash_is_followed_by_a_restart(open_
     """What was lost by the crash stays lost at the start after the next: a stop in order does not bring it back."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     site.sign_in()
-    _, worker_id, key = enrolled(site)
+    host, worker_id, key = enrolled(site)
     used = make_assertion(
-        key, worker_id=worker_id, audience=site.url, now=datetime.now(UTC), jti="used", ttl_s=300
+        key,
+        worker_id=worker_id,
+        audience=site.url,
+        now=datetime.now(UTC),
+        jti="used",
+        ttl_s=300,
+        counter=next_number(host),
     )
     assert ask(site, used).status_code == 200
 
@@ -99,7 +117,13 @@ def test_a_worker_that_is_enabled_is_back_at_once(open_site):
     worker = host.start("run", "worker")
     worker.wait_for("online")
     captured = make_assertion(
-        key, worker_id=worker_id, audience=site.url, now=datetime.now(UTC), jti="captured", ttl_s=300
+        key,
+        worker_id=worker_id,
+        audience=site.url,
+        now=datetime.now(UTC),
+        jti="captured",
+        ttl_s=300,
+        counter=next_number(host),
     )
 
     operator.done("workers", "disable", worker_id, "--yes")

@@ -50,6 +50,7 @@ def effects(server):
         refusals=services.refusals,
         traces=services.traces,
         token_origins=services.token_origins,
+        counters=services.admission.counters,
         events=services.events,
         cluster=ClusterHandlers(
             presence=lambda *_: None, signing_keys=lambda: None, broadcast=(), missed=lambda: None

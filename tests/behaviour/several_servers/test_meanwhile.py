@@ -18,14 +18,14 @@ async def test_who_is_taken_back_while_its_assertion_is_used_up_gets_no_token(
     first, second = two
     worker_id, key = await first.enrolled()
     await until(lambda: _knows(second, worker_id), "the second knows the Worker")
-    write = second.services.store.write
+    write = second.services.store.write_batched
 
-    async def write_in_turn(op):
+    async def write_in_turn(op, item):
         if "spent_assertions" in op.__code__.co_names:
             await withdraw(first, worker_id)
-        return await write(op)
+        return await write(op, item)
 
-    monkeypatch.setattr(second.services.store, "write", write_in_turn)
+    monkeypatch.setattr(second.services.store, "write_batched", write_in_turn)
     answer = await second.token_by_assertion(second.assertion(key, worker_id))
 
     assert code_of(answer) == refusal

@@ -29,7 +29,7 @@ async def test_who_waited_for_its_turn_sees_what_the_turns_before_have_done(clus
 
     def use_up(tx):
         tx.audit(event())
-        return spent_assertions.spend(tx, b"d" * 32, expires_at=NOON + timedelta(minutes=1))
+        return bool(spent_assertions.spend_all(tx, {b"d" * 32: NOON + timedelta(minutes=1)}))
 
     stores = [Store.open(url, audit_key=AUDIT_KEY) for _ in range(3)]
     async with await psycopg.AsyncConnection.connect(url) as turn:

@@ -9,3 +9,10 @@ CLOCK_SKEWED = LogEvent(
     fields={"off": "by how much"},
     remedy="Set the clock (NTP).",
 )
+COUNTER_NOT_SAVED = LogEvent(
+    name="counter_not_saved",
+    level="warning",
+    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copy of it is found later.",
+    fields={"problem": "what failed"},
+    remedy="Make room, or make the Worker's directory writable.",
+)

@@ -129,6 +129,13 @@ RENAMED = LogEvent(
     message="Has the name that an operator gave this Worker.",
     fields={"worker_id": "ID of this Worker", "name": "new name", "previous_name": "name until now"},
 )
+COUNTER_NOT_SAVED = LogEvent(
+    name="counter_not_saved",
+    level="warning",
+    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copy of it is found later.",
+    fields={"problem": "what failed"},
+    remedy="Make room, or make the Worker's directory writable.",
+)
 IDENTITY_NOT_SAVED = LogEvent(
     name="identity_not_saved",
     level="warning",

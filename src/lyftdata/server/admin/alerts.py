@@ -150,6 +150,7 @@ class Alerts:
         recent = [group for group in groups if self._clock() - group.last_at <= _RECENTLY]
         refused = await self._drop_resolved(self._group_by_worker_and_cause(recent))
         return [
+            *await self._copies(),
             *_duplicates(refused),
             *await self._from_elsewhere(),
             *_misconfigured(refused),
@@ -175,6 +176,22 @@ class Alerts:
             title = f"{len(found) - _MAX_OF_A_KIND:,} more Workers with tokens asked for from another network"
             alerts.append(Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title))
         return alerts
+
+    async def _copies(self) -> list[Alert]:
+        """Tell of copies that ask again and again; one that has not asked for an hour is at its Worker's page."""
+        now = self._clock()
+        found = await self._workers.undecided_copies(limit=_MAX_OF_A_KIND)
+        workers = {copy.worker_id: self._directory.find_worker(copy.worker_id) for copy in found}
+        return [
+            Alert(
+                kind=AlertKind.DUPLICATE,
+                subject=copy.reference,
+                title=f"The identity of {worker.name} is used from a second directory",
+                detail=f"Accepted: {copy.other_host or '?'} ({copy.other_address}). Refused: {copy.host or '?'} ({copy.address}).",
+            )
+            for copy in found
+            if now - copy.last_at <= _RECENTLY and (worker := workers[copy.worker_id]) is not None
+        ]
 
     def _group_by_worker_and_cause(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
         """

@@ -7,6 +7,7 @@ from lyftdata.core.keyring import active_key
 from lyftdata.core.records import (
     ApiKeyRecord,
     ChainedAuditEvent,
+    IdentityCopyRecord,
     RefusalAttempt,
     SigningKeyRecord,
     WorkerSessionRecord,
@@ -20,7 +21,7 @@ from lyftdata.server.admin.schemas.api_keys import KeyStatus
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
 from lyftdata.server.admin.schemas.signing_keys import SigningKey, SigningKeyState
-from lyftdata.server.admin.schemas.workers import WorkerSession
+from lyftdata.server.admin.schemas.workers import IdentityCopy, WorkerSession
 
 
 def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> WorkerSession:
@@ -32,6 +33,22 @@ def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> Worker
         is_open=is_open,
         address=record.address,
         host=record.host,
+    )
+
+
+def identity_copy_view(record: IdentityCopyRecord) -> IdentityCopy:
+    """Show a copy of an identity."""
+    return IdentityCopy(
+        reference=record.reference,
+        found_at=record.found_at,
+        last_at=record.last_at,
+        host=record.host,
+        address=record.address,
+        other_host=record.other_host,
+        other_address=record.other_address,
+        decision=record.decision,
+        decided_at=record.decided_at,
+        decided_by=record.decided_by,
     )
 
 

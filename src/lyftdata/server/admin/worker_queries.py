@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.records import (
+    IdentityCopyRecord,
     State,
     Status,
     Strategy,
     WorkerRecord,
     WorkerTraces,
 )
-from lyftdata.server.admin.schemas.workers import Worker, WorkerPage, WorkerSession
-from lyftdata.server.admin.views import worker_session_view
+from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
+from lyftdata.server.admin.views import identity_copy_view, worker_session_view
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
@@ -22,7 +23,7 @@ from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import Session, find_used_key
 from lyftdata.store import Store
-from lyftdata.store.tables import activity, workers
+from lyftdata.store.tables import activity, identity_copies, workers
 
 _SHOWN_AT_ONCE = 50
 
@@ -129,6 +130,16 @@ class WorkerQueries:
         current = self._sessions.find(worker_id)
         since = None if current is None else current.since
         return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
+
+    async def copies_of(self, worker_id: str) -> list[IdentityCopy]:
+        """Return the copies of a Worker's identity that were refused, the latest first; raises NotFoundError."""
+        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        found = await self._store.read(lambda conn: identity_copies.list_copies(conn, [worker_id]))
+        return [identity_copy_view(record) for record in found.get(worker_id, ())]
+
+    async def undecided_copies(self, *, limit: int) -> list[IdentityCopyRecord]:
+        """Return the copies of any Worker's identity about which nothing was decided, the latest first."""
+        return await self._store.read(lambda conn: identity_copies.list_undecided(conn, limit=limit))
 
     async def last_admitted(self, worker_ids: Collection[str]) -> dict[str, datetime]:
         """

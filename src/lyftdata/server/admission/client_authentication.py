@@ -15,6 +15,8 @@ class Presented(msgspec.Struct, frozen=True):
     client_id: str
     secret: Secret | None = None
     assertion: UnverifiedAssertion | None = None
+    address: str = ""
+    """Where the request came from."""
 
     def __repr__(self) -> str:
         return f"Presented({self.client_id!r}, ***)"
@@ -33,7 +35,7 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
     if presented.secret is not None:
         return admission.admit_api_key(presented.client_id, presented.secret)
     if presented.assertion is not None:
-        return admission.admit_assertion(presented.client_id, presented.assertion)
+        return admission.admit_assertion(presented.client_id, presented.assertion, address=presented.address)
     raise MissingCredentialsError(claimed_worker=presented.client_id)
 
 

@@ -11,15 +11,17 @@ missing.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from lyftdata.core.assertions import LEEWAY_S, VerifiedAssertion
-from lyftdata.core.records import WorkerRecord
-from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError
-from lyftdata.store import Store
-from lyftdata.store.tables import spent_assertions
+from lyftdata.core.records import SignatureCounterRecord, WorkerRecord
+from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError, RefusedError
+from lyftdata.server.admission.signature_counters import Counted, count_signature
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import signature_counters, spent_assertions
 
 _MAX_PER_WORKER = 1_000
 _TIDY_ABOVE = 32
@@ -33,6 +35,9 @@ class Ticket(msgspec.Struct, frozen=True):
 
     digest: bytes
     until: datetime
+    worker_id: str
+    counted: Counted | None = None
+    """A signature to count in the same transaction."""
 
 
 class _Share:
@@ -128,7 +133,8 @@ class SpentAssertions:
             return None
         # NUL separates, since neither part can contain it: no two pairs have one digest.
         signed = f"{worker_id}\0{jti}".encode("utf-8", "surrogateescape")
-        return Ticket(hashlib.sha256(signed).digest(), datetime.fromtimestamp(until_s, UTC))
+        digest = hashlib.sha256(signed).digest()
+        return Ticket(digest, datetime.fromtimestamp(until_s, UTC), worker_id)
 
     def forget_idle(self, now_s: float) -> None:
         """Drop Workers whose assertions have all expired; called periodically, never on the token path."""
@@ -146,20 +152,49 @@ class SpentAssertions:
         return sum(len(mine.until_s) for mine in self._spent.values())
 
 
-async def spend_everywhere(store: Store, ticket: Ticket | None, *, claimed_worker: str) -> None:
+async def spend_everywhere(store: Store, ticket: Ticket | None) -> None:
     """
-    Spend an assertion at every Server of the deployment; durable when this returns.
+    Spend an assertion at every Server of the deployment, and count its signature; durable when this returns.
 
     Replay at another Server: the insert is atomic in the shared database, so of two Servers that are sent the same assertion at
     once, one is refused.
 
     Raises:
         AssertionReplayedError: It was used at another Server.
+        RefusedError: As `count_signature`; the assertion stays spent.
     """
     if ticket is None:
         return
-    is_first = await store.write(
-        lambda tx: spent_assertions.spend(tx, ticket.digest, expires_at=ticket.until)
-    )
-    if not is_first:
-        raise AssertionReplayedError("It was used at another Server.", claimed_worker=claimed_worker)
+    refused = await store.write_batched(_spend_all, ticket)
+    if refused is not None:
+        raise refused
+
+
+def _spend_all(tx: WriteTx, tickets: Sequence[Ticket]) -> list[RefusedError | None]:
+    """
+    Spend and count a batch in its order, as if each were alone; in the writer's thread.
+
+    Refusals are returned rather than raised: raising would roll back, and a refused assertion must stay spent (replay).
+    """
+    unspent = spent_assertions.spend_all(tx, {ticket.digest: ticket.until for ticket in tickets})
+    counting = {ticket.worker_id for ticket in tickets if ticket.counted is not None}
+    counters = signature_counters.find_counters(tx.conn, counting)
+    changed: dict[str, SignatureCounterRecord] = {}
+    outcomes: list[RefusedError | None] = []
+    for ticket in tickets:
+        try:
+            if ticket.digest not in unspent:
+                raise AssertionReplayedError(
+                    "It was used at another Server.", claimed_worker=ticket.worker_id
+                )
+            unspent.remove(ticket.digest)
+            if ticket.counted is not None:
+                after = count_signature(counters.get(ticket.worker_id), ticket.counted)
+                if after is not None:
+                    counters[ticket.worker_id] = changed[ticket.worker_id] = after
+        except RefusedError as refused:
+            outcomes.append(refused)
+        else:
+            outcomes.append(None)
+    signature_counters.upsert_counters(tx, list(changed.values()))
+    return outcomes

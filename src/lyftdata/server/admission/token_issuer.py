@@ -40,6 +40,7 @@ from lyftdata.core.tokens import format_credential, mint_worker_token, parse_cre
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.replay import SpentAssertions, Ticket
+from lyftdata.server.admission.signature_counters import Counted, SignatureCounters
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 
@@ -71,6 +72,7 @@ class Admission:
         random_bytes: RandomBytes,
         spent: SpentAssertions,
         nonces: Nonces,
+        counters: SignatureCounters,
     ) -> None:
         self._directory = directory
         self._signing_keys = signing_keys
@@ -85,6 +87,7 @@ class Admission:
         self._random_bytes = random_bytes
         self.spent = spent
         self._nonces = nonces
+        self.counters = counters
 
     def admit_api_key(self, worker_id: str, unverified_key: Secret) -> Admitted:
         """
@@ -114,9 +117,16 @@ class Admission:
         check_entry(worker)
         return Admitted(worker, format_credential("key", record.public_id, worker.epoch), record)
 
-    def admit_assertion(self, worker_id: str, unverified_assertion: UnverifiedAssertion) -> Admitted:
+    def admit_assertion(
+        self, worker_id: str, unverified_assertion: UnverifiedAssertion, *, address: str
+    ) -> Admitted:
         """
         Check an assertion signed by a Worker's identity key.
+
+        Args:
+            worker_id: The Worker ID that the caller claims.
+            unverified_assertion: As received.
+            address: Where the request came from.
 
         Raises:
             RefusedError: The cause says why. An unknown Worker, or one without identity key, costs a signature check too.
@@ -151,10 +161,12 @@ class Admission:
         # spent even if the entry is refused.
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
+        # Copied identity, after replay: a request that a proxy sends twice is not a copy.
+        counted = self.counters.count(Counted(worker_id, str(worker.thumbprint), assertion.counter, address))
         return Admitted(
             worker,
             format_credential("jkt", str(worker.thumbprint), worker.epoch),
-            ticket=ticket,
+            ticket=None if ticket is None else msgspec.structs.replace(ticket, counted=counted),
             issuer=self._audiences[assertion.audience],
         )
 

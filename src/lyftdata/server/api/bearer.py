@@ -79,7 +79,7 @@ async def verified_worker(
             f"Its proof of possession, for {asked}: {error}", claimed_worker=worker_id
         ) from error
     if ticket is not None:
-        await spend_everywhere(services.store, ticket, claimed_worker=worker_id)
+        await spend_everywhere(services.store, ticket)
         # Much may have happened meanwhile, and a Worker that is disabled by now must not be let in for having been awaited.
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
     return verified

@@ -11,13 +11,16 @@ from lyftdata.server.http.oauth_errors import OAuthError
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> Presented | None:
+def read_credential(
+    basic: tuple[str, str] | None, form: Mapping[str, str], *, address: str
+) -> Presented | None:
     """
     Find the one way in which a client authenticates, None if it does not even say who it is.
 
     Args:
         basic: What the Authorization header holds, if there is one.
         form: The parameters; none of them is empty.
+        address: Where the request came from.
 
     Raises:
         OAuthError: Several ways at once, or two that name different clients.
@@ -37,11 +40,11 @@ def read_credential(basic: tuple[str, str] | None, form: Mapping[str, str]) -> P
     if secret is not None and client_id is not None:
         return Presented(client_id, secret=Secret(secret))
     if assertion is not None:
-        return _assertion(client_id, form.get("client_assertion_type"), assertion)
+        return _assertion(client_id, form.get("client_assertion_type"), assertion, address=address)
     return None if client_id is None else Presented(client_id)
 
 
-def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Presented:
+def _assertion(client_id: str | None, kind: str | None, assertion: str, *, address: str) -> Presented:
     if kind != ASSERTION_TYPE:
         raise OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}.")
     mismatch = "client_id is not that of the assertion."
@@ -56,4 +59,4 @@ def _assertion(client_id: str | None, kind: str | None, assertion: str) -> Prese
     claimed = read.unsafe_client_id() or ""
     if client_id not in {None, claimed}:
         raise OAuthError("invalid_request", mismatch)
-    return Presented(claimed, assertion=read)
+    return Presented(claimed, assertion=read, address=address)

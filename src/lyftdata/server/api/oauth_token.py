@@ -11,12 +11,14 @@ from lyftdata.core.grants import GRANT_ERRORS, Grant
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
     DpopProofMissingError,
+    IdentityClonedError,
     RefusedError,
 )
 from lyftdata.core.token_answers import TokenAnswer
 from lyftdata.core.tokens import kind_and_value
 from lyftdata.server.admission.client_authentication import admit_worker
 from lyftdata.server.admission.dpop import DpopNonceError
+from lyftdata.server.admission.refusal_log import PublicRefusal
 from lyftdata.server.admission.replay import Ticket, spend_everywhere
 from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.api.client_credential import read_credential
@@ -44,17 +46,18 @@ _encoder = msgspec.json.Encoder()
 async def token(request: Request) -> Response:
     """Exchange a Worker's credential for a worker token, bound to its key if it proves one (RFC 9449)."""
     services: Services = request.app.state.services
+    address = client_address(request.scope)
     try:
         basic = basic_credentials(request)
         form = await read_form(request)
         asked_for = read_token_request(form)
-        presented = read_credential(basic, form)
+        presented = read_credential(basic, form, address=address)
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         grant = _grant(services, admitted, asked_for)
         bound_to, ticket = _check_dpop(request, services, admitted.worker)
         if admitted.ticket is not None or ticket is not None:
-            await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
-            await spend_everywhere(services.store, ticket, claimed_worker=admitted.worker.id)
+            await spend_everywhere(services.store, admitted.ticket)
+            await spend_everywhere(services.store, ticket)
             # Much may have happened meanwhile: services that check offline would take the token until it ends.
             admitted = services.admission.recheck(admitted)
             grant = _grant(services, admitted, asked_for)
@@ -67,8 +70,8 @@ async def token(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services, refused, address=client_address(request.scope))
-    _note(services, admitted, grant, address=client_address(request.scope))
+        return await refused_signer(services, refused, address=address)
+    _note(services, admitted, grant, address=address)
     answer = TokenAnswer(
         access_token=signed,
         token_type="Bearer" if bound_to is None else "DPoP",
@@ -85,10 +88,22 @@ def refused_client(services: Services, refused: RefusedError, *, address: str) -
 
     With a nonce: a Worker whose assertion was too old, or signed by a clock that is off, signs again with that.
     """
+    return _refusal_response(services, refused, services.refusals.record(refused, address=address))
+
+
+async def refused_signer(services: Services, refused: RefusedError, *, address: str) -> Response:
+    """Do as `refused_client` where a Worker may have signed; a copy of its identity is recorded before it reads that it is one."""
+    answer = services.refusals.record(refused, address=address)
+    if isinstance(refused, IdentityClonedError):
+        await services.identity_copies.record(refused, reference=answer.reference)
+    return _refusal_response(services, refused, answer)
+
+
+def _refusal_response(services: Services, refused: RefusedError, answer: PublicRefusal) -> Response:
     claimed_worker = refused.claimed_worker
     nonce = services.nonces.for_assertion(claimed_worker, services.directory.find_worker(claimed_worker))
     return refusal_response(
-        services.refusals.record(refused, address=address),
+        answer,
         error="invalid_client",
         status=401,
         proved_error=_ERRORS.get(type(refused), "unauthorized_client"),

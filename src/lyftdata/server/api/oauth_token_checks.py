@@ -15,7 +15,7 @@ from lyftdata.server.admission.self_management import TooManyChangesError
 from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.client_credential import read_credential
-from lyftdata.server.api.oauth_token import refused_client
+from lyftdata.server.api.oauth_token import refused_signer
 from lyftdata.server.http.authorization_header import basic_credentials
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
@@ -34,14 +34,14 @@ async def introspect(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        presented = read_credential(basic_credentials(request), form)
+        presented = read_credential(basic_credentials(request), form, address=client_address(request.scope))
         caller = await decide(services.store, lambda: admit_caller(services.admission, presented))
         if isinstance(caller, Admitted):
-            await spend_everywhere(services.store, caller.ticket, claimed_worker=caller.worker.id)
+            await spend_everywhere(services.store, caller.ticket)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services, refused, address=client_address(request.scope))
+        return await refused_signer(services, refused, address=client_address(request.scope))
     verified = await _verified(services, form["token"])
     if verified is None or not _may_know(services, caller, verified):
         return json_response({"active": False})
@@ -75,13 +75,13 @@ async def revoke(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        presented = read_credential(basic_credentials(request), form)
+        presented = read_credential(basic_credentials(request), form, address=client_address(request.scope))
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
-        await spend_everywhere(services.store, admitted.ticket, claimed_worker=admitted.worker.id)
+        await spend_everywhere(services.store, admitted.ticket)
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        return refused_client(services, refused, address=client_address(request.scope))
+        return await refused_signer(services, refused, address=client_address(request.scope))
     verified = await _verified(services, form["token"])
     if verified is not None and verified.worker.id == admitted.worker.id:
         try:

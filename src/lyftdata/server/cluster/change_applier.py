@@ -18,6 +18,7 @@ from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.signature_counters import SignatureCounters
 from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
@@ -63,6 +64,7 @@ class ChangeApplier:
         refusals: RefusalLog,
         traces: ActivityLog,
         token_origins: TokenOrigins,
+        counters: SignatureCounters,
         events: Events,
         cluster: ClusterHandlers,
         clock: Clock,
@@ -72,6 +74,7 @@ class ChangeApplier:
         self._refusals = refusals
         self._traces = traces
         self._token_origins = token_origins
+        self._counters = counters
         self._events = events
         self._cluster = cluster
         self._clock = clock
@@ -136,6 +139,7 @@ class ChangeApplier:
         if now is None:
             self._traces.forget(worker_id)
             self._token_origins.forget(worker_id)
+            self._counters.forget(worker_id)
         self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
 
     def _key_changed(self, public_id: str) -> None:

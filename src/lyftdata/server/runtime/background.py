@@ -125,6 +125,7 @@ async def flush(services: Services) -> None:
     """Write the pending activity, sessions, refusals, samples and token origins; how often bounds what a crash can lose."""
     await run_all(
         services.traces.flush,
+        services.admission.counters.flush,
         services.session_log.flush,
         services.refusals.flush,
         services.samples.flush,

@@ -20,6 +20,7 @@ from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
 from lyftdata.server.admin.operator_budget import OperatorBudget
@@ -39,6 +40,7 @@ from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import Dpop
 from lyftdata.server.admission.enrollment import Enrollment
+from lyftdata.server.admission.identity_copies import IdentityCopies
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
@@ -96,6 +98,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     samples: SampleLog
     workers: Workers
     worker_archive: WorkerArchive
+    identity_copies: IdentityCopies
+    copy_decisions: CopyDecisions
     api_keys: ApiKeys
     enrollment_keys: EnrollmentKeys
     resources: Resources

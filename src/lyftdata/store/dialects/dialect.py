@@ -123,8 +123,8 @@ def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, A
     return conn.execute(statement).first() is not None
 
 
-def insert_ignoring_conflicts(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert rows but for those whose key, one text, is there; return the keys that this call inserted."""
+def insert_ignoring_conflicts(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> set[Any]:
+    """Insert rows but for those whose key, one column, is there; return the keys that this call inserted."""
     (key,) = table.primary_key
     build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
     statement = build(table).on_conflict_do_nothing().returning(key)

@@ -1,5 +1,6 @@
 """Table of assertions that were used at any Server: each is accepted once, even in a race."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import delete
@@ -10,10 +11,10 @@ from lyftdata.store.tables import servers
 from lyftdata.store.writer.transaction import WriteTx
 
 
-def spend(tx: WriteTx, digest: bytes, *, expires_at: datetime) -> bool:
-    """Use an assertion up, by a digest of who signed it and its `jti`; return False if it was used before."""
-    row = {"digest": digest, "expires_at": expires_at}
-    return dialect.insert_ignoring_conflict(tx.conn, spent_assertions, row)
+def spend_all(tx: WriteTx, expires_at: Mapping[bytes, datetime]) -> set[bytes]:
+    """Use assertions up, by a digest of who signed each and its `jti`; return those that were not used before."""
+    rows = [{"digest": digest, "expires_at": at} for digest, at in expires_at.items()]
+    return dialect.insert_ignoring_conflicts(tx.conn, spent_assertions, rows) if rows else set()
 
 
 def prune(tx: WriteTx, now: datetime) -> None:

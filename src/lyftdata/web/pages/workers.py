@@ -103,6 +103,7 @@ async def show(page: Page) -> Response:
         worker=worker,
         keys=await page.services.api_key_queries.show(keys[:_MAX_KEYS]),
         sessions=await page.services.worker_queries.sessions_of(worker.id),
+        copies=await page.services.worker_queries.copies_of(worker.id),
         ends=SESSION_ENDS,
         origins=await page.services.token_origin_queries.origins_of(worker.id),
         origins_kept=KEPT_OF_A_WORKER,

@@ -45,7 +45,9 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
             key = CurrentApiKey(settings.api_key or Secret(""), settings.api_key_file)
             return ApiKeyCredential(worker_id, key)
         case UseStoredIdentity(identity=identity):
-            return IdentityCredential(identity.worker_id, directory.load_key(), issuer=identity.issuer)
+            return IdentityCredential(
+                identity.worker_id, directory.load_key(), issuer=identity.issuer, counter=directory.counter()
+            )
         case MoveStoredIdentity() | RenameStoredIdentity():
             return None
         case Enroll():

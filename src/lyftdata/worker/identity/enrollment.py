@@ -42,9 +42,15 @@ async def obtain_identity(
         emit(_log, ENROLLED, worker_id=enrolled.worker_id, name=settings.worker_name)
         return enrolled
     moved = stored if is_same_server(settings, stored) else await _moved(stored, settings, client)
-    credential = IdentityCredential(moved.worker_id, directory.load_key(), issuer=moved.issuer)
+    credential = _credential(moved, directory)
     _save_confirmed(await _renamed(moved, settings, credential, client), stored, directory)
     return credential
+
+
+def _credential(identity: StoredIdentity, directory: StateDirectory) -> IdentityCredential:
+    return IdentityCredential(
+        identity.worker_id, directory.load_key(), issuer=identity.issuer, counter=directory.counter()
+    )
 
 
 def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory: StateDirectory) -> None:
@@ -83,7 +89,7 @@ async def confirmed_identity(
         raise SettingsError([problem])
     if not is_same_server(settings, stored):
         raise server_mismatch(settings.url, stored)
-    credential = IdentityCredential(stored.worker_id, directory.load_key(), issuer=stored.issuer)
+    credential = _credential(stored, directory)
     await _renamed(stored, settings, credential, client)
     return credential
 
@@ -168,7 +174,7 @@ async def enroll(
     worker_id = await client.register(sign, metadata=metadata)
     identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
     directory.save_identity(identity)
-    return IdentityCredential(worker_id, key, issuer=issuer)
+    return IdentityCredential(worker_id, key, issuer=issuer, counter=directory.counter())
 
 
 def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:

@@ -5,9 +5,10 @@ Written so that `kill -9` at any moment leaves a directory from which the next s
 
     1. identity-key.pem   before anything is sent
     2. identity.json      after the Server has answered
+    3. signature-counter  before each assertion (`client.counter_file`)
 
-Killed between the two, the next start enrolls again with the same key and is given the same ID. Each file is
-written to a temporary file in the same directory, synced and renamed, so that it is complete or absent.
+Killed between the first two, the next start enrolls again with the same key and is given the same ID. These two are
+written to a temporary file in the same directory, synced and renamed, so that each is complete or absent.
 """
 
 import contextlib
@@ -19,11 +20,16 @@ from pathlib import Path
 
 import msgspec
 
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
+from lyftdata.core.log_events.worker import COUNTER_NOT_SAVED
 from lyftdata.core.strategy import StoredIdentity
+from lyftdata.log import emit, get_logger
 from lyftdata.private_files import PrivateDirectory
 from lyftdata.user_paths import NO_HOME, is_visible
+
+_log = get_logger(__name__)
 
 _KEY_FILE = "identity-key.pem"
 _IDENTITY_FILE = "identity.json"
@@ -111,6 +117,12 @@ class StateDirectory:
         key = generate_identity_key()
         self._write(_KEY_FILE, key.to_pem())
         return key
+
+    def counter(self) -> CounterFile:
+        """Return what numbers the signatures of the identity that is stored here."""
+        return CounterFile(
+            self.path, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem)
+        )
 
     def save_identity(self, identity: StoredIdentity) -> None:
         """Store who this Worker is; raises StateError when it cannot be written."""

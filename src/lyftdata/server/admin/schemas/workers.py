@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lyftdata.core.records import Status, Strategy
+from lyftdata.core.records import CopyDecision, Status, Strategy
 from lyftdata.server.admin.schemas.base import Input, Labels
 
 
@@ -25,6 +25,38 @@ class WorkerChange(Input):
     name: str | None = None
     enabled: bool | None = None
     labels: Labels | None = None
+
+
+class IdentityCopy(BaseModel):
+    """
+    A directory that was refused as a copy of a Worker's identity, or as an older state of it.
+
+    `host` and `address` are the refused one's, `other_host` and `other_address` those of the signature that was accepted last before.
+    `decision` is `continue` (it continues as the Worker), or null while nothing was decided.
+    """
+
+    reference: str
+    found_at: datetime
+    last_at: datetime
+    host: str
+    address: str
+    other_host: str
+    other_address: str
+    decision: CopyDecision | None
+    decided_at: datetime | None
+    decided_by: str | None
+
+
+class IdentityCopies(BaseModel):
+    """The copies of a Worker's identity that were refused, the latest first."""
+
+    items: list[IdentityCopy]
+
+
+class CopyDecided(Input):
+    """What to do with a copy: `continue` lets it continue as the Worker."""
+
+    decision: CopyDecision
 
 
 class Worker(BaseModel):

@@ -8,6 +8,7 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.records import State, Strategy
 from lyftdata.server.admin.schemas import workers as models
+from lyftdata.server.admin.views import identity_copy_view
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
@@ -99,6 +100,22 @@ async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -
 async def list_token_origins(worker_id: str, _actor: Reader, services: ServicesDep) -> models.TokenOrigins:
     """Return the last few combinations of network, credential and audience, each with its first and its last time."""
     return models.TokenOrigins(items=await services.token_origin_queries.origins_of(worker_id))
+
+
+@router.get("/{worker_id}/copies", summary="List the copies of a Worker's identity")
+async def list_copies(worker_id: str, _actor: Reader, services: ServicesDep) -> models.IdentityCopies:
+    """Return the directories that were refused as copies of this Worker's identity, with both hosts of each."""
+    return models.IdentityCopies(items=await services.worker_queries.copies_of(worker_id))
+
+
+@router.post("/{worker_id}/copies/{reference}", summary="Decide about a copy of a Worker's identity")
+async def decide_copy(
+    worker_id: str, reference: str, body: models.CopyDecided, actor: Writer, services: ServicesDep
+) -> models.IdentityCopy:
+    """Let a refused copy continue as the Worker; it learns of it when it asks again, within a minute."""
+    return identity_copy_view(
+        await services.copy_decisions.decide(worker_id, reference, body.decision, actor=actor)
+    )
 
 
 @router.patch("/{worker_id}", summary="Rename, label, disable or enable a Worker")

@@ -13,11 +13,13 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
+from lyftdata.server.admission.identity_copies import IdentityCopies
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.replay import SpentAssertions
 from lyftdata.server.admission.self_management import Registrations
+from lyftdata.server.admission.signature_counters import SignatureCounters
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_origins import TokenOrigins
@@ -34,6 +36,7 @@ from lyftdata.store.tables import (
     enrollment_keys,
     resources,
     revoked_tokens,
+    signature_counters,
     workers,
 )
 
@@ -55,6 +58,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     token_origins: TokenOrigins
     origin_watch: OriginWatch
     metrics: Metrics
+    identity_copies: IdentityCopies
     known_secrets: KnownSecrets
 
 
@@ -108,6 +112,12 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
                 lost_before=basis.lost_before,
             ),
             nonces=nonces,
+            counters=SignatureCounters(
+                store=store,
+                records=()
+                if store.is_shared
+                else await store.read(lambda conn: list(signature_counters.all_counters(conn))),
+            ),
         ),
         verifier=verifier,
         brokers=Brokers(
@@ -170,5 +180,6 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             clock=clock,
         ),
         metrics=metrics,
+        identity_copies=IdentityCopies(store=store, clock=clock, known_secrets=known_secrets),
         known_secrets=known_secrets,
     )

@@ -14,6 +14,7 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         refusals=services.refusals,
         traces=services.traces,
         token_origins=services.token_origins,
+        counters=services.admission.counters,
         events=services.events,
         cluster=ClusterHandlers(
             presence=services.cluster.receive_presence,

@@ -21,6 +21,7 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.first_password import print_first_password
+from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admission.replay_file import KeptReplays, load_replays, save_replays
@@ -186,6 +187,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         samples=read_models.samples,
         workers=operators.workers,
         worker_archive=operators.worker_archive,
+        identity_copies=admission.identity_copies,
+        copy_decisions=CopyDecisions(store=store, counters=admission.admission.counters, clock=clock),
         api_keys=operators.api_keys,
         enrollment_keys=operators.enrollment_keys,
         resources=operators.resources,

@@ -1,0 +1,144 @@
+"""
+Finds copies of an identity by a counter that is in each assertion (docs/decisions/0026).
+
+A Worker's directory holds a number. Each signature takes the next one, and the time at which it is taken; both only grow, and
+are on the disk before the assertion is sent. So in one directory the order of the numbers is the order of the times, whatever
+is lost on the way. Two copies of a directory take the same numbers at different times, and show it at the first signature of
+the one that comes second:
+
+    number and time   both higher than the highest known       accepted, and the highest from now on
+                      both lower                               another process was faster: accepted for 90 s, once
+                      one higher and the other not             a copy
+
+Nothing here knows a clock: all times are those that the Worker has signed.
+"""
+
+from enum import Enum, auto
+from typing import Annotated
+
+import msgspec
+
+from lyftdata.core._jose import JwsError
+
+CLAIM = "lyftdata_counter"
+LATE_WITHIN_MS = 90_000
+MAX_RECENT = 64
+_MAX = 2**53
+
+Position = tuple[int, int]
+"""A number, and the time at which it was taken, in milliseconds since 1970."""
+
+Bounded = Annotated[int, msgspec.Meta(ge=0, le=_MAX)]
+
+
+class SignatureNumber(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What an assertion says of its directory's counter.
+
+    Attributes:
+        number: How many signatures this is.
+        at_ms: When the number was taken, in milliseconds since 1970, by the host's clock, but never before the last one.
+        is_repeated: Whether the directory could not be written: number and time are those of the last signature.
+        refused_as: The reference under which the Server has refused this directory as a copy; "" if it has not.
+        host: The host's name, as it says itself; for operators.
+    """
+
+    number: Bounded
+    at_ms: Bounded
+    is_repeated: bool = False
+    refused_as: Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[0-9A-Z]*$")] = ""
+    host: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+
+    @property
+    def position(self) -> Position:
+        """Return number and time."""
+        return self.number, self.at_ms
+
+
+class CounterState(msgspec.Struct, frozen=True):
+    """
+    The highest position that was accepted, and those before it, the latest first: of the last 90 seconds, and one more.
+
+    Bounded: a Worker that signs without end fills its own share, and nothing else.
+    """
+
+    highest: Position
+    recent: tuple[Position, ...] = ()
+
+
+class Verdict(Enum):
+    """What a signature number shows."""
+
+    ACCEPTED = auto()
+    STALE = auto()
+    """Signed long before others that were accepted: nothing is known against it, and a new signature is asked for."""
+    CLONED = auto()
+    """Two directories count: one of them is a copy."""
+
+
+def judge(state: CounterState | None, signed: SignatureNumber) -> tuple[Verdict, CounterState]:
+    """
+    Decide about a signature, and return the state after it.
+
+    Args:
+        state: What is known of the identity key; None if it has not counted yet.
+        signed: What the assertion says. The assertion was verified, and was not used before.
+    """
+    here = signed.position
+    if state is None:
+        return Verdict.ACCEPTED, CounterState(here)
+    if _follows(here, state.highest):
+        return Verdict.ACCEPTED, CounterState(here, _kept(here, (state.highest, *state.recent)))
+    if signed.is_repeated:
+        return _judge_repeated(here, state), state
+    if not all(_are_ordered(here, known) for known in (state.highest, *state.recent)):
+        return Verdict.CLONED, state
+    if here[1] < state.highest[1] - LATE_WITHIN_MS or len(state.recent) >= MAX_RECENT:
+        return Verdict.STALE, state
+    return Verdict.ACCEPTED, CounterState(state.highest, tuple(sorted((here, *state.recent), reverse=True)))
+
+
+def _judge_repeated(here: Position, state: CounterState) -> Verdict:
+    """Decide about a directory that says: since this number I have signed nothing that is counted."""
+    if here == state.highest:
+        return Verdict.ACCEPTED
+    # Either it was read just before another process of the host counted on, or the other one is a copy. The next signature shows which.
+    return Verdict.STALE if here in state.recent else Verdict.CLONED
+
+
+def _follows(later: Position, earlier: Position) -> bool:
+    return later[0] > earlier[0] and later[1] > earlier[1]
+
+
+def _are_ordered(one: Position, other: Position) -> bool:
+    """Return whether one directory can have taken both."""
+    return _follows(one, other) or _follows(other, one)
+
+
+def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ...]:
+    """Return what is remembered: the last 90 seconds, and the one before them, below which nothing is accepted any more."""
+    within = highest[1] - LATE_WITHIN_MS
+    recent = [position for position in before[: MAX_RECENT - 1] if position[1] >= within]
+    return (*recent, *before[len(recent) : len(recent) + 1])
+
+
+def to_claim(signed: SignatureNumber) -> dict[str, object]:
+    """Return what stands in an assertion under `CLAIM`."""
+    claim: dict[str, object] = msgspec.to_builtins(signed)
+    return claim
+
+
+def counter_claim(claims: dict[str, object]) -> SignatureNumber | None:
+    """
+    Return the counter of an assertion; None if it has none, as those of third-party clients.
+
+    Raises:
+        JwsError: It is there, and is not a counter.
+    """
+    claim = claims.get(CLAIM)
+    if claim is None:
+        return None
+    try:
+        return msgspec.convert(claim, SignatureNumber)
+    except msgspec.ValidationError as error:
+        raise JwsError(f"Its claim {CLAIM} is not a counter.") from error

@@ -1,0 +1,189 @@
+"""
+Counts the signatures of each identity key, and refuses copies of an identity (`core.signature_counter`, docs/decisions/0026).
+
+A single Server counts in memory, and writes what has changed within a second: the token path writes nothing. A crash loses that
+second: numbers that it does not know of look new, so it may accept a copy once that was made in it, and refuses no one wrongly.
+
+With several Servers the database counts, in the transaction in which the assertion is spent there anyway (`replay`).
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from lyftdata.core.records import SignatureCounterRecord, WorkerRecord
+from lyftdata.core.refusals import (
+    CounterMissingError,
+    HostPlace,
+    IdentityClonedError,
+    StaleAssertionError,
+)
+from lyftdata.core.signature_counter import CounterState, SignatureNumber, Verdict, judge
+from lyftdata.server.sessions.batched import in_parts
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import signature_counters
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """
+    A signature to count.
+
+    Attributes:
+        worker_id: Whose it is.
+        thumbprint: The key that has signed.
+        signed: Its number; None if it has none.
+        address: Where the request came from.
+    """
+
+    worker_id: str
+    thumbprint: str
+    signed: SignatureNumber | None
+    address: str
+
+    @property
+    def place(self) -> HostPlace:
+        """Return the host that has signed."""
+        return HostPlace("" if self.signed is None else self.signed.host, self.address)
+
+
+def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> SignatureCounterRecord | None:
+    """
+    Return the counter after a signature; None if this Worker's signatures are not counted.
+
+    Args:
+        record: The counter before it; None if there is none.
+        counted: A signature that was verified, and whose assertion was spent.
+
+    Raises:
+        IdentityClonedError: Another directory has signed with this identity.
+        CounterMissingError: It has no number, and others of this key have one.
+        StaleAssertionError: Others that were signed long after it were accepted.
+    """
+    signed = counted.signed
+    if record is not None and record.thumbprint != counted.thumbprint:
+        # Of a key that was replaced since.
+        record = None
+    if signed is None:
+        _check_not_counted(record, counted)
+        return None
+    if signed.refused_as and (record is None or record.admits != signed.refused_as):
+        raise _cloned(record, counted, refused_as=signed.refused_as)
+    state = None if record is None or signed.refused_as else _state_of(record)
+    verdict, after = judge(state, signed)
+    if verdict is Verdict.CLONED:
+        raise _cloned(record, counted)
+    if verdict is Verdict.STALE:
+        raise StaleAssertionError(
+            f"Signatures of this identity from long after this one (number {signed.number}) were accepted.",
+            claimed_worker=counted.worker_id,
+        )
+    admits = "" if record is None or signed.refused_as else record.admits
+    return _record_of(after, counted, signed, admits=admits)
+
+
+def _check_not_counted(record: SignatureCounterRecord | None, counted: Counted) -> None:
+    # Detection evaded: otherwise a thief with the key alone would only have to leave the number out.
+    if record is not None:
+        raise CounterMissingError(
+            f"Counted up to {record.number} on {HostPlace(record.host, record.address)}; this one is from {counted.address}.",
+            claimed_worker=counted.worker_id,
+        )
+
+
+def _cloned(
+    record: SignatureCounterRecord | None, counted: Counted, *, refused_as: str = ""
+) -> IdentityClonedError:
+    accepted = HostPlace() if record is None else HostPlace(record.host, record.address)
+    return IdentityClonedError(
+        claimed_worker=counted.worker_id, refused=counted.place, accepted=accepted, refused_as=refused_as
+    )
+
+
+def _state_of(record: SignatureCounterRecord) -> CounterState:
+    return CounterState((record.number, record.at_ms), record.recent)
+
+
+def _record_of(
+    state: CounterState, counted: Counted, signed: SignatureNumber, *, admits: str
+) -> SignatureCounterRecord:
+    number, at_ms = state.highest
+    return SignatureCounterRecord(
+        worker_id=counted.worker_id,
+        thumbprint=counted.thumbprint,
+        number=number,
+        at_ms=at_ms,
+        recent=state.recent,
+        host=signed.host,
+        address=counted.address,
+        admits=admits,
+    )
+
+
+class SignatureCounters:
+    """
+    The counters of all identity keys.
+
+    Args:
+        store: Where they are kept.
+        records: Those that are stored; not used with several Servers.
+    """
+
+    def __init__(self, *, store: Store, records: Iterable[SignatureCounterRecord] = ()) -> None:
+        self._store = store
+        self._records = {record.worker_id: record for record in records}
+        self._unwritten: dict[str, SignatureCounterRecord] = {}
+        self._flushing = asyncio.Lock()
+
+    def count(self, counted: Counted) -> Counted | None:
+        """
+        Count a signature.
+
+        Returns:
+            What is still to be counted in the database, with several Servers; None if it is counted.
+
+        Raises:
+            RefusedError: As `count_signature`.
+        """
+        if self._store.is_shared:
+            return counted
+        record = self._records.get(counted.worker_id)
+        after = count_signature(record, counted)
+        if after is not None:
+            self._records[counted.worker_id] = self._unwritten[counted.worker_id] = after
+        return None
+
+    def admit_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> None:
+        """Let a copy continue as the Worker, in a transaction; with one Server `admit` must follow when it is committed."""
+        stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
+        known = self._records.get(worker.id, stored) or SignatureCounterRecord(
+            worker_id=worker.id, thumbprint=str(worker.thumbprint), number=0, at_ms=0
+        )
+        admitting = msgspec.structs.replace(known, thumbprint=str(worker.thumbprint), admits=reference)
+        signature_counters.upsert_counters(tx, [admitting])
+
+    def admit(self, worker_id: str, reference: str) -> None:
+        """Let a copy continue as the Worker, here in memory."""
+        known = self._records.get(worker_id)
+        if known is not None:
+            admitting = msgspec.structs.replace(known, admits=reference)
+            # What was counted before the decision may be on its way to the database, and would be written over it.
+            self._records[worker_id] = self._unwritten[worker_id] = admitting
+
+    def forget(self, worker_id: str) -> None:
+        """Drop the counter of a Worker whose entry is gone."""
+        self._records.pop(worker_id, None)
+        self._unwritten.pop(worker_id, None)
+
+    async def flush(self) -> None:
+        """Write what has changed, in parts; what could not be written is written the next time."""
+        async with self._flushing:
+            unwritten, self._unwritten = self._unwritten, {}
+            try:
+                for part in in_parts(unwritten.values()):
+                    await self._store.write(
+                        lambda tx, part=part: signature_counters.upsert_counters(tx, part)  # type: ignore[misc]
+                    )
+            except BaseException:
+                self._unwritten = unwritten | self._unwritten
+                raise

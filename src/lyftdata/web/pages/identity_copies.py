@@ -1,0 +1,27 @@
+"""Decides about a copy of a Worker's identity, after asking."""
+
+from starlette.responses import Response
+
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.records import CopyDecision
+from lyftdata.web.page import Page
+
+
+async def ask_continue(page: Page) -> Response:
+    """Say what follows if the copy continues as the Worker, and ask."""
+    worker = await page.services.worker_queries.get(page.part("worker_id"))
+    reference = page.part("reference")
+    copies = await page.services.worker_queries.copies_of(worker.id)
+    copy = next((copy for copy in copies if copy.reference == reference), None)
+    if copy is None:
+        raise NotFoundError("copy", reference)
+    return page.render("copy_confirm.html", worker=worker, copy=copy)
+
+
+async def let_continue(page: Page) -> Response:
+    """Let the copy continue as the Worker."""
+    worker_id = page.part("worker_id")
+    await page.services.copy_decisions.decide(
+        worker_id, page.part("reference"), CopyDecision.CONTINUE, actor=page.actor
+    )
+    return page.redirect(f"/workers/{worker_id}", done="It continues as the Worker when it asks again.")

@@ -1,0 +1,324 @@
+"""A copied identity is found when it signs, with and without a session; nothing else is taken for a copy."""
+
+import shutil
+
+import pytest
+from tests.deployment import ASSERTION_TYPE
+from tests.identity_directories import IdentityDirectory
+
+from lyftdata.core.signature_counter import SignatureNumber
+from lyftdata.server.admission.signature_counters import SignatureCounters
+from lyftdata.server.runtime.background import flush
+from lyftdata.store.tables import signature_counters
+
+
+@pytest.fixture
+async def host(server, tmp_path):
+    """Return the directory of an enrolled Worker that has signed."""
+    directory = await IdentityDirectory.enroll(server, tmp_path / "host")
+    await accepted(directory, server)
+    return directory
+
+
+@pytest.fixture
+def thief(host, tmp_path):
+    """Return a copy of that directory."""
+    return host.copy(tmp_path / "thief")
+
+
+async def accepted(directory, server, **changes):
+    """Ask for a token, which must be given."""
+    answer = await directory.token(server, **changes)
+    assert answer.status_code == 200, answer.text
+
+
+async def code(directory, server, **changes):
+    """Ask for a token; return the code that an operator reads of the refusal, or an empty text."""
+    answer = await directory.token(server, **changes)
+    return "" if answer.status_code == 200 else await server.cause(answer)
+
+
+async def copies(server, worker_id):
+    """Return the copies that operators see."""
+    answer = await server.http.get(f"/api/workers/{worker_id}/copies", headers=await server.sign_in())
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]
+
+
+async def let_continue(server, worker_id, reference):
+    """Let a copy go on as the Worker."""
+    return await server.http.post(
+        f"/api/workers/{worker_id}/copies/{reference}",
+        json={"decision": "continue"},
+        headers=await server.sign_in(),
+    )
+
+
+async def test_of_two_copies_the_second_is_refused_for_good(server, host, thief):
+    """However often it asks, it never passes the one that goes on."""
+    await accepted(host, server)
+
+    assert await code(thief, server) == "identity_cloned"
+    for _ in range(5):
+        assert await code(thief, server) == "identity_cloned"
+    await accepted(host, server)
+
+
+async def test_the_owner_is_refused_if_the_thief_was_first_and_so_learns_of_it(server, host, thief):
+    """The Server cannot know which of the two is the original: an operator decides."""
+    await accepted(thief, server)
+
+    answer = await host.token(server)
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "identity_cloned"
+    assert answer.json()["final"] is False
+    assert "restored from a snapshot" in answer.json()["error_description"]
+
+
+async def test_a_thief_that_leaves_its_number_out_is_refused(server, host):
+    """An identity that has counted does not stop counting."""
+    answer = await host.token(server, counter=None)
+
+    assert answer.json()["code"] == "counter_missing"
+    assert await server.cause(answer) == "counter_missing"
+    await accepted(host, server)
+
+
+async def test_a_copy_of_the_key_alone_is_found(server, host, tmp_path):
+    """With the stock programs: its counter starts from one."""
+    await accepted(host, server)
+    stolen = IdentityDirectory(tmp_path / "stolen", host.worker_id, host.key)
+
+    assert await code(stolen, server) == "identity_cloned"
+
+
+async def test_a_third_party_client_goes_on_without_a_counter(server, host):
+    """It sends no number, and needs none."""
+    worker_id, key = await server.enrolled("third-party")
+    for _ in range(3):
+        answer = await server.token_by_assertion(server.assertion(key, worker_id))
+        assert answer.status_code == 200
+
+
+async def test_what_is_lost_sent_twice_or_late_is_not_a_copy(server, host):
+    """A crash after the number was taken, a lost answer, a proxy that sends twice, and two processes that overtake each other."""
+    host.counter.take_number()
+    twice = host.sign(server)
+    first, second = host.sign(server), host.sign(server)
+    answers = [await server.token_by_assertion(one) for one in (twice, twice, second, first)]
+
+    assert [answer.status_code for answer in answers] == [200, 401, 200, 200]
+    assert await server.cause(answers[1]) == "assertion_replayed"
+    await accepted(host, server)
+
+
+async def test_an_address_that_changes_is_not_a_copy(server, host):
+    """Nothing is concluded from where a request comes from."""
+    for address in ("192.0.2.1", "2001:db8::1", "198.51.100.9"):
+        async with server.from_address(address) as http:
+            await accepted(host, server, http=http)
+
+
+async def test_a_copy_cannot_use_the_numbers_of_an_outage(server, host, thief):
+    """The host has taken numbers that never arrived; the copy has the same ones, at a later time."""
+    for _ in range(20):
+        host.counter.take_number()
+    await accepted(host, server)
+
+    assert await code(thief, server) == "identity_cloned"
+
+
+async def test_a_server_that_starts_again_remembers(opened, tmp_path):
+    """After a clean stop, whatever time has passed."""
+    async with opened() as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        await accepted(host, server)
+        thief = host.copy(tmp_path / "thief")
+        await accepted(host, server)
+        clock = server.clock
+    clock.forward(days=3)
+    async with opened(clock) as server:
+        assert await code(thief, server) == "identity_cloned"
+        await accepted(host, server)
+
+
+async def test_a_database_of_before_refuses_no_one_wrongly(opened, tmp_path):
+    """As after a crash of the Server, which loses its last second, or after a backup was restored."""
+    async with opened() as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        await accepted(host, server)
+    before = tmp_path / "before"
+    shutil.copytree(tmp_path / "staging", before)
+    async with opened(server.clock) as server:
+        for _ in range(3):
+            await accepted(host, server)
+    shutil.rmtree(tmp_path / "staging")
+    shutil.copytree(before, tmp_path / "staging")
+    async with opened(server.clock) as server:
+        await accepted(host, server)
+
+
+async def test_the_token_path_writes_nothing(server, host, monkeypatch):
+    """However many tokens a Worker gets, its counter is written once a second."""
+    written = []
+    await flush(server.services)
+    write = server.services.store.write
+
+    async def count(op):
+        written.append(op)
+        return await write(op)
+
+    monkeypatch.setattr(server.services.store, "write", count)
+    for _ in range(5):
+        await accepted(host, server)
+    assert written == []
+    await server.services.admission.counters.flush()
+
+    assert len(written) == 1
+
+
+async def test_a_counter_that_could_not_be_written_is_written_later(server, host, monkeypatch):
+    """A full disk of the Server loses no counter."""
+    counters = server.services.admission.counters
+    with monkeypatch.context() as broken:
+
+        async def fail(_op):
+            raise OSError
+
+        broken.setattr(server.services.store, "write", fail)
+        with pytest.raises(OSError):
+            await counters.flush()
+    await counters.flush()
+
+    stored = await server.services.store.read(lambda conn: list(signature_counters.all_counters(conn)))
+    assert [record.number for record in stored] == [1]
+
+
+async def test_operators_see_both_hosts(server, host, thief):
+    """By name and address, at the Worker, and in the refusal that the copy names."""
+    async with server.from_address("192.0.2.1") as http:
+        await accepted(host, server, http=http)
+    counter = SignatureNumber(1, 1, host="thieves-laptop")
+    async with server.from_address("203.0.113.9") as http:
+        answer = await thief.token(server, http=http, counter=counter)
+    [copy] = await copies(server, host.worker_id)
+
+    assert (copy["host"], copy["address"]) == ("thieves-laptop", "203.0.113.9")
+    assert copy["other_address"] == "192.0.2.1"
+    assert copy["other_host"]
+    assert copy["decision"] is None
+    assert copy["reference"] == answer.json()["reference"]
+    refusal = await server.http.get(f"/api/refusals/{copy['reference']}", headers=await server.sign_in())
+    assert "thieves-laptop (203.0.113.9)" in refusal.json()["detail"]
+    assert "(192.0.2.1)" in refusal.json()["detail"]
+
+
+async def test_a_host_that_was_restored_goes_on_when_an_operator_says_so(server, host, thief):
+    """It asks again by itself, and counts on after everything that its other state has used."""
+    restored = thief
+    await accepted(host, server)
+    assert await code(restored, server) == "identity_cloned"
+    [copy] = await copies(server, host.worker_id)
+
+    answer = await let_continue(server, host.worker_id, copy["reference"])
+
+    assert answer.status_code == 200
+    assert answer.json()["decision"] == "continue"
+    for _ in range(3):
+        await accepted(restored, server)
+    assert restored.counter.take_number().refused_as == ""
+    [copy] = await copies(server, host.worker_id)
+    assert copy["decided_by"] == "operator:admin"
+
+
+async def test_of_two_that_live_the_other_is_refused_once_one_was_let_on(server, host, thief):
+    """Whatever the operator decides, at most one of them is the Worker."""
+    await accepted(thief, server)
+    assert await code(host, server) == "identity_cloned"
+    [copy] = await copies(server, host.worker_id)
+    # The thief goes on while the operator decides.
+    await accepted(thief, server)
+    await let_continue(server, host.worker_id, copy["reference"])
+    await accepted(thief, server)
+
+    await accepted(host, server)
+    assert await code(thief, server) == "identity_cloned"
+    await accepted(host, server)
+
+
+async def test_a_decision_survives_a_restart(opened, tmp_path):
+    """It is in the database before the operator is answered."""
+    async with opened() as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        restored = host.copy(tmp_path / "restored")
+        await accepted(host, server)
+        assert await code(restored, server) == "identity_cloned"
+        [copy] = await copies(server, host.worker_id)
+        await let_continue(server, host.worker_id, copy["reference"])
+    async with opened(server.clock) as server:
+        await accepted(restored, server)
+
+
+async def test_a_reference_that_a_copy_makes_up_lets_it_in_nowhere(server, host, thief):
+    """Only one that an operator has decided about does, and only for that Worker."""
+    await accepted(host, server)
+    forged = SignatureNumber(10**9, 10**15, refused_as="ABCDEFGH")
+
+    assert await code(thief, server, counter=forged) == "identity_cloned"
+    assert (await let_continue(server, host.worker_id, "NOTTHERE")).status_code == 404
+    assert (await let_continue(server, "w-none", "ABCDEFGH")).status_code == 404
+    assert await code(thief, server, counter=forged) == "identity_cloned"
+
+
+async def test_copies_that_lose_their_reference_are_kept_once_a_host(server, host, thief):
+    """A crash before the reference was saved leaves one row, and many hosts leave the last few."""
+    await accepted(host, server)
+    for number in range(12):
+        async with server.from_address(f"203.0.113.{number // 2}") as http:
+            forged = SignatureNumber(1, 1, host=f"host-{number // 2}")
+            await server.token_by_assertion(thief.sign(server, counter=forged), http=http)
+        server.clock.forward(minutes=1)
+
+    found = await copies(server, host.worker_id)
+
+    assert [copy["host"] for copy in found] == [f"host-{number}" for number in (5, 4, 3, 2, 1, 0)]
+
+
+async def test_a_worker_whose_key_was_replaced_counts_from_the_start(server, host):
+    """The counter is that of the key, not of the Worker."""
+    counters: SignatureCounters = server.services.admission.counters
+    await accepted(host, server)
+    record = counters._records[host.worker_id]
+    counters._records[host.worker_id] = type(record)(
+        worker_id=host.worker_id, thumbprint="of-the-key-before", number=10**6, at_ms=10**15
+    )
+
+    await accepted(host, server)
+    assert counters._records[host.worker_id].thumbprint == host.key.public.thumbprint
+
+
+async def test_a_worker_that_is_deleted_leaves_no_counter(server, host):
+    """Neither in memory nor in the database."""
+    await flush(server.services)
+    headers = await server.sign_in()
+    assert (await server.http.delete(f"/api/workers/{host.worker_id}", headers=headers)).status_code == 204
+    await flush(server.services)
+
+    assert server.services.admission.counters._records == {}
+
+
+@pytest.mark.parametrize("path", ["/oauth2/introspect", "/oauth2/revoke"])
+async def test_other_ways_to_authenticate_are_counted_too(server, host, thief, path):
+    """Introspection and revocation accept the same assertions, and refuse the same copies."""
+    await accepted(host, server)
+    form = {
+        "token": "x",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": thief.sign(server),
+    }
+    answer = await server.http.post(path, data=form)
+
+    assert answer.json()["code"] == "identity_cloned"
+    [copy] = await copies(server, host.worker_id)
+    assert copy["reference"] == answer.json()["reference"]

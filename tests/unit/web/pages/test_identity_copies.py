@@ -1,0 +1,31 @@
+"""The pages of a copied identity: both hosts are shown, and an admin lets one continue."""
+
+from tests.identity_directories import IdentityDirectory
+
+from lyftdata.core.signature_counter import SignatureNumber
+
+
+async def test_a_copy_is_shown_and_let_continue(server, browser, viewer, tmp_path):
+    """At the overview and at its Worker; the page says what follows first, and a viewer decides nothing."""
+    host = await IdentityDirectory.enroll(server, tmp_path / "host")
+    restored = host.copy(tmp_path / "restored")
+    assert (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).status_code == 200
+    refused = await restored.token(server, counter=SignatureNumber(1, 3, host="other-host"))
+    path = f"/workers/{host.worker_id}/copies/{refused.json()['reference']}/continue"
+
+    assert "is used from a second directory" in (await browser.get("/")).text
+    shown = await browser.get(f"/workers/{host.worker_id}")
+    assert "other-host" in shown.text
+    assert "press-host" in shown.text
+    assert path in shown.text
+    assert path not in (await viewer.get(f"/workers/{host.worker_id}")).text
+    asked = await browser.get(path)
+    assert "refused from then on" in asked.text
+    assert (await viewer.post(path)).status_code == 403
+    assert (await browser.get(path.replace(refused.json()["reference"], "NOTTHERE"))).status_code == 404
+    done = await browser.post(path)
+
+    assert done.headers["location"] == f"/workers/{host.worker_id}"
+    assert (await restored.token(server)).status_code == 200
+    assert "continued by admin" in (await browser.get(f"/workers/{host.worker_id}")).text
+    assert "second directory" not in (await browser.get("/")).text
