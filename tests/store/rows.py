@@ -7,10 +7,15 @@ from sqlalchemy import JSON, URL, Boolean, Connection, DateTime, Integer, LargeB
 from tests.builders import NOON, event
 from tests.store.conftest import AUDIT_KEY
 
-from lyftdata.store import audit_log, migrate
+from lyftdata.core.audit_checkpoints import CheckpointKey, join_peaks
+from lyftdata.core.merkle_tree import CompactRange
+from lyftdata.core.records import CheckpointRecord
+from lyftdata.store import audit_log, audit_tree, migrate
 from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import to_row
+from lyftdata.store.schema import audit_checkpoints
 
-_AUDIT = {"audit_events", "audit_head"}
+_AUDIT = {"audit_events", "audit_head", "audit_checkpoints"}
 _NOT_STATE = {"alembic_version", "schema_floor"}
 
 
@@ -35,6 +40,15 @@ def begin_audit(conn: Connection, *, events: int = 1) -> None:
     audit_log.write_head(conn, head, key=AUDIT_KEY)
 
 
+def sign_checkpoint(conn: Connection) -> None:
+    """Store a checkpoint of the audit log."""
+    tree = CompactRange()
+    audit_tree.extend(conn, tree, audit_key=AUDIT_KEY)
+    note = CheckpointKey(AUDIT_KEY, issuer="https://lyft.example").sign(tree)
+    record = CheckpointRecord(size=tree.size, at=NOON, peaks=join_peaks(tree), note=note)
+    conn.execute(insert(audit_checkpoints), to_row(record))
+
+
 def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> list[str]:
     """Make a database of a version with a row in every table; return the names of the tables."""
     engine = dialect.make_engine(url)
@@ -48,5 +62,7 @@ def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> l
             if table.name not in _AUDIT | _NOT_STATE:
                 conn.execute(insert(table), a_row(table))
         begin_audit(conn, events=events)
+        if audit_checkpoints.name in found.tables:
+            sign_checkpoint(conn)
     engine.dispose()
     return [table.name for table in found.sorted_tables if table.name not in _NOT_STATE]

@@ -645,7 +645,7 @@ async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, 
     admin = await server.sign_in(password="xxx " + PASSWORD)
     session = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"][0]
     actor = Actor(operator="admin", role=Role.ADMIN, session_id=session["id"], address="192.0.2.1")
-    running = [server.services.audit_export.respond(ExportForm.CSV, actor) for _ in range(2)]
+    running = [await server.services.audit_export.respond(ExportForm.CSV, actor) for _ in range(2)]
 
     assert (await browser.get("/audit/export")).status_code == 409
     await server.http.post("/api/logout-everywhere", headers=admin)
