@@ -26,6 +26,7 @@ from lyftdata.web.pages import (
     refusals,
     resources,
     sign_in,
+    signing_keys,
     workers,
 )
 
@@ -115,6 +116,17 @@ PAGES: Sequence[Entry] = (
     Entry("POST", "/api-keys/{name}/revoke", "api_keys.write", api_keys.revoke, api_keys.ask_revoke),
     Entry("GET", "/api-keys/{name}/allow", "api_keys.write", api_keys.ask_allow),
     Entry("POST", "/api-keys/{name}/allow", "api_keys.write", api_keys.allow, api_keys.ask_allow),
+    Entry("GET", "/signing-keys", "signing_keys.read", signing_keys.show_list),
+    Entry("GET", "/signing-keys/rotate", "signing_keys.write", signing_keys.ask_rotate),
+    Entry("POST", "/signing-keys/rotate", "signing_keys.write", signing_keys.rotate, signing_keys.ask_rotate),
+    Entry("GET", "/signing-keys/{kid}/withdraw", "signing_keys.write", signing_keys.ask_withdraw),
+    Entry(
+        "POST",
+        "/signing-keys/{kid}/withdraw",
+        "signing_keys.write",
+        signing_keys.withdraw,
+        signing_keys.ask_withdraw,
+    ),
     Entry("GET", "/resources", "resources.read", resources.show_list),
     Entry("GET", "/add-resource", "resources.write", resources.form),
     Entry("POST", "/add-resource", "resources.write", resources.add, resources.form),

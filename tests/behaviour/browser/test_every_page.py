@@ -49,6 +49,8 @@ PAGES = {
     "end the old key": "/api-keys/press-keys/end-previous",
     "revoke a key": "/api-keys/press-keys/revoke",
     "allow a key": "/api-keys/contractor-key/allow",
+    "signing keys": "/signing-keys",
+    "rotate the signing keys": "/signing-keys/rotate",
     "resources": "/resources",
     "resource": "/resources/broker",
     "new resource": "/add-resource",

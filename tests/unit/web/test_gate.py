@@ -26,7 +26,14 @@ def name_of(entry):
 
 def fill(path):
     """Return a path with something in its parts."""
-    return path.format(worker_id="press-01", name="press-keys", reference="7K2M9QXD", session_id="s")
+    return path.format(
+        worker_id="press-01",
+        name="press-keys",
+        reference="7K2M9QXD",
+        session_id="s",
+        kid="some-kid",
+        number=1,
+    )
 
 
 async def state_of(server):
