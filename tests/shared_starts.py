@@ -5,12 +5,13 @@ The real code makes each of these the first time. The migrations, the assessment
 fifths of the CPU time of a start, and hundreds of tests start a Server each.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import fastapi.routing
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY
 from tests.deployment import CHEAP, PASSWORD
 
@@ -31,7 +32,7 @@ def share_starts(replace: Replace) -> None:
     Args:
         replace: Sets an attribute as `setattr` does.
     """
-    replace(migrate, "upgrade", _upgrade_by_copying(migrate.upgrade))
+    share_migrations(replace)
     replace(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
     stretch_once = functools.lru_cache(1_000)(enrollment_secrets._stretch)
     replace(enrollment_secrets, "_stretch", stretch_once)
@@ -61,30 +62,51 @@ def prepare_starts(replace: Replace) -> None:
         secret_strength.assess_key(Secret(key))
 
 
+def share_migrations(replace: Replace) -> None:
+    """
+    Give an empty database the tables that the migrations have made in the first one of its kind.
+
+    Args:
+        replace: Sets an attribute as `setattr` does.
+    """
+    replace(migrate, "upgrade", _upgrade_by_repeating(migrate.upgrade))
+
+
 @functools.cache
-def _upgrade_by_copying(upgrade: Upgrade) -> Upgrade:
-    """Return an `upgrade` that gives an empty SQLite database the tables that the migrations have made in another."""
+def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
+    """Return an `upgrade` that repeats what the migrations have executed in the first empty database of the same kind."""
+    executed: dict[str, list[tuple[str, Any]]] = {}
 
-    @functools.cache
-    def made_by_migrations() -> tuple[str | None, list[str]]:
-        with create_engine("sqlite://").begin() as conn:
-            upgrade(conn)
-            raw: Any = conn.connection.driver_connection
-            statements = [line for line in raw.iterdump() if line not in {"BEGIN TRANSACTION;", "COMMIT;"}]
-            return migrate.current_version(conn), statements
-
-    def upgrade_by_copying(conn: Connection) -> bool:
-        if conn.dialect.name != "sqlite":
+    def upgrade_by_repeating(conn: Connection) -> bool:
+        if migrate.current_version(conn) is not None:
             return upgrade(conn)
-        newest, statements = made_by_migrations()
-        current = migrate.current_version(conn)
-        if current is None:
-            for statement in statements:
-                conn.exec_driver_sql(statement)
-            return True
-        return False if current == newest else upgrade(conn)
+        statements = executed.get(conn.dialect.name)
+        if statements is None:
+            with _recorded(conn) as statements:
+                upgrade(conn)
+            executed[conn.dialect.name] = statements
+        else:
+            for statement, parameters in statements:
+                conn.exec_driver_sql(statement, parameters)
+        return True
 
-    return upgrade_by_copying
+    return upgrade_by_repeating
+
+
+@contextlib.contextmanager
+def _recorded(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
+    """Give the statements that change something, with their parameters, as they are executed."""
+    statements: list[tuple[str, Any]] = []
+
+    def record(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            statements.append((statement, parameters))
+
+    event.listen(conn, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(conn, "before_cursor_execute", record)
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """A store on each database that the project claims to work with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, Row, create_engine, text
+from tests.shared_starts import share_migrations
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.store import Store
@@ -14,6 +15,15 @@ from lyftdata.store.changes import Change
 from lyftdata.store.tables import workers
 
 AUDIT_KEY = b"a" * 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_migrations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Share the migrations where tests are about what is done with the tables, not about how these are made."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in {"tables", "writer"} or request.path.name.startswith("test_audit_"):
+            share_migrations(patch.setattr)
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

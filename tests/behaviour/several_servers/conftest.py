@@ -10,6 +10,7 @@ import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER, SECRET_KEY, FakeClock
 from tests.deployment import CHEAP, PASSWORD, Deployment
 from tests.postgres import Cable, Cluster
+from tests.shared_starts import share_starts
 
 from lyftdata.app import create_app
 from lyftdata.server.admin.passwords import Passwords
@@ -26,6 +27,14 @@ class RealClock(FakeClock):
     def __call__(self) -> datetime:
         """Return the time now."""
         return utc_now()
+
+
+# Until the end of each module: tests elsewhere that come later in the same process make their databases by the migrations.
+@pytest.fixture(scope="module", autouse=True)
+def _shared_starts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_starts(patch.setattr)
+        yield
 
 
 @pytest.fixture
