@@ -3,7 +3,7 @@
 import msgspec
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.records import CopyDecision, IdentityCopyRecord
+from lyftdata.core.records import CopyDecision, IdentityCopyRecord, SignatureCounterRecord
 from lyftdata.server.admission.signature_counters import SignatureCounters
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
@@ -35,14 +35,14 @@ class CopyDecisions:
             NotFoundError: No such Worker, or no such copy of it.
         """
 
-        def op(tx: WriteTx) -> IdentityCopyRecord:
+        def op(tx: WriteTx) -> tuple[IdentityCopyRecord, SignatureCounterRecord]:
             worker = workers.get_worker(tx.conn, worker_id)
             copy = identity_copies.get_copy(tx.conn, worker_id, reference)
-            self._counters.admit_in(tx, worker, reference)
-            return self._decide(tx, copy, decision, actor)
+            admitting = self._counters.admit_in(tx, worker, reference)
+            return self._decide(tx, copy, decision, actor), admitting
 
-        decided = await self._store.write(op)
-        self._counters.admit(worker_id, reference)
+        decided, admitting = await self._store.write(op)
+        self._counters.admit(admitting)
         return decided
 
     def _decide(

@@ -153,22 +153,33 @@ class SignatureCounters:
             self._records[counted.worker_id] = self._unwritten[counted.worker_id] = after
         return None
 
-    def admit_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> None:
-        """Let a copy continue as the Worker, in a transaction; with one Server `admit` must follow when it is committed."""
-        stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
-        known = self._records.get(worker.id, stored) or SignatureCounterRecord(
-            worker_id=worker.id, thumbprint=str(worker.thumbprint), number=0, at_ms=0
-        )
-        admitting = msgspec.structs.replace(known, thumbprint=str(worker.thumbprint), admits=reference)
-        signature_counters.upsert_counters(tx, [admitting])
+    def admit_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> SignatureCounterRecord:
+        """
+        Let a copy continue as the Worker, in a transaction.
 
-    def admit(self, worker_id: str, reference: str) -> None:
+        Returns:
+            The counter with that decision; with one Server `admit` must follow with it when it is committed.
+        """
+        stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
+        known = self._records.get(worker.id, stored)
+        thumbprint = str(worker.thumbprint)
+        if known is None or known.thumbprint != thumbprint:
+            # Nothing is known of this key: the Server's database was restored, or the key was replaced.
+            known = SignatureCounterRecord(worker_id=worker.id, thumbprint=thumbprint, number=0, at_ms=0)
+        admitting = msgspec.structs.replace(known, admits=reference)
+        signature_counters.upsert_counters(tx, [admitting])
+        return admitting
+
+    def admit(self, admitting: SignatureCounterRecord) -> None:
         """Let a copy continue as the Worker, here in memory."""
-        known = self._records.get(worker_id)
-        if known is not None:
-            admitting = msgspec.structs.replace(known, admits=reference)
-            # What was counted before the decision may be on its way to the database, and would be written over it.
-            self._records[worker_id] = self._unwritten[worker_id] = admitting
+        if self._store.is_shared:
+            return
+        known = self._records.get(admitting.worker_id)
+        if known is not None and known.thumbprint == admitting.thumbprint:
+            # It may have counted meanwhile.
+            admitting = msgspec.structs.replace(known, admits=admitting.admits)
+        # What was counted before the decision may be on its way to the database, and would be written over it.
+        self._records[admitting.worker_id] = self._unwritten[admitting.worker_id] = admitting
 
     def forget(self, worker_id: str) -> None:
         """Drop the counter of a Worker whose entry is gone."""

@@ -262,6 +262,26 @@ async def test_a_decision_survives_a_restart(opened, tmp_path):
         await accepted(restored, server)
 
 
+@pytest.mark.parametrize("kept", ["nothing", "a replaced key"])
+async def test_a_host_goes_on_at_once_where_the_server_knows_no_counter_of_its_key(server, host, kept):
+    """As after a backup of the Server was restored, or the key was replaced: the decision needs no restart of the Server."""
+    counters = server.services.admission.counters
+    await flush(server.services)
+    host.counter.note_refused("7K2M9QXR")
+    if kept == "nothing":
+        counters.forget(host.worker_id)
+    else:
+        record = counters._records[host.worker_id]
+        counters._records[host.worker_id] = msgspec.structs.replace(record, thumbprint="of-the-key-before")
+    assert await code(host, server) == "identity_cloned"
+    [copy] = await copies(server, host.worker_id)
+
+    await let_continue(server, host.worker_id, copy["reference"])
+
+    for _ in range(2):
+        await accepted(host, server)
+
+
 async def test_a_reference_that_a_copy_makes_up_lets_it_in_nowhere(server, host, thief):
     """Only one that an operator has decided about does, and only for that Worker."""
     await accepted(host, server)
