@@ -46,8 +46,8 @@ class SignatureNumber(msgspec.Struct, frozen=True, omit_defaults=True):
     number: Bounded
     at_ms: Bounded
     is_repeated: bool = False
-    refused_as: Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[0-9A-Z]*$")] = ""
-    host: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    refused_as: Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[0-9A-Z]*\Z")] = ""
+    host: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
 
     @property
     def position(self) -> Position:
@@ -58,6 +58,9 @@ class SignatureNumber(msgspec.Struct, frozen=True, omit_defaults=True):
 class CounterState(msgspec.Struct, frozen=True):
     """
     The highest position that was accepted, and those before it, the latest first: of the last 90 seconds, and one more.
+
+    A position that only a process that could not write its directory has sent stands in `recent` once more than otherwise: the process
+    that took it may still send it.
 
     Bounded: a Worker that signs without end fills its own share, and nothing else.
     """
@@ -85,13 +88,22 @@ def judge(state: CounterState | None, signed: SignatureNumber) -> tuple[Verdict,
         signed: What the assertion says. The assertion was verified, and was not used before.
     """
     here = signed.position
+    own = (here,) if signed.is_repeated else ()
     if state is None:
-        return Verdict.ACCEPTED, CounterState(here)
+        return Verdict.ACCEPTED, CounterState(here, own)
     if _follows(here, state.highest):
-        return Verdict.ACCEPTED, CounterState(here, _kept(here, (state.highest, *state.recent)))
+        return Verdict.ACCEPTED, CounterState(here, _kept(here, (*own, state.highest, *state.recent)))
     if signed.is_repeated:
         return _judge_repeated(here, state), state
-    if not all(_are_ordered(here, known) for known in (state.highest, *state.recent)):
+    return _judge_late(here, state)
+
+
+def _judge_late(here: Position, state: CounterState) -> tuple[Verdict, CounterState]:
+    """Decide about a position that is not higher than the highest."""
+    if (state.highest, *state.recent).count(here) > 1:
+        # Taken by a process that held the lock on the file for so long that another one, which could not get it, was first.
+        return Verdict.ACCEPTED, _taken(here, state)
+    if not _is_ordered(here, state):
         return Verdict.CLONED, state
     if here[1] < state.highest[1] - LATE_WITHIN_MS or len(state.recent) >= MAX_RECENT:
         return Verdict.STALE, state
@@ -103,16 +115,23 @@ def _judge_repeated(here: Position, state: CounterState) -> Verdict:
     if here == state.highest:
         return Verdict.ACCEPTED
     # Either it was read just before another process of the host counted on, or the other one is a copy. The next signature shows which.
-    return Verdict.STALE if here in state.recent else Verdict.CLONED
+    is_late = here[1] >= state.highest[1] - LATE_WITHIN_MS and _is_ordered(here, state)
+    return Verdict.STALE if is_late or here in state.recent else Verdict.CLONED
+
+
+def _taken(here: Position, state: CounterState) -> CounterState:
+    """Return the state after a position was sent by the process that took it: it is good no longer."""
+    at = state.recent.index(here)
+    return CounterState(state.highest, (*state.recent[:at], *state.recent[at + 1 :]))
 
 
 def _follows(later: Position, earlier: Position) -> bool:
     return later[0] > earlier[0] and later[1] > earlier[1]
 
 
-def _are_ordered(one: Position, other: Position) -> bool:
-    """Return whether one directory can have taken both."""
-    return _follows(one, other) or _follows(other, one)
+def _is_ordered(here: Position, state: CounterState) -> bool:
+    """Return whether one directory can have taken a position and all that are known."""
+    return all(_follows(here, known) or _follows(known, here) for known in (state.highest, *state.recent))
 
 
 def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ...]:

@@ -135,6 +135,34 @@ def test_a_directory_that_cannot_be_written_is_found_when_another_counts():
     assert verdict_on(again, after(signed(7), signed(8, 1_000), signed(9, 2_000))) is Verdict.CLONED
 
 
+@pytest.mark.parametrize("before", [(), (signed(6, -1),)])
+@pytest.mark.parametrize("between", [(), (signed(8, 1),)])
+def test_a_process_that_holds_the_lock_for_long_is_not_a_copy(before, between):
+    """Its number may be repeated by another process, which could not get the lock, before it is sent: it is good once."""
+    state = after(*before, signed(7, is_repeated=True), signed(7, is_repeated=True), *between)
+
+    verdict, state = judge(state, signed(7))
+
+    assert verdict is Verdict.ACCEPTED
+    assert verdict_on(signed(7), state) is Verdict.CLONED
+    assert verdict_on(signed(9, 2), state) is Verdict.ACCEPTED
+
+
+def test_a_number_that_was_sent_by_its_process_is_not_good_again_after_it_was_repeated():
+    """A directory that cannot be written gives no copy a second use of its number."""
+    state = after(signed(7), signed(7, is_repeated=True))
+
+    assert verdict_on(signed(7), state) is Verdict.CLONED
+
+
+def test_a_repeated_number_that_never_arrived_is_late_before_it_is_a_copy():
+    """Another process may have counted on: a directory that cannot be written is asked to sign again, until it is old."""
+    again = signed(7, 1, is_repeated=True)
+
+    assert verdict_on(again, after(signed(6), signed(8, 2))) is Verdict.STALE
+    assert verdict_on(again, after(signed(6), signed(8, 92))) is Verdict.CLONED
+
+
 @pytest.mark.parametrize(
     "claim",
     [
@@ -149,6 +177,8 @@ def test_a_directory_that_cannot_be_written_is_found_when_another_counts():
         {"number": True, "at_ms": 1},
         {"number": 1, "at_ms": 1, "host": "x" * 65},
         {"number": 1, "at_ms": 1, "refused_as": "a b"},
+        {"number": 1, "at_ms": 1, "refused_as": "ABC\n"},
+        {"number": 1, "at_ms": 1, "host": "press\n"},
     ],
 )
 def test_what_is_not_a_counter_is_refused(claim):
