@@ -67,6 +67,7 @@ class CounterFile:
         self._on_problem = on_problem
         self._now_ms = now_ms
         self._problem = ""
+        self._has_signed_as_copy = False
 
     def take_number(self) -> SignatureNumber | None:
         """
@@ -78,6 +79,7 @@ class CounterFile:
         kept, is_saved = self._advance(lambda kept: self._next(kept, step=1))
         if kept is None:
             return None
+        self._has_signed_as_copy |= bool(kept.refused_as)
         return SignatureNumber(
             number=kept.number,
             at_ms=kept.at_ms,
@@ -88,6 +90,12 @@ class CounterFile:
 
     def note_refused(self, reference: str) -> None:
         """Keep in the directory that the Server has refused it as a copy: every later signature says so."""
+        kept = self._read_only()
+        if self._has_signed_as_copy and kept is not None and not kept.refused_as:
+            # An operator has let it continue, and another process of this host was accepted while this refusal was on its way. If it is a
+            # copy all the same, the next signature is refused too.
+            self._has_signed_as_copy = False
+            return
         self._advance(lambda kept: kept if kept.refused_as else self._refused(kept, reference))
 
     def note_accepted(self) -> None:

@@ -220,6 +220,20 @@ def test_a_refusal_as_a_copy_stays_until_the_server_gives_a_token(counter):
     assert before.at_ms < refused.at_ms < after.at_ms
 
 
+def test_a_refusal_from_before_the_directory_was_accepted_again_does_not_mark_it(directory, counter):
+    """Two processes of a host ask when an operator lets it continue: the answer to one may come after the other's token."""
+    other = CounterFile(directory)
+    counter.note_refused("7K2M9QXR")
+    take(counter)
+    take(other)
+    other.note_accepted()
+
+    counter.note_refused("SECOND22")
+    assert take(counter).refused_as == ""
+    counter.note_refused("THIRD333")
+    assert take(counter).refused_as == "THIRD333"
+
+
 def test_a_file_that_is_damaged_starts_from_one(directory, counter):
     """The Server then asks an operator, and an operator can let it go on."""
     counter.take_number()
