@@ -40,7 +40,7 @@ class SigningKeys:
     """
     The keys in force. Call `refresh()` before first use, and now and then: it does what the plan says is due.
 
-    `signer`, `verification_keys` and `withdrawals` are plain attributes: the token path reads them and nothing else.
+    `signer`, `verification_keys`, `removals` and `withdrawals` are plain attributes: the token path reads them and nothing else.
 
     Args:
         keys_withdrawn: Called when keys have been withdrawn, here or at another Server: sessions that began with a token of one
@@ -53,8 +53,10 @@ class SigningKeys:
     """The JWK Set as published (RFC 7517), JSON."""
     next_signs_from: datetime | None
     """When the next key starts to sign, if there is one already."""
+    removals: int
+    """How often keys have gone, for whichever reason: what was remembered of tokens before the last time is void."""
     withdrawals: int
-    """How often keys have been withdrawn: what was remembered of tokens before the last time is void."""
+    """How often keys have been withdrawn."""
     withdrawn_at: datetime | None
     """When keys were last withdrawn while this Server ran."""
 
@@ -78,6 +80,7 @@ class SigningKeys:
         self._keys_withdrawn = keys_withdrawn
         self._decrypted: dict[str, SigningKey] = {}
         self._records: list[SigningKeyRecord] = []
+        self.removals = 0
         self.withdrawals = 0
         self.withdrawn_at = None
 
@@ -156,7 +159,7 @@ class SigningKeys:
                 tx.audit(actor.did("signing_key.withdrawn", f"signing_key:{kid}", at=now))
             return self._apply_due_steps(tx)
 
-        self._take(await self._store.write(op))
+        self._take(await self._store.write(op), withdrawn=withdraw)
 
     def _create(self, tx: WriteTx, *, signs_from: datetime, actor: Actor) -> None:
         created = self._make(signs_from)
@@ -196,16 +199,19 @@ class SigningKeys:
     def _event(self, action: str, kid: str) -> AuditEvent:
         return AuditEvent(at=self._clock(), actor="server", action=action, subject=f"signing_key:{kid}")
 
-    def _take(self, records: list[SigningKeyRecord]) -> None:
+    def _take(self, records: list[SigningKeyRecord], *, withdrawn: Collection[str] = ()) -> None:
         now = self._clock()
         keys = {record.kid: self._decrypt(record) for record in records}
-        is_withdrawn = any(_is_withdrawn(before, keys, now) for before in self._records)
+        gone = [before for before in self._records if before.kid not in keys]
+        is_withdrawn = bool(withdrawn) or any(_is_withdrawn(before, now) for before in gone)
         self._records = records
         self._decrypted = keys
         self.signer = keys[active_key(records, now).kid]
         self.next_signs_from = min((r.signs_from for r in records if r.signs_from > now), default=None)
         self.verification_keys = {kid: key.verification for kid, key in keys.items()}
         self.jwks = jwk_set(keys.values())
+        # Use of a leaked key: its thief can make a token that does not expire for years, which must not outlive the key in memory.
+        self.removals += bool(gone)
         if is_withdrawn:
             self.withdrawals += 1
             self.withdrawn_at = now
@@ -215,10 +221,9 @@ class SigningKeys:
         return self._decrypted.get(record.kid) or decrypt_signing_key(record, kek=self._kek)
 
 
-def _is_withdrawn(before: SigningKeyRecord, keys: Collection[str], now: datetime) -> bool:
+def _is_withdrawn(gone: SigningKeyRecord, now: datetime) -> bool:
     """Return whether a key has gone before its time."""
-    is_over = before.retires_at is not None and before.retires_at - _MAX_SKEW <= now
-    return before.kid not in keys and not is_over
+    return gone.retires_at is None or now < gone.retires_at - _MAX_SKEW
 
 
 def _has_due_steps(plan: RotationPlan) -> bool:

@@ -43,7 +43,7 @@ class TokenVerifier:
         self._issuers = issuers
         self._clock = clock
         self._remembered: dict[bytes, TokenClaims] = {}
-        self._withdrawals = signing_keys.withdrawals
+        self._removals = signing_keys.removals
 
     def verify(self, unverified_token: str, *, bound_to: str | None = None) -> VerifiedWorker:
         """
@@ -84,9 +84,9 @@ class TokenVerifier:
             WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
         """
         now = self._clock()
-        # Use of a withdrawn signing key: what it has signed is not remembered any more, so every signature is checked again.
-        if self._withdrawals != self._signing_keys.withdrawals:
-            self._withdrawals = self._signing_keys.withdrawals
+        # Use of a signing key that is gone: what it has signed is not remembered any more, so every signature is checked again.
+        if self._removals != self._signing_keys.removals:
+            self._removals = self._signing_keys.removals
             self._remembered.clear()
         # Secret disclosure: cached by digest, so a memory dump or a heap snapshot holds no usable token.
         digest = text_digest(unverified_token)
@@ -113,7 +113,7 @@ class TokenVerifier:
         worker = check_standing(self._directory, claims.sub, claims.cred, now=now)
         if self._directory.is_token_revoked(claims.jti):
             raise TokenRevokedError("The Worker revoked this token.", claimed_worker=claims.sub)
-        return VerifiedWorker(worker, claims, self._withdrawals)
+        return VerifiedWorker(worker, claims, self._signing_keys.withdrawals)
 
     def _check_signature(self, unverified_token: str, digest: bytes, claimed_worker: str) -> TokenClaims:
         claims = verify_worker_token(

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from datetime import datetime
 
 import pytest
 
 from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.refusals import WrongTokenError
+from lyftdata.core.tokens import mint_worker_token
 
 
 async def test_signing_keys_rotate_with_overlap(opened):
@@ -163,3 +165,50 @@ async def test_a_key_whose_time_is_over_is_not_taken_for_a_withdrawn_one(server,
 
     assert len(await published(server)) == 1
     assert server.services.signing_keys.withdrawals == 0
+
+
+def forge(server, worker_id, credential):
+    """Return a token that is good for ten years, as the thief of the key that signs now makes it."""
+    return mint_worker_token(
+        signer=server.services.signing_keys.signer,
+        issuer=server.services.issuer,
+        audience=server.services.issuer,
+        worker=server.services.directory.find_worker(worker_id),
+        credential=credential,
+        now=server.clock(),
+        ttl_s=10 * 365 * 24 * 3600,
+        jti="forged",
+    )
+
+
+async def test_a_token_of_a_leaked_key_is_not_remembered_after_the_key_is_gone(server, admin, press):
+    """A rotation ends what a thief of the last key has made, also if the leak was never noticed."""
+    real, first = await token_of(server, press)
+    forged = forge(server, press[0], server.services.verifier.verify(real).claims.cred)
+    server.clock.forward(seconds=1)
+    await rotate(server, admin, now=True)
+    assert (await server.verify(forged)).status_code == 204
+    server.clock.forward(days=2)
+
+    await server.services.signing_keys.refresh()
+
+    assert first not in await published(server)
+    refused = await server.verify(forged)
+    assert (refused.status_code, await server.cause(refused)) == (401, "wrong_token")
+
+
+async def test_a_key_that_would_soon_be_removed_can_still_be_withdrawn(server, admin, press):
+    """Its last minutes make no difference: sessions must get a new token, and what it signed is refused."""
+    real, first = await token_of(server, press)
+    forged = forge(server, press[0], server.services.verifier.verify(real).claims.cred)
+    server.clock.forward(seconds=1)
+    await rotate(server, admin, now=True)
+    items = (await server.http.get(KEYS, headers=admin)).json()["items"]
+    (ends,) = [datetime.fromisoformat(key["retires_at"]) for key in items if key["kid"] == first]
+    server.clock.forward(seconds=(ends - server.clock()).total_seconds() - 60)
+    assert (await server.verify(forged)).status_code == 204
+
+    await rotate(server, await server.sign_in(), now=True, withdraw=[first])
+
+    assert server.services.signing_keys.withdrawals == 1
+    assert (await server.verify(forged)).status_code == 401
