@@ -64,6 +64,23 @@ async def test_the_last_few_of_each_worker_are_kept(store):
     assert await kept(store) == []
 
 
+async def test_alarms_leave_room_for_other_origins(store):
+    """A thief that asks from many networks does not keep later origins from being recorded."""
+    await add_workers(store, worker("w-1"))
+    marked = {"session_address": "192.0.2.7", "elsewhere_at": NOON}
+    alarms = [origin(minute=n, network=f"203.0.{n}.0/24", **marked) for n in range(20)]
+    later = [origin(minute=30 + n, audience=f"https://{n}.example") for n in range(12)]
+
+    await merge(store, *alarms)
+    for one in later:
+        await merge(store, one)
+
+    found = await kept(store)
+    assert len(found) == token_origins.KEPT_OF_A_WORKER
+    assert found[:8] == later[:-9:-1]
+    assert all(one.elsewhere_at is not None for one in found[8:])
+
+
 async def test_origins_are_found_by_credential_and_time(store):
     """From the very moment that is asked for."""
     await add_workers(store, worker("w-1"), worker("w-2"))

@@ -14,6 +14,7 @@ from lyftdata.store.schema import token_origins, workers
 from lyftdata.store.writer.transaction import WriteTx
 
 KEPT_OF_A_WORKER = 16
+_ALARMS_KEPT_LONGER = KEPT_OF_A_WORKER // 2
 _BATCH = 400
 
 _Key = tuple[str, str, str, str]
@@ -86,8 +87,15 @@ def _joined(before: TokenOriginRecord | None, after: TokenOriginRecord) -> Token
 
 
 def _oldest(of_worker: Collection[TokenOriginRecord]) -> list[TokenOriginRecord]:
-    """Return those beyond the bound. Eviction: a thief's origin must not be pushed out by the Worker's own."""
-    by_age = sorted(of_worker, key=lambda origin: (origin.elsewhere_at is not None, origin.last_at))
+    """
+    Return those beyond the bound.
+
+    Eviction: a thief's origin must not be pushed out by the Worker's own. Nor may a thief fill the bound with alarms, after which no
+    other origin would be kept: alarms have half of it for themselves.
+    """
+    alarms = sorted((one for one in of_worker if one.elsewhere_at is not None), key=_order)
+    kept_longer = {_key(one) for one in alarms[-_ALARMS_KEPT_LONGER:]}
+    by_age = sorted(of_worker, key=lambda origin: (_key(origin) in kept_longer, origin.last_at))
     return by_age[:-KEPT_OF_A_WORKER]
 
 
