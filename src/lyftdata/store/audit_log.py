@@ -216,6 +216,17 @@ def removed_through(conn: Connection) -> int:
     return int(through) if through.isascii() and through.isdigit() and len(through) <= _MAX_DIGITS else 0
 
 
+def begins_after(conn: Connection, size: int) -> bool:
+    """
+    Return whether the first events, so many, are gone because they had become too old.
+
+    Tampering: an event that says so is not believed alone, since it may be one that was changed. The log must begin there.
+    """
+    removed = removed_through(conn)
+    first = select(audit_events.c.number).order_by(audit_events.c.number).limit(1)
+    return size < removed and conn.execute(first).scalar() == removed + 1
+
+
 def _start_of(conn: Connection, removed: int) -> tuple[int, bytes]:
     """Return the number and hash from which the chain goes on; the hash is under that of the first event that is left."""
     if not removed:

@@ -120,7 +120,7 @@ class AuditCheckpoints:
             return
         if kept is None:
             return
-        if kept.size < await self._store.read(audit_log.removed_through):
+        if await self._store.read(lambda conn: audit_log.begins_after(conn, kept.size)):
             # This Server has not run for so long that what it signed last is not in the log any more.
             return
         root = await self._store.read(

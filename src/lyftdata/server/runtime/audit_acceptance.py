@@ -46,15 +46,15 @@ def find_difference(place: StateLocation) -> Difference | None:
         return Difference(kept=None, length=length, problem=f"{file.path} does not hold a checkpoint.")
     if kept is None:
         return None
-    removed, length, root = read_directly(
+    is_too_old, length, root = read_directly(
         url_of(place),
         lambda conn: (
-            audit_log.removed_through(conn),
+            audit_log.begins_after(conn, kept.size),
             audit_log.last_number(conn),
             audit_tree.root_at(conn, kept.size, audit_key=audit_key),
         ),
     )
-    if root == kept.root or kept.size < removed:
+    if root == kept.root or is_too_old:
         return None
     return Difference(kept=kept, length=length, problem=describe_cut(kept, root, length=length))
 

@@ -122,6 +122,23 @@ async def test_a_database_that_was_put_back_is_found_at_the_start(opened, stagin
     assert [finding.check.code for finding in found].count("audit_log_cut") == 1
 
 
+async def test_a_forged_event_of_removed_ones_hides_no_database_that_was_put_back(opened, staging, put_back):
+    """It would say that what was signed last is too old to be in the log, which still begins with its first event."""
+    with contextlib.closing(sqlite3.connect(staging / "lyftdata.db")) as database:
+        database.execute(
+            "UPDATE audit_events SET action = 'audit_log.pruned', details = ? WHERE number = 1",
+            (f'{{"through": "{put_back.size + 1}"}}',),
+        )
+        database.execute("DELETE FROM audit_checkpoints")
+        database.commit()
+
+    place = read_state_location({"LYFTDATA_STAGING_DIR": str(staging)})
+    assert difference_of(place).kept == put_back
+    async with opened(FakeClock(LATER)) as server:
+        assert server.services.checkpoints.problem
+    assert read_checkpoint((staging / FILE).read_text()) == put_back
+
+
 async def test_other_events_under_the_same_numbers_are_found(opened, put_back):
     """As many events as before, or more, do not make it the same log."""
     async with opened(FakeClock(LATER)) as server:
