@@ -5,12 +5,13 @@ What there is now is known. What was decided since is undone, the latest first; 
 old the log is. Events before it are read for Workers that were deleted since, whose entries are gone, and for the Workers of a key.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
+from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.records import ApiKeyRecord, AuditEvent, EnrollmentKeyRecord, Strategy, WorkerRecord
 
 _BEGINS = frozenset({"worker.created", "worker.enrolled"})
@@ -24,8 +25,10 @@ ACTIONS = (
     "worker.key_rotated",
     "api_key.issued",
     "api_key.allowed",
+    CUT_OFF,
 )
 """The events that are read."""
+_BY_CUT_OFF = {"disable": "worker.disabled", "delete": "worker.deleted"}
 
 
 class Access(StrEnum):
@@ -75,8 +78,9 @@ def workers_at(
         api_keys: The API keys now, those that were revoked or have expired too.
         events: Those of `ACTIONS`, the oldest first.
     """
-    before = [event for event in events if event.at <= at]
-    after = [event for event in events if event.at > at]
+    singly = [one for event in events for one in _split(event)]
+    before = [event for event in singly if event.at <= at]
+    after = [event for event in singly if event.at > at]
     entries = {worker.id: _entry_of(worker) for worker in workers}
     for event in reversed(after):
         _undo(entries, event)
@@ -84,6 +88,23 @@ def workers_at(
     good = [key for key in api_keys if _was_good(key, at)]
     scopes = _scopes(good, before, after)
     return [_access(worker_id, entries[worker_id], good, scopes) for worker_id in sorted(entries)]
+
+
+def _split(event: AuditEvent) -> Iterator[AuditEvent]:
+    """Yield an event; for a cut-off, which is one event however many Workers it is about, what it did to each of them."""
+    if event.action != CUT_OFF:
+        yield event
+        return
+    action = _BY_CUT_OFF.get(event.details.get("action", ""))
+    disabled_before = set(event.details.get("disabled_before", "").split())
+    auto_enrolled = set(event.details.get("auto_enrolled", "").split())
+    for worker_id in event.details.get("workers", "").split() if action else ():
+        if action == "worker.disabled" and worker_id in disabled_before:
+            continue
+        strategy = Strategy.AUTO_ENROLLMENT if worker_id in auto_enrolled else Strategy.API_KEY
+        yield msgspec.structs.replace(
+            event, action=action, subject=f"worker:{worker_id}", details={"strategy": strategy.value}
+        )
 
 
 def enrollment_keys_at(at: datetime, keys: Iterable[EnrollmentKeyRecord]) -> list[str]:
@@ -142,10 +163,16 @@ def _complete(entries: Mapping[str, _Entry], before: Sequence[AuditEvent]) -> No
         worker_id = event.subject.removeprefix("worker:")
         if worker_id in unknown:
             known[worker_id] = _follow(known.get(worker_id), event)
+            # A cut-off says no names.
+            entries[worker_id].name = entries[worker_id].name or _name_in(event)
     for worker_id, (enabled, superseded) in known.items():
         entry = entries[worker_id]
         entry.enabled = enabled if entry.enabled is None else entry.enabled
         entry.superseded = superseded if entry.superseded is None else entry.superseded
+
+
+def _name_in(event: AuditEvent) -> str:
+    return event.details.get("name", "") if event.action in _BEGINS else ""
 
 
 def _follow(known: tuple[bool, bool] | None, event: AuditEvent) -> tuple[bool, bool]:

@@ -17,6 +17,8 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.networks import Network, parse_network
 from lyftdata.core.text import clean_text
 
+CUT_OFF = "incident.cut_off"
+"""The audit event of a cut-off."""
 MAX_SUBJECT_LENGTH = 128
 # An API key or an enrollment key as it was handed out: its public ID, then what is secret.
 _WHOLE_KEY = re.compile(r"lyftdata_(?:enroll_)?([0-9A-Za-z]{10})_[0-9A-Za-z]{20,}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.incidents import parse_since
+from lyftdata.core.incidents import CUT_OFF, parse_since
 from lyftdata.core.records import ChainedAuditEvent, TokenOriginRecord, WorkerTraces
 from lyftdata.server.admin.incident_evidence import Evidence, IncidentEvidence
 from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
@@ -25,7 +25,6 @@ from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, audit_log
 from lyftdata.store.tables import activity
 
-CUT_OFF = "incident.cut_off"
 MAX_WORKERS = 10_000
 _MAX_CUT_OFFS = 20
 _SHOWN_AT_ONCE = 50

@@ -9,10 +9,9 @@ import msgspec
 from lyftdata.core.actor import Actor
 from lyftdata.core.epochs import next_epoch
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.incidents import SubjectKind, parse_since
-from lyftdata.core.records import WorkerRecord
+from lyftdata.core.incidents import CUT_OFF, SubjectKind, parse_since
+from lyftdata.core.records import Strategy, WorkerRecord
 from lyftdata.server.admin.incident_evidence import IncidentEvidence
-from lyftdata.server.admin.incident_queries import CUT_OFF
 from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
@@ -111,6 +110,11 @@ class IncidentResponse:
             "count": str(len(records | dict.fromkeys(by_key))),
             # Separated by spaces, which no ID holds.
             "workers": " ".join(sorted(records)),
+            # For `core.access_history`: what the entries were, which are changed or gone afterwards.
+            "disabled_before": " ".join(sorted(w for w, record in records.items() if not record.enabled)),
+            "auto_enrolled": " ".join(
+                sorted(w for w, record in records.items() if record.strategy is Strategy.AUTO_ENROLLMENT)
+            ),
             "by_key": " ".join(sorted(by_key - records.keys())),
         }
 

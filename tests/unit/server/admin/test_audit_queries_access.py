@@ -70,6 +70,27 @@ async def test_each_hour_is_as_it_was(history):
     assert (await access_at(history, 22))[enrolled][:2] == ("scaler", "disabled")
 
 
+@pytest.mark.parametrize("action", ["disable", "delete"])
+async def test_workers_that_an_incident_cut_off_could_get_in_before(history, action):
+    """All of them by one event, also those that are gone; one that was disabled before could not get in before."""
+    server, admin, enrolled = history
+    body = {
+        "subject": "worker:w-1",
+        "workers": ["w-1", enrolled],
+        "action": action,
+        "revoke_key": False,
+    }
+    at_19, at_22 = await access_at(history, 19), await access_at(history, 22)
+    answer = await server.http.post("/api/incident/cut-offs", json=body, headers=admin)
+    assert answer.status_code == 201, answer.text
+
+    assert (await access_at(history, 19))["w-1"][1:] == at_19["w-1"][1:] == ("yes", ["for-all"])
+    now = await access_at(history, 22)
+    assert {worker_id: now[worker_id][1] for worker_id in now} == {"w-1": "yes", enrolled: "disabled"}
+    assert now[enrolled][0] == at_22[enrolled][0] == "scaler"
+    assert now["w-1"][0]
+
+
 async def test_one_worker_is_asked_for(history):
     """The others are left out; one that there never was is not there."""
     assert set(await access_at(history, 20, worker_id="w-1")) == {"w-1"}
