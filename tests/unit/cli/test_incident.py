@@ -4,13 +4,13 @@ import pytest
 from click.testing import CliRunner
 from tests.builders import ENROLLMENT_KEY
 
-from lyftdata.cli import incident as command
+from lyftdata.cli.main import cli
 from lyftdata.core.incidents import find_public_id
 
 
 def test_a_key_on_the_command_line_is_rejected_and_not_repeated():
     """Others can read it in the list of processes."""
-    result = CliRunner().invoke(command.incident, [ENROLLMENT_KEY])
+    result = CliRunner().invoke(cli, ["incident", ENROLLMENT_KEY])
 
     assert result.exit_code == 2
     assert ENROLLMENT_KEY[-20:] not in result.output
@@ -18,7 +18,7 @@ def test_a_key_on_the_command_line_is_rejected_and_not_repeated():
 
 def test_text_on_standard_input_that_holds_no_key_is_named_as_such():
     """Nothing is asked of the Server."""
-    result = CliRunner().invoke(command.incident, ["-"], input="nothing to see\n")
+    result = CliRunner().invoke(cli, ["incident", "-"], input="nothing to see\n")
 
     assert result.exit_code == 1
     assert "no API key and no enrollment key" in result.output
@@ -43,7 +43,7 @@ def test_of_a_leaked_key_only_the_public_id_is_used(text, public_id):
 def test_all_and_none_are_given_alone(whom):
     """A mix says two things at once."""
     options = [part for each in whom for part in ("--cut-off", each)]
-    result = CliRunner().invoke(command.incident, ["press-keys", *options])
+    result = CliRunner().invoke(cli, ["incident", "press-keys", *options])
 
     assert result.exit_code == 2
     assert "given alone" in result.output
