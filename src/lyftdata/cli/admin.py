@@ -137,6 +137,10 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     say(
         "What was revoked, disabled or deleted since this backup is valid again: revoke, disable or delete it again."
     )
+    say(
+        "Its audit log may end before the last checkpoint that was signed. If the next start says so (audit_log_cut), accept it: "
+        "lyftdata admin accept-audit-log"
+    )
     if restored.missing is None:
         say("The Workers added since this backup are not known: the previous database cannot be read.")
     elif restored.missing:

@@ -15,7 +15,8 @@ def test_a_restored_backup_is_noticed_and_accepted(open_site):
     lost = operator.json("audit", "checkpoint")
     site.server.terminate()
     assert site.server.events("audit_checkpoint_signed")[-1]["occasion"] == "stop"
-    site.server_host.done("admin", "restore", str(site.root / "backup.db"), "--yes")
+    restored = site.server_host.run("admin", "restore", str(site.root / "backup.db"), "--yes")
+    assert (restored.returncode, "accept-audit-log" in restored.stderr) == (0, True), restored.stderr
 
     site.start_server()
     cut = site.server.wait_for("audit_log_cut")
