@@ -185,7 +185,7 @@ def key(url: str | None, *, as_json: bool) -> None:
 
     with Api(url) as api:
         shown = api.get("/audit/key")
-    emit(shown, as_json=as_json, show=lambda shown: print_exactly(shown["key"]))
+    emit(shown, as_json=as_json, show=lambda shown: echo(str(shown["key"])))
 
 
 def _show_access(found: dict[str, Any]) -> None:
@@ -199,8 +199,13 @@ def _show_access(found: dict[str, Any]) -> None:
 
 
 def _show_checkpoint(signed: dict[str, Any]) -> None:
-    for line in str(signed["note"]).splitlines():
-        print_exactly(line)
+    from lyftdata.core.audit_checkpoints import read_checkpoint
+
+    note = str(signed["note"])
+    # Terminal escape sequences, and made-up lines: what is not a checkpoint is an error, and not printed.
+    read_checkpoint(note)
+    for line in note.rstrip("\n").split("\n"):
+        echo(line)
 
 
 def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:
