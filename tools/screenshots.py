@@ -71,7 +71,7 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
             page.get_by_role("button", name="Add Worker").click()
             page.get_by_text("Waiting for").wait_for()
         else:
-            page.goto(world.url + path.format(reference=world.references["api_key_not_for_worker"]))
+            page.goto(world.url + world.fill(path))
         if name == "audit":
             page.get_by_text("The chain is whole.").wait_for()
         keep(name)

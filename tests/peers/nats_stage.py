@@ -199,5 +199,12 @@ async def is_refused(url: str, user: str | None, password: str | None) -> bool:
     return False
 
 
+async def wait_until_let_in(url: str, user: str, password: str) -> None:
+    """Wait until nats-server accepts a login: it waits 5 seconds for the callout, and clients of a busy machine try again."""
+    async with asyncio.timeout(180):
+        while await is_refused(url, user, password):
+            await asyncio.sleep(0.2)
+
+
 async def _ignore(_error: Exception) -> None:
     """Say nothing."""

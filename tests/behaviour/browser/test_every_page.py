@@ -58,6 +58,8 @@ PAGES = {
     "incident": "/incident",
     "incident of a key": "/incident?subject=press-keys&since=24h",
     "cut off": "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=yes",
+    "progress of a cut-off": "/incident/cut-offs/{number}",
+    "withdraw a signing key": "/signing-keys/{kid}/withdraw",
     "refusals": "/refusals",
     "refusal": "/refusals/{reference}",
     "audit": "/audit",
@@ -103,7 +105,7 @@ def shown(world, windows):
 
     def show(path, **how):
         window = windows("stranger" if path == "/login" else "admin", **how)
-        return window.go(path.format(reference=world.references["api_key_not_for_worker"]))
+        return window.go(world.fill(path))
 
     return show
 
@@ -117,7 +119,7 @@ def first_visit(open_window, world, windows):
         window = open_window(world.url, viewport={"width": 1280, "height": 900}, **how)
         loaded: dict[str, Response] = {}
         window.page.on("response", lambda answer: loaded.setdefault(answer.url, answer))
-        return window.go(path.format(reference=world.references["api_key_not_for_worker"])), loaded
+        return window.go(world.fill(path)), loaded
 
     return visit
 
@@ -145,8 +147,14 @@ def at_width(page, width, script, *arguments):
 
 def test_no_page_is_left_out():
     """What the Server has a page for is opened here; a fragment, a stream and a download are no pages."""
-    others = {"/events", "/workers/{worker_id}/waiting", "/audit/verified", "/audit/export"}
-    opened = [path.partition("?")[0].replace("{reference}", "7K2M9QXD") for path in PAGES.values()]
+    others = {
+        "/events",
+        "/workers/{worker_id}/waiting",
+        "/audit/verified",
+        "/audit/export",
+        "/incident/export",
+    }
+    opened = [re.sub(r"{\w+}", "7", path.partition("?")[0]) for path in PAGES.values()]
     served = {entry.path for entry in routes.PAGES if entry.method == "GET"} - others
 
     assert [path for path in sorted(served) if not any(compile_path(path)[0].match(o) for o in opened)] == []

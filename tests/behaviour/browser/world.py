@@ -89,6 +89,11 @@ class World:
         if self.server.alive():
             self.server.terminate()
 
+    def fill(self, path: str) -> str:
+        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}` or `{kid}`."""
+        about = {"reference": self.references["api_key_not_for_worker"]} | self.references
+        return path.format(**about)
+
     async def _live_through_a_week(self) -> None:
         now = datetime.now(UTC).replace(microsecond=0)
         clock = FakeClock(now - timedelta(days=7))
@@ -214,6 +219,10 @@ class _Past:
             await self._server.http.patch("/api/workers/press-01", json=change, headers=self._admin)
         old = await self._post("api-keys", {"name": "old-keys"})
         await self._post("api-keys/old-keys/revoke", {})
+        leaked = {"subject": "old-keys", "workers": "all", "action": "disable", "revoke_key": False}
+        self._references["number"] = str((await self._post("incident/cut-offs", leaked))["number"])
+        signing = await self._server.http.get("/api/signing-keys", headers=self._admin)
+        self._references["kid"] = signing.json()["items"][0]["kid"]
         self._server.clock.now = now - timedelta(minutes=25)
         self._admin = await self._server.sign_in(password=PASSWORD)
         await self._post("api-keys/press-keys/rotate", {"grace_s": 7 * 86_400})

@@ -33,10 +33,10 @@ async def test_a_copied_identity_that_only_asks_for_tokens_does_not_show(server,
     assert worker_id not in str(concerns)
 
 
-async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_a_noted_head_alone(
+async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_the_last_checkpoint(
     opened, tmp_path
 ):
-    """After a restart the chain is whole without its last events; the number and hash noted before tell of it."""
+    """After a restart the chain is whole without its last events; the checkpoint that is kept outside the database shows that it was longer."""
     file = tmp_path / "staging" / "lyftdata.db"
     async with opened() as server:
         await server.sign_in()
@@ -54,7 +54,9 @@ async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_a_
     async with opened() as server:
         found = await server.services.store.verify_audit()
 
-    assert found.ok
+    assert not found.ok
+    assert found.first_bad is None
+    assert "checkpoint" in found.problem
     assert found.head_number < noted.head_number
 
 
