@@ -89,8 +89,8 @@ def _facts_of_refusal(refused: RefusedByServerError) -> dict[str, Any]:
     facts = {
         "reference": clean_text(refused.reference, 32),
         "code": clean_text(refused.cause_code, 64),
-        "reason": clean_text(refused.message, 200),
-        "remedy": clean_text(refused.hint, 200),
+        "reason": clean_text(refused.message, 400),
+        "remedy": clean_text(refused.hint, 400),
     }
     if refused.clock_skew:
         facts["clock"] = f"this host's is {refused.clock_skew}, which may be the cause"

@@ -10,6 +10,7 @@ from lyftdata.client.held_token import HeldToken
 from lyftdata.client.token_endpoint import TokenReply
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.records import Strategy
+from lyftdata.core.refusals import all_causes
 from lyftdata.service_manager import Notifier
 from lyftdata.worker import status_report
 from lyftdata.worker.agent import Agent
@@ -265,6 +266,22 @@ async def test_a_new_token_that_is_rejected_is_reported(run, monkeypatch, refere
     assert reports[0]["log_level"] == "error"
     assert reports[0]["remedy"] == remedy
     assert reports[0].get("reference", "") == reference
+
+
+def test_meaning_and_remedy_of_each_cause_are_logged_to_their_end(monkeypatch):
+    """The last sentence of a remedy is not cut off."""
+    capture = structlog.testing.LogCapture()
+    monkeypatch.setattr(status_report, "_log", structlog.wrap_logger(None, processors=[capture]))
+    report = status_report.StatusReport(Notifier({}), server="https://lyft.example")
+    causes = all_causes()
+
+    for cause in causes:
+        report.refused(
+            RefusedByServerError(cause.meaning, reference="R", cause_code=cause.code, remedy=cause.remedy)
+        )
+
+    logged = [(entry["reason"], entry["remedy"]) for entry in capture.entries]
+    assert logged == [(cause.meaning, cause.remedy) for cause in causes]
 
 
 async def test_a_final_refusal_ends_with_3(run):
