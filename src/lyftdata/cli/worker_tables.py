@@ -39,8 +39,8 @@ def state_of(worker: dict[str, Any]) -> str:
     return str(worker["status"]) if worker["enabled"] else "disabled"
 
 
-def show_workers(found: list[dict[str, Any]]) -> None:
-    """Print Workers, one a line."""
+def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> None:
+    """Print Workers, one a line; of a filtered list that is empty it is not said that there are no Workers."""
     columns = ("id", "name", "strategy", "status", "labels", "last seen", "address", "api key")
     rows = [
         (
@@ -56,7 +56,11 @@ def show_workers(found: list[dict[str, Any]]) -> None:
         for worker in found
     ]
     print_table(
-        columns, rows, empty="There are no Workers. Add one with: lyftdata workers add NAME --issue-key"
+        columns,
+        rows,
+        empty="No Worker matches."
+        if is_filtered
+        else "There are no Workers. Add one with: lyftdata workers add NAME --issue-key",
     )
 
 
@@ -107,7 +111,8 @@ def show_token_origins(found: list[dict[str, Any]]) -> None:
 
 def _show_copies(found: list[dict[str, Any]]) -> None:
     """Print the directories that were refused as copies of a Worker's identity."""
-    say("\nRefused as copies of this identity:")
+    echo("")
+    echo("Refused as copies of this identity (REFERENCE is what `workers continue-copy` takes):")
     rows = [
         (
             copy["reference"],

@@ -148,7 +148,8 @@ def list_(
                 inactive_for=inactive_for,
             )
         )
-    emit(found, as_json=as_json, show=show_workers)
+    is_filtered = any((status, strategy, label, search, inactive_for))
+    emit(found, as_json=as_json, show=lambda found: show_workers(found, is_filtered=is_filtered))
 
 
 @workers.command()
@@ -183,7 +184,8 @@ def continue_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     """
     Let a directory that was refused as a copy continue as the Worker.
 
-    Do so if its host was restored from a snapshot or a backup, or is the right one of the two. REFERENCE is in `workers show`.
+    Do so if its host was restored from a snapshot or a backup, or is the right one of the two. REFERENCE
+    is in `workers show`: that of the copy's first refusal, not of a later one.
 
     \b
     Example:

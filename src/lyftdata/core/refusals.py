@@ -539,9 +539,9 @@ class IdentityClonedError(ProvedError):
         "snapshot or a backup. The one that was used first since then keeps the identity; this one is refused."
     )
     remedy = (
-        "`lyftdata workers show ID` names both hosts. If this host was restored, or is the right one, let it continue: `lyftdata workers "
-        "continue-copy ID REFERENCE`. If it is to be another Worker, remove its directory (LYFTDATA_JOBS_DIR) and let it enroll "
-        "under another name."
+        "`lyftdata workers show ID` names both hosts and the REFERENCE of the copy. If this host was restored, or is the right one, let it "
+        "continue: `lyftdata workers continue-copy ID REFERENCE`. If it is to be another Worker, remove its directory "
+        "(LYFTDATA_JOBS_DIR) and let it enroll under another name."
     )
     # Not final: an operator may let it continue.
     final = False
@@ -555,8 +555,11 @@ class IdentityClonedError(ProvedError):
         accepted: HostPlace = _UNKNOWN_PLACE,
         refused_as: str = "",
     ) -> None:
+        # A copy keeps the reference of its first refusal; each further refusal has another one.
+        known_as = f", which is copy {refused_as}" if refused_as else ""
         super().__init__(
-            detail or f"Accepted last: {accepted}. Refused: {refused}.", claimed_worker=claimed_worker
+            detail or f"Accepted last: {accepted}. Refused: {refused}{known_as}.",
+            claimed_worker=claimed_worker,
         )
         self.refused: Final = refused
         self.accepted: Final = accepted

@@ -55,7 +55,9 @@ def get_copy(conn: Connection, worker_id: str, reference: str) -> IdentityCopyRe
     record = find_copy(conn, worker_id, reference)
     if record is None:
         raise NotFoundError(
-            "copy", reference, hint=f"`lyftdata workers show {worker_id}` lists the copies of that Worker."
+            "copy",
+            reference,
+            hint=f"A copy keeps the reference of its first refusal: `lyftdata workers show {worker_id}` lists it.",
         )
     return record
 

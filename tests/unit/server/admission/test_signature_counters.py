@@ -216,6 +216,22 @@ async def test_operators_see_both_hosts(server, host, thief):
     assert "(192.0.2.1)" in refusal.json()["detail"]
 
 
+async def test_a_later_refusal_of_a_copy_names_the_reference_to_continue_it_by(server, host, thief):
+    """Each refusal has a reference of its own; the copy keeps that of its first."""
+    await accepted(host, server)
+    first = (await thief.token(server)).json()["reference"]
+
+    later = (await thief.token(server)).json()["reference"]
+
+    assert later != first
+    await server.services.refusals.flush()
+    refusal = await server.http.get(f"/api/refusals/{later}", headers=await server.sign_in())
+    assert f"which is copy {first}." in refusal.json()["detail"]
+    answer = await let_continue(server, host.worker_id, later)
+    assert answer.status_code == 404
+    assert "first refusal" in answer.json()["hint"]
+
+
 async def test_a_host_that_was_restored_goes_on_when_an_operator_says_so(server, host, thief):
     """It asks again by itself, and counts on after everything that its other state has used."""
     restored = thief
