@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -106,16 +107,22 @@ def verify(url: str | None, *, as_json: bool) -> int:
 
 
 @audit.command()
-@click.option("--at", "at", required=True, help="When, as 2026-03-01T12:00Z.")
+@click.option(
+    "--at",
+    required=True,
+    metavar="TIME",
+    callback=lambda _context, _option, text: _read_time(text),
+    help="A time in the past with its zone, such as 2026-03-01T12:00Z.",
+)
 @click.option("--worker", "worker_id", help="Only the Worker with this ID.")
 @json_option
 @url_option
 def access(at: str, worker_id: str | None, url: str | None, *, as_json: bool) -> None:
     """
-    List which Workers could get in at a time, and by what.
+    List which Workers could get in at a given time, and with which credential.
 
-    Workers that were deleted since are listed too. Beyond the Workers that there were, each enrollment key in force could add
-    others; so could LYFTDATA_AUTO_ENROLLMENT_KEY, which is a setting and not in the log.
+    Workers that were deleted since are listed too. Each enrollment key in force could have added others; so could
+    LYFTDATA_AUTO_ENROLLMENT_KEY, which is a setting and not in the log.
 
     \b
     Example:
@@ -133,7 +140,7 @@ def access(at: str, worker_id: str | None, url: str | None, *, as_json: bool) ->
 @url_option
 def proof(number: int, url: str | None) -> None:
     """
-    Print a proof that event NUMBER is in the log, for somebody who has the public key and nothing else.
+    Print a proof that event NUMBER is in the log, for someone who has only the public key.
 
     It holds the event, and is a C2SP tlog-proof: it is verified without the Server (`lyftdata audit key`).
 
@@ -186,6 +193,19 @@ def key(url: str | None, *, as_json: bool) -> None:
     with Api(url) as api:
         shown = api.get("/audit/key")
     emit(shown, as_json=as_json, show=lambda shown: echo(str(shown["key"])))
+
+
+def _read_time(text: str) -> str:
+    """Check a time here: the Server's answer to another text says nothing of the option."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise click.BadParameter(
+            "must be a time with its zone, such as 2026-03-01T12:00Z or 2026-03-01T13:00+01:00."
+        )
+    return at.isoformat()
 
 
 def _show_access(found: dict[str, Any]) -> None:
@@ -246,7 +266,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
 
 def _show_report(report: dict[str, Any]) -> None:
     if report["ok"]:
-        older = f" after {report['removed']} that were too old to be kept" if report["removed"] else ""
+        older = f" after {report['removed']} that were removed by age" if report["removed"] else ""
         echo(
             f"The audit log is whole: {report['checked']} events{older}. Head {report['head_number']}:{report['head_hash']}"
         )

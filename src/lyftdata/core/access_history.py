@@ -5,6 +5,7 @@ What there is now is known. What was decided since is undone, the latest first; 
 old the log is. Events before it are read for Workers that were deleted since, whose entries are gone, and for the Workers of a key.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -107,9 +108,29 @@ def _split(event: AuditEvent) -> Iterator[AuditEvent]:
         )
 
 
-def enrollment_keys_at(at: datetime, keys: Iterable[EnrollmentKeyRecord]) -> list[str]:
-    """Return the names of the issued enrollment keys that were neither revoked nor expired; how often each was used is not known."""
-    return sorted({key.name for key in keys if _was_good(key, at)})
+def enrollment_keys_at(
+    at: datetime, keys: Iterable[EnrollmentKeyRecord], events: Sequence[AuditEvent]
+) -> list[str]:
+    """
+    Return the names of the issued enrollment keys that were not revoked, expired or used up.
+
+    Args:
+        at: When; as for `workers_at`.
+        keys: The keys now, those that were revoked or have expired too.
+        events: Those of `ACTIONS`; uses that are too old to be in them are not counted.
+    """
+    uses = Counter(
+        event.details.get("enrolled_with")
+        for event in events
+        if event.action == "worker.enrolled" and event.at <= at
+    )
+    return sorted(
+        {key.name for key in keys if _was_good(key, at) and _had_uses_left(key, uses[key.fingerprint])}
+    )
+
+
+def _had_uses_left(key: EnrollmentKeyRecord, uses: int) -> bool:
+    return key.max_uses is None or uses < key.max_uses
 
 
 def _was_good(key: ApiKeyRecord | EnrollmentKeyRecord, at: datetime) -> bool:

@@ -55,17 +55,18 @@ class AuditQueries:
                     f"The audit log begins at {first:%Y-%m-%dT%H:%M:%SZ}: earlier events were too old to be kept.",
                     hint="Read an export that was made before.",
                 )
+            events = audit_log.events_of(conn, ACTIONS)
             found = workers_at(
                 at,
                 workers=workers.all_workers(conn),
                 api_keys=api_keys.all_api_keys(conn),
-                events=audit_log.events_of(conn, ACTIONS),
+                events=events,
             )
             shown = [worker for worker in found if worker_id in {None, worker.worker_id}]
             return AccessReport(
                 at=at,
                 workers=[_show_access(worker) for worker in shown],
-                enrollment_keys=enrollment_keys_at(at, enrollment_keys.all_enrollment_keys(conn)),
+                enrollment_keys=enrollment_keys_at(at, enrollment_keys.all_enrollment_keys(conn), events),
             )
 
         return await self._store.read(read)

@@ -4,6 +4,8 @@ import pytest
 from tests.builders import NOON, FakeClock
 from tests.store.conftest import run_behind_its_back
 
+from lyftdata.core.identity_keys import generate_identity_key
+
 
 @pytest.fixture
 async def history(opened, unhurried):
@@ -114,3 +116,26 @@ async def test_a_time_that_cannot_be_answered_for_is_refused(history):
         "UPDATE audit_events SET action = 'audit_log.pruned', details = '{\"through\": \"5\"}' WHERE number = 8",
     )
     assert await refused("2026-03-01T12:30:00Z") == (409, "audit_log_begins_later")
+
+
+async def test_an_enrollment_key_is_in_force_until_it_is_used_up(opened, unhurried):
+    """Before its last use it could add a Worker; after it, it could not, though it had neither expired nor been revoked."""
+    async with opened(FakeClock(NOON)) as server:
+        admin = await server.sign_in()
+        rules = {"name": "one-host", "max_uses": 1}
+        issued = await server.http.post("/api/enrollment/keys", json=rules, headers=admin)
+        assert issued.status_code == 201, issued.text
+        server.clock.forward(hours=1)
+        key = generate_identity_key()
+        proof = server.proof(key, "scaler", secret=issued.json()["key"])
+        enrolled = await server.register(key, "scaler", credential=proof)
+        assert enrolled.status_code == 201, enrolled.text
+        server.clock.forward(hours=1)
+
+        async def in_force(hour):
+            asked = {"at": f"2026-03-01T{hour}:30:00Z"}
+            answer = await server.http.get("/api/audit/access", params=asked, headers=admin)
+            return answer.json()["enrollment_keys"]
+
+        assert await in_force(12) == ["one-host"]
+        assert await in_force(13) == []
