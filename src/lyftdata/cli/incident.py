@@ -86,7 +86,7 @@ def incident(
     """
     from lyftdata.cli.api import Api
 
-    subject, workers = _read_subject(subject), _whom(cut_off)
+    subject, workers = _read_subject(subject), _whom(cut_off, changes=delete or keep_key)
     with Api(url) as api:
         report = api.get("/incident", subject=subject, since=since)
         progress = None
@@ -97,6 +97,7 @@ def incident(
             revokes = report["subject"]["can_be_revoked"] and not keep_key
             if not as_json:
                 _show(report)
+            _check_known(api, report, workers)
             confirm(_question(report, workers, revokes=revokes, delete=delete), yes=yes)
             body = {
                 "subject": report["subject"]["text"],
@@ -109,6 +110,7 @@ def incident(
             report = api.get("/incident", subject=report["subject"]["text"], since=since)
         if output is not None:
             write_private_atomic(output, (json.dumps(report, indent=2) + "\n").encode())
+            say(f"The report is in {output}.")
         if as_json:
             print_json(report if progress is None else progress)
     return EXIT_FAILED if progress is not None and progress["still_connected"] else 0
@@ -129,9 +131,11 @@ def _read_subject(subject: str) -> str:
     return subject
 
 
-def _whom(cut_off: tuple[str, ...]) -> str | list[str] | None:
+def _whom(cut_off: tuple[str, ...], *, changes: bool) -> str | list[str] | None:
     """Return `all`, IDs, an empty list for none; None if nothing is to be changed."""
     if not cut_off:
+        if changes:
+            raise click.UsageError("--delete and --keep-key say how to cut off: give --cut-off too.")
         return None
     if cut_off in {("all",), ("none",)}:
         return "all" if cut_off == ("all",) else []
@@ -140,12 +144,22 @@ def _whom(cut_off: tuple[str, ...]) -> str | list[str] | None:
     return list(cut_off)
 
 
+def _check_known(api: "Api", report: dict[str, Any], workers: str | list[str]) -> None:
+    """Look for each chosen Worker: the Server leaves out those that are gone, and a mistyped ID would seem to be cut off."""
+    from lyftdata.cli.api import path_part
+
+    listed = {worker["id"] for worker in report["workers"]}
+    for worker_id in workers if isinstance(workers, list) else []:
+        if worker_id not in listed:
+            api.get(f"/workers/{path_part(worker_id)}")
+
+
 def _question(report: dict[str, Any], workers: str | list[str], *, revokes: bool, delete: bool) -> str:
     number = report["workers_total"] if workers == "all" else len(workers)
     action = "Delete" if delete else "Disable"
     parts = [f"{action} {count(number, 'Worker')}?" if number else "Disable no Worker?"]
     if workers == "all":
-        parts.append(f"{report['connected']} of them are connected now and stop at once.")
+        parts.append(f"Connected now, and stopped at once: {report['connected']}.")
     if revokes:
         parts.append(f"{report['subject']['name']} is revoked for good.")
     return " ".join(parts)
@@ -174,12 +188,12 @@ def _cut_off(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
 
 def _show(report: dict[str, Any]) -> None:
     subject = report["subject"]
-    state = {True: "lets Workers in", False: "lets no Worker in", None: "-"}[subject["is_live"]]
+    state = {True: "valid", False: "revoked, expired or used up", None: "-"}[subject["is_live"]]
     print_fields(
         [
             ("Incident", subject["text"]),
             ("Key", state),
-            ("Since", report["since"] or "the beginning of the records"),
+            ("Since", report["since"] or "the first record"),
             ("Workers", str(report["workers_total"])),
             ("Connected now", str(report["connected"])),
             ("Networks", ", ".join(report["networks"]) or "-"),
@@ -201,7 +215,7 @@ def _show(report: dict[str, Any]) -> None:
             )
             for worker in report["workers"]
         ],
-        empty="No Worker came in.",
+        empty="No Worker.",
     )
     if report["tokens"]:
         echo("")

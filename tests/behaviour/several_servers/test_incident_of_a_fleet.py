@@ -117,6 +117,11 @@ async def test_every_worker_of_an_incident_is_out_at_every_server(cluster: Clust
         operator = await asyncio.to_thread(site.sign_in)
         report = await asyncio.to_thread(all_known, operator)
         assert report["workers_total"] == 2 * OF_EACH
+        mistyped = await asyncio.to_thread(
+            operator.run, "incident", "127.0.0.0/8", "--cut-off", "mistyped", "--yes"
+        )
+        assert mistyped.returncode == 1
+        assert "'mistyped'" in mistyped.stderr
         begin_s = time.monotonic()
         done = await asyncio.to_thread(operator.json, "incident", "127.0.0.0/8", "--cut-off", "all", "--yes")
         await until(lambda: len(out_at) == len(crew), within_s=180, what="each is out")

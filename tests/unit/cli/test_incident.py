@@ -39,6 +39,15 @@ def test_of_a_leaked_key_only_the_public_id_is_used(text, public_id):
     assert find_public_id(text) == public_id
 
 
+@pytest.mark.parametrize("option", ["--delete", "--keep-key"])
+def test_options_of_a_cut_off_without_one_are_rejected(option):
+    """Otherwise the report alone would look like a cut-off."""
+    result = CliRunner().invoke(command.incident, ["press-keys", option])
+
+    assert result.exit_code == 2
+    assert "--cut-off" in result.output
+
+
 @pytest.mark.parametrize("whom", [("all", "press-01"), ("none", "press-01"), ("all", "none")])
 def test_all_and_none_are_given_alone(whom):
     """A mix says two things at once."""

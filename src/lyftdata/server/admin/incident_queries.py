@@ -32,12 +32,12 @@ _SHOWN_AT_ONCE = 50
 _WRITTEN_WITHIN = timedelta(minutes=1)
 
 NOT_RECORDED = (
-    "Single tokens. Recorded are the first and the last time for each network, credential and audience of a Worker, the last 16 of these, and what other Servers know "
-    "of them is up to a minute late.",
-    "What a service did for a Worker that came with a token. Ask the logs of the services that are listed under tokens.",
-    "All but the last 20 sessions of each Worker, and the credential by which an earlier session was opened.",
-    "Anything of Workers that were deleted, but for their events in the audit log.",
-    "Attempts that were refused: they are under Refusals, for as long as those are kept.",
+    "Single tokens. For each network, credential and audience of a Worker the first and the last time are kept, for the last 16 of these combinations. What another "
+    "Server knows of them is up to a minute late.",
+    "What a service did for a Worker that came with a token. The logs of the services listed under tokens show it.",
+    "Sessions before the last 20 of each Worker, and the credential with which an earlier session was opened.",
+    "Deleted Workers, except for their events in the audit log.",
+    "Refused attempts: they are under Refusals (`lyftdata refusals list`), for as long as they are kept.",
 )
 
 
