@@ -96,7 +96,13 @@ class KeyOutput:
     def _write(self, stream: TextIO, key: str) -> None:
         print(key, file=stream, flush=True)
         os.fsync(stream.fileno())
-        say(f"It is in {self._file}, and shown nowhere.")
+        say(f"The key is in {self._file}. It is not shown.")
+
+
+def _why_not_created(error: OSError) -> str | None:
+    if isinstance(error, FileExistsError):
+        return "it exists, and no key is overwritten. Give another file, or move this one away first."
+    return error.strerror
 
 
 @contextlib.contextmanager
@@ -115,7 +121,7 @@ def key_output(file: Path | None) -> Iterator[KeyOutput]:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise click.FileError(str(file), error.strerror) from error
+        raise click.FileError(str(file), _why_not_created(error)) from error
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         try:
             yield KeyOutput(file, stream)

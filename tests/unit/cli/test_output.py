@@ -28,7 +28,7 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
     with key_output(file) as key_out:
         key_out.show_or_save("lyftdata_x")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("lyftdata_x\n", 0o600)
-    with pytest.raises(click.FileError), key_output(file):
+    with pytest.raises(click.FileError, match="Give another file"), key_output(file):
         pytest.fail("written over")
     other = tmp_path / "other.key"
 
@@ -47,7 +47,7 @@ def test_where_a_key_went_is_said(tmp_path, capsys):
     assert capsys.readouterr() == ("lyftdata_x\n", "It is shown once:\n")
     with key_output(tmp_path / "press.key") as key_out:
         key_out.show_or_save("lyftdata_x")
-    assert capsys.readouterr() == ("", f"It is in {tmp_path / 'press.key'}, and shown nowhere.\n")
+    assert capsys.readouterr() == ("", f"The key is in {tmp_path / 'press.key'}. It is not shown.\n")
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path):
