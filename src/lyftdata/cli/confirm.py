@@ -29,7 +29,7 @@ def require_terminal(question: str) -> None:
     """Raise click.UsageError if there is no terminal to ask a question at."""
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"{question} Nothing was changed: there is no terminal to confirm at. Pass --yes to confirm."
+            f"{question} Nothing was done: there is no terminal to ask. Pass --yes to confirm."
         )
 
 
