@@ -42,7 +42,7 @@ def test_of_a_leaked_key_only_the_public_id_is_used(text, public_id):
 @pytest.mark.parametrize("option", ["--delete", "--keep-key"])
 def test_options_of_a_cut_off_without_one_are_rejected(option):
     """Otherwise the report alone would look like a cut-off."""
-    result = CliRunner().invoke(command.incident, ["press-keys", option])
+    result = CliRunner().invoke(cli, ["incident", "press-keys", option])
 
     assert result.exit_code == 2
     assert "--cut-off" in result.output

@@ -46,7 +46,9 @@ async def state_of(server):
 
 def test_what_changes_something_is_for_admins_or_ones_own():
     """No page that takes a form is behind an action that every operator may take on others' things."""
-    for entry in POSTS:
+    # It changes nothing: a form and not a link, since the text may hold a leaked key, which must be in no address.
+    search = "/incident"
+    for entry in (entry for entry in POSTS if entry.path != search):
         assert ACTIONS[entry.action] == {Role.ADMIN} or entry.action == "own_account", name_of(entry)
 
 
