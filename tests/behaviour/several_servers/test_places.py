@@ -11,6 +11,7 @@ from tests.behaviour.several_servers.test_one_state import (
     poll,
     token_of,
     until,
+    was_told_to_stop,
 )
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -53,7 +54,7 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
         assert code_of(await poll(first, token, "boot-clone")) == "duplicate_instance"
         refused = await first.register(generate_identity_key(), "press")
         assert (refused.status_code, code_of(refused)) == (409, "name_in_use")
-        assert not held.done()
+        assert not was_told_to_stop(held)
         held.cancel()
 
 
