@@ -6,7 +6,7 @@ import json
 import pytest
 from tests.unit.web.conftest import the
 
-FLAVOURS = {"subject": "press-keys", "since": "24h"}
+INCIDENT = {"subject": "press-keys", "since": "24h"}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_a_leaked_key_that_is_pasted_is_in_no_address(browser, leaked):
 
 async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser, leaked):
     """And offers to cut off."""
-    page = await browser.get("/incident", params=FLAVOURS)
+    page = await browser.get("/incident", params=INCIDENT)
 
     for text in (
         "press-01",
@@ -44,10 +44,11 @@ async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser,
         "connected by it",
         "this Server",
         "Single tokens.",
+        "<code>lyftdata refusals list</code>",
     ):
         assert text in html.unescape(page.text)
     assert the(r'<b class="n online">(\d+)</b> connected now', page) == "1"
-    exported = await browser.get("/incident/export", params=FLAVOURS)
+    exported = await browser.get("/incident/export", params=INCIDENT)
     assert "attachment" in exported.headers["content-disposition"]
     assert json.loads(exported.text)["workers_total"] == 2
 
@@ -62,7 +63,7 @@ async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser,
 )
 async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, leaked, whom, title, out):
     """All, some, or none but the key; then it is seen that the last one is out."""
-    given = FLAVOURS | {"action": "disable"} | whom
+    given = INCIDENT | {"action": "disable"} | whom
     asked = await browser.get("/incident/cut-off", params=given)
     assert title in asked.text
     assert ("press-keys is revoked" in asked.text) is ("revoke" in whom)
@@ -88,8 +89,8 @@ async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, lea
 async def test_a_form_that_does_not_say_whom_or_how_changes_nothing(browser, server, leaked, fields):
     """Neither asked nor confirmed."""
     before = server.services.store.audit_length
-    asked = await browser.get("/incident/cut-off", params=FLAVOURS | fields)
-    done = await browser.post("/incident/cut-off", **FLAVOURS, **fields)
+    asked = await browser.get("/incident/cut-off", params=INCIDENT | fields)
+    done = await browser.post("/incident/cut-off", **INCIDENT, **fields)
 
     assert {asked.status_code, done.status_code} == {422}
     assert server.services.store.audit_length == before
