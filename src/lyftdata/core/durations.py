@@ -6,6 +6,7 @@ from datetime import timedelta
 from lyftdata.core.errors import InvalidInputError
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_MAX_S = 36_500 * 86_400
 _PART = re.compile(r"(\d{1,9})([smhd])")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 
@@ -15,12 +16,16 @@ def parse_duration(text: str) -> timedelta:
     Read a duration: numbers with `s`, `m`, `h` or `d`, added up.
 
     Raises:
-        InvalidInputError: Anything else; also a bare number, which has no unit.
+        InvalidInputError: Anything else; also a bare number, which has no unit, and more than 36,500 days.
     """
     cleaned = text.strip().lower()
     if not cleaned.isascii() or not _WHOLE.fullmatch(cleaned):
         raise InvalidInputError("duration", "must be like 30s, 15m, 12h, 90d or 1h30m")
-    return timedelta(seconds=sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(cleaned)))
+    seconds = sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(cleaned))
+    # Denial of service: a time so long ago that no calendar has it would be an unhandled error wherever it is subtracted.
+    if seconds > _MAX_S:
+        raise InvalidInputError("duration", "must be at most 36500d")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(duration: timedelta) -> str:

@@ -106,7 +106,7 @@ def parse_since(text: str, *, now: datetime) -> datetime | None:
     except ValueError:
         try:
             since = now - parse_duration(text)
-        except (InvalidInputError, OverflowError) as error:
+        except InvalidInputError as error:
             raise InvalidInputError(
                 "since", "must be a time such as 2026-03-01T12:00Z, or how long ago, such as 24h or 7d"
             ) from error
