@@ -1,8 +1,7 @@
 """
 `lyftdata quickstart`: runs a Server with embedded defaults and one Worker of each strategy, as real processes.
 
-Nothing is pretended: the Workers are started with exactly the variables that they would have on other
-machines, and everything is thrown away at the end.
+The Workers are started with exactly the variables that they would have on other machines. Everything is removed at the end.
 """
 
 import contextlib
@@ -18,13 +17,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, Self
 
 import click
 
 from lyftdata.cli.output import echo, echo_lines
 from lyftdata.cli.run import require_server
+from lyftdata.cli.stop_request import StoppedError, StopRequest
 from lyftdata.core.base62 import generate_base62
 from lyftdata.core.enrollment_secrets import generate_enrollment_key
 from lyftdata.core.errors import LyftdataError
@@ -78,55 +77,14 @@ def quickstart(directory: Path | None) -> None:
     require_server()
     echo("lyftdata quickstart: a Server and one Worker of each strategy.")
     echo("")
-    with _StopRequest() as stop, _working_directory(directory) as place, contextlib.ExitStack() as started:
+    with StopRequest() as stop, _working_directory(directory) as place, contextlib.ExitStack() as started:
         try:
             _Quickstart(place, started, stop).run()
-        except _StoppedError:
+        except StoppedError:
             with contextlib.suppress(OSError):
                 # The terminal may be gone.
                 echo("")
                 echo("Stopping.")
-
-
-class _StoppedError(Exception):
-    """Ctrl-C, or a signal that means the same."""
-
-
-class _StopRequest:
-    """
-    Remembers Ctrl-C, SIGTERM and SIGHUP while it is entered, and stops the demonstration at its next check.
-
-    An exception from the signal handler could come while a directory is made, which would then stay, or within a function
-    whose exceptions Python only reports, such as those that run at each fork: the request would be lost. A second Ctrl-C
-    changes nothing: what was started is ended first.
-    """
-
-    def __init__(self) -> None:
-        self._came = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        # SIGHUP: the terminal was closed. SIGINT too: a shell starts background jobs with Ctrl-C ignored, and `kill -INT` must end them.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """
-        Return while the demonstration may go on.
-
-        Raises:
-            _StoppedError: It was asked to stop.
-        """
-        if self._came:
-            raise _StoppedError
-
-    def _remember(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
 
 
 class _Quickstart:
@@ -139,7 +97,7 @@ class _Quickstart:
         stop: Whether to go on.
     """
 
-    def __init__(self, place: Path, started: contextlib.ExitStack, stop: _StopRequest) -> None:
+    def __init__(self, place: Path, started: contextlib.ExitStack, stop: StopRequest) -> None:
         self._place = place
         self._started = started
         self._stop = stop
@@ -156,7 +114,7 @@ class _Quickstart:
         self._url = f"http://localhost:{port}"
 
     def run(self) -> None:
-        """Start everything, say so, and follow the Workers until Ctrl-C."""
+        """Start everything, and print how the Workers' states change until Ctrl-C."""
         self._check()
         enrollment_key = self._secret_file("enrollment-key", generate_enrollment_key(secrets.token_bytes))
         self._start_server(enrollment_key)
@@ -233,28 +191,28 @@ class _Quickstart:
     def _follow(self, operator: "_Operator") -> None:
         """Print a line whenever a Worker's state changes; the first time both are online, what to try next."""
         shown: dict[str, str] = {}
-        told = False
+        next_steps_printed = False
         while True:
             try:
                 states = operator.states()
             except SignedOutError:
                 echo("admin has another password now: the Workers' states are not shown here any more.")
                 self._wait()
-            told = self._show(states, shown, told=told)
+            next_steps_printed = self._show(states, shown, next_steps_printed=next_steps_printed)
             self._check()
             time.sleep(_LOOK_EVERY_S)
 
-    def _show(self, states: dict[str, str], shown: dict[str, str], *, told: bool) -> bool:
-        """Print what has changed; return whether it was said what to try next."""
+    def _show(self, states: dict[str, str], shown: dict[str, str], *, next_steps_printed: bool) -> bool:
+        """Print what has changed; return whether the next steps have been printed."""
         for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
             state = states.get(name, "")
             if state not in {"", "never_connected", shown.get(name, "")}:
                 echo(f"Worker   {name}   {strategy:15}   {state}")
                 shown[name] = state
-        if not told and list(shown.values()) == ["online"] * 2:
+        if not next_steps_printed and list(shown.values()) == ["online"] * 2:
             self._print_next_steps()
             return True
-        return told
+        return next_steps_printed
 
     def _wait(self) -> NoReturn:
         """Go on until Ctrl-C, or until a program has ended that should not."""
@@ -264,7 +222,7 @@ class _Quickstart:
 
     def _print_next_steps(self) -> None:
         at = "" if self._port == _PORT else f" --url {self._url}"
-        # In a checkout the program is not on the PATH: say what can be pasted.
+        # In a checkout the program is not on the PATH: print what can be pasted.
         program = "lyftdata" if shutil.which("lyftdata") else sys.argv[0]
         echo_lines(
             f"""
@@ -273,8 +231,8 @@ Try, in another terminal:
   {program} workers list{at}
   {program} workers disable {_API_KEY_WORKER}{at}
       and see it stop here; `enable` brings it back
-  LYFTDATA_JOBS_DIR=stranger LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong {program} run worker{at}
-      a stranger is refused; `{program} refusals list{at}` says why
+  LYFTDATA_JOBS_DIR=intruder LYFTDATA_WORKER_ID={_API_KEY_WORKER} LYFTDATA_WORKER_API_KEY=wrong {program} run worker{at}
+      a caller with a wrong key is refused; `{program} refusals list{at}` shows the reason
 Logs: {self._place}/*.log     Ctrl-C ends it all.
 """
         )

@@ -2,12 +2,13 @@
 Rules that API keys and enrollment keys share: how long a key lives, and what a rotation does to its older generations.
 
 A key has a name and one or more generations. Rotating adds the next one, and sets an end to those before it, which go on working
-until then. A second rotation meanwhile ends none of them later than the first. Ending them sooner is `end_now`.
+until then. A second rotation meanwhile ends none of them later than the first. `end_generations` is both: at a rotation, and to
+end the older ones sooner.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -76,8 +77,33 @@ def newest_generation(generations: Sequence[Key], *, kind: str, name: str) -> Ke
     return max(generations, key=lambda record: record.generation)
 
 
-def end_after_rotation(older: Key, *, rotated_at: datetime, ends_at: datetime) -> Key:
-    """Return an older generation as a rotation leaves it: it works until `ends_at`, unless it ends earlier or was revoked."""
+class EndedGenerations(NamedTuple, Generic[Key]):
+    """Older generations of a key, with the ends that `end_generations` gave them."""
+
+    changed: list[Key]
+    unchanged: list[Key]
+    """Those that had ended before, or were revoked."""
+
+
+def end_generations(
+    older: Iterable[Key], *, rotated_at: datetime, ends_at: datetime
+) -> EndedGenerations[Key]:
+    """
+    End older generations of a key at a time; none ends later than before.
+
+    Args:
+        older: Every generation that is to end, the newest one not among them.
+        rotated_at: When the next generation was made; kept for those that were rotated before.
+        ends_at: Until when they work. For "now", the time of the call.
+    """
+    ended = EndedGenerations[Key]([], [])
+    for record in older:
+        after = _end(record, rotated_at=rotated_at, ends_at=ends_at)
+        (ended.unchanged if after == record else ended.changed).append(after)
+    return ended
+
+
+def _end(older: Key, *, rotated_at: datetime, ends_at: datetime) -> Key:
     if older.revoked_at is not None:
         return older
     ends_earlier = older.expires_at is not None and older.expires_at <= ends_at
@@ -86,11 +112,6 @@ def end_after_rotation(older: Key, *, rotated_at: datetime, ends_at: datetime) -
         expires_at=older.expires_at if ends_earlier else ends_at,
         rotated_at=older.rotated_at or rotated_at,
     )
-
-
-def end_now(older: Key, *, now: datetime) -> Key:
-    """Return an older generation that ends now, or unchanged if it has ended before."""
-    return end_after_rotation(older, rotated_at=now, ends_at=now)
 
 
 def seconds_until(ends_at: datetime | None, *, now: datetime) -> int | None:

@@ -9,8 +9,7 @@ from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.key_generations import (
     MAX_GRACE,
     check_life,
-    end_after_rotation,
-    end_now,
+    end_generations,
     end_of_previous,
     newest_generation,
     seconds_until,
@@ -41,23 +40,23 @@ def test_an_older_generation_ends_with_the_grace_unless_it_ends_earlier(key, exp
     """A rotation never makes a key live longer."""
     older = msgspec.structs.replace(key, expires_at=expires_at)
 
-    ended = end_after_rotation(older, rotated_at=NOW, ends_at=NOW + HOUR)
+    (ended,), _ = end_generations([older], rotated_at=NOW, ends_at=NOW + HOUR)
 
     assert (ended.expires_at, ended.rotated_at) == (after, NOW)
 
 
 def test_a_second_rotation_keeps_when_a_generation_was_first_rotated():
     """Operators read since when hosts should have the new key."""
-    once = end_after_rotation(API_KEY, rotated_at=NOW, ends_at=NOW + HOUR)
+    once = end_generations([API_KEY], rotated_at=NOW, ends_at=NOW + HOUR).changed
 
-    assert end_after_rotation(once, rotated_at=NOW + HOUR, ends_at=NOW + 2 * HOUR) == once
+    assert end_generations(once, rotated_at=NOW + HOUR, ends_at=NOW + 2 * HOUR) == ([], once)
 
 
 def test_a_rotation_does_not_change_a_revoked_generation():
     """The record says what happened to it."""
     revoked = msgspec.structs.replace(ENROLLMENT_KEY, revoked_at=NOW)
 
-    assert end_after_rotation(revoked, rotated_at=NOW, ends_at=NOW + HOUR) == revoked
+    assert end_generations([revoked], rotated_at=NOW, ends_at=NOW + HOUR) == ([], [revoked])
 
 
 def test_the_newest_generation_has_the_highest_number():
@@ -122,12 +121,24 @@ def test_an_end_in_the_past_or_too_far_ahead_or_given_twice_is_refused(given, fi
 
 def test_ending_now_changes_only_what_still_works():
     """An end that has passed, and one that a revocation has set, stay in the record."""
-    rotated = end_after_rotation(API_KEY, rotated_at=NOW, ends_at=NOW + HOUR)
+    rotated = end_generations([API_KEY], rotated_at=NOW, ends_at=NOW + HOUR).changed
+    middle, end = NOW + HOUR / 2, NOW + HOUR
 
-    assert end_now(rotated, now=NOW + HOUR / 2).expires_at == NOW + HOUR / 2
-    assert end_now(rotated, now=NOW + HOUR) == rotated
-    revoked = msgspec.structs.replace(rotated, revoked_at=NOW)
-    assert end_now(revoked, now=NOW) == revoked
+    assert [
+        key.expires_at for key in end_generations(rotated, rotated_at=middle, ends_at=middle).changed
+    ] == [middle]
+    assert end_generations(rotated, rotated_at=end, ends_at=end) == ([], rotated)
+    revoked = [msgspec.structs.replace(key, revoked_at=NOW) for key in rotated]
+    assert end_generations(revoked, rotated_at=NOW, ends_at=NOW) == ([], revoked)
+
+
+def test_generations_that_change_are_apart_from_those_that_do_not():
+    """Those that change are written, and the others only published."""
+    over = msgspec.structs.replace(API_KEY, public_id="b", expires_at=NOW, rotated_at=NOW)
+
+    changed, unchanged = end_generations([over, API_KEY], rotated_at=NOW, ends_at=NOW)
+
+    assert ([key.public_id for key in changed], unchanged) == (["a"], [over])
 
 
 @pytest.mark.parametrize(

@@ -32,22 +32,10 @@ _MAX_PENDING = 100_000
 
 
 class _Known(msgspec.Struct):
-    """An origin as this Server knows it, and when it was last written."""
+    """An origin as this Server knows it, and the `last_at` with which it was last written."""
 
-    worker_id: str
-    network: str
-    credential: str
-    audience: str
-    address: str
-    first_at: datetime
-    last_at: datetime
-    elsewhere_at: datetime | None = None
-    session_address: str | None = None
+    record: TokenOriginRecord
     written_at: datetime | None = None
-
-    def record(self) -> TokenOriginRecord:
-        fields = {name: getattr(self, name) for name in TokenOriginRecord.__struct_fields__}
-        return TokenOriginRecord(**fields)
 
 
 _Key = tuple[str, str, str]
@@ -88,8 +76,8 @@ class TokenOrigins:
     ) -> None:
         """Note that a token was given out while the Worker was connected from another network."""
         known = self._touch(worker_id, address, credential, audience, at)
-        known.elsewhere_at, known.session_address = at, session_address
-        self._add_pending((worker_id, (known.network, credential, audience)), known)
+        known.record = msgspec.structs.replace(known.record, elsewhere_at=at, session_address=session_address)
+        self._add_pending((worker_id, (known.record.network, credential, audience)), known)
 
     def forget(self, worker_id: str) -> None:
         """Drop what is known of a Worker whose entry is gone."""
@@ -108,10 +96,9 @@ class TokenOrigins:
         records = await self._store.read(
             lambda conn: token_origins.list_by_credential(conn, credentials, since=since)
         )
-        here = [known for of_worker in self._known.values() for known in of_worker.values()]
-        uses: list[TokenOriginRecord | _Known] = [*records, *here]
+        here = [known.record for of_worker in self._known.values() for known in of_worker.values()]
         found: dict[str, dict[str, datetime]] = {credential: {} for credential in credentials}
-        for use in uses:
+        for use in [*records, *here]:
             workers = found.get(use.credential)
             if workers is not None and use.last_at >= since:
                 workers[use.worker_id] = max(use.last_at, workers.get(use.worker_id, use.last_at))
@@ -128,11 +115,12 @@ class TokenOrigins:
     async def _write(self, wanted: Mapping[tuple[str, _Key], _Known]) -> None:
         async with self._flushing:
             for part in in_parts(wanted.items()):
-                records = [known.record() for _, known in part]
+                records = [known.record for _, known in part]
                 await self._store.write(partial(token_origins.merge_origins, origins=records))
                 for (key, known), record in zip(part, records, strict=True):
                     known.written_at = record.last_at
-                    if known.record() == record:
+                    # Not touched while it was written.
+                    if known.record is record:
                         self._pending.pop(key, None)
 
     def _touch(self, worker_id: str, address: str, credential: str, audience: str, at: datetime) -> _Known:
@@ -143,11 +131,11 @@ class TokenOrigins:
         self._known.move_to_end(worker_id)
         known = of_worker.get(key)
         if known is None:
-            known = of_worker[key] = _Known(worker_id, *key, address, at, at)
+            known = of_worker[key] = _Known(_first_record(worker_id, key, address, at))
             # Memory exhaustion: a client may come from ever new networks.
             if len(of_worker) > token_origins.KEPT_OF_A_WORKER:
                 del of_worker[next(iter(of_worker))]
-        known.last_at, known.address = at, address
+        known.record = msgspec.structs.replace(known.record, last_at=at, address=address)
         if known.written_at is None or at - known.written_at >= _WRITE_AGAIN_AFTER:
             self._add_pending((worker_id, key), known)
         return known
@@ -167,5 +155,18 @@ class TokenOrigins:
     def _unwritten(self, worker_ids: Iterable[str]) -> Iterable[tuple[tuple[str, _Key], _Known]]:
         for worker_id in worker_ids:
             for key, known in self._known.get(worker_id, {}).items():
-                if known.written_at is None or known.last_at > known.written_at:
+                if known.written_at is None or known.record.last_at > known.written_at:
                     yield (worker_id, key), known
+
+
+def _first_record(worker_id: str, key: _Key, address: str, at: datetime) -> TokenOriginRecord:
+    network, credential, audience = key
+    return TokenOriginRecord(
+        worker_id=worker_id,
+        network=network,
+        credential=credential,
+        audience=audience,
+        address=address,
+        first_at=at,
+        last_at=at,
+    )

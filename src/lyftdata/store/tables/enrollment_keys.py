@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, upd
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.key_generations import end_after_rotation, end_now
+from lyftdata.core.key_generations import end_generations
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.store.changes import EnrollmentKeyChanged
 from lyftdata.store.rows import from_row, to_row
@@ -37,10 +37,9 @@ def insert_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
 
 def rotate_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord, *, previous_expire_at: datetime) -> None:
     """Add a key's next generation; older ones end at `previous_expire_at` unless they end before."""
-    for older in find_by_name(tx.conn, record.name):
-        ended = end_after_rotation(older, rotated_at=record.created_at, ends_at=previous_expire_at)
-        if ended != older:
-            _replace(tx, ended)
+    older = find_by_name(tx.conn, record.name)
+    for ended in end_generations(older, rotated_at=record.created_at, ends_at=previous_expire_at).changed:
+        _replace(tx, ended)
     _insert(tx, record)
 
 
@@ -48,17 +47,14 @@ def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
     """
     End every older generation of a key now; return the public ids of those that worked until now.
 
-    Those that have ended are published again: another caller may have ended them, and its Server not have taken it over.
+    Those that have ended are published again: another caller may have ended them, and this Server may not have applied that yet.
     """
-    ended: list[str] = []
-    for record in find_by_name(tx.conn, name)[:-1]:
-        now_ended = end_now(record, now=now)
-        if now_ended != record:
-            _replace(tx, now_ended)
-            ended.append(record.public_id)
-        else:
-            tx.changed(EnrollmentKeyChanged(record.public_id, record))
-    return ended
+    ended = end_generations(find_by_name(tx.conn, name)[:-1], rotated_at=now, ends_at=now)
+    for record in ended.changed:
+        _replace(tx, record)
+    for record in ended.unchanged:
+        tx.changed(EnrollmentKeyChanged(record.public_id, record))
+    return [record.public_id for record in ended.changed]
 
 
 def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:
