@@ -1,5 +1,6 @@
 """Prints Workers and their sessions."""
 
+from datetime import datetime
 from typing import Any
 
 from lyftdata.cli.output import (
@@ -10,7 +11,7 @@ from lyftdata.cli.output import (
     when,
 )
 from lyftdata.core.names import format_labels
-from lyftdata.core.text import clean_text
+from lyftdata.core.text import clean_text, count
 
 
 def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> None:
@@ -81,6 +82,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Enrolled with", worker["enrolled_with"] or "-"),
         ("Enrolled from", worker["enrolled_from"] or "-"),
         ("Identity key", worker["thumbprint"] or "-"),
+        ("Tokens in 24 hours", f"{worker['token_counts']['total']:,}"),
         ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
         ("Superseded by", worker["superseded_by"] or "-"),
         ("Archived", when(worker["archived_at"]) if worker["archived_at"] else "-"),
@@ -107,6 +109,17 @@ def show_token_origins(found: list[dict[str, Any]]) -> None:
         for origin in found
     ]
     print_table(("tokens from", "for", "by", "last", "elsewhere"), rows, empty="")
+
+
+def show_token_counts(counts: dict[str, Any]) -> None:
+    """Print how many tokens a Worker got in each hour, and in all."""
+    rows = [
+        (f"{datetime.fromisoformat(hour['at']):%Y-%m-%d %H:%M}", f"{hour['tokens']:,}")
+        for hour in counts["hours"]
+    ]
+    print_table(("hour (UTC)", "tokens"), rows, empty="No tokens in this time.")
+    if rows:
+        say(f"{count(counts['total'], 'token')} in all.")
 
 
 def _show_copies(found: list[dict[str, Any]]) -> None:

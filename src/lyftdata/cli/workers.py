@@ -22,6 +22,7 @@ from lyftdata.cli.worker_tables import (
     print_next_steps,
     show_decided_copy,
     show_sessions,
+    show_token_counts,
     show_worker,
     show_workers,
 )
@@ -158,7 +159,7 @@ def list_(
 @url_option
 def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show one Worker, and from where its last tokens were asked for.
+    Show one Worker, how many tokens it got in the last 24 hours, and from where the last ones were asked for.
 
     \b
     Example:
@@ -170,6 +171,7 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
         path = f"/workers/{path_part(worker_id)}"
         worker = api.get(path)
         worker["token_origins"] = api.get(f"{path}/token-origins")["items"]
+        worker["token_counts"] = api.get(f"{path}/token-counts")
         worker["copies"] = api.get(f"{path}/copies")["items"]
     emit(worker, as_json=as_json, show=show_worker)
 
@@ -224,6 +226,34 @@ def sessions(worker_id: str, url: str | None, *, as_json: bool) -> None:
     with Api(url) as api:
         found = api.get(f"/workers/{path_part(worker_id)}/sessions")["items"]
     emit(found, as_json=as_json, show=show_sessions)
+
+
+@workers.command()
+@click.argument("worker_id", metavar="ID")
+@click.option(
+    "--within",
+    default="24h",
+    show_default=True,
+    metavar="TIME",
+    help="How far back, from 1h to 30d; longer is not kept.",
+)
+@json_option
+@url_option
+def tokens(worker_id: str, within: str, url: str | None, *, as_json: bool) -> None:
+    """
+    Count the tokens that a Worker got, by the hour (UTC), at all Servers together.
+
+    Hours without a token are left out. What other Servers issued in the last minute may be missing.
+
+    \b
+    Example:
+      lyftdata workers tokens press-01 --within 7d
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/workers/{path_part(worker_id)}/token-counts", within=within)
+    emit(found, as_json=as_json, show=show_token_counts)
 
 
 @workers.command()

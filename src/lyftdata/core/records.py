@@ -190,6 +190,14 @@ class TokenOriginRecord(msgspec.Struct, frozen=True, kw_only=True):
     session_address: str | None = None
 
 
+class TokenCountRecord(msgspec.Struct, frozen=True):
+    """How many tokens a Worker got in the hour that begins at `hour`."""
+
+    worker_id: str
+    hour: datetime
+    tokens: int
+
+
 class PresenceState(StrEnum):
     """How a Worker is known to the Servers of a deployment."""
 

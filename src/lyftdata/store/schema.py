@@ -164,6 +164,18 @@ token_origins = Table(
     Index(None, "elsewhere_at"),
 )
 
+HOUR_COLUMNS = tuple(f"h{hour:02}" for hour in range(24))
+
+# `day` is its first moment, and each of the columns of hours how many tokens the Worker got in that hour (UTC).
+token_counts = Table(
+    "token_counts",
+    metadata,
+    Column("worker_id", String(64), ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", UtcDateTime, primary_key=True),
+    *(Column(hour, Integer, nullable=False) for hour in HOUR_COLUMNS),
+    Index(None, "day"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

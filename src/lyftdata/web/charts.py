@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
+from lyftdata.server.admin.schemas.workers import TokenCounts
 
 WIDTH, HEIGHT = 1000.0, 120.0
 # Above the highest gridline stands its number; ticks too near to an edge would be cut.
@@ -55,9 +56,19 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     is_empty: bool = False
 
 
+class _Series(msgspec.Struct, frozen=True):
+    """What happened in each step, the oldest first; steps that are left out are gaps."""
+
+    period: Period
+    since: datetime
+    until: datetime
+    step: timedelta
+    points: Sequence[tuple[datetime, int]]
+
+
 def line_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
     """Return a plot of a level, such as how many Workers are connected."""
-    plot = _Plot(history, value)
+    plot = _Plot(_series(history, value))
     stretches = plot.stretches()
     line = " ".join(_path(stretch) for stretch in stretches)
     area = " ".join(
@@ -79,10 +90,26 @@ def line_chart(title: str, history: History, value: Callable[[HistoryPoint], int
 
 def bar_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
     """Return a plot of how often something happened within each step."""
-    plot = _Plot(history, value)
+    return _bars(title, _series(history, value))
+
+
+def token_chart(title: str, week: TokenCounts) -> Chart:
+    """Return a plot of how many tokens were given out in each hour of a week."""
+    points = [(hour.at, hour.tokens) for hour in week.hours]
+    return _bars(title, _Series(Period.WEEK, week.since, week.until, timedelta(hours=1), points))
+
+
+def _series(history: History, value: Callable[[HistoryPoint], int]) -> _Series:
+    step = timedelta(seconds=history.step_s)
+    points = [(point.at, value(point)) for point in history.points]
+    return _Series(history.period, history.since, history.until, step, points)
+
+
+def _bars(title: str, series: _Series) -> Chart:
+    plot = _Plot(series)
     return Chart(
         title=title,
-        summary=f"{title} over the last {history.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
+        summary=f"{title} over the last {series.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
         columns=plot.columns(),
         rows=plot.rows(),
         marks=plot.marks(whole_height=False),
@@ -91,11 +118,11 @@ def bar_chart(title: str, history: History, value: Callable[[HistoryPoint], int]
 
 
 class _Plot:
-    def __init__(self, history: History, value: Callable[[HistoryPoint], int]) -> None:
-        self._history = history
-        self._step = timedelta(seconds=history.step_s)
-        self._points = [point for point in history.points if point.at + self._step > history.since]
-        self.values = [value(point) for point in self._points]
+    def __init__(self, series: _Series) -> None:
+        self._series = series
+        self._step = series.step
+        self._points = [(at, number) for at, number in series.points if at + series.step > series.since]
+        self.values = [number for _, number in self._points]
         self.highest = max(self.values, default=0)
         self._top = _round_up(self.highest)
         self.base = HEIGHT
@@ -104,11 +131,11 @@ class _Plot:
         """Return the points of the line, cut where steps are missing."""
         found: list[list[tuple[float, float]]] = []
         before: datetime | None = None
-        for point, number in zip(self._points, self.values, strict=True):
-            if before is None or point.at - before > self._step:
+        for at, number in self._points:
+            if before is None or at - before > self._step:
                 found.append([])
-            found[-1].append((self._x(point.at), self._y(number)))
-            before = point.at
+            found[-1].append((self._x(at), self._y(number)))
+            before = at
         # A single step has no length: it is drawn as wide as it lasted.
         width = self._width() * _BAR_OF_STEP
         return [
@@ -120,11 +147,11 @@ class _Plot:
         """Return a mark a step: the bar, or for a line the column that a pointer finds its text in."""
         width = self._width() * (1.0 if whole_height else _BAR_OF_STEP)
         marks = []
-        for point, number in zip(self._points, self.values, strict=True):
+        for at, number in self._points:
             y = _TOP if whole_height else self._y(number)
-            text = f"{point.at:%a %H:%M} UTC: {number:,}"
+            text = f"{at:%a %H:%M} UTC: {number:,}"
             marks.append(
-                Mark(round(self._x(point.at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
+                Mark(round(self._x(at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
             )
         return marks if whole_height else [mark for mark in marks if mark.height > 0]
 
@@ -135,20 +162,20 @@ class _Plot:
 
     def columns(self) -> list[Tick]:
         """Return the places of round times."""
-        every = _TICKS[self._history.period]
-        first = self._history.since
+        every = _TICKS[self._series.period]
+        first = self._series.since
         origin = datetime.min.replace(tzinfo=first.tzinfo)
         at = first + (every - (first - origin) % every)
         ticks = []
-        while at <= self._history.until:
+        while at <= self._series.until:
             share = self._share(at)
             if _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
-                ticks.append(Tick(round(share * 100, 2), at.strftime(_TICK_TEXT[self._history.period])))
+                ticks.append(Tick(round(share * 100, 2), at.strftime(_TICK_TEXT[self._series.period])))
             at += every
         return ticks
 
     def _share(self, at: datetime) -> float:
-        return max(0.0, (at - self._history.since) / (self._history.until - self._history.since))
+        return max(0.0, (at - self._series.since) / (self._series.until - self._series.since))
 
     def _x(self, at: datetime) -> float:
         return self._share(at) * WIDTH
@@ -157,7 +184,7 @@ class _Plot:
         return self.base - number / self._top * (self.base - _TOP)
 
     def _width(self) -> float:
-        return self._step / (self._history.until - self._history.since) * WIDTH
+        return self._step / (self._series.until - self._series.since) * WIDTH
 
 
 def _round_up(number: int) -> int:

@@ -50,6 +50,7 @@ def effects(server):
         refusals=services.refusals,
         traces=services.traces,
         token_origins=services.token_origins,
+        token_counts=services.token_counts,
         counters=services.admission.counters,
         events=services.events,
         cluster=ClusterHandlers(

@@ -264,6 +264,13 @@ FINAL_FLUSH_FAILED = LogEvent(
     fields={"what": "which data", "problem": "what failed"},
     remedy="Check the database; last-seen times and refusals of the last seconds may be missing.",
 )
+TOKEN_COUNTS_DROPPED = LogEvent(
+    name="token_counts_dropped",
+    level="warning",
+    message="Counts of issued tokens were dropped: too many wait for the database.",
+    fields={"tokens": "how many tokens are not counted", "hour": "the hour in which they were issued"},
+    remedy="Repair the database. Tokens are issued as before; the hourly counts of Workers are too low.",
+)
 BACKGROUND_TASK_FAILED = LogEvent(
     name="background_task_failed",
     level="error",

@@ -157,6 +157,7 @@ def _note(services: Services, admitted: Admitted, grant: Grant, *, address: str)
     }
     services.token_origins.token_given(admitted.worker.id, **given, at=now)
     services.origin_watch.token_given(admitted.worker.id, **given, at=now)
+    services.token_counts.token_given(admitted.worker.id, at=now)
     services.metrics.token_signed(admitted.worker.strategy)
     services.traces.token_given(admitted.worker.id, at=now)
     if admitted.worker.archived_at is not None:

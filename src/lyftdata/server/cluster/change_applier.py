@@ -19,6 +19,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.signature_counters import SignatureCounters
+from lyftdata.server.admission.token_counts import TokenCounts
 from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
@@ -64,6 +65,7 @@ class ChangeApplier:
         refusals: RefusalLog,
         traces: ActivityLog,
         token_origins: TokenOrigins,
+        token_counts: TokenCounts,
         counters: SignatureCounters,
         events: Events,
         cluster: ClusterHandlers,
@@ -74,6 +76,7 @@ class ChangeApplier:
         self._refusals = refusals
         self._traces = traces
         self._token_origins = token_origins
+        self._token_counts = token_counts
         self._counters = counters
         self._events = events
         self._cluster = cluster
@@ -139,6 +142,7 @@ class ChangeApplier:
         if now is None:
             self._traces.forget(worker_id)
             self._token_origins.forget(worker_id)
+            self._token_counts.forget(worker_id)
             self._counters.forget(worker_id)
         self._events.publish(Event("worker" if now is not None else "worker_deleted", worker_id))
 

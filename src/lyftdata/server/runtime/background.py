@@ -84,6 +84,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         await _flush_at_stop("operators", services.password_check.aclose())
         await _flush_at_stop("traces and refusals", flush(services))
         await _flush_at_stop("origins of tokens", services.token_origins.flush_all())
+        await _flush_at_stop("counts of tokens", services.token_counts.flush_all(services.clock()))
         await _flush_at_stop("that this Server stops", services.cluster.deregister())
         if services.decisions is not None:
             await _flush_at_stop("decisions", services.decisions.follow())
@@ -122,7 +123,7 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
 
 
 async def flush(services: Services) -> None:
-    """Write the pending activity, sessions, refusals, samples and token origins; how often bounds what a crash can lose."""
+    """Write the pending activity, sessions, refusals, samples, origins and counts; how often bounds what a crash can lose."""
     await run_all(
         services.traces.flush,
         services.admission.counters.flush,
@@ -130,6 +131,7 @@ async def flush(services: Services) -> None:
         services.refusals.flush,
         services.samples.flush,
         services.token_origins.flush,
+        lambda: services.token_counts.flush(services.clock()),
         services.worker_archive.flush,
     )
 
@@ -162,7 +164,12 @@ async def prune_and_rotate(services: Services) -> None:
         revoked_tokens.prune(tx, now)
 
     # Keys first: they are what tokens need.
-    await run_all(services.signing_keys.refresh, lambda: services.store.write(prune), services.cluster.prune)
+    await run_all(
+        services.signing_keys.refresh,
+        lambda: services.store.write(prune),
+        services.cluster.prune,
+        lambda: services.token_counts.prune(now),
+    )
 
 
 async def archive_inactive(services: Services) -> None:

@@ -32,6 +32,7 @@ from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.worker_queries import WorkerQueries
@@ -46,6 +47,7 @@ from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signing_keys import SigningKeys
+from lyftdata.server.admission.token_counts import TokenCounts
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.admission.token_verifier import TokenVerifier
@@ -91,6 +93,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refusals: RefusalLog
     traces: ActivityLog
     token_origins: TokenOrigins
+    token_counts: TokenCounts
     origin_watch: OriginWatch
     events: Events
     metrics: Metrics
@@ -114,6 +117,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host_check: HostCheck
     worker_queries: WorkerQueries
     token_origin_queries: TokenOriginQueries
+    token_count_queries: TokenCountQueries
     incident_queries: IncidentQueries
     incident_response: IncidentResponse
     api_key_queries: ApiKeyQueries

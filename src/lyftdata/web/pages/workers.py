@@ -1,6 +1,7 @@
 """The pages of Workers: the list with its filters, one Worker, and actions on one or many."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,6 +16,7 @@ from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
+from lyftdata.web.charts import token_chart
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
@@ -24,6 +26,7 @@ PER_PAGE = 50
 _MAX_AT_ONCE = 200
 _TIMELINE = 40
 _MAX_KEYS = 20
+_TOKENS_WITHIN = timedelta(days=7)
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
 _STATE_ORDER = {state: place for place, state in enumerate(State)}
@@ -107,6 +110,9 @@ async def show(page: Page) -> Response:
         ends=SESSION_ENDS,
         origins=await page.services.token_origin_queries.origins_of(worker.id),
         origins_kept=KEPT_OF_A_WORKER,
+        tokens=token_chart(
+            "Tokens", await page.services.token_count_queries.counts_of(worker.id, within=_TOKENS_WITHIN)
+        ),
         issuers=(page.services.issuer, *page.services.previous_issuers),
         timeline=await _timeline(page, worker),
         seen=page.seen(seal_fields(_editable(worker))),

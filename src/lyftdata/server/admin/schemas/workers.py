@@ -144,6 +144,26 @@ class TokenOrigins(BaseModel):
     items: list[TokenOrigin]
 
 
+class TokenCount(BaseModel):
+    """How many tokens a Worker got in the hour that begins at `at`."""
+
+    at: datetime
+    tokens: int
+
+
+class TokenCounts(BaseModel):
+    """
+    How many tokens a Worker got in each hour (UTC), the earliest first; hours without a token are left out.
+
+    Also what other Servers issued, up to a minute ago.
+    """
+
+    since: datetime
+    until: datetime
+    total: int
+    hours: list[TokenCount]
+
+
 class IssuedKey(BaseModel):
     """A key just made: `key` is shown here and nowhere else."""
 

@@ -102,6 +102,22 @@ async def list_token_origins(worker_id: str, _actor: Reader, services: ServicesD
     return models.TokenOrigins(items=await services.token_origin_queries.origins_of(worker_id))
 
 
+@router.get("/{worker_id}/token-counts", summary="Count a Worker's tokens by the hour")
+async def count_tokens(
+    worker_id: str,
+    _actor: Reader,
+    services: ServicesDep,
+    within: Annotated[
+        str,
+        Query(
+            min_length=1, max_length=20, description="How far back, from `1h` to `30d`: longer is not kept."
+        ),
+    ] = "24h",
+) -> models.TokenCounts:
+    """Return how many tokens it got in each hour, at all Servers together; the earliest hour first."""
+    return await services.token_count_queries.counts_of(worker_id, within=parse_duration(within))
+
+
 @router.get("/{worker_id}/copies", summary="List the copies of a Worker's identity")
 async def list_copies(worker_id: str, _actor: Reader, services: ServicesDep) -> models.IdentityCopies:
     """Return the directories that were refused as copies of this Worker's identity, with both hosts of each."""

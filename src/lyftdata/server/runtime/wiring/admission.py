@@ -21,6 +21,7 @@ from lyftdata.server.admission.replay import SpentAssertions
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signature_counters import SignatureCounters
 from lyftdata.server.admission.signing_keys import SigningKeys
+from lyftdata.server.admission.token_counts import TokenCounts
 from lyftdata.server.admission.token_issuer import Admission
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.admission.token_verifier import TokenVerifier
@@ -56,6 +57,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     registrations: Registrations
     dpop: Dpop
     token_origins: TokenOrigins
+    token_counts: TokenCounts
     origin_watch: OriginWatch
     metrics: Metrics
     identity_copies: IdentityCopies
@@ -171,6 +173,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             ),
         ),
         token_origins=token_origins,
+        token_counts=TokenCounts(store=store),
         origin_watch=OriginWatch(
             origins=token_origins,
             sessions=parts.sessions,

@@ -14,6 +14,7 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         refusals=services.refusals,
         traces=services.traces,
         token_origins=services.token_origins,
+        token_counts=services.token_counts,
         counters=services.admission.counters,
         events=services.events,
         cluster=ClusterHandlers(

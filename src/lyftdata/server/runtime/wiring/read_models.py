@@ -14,6 +14,7 @@ from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
+from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.runtime.data_dir import audit_key_of
@@ -28,6 +29,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
 
     worker_queries: WorkerQueries
     token_origin_queries: TokenOriginQueries
+    token_count_queries: TokenCountQueries
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries
@@ -77,6 +79,7 @@ def build_read_models(
     return ReadModels(
         worker_queries=worker_queries,
         token_origin_queries=token_origin_queries,
+        token_count_queries=TokenCountQueries(counts=admission.token_counts, store=store, clock=clock),
         api_key_queries=api_key_queries,
         resource_queries=ResourceQueries(directory=directory),
         refusal_queries=refusal_queries,

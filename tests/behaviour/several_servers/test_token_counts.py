@@ -1,0 +1,29 @@
+"""How many tokens a Worker got: several Servers add up."""
+
+from datetime import timedelta
+
+GRANT = {"grant_type": "client_credentials"}
+
+
+async def counted(server):
+    """Return how many tokens a Server shows."""
+    headers = await server.sign_in()
+    answer = await server.http.get("/api/workers/press-01/token-counts", headers=headers)
+    return answer.json()["total"]
+
+
+async def test_tokens_of_two_servers_add_up(two):
+    """Each shows its own at once, and the other's once they are written."""
+    first, second = two
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    answer = await first.http.post("/api/workers", json=body, headers=await first.sign_in())
+    press = ("press-01", answer.json()["api_key"]["key"])
+    for server, times in ((first, 2), (second, 3)):
+        for _ in range(times):
+            assert (await server.http.post("/oauth2/token", data=GRANT, auth=press)).status_code == 200
+    assert (await counted(first), await counted(second)) == (2, 3)
+
+    for server in two:
+        await server.services.token_counts.flush(server.clock() + timedelta(minutes=1))
+
+    assert (await counted(first), await counted(second)) == (5, 5)
