@@ -75,6 +75,7 @@ def test_the_check_knows_which_module_a_name_is(tmp_path, name, subject):
 @pytest.mark.parametrize(
     ("source", "tests"),
     [
+        ("src/lyftdata/cli", "tests/unit/cli"),
         ("src/lyftdata/store/tables", "tests/store/tables"),
     ],
 )

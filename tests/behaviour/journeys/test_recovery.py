@@ -3,7 +3,6 @@
 import os
 import subprocess
 
-import pytest
 from tests.processes import PASSWORD, until
 
 WRONG = "a wrong password\n"
@@ -107,21 +106,3 @@ def test_an_event_stream_ends_with_the_session(open_site):
     )
 
     until(lambda: not watching.alive(), "the stream ends")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("unlock", "nobody"), 1, "There is no operator 'nobody'"),
-        (("unlock", "admin", "--from", "here"), 1, "'here' is not an IP address"),
-        (("reset-password", "admin"), 2, "there is no terminal to ask"),
-    ],
-)
-def test_what_cannot_be_is_said(open_site, arguments, code, said):
-    """Nothing is changed, and the message says what to do."""
-    site = open_site()
-
-    done = site.server_host.run("admin", *arguments)
-
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr

@@ -8,22 +8,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import uvicorn
-from tests.processes import Host
+from tests.unit.cli.conftest import CommandHost
 
 from lyftdata.app import create_app
 from lyftdata.cli.api import Api, ApiError
 from lyftdata.core.secret import Secret
 
 
-def test_no_server_there(tmp_path):
-    """A Server that cannot be reached, and a session that is not there, are told with what to do; exit 1."""
-    host = Host(tmp_path, LYFTDATA_URL="http://127.0.0.1:1")
+def test_a_server_that_cannot_be_reached_is_reported_with_a_remedy(tmp_path):
+    """As is a session that does not exist; exit 1."""
+    host = CommandHost(tmp_path, LYFTDATA_URL="http://127.0.0.1:1")
 
     not_signed_in = host.run("workers", "list")
-    assert (not_signed_in.returncode, "lyftdata login" in not_signed_in.stderr) == (1, True)
+    assert (not_signed_in.exit_code, "lyftdata login" in not_signed_in.errors) == (1, True)
     unreachable = host.run("login", "admin", "--password-stdin", stdin="x\n")
-    assert (unreachable.returncode, "lyftdata run server" in unreachable.stderr) == (1, True)
-    assert "Traceback" not in not_signed_in.stderr + unreachable.stderr
+    assert (unreachable.exit_code, "lyftdata run server" in unreachable.errors) == (1, True)
+    assert "Traceback" not in not_signed_in.errors + unreachable.errors
 
 
 # As HAProxy 2.6 and nginx 1.22 send them.
@@ -91,22 +91,22 @@ def address() -> Iterator[str]:
     ],
 )
 def test_the_message_says_what_happened(kind, parts, address, tmp_path, monkeypatch):
-    """The address, the status, who answers and what to do; a firewall is not told as a Server that is down."""
+    """The address, the status, who answers and what to do; a firewall is not reported as a Server that is down."""
     monkeypatch.setenv("LYFTDATA_CONFIG_DIR", str(tmp_path / "config"))
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with Api(address) as api:
         api.credentials.store(address, Secret("lyftdata_session"))
-        with pytest.raises(ApiError) as told:
+        with pytest.raises(ApiError) as raised:
             api.get(f"/{kind}")
 
-    message = f"{told.value.message} {told.value.hint}"
+    message = f"{raised.value.message} {raised.value.hint}"
     assert address in message
     assert all(part in message for part in parts), message
 
 
-async def test_a_command_that_is_told_to_come_back_does_so(server, admin, tmp_path, monkeypatch):
-    """An operator in debt for two seconds gets the answer, not an error; one request is made until it is there."""
+async def test_a_rate_limited_request_is_repeated(server, admin, tmp_path, monkeypatch):
+    """An operator whose budget is used up for two seconds gets the answer, not an error."""
     monkeypatch.setenv("LYFTDATA_CONFIG_DIR", str(tmp_path / "config"))
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -2,14 +2,14 @@
 
 import json
 
-from tests.processes import Host
+from tests.unit.cli.conftest import CommandHost
 
 from lyftdata.server.runtime.settings_table import TABLE
 
 
 def test_config_check_reports_all_faults_at_once(tmp_path):
     """Every fault of either side, exit 2; fine settings show themselves without secrets, exit 0."""
-    host = Host(tmp_path)
+    host = CommandHost(tmp_path)
     bad = host.run(
         "config",
         "check",
@@ -18,16 +18,16 @@ def test_config_check_reports_all_faults_at_once(tmp_path):
         LYFTDATA_BIND_ADDRESS="x",
         LYFTDATA_AUTO_ENROLLMENT_KEY="short-one",
     )
-    assert bad.returncode == 2
-    report = json.loads(bad.stdout)
+    assert bad.exit_code == 2
+    report = json.loads(bad.output)
     assert (report["ok"], len(report["problems"])) == (False, 2)
-    assert "short-one" not in bad.stdout + bad.stderr
+    assert "short-one" not in bad.output + bad.errors
     good = host.run(
         "config", "check", "worker", LYFTDATA_WORKER_ID="w", LYFTDATA_WORKER_API_KEY="very-secret"
     )
-    assert good.returncode == 0
-    assert "***" in good.stdout
-    assert "very-secret" not in good.stdout + good.stderr
+    assert good.exit_code == 0
+    assert "***" in good.output
+    assert "very-secret" not in good.output + good.errors
 
 
 def test_config_check_shows_no_secret_of_the_servers(tmp_path):
@@ -43,9 +43,9 @@ def test_config_check_shows_no_secret_of_the_servers(tmp_path):
 
     public_url = "https://lyft.example"
     for form in ((), ("--json",)):
-        shown = Host(tmp_path).run(
-            "config", "check", "server", *form, LYFTDATA_PUBLIC_URL=public_url, **given
+        shown = CommandHost(tmp_path, LYFTDATA_PUBLIC_URL=public_url, **given).run(
+            "config", "check", "server", *form
         )
-        assert shown.returncode == 0, shown.stderr
-        assert shown.stdout.count("***") == len(given)
-        assert "very-secret" not in shown.stdout + shown.stderr
+        assert shown.exit_code == 0, shown.errors
+        assert shown.output.count("***") == len(given)
+        assert "very-secret" not in shown.output + shown.errors

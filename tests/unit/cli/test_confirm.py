@@ -1,7 +1,7 @@
 """Questions before a command that cuts something off."""
 
 import pytest
-from tests.processes import Host
+from tests.unit.cli.conftest import CommandHost
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,42 @@ from tests.processes import Host
         ("enrollment", "end-previous", "some-key"),
     ],
 )
-def test_what_cuts_off_does_nothing_without_an_answer(tmp_path, arguments):
-    """Without a terminal and without --yes: exit 2, and nobody was even asked for a Server."""
-    result = Host(tmp_path, LYFTDATA_URL="http://127.0.0.1:1").run(*arguments)
+def test_without_a_terminal_and_without_yes_nothing_is_done(tmp_path, arguments):
+    """Exit 2; the Server is not asked either."""
+    ended = CommandHost(tmp_path, LYFTDATA_URL="http://127.0.0.1:1").run(*arguments)
 
-    assert result.returncode == 2
-    assert "--yes" in result.stderr
+    assert ended.exit_code == 2
+    assert "--yes" in ended.errors
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("workers", "disable"),
+        ("workers", "delete"),
+        ("api-key", "revoke"),
+        ("api-key", "rotate"),
+        ("operators", "reset-password"),
+        ("operators", "delete"),
+        ("operators", "revoke-session"),
+        ("operators", "revoke-sessions"),
+        ("resources", "delete"),
+    ],
+)
+def test_no_question_is_asked_about_what_does_not_exist(operator, command):
+    """On a terminal a mistyped name is reported instead, exit 1."""
+    ended = operator.run(*command, "pres-01", columns=80)
+
+    assert (ended.exit_code, "'pres-01'" in ended.errors) == (1, True), ended.errors
+    assert "[y/N]" not in ended.output + ended.errors
+
+
+def test_an_answer_of_no_changes_nothing(operator):
+    """A name that exists is asked about; exit 1."""
+    operator.done("workers", "add", "press-01", "--id", "press-01")
+
+    ended = operator.run("workers", "disable", "press-01", columns=80, stdin="n\n")
+
+    assert ended.exit_code == 1
+    assert "Disable Worker press-01?" in ended.output + ended.errors
+    assert operator.json("workers", "show", "press-01")["enabled"]

@@ -1,6 +1,6 @@
 """The file that keeps an operator's sessions."""
 
-from tests.processes import Host
+from tests.unit.cli.conftest import CommandHost
 
 from lyftdata.cli.credentials import Credentials
 from lyftdata.core.secret import Secret
@@ -22,11 +22,11 @@ def test_credentials_are_private_and_per_server(tmp_path):
 
 
 def test_other_errors_of_the_system_are_not_reported_as_failed_output(tmp_path):
-    """A settings file's or directory's own error is told, with its name."""
+    """A settings file's or directory's own error is reported, with its name."""
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o700)
     (locked / "credentials.json").mkdir()
-    done = Host(tmp_path / "h", LYFTDATA_CONFIG_DIR=str(locked)).run("workers", "list")
-    assert done.returncode == 2
-    assert "credentials.json is not a regular file" in done.stderr
-    assert "output" not in done.stderr
+    done = CommandHost(tmp_path / "h", LYFTDATA_CONFIG_DIR=str(locked)).run("workers", "list")
+    assert done.exit_code == 2
+    assert "credentials.json is not a regular file" in done.errors
+    assert "output" not in done.errors

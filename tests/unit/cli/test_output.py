@@ -1,6 +1,7 @@
-"""Times and keys as commands print them."""
+"""Times, keys and tables as commands print them."""
 
 import contextlib
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -82,3 +83,59 @@ def test_json_and_a_key_file_show_the_key_once(tmp_path):
     assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
     with key_output(None) as key_out:
         assert key_out.for_json("lyftdata_x") == "lyftdata_x"
+
+
+ID = "press-" + "0123456789" * 4 + ".hall-7"
+KEY_NAME = "key-for_" + "abcdefghij" * 4
+OPERATOR = "ada-" + "lovelace" * 5
+RESOURCE = "orders-" + "x" * 30
+AUDIENCE = "https://orders.example/" + "y" * 40
+
+
+@pytest.fixture(scope="module")
+def public_id(listening, operator):
+    """Make what lists show: long IDs and names. Return the public ID of the API key."""
+    operator.done("workers", "add", "A press with a long name", "--id", ID, "--label", "zone=eu-central-1b")
+    operator.done("workers", "add", "short", "--id", "w-short")
+    key = operator.done("api-key", "issue", KEY_NAME, "--worker", ID, "--worker", "w-short").strip()
+    operator.done("operators", "add", OPERATOR, "--role", "viewer")
+    operator.done("resources", "add", RESOURCE, "--audience", AUDIENCE)
+    wrong = listening.worker_host("wrong", LYFTDATA_WORKER_ID=ID, LYFTDATA_WORKER_API_KEY=key[:-1])
+    assert wrong.run("token").exit_code == 3
+    return key.split("_")[1]
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("workers", "list"), [ID, "w-short"]),
+        (("api-key", "list"), [KEY_NAME, "PUBLIC_ID"]),
+        (("audit", "list"), [f"worker:{ID}", f"operator:{OPERATOR}", "worker.created"]),
+        (("refusals", "list"), [ID, "malformed_api_key"]),
+        (("operators", "list"), [OPERATOR]),
+        (("operators", "sessions"), ["admin"]),
+        (("resources", "list"), [RESOURCE, AUDIENCE]),
+    ],
+)
+def test_no_list_cuts_what_the_next_command_takes(operator, public_id, command, expected, columns):
+    """IDs, key names, operators, actors and subjects are in one piece in every list, however narrow the terminal."""
+    ended = operator.run(*command, columns=columns)
+
+    assert ended.exit_code == 0, ended.errors
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", ended.output)
+    wanted = [public_id if text == "PUBLIC_ID" else text for text in expected]
+    assert [text for text in wanted if text not in shown] == [], shown
+    assert "\u2026" not in shown
+
+
+def test_a_list_that_fits_is_a_table(listen):
+    """Short IDs and names at 80 columns: one line a Worker, under a heading."""
+    operator = listen().signed_in()
+    for name in ("press-01", "press-02"):
+        operator.done("workers", "add", name, "--id", name)
+
+    lines = operator.run("workers", "list", columns=80).output.splitlines()
+
+    assert len(lines) == 3
+    assert "ID" in lines[0]

@@ -1,0 +1,174 @@
+"""`lyftdata doctor`: what it finds on hosts that are set up wrong, and nothing on one that is right."""
+
+import json
+
+import pytest
+from tests.builders import ENROLLMENT_KEY
+from tests.peers.proxies import Service
+from tests.processes import free_port
+
+
+@pytest.fixture(scope="module")
+def press(listening, operator):
+    """Return the host of an API-key Worker, its key in a private file."""
+    host = listening.worker_host("press", LYFTDATA_WORKER_ID="press")
+    host.environ["LYFTDATA_WORKER_API_KEY_FILE"] = key_file(operator, host, "press")
+    return host
+
+
+def key_file(operator, host, name):
+    """Add a Worker; return the path of a private file with its key."""
+    file = host.home / f"{name}.key"
+    operator.done("workers", "add", name, "--id", name, "--issue-key", "--output", str(file))
+    return str(file)
+
+
+def examined(host, *arguments, **environ):
+    """Return exit code and findings by code."""
+    ended = host.run("doctor", *arguments, "--json", **environ)
+    found = json.loads(ended.output)
+    assert found["ok"] == (ended.exit_code == 0), ended.errors
+    return ended.exit_code, {finding["code"]: finding for finding in found["findings"]}
+
+
+# --- worker -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_wrong_on_a_host_that_is_right(press):
+    """It says so, and exits with 0."""
+    assert press.run("doctor", "worker") == (0, "", "Nothing is wrong.\n")
+
+
+def test_a_wrong_key_is_found_with_the_reference_under_which_operators_see_why(operator, press):
+    """The caller learns no more than any other."""
+    # Well-formed, so that this host cannot tell: a key of another Worker.
+    wrong = key_file(operator, press, "other")
+
+    code, found = examined(press, "worker", LYFTDATA_WORKER_API_KEY_FILE=wrong)
+
+    assert code == 1
+    reference = found["refused"]["fix"].rpartition(" ")[2]
+    assert operator.json("refusals", "show", reference)["code"] == "api_key_not_for_worker"
+
+
+def test_a_disabled_worker_is_found_by_its_cause(operator, press):
+    """It has proved its key, so it learns why."""
+    disabled = key_file(operator, press, "disabled")
+    operator.done("workers", "disable", "disabled", "--yes")
+
+    _, found = examined(press, "worker", LYFTDATA_WORKER_ID="disabled", LYFTDATA_WORKER_API_KEY_FILE=disabled)
+
+    assert "(worker_disabled)" in found["refused"]["what"]
+
+
+def test_a_server_with_another_public_url_is_found_before_a_worker_enrolls(listening):
+    """With both ways to set it right."""
+    host = listening.worker_host(
+        "elsewhere",
+        LYFTDATA_WORKER_NAME="elsewhere",
+        LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
+        LYFTDATA_PUBLIC_URL="https://lyftdata.example.com",
+    )
+
+    _, found = examined(host, "worker")
+
+    assert listening.url in found["issuer_differs"]["fix"]
+
+
+def test_another_program_at_the_address_is_found(press):
+    """It is not taken for the Server."""
+    service = Service()
+    try:
+        code, found = examined(press, "worker", LYFTDATA_URL=f"http://127.0.0.1:{service.port}")
+    finally:
+        service.close()
+
+    assert (code, list(found)) == (1, ["not_the_server"])
+
+
+def test_a_proxy_variable_that_cannot_be_used_is_found(press):
+    """It names the variable."""
+    _, found = examined(
+        press, "worker", LYFTDATA_URL="https://lyftdata.example.com", HTTPS_PROXY="socks5://127.0.0.1:1080"
+    )
+
+    assert "HTTPS_PROXY" in found["proxy_unusable"]["what"]
+
+
+def test_a_finding_is_shown_with_reason_and_remedy(press):
+    """A line each, and how many there are on standard error."""
+    ended = press.run("doctor", "worker", LYFTDATA_URL=f"http://127.0.0.1:{free_port()}")
+
+    assert ended.exit_code == 1
+    assert [line[:6].strip() for line in ended.output.splitlines()] == ["proble", "what", "why", "fix"]
+    assert ended.errors == "1 problem, 0 warnings.\n"
+
+
+# --- server -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_wrong_with_a_server_that_is_right(listening):
+    """It says so, and exits with 0."""
+    assert listening.host.run("doctor", "server") == (0, "", "Nothing is wrong.\n")
+
+
+def test_an_invalid_setting_is_found(listening):
+    """As a start would find it."""
+    code, found = examined(listening.host, "server", LYFTDATA_TLS_CERT="/nowhere/cert.pem")
+
+    assert (code, list(found)) == (1, ["setting_invalid"])
+
+
+def test_a_file_without_certificates_is_an_error_of_the_command(listening, tmp_path):
+    """In words, and with the exit code of wrong usage: nothing was examined."""
+    (tmp_path / "ca.pem").touch()
+
+    ended = listening.host.run("doctor", "server", "--tls-ca", str(tmp_path / "ca.pem"))
+
+    assert ended.exit_code == 2
+    assert "ca.pem holds no certificates (PEM)" in ended.errors
+
+
+def test_a_published_secret_is_found(listening):
+    """Anyone can read it in the documentation."""
+    published = {"LYFTDATA_AUTO_ENROLLMENT_KEY": "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"}
+
+    code, found = examined(listening.host, "server", **published)
+
+    assert (code, list(found)) == (0, ["setting_suspicious"])
+    assert "published" in found["setting_suspicious"]["what"]
+
+
+def test_a_server_that_does_not_run_is_found(listening):
+    """Nothing listens at its address."""
+    port = free_port()
+    elsewhere = {
+        "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{port}",
+        "LYFTDATA_PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }
+
+    assert examined(listening.host, "server", **elsewhere)[1].keys() == {"connection_failed"}
+
+
+def test_an_address_of_another_server_is_found(listen):
+    """Workers that are sent there are refused: what they sign is for another name."""
+    server = listen(LYFTDATA_PUBLIC_URL="https://lyftdata.example.com", LYFTDATA_TRUSTED_PROXIES="127.0.0.1")
+
+    _, found = examined(server.host, "server", LYFTDATA_PUBLIC_URL=server.url)
+
+    assert list(found) == ["another_server"]
+    assert "https://lyftdata.example.com" in found["another_server"]["what"]
+
+
+def test_a_database_that_is_gone_is_found(listening):
+    """Without its password in the finding."""
+    settings = {
+        "LYFTDATA_DATABASE_URL": f"postgresql://lyftdata:hush-hush@127.0.0.1:{free_port()}/lyftdata",
+        "LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes",
+    }
+
+    code, found = examined(listening.host, "server", **settings)
+
+    assert code == 1
+    assert "database_unusable" in found
+    assert "hush-hush" not in str(found)

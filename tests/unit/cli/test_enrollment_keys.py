@@ -1,0 +1,48 @@
+"""`lyftdata enrollment issue`, `list`, `show`, `rotate`, `end-previous` and `revoke`."""
+
+
+def test_a_key_stands_alone_on_standard_output(operator):
+    """Its rules stand on standard error, in words."""
+    ended = operator.run(
+        "enrollment", "issue", "etl-hosts", "--uses", "2", "--worker-name", "etl-*", "--from", "10.4.0.0/16"
+    )
+
+    assert ended.exit_code == 0
+    assert ended.output.startswith("lyftdata_enroll_")
+    assert ended.output.count("\n") == 1
+    assert (
+        "Enrollment key etl-hosts issued: for Workers named etl-*, from 10.4.0.0/16, 2 Workers at most, without end."
+        in ended.errors
+    )
+    assert ended.output.strip() not in operator.done("enrollment", "list")
+
+
+def test_a_key_without_limits_is_issued_with_advice(operator):
+    """Any number of Workers for ever."""
+    ended = operator.run("enrollment", "issue", "all-hosts")
+
+    assert "consider --uses and --expires" in ended.errors
+
+
+def test_a_rotation_shows_when_the_old_key_ends(operator):
+    """And `end-previous` ends it now."""
+    operator.done("enrollment", "issue", "old-hosts")
+
+    operator.done("enrollment", "rotate", "old-hosts", "--grace", "24h", "--yes")
+
+    (previous,) = operator.json("enrollment", "show", "old-hosts")["previous"]
+    assert 86_000 < previous["ends_in_s"] <= 86_400
+    assert "no host since the rotation" in operator.done("enrollment", "show", "old-hosts")
+    ended = operator.run("enrollment", "end-previous", "old-hosts", "--yes")
+    assert ended.errors == "Enrollment key old-hosts: only generation 2 works\n"
+    assert operator.json("enrollment", "show", "old-hosts")["previous"] == []
+
+
+def test_a_revoked_key_is_shown_as_such(operator):
+    """The Workers that it has enrolled stay."""
+    operator.done("enrollment", "issue", "lost-hosts")
+
+    ended = operator.run("enrollment", "revoke", "lost-hosts", "--yes")
+
+    assert ended.errors == "Enrollment key lost-hosts revoked; 0 Workers that it has enrolled will stay\n"
+    assert operator.json("enrollment", "show", "lost-hosts")["status"] == "revoked"

@@ -1,0 +1,83 @@
+"""`lyftdata login`, `logout` and `password`."""
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.cli.conftest import CommandHost
+
+NEW_PASSWORD = "moss lantern 41 gravel"
+
+
+@pytest.fixture
+def host(listening, tmp_path):
+    """Return a host on which nobody is signed in."""
+    return CommandHost(tmp_path / "desk", LYFTDATA_URL=listening.url)
+
+
+def test_a_wrong_password_is_one_sentence(host):
+    """Exit 1, and not what was typed."""
+    ended = host.run("login", "admin", "--password-stdin", stdin="a wrong password\n")
+
+    assert (ended.exit_code, ended.output) == (1, "")
+    assert "Name or password is wrong" in ended.errors
+    assert "a wrong password" not in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "problem"),
+    [
+        (("--password-stdin",), "", "Standard input holds no password"),
+        ((), "", "There is no terminal to ask for the password"),
+    ],
+)
+def test_a_password_that_cannot_be_read_is_wrong_usage(host, arguments, stdin, problem):
+    """Exit 2; the Server is not asked."""
+    ended = host.run("login", "admin", *arguments, stdin=stdin)
+
+    assert ended.exit_code == 2
+    assert problem in ended.errors
+
+
+def test_signing_out_ends_the_session(host):
+    """Commands then say how to sign in; signing out again says the same."""
+    host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    assert host.done("logout") == "Signed out\n"
+
+    assert "lyftdata login" in host.run("workers", "list").errors
+    assert host.run("logout").exit_code == 1
+
+
+def test_signing_out_everywhere_ends_sessions_on_other_hosts(listening, host, tmp_path):
+    """The other host is not signed in any more."""
+    other = CommandHost(tmp_path / "other", LYFTDATA_URL=listening.url)
+    for each in (host, other):
+        each.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    host.done("logout", "--everywhere")
+
+    assert other.run("workers", "list").exit_code == 1
+
+
+def test_a_weak_password_is_refused_with_the_reason(host):
+    """The old password stays in force, and the new one is not repeated."""
+    host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    ended = host.run("password", "--password-stdin", stdin=f"{PASSWORD}\nbbbbbbbbbbbb\n")
+
+    assert ended.exit_code == 1
+    assert "password is too easy to guess" in ended.errors
+    assert "bbbbbbbbbbbb" not in ended.errors
+    host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+
+
+def test_a_changed_password_signs_in(host):
+    """And the old one does not."""
+    host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+
+    changed = host.done("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW_PASSWORD}\n")
+
+    assert changed == "Password changed\n"
+    assert host.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n").exit_code == 1
+    host.done("login", "admin", "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
+    # The other tests of this file sign in with the usual one.
+    host.done("password", "--password-stdin", stdin=f"{NEW_PASSWORD}\n{PASSWORD}\n")
