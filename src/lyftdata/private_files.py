@@ -122,6 +122,21 @@ class PrivateDirectory:
         with self._opened() as directory:
             _replace(directory, name, content, durable=True)
 
+    def remove(self, name: str) -> None:
+        """
+        Remove a file if it is there; it is gone for good when this returns, also after a power cut.
+
+        Raises:
+            SettingsError: The directory is not private.
+            OSError: It cannot be removed.
+        """
+        with self._opened() as directory:
+            try:
+                os.unlink(name, dir_fd=directory)
+            except FileNotFoundError:
+                return
+            _sync_directory(directory)
+
     def create(self, name: str, content: bytes) -> bool:
         """
         Make a file, whole or not at all, unless there is one; of several that do so at once one wins for all.

@@ -50,6 +50,11 @@ from lyftdata.core.names import format_labels, parse_label_text
     metavar="KEY=VALUE",
     help="A label for each Worker that it enrolls; may be given several times.",
 )
+@click.option(
+    "--ephemeral",
+    is_flag=True,
+    help="Its Workers are removed when they sign off, or after a short absence.",
+)
 @output_option
 @json_option
 @url_option
@@ -63,6 +68,7 @@ def issue(
     output: Path | None,
     url: str | None,
     *,
+    ephemeral: bool,
     as_json: bool,
 ) -> None:
     """
@@ -85,6 +91,7 @@ def issue(
         "worker_name": worker_name,
         "networks": list(networks),
         "labels": _labels(labels),
+        "ephemeral": ephemeral,
     }
     with Api(url) as api, key_output(output) as key_out:
         answer = api.post("/enrollment/keys", body)
@@ -240,7 +247,8 @@ def _rules(key: dict[str, Any]) -> str:
     where = f"from {', '.join(key['networks'])}" if key["networks"] else "from everywhere"
     count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
     end = f"until {key['expires_at']}" if key["expires_at"] else "without end"
-    return f"{who}, {where}, {count}, {end}"
+    leave = ", removed when they leave" if key["ephemeral"] else ""
+    return f"{who}, {where}, {count}, {end}{leave}"
 
 
 def _seconds(text: str | None, option: str) -> int | None:
@@ -314,6 +322,7 @@ def _show_one(key: dict[str, Any]) -> None:
             ("Worker name", key["worker_name"] or "any"),
             ("From", ", ".join(key["networks"]) or "everywhere"),
             ("Labels", format_labels(key["labels"]) or "-"),
+            ("Ephemeral", "yes: its Workers are removed when they leave" if key["ephemeral"] else "no"),
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),
             ("Last used", when(key["last_used_at"])),

@@ -85,6 +85,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Tokens in 24 hours", f"{worker['token_counts']['total']:,}"),
         ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
         ("Superseded by", worker["superseded_by"] or "-"),
+        ("Ephemeral", "yes: removed when it leaves" if worker["ephemeral"] else "no"),
         ("Archived", when(worker["archived_at"]) if worker["archived_at"] else "-"),
         ("Created", f"{when(worker['created_at'])} by {worker['created_by']}"),
     ]

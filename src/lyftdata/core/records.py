@@ -60,6 +60,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     that it gets tokens only with a proof of possession (`dpop_bound_access_tokens`, RFC 9449, section 5.2). `signs_for` is the
     issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
     `archived_at` is when lists began to leave it out because it had not been active for long; it decides nothing about admission.
+    The entry of an `ephemeral` Worker is removed when it signs off, or has been absent for a short time.
     """
 
     id: str
@@ -79,6 +80,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     dpop_bound: bool = False
     signs_for: str | None = None
     archived_at: datetime | None = None
+    ephemeral: bool = False
 
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,8 +263,8 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Nothing in it enrolls: `public_key` checks proofs (Ed25519, the `x` of its JWK), `digest` is the SHA-256 of the whole key.
     `worker_name` is a pattern (`core.enrollment_rules`), None for any name; `networks` are in CIDR form, empty for everywhere;
-    `labels` are put on each Worker that it enrolls. Generations are as in `ApiKeyRecord`. How often it was used changes at each
-    use and is not kept in memory.
+    `labels` are put on each Worker that it enrolls, which is ephemeral if the key is `ephemeral`. Generations are as in
+    `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory.
     """
 
     public_id: str
@@ -273,6 +275,7 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker_name: str | None = None
     networks: list[str] = []
     labels: Labels = {}
+    ephemeral: bool = False
     max_uses: int | None = None
     created_at: datetime
     created_by: str

@@ -37,18 +37,20 @@ class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
     server_url: str
 
 
-class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True):
+class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     The identity stored in a Worker's directory: an auto-enrolled Worker of one Server.
 
     `server_url` is the LYFTDATA_URL at which it enrolled, `issuer` the issuer of that Server; `worker_name` is the name with
-    which it enrolled, or another LYFTDATA_WORKER_NAME that the Server has confirmed since.
+    which it enrolled, or another LYFTDATA_WORKER_NAME that the Server has confirmed since. The entry of an `ephemeral` Worker is
+    removed when it leaves: it may enroll again.
     """
 
     issuer: str
     server_url: str
     worker_id: str
     worker_name: str
+    ephemeral: bool = False
 
 
 class UseApiKey(msgspec.Struct, frozen=True):

@@ -34,6 +34,13 @@ class Metrics:
         self._enrollments = Counter(
             "lyftdata_enrollments_total", "Worker entries made by Auto-Enrollment.", registry=self._registry
         )
+        left = Counter(
+            "lyftdata_workers_left_total",
+            "Ephemeral Workers removed, because they signed off or were absent.",
+            ["why"],
+            registry=self._registry,
+        )
+        self._left = {why: left.labels(why) for why in ("signed_off", "absent")}
         self._refusals = Counter(
             "lyftdata_refusals_total",
             "Refused attempts, by what the caller proved.",
@@ -71,6 +78,10 @@ class Metrics:
     def enrolled(self) -> None:
         """Count a Worker entry made by Auto-Enrollment."""
         self._enrollments.inc()
+
+    def workers_left(self, why: str, count: int) -> None:
+        """Count ephemeral Workers that were removed; `why` is `signed_off` or `absent`."""
+        self._left[why].inc(count)
 
     def count_shed_request(self) -> None:
         """Count a request that was answered 503 to shed load."""

@@ -95,6 +95,7 @@ workers = Table(
     Column("dpop_bound", Boolean, nullable=False, server_default=false()),
     Column("signs_for", InternedString(256)),
     Column("archived_at", UtcDateTime),
+    Column("ephemeral", Boolean, nullable=False, server_default=false()),
     Index(None, "name"),
 )
 
@@ -213,6 +214,7 @@ enrollment_keys = Table(
     Column("worker_name", String(64)),
     Column("networks", JSON, nullable=False),
     Column("labels", JSON, nullable=False),
+    Column("ephemeral", Boolean, nullable=False, server_default=false()),
     Column("max_uses", Integer),
     Column("uses", Integer, nullable=False, server_default=text("0")),
     Column("created_at", UtcDateTime, nullable=False),

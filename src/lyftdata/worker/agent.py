@@ -4,7 +4,7 @@ The agent: gets a token, keeps a session open, and runs the COMMAND while it is 
     enrolling --> fetching a token --> connected --+
         ^              ^                           |
         |              +--- token due, or not taken any more
-        +--- nothing: an identity is for ever (until the directory is removed)
+        +--- an ephemeral Worker whose entry is gone; any other identity is for ever (until the directory is removed)
 
 What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code) unless it is started again,
 or a refusal for good (exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled,
@@ -23,9 +23,12 @@ from typing import Any, TypeVar
 from lyftdata.client.credentials import Credential
 from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
+from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import (
     API_KEY_CHANGED,
+    ENROLLING_AGAIN,
     ENROLLMENT_KEY_CHANGED,
+    IDENTITY_NOT_DISCARDED,
     SIGN_OFF_FAILED,
     STOPPED,
     UNKNOWN_DIRECTIVE,
@@ -79,6 +82,10 @@ class PermanentlyRefusedError(Exception):
     """A final refusal, already logged."""
 
 
+class IdentityGoneError(Exception):
+    """The Server has removed this ephemeral Worker; it may enroll again."""
+
+
 class Agent:
     """
     One run of a Worker.
@@ -124,6 +131,8 @@ class Agent:
         """The version of the credential by which the token was got, or asked for last."""
         self._online = False
         self._rejected_in_a_row = 0
+        self._awaits_first_token = False
+        """Whether the identity is of this run, and the Server has given no token for it yet."""
         self._hold_s = 25.0
         self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_MIN_POLL_S
@@ -154,9 +163,9 @@ class Agent:
         code = EXIT_DONE
         try:
             found = credential or await self._enrolled()
-            self._provider.identify(found)
             while True:
-                await self._poll_once(found)
+                self._provider.identify(found)
+                found = await self._run_as(found)
         except Stopping:
             pass
         except PermanentlyRefusedError:
@@ -170,6 +179,14 @@ class Agent:
         if self._stop_signal in {None, signal.SIGTERM, signal.SIGINT}:
             return EXIT_DONE
         return SIGNAL_EXIT_BASE + (self._stop_signal or 0)
+
+    async def _run_as(self, credential: Credential) -> Credential:
+        """Poll by a credential for as long as its Worker exists; return that of the new Worker that follows it."""
+        while True:
+            try:
+                await self._poll_once(credential)
+            except IdentityGoneError:
+                return await self._enrolled()
 
     # --- the steps of a round ---------------------------------------------------------------------------
 
@@ -190,11 +207,12 @@ class Agent:
                     # A rotated key is tried before a refusal of the old one is final.
                     emit(_log, ENROLLMENT_KEY_CHANGED)
                 else:
-                    await self._refused(refused)
+                    await self._discard_or_wait(refused)
             except StateError as error:
                 await self._wait_for_the_disk(error)
             else:
                 self._backoff.reset()
+                self._awaits_first_token = True
                 return credential
 
     async def _poll_once(self, credential: Credential) -> None:
@@ -212,6 +230,9 @@ class Agent:
         except RefusedByServerError as refused:
             if refused.final and credential.version() != self._token_by:
                 self._token = None  # a rotated key is tried before a refusal of the old one is final
+            elif self._may_enroll_again(refused):
+                await self._discard_identity(refused)
+                raise IdentityGoneError from refused
             else:
                 await self._refused(refused)
 
@@ -226,6 +247,7 @@ class Agent:
             emit(_log, API_KEY_CHANGED)
         self._token_by = version
         reply = await self._client.token(credential)
+        self._awaits_first_token = False
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
         self._name = token.worker_name or self._settings.worker_name or ""
@@ -357,13 +379,51 @@ class Agent:
         self._report.enrollment_blocked(error, wait_s=wait_s)
         await self._pause(wait_s)
 
-    async def _refused(self, refused: RefusedByServerError) -> None:
-        """The Server says no: stop the COMMAND; then end, or stay and ask again."""
+    def _may_enroll_again(self, refused: RefusedByServerError) -> bool:
+        """
+        Return whether this is an ephemeral Worker that the Server does not know any more, and that can enroll.
+
+        An unproven refusal names no cause. One of an identity that this very run was given is not explained by a removed entry.
+        """
+        if not refused.final or refused.cause_code or self._awaits_first_token:
+            return False
+        stored = None if self._settings.api_key is not None else self._directory.load_identity()
+        can_enroll = self._settings.enrollment_key is not None and self._settings.worker_name is not None
+        return stored is not None and stored.ephemeral and can_enroll
+
+    async def _discard_identity(self, refused: RefusedByServerError) -> None:
+        """Stop the COMMAND, and remove the identity from the directory; wait until that can be written."""
+        stored = self._directory.load_identity()
+        worker_id = "" if stored is None else stored.worker_id
+        emit(_log, ENROLLING_AGAIN, worker_id=worker_id, reference=clean_text(refused.reference, 32))
+        await self._withdraw()
+        while True:
+            try:
+                self._directory.discard_identity()
+            except StateError as error:
+                await self._wait_for_the_disk(error)
+            else:
+                self._backoff.reset()
+                return
+
+    async def _discard_or_wait(self, refused: RefusedByServerError) -> None:
+        """Handle a refusal of the enrollment, or of a stored identity that the Server was to confirm."""
+        if self._may_enroll_again(refused):
+            await self._discard_identity(refused)
+        else:
+            await self._refused(refused)
+
+    async def _withdraw(self) -> None:
+        """Take the COMMAND's tokens back, and stop it."""
         self._online = False
         self._token = None
         self._provider.withdraw()
-        self._report.refused(refused)
         await self._supervisor.stop()
+
+    async def _refused(self, refused: RefusedByServerError) -> None:
+        """The Server says no: stop the COMMAND; then end, or stay and ask again."""
+        self._report.refused(refused)
+        await self._withdraw()
         if refused.final:
             raise PermanentlyRefusedError
         wait_s = self._backoff.next_s(retry_after_s=refused.retry_after_s)
@@ -391,6 +451,18 @@ class Agent:
         """Sign off, so that the Server shows this Worker as offline at once; bounded in time, since the Server may be down."""
         try:
             async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
-                await self._client.poll(token.text, self._poll_body(sign_off=True), hold_s=_SIGN_OFF_WITHIN_S)
+                body = self._poll_body(sign_off=True)
+                reply = await self._client.poll(token.text, body, hold_s=_SIGN_OFF_WITHIN_S)
+            if reply.removed:
+                self._discard_removed()
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
             emit(_log, SIGN_OFF_FAILED)
+
+    def _discard_removed(self) -> None:
+        """Discard the identity of an ephemeral Worker that is gone: the next start enrolls at once, and is not refused first."""
+        try:
+            stored = self._directory.load_identity()
+            if stored is not None and stored.ephemeral:
+                self._directory.discard_identity()
+        except (StateError, SettingsError) as error:
+            emit(_log, IDENTITY_NOT_DISCARDED, problem=error.message)

@@ -160,6 +160,15 @@ class PollReply(msgspec.Struct, frozen=True):
     session: str
     hold_s: float = 25.0
     directives: list[Directive] = []
+    removed: bool = False
+    """Whether the Worker's entry is gone, after an ephemeral Worker has signed off."""
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """The answer to a registration; an ephemeral Worker is removed when it leaves."""
+
+    worker_id: str
+    ephemeral: bool = False
 
 
 class Issuers(msgspec.Struct, frozen=True):
@@ -205,7 +214,7 @@ class ServerClient:
         named = previous if isinstance(previous, list) else []
         return Issuers(issuer, tuple(url for url in named if isinstance(url, str)))
 
-    async def register(self, sign: Callable[[Signing], str], *, metadata: Mapping[str, Any]) -> str:
+    async def register(self, sign: Callable[[Signing], str], *, metadata: Mapping[str, Any]) -> Registered:
         """
         Enroll (RFC 7591, section 3.1).
 
@@ -214,7 +223,7 @@ class ServerClient:
             metadata: Who the Worker says it is (RFC 7591, section 2).
 
         Returns:
-            The Worker ID.
+            Who the Worker is from now on.
 
         Raises:
             ServerUnreachableError, RefusedByServerError: As described above.
@@ -225,9 +234,10 @@ class ServerClient:
             return Request("POST", f"{self._url}/oauth2/register", headers, json=metadata)
 
         answer = await arun(sign_for_now(self._clock, make), self._ask)
-        worker_id = answer.json_object().get("client_id")
+        body = answer.json_object()
+        worker_id = body.get("client_id")
         if answer.status == httpx2.codes.CREATED and isinstance(worker_id, str):
-            return worker_id
+            return Registered(worker_id, ephemeral=body.get("ephemeral") is True)
         raise self._refusal(answer, signed_by=self._clock)
 
     async def token(

@@ -68,6 +68,19 @@ ENROLLMENT_KEY_CHANGED = LogEvent(
     level="info",
     message="Using the new enrollment key from LYFTDATA_AUTO_ENROLLMENT_KEY_FILE.",
 )
+ENROLLING_AGAIN = LogEvent(
+    name="enrolling_again",
+    level="info",
+    message="The Server has removed this ephemeral Worker; it enrolls again, as a new one.",
+    fields={"worker_id": "ID that it had", "reference": "reference of the refusal at the Server"},
+)
+IDENTITY_NOT_DISCARDED = LogEvent(
+    name="identity_not_discarded",
+    level="warning",
+    message="The identity of this ephemeral Worker, which the Server has removed, cannot be deleted.",
+    fields={"problem": "what failed"},
+    remedy="Nothing: the next start is refused with it, and then enrolls again.",
+)
 UNKNOWN_DIRECTIVE = LogEvent(
     name="unknown_directive",
     level="debug",

@@ -35,6 +35,7 @@ class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
         worker_name: Pattern of the names that Workers may ask for; None for any.
         networks: From where; empty for everywhere.
         labels: Put on every Worker that it enrolls; they win over what the Worker says of itself.
+        ephemeral: Whether the entries of its Workers are removed when they leave.
     """
 
     expires_in: timedelta | None = None
@@ -42,6 +43,7 @@ class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
     worker_name: str | None = None
     networks: Sequence[str] = ()
     labels: Mapping[str, str] = {}
+    ephemeral: bool = False
 
 
 class IssuedEnrollmentKey(msgspec.Struct, frozen=True):
@@ -183,6 +185,7 @@ class EnrollmentKeys:
             worker_name=None if rules.worker_name is None else parse_name_pattern(rules.worker_name),
             networks=parse_networks(rules.networks),
             labels=parse_labels(rules.labels),
+            ephemeral=rules.ephemeral,
             max_uses=rules.max_uses,
             created_at=now,
             created_by=f"operator:{actor.operator}",
@@ -197,6 +200,7 @@ class EnrollmentKeys:
             worker_name=before.worker_name,
             networks=before.networks,
             labels=before.labels,
+            ephemeral=before.ephemeral,
         )
         issued = self._make(before.name, rules, actor)
         record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
@@ -219,6 +223,7 @@ def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
         "worker_name": record.worker_name or "",
         "networks": ",".join(record.networks),
         "labels": format_labels(record.labels),
+        "ephemeral": "yes" if record.ephemeral else "",
     }
     return {rule: value for rule, value in rules.items() if value}
 

@@ -193,6 +193,7 @@ class WorkerQueries:
             created_by=worker.created_by,
             superseded_by=worker.superseded_by,
             archived_at=worker.archived_at,
+            ephemeral=worker.ephemeral,
             thumbprint=worker.thumbprint,
             dpop_bound=worker.dpop_bound,
             connected_since=session.since if session is not None else None,

@@ -50,6 +50,7 @@ class Directory:
         self._enrollment_keys = {key.public_id: key for key in enrollment_keys}
         self._enrolled_with: dict[str, int] = {}
         self._archived = 0
+        self._ephemeral: set[str] = set()
         for worker in workers:
             self._replace_worker(worker.id, worker)
 
@@ -127,6 +128,10 @@ class Directory:
         """Return the number of Worker entries that are archived."""
         return self._archived
 
+    def ephemeral_workers(self) -> Iterator[WorkerRecord]:
+        """Iterate over the entries of ephemeral Workers."""
+        return (self._workers[worker_id] for worker_id in self._ephemeral)
+
     def enrolled_with(self, fingerprint: str) -> int:
         """Return how many entries enrolled with the enrollment key of this fingerprint."""
         return self._enrolled_with.get(fingerprint, 0)
@@ -174,11 +179,14 @@ class Directory:
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
         before = self._workers.pop(worker_id, None)
+        self._ephemeral.discard(worker_id)
         known_key = self._identity_keys.pop(worker_id, None)
         if before is not None:
             self._count(before, -1)
         if record is not None:
             self._workers[worker_id] = record
+            if record.ephemeral:
+                self._ephemeral.add(worker_id)
             if known_key is None or known_key.canonical_jwk != record.public_jwk:
                 known_key = _load_key(record)
             if known_key is not None:

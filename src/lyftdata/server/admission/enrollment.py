@@ -259,6 +259,7 @@ class Enrollment:
             dpop_bound=bool(registration.metadata.dpop_bound),
             # A client that sent the raw secret signs for the issuer in the metadata.
             signs_for=self._issuers[0] if registration.proof is None else registration.proof.audience,
+            ephemeral=registration.proved.issued is not None and registration.proved.issued.ephemeral,
         )
 
     def _find_superseded(self, names: "_Names", fresh: WorkerRecord) -> WorkerRecord | None:

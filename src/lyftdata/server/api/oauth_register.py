@@ -164,6 +164,7 @@ def _information(services: Services, worker: WorkerRecord, token: Secret | None)
         "response_types": [],
         "dpop_bound_access_tokens": worker.dpop_bound,
         "labels": worker.labels,
+        "ephemeral": worker.ephemeral,
     }
     if token is not None:
         information["registration_access_token"] = token.reveal()

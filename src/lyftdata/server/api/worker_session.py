@@ -79,13 +79,13 @@ async def _poll(request: Request, services: Services) -> Response:
     verified = await verified_worker(request, services)
     poll = _decode(body)
     if poll.sign_off:
-        services.sessions.sign_off(verified.worker.id, poll.boot_id)
-        return json_response({"session": "ended", "hold_s": 0, "directives": []})
+        return await _sign_off(request, services, verified, poll)
     boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
     if poll.await_slot:
         await _wait_for_slot(request, services, verified, boot)
     await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
     async with services.cluster.claim_slot(verified.worker.id, boot, verified.claims.cred) as place:
+        await services.ephemeral_workers.wait_while_leaving(verified.worker.id)
         # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
         verified = services.verifier.recheck(verified)
         current, is_new = services.sessions.attach(
@@ -97,6 +97,15 @@ async def _poll(request: Request, services: Services) -> Response:
     if is_new and not place.moves:
         return _established(services, [])
     return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s)
+
+
+async def _sign_off(request: Request, services: Services, verified: VerifiedWorker, poll: Poll) -> Response:
+    """End the session; an ephemeral Worker reads whether its entry is gone, so that it does not come back with its identity."""
+    services.sessions.sign_off(verified.worker.id, poll.boot_id)
+    is_removed = await services.ephemeral_workers.sign_off(
+        verified.worker, boot_id=poll.boot_id, address=client_address(request.scope)
+    )
+    return json_response({"session": "ended", "hold_s": 0, "directives": [], "removed": is_removed})
 
 
 async def _wait_for_slot(request: Request, services: Services, verified: VerifiedWorker, boot: Boot) -> None:

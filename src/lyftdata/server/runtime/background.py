@@ -30,6 +30,7 @@ _log = get_logger(__name__)
 _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
+_REMOVE_ABSENT_EVERY_S = 30.0
 _PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
@@ -48,6 +49,9 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("end listeners", _END_LISTENERS_EVERY_S, lambda: end_listeners(services))),
         asyncio.create_task(_every("watch the writer", _WATCH_EVERY_S, WriterWatch(services.store).check)),
         asyncio.create_task(_every("archive Workers", _ARCHIVE_EVERY_S, lambda: archive_inactive(services))),
+        asyncio.create_task(
+            _every("remove absent Workers", _REMOVE_ABSENT_EVERY_S, lambda: remove_absent(services))
+        ),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
         asyncio.create_task(checkpoints.run()),
     ]
@@ -176,6 +180,12 @@ async def archive_inactive(services: Services) -> None:
     """Archive Workers that have been inactive for long; what is known of their activity and not written is written before."""
     await flush(services)
     await services.worker_archive.archive_inactive()
+
+
+async def remove_absent(services: Services) -> None:
+    """Remove ephemeral Workers that have been absent; what is known of their activity and not written is written before."""
+    await flush(services)
+    await services.ephemeral_workers.remove_absent()
 
 
 def note_presence(services: Services) -> None:

@@ -19,6 +19,7 @@ from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
+from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
@@ -101,6 +102,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     samples: SampleLog
     workers: Workers
     worker_archive: WorkerArchive
+    ephemeral_workers: EphemeralWorkers
     identity_copies: IdentityCopies
     copy_decisions: CopyDecisions
     api_keys: ApiKeys

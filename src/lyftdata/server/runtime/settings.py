@@ -43,6 +43,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     own_networks: tuple[str, ...]
     worker_token_ttl_s: int
     archive_after: timedelta | None
+    ephemeral_leave_after: timedelta
     audit_retention: timedelta | None
     signing_algorithm: str
     log_format: str | None

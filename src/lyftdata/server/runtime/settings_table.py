@@ -13,6 +13,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_bind_address,
     parse_database_url,
     parse_enrollment_key,
+    parse_ephemeral_leave_after,
     parse_name_policy,
     parse_own_networks,
     parse_previous_urls,
@@ -197,6 +198,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--archive-after",
         doc="How long an auto-enrolled Worker must not have been connected nor got a token until lists and counts leave it out; 2d or "
         "more, or `never`. Its next token brings it back.",
+    ),
+    Setting(
+        name="LYFTDATA_EPHEMERAL_LEAVE_AFTER",
+        field="ephemeral_leave_after",
+        parse=parse_ephemeral_leave_after,
+        default=timedelta(minutes=15),
+        default_doc="`15m`",
+        flag="--ephemeral-leave-after",
+        doc="How long an ephemeral Worker must not have been connected until it is removed, if it did not sign off; 5m to 30d. Its last "
+        "token must have expired, too.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

@@ -26,6 +26,8 @@ from lyftdata.server.admin.secret_strength import (
 
 _MIN_FIRST_PASSWORD_LENGTH = 8
 _MIN_ARCHIVE_AFTER = timedelta(days=2)
+_MIN_LEAVE_AFTER = timedelta(minutes=5)
+_MAX_LEAVE_AFTER = timedelta(days=30)
 
 
 class BindAddress(msgspec.Struct, frozen=True):
@@ -124,6 +126,15 @@ def parse_archive_after(text: str) -> timedelta | None:
     # A token lives for up to a day, and only a new one is a sign of life.
     if after < _MIN_ARCHIVE_AFTER:
         raise InvalidInputError("archive_after", "must be at least 2d, or never")
+    return after
+
+
+def parse_ephemeral_leave_after(text: str) -> timedelta:
+    """Read after which absence an ephemeral Worker is removed: 5 minutes to 30 days."""
+    after = parse_duration(text)
+    # A Worker that has lost its connection tries again after 45 seconds at most; a Server that is restarted takes a while.
+    if not _MIN_LEAVE_AFTER <= after <= _MAX_LEAVE_AFTER:
+        raise InvalidInputError("ephemeral_leave_after", "must be from 5m to 30d")
     return after
 
 

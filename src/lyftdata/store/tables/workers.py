@@ -5,14 +5,25 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import Strategy, WorkerRecord
-from lyftdata.store.changes import WorkerChanged
+from lyftdata.store.changes import PresenceChanged, WorkerChanged
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import token_origins, worker_traces, workers
+from lyftdata.store.schema import presence, token_origins, worker_traces, workers
 from lyftdata.store.tables import api_keys, resources
 from lyftdata.store.writer.transaction import WriteTx
 
@@ -117,13 +128,19 @@ def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
 
 def delete_workers(tx: WriteTx, worker_ids: Sequence[str]) -> None:
     """Do the same for many entries at once; those that are gone already are left out."""
+    presence_removed: list[str] = []
     for start in range(0, len(worker_ids), _BATCH):
         batch = worker_ids[start : start + _BATCH]
+        connected = delete(presence).where(presence.c.worker_id.in_(batch)).returning(presence.c.worker_id)
+        presence_removed += tx.conn.execute(connected).scalars()
         tx.conn.execute(delete(workers).where(workers.c.id.in_(batch)))
         api_keys.remove_workers(tx, batch)
     resources.remove_workers(tx, worker_ids)
     for worker_id in worker_ids:
         tx.changed(WorkerChanged(worker_id, None))
+    # The Server at which it was connected finds no row to remove any more: without this the others would count it as connected for ever.
+    for worker_id in presence_removed:
+        tx.changed(PresenceChanged(worker_id, None))
 
 
 def find_worker(conn: Connection, worker_id: str) -> WorkerRecord | None:
@@ -196,21 +213,45 @@ def find_inactive(conn: Connection, strategy: Strategy, *, since: datetime, limi
 
     Those that are archived already are left out, and disabled ones: an operator decided something about them.
     """
-    seen = select(worker_traces.c.worker_id).where(
-        worker_traces.c.worker_id == workers.c.id, worker_traces.c.last_seen_at >= since
-    )
-    given_a_token = select(token_origins.c.worker_id).where(
-        token_origins.c.worker_id == workers.c.id, token_origins.c.last_at >= since
-    )
     query = select(workers).where(
         workers.c.strategy == strategy.value,
         workers.c.archived_at.is_(None),
         workers.c.enabled.is_(True),
         workers.c.created_at < since,
-        ~seen.exists(),
-        ~given_a_token.exists(),
+        ~_exists(worker_traces.c.worker_id, worker_traces.c.last_seen_at >= since),
+        ~_exists(token_origins.c.worker_id, token_origins.c.last_at >= since),
     )
     return [_record(row) for row in conn.execute(query.order_by(workers.c.id).limit(limit))]
+
+
+def find_absent(
+    conn: Connection, worker_ids: Collection[str], *, seen_since: datetime, token_since: datetime
+) -> list[WorkerRecord]:
+    """
+    Return those of these Workers that are ephemeral, connected nowhere, and absent.
+
+    Disabled ones are left out: an operator decided something about them.
+
+    Args:
+        conn: The database.
+        worker_ids: At most as many as one statement takes.
+        seen_since: They have not been connected, nor been added, since then.
+        token_since: They have got no token since then.
+    """
+    query = select(workers).where(
+        workers.c.id.in_(list(worker_ids)),
+        workers.c.ephemeral.is_(True),
+        workers.c.enabled.is_(True),
+        workers.c.created_at < seen_since,
+        ~_exists(worker_traces.c.worker_id, worker_traces.c.last_seen_at >= seen_since),
+        ~_exists(token_origins.c.worker_id, token_origins.c.last_at >= token_since),
+        ~_exists(presence.c.worker_id, true()),
+    )
+    return [_record(row) for row in conn.execute(query)]
+
+
+def _exists(worker_id: Column[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(worker_id).where(worker_id == workers.c.id, condition).exists()
 
 
 def _in_batches(conn: Connection, column: Column[Any], values: Collection[str]) -> list[WorkerRecord]:

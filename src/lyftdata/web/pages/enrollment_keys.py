@@ -39,6 +39,7 @@ async def issue(page: Page) -> Response:
         worker_name=page.form.text("worker_name") or None,
         networks=page.form.words("networks"),
         labels=parse_label_text(page.form.text("labels")),
+        ephemeral=page.form.is_on("ephemeral"),
     )
     issued = await page.services.enrollment_keys.issue(page.form.text("name"), rules, actor=page.actor)
     return await _made(page, issued, "issued")

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.durations import parse_duration
+from lyftdata.core.durations import format_duration, parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
@@ -114,6 +114,7 @@ async def show(page: Page) -> Response:
             "Tokens", await page.services.token_count_queries.counts_of(worker.id, within=_TOKENS_WITHIN)
         ),
         issuers=(page.services.issuer, *page.services.previous_issuers),
+        leave_after=format_duration(page.services.settings.ephemeral_leave_after),
         timeline=await _timeline(page, worker),
         seen=page.seen(seal_fields(_editable(worker))),
     )

@@ -171,10 +171,16 @@ async def enroll(
             nonce=signing.nonce,
         )
 
-    worker_id = await client.register(sign, metadata=metadata)
-    identity = StoredIdentity(issuer=issuer, server_url=settings.url, worker_id=worker_id, worker_name=name)
+    registered = await client.register(sign, metadata=metadata)
+    identity = StoredIdentity(
+        issuer=issuer,
+        server_url=settings.url,
+        worker_id=registered.worker_id,
+        worker_name=name,
+        ephemeral=registered.ephemeral,
+    )
     directory.save_identity(identity)
-    return IdentityCredential(worker_id, key, issuer=issuer, counter=directory.counter())
+    return IdentityCredential(registered.worker_id, key, issuer=issuer, counter=directory.counter())
 
 
 def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:

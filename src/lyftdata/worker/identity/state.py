@@ -8,7 +8,8 @@ Written so that `kill -9` at any moment leaves a directory from which the next s
     3. signature-counter  before each assertion (`client.counter_file`)
 
 Killed between the first two, the next start enrolls again with the same key and is given the same ID. These two are
-written to a temporary file in the same directory, synced and renamed, so that each is complete or absent.
+written to a temporary file in the same directory, synced and renamed, so that each is complete or absent. An identity whose entry
+is gone is removed in the order 2, 1, 3: a start in between enrolls.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from lyftdata.client.counter_file import CounterFile
+from lyftdata.client.counter_file import COUNTER_FILE, CounterFile
 from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.log_events.worker import COUNTER_NOT_SAVED
@@ -127,6 +128,14 @@ class StateDirectory:
     def save_identity(self, identity: StoredIdentity) -> None:
         """Store who this Worker is; raises StateError when it cannot be written."""
         self._write(_IDENTITY_FILE, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
+
+    def discard_identity(self) -> None:
+        """Remove the identity with its key, so that the next enrollment is that of a new Worker; raises StateError when it cannot be removed."""
+        try:
+            for name in (_IDENTITY_FILE, _KEY_FILE, COUNTER_FILE):
+                self._files.remove(name)
+        except OSError as error:
+            raise self._failed(error) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

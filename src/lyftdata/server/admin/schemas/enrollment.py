@@ -44,7 +44,8 @@ class NewEnrollmentKey(Input):
     An enrollment key to issue.
 
     `worker_name` is a pattern of Worker names with `*` and `?`, null for any; `networks` are in CIDR form, none for everywhere;
-    `labels` are put on each Worker that it enrolls.
+    `labels` are put on each Worker that it enrolls. The entries of the Workers of an `ephemeral` key are removed when they sign off or
+    have been absent for a short time.
     """
 
     name: str
@@ -53,6 +54,7 @@ class NewEnrollmentKey(Input):
     worker_name: Annotated[str, Field(max_length=64)] | None = None
     networks: Annotated[list[str], Field(max_length=MAX_NETWORKS, default_factory=list)]
     labels: Annotated[Labels, Field(default_factory=dict)]
+    ephemeral: bool = False
 
 
 class EnrollmentKeyRotation(Input):
@@ -110,6 +112,7 @@ class EnrollmentKey(BaseModel):
     worker_name: str | None
     networks: list[str]
     labels: dict[str, str]
+    ephemeral: bool
     created_at: datetime | None
     created_by: str | None
     rotated_at: datetime | None

@@ -63,7 +63,8 @@ class Worker(BaseModel):
     """
     A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself.
 
-    `archived_at` is when lists began to leave it out; null as long as they show it.
+    `archived_at` is when lists began to leave it out; null as long as they show it. The entry of an `ephemeral` Worker is removed when
+    it signs off or has been absent for a short time.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Worker(BaseModel):
     created_by: str
     superseded_by: str | None
     archived_at: datetime | None
+    ephemeral: bool
     thumbprint: str | None
     dpop_bound: bool
     connected_since: datetime | None

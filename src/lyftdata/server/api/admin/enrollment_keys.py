@@ -34,6 +34,7 @@ async def issue_key(
         worker_name=body.worker_name,
         networks=body.networks,
         labels=body.labels,
+        ephemeral=body.ephemeral,
     )
     return await _answer(services, await services.enrollment_keys.issue(body.name, rules, actor=actor))
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 from sqlalchemy import URL
 
@@ -20,6 +21,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
+from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
@@ -188,6 +190,15 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         samples=read_models.samples,
         workers=operators.workers,
         worker_archive=operators.worker_archive,
+        ephemeral_workers=EphemeralWorkers(
+            store=store,
+            directory=admission.directory,
+            sessions=sessions.sessions,
+            metrics=admission.metrics,
+            after=settings.ephemeral_leave_after,
+            token_ttl=timedelta(seconds=settings.worker_token_ttl_s),
+            clock=clock,
+        ),
         identity_copies=admission.identity_copies,
         copy_decisions=CopyDecisions(store=store, counters=admission.admission.counters, clock=clock),
         api_keys=operators.api_keys,

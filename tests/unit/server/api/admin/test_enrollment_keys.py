@@ -430,7 +430,7 @@ async def test_the_key_is_in_one_answer_and_never_again(off):
         ("networks", ["10.0.0.1"] * 33),
         ("labels", {"a b": "c"}),
         ("mode", "approve"),
-        ("ephemeral", True),
+        ("ephemeral", "at times"),
     ],
 )
 async def test_what_cannot_be_a_rule_is_refused(server, admin, field, value):
