@@ -12,8 +12,8 @@ ISSUER = "https://lyft.example"
 # Made by `lyftdata enrollment generate-key`. One that a person chose is stretched, which takes a third of a second a program.
 ENROLLMENT_KEY = "lyftdata_enroll_uuiKgFhuYc_EdJdIedgM3UCplFIa81OhKlDHkOOFXVV2WbURv"
 CHOSEN_ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
-SECRET_KEY = "q7Rk2vXn9TzB4mWc8LdY5hGs1JpF6uAeN3bQ0iK"
-OTHER_SECRET_KEY = "M4xTj8Zs0VqH6yNc2PbK9wLr5DgU1fEoA7kW3iR"
+SECRET_KEY = "LvKbzGCBPeQhng5MvCn4ZjdLj5ymzlqykhg2tAVo8ik"
+OTHER_SECRET_KEY = "lYjNbOYroxCWHha4cnNQHt7YihGjI0vRYiaFnDxQ2aU"
 
 
 def seeded_bytes(seed: int = 1) -> Callable[[int], bytes]:

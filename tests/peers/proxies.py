@@ -24,7 +24,7 @@ from tests.processes import until
 
 from lyftdata.core.keyring import SigningKey, active_key, decrypt_signing_key
 from lyftdata.server.clock import utc_now
-from lyftdata.server.runtime.data_dir import derive_key
+from lyftdata.server.runtime.secret_keys import derive_key
 from lyftdata.store.tables.signing_keys import all_signing_keys
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

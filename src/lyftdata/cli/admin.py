@@ -1,7 +1,6 @@
-"""`lyftdata admin`: works on the Server's state on its host: backup, restore, migrate, unlock operators."""
+"""`lyftdata admin`: works on the Server's state on its host: backup, restore, migrate, rotate the secret key, unlock operators."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import click
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.login import read_password
 from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say
-from lyftdata.cli.run import require_server
+from lyftdata.cli.secret_key_rotation import rotate_secret_key
+from lyftdata.cli.state_location import find_state, staging_option
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_NAMED = 20
 
-_staging_option = click.option(
-    "--staging-dir", metavar="DIR", help="The Server's data directory. [LYFTDATA_STAGING_DIR]"
-)
 _KEY_MATTERS = (
     "The secret key is not in it, on purpose: together they can sign tokens. Keep a copy of {} somewhere else; "
     "without it this backup cannot be used."
@@ -37,7 +34,7 @@ _KEY_MATTERS = (
 @click.group()
 def admin() -> None:
     """
-    Back up, restore and move a Server's state, and unlock operators; run on the Server's host, as its user.
+    Back up, restore and move a Server's state, rotate its secret key, unlock operators; run on the Server's host, as its user.
 
     \b
     Example:
@@ -45,23 +42,26 @@ def admin() -> None:
     """
 
 
+admin.add_command(rotate_secret_key)
+
+
 @admin.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_staging_option
+@staging_option
 @json_option
 def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
     """
     Copy the SQLite database to the new FILE (0600), while the Server runs or not; the copy is checked.
 
     FILE is never overwritten, and is there only once it is whole. The secret key is not in it: keep secret.key of the
-    data directory somewhere else; it never changes. Exit 1 without FILE if the database is damaged, and with it if only
+    data directory somewhere else. Exit 1 without FILE if the database is damaged, and with it if only
     its audit log was changed.
 
     \b
     Example:
       lyftdata admin backup /backup/lyftdata-monday.db
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.cli.progress import show_progress
     from lyftdata.server.runtime.maintenance import back_up
 
@@ -90,7 +90,7 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
 
 @admin.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_staging_option
+@staging_option
 @yes_option
 @json_option
 def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     Example:
       lyftdata admin restore /backup/lyftdata-monday.db
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.cli.progress import show_progress
     from lyftdata.server.runtime.maintenance import restore as put_back
 
@@ -177,7 +177,7 @@ def _names(workers: "Sequence[MissingWorker]") -> str:
     metavar="FILE",
     help="The SQLite database; lyftdata.db in the data directory unless given.",
 )
-@_staging_option
+@staging_option
 @json_option
 def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> None:
     """
@@ -191,7 +191,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     Example:
       LYFTDATA_DATABASE_URL_FILE=/run/secrets/database lyftdata admin migrate
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.cli.progress import show_progress
     from lyftdata.server.runtime.maintenance import move_to_postgresql
 
@@ -226,7 +226,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     help="IP address the operator signs in from; its network is known from now on, so that guesses from "
     "elsewhere do not lock it out.",
 )
-@_staging_option
+@staging_option
 def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
     """
     Forget the failed sign-ins that make operator NAME wait, while the Server runs or not; it counts at once.
@@ -238,7 +238,7 @@ def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
     Example:
       lyftdata admin unlock ada --from 203.0.113.7
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.server.runtime.operator_recovery import unlock as unlock_operator
 
     unlock_operator(place, name, address=address)
@@ -248,7 +248,7 @@ def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
 @admin.command("reset-password")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read the new password from standard input.")
-@_staging_option
+@staging_option
 @yes_option
 @json_option
 def reset_password(
@@ -264,7 +264,7 @@ def reset_password(
     Example:
       lyftdata admin reset-password admin --yes
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.server.runtime.operator_recovery import reset_password as reset
 
     given = read_password("New password", from_stdin=True) if password_stdin else None
@@ -280,7 +280,7 @@ def reset_password(
 
 
 @admin.command("accept-audit-log")
-@_staging_option
+@staging_option
 @yes_option
 @json_option
 def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
@@ -294,7 +294,7 @@ def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> No
     Example:
       lyftdata admin accept-audit-log
     """
-    place = _place(staging_dir)
+    place = find_state(staging_dir)
     from lyftdata.server.runtime.audit_acceptance import accept, find_difference
 
     found = find_difference(place)
@@ -327,15 +327,6 @@ def _print_operator(record: "OperatorRecord", password: Secret) -> None:
 
     shown = {"name": record.name, "role": record.role.value, "must_change_password": True}
     print_once(json.dumps({**shown, "password": password.reveal()}, indent=2) + "\n")
-
-
-def _place(staging_dir: str | None) -> "StateLocation":
-    require_server()
-    from lyftdata.server.runtime.maintenance import read_state_location
-
-    # What is written (copies, the files that SQLite creates next to them) is its owner's alone.
-    os.umask(0o077)
-    return read_state_location(os.environ, staging_dir=staging_dir)
 
 
 def _audit(report: "ChainReport") -> dict[str, Any]:

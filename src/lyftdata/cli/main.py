@@ -226,6 +226,7 @@ _SECRET_FLAGS = {
     "--auto-enrollment-key-previous": "set LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS or its _FILE",
     "--admin-init-password": "set LYFTDATA_ADMIN_INIT_PASSWORD or LYFTDATA_ADMIN_INIT_PASSWORD_FILE",
     "--secret-key": "set LYFTDATA_SECRET_KEY or LYFTDATA_SECRET_KEY_FILE",
+    "--secret-key-next": "set LYFTDATA_SECRET_KEY_NEXT or LYFTDATA_SECRET_KEY_NEXT_FILE",
     "--database-url": "set LYFTDATA_DATABASE_URL or LYFTDATA_DATABASE_URL_FILE",
 }
 

@@ -16,6 +16,8 @@ from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 
 PRUNED = "audit_log.pruned"
 """Action of the event that says up to which number events were removed (`through`) when they had become too old."""
+KEY_ROTATED = "secret_key.rotated"
+"""Action of the event with which the chain goes on under another key; it names the end of the chain under the key before."""
 GENESIS = bytes(32)
 """The hash before the first event."""
 

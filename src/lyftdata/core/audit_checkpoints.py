@@ -17,6 +17,7 @@ with the same secret key has the same one, and it signs nothing but checkpoints 
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -64,26 +65,54 @@ class CheckpointKey:
     """
 
     def __init__(self, audit_key: bytes, *, issuer: str) -> None:
-        self._private = Ed25519PrivateKey.from_private_bytes(
-            derive_key(audit_key, info=b"lyftdata audit checkpoints v1")
-        )
+        self._audit_key = audit_key
         self.origin = origin_of(issuer)
-        self._id = _key_id(self.origin, self._private.public_key())
-
-    @property
-    def published(self) -> str:
-        """Return the public half as NAME+ID+KEY, which C2SP signed-note calls a verifier key."""
-        public = self._private.public_key().public_bytes_raw()
-        return f"{self.origin}+{self._id.hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+        self.published = published_key(audit_key, origin=self.origin)
+        """The public half, as verifiers take it."""
 
     def sign(self, tree: CompactRange) -> str:
         """Return the signed note for the events of a tree."""
-        body = Checkpoint(self.origin, tree.size, tree.root()).body()
-        signature = base64.b64encode(self._id + self._private.sign(body.encode())).decode()
-        return f"{body}\n— {self.origin} {signature}\n"
+        return sign_checkpoint(Checkpoint(self.origin, tree.size, tree.root()), [self._audit_key])
 
     def __repr__(self) -> str:
         return f"CheckpointKey({self.published})"
+
+
+def published_key(audit_key: bytes, *, origin: str) -> str:
+    """Return the public half of the key of a log as NAME+ID+KEY, which C2SP signed-note calls a verifier key."""
+    public = _private_key(audit_key).public_key()
+    encoded = base64.b64encode(_ED25519 + public.public_bytes_raw()).decode()
+    return f"{origin}+{_key_id(origin, public).hex()}+{encoded}"
+
+
+def sign_checkpoint(checkpoint: Checkpoint, audit_keys: Sequence[bytes]) -> str:
+    """Return the signed note with a signature of each key, in this order."""
+    body = checkpoint.body()
+    lines = "".join(_signature_line(checkpoint.origin, body, audit_key) for audit_key in audit_keys)
+    return f"{body}\n{lines}"
+
+
+def add_signature(note: str, *, audit_key: bytes, keep: int) -> str:
+    """
+    Return a signed note with the signature of another key, after the first `keep` of those that it has.
+
+    The caller has verified the note.
+    """
+    checkpoint = read_checkpoint(note)
+    body, _, signatures = note.partition("\n\n")
+    kept = "".join(signatures.splitlines(keepends=True)[:keep])
+    added = _signature_line(checkpoint.origin, body + "\n", audit_key)
+    return f"{body}\n\n{kept}{added}"
+
+
+def _signature_line(origin: str, body: str, audit_key: bytes) -> str:
+    private = _private_key(audit_key)
+    signature = _key_id(origin, private.public_key()) + private.sign(body.encode())
+    return f"— {origin} {base64.b64encode(signature).decode()}\n"
+
+
+def _private_key(audit_key: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(derive_key(audit_key, info=b"lyftdata audit checkpoints v1"))
 
 
 def origin_of(issuer: str) -> str:
@@ -115,9 +144,7 @@ def verify_checkpoint(note: str, *, audit_key: bytes) -> Checkpoint:
         CheckpointError: Not a checkpoint, or not signed by that key.
     """
     checkpoint = read_checkpoint(note)
-    public = Ed25519PrivateKey.from_private_bytes(
-        derive_key(audit_key, info=b"lyftdata audit checkpoints v1")
-    ).public_key()
+    public = _private_key(audit_key).public_key()
     body, _, signatures = note.partition("\n\n")
     for name, encoded in _SIGNATURE.findall(signatures):
         if _has_signed(public, name, encoded, f"{body}\n".encode()):

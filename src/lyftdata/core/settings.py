@@ -24,6 +24,7 @@ SECRET_VARIABLES = (
     "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
     "LYFTDATA_ADMIN_INIT_PASSWORD",
     "LYFTDATA_SECRET_KEY",
+    "LYFTDATA_SECRET_KEY_NEXT",
     "LYFTDATA_DATABASE_URL",
 )
 """Every secret among the settings of Server and Worker: one environment file may serve both."""

@@ -113,6 +113,7 @@ def _check_audit_log(settings: ServerSettings) -> Iterator[Finding]:
         database_url=settings.database_url,
         allow_unverified_database=settings.allow_unverified_database,
         secret_key=settings.secret_key,
+        secret_key_next=settings.secret_key_next,
     )
     if not KeptCheckpoint(settings.staging_dir).path.exists():
         return

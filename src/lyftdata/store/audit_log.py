@@ -14,9 +14,9 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, Row, delete, func, insert, select
+from sqlalchemy import Connection, CursorResult, Row, bindparam, delete, func, insert, select, update
 
-from lyftdata.core.audit import GENESIS, PRUNED, ChainReport, chain_hash, verify_chain
+from lyftdata.core.audit import GENESIS, KEY_ROTATED, PRUNED, ChainReport, chain_hash, verify_chain
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store.dialects import dialect
@@ -42,6 +42,18 @@ class Head(msgspec.Struct, frozen=True):
     number: int
     hash: bytes
     sound: bool = True
+
+
+class WrittenHead(msgspec.Struct, frozen=True):
+    """The head row as it is in the database."""
+
+    number: int
+    hash: bytes
+    mac: bytes
+
+    def is_written_with(self, key: bytes) -> bool:
+        """Return whether the row was written with this key."""
+        return hmac.compare_digest(self.mac, _head_mac(self.number, self.hash, key))
 
 
 def begin(conn: Connection, *, key: bytes) -> None:
@@ -79,6 +91,41 @@ def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
         return Head(row.number, row.hash)
     found = load_head(conn, key=key)
     return Head(max(found.number, known.number), found.hash, sound=False)
+
+
+def is_under_another_key(conn: Connection, *, after: int) -> bool:
+    """Return whether the secret key was rotated by an event behind a number."""
+    query = (
+        select(audit_events.c.number)
+        .where(audit_events.c.action == KEY_ROTATED, audit_events.c.number > after)
+        .limit(1)
+    )
+    return conn.execute(query).first() is not None
+
+
+def rehash(conn: Connection, *, key: bytes, on_progress: OnProgress = ignore_progress) -> Head:
+    """
+    Replace the hash of every event by one under another key; return the end of the new chain.
+
+    The caller has verified the chain, and owes `write_head`. The hash before the first event that is left stays as it is: that
+    event was removed.
+    """
+    statement = (
+        update(audit_events)
+        .where(audit_events.c.number == bindparam("at_number"))
+        .values(previous=bindparam("new_previous"), hash=bindparam("new_hash"))
+    )
+    head = Head(*_start_of(conn, removed_through(conn)))
+    last = last_number(conn)
+    while batch := events_after(conn, after=head.number, limit=_AT_ONCE):
+        rows = []
+        for chained in batch:
+            digest = chain_hash(chained.event, number=chained.number, previous=head.hash, key=key)
+            rows.append({"at_number": chained.number, "new_previous": head.hash, "new_hash": digest})
+            head = Head(chained.number, digest)
+        conn.execute(statement, rows)
+        on_progress("Hashing the audit log again", head.number, last)
+    return head
 
 
 def is_marked_unsound(conn: Connection) -> bool:
@@ -282,11 +329,11 @@ def _unsound(problem: str) -> ChainReport:
 def _in_order(conn: Connection) -> CursorResult[Any]:
     """Give the chain in batches: it may be longer than memory. To be closed, since the check ends at the first fault."""
     query = select(audit_events).order_by(audit_events.c.number)
-    return conn.execution_options(yield_per=_AT_ONCE).execute(query)
+    return conn.execute(query.execution_options(yield_per=_AT_ONCE))
 
 
 def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:
-    return hmac.compare_digest(row.mac, _head_mac(row.number, row.hash, key))
+    return WrittenHead(row.number, row.hash, row.mac).is_written_with(key)
 
 
 def _head_mac(number: int, head_hash: bytes, key: bytes) -> bytes:

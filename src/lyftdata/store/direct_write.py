@@ -37,7 +37,7 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
     try:
         dialect.check_file_permissions(engine)
         with engine.begin() as conn:
-            _check_version(migrate.current_version(conn))
+            check_version(migrate.current_version(conn))
             dialect.lock_out_other_writers(conn)
             before = audit_log.load_head(conn, key=audit_key)
             if not before.sound and not audit_log.is_marked_unsound(conn):
@@ -69,7 +69,7 @@ def read_directly(url: str | URL, op: Callable[[Connection], T]) -> T:
     try:
         dialect.check_file_permissions(engine)
         with dialect.for_reading(engine).connect() as conn:
-            _check_version(migrate.current_version(conn))
+            check_version(migrate.current_version(conn))
             return op(conn)
     except DBAPIError as error:
         raise StoreError(f"The database failed: {problem_of(error)}.") from error
@@ -77,7 +77,8 @@ def read_directly(url: str | URL, op: Callable[[Connection], T]) -> T:
         engine.dispose()
 
 
-def _check_version(schema: str | None) -> None:
+def check_version(schema: str | None) -> None:
+    """Check that a database has the schema of this program; raises StoreError."""
     # Not brought up to date here: a Server of the version that is installed may be running on it.
     if schema != migrate.newest_version():
         raise StoreError(

@@ -322,7 +322,18 @@ class Store:
     def _lock_out_other_writers(self, conn: Connection) -> audit_log.Head:
         """Wait for the writer lock; return the head of the audit chain, to which peers may have appended."""
         dialect.lock_out_other_writers(conn)
-        return audit_log.follow(conn, known=self._head, key=self._audit_key)
+        head = audit_log.follow(conn, known=self._head, key=self._audit_key)
+        if (
+            self._head.sound
+            and not head.sound
+            and audit_log.is_under_another_key(conn, after=self._head.number)
+        ):
+            # This Server was suspended while the key was rotated. What it wrote would break a chain that is whole.
+            raise StoreError(
+                "The secret key was rotated while this Server ran; it writes nothing with the old one.",
+                hint="Restart it with the new secret key.",
+            )
+        return head
 
     def _publish_to_peers(self, conn: Connection, jobs: list[Job[Any]]) -> ReceivedChanges | None:
         """Record the changes of these jobs for peers; return what peers have changed."""

@@ -38,6 +38,7 @@ def test_config_check_shows_no_secret_of_the_servers(tmp_path):
         "LYFTDATA_DATABASE_URL": "postgresql://lyftdata:very-secret@127.0.0.1:1/lyftdata",
         "LYFTDATA_ADMIN_INIT_PASSWORD": "very-secret password",
         "LYFTDATA_SECRET_KEY": "very-secret-3-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_SECRET_KEY_NEXT": "very-secret-4-Zt8qYw3nV5rKc1xLm7Pb",
     }
     assert given.keys() == {setting.name for setting in TABLE if setting.secret}
 

@@ -8,7 +8,7 @@ from lyftdata.client.environment import _TABLE as LIBRARY
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.secret_text import parse_secret, parse_typed_secret, secret_argument, trim
 from lyftdata.private_files import PrivateDirectory
-from lyftdata.server.runtime.data_dir import load_secret_key
+from lyftdata.server.runtime.secret_keys import load_secret_key
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.settings_table import TABLE as SERVER
 from lyftdata.verify import WorkerVerifier

@@ -33,6 +33,13 @@ SIGNING_KEYS_ROTATED = LogEvent(
     message="Rotated the keys that sign worker tokens.",
     fields={"at": "time of the rotation, ISO 8601 UTC"},
 )
+SECRET_KEY_SETTLED = LogEvent(
+    name="secret_key_settled",
+    level="warning",
+    message="A rotation of the secret key was interrupted; the key that fits the database is in secret.key.",
+    fields={"key": "`new`: the rotation was finished; `old`: it had changed nothing"},
+    remedy="If `key` is old, stop the Server and run `lyftdata admin rotate-secret-key` again.",
+)
 
 # --- requests -----------------------------------------------------------------------------------------------
 

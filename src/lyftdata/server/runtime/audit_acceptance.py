@@ -15,9 +15,9 @@ from lyftdata.core.records import AuditEvent
 from lyftdata.server.admin.audit_checkpoints import describe_cut
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
 from lyftdata.server.clock import Clock, utc_now
-from lyftdata.server.runtime.data_dir import audit_key_of, find_secret_key
-from lyftdata.server.runtime.maintenance import StateLocation
+from lyftdata.server.runtime.maintenance import StateLocation, secret_key_of
 from lyftdata.server.runtime.operator_recovery import url_of, who_on_host
+from lyftdata.server.runtime.secret_keys import audit_key_of
 from lyftdata.store import WriteTx, audit_log, audit_tree
 from lyftdata.store.direct_write import read_directly, write_directly
 
@@ -37,17 +37,18 @@ def find_difference(place: StateLocation) -> Difference | None:
     Raises:
         SettingsError, StoreError: The state cannot be read.
     """
-    audit_key = audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
+    url = url_of(place)
+    audit_key = audit_key_of(secret_key_of(place, url))
     file = KeptCheckpoint(place.staging_dir)
     try:
         kept = file.load()
     except CheckpointError:
-        length = read_directly(url_of(place), audit_log.last_number)
+        length = read_directly(url, audit_log.last_number)
         return Difference(kept=None, length=length, problem=f"{file.path} does not hold a checkpoint.")
     if kept is None:
         return None
     is_too_old, length, root = read_directly(
-        url_of(place),
+        url,
         lambda conn: (
             audit_log.begins_after(conn, kept.size),
             audit_log.last_number(conn),
@@ -86,6 +87,6 @@ def accept(place: StateLocation, difference: Difference, *, clock: Clock = utc_n
             )
         )
 
-    audit_key = audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
-    write_directly(url_of(place), op, audit_key=audit_key)
+    url = url_of(place)
+    write_directly(url, op, audit_key=audit_key_of(secret_key_of(place, url)))
     return KeptCheckpoint(place.staging_dir).put_aside(now)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lyftdata.core.enrollment_secrets import fingerprint, make_verifier
+from lyftdata.core.secret_key import is_random_form
 from lyftdata.server.admin.audit_checkpoints import ACCEPT, AuditCheckpoints
 from lyftdata.server.admin.secret_strength import assess_key
 from lyftdata.server.admission.directory import Directory
@@ -82,3 +83,13 @@ def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
             "The audit log's record of its last event was removed or changed; see: lyftdata audit verify"
         )
     return warnings
+
+
+def secret_key_warnings(secret_key: bytes) -> list[str]:
+    """Return a warning about a secret key that is text and, as in a database of an older version, is not stretched."""
+    if is_random_form(secret_key):
+        return []
+    return [
+        "The secret key is text that a person may have chosen, and this database was made before such text was stretched: with a copy "
+        "of the database it is cheaper to guess. Change it with: lyftdata admin rotate-secret-key"
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.progress import OnProgress, ignore_progress
@@ -16,21 +16,23 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.server.admission.replay_file import discard_replays
 from lyftdata.server.clock import Clock, utc_now
-from lyftdata.server.runtime.data_dir import (
-    audit_key_of,
-    check_staging_dir,
-    database_file,
-    find_secret_key,
-    prepare_staging_dir,
-    secret_key_file,
-)
+from lyftdata.server.runtime.data_dir import check_staging_dir, database_file, prepare_staging_dir
+from lyftdata.server.runtime.secret_keys import audit_key_of, find_secret_key, secret_key_file
 from lyftdata.server.runtime.settings import ALLOW_UNVERIFIED_HINT, find_unverified_database
 from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import backup
 from lyftdata.store.transfer import Transferred, transfer
 
-_FIELDS = frozenset({"staging_dir", "database_url", "allow_unverified_database", "secret_key"})
+_FIELDS = frozenset(
+    {
+        "staging_dir",
+        "database_url",
+        "allow_unverified_database",
+        "secret_key",
+        "secret_key_next",
+    }
+)
 
 
 class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,7 @@ class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Secret | None
     allow_unverified_database: bool
     secret_key: Secret | None
+    secret_key_next: Secret | None
 
     def secret_key_file(self) -> Path | None:
         """Return the file that holds the secret key, None if it is given otherwise."""
@@ -98,7 +101,7 @@ def back_up(place: StateLocation, to: Path, *, on_progress: OnProgress = ignore_
     """
     database = place.sqlite_file()
     check_staging_dir(place.staging_dir)
-    return backup.back_up(database, to, audit_key=_audit_key(place), on_progress=on_progress)
+    return backup.back_up(database, to, audit_key=_audit_key(place, database), on_progress=on_progress)
 
 
 def restore(
@@ -120,7 +123,11 @@ def restore(
     # What was used since the backup was made is not in it.
     discard_replays(place.staging_dir)
     return backup.restore(
-        backup_file, database, audit_key=_audit_key(place), now=clock(), on_progress=on_progress
+        backup_file,
+        database,
+        audit_key=_audit_key(place, backup_file),
+        now=clock(),
+        on_progress=on_progress,
     )
 
 
@@ -148,13 +155,27 @@ def move_to_postgresql(
         )
     if source is None:
         check_staging_dir(place.staging_dir)
+    moved = source or database_file(place.staging_dir)
     return transfer(
-        source or database_file(place.staging_dir),
+        moved,
         place.database_url.reveal(),
-        audit_key=_audit_key(place),
+        audit_key=_audit_key(place, moved),
         on_progress=on_progress,
     )
 
 
-def _audit_key(place: StateLocation) -> bytes:
-    return audit_key_of(find_secret_key(place.staging_dir, given=place.secret_key))
+def secret_key_of(place: StateLocation, database: str | URL) -> bytes:
+    """
+    Return the secret key of a database; raises as `secret_keys.find_secret_key`.
+
+    Args:
+        place: The settings.
+        database: The database that the key must fit.
+    """
+    return find_secret_key(
+        place.staging_dir, given=place.secret_key, given_next=place.secret_key_next, database=database
+    )
+
+
+def _audit_key(place: StateLocation, file: Path) -> bytes:
+    return audit_key_of(secret_key_of(place, URL.create("sqlite", database=str(file))))

@@ -21,8 +21,9 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, network_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password
 from lyftdata.server.clock import Clock, random_bytes, random_id, utc_now
-from lyftdata.server.runtime.data_dir import audit_key_of, check_staging_dir, derive_key, find_secret_key
-from lyftdata.server.runtime.maintenance import StateLocation
+from lyftdata.server.runtime.data_dir import check_staging_dir
+from lyftdata.server.runtime.maintenance import StateLocation, secret_key_of
+from lyftdata.server.runtime.secret_keys import audit_key_of, derive_key
 from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import WriteTx
 from lyftdata.store.backup import check_not_empty
@@ -46,7 +47,8 @@ def unlock(place: StateLocation, name: str, *, address: str | None = None, clock
         InvalidInputError: Not an IP address.
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
-    secret_key = find_secret_key(place.staging_dir, given=place.secret_key)
+    url = url_of(place)
+    secret_key = secret_key_of(place, url)
     network = None if address is None else _digest(secret_key, name, address)
 
     def op(tx: WriteTx) -> None:
@@ -57,7 +59,7 @@ def unlock(place: StateLocation, name: str, *, address: str | None = None, clock
             known_networks.remember_network(tx, name, network, now=clock())
         tx.audit(_event("operator.unlocked", name, clock, details))
 
-    write_directly(url_of(place), op, audit_key=audit_key_of(secret_key))
+    write_directly(url, op, audit_key=audit_key_of(secret_key))
 
 
 def reset_password(
@@ -83,8 +85,8 @@ def reset_password(
         InvalidInputError: The password breaks a rule.
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
-    secret_key = find_secret_key(place.staging_dir, given=place.secret_key)
     url = url_of(place)
+    secret_key = secret_key_of(place, url)
     if password is not None:
         check_new_password(password, operator=name)
     chosen = password or Secret(random_id(random_bytes))

@@ -36,6 +36,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     previous_public_urls: tuple[str, ...]
     admin_init_password: Secret | None
     secret_key: Secret | None
+    secret_key_next: Secret | None
     tls_cert: Path | None
     tls_key: Path | None
     disable_tls: bool

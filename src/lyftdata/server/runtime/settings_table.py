@@ -133,6 +133,16 @@ TABLE: tuple[Setting, ...] = (
         "32 random characters or more; one that can be guessed is refused.",
     ),
     Setting(
+        name="LYFTDATA_SECRET_KEY_NEXT",
+        field="secret_key_next",
+        parse=parse_secret_key,
+        default=None,
+        default_doc="none",
+        secret=True,
+        doc="The key that `lyftdata admin rotate-secret-key` changes the database to. A Server that is given both keys uses the one that "
+        "fits the database.",
+    ),
+    Setting(
         name="LYFTDATA_TLS_CERT",
         field="tls_cert",
         parse=parse_path,

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.server.runtime.data_dir import check_secret_key_file, check_staging_dir_or_parent
+from lyftdata.server.runtime.data_dir import check_staging_dir_or_parent
+from lyftdata.server.runtime.secret_keys import check_secret_key_file
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.tls_files import check_tls_files
 

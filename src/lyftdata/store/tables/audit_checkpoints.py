@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 
 from lyftdata.core.audit_checkpoints import (
     Checkpoint,
     CheckpointError,
+    add_signature,
     read_checkpoint,
     split_peaks,
     verify_checkpoint,
@@ -20,6 +21,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 _AT_ONCE = 500
 _MAX_TRIED = 20
+_MAX_NOTE_LENGTH = 1_024
 
 
 def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
@@ -29,6 +31,28 @@ def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
         select(audit_checkpoints.c.note).where(audit_checkpoints.c.size == record.size)
     ).scalar_one()
     return read_checkpoint(str(note))
+
+
+def last_checkpoint(conn: Connection) -> CheckpointRecord | None:
+    """Return the checkpoint of the most events, None if there is none; its signature was not checked."""
+    row = conn.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)).first()
+    return None if row is None else from_row(CheckpointRecord, row)
+
+
+def sign_all_again(tx: WriteTx, *, audit_key: bytes) -> int:
+    """
+    Add the signature of another key to every checkpoint; return how many there are. The caller has verified them.
+
+    Bounded: the first two signatures stay, which are those of a handover, and the last.
+    """
+    table = audit_checkpoints
+    count = 0
+    for record in all_checkpoints(tx.conn):
+        signed = (add_signature(record.note, audit_key=audit_key, keep=keep) for keep in (2, 1, 0))
+        note = next(note for note in signed if len(note) <= _MAX_NOTE_LENGTH)
+        tx.conn.execute(update(table).where(table.c.size == record.size).values(note=note))
+        count += 1
+    return count
 
 
 def remove_before(tx: WriteTx, size: int) -> None:

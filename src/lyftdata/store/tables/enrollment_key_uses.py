@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import enrollment_key_uses
@@ -20,6 +20,12 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
     ]
     if rows:
         dialect.upsert(tx.conn, enrollment_key_uses, rows)
+
+
+def rename_fingerprint(tx: WriteTx, old: str, new: str) -> None:
+    """Keep under another fingerprint when a key was last used."""
+    table = enrollment_key_uses
+    tx.conn.execute(update(table).where(table.c.fingerprint == old).values(fingerprint=new))
 
 
 def last_used(conn: Connection, fingerprints: Collection[str]) -> dict[str, datetime]:

@@ -28,6 +28,11 @@ def remember_network(tx: WriteTx, operator: str, digest: bytes, *, now: datetime
         tx.conn.execute(delete(table).where(table.c.operator == operator, table.c.digest.in_(too_many)))
 
 
+def forget_all_networks(tx: WriteTx) -> None:
+    """Remove every network: under another key they would be found no more."""
+    tx.conn.execute(delete(known_networks))
+
+
 def is_known_network(conn: Connection, operator: str, digest: bytes, *, now: datetime) -> bool:
     """Return whether an operator of this name has signed in from a network lately."""
     table = known_networks

@@ -35,6 +35,12 @@ def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:
     tx.changed(SigningKeysChanged())
 
 
+def replace_encrypted_key(tx: WriteTx, kid: str, encrypted: bytes) -> None:
+    """Store a key under another encryption; the key stays the same."""
+    statement = update(signing_keys).where(signing_keys.c.kid == kid)
+    tx.conn.execute(statement.values(encrypted_private_key=encrypted))
+
+
 def delete_signing_key(tx: WriteTx, kid: str) -> None:
     """Remove a key."""
     tx.conn.execute(delete(signing_keys).where(signing_keys.c.kid == kid))

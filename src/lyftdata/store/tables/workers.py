@@ -192,6 +192,12 @@ def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, Wor
     return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
 
 
+def rename_fingerprint(tx: WriteTx, old: str, new: str) -> int:
+    """Give the Workers that came by an enrollment key its other fingerprint; return how many there are."""
+    statement = update(workers).where(workers.c.enrolled_with == old).values(enrolled_with=new)
+    return tx.conn.execute(statement).rowcount
+
+
 def ids_enrolled_with(
     conn: Connection, fingerprints: Collection[str], *, since: datetime | None
 ) -> list[str]:

@@ -16,8 +16,8 @@ from lyftdata.doctor.server import examine_server
 from lyftdata.server.admin.audit_checkpoints import Occasion
 from lyftdata.server.admin.kept_checkpoint import FILE
 from lyftdata.server.runtime.audit_acceptance import accept, find_difference
-from lyftdata.server.runtime.data_dir import audit_key_of
 from lyftdata.server.runtime.maintenance import read_state_location
+from lyftdata.server.runtime.secret_keys import audit_key_of
 
 # The same decision at another time is another event.
 LATER = NOON + timedelta(hours=1)

@@ -26,7 +26,7 @@ from lyftdata.server.admin.secret_strength import (
     check_password,
     check_secret_key,
 )
-from lyftdata.server.runtime.data_dir import load_secret_key
+from lyftdata.server.runtime.secret_keys import load_secret_key
 from lyftdata.server.runtime.settings import read_server_settings
 
 MONOTONY = [

@@ -9,9 +9,9 @@ from tests.builders import SECRET_KEY
 from tests.processes import Host
 
 from lyftdata.core.secret import Secret
-from lyftdata.server.runtime.data_dir import audit_key_of
 from lyftdata.server.runtime.maintenance import back_up, move_to_postgresql, read_state_location, restore
 from lyftdata.server.runtime.operator_recovery import reset_password, unlock
+from lyftdata.server.runtime.secret_keys import audit_key_of
 from lyftdata.store import Store
 from lyftdata.store.errors import StoreError
 

@@ -8,9 +8,10 @@ from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.settings import PLAIN_VARIABLES, SECRET_VARIABLES
-from lyftdata.server.runtime.data_dir import derive_key, load_secret_key, prepare_staging_dir
+from lyftdata.server.runtime.data_dir import prepare_staging_dir
 from lyftdata.server.runtime.issuer import issuer_of
 from lyftdata.server.runtime.maintenance import read_state_location
+from lyftdata.server.runtime.secret_keys import derive_key, load_secret_key
 from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
 from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.runtime.settings_values import BindAddress, parse_bind_address

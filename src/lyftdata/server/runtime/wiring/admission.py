@@ -30,6 +30,7 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.issuer import (
     accepted_keys,
 )
+from lyftdata.server.runtime.secret_keys import fingerprint_pepper_of, kek_of
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.sessions import SessionParts
 from lyftdata.store.tables import (
@@ -82,7 +83,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     )
     signing_keys = SigningKeys(
         store=store,
-        kek=basis.key("signing keys"),
+        kek=kek_of(basis.secret_key),
         algorithm=settings.signing_algorithm,
         policy=RotationPolicy(token_ttl=timedelta(seconds=settings.worker_token_ttl_s)),
         clock=clock,
@@ -90,7 +91,12 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         keys_withdrawn=parts.sessions.renew_all,
     )
     await signing_keys.refresh()
-    given = (settings.enrollment_key, settings.enrollment_key_previous, settings.secret_key)
+    given = (
+        settings.enrollment_key,
+        settings.enrollment_key_previous,
+        settings.secret_key,
+        settings.secret_key_next,
+    )
     known_secrets = KnownSecrets(secret for secret in given if secret is not None)
     verifier = TokenVerifier(
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
@@ -133,7 +139,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         enrollment=Enrollment(
             credentials=EnrollmentCredentials(
                 keys=accepted_keys(
-                    settings, issuers=basis.issuers, pepper=basis.key("enrollment fingerprint")
+                    settings, issuers=basis.issuers, pepper=fingerprint_pepper_of(basis.secret_key)
                 ),
                 directory=directory,
                 issuers=basis.issuers,

@@ -7,9 +7,7 @@ import msgspec
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admission.replay_file import KeptReplays
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.runtime.data_dir import (
-    derive_key,
-)
+from lyftdata.server.runtime.secret_keys import derive_key
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.store import Store
 

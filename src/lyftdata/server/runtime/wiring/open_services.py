@@ -10,16 +10,18 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import URL
 
 from lyftdata.core.audit_checkpoints import CheckpointKey
 from lyftdata.core.log_events.server import (
     REQUEST_FAILED,
+    SECRET_KEY_SETTLED,
 )
 from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
-from lyftdata.log import get_logger
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.first_password import print_first_password
@@ -33,18 +35,15 @@ from lyftdata.server.cluster.shared_logins import SharedLogins
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.runtime.background import DetachedTasks, background_tasks
-from lyftdata.server.runtime.data_dir import (
-    audit_key_of,
-    database_file,
-    load_secret_key,
-    prepare_staging_dir,
-)
+from lyftdata.server.runtime.data_dir import database_file, prepare_staging_dir
 from lyftdata.server.runtime.issuer import (
     audit_warnings,
     issuer_of,
     issuer_warnings,
+    secret_key_warnings,
     warnings_of,
 )
+from lyftdata.server.runtime.secret_keys import audit_key_of, load_secret_key, settle_secret_key
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.admission import build_admission
@@ -56,6 +55,8 @@ from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.sessions import build_sessions
 from lyftdata.store import Store
 from lyftdata.store.dialects import exposure
+
+_log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -77,10 +78,20 @@ async def open_services(
         KeyDecryptionError: The secret key is not the one the signing keys were encrypted with.
     """
     prepare_staging_dir(settings.staging_dir)
-    secret_key = load_secret_key(settings.staging_dir, given=settings.secret_key, random_bytes=random_source)
-    store = await asyncio.to_thread(Store.open, _database_url(settings), audit_key=audit_key_of(secret_key))
+    url = _database_url(settings)
+    secret_key = await asyncio.to_thread(
+        load_secret_key,
+        settings.staging_dir,
+        given=settings.secret_key,
+        given_next=settings.secret_key_next,
+        random_bytes=random_source,
+        database=url,
+    )
+    store = await asyncio.to_thread(Store.open, url, audit_key=audit_key_of(secret_key))
     kept: KeptReplays | None = None
     try:
+        if settings.secret_key is None:
+            await asyncio.to_thread(_finish_key_rotation, settings.staging_dir, url)
         if not store.is_shared:
             kept = load_replays(settings.staging_dir)
         issuer = issuer_of(settings)
@@ -134,6 +145,12 @@ def _database_url(settings: ServerSettings) -> str | URL:
     return URL.create("sqlite", database=str(database_file(settings.staging_dir)))
 
 
+def _finish_key_rotation(staging_dir: Path, url: str | URL) -> None:
+    is_new = settle_secret_key(staging_dir, database=url)
+    if is_new is not None:
+        emit(_log, SECRET_KEY_SETTLED, key="new" if is_new else "old")
+
+
 async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     settings, store, clock = basis.settings, basis.store, basis.clock
     sessions = await build_sessions(basis)
@@ -144,6 +161,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         *warnings_of(settings, basis.issuer),
         *issuer_warnings(admission.directory, basis.issuers),
         *audit_warnings(store, basis.checkpoints),
+        *secret_key_warnings(basis.secret_key),
         *await store.read(exposure.find),
     ]
     read_models = build_read_models(basis, sessions, admission, operators, warnings)

@@ -17,7 +17,7 @@ from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
-from lyftdata.server.runtime.data_dir import audit_key_of
+from lyftdata.server.runtime.secret_keys import audit_key_of
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.operators import OperatorParts
