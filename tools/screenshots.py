@@ -73,7 +73,7 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
         else:
             page.goto(world.url + world.fill(path))
         if name == "audit":
-            page.get_by_text("The chain is whole.").wait_for()
+            page.get_by_text("The chain is intact.").wait_for()
         keep(name)
     context.close()
 

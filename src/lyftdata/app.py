@@ -50,8 +50,8 @@ from lyftdata.web.shared import SharedValues
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-# What takes longer than to say no, and whose callers come back by themselves: after how many seconds of a turn they have to.
-_TURNED_AWAY_AFTER_S: Mapping[Endpoint, float] = {
+# Endpoints that cost more than a 503, and whose callers retry by themselves: after how many seconds of queueing they are shed.
+_SHED_AFTER_S: Mapping[Endpoint, float] = {
     oauth_token.token: NO_TOKENS_AFTER_S,
     oauth_register.register: NO_TOKENS_AFTER_S,
     worker_session.session: NO_POLLS_AFTER_S,
@@ -98,7 +98,7 @@ class _App(Starlette):
             rejected = await _reject_null(self, scope) if scope["type"] == "http" else None
             await (rejected or super().__call__)(scope, receive, send)
             return
-        after_s = _TURNED_AWAY_AFTER_S.get(endpoint)
+        after_s = _SHED_AFTER_S.get(endpoint)
         if after_s is not None and self._overload.should_shed(after_s):
             await _overloaded_response()(scope, receive, send)
             return

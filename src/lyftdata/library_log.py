@@ -20,7 +20,7 @@ def emit(log: logging.Logger, event: LogEvent, /, *, traceback: str = "", **fiel
         log: The library's logger.
         event: A registered event.
         traceback: Lines that follow the event's own, without the text of an exception, which may hold a token.
-        fields: Of the event. What a stranger sent may be among them: control characters are removed.
+        fields: Of the event. What an unproven caller sent may be among them: control characters are removed.
     """
     known = {name: clean_text(value, _MAX_FIELD_LENGTH) for name, value in fields.items()}
     line = " ".join(

@@ -111,7 +111,7 @@ class PrivateDirectory:
 
     def write(self, name: str, content: bytes) -> None:
         """
-        Replace a file in one step: it is there whole, with the old content or the new, even after a power cut.
+        Replace a file in one step: it is complete at every moment, with the old content or the new, even after a power cut.
 
         Two writers of one name must take turns.
 
@@ -139,7 +139,7 @@ class PrivateDirectory:
 
     def create(self, name: str, content: bytes) -> bool:
         """
-        Make a file, whole or not at all, unless there is one; of several that do so at once one wins for all.
+        Make a file, complete or not at all, unless there is one; of several that do so at once one wins for all.
 
         Returns:
             Whether it was made.

@@ -114,7 +114,7 @@ def _new_url(location: str | None) -> str:
     parts = _split(location)
     if parts is None:
         return _CHECK_URL
-    # Command injection: a stranger's answer may have chosen it, and people paste it.
+    # Command injection: an untrusted answer may have chosen it, and people paste it.
     return f"If the Server is there, set LYFTDATA_URL={shlex.quote(clean_text(f'{parts.scheme}://{parts.netloc}', 200))}"
 
 

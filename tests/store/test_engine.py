@@ -522,7 +522,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     """
     Killed at a random moment of writing, every acknowledged row is there with its audit event.
 
-    The file is sound and the chain is whole; what was not acknowledged is there with its event, or not at all.
+    The file is sound and the chain is intact; what was not acknowledged is there with its event, or not at all.
     """
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITE_AND_TELL, database_url],

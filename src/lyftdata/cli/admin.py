@@ -8,7 +8,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.login import read_password
-from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say
+from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table
 from lyftdata.cli.secret_key_rotation import rotate_secret_key
 from lyftdata.cli.state_location import find_state, staging_option
 from lyftdata.core.errors import InvalidInputError
@@ -53,7 +53,7 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
     """
     Copy the SQLite database to the new FILE (0600), while the Server runs or not; the copy is checked.
 
-    FILE is never overwritten, and is there only once it is whole. The secret key is not in it: keep secret.key of the
+    FILE is never overwritten, and is there only once it is complete. The secret key is not in it: keep secret.key of the
     data directory somewhere else. Exit 1 without FILE if the database is damaged, and with it if only
     its audit log was changed.
 
@@ -79,10 +79,10 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
             f"Backed up to {file} and checked: {copied.bytes} bytes, {copied.audit.checked} audit events."
         ),
     )
-    say(_KEY_MATTERS.format(place.secret_key_file() or "what LYFTDATA_SECRET_KEY is set to"))
+    echo_err(_KEY_MATTERS.format(place.secret_key_file() or "what LYFTDATA_SECRET_KEY is set to"))
     if copied.audit.ok:
         return 0
-    say(
+    echo_err(
         f"THE AUDIT LOG DOES NOT FIT THE SECRET KEY: it was changed, or the key is another. {copied.audit.problem}"
     )
     return 1
@@ -133,16 +133,16 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
         ),
     )
     if restored.kept is not None:
-        say(f"What was there is kept as {restored.kept}.")
-    say(
+        echo_err(f"What was there is kept as {restored.kept}.")
+    echo_err(
         "What was revoked, disabled or deleted since this backup is valid again: revoke, disable or delete it again."
     )
-    say(
+    echo_err(
         "Its audit log may end before the last checkpoint that was signed. If the next start says so (audit_log_cut), accept it: "
         "lyftdata admin accept-audit-log"
     )
     if restored.missing is None:
-        say("The Workers added since this backup are not known: the previous database cannot be read.")
+        echo_err("The Workers added since this backup are not known: the previous database cannot be read.")
     elif restored.missing:
         _print_missing_workers(restored.missing)
 
@@ -154,11 +154,13 @@ def _print_missing_workers(missing: "Sequence[MissingWorker]") -> None:
     enrolled = [worker for worker in missing if worker.strategy is Strategy.AUTO_ENROLLMENT]
     added = [worker for worker in missing if worker.strategy is Strategy.API_KEY]
     if enrolled:
-        say(f"Enrolled since this backup, and unknown now: {_names(enrolled)}.")
-        say("On each of their hosts remove the Worker's directory (LYFTDATA_JOBS_DIR) and start it again.")
+        echo_err(f"Enrolled since this backup, and unknown now: {_names(enrolled)}.")
+        echo_err(
+            "On each of their hosts remove the Worker's directory (LYFTDATA_JOBS_DIR) and start it again."
+        )
     if added:
-        say(f"Added since this backup, and unknown now: {_names(added)}.")
-        say(
+        echo_err(f"Added since this backup, and unknown now: {_names(added)}.")
+        echo_err(
             "Add them again with the same ID, and give each a new key (lyftdata workers add NAME --id ID --issue-key)."
         )
 
@@ -211,7 +213,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
         as_json=as_json,
         show=_show_moved,
     )
-    say(
+    echo_err(
         f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are right."
     )
     _print_required_settings(place)
@@ -242,7 +244,7 @@ def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
     from lyftdata.server.runtime.operator_recovery import unlock as unlock_operator
 
     unlock_operator(place, name, address=address)
-    say(f"Operator {name} is unlocked.")
+    echo_err(f"Operator {name} is unlocked.")
 
 
 @admin.command("reset-password")
@@ -274,7 +276,7 @@ def reset_password(
     except InvalidInputError as error:
         raise click.ClickException(f"The password {error.message}.") from error
     if not as_json:
-        say(f"Password of {name} reset.")
+        echo_err(f"Password of {name} reset.")
     elif given is not None:
         print_json({"name": name})
 
@@ -305,7 +307,7 @@ def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> No
             show=lambda _: echo("The audit log contains the last checkpoint."),
         )
         return
-    say(found.problem)
+    echo_err(found.problem)
     confirm("Accept the log as it is? If you did not restore a backup, this is an incident.", yes=yes)
     aside = accept(place, found)
     emit(
@@ -318,7 +320,7 @@ def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> No
 def _print_password(record: "OperatorRecord", password: Secret) -> None:
     from lyftdata.server.admin.first_password import print_once
 
-    say(f"The new first password of {record.name} is shown once:")
+    echo_err(f"The new first password of {record.name} is shown once:")
     print_once(f"{password.reveal()}\n")
 
 
@@ -346,12 +348,14 @@ def _show_moved(moved: dict[str, Any]) -> None:
 def _print_required_settings(place: "StateLocation") -> None:
     """Print the settings with which Servers start on the new database; the secret key stays in its file and is not printed."""
     file = place.secret_key_file()
-    say("Start every Server with:")
-    say("  LYFTDATA_DATABASE_URL   as it was for this command (or LYFTDATA_DATABASE_URL_FILE)")
+    echo_err("Start every Server with:")
+    echo_err("  LYFTDATA_DATABASE_URL   as it was for this command (or LYFTDATA_DATABASE_URL_FILE)")
     if file is None:
-        say("  LYFTDATA_SECRET_KEY     as it was for this command (or LYFTDATA_SECRET_KEY_FILE)")
+        echo_err("  LYFTDATA_SECRET_KEY     as it was for this command (or LYFTDATA_SECRET_KEY_FILE)")
     else:
-        say(f"  LYFTDATA_SECRET_KEY_FILE={file}")
-        say("                          on other hosts a copy of that file, handed over as a secret")
-    say("  LYFTDATA_PUBLIC_URL     the address by which Workers know the Server, the same as before")
-    say("The SQLite database was not changed. Do not start a Server on it again: there would be two states.")
+        echo_err(f"  LYFTDATA_SECRET_KEY_FILE={file}")
+        echo_err("                          on other hosts a copy of that file, handed over as a secret")
+    echo_err("  LYFTDATA_PUBLIC_URL     the address by which Workers know the Server, the same as before")
+    echo_err(
+        "The SQLite database was not changed. Do not start a Server on it again: there would be two states."
+    )

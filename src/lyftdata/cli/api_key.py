@@ -9,6 +9,7 @@ from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
 from lyftdata.cli.key_rotation import ends_in, parse_previous_end, previous_end_options
 from lyftdata.cli.output import (
     KeyOutput,
+    echo_err,
     emit,
     json_option,
     key_output,
@@ -16,7 +17,6 @@ from lyftdata.cli.output import (
     print_fields,
     print_json,
     print_table,
-    say,
     url_option,
     when,
 )
@@ -142,7 +142,7 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     emit(
         revoked,
         as_json=as_json,
-        show=lambda key: say(f"API key {key['name']} revoked; {_workers(users)} cut off"),
+        show=lambda key: echo_err(f"API key {key['name']} revoked; {_workers(users)} cut off"),
     )
 
 
@@ -165,7 +165,7 @@ def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool
 
     with Api(url) as api:
         allowed = api.post(f"/api-keys/{path_part(name)}/allow", {"worker_ids": list(workers)})
-    emit(allowed, as_json=as_json, show=lambda key: say(f"API key {key['name']} is for: {_scope(key)}"))
+    emit(allowed, as_json=as_json, show=lambda key: echo_err(f"API key {key['name']} is for: {_scope(key)}"))
 
 
 @api_key.command()
@@ -231,7 +231,7 @@ def end_previous(name: str, url: str | None, *, yes: bool, as_json: bool) -> Non
     emit(
         key,
         as_json=as_json,
-        show=lambda k: say(f"API key {k['name']}: only generation {k['generation']} works"),
+        show=lambda k: echo_err(f"API key {k['name']}: only generation {k['generation']} works"),
     )
 
 
@@ -242,7 +242,7 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
     key = answer["api_key"]
     scope = "every Worker of strategy api_key" if key["for_all_workers"] else ", ".join(key["worker_ids"])
     end = f", until {key['expires_at']}" if key["expires_at"] else ""
-    say(f"API key {key['name']} {done}: for {scope}{end}.")
+    echo_err(f"API key {key['name']} {done}: for {scope}{end}.")
     key_out.show_or_save(answer["key"])
 
 

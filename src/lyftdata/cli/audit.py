@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lyftdata.cli.output import echo, emit, json_option, print_exactly, print_table, say, url_option, when
+from lyftdata.cli.output import (
+    echo,
+    echo_err,
+    emit,
+    json_option,
+    print_exactly,
+    print_table,
+    url_option,
+    when,
+)
 from lyftdata.cli.progress import show_progress
 from lyftdata.core.progress import OnProgress, ignore_progress
 
@@ -268,8 +277,8 @@ def _show_report(report: dict[str, Any]) -> None:
     if report["ok"]:
         older = f" after {report['removed']} that were removed by age" if report["removed"] else ""
         echo(
-            f"The audit log is whole: {report['checked']} events{older}. Head {report['head_number']}:{report['head_hash']}"
+            f"The audit log is intact: {report['checked']} events{older}. Head {report['head_number']}:{report['head_hash']}"
         )
         return
-    say(f"THE AUDIT LOG WAS CHANGED. {report['problem']}")
+    echo_err(f"THE AUDIT LOG WAS CHANGED. {report['problem']}")
     echo(f"First bad event: {report['first_bad']}; {report['checked']} events before it are right.")

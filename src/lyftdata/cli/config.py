@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.output import echo, json_option, print_json, say
+from lyftdata.cli.output import echo, echo_err, json_option, print_json
 from lyftdata.cli.run import require_server, server_table, worker_table
 from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.settings import Setting
@@ -67,7 +67,7 @@ def _report(problems: Sequence[str], code: int, *, as_json: bool) -> int:
         print_json({"ok": False, "problems": list(problems), "warnings": [], "settings": {}})
     else:
         for problem in problems:
-            say(f"Error: {problem}")
+            echo_err(f"Error: {problem}")
     return code
 
 
@@ -122,5 +122,5 @@ def _print(table: Sequence[Setting], shown: dict[str, Any], warnings: Sequence[s
         value = shown[setting.name]
         echo(f"{setting.name.ljust(width)}  {'-' if value in (None, [], {}) else value}")
     for warning in warnings:
-        say(f"Warning: {warning}")
-    say("The settings can be used.")
+        echo_err(f"Warning: {warning}")
+    echo_err("The settings can be used.")

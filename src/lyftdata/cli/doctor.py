@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lyftdata.cli.output import echo, json_option, print_json, say
+from lyftdata.cli.output import echo, echo_err, json_option, print_json
 from lyftdata.cli.run import require_server
 from lyftdata.core.text import clean_line, count
 
@@ -103,6 +103,6 @@ def _print(found: "Sequence[Finding]", *, problems: int) -> None:
         echo(f"  fix   {clean_line(finding.fix)}")
     warnings = sum(finding.check.severity.value == "warning" for finding in found)
     if not problems + warnings:
-        say("Nothing is wrong.")
+        echo_err("Nothing is wrong.")
     else:
-        say(f"{count(problems, 'problem')}, {count(warnings, 'warning')}.")
+        echo_err(f"{count(problems, 'problem')}, {count(warnings, 'warning')}.")

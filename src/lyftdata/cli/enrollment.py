@@ -8,13 +8,13 @@ import click
 from lyftdata.cli import enrollment_keys
 from lyftdata.cli.output import (
     echo,
+    echo_err,
     emit,
     json_option,
     key_output,
     output_option,
     print_json,
     print_table,
-    say,
     url_option,
     when,
 )
@@ -96,7 +96,7 @@ def _show(found: dict[str, Any]) -> None:
         who = "1 Worker signs" if count == 1 else f"{count or 'no'} Workers sign"
         echo(f"Previous address {previous['issuer']}: {who} for it")
     if not found["enabled"]:
-        say(
+        echo_err(
             "To switch it on, start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY (lyftdata enrollment generate-key)."
         )
         return
@@ -107,4 +107,4 @@ def _show(found: dict[str, Any]) -> None:
     print_table(("fingerprint", "role", "workers", "last used"), rows, empty="")
     for key in found["keys"]:
         for warning in key["warnings"]:
-            say(f"Warning ({key['role']} key): {warning}")
+            echo_err(f"Warning ({key['role']} key): {warning}")

@@ -9,6 +9,7 @@ from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
 from lyftdata.cli.key_rotation import ends_in, parse_previous_end, previous_end_options
 from lyftdata.cli.output import (
     KeyOutput,
+    echo_err,
     emit,
     json_option,
     key_output,
@@ -16,7 +17,6 @@ from lyftdata.cli.output import (
     print_fields,
     print_json,
     print_table,
-    say,
     url_option,
     when,
 )
@@ -158,7 +158,7 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     emit(
         revoked,
         as_json=as_json,
-        show=lambda key: say(
+        show=lambda key: echo_err(
             f"Enrollment key {key['name']} revoked; {_workers(key['workers'])} that it has enrolled will stay"
         ),
     )
@@ -226,7 +226,7 @@ def end_previous(name: str, url: str | None, *, yes: bool, as_json: bool) -> Non
     emit(
         key,
         as_json=as_json,
-        show=lambda k: say(f"Enrollment key {k['name']}: only generation {k['generation']} works"),
+        show=lambda k: echo_err(f"Enrollment key {k['name']}: only generation {k['generation']} works"),
     )
 
 
@@ -235,9 +235,9 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
     if as_json:
         print_json({**key, "key": key_out.for_json(answer["key"])})
         return
-    say(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
+    echo_err(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
     if key["max_uses"] is None and key["expires_at"] is None:
-        say("It has no end and enrolls any number of Workers: consider --uses and --expires.")
+        echo_err("It has no end and enrolls any number of Workers: consider --uses and --expires.")
     key_out.show_or_save(answer["key"])
 
 

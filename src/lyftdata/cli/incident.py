@@ -1,4 +1,4 @@
-"""`lyftdata incident`: who came in by a leaked key or from an address, and cutting them off."""
+"""`lyftdata incident`: which Workers used a leaked key or an address, and cutting them off."""
 
 import json
 import sys
@@ -11,11 +11,11 @@ import click
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.output import (
     echo,
+    echo_err,
     json_option,
     print_fields,
     print_json,
     print_table,
-    say,
     url_option,
     when,
 )
@@ -71,7 +71,7 @@ def incident(
     as_json: bool,
 ) -> int:
     """
-    Show who came in by a leaked key or from an address, and cut them off.
+    Show which Workers used a leaked key or an address, and cut them off.
 
     SUBJECT is the name or public ID of a key, the ID or name of a Worker, or an address or network; or, to say which it is,
     api-key:NAME, enrollment-key:NAME, worker:ID, address:NETWORK or host:HOSTNAME. With - the leaked key is read from standard
@@ -110,7 +110,7 @@ def incident(
             report = api.get("/incident", subject=report["subject"]["text"], since=since)
         if output is not None:
             write_private_atomic(output, (json.dumps(report, indent=2) + "\n").encode())
-            say(f"The report is in {output}.")
+            echo_err(f"The report is in {output}.")
         if as_json:
             print_json(report if progress is None else progress)
     return EXIT_FAILED if progress is not None and progress["still_connected"] else 0
@@ -176,11 +176,11 @@ def _cut_off(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
             progress = api.get(f"/incident/cut-offs/{progress['number']}")
     took_s = time.monotonic() - begin_s
     if progress["still_connected"]:
-        say(
+        echo_err(
             f"{count(progress['still_connected'], 'Worker')} still connected: {' '.join(progress['still_connected_ids'])}"
         )
     else:
-        say(
+        echo_err(
             f"{count(progress['workers'], 'Worker')} cut off, the last one within {took_s:.1f} s. Audit event {progress['number']}."
         )
     return progress
@@ -234,6 +234,6 @@ def _show(report: dict[str, Any]) -> None:
             ],
             empty="",
         )
-    say("Not recorded:")
+    echo_err("Not recorded:")
     for sentence in report["not_recorded"]:
-        say(f"  {sentence}")
+        echo_err(f"  {sentence}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lyftdata.cli.output import echo, say, url_option
+from lyftdata.cli.output import echo, echo_err, url_option
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_typed_secret, trim
@@ -37,7 +37,7 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
     echo("Login successful")
     if answer["operator"]["must_change_password"]:
-        say("This is a first password. Change it with: lyftdata password")
+        echo_err("This is a first password. Change it with: lyftdata password")
 
 
 @click.command()
@@ -101,7 +101,7 @@ def _read_change(api: "Api", *, from_stdin: bool) -> tuple[Secret, Secret]:
         new = _read_accepted(api, current)
         if read_password("Repeat for confirmation", from_stdin=False).reveal() == new.reveal():
             return current, new
-        say("Error: The two entered values do not match.")
+        echo_err("Error: The two entered values do not match.")
 
 
 def _read_accepted(api: "Api", current: Secret) -> Secret:
@@ -116,7 +116,7 @@ def _read_accepted(api: "Api", current: Secret) -> Secret:
         except ApiError as error:
             if error.problem_code != "invalid_input":
                 raise
-            say(f"Error: {error.message}")
+            echo_err(f"Error: {error.message}")
         else:
             return new
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 import click
 
 from lyftdata import __version__
-from lyftdata.cli.output import say
+from lyftdata.cli.output import echo_err
 from lyftdata.cli.standard_streams import (
     OutputError,
     discard_output,
@@ -52,7 +52,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("lyftdata.cli.signing_keys:keys", "List, rotate and withdraw the Server's signing keys."),
     "incident": (
         "lyftdata.cli.incident:incident",
-        "Show who came in by a leaked key, and cut them off.",
+        "Show which Workers used a leaked key, and cut them off.",
     ),
     "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
@@ -155,14 +155,14 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
-        say("Aborted.")
+        echo_err("Aborted.")
         return EXIT_FAILED
     except click.ClickException as error:
         _show(error)
         return error.exit_code
     except SettingsError as error:
         for problem in error.problems:
-            say(f"Error: {problem}")
+            echo_err(f"Error: {problem}")
         return EXIT_USAGE
     except LyftdataError as error:
         _print_error_lines(f"Error: {error.message}")
@@ -174,14 +174,14 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
         sys.stderr.close()
         return EXIT_FAILED
     except OutputError as error:
-        say(
+        echo_err(
             f"Error: the output could not be written: {error.strerror}. "
             "If this command made a key or a password, it was lost: revoke or reset it."
         )
         discard_output()
         return EXIT_FAILED
     except OSError as error:
-        say(f"Error: {_describe(error)}")
+        echo_err(f"Error: {_describe(error)}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
@@ -214,7 +214,7 @@ def _show(error: click.ClickException) -> None:
 def _print_error_lines(text: str) -> None:
     """Print an error message of a Server or of click on standard error, cut to `_MAX_LINES` lines."""
     for line in text.splitlines()[:_MAX_LINES]:
-        say(line[:_MAX_LINE_LENGTH])
+        echo_err(line[:_MAX_LINE_LENGTH])
 
 
 _SECRET_FLAGS = {
@@ -238,7 +238,7 @@ def refuse_secrets_in_arguments(arguments: list[str]) -> None:
             return
         flag = argument.partition("=")[0]
         if flag in _SECRET_FLAGS:
-            say(
+            echo_err(
                 f"Error: {flag} does not exist: a secret on the command line can be read by everyone on this machine. "
                 f"Instead: {_SECRET_FLAGS[flag]}. If you have just typed a real secret, replace it."
             )

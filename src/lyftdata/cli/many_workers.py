@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lyftdata.cli.confirm import confirm, require_terminal
-from lyftdata.cli.output import print_json, say
+from lyftdata.cli.output import echo_err, print_json
 from lyftdata.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def change_workers(
         if as_json:
             print_json(entry)
         else:
-            say(f"Worker {worker_ids[0]} {done}")
+            echo_err(f"Worker {worker_ids[0]} {done}")
         return 0
     entries = []
     try:
@@ -71,7 +71,7 @@ def change_workers(
                 entries.append(entry)
     finally:
         # At Ctrl-C, and when the Server goes away, too.
-        say(f"{len(entries)} of {len(worker_ids)} Workers {done}")
+        echo_err(f"{len(entries)} of {len(worker_ids)} Workers {done}")
     if as_json:
         print_json(entries)
     return 0 if len(entries) == len(worker_ids) else EXIT_FAILED
@@ -88,7 +88,7 @@ def _change_one(worker_id: str, change: Callable[[str], Any]) -> Any:
     except ApiError as error:
         if not error.problem_code:  # not an answer about this Worker: no other would get one
             raise
-        say(f"Error: {worker_id}: {error.message}")
+        echo_err(f"Error: {worker_id}: {error.message}")
         return _FAILED
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm_listed, yes_option
-from lyftdata.cli.output import echo, emit, json_option, print_json, print_table, say, url_option, when
+from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table, url_option, when
 
 _ROLES = click.Choice(["admin", "viewer"])
 
@@ -75,7 +75,7 @@ def set_role(name: str, role: str, url: str | None) -> None:
 
     with Api(url) as api:
         api.patch(f"/operators/{path_part(name)}", {"role": role})
-    say(f"Operator {name} is now {role}")
+    echo_err(f"Operator {name} is now {role}")
 
 
 @operators.command("reset-password")
@@ -118,7 +118,7 @@ def delete(name: str, url: str | None, *, yes: bool) -> None:
     with Api(url) as api:
         confirm_listed(api, "/operators", "name", name, question, yes=yes)
         api.delete(f"/operators/{path_part(name)}")
-    say(f"Operator {name} deleted")
+    echo_err(f"Operator {name} deleted")
 
 
 @operators.command()
@@ -156,7 +156,7 @@ def revoke_session(session_id: str, url: str | None, *, yes: bool) -> None:
     with Api(url) as api:
         confirm_listed(api, "/admin-sessions", "id", session_id, f"End session {session_id}?", yes=yes)
         api.delete(f"/admin-sessions/{path_part(session_id)}")
-    say("Session ended")
+    echo_err("Session ended")
 
 
 @operators.command("revoke-sessions")
@@ -176,14 +176,14 @@ def revoke_sessions(name: str, url: str | None, *, yes: bool) -> None:
     with Api(url) as api:
         confirm_listed(api, "/operators", "name", name, f"End every session of {name}?", yes=yes)
         api.delete(f"/operators/{path_part(name)}/sessions")
-    say(f"Sessions of {name} ended")
+    echo_err(f"Sessions of {name} ended")
 
 
 def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None:
     if as_json:
         print_json({**answer["operator"], "password": answer["password"]})
         return
-    say(f"{done}. The first password is shown once:")
+    echo_err(f"{done}. The first password is shown once:")
     echo(answer["password"])
 
 

@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     """
     cleaned = [[clean_text(cell, _MAX_CELL_LENGTH) for cell in row] for row in rows]
     if not cleaned:
-        say(empty)
+        echo_err(empty)
     elif sys.stdout.isatty():
         _print_rich(columns, cleaned)
     else:
@@ -81,7 +81,7 @@ class KeyOutput:
     def show_or_save(self, key: str) -> None:
         """Print the key on standard output, or write it to the file; report which on standard error."""
         if self._stream is None:
-            say("It is shown once:")
+            echo_err("It is shown once:")
             echo(key)
         else:
             self._write(self._stream, key)
@@ -96,7 +96,7 @@ class KeyOutput:
     def _write(self, stream: TextIO, key: str) -> None:
         print(key, file=stream, flush=True)
         os.fsync(stream.fileno())
-        say(f"The key is in {self._file}. It is not shown.")
+        echo_err(f"The key is in {self._file}. It is not shown.")
 
 
 def _why_not_created(error: OSError) -> str | None:
@@ -152,7 +152,7 @@ def print_exactly(line: str) -> None:
     click.echo(clean_line(line) if sys.stdout.isatty() else line)
 
 
-def say(line: str) -> None:
+def echo_err(line: str) -> None:
     """
     Print one line on standard error, without control characters: standard output is for the result.
 

@@ -7,6 +7,7 @@ import click
 
 from lyftdata.cli.confirm import confirm, confirm_existing, yes_option
 from lyftdata.cli.output import (
+    echo_err,
     emit,
     json_option,
     key_output,
@@ -14,7 +15,6 @@ from lyftdata.cli.output import (
     print_fields,
     print_json,
     print_table,
-    say,
     url_option,
     when,
 )
@@ -80,7 +80,7 @@ def add(name: str, audience: str, url: str | None, *, as_json: bool, **chosen: A
     emit(
         added,
         as_json=as_json,
-        show=lambda found: say(f"Resource added: {found['name']}, for {_workers(found)}"),
+        show=lambda found: echo_err(f"Resource added: {found['name']}, for {_workers(found)}"),
     )
 
 
@@ -103,7 +103,11 @@ def set_(name: str, audience: str | None, url: str | None, *, as_json: bool, **c
     body = _given(chosen) | ({} if audience is None else {"audience": audience})
     with Api(url) as api:
         changed = api.patch(f"/resources/{path_part(name)}", body)
-    emit(changed, as_json=as_json, show=lambda found: say(f"Resource {found['name']}: for {_workers(found)}"))
+    emit(
+        changed,
+        as_json=as_json,
+        show=lambda found: echo_err(f"Resource {found['name']}: for {_workers(found)}"),
+    )
 
 
 @resources.command("list")
@@ -170,7 +174,7 @@ def issue_key(name: str, output: Path | None, url: str | None, *, yes: bool, as_
         if as_json:
             print_json({**made, "key": key_out.for_json(made["key"])})
             return
-        say(f"The key of {clean_text(made['name'])} (client_id {clean_text(made['name'])}):")
+        echo_err(f"The key of {clean_text(made['name'])} (client_id {clean_text(made['name'])}):")
         key_out.show_or_save(made["key"])
 
 
@@ -195,7 +199,9 @@ def delete(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
             api, path, f"Delete the resource {name}? Workers get no more tokens for it.", yes=yes
         )
         api.delete(path)
-    emit({"name": name, "deleted": True}, as_json=as_json, show=lambda _: say(f"Resource deleted: {name}"))
+    emit(
+        {"name": name, "deleted": True}, as_json=as_json, show=lambda _: echo_err(f"Resource deleted: {name}")
+    )
 
 
 def _given(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +234,7 @@ def _show_one(found: dict[str, Any]) -> None:
             ("Name", found["name"]),
             ("Audience", found["audience"]),
             ("Scopes", " ".join(found["scopes"]) or "-"),
-            ("For", "every Worker" if found["for_all_workers"] else ", ".join(chosen) or "nobody"),
+            ("For", "every Worker" if found["for_all_workers"] else ", ".join(chosen) or "no Worker"),
             ("Enrolled too", "yes" if found["include_enrolled"] else "by ID only"),
             ("Workers now", str(found["workers"])),
             ("Key", "yes" if found["has_key"] else "no"),

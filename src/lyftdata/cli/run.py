@@ -84,7 +84,7 @@ def server_table() -> Sequence[Setting]:
 
 
 def require_server() -> None:
-    """Say how to install the Server where only the Worker is; looks without importing, which takes a second."""
+    """Report how to install the Server where only the Worker is installed; checks without importing, which takes a second."""
     missing = [name for name in _SERVER_LIBRARIES if not _is_installed(name)]
     if missing:
         raise click.ClickException(
@@ -116,7 +116,7 @@ def _run_server(**given: Any) -> int:
 
 
 def _run_worker(command: tuple[str, ...], **given: Any) -> int:
-    from lyftdata.cli.output import say
+    from lyftdata.cli.output import echo_err
     from lyftdata.log import configure_logging
     from lyftdata.worker.process.command import CommandError
     from lyftdata.worker.run import run_worker
@@ -128,7 +128,7 @@ def _run_worker(command: tuple[str, ...], **given: Any) -> int:
     try:
         return asyncio.run(run_worker(settings, command, umask=inherited_umask))
     except CommandError as error:
-        say(f"Error: {error.message}")
+        echo_err(f"Error: {error.message}")
         return error.exit_code
 
 

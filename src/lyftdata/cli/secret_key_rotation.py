@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, yes_option
-from lyftdata.cli.output import echo, emit, json_option, say
+from lyftdata.cli.output import echo, echo_err, emit, json_option
 from lyftdata.cli.state_location import find_state, staging_option
 
 
@@ -54,7 +54,7 @@ def rotate_secret_key(staging_dir: str | None, *, yes: bool, as_json: bool) -> N
     }
     emit(shown, as_json=as_json, show=_show_key_rotation)
     if rotation.file is None:
-        say("Start every Server with the new key as LYFTDATA_SECRET_KEY.")
+        echo_err("Start every Server with the new key as LYFTDATA_SECRET_KEY.")
 
 
 def _show_key_rotation(shown: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def _show_key_rotation(shown: dict[str, Any]) -> None:
         return
     echo(f"Rotated the secret key: event {shown['event']} of the audit log.")
     echo(f"Public key of the audit log: {shown['audit_key']}")
-    say(
+    echo_err(
         "Give it to those who verify exports. After the next start, this proves that it follows on the old one:"
     )
-    say(f"  lyftdata audit proof {shown['event']} > handover.tlog-proof")
+    echo_err(f"  lyftdata audit proof {shown['event']} > handover.tlog-proof")

@@ -45,7 +45,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
             server["address"],
             server["version"],
             when(server["started_at"]),
-            when(server["heard_of_at"]),
+            when(server["last_heartbeat_at"]),
             "this one" if server["is_this"] else "",
         )
         for server in found

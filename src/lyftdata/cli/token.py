@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lyftdata.cli.output import echo, json_option, print_json, say
+from lyftdata.cli.output import echo, echo_err, json_option, print_json
 
 if TYPE_CHECKING:
     from lyftdata.client.token_endpoint import TokenReply
@@ -38,7 +38,7 @@ def token(*, audience: str | None, as_json: bool) -> int:
         refusal = (
             f"refused, reference {clean_text(refused.reference, 32)}: {clean_text(refused.message, 300)}"
         )
-        say(f"Error: {refusal}")
+        echo_err(f"Error: {refusal}")
         return EXIT_REFUSED
     if as_json:
         print_json(

@@ -5,9 +5,9 @@ from typing import Any
 
 from lyftdata.cli.output import (
     echo,
+    echo_err,
     print_fields,
     print_table,
-    say,
     when,
 )
 from lyftdata.core.names import format_labels
@@ -17,18 +17,18 @@ from lyftdata.core.text import clean_text, count
 def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> None:
     """Print what to do on the host of a new Worker."""
     worker, issued = answer["worker"], answer["api_key"]
-    say(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
+    echo_err(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
     if key_name is not None:
-        say(f"It may use the API key {key_name}, which is not shown again.")
+        echo_err(f"It may use the API key {key_name}, which is not shown again.")
     elif issued is None:
-        say(
+        echo_err(
             f"Next, issue a key for it:  lyftdata api-key issue NAME --worker {worker['id']}   (or re-use one you have)"
         )
     else:
-        say(f"API key {issued['name']}, for this Worker alone.")
-    say("Then, on its host, with the key in a file (0600):")
-    say(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
-    say("  lyftdata run worker")
+        echo_err(f"API key {issued['name']}, for this Worker alone.")
+    echo_err("Then, on its host, with the key in a file (0600):")
+    echo_err(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
+    echo_err("  lyftdata run worker")
 
 
 def state_of(worker: dict[str, Any]) -> str:
@@ -120,7 +120,7 @@ def show_token_counts(counts: dict[str, Any]) -> None:
     ]
     print_table(("hour (UTC)", "tokens"), rows, empty="No tokens in this time.")
     if rows:
-        say(f"{count(counts['total'], 'token')} in all.")
+        echo_err(f"{count(counts['total'], 'token')} in all.")
 
 
 def _show_copies(found: list[dict[str, Any]]) -> None:
@@ -142,7 +142,9 @@ def _show_copies(found: list[dict[str, Any]]) -> None:
 
 def show_decided_copy(copy: dict[str, Any]) -> None:
     """Say what follows from a decision about a copy."""
-    say(f"{copy['host'] or copy['address']} continues as the Worker when it asks again, within a minute.")
+    echo_err(
+        f"{copy['host'] or copy['address']} continues as the Worker when it asks again, within a minute."
+    )
 
 
 def show_sessions(found: list[dict[str, Any]]) -> None:

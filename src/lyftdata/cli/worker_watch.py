@@ -7,7 +7,7 @@ from typing import Any
 
 from lyftdata.cli.output import (
     echo,
-    say,
+    echo_err,
 )
 from lyftdata.cli.worker_tables import state_of
 from lyftdata.core.text import clean_text
@@ -34,7 +34,7 @@ def follow_workers(url: str | None, *, as_json: bool) -> None:
                 # Reconnect to a Server that restarts; report one that was never there, or that refuses.
                 if not connected or error.problem_code:
                     raise
-            say("The Server has ended the stream; following again.")
+            echo_err("The Server has ended the stream; following again.")
             time.sleep(_FOLLOW_AGAIN_AFTER_S)
 
 
@@ -43,7 +43,7 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]
     kind = ""
     for line in lines:
         if line == ": connected":
-            say("Following Workers. Ctrl-C ends it.")
+            echo_err("Following Workers. Ctrl-C ends it.")
             yield None
         elif line.startswith("event: "):
             kind = line.removeprefix("event: ")

@@ -136,23 +136,23 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
     token = read_token(answer)
     if token is not None:
         return token
-    said = answer.json_object()
-    if answer.status == HTTPStatus.OK or not isinstance(said.get("error"), str):
+    body = answer.json_object()
+    if answer.status == HTTPStatus.OK or not isinstance(body.get("error"), str):
         raise TokenUnavailableError(
             f"{TOKEN_SOCKET_VARIABLE}: what answers at {path} is not a Worker's agent.",
             hint=_REMEDY.format(variable=TOKEN_SOCKET_VARIABLE),
         )
-    reason = clean_text(str(said.get("error_description") or said["error"]), 300)
+    reason = clean_text(str(body.get("error_description") or body["error"]), 300)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
         # Its Retry-After is for scripts: it is on this machine, and may be asked as often as `max_retry_s` says.
         raise TokenUnavailableError(f"The agent has no token at the moment: {reason}")
     raise TokenRefusedError(
         reason,
-        reference=parse_reference(said.get("reference")),
+        reference=parse_reference(body.get("reference")),
         # A refusal for good ends the agent, and this program with it.
-        final=said.get("error") in AUDIENCE_ERRORS,
-        cause_code=clean_text(str(said.get("code", "")), 64),
-        hint=clean_text(str(said.get("remedy", "")), 300),
+        final=body.get("error") in AUDIENCE_ERRORS,
+        cause_code=clean_text(str(body.get("code", "")), 64),
+        hint=clean_text(str(body.get("remedy", "")), 300),
     )
 
 

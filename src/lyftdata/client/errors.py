@@ -55,9 +55,11 @@ class TokenRefusedError(WorkerAuthError):
         cause_code: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        said = f", reference {reference}" if reference else ""
+        suffix = f", reference {reference}" if reference else ""
         super().__init__(
-            f"The Server refuses this Worker a token{said}: {reason}", hint=hint, retry_after_s=retry_after_s
+            f"The Server refuses this Worker a token{suffix}: {reason}",
+            hint=hint,
+            retry_after_s=retry_after_s,
         )
         self._reason: Final = reason
         self.reference: Final = reference

@@ -16,7 +16,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     must_change_password: bool = False
 
-    def did(
+    def audit_event(
         self, action: str, subject: str, *, at: datetime, details: dict[str, str] | None = None
     ) -> AuditEvent:
         """Return the audit event for something this operator does; `details` holds no secret."""

@@ -120,7 +120,7 @@ def verify_api_key(
     right = hmac.compare_digest(presented.digest, _DECOY_DIGEST if record is None else record.digest)
     if record is None or not right:
         raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
-    # Step 2, revoked, expired, for another Worker: only now. Before the secret was proved these causes would tell a stranger the
+    # Step 2, revoked, expired, for another Worker: only now. Before the secret was proved these causes would tell an unproven caller the
     # state of a key, or which Workers it is for.
     problem = key_problem(record, worker_id=worker_id, now=now)
     if problem is not None:

@@ -69,7 +69,7 @@ def find_public_id(text: str) -> str | None:
 
 def parse_subject(text: str) -> tuple[SubjectKind | None, str]:
     """
-    Split a subject into its kind, None if it is not said, and its value.
+    Split a subject into its kind, None if it is not given, and its value.
 
     Raises:
         InvalidInputError: Empty, too long, a whole key, or not an address where it must be one.

@@ -1,5 +1,5 @@
 """
-Slows down guessing of operators' passwords, without letting a stranger lock an operator out.
+Slows down guessing of operators' passwords, without letting an attacker lock an operator out.
 
 Failures are counted four times:
 
@@ -20,7 +20,7 @@ A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wa
 Attacks: password guessing, from one place or many, and its counterpart, locking an operator out by failing on purpose.
 
 An attempt that falls under several of these is checked if any of them permits it: a thief who uses up the five failures of
-a stolen mark is then a stranger, and does not lock out the operator in a known network. A failure is counted everywhere.
+a stolen mark then counts as an unknown device, and does not lock out the operator in a known network. A failure is counted everywhere.
 A sign-in with a mark takes back what was counted against the mark from the same network, but not a thief's failures
 elsewhere. The other three counts are forgotten an hour after their last failure.
 

@@ -8,7 +8,7 @@ The signer puts the nonce into what it signs, and may sign for the nonce's time 
 nothing: it computes the MAC again.
 
 Attacks: pre-dated or delayed signatures, whose claimed time the signer's clock alone would vouch for; forged nonces, by the
-MAC; use of a nonce for another Worker or purpose, by `bound_to`; enumeration, by the salt: without it a stranger could see by
+MAC; use of a nonce for another Worker or purpose, by `bound_to`; enumeration, by the salt: without it an unproven caller could see by
 whether the nonce changes whether a Worker exists, and whether it was just disabled.
 """
 

@@ -54,7 +54,7 @@ class RefusedError(LyftdataError):
     remedy_action: ClassVar[RemedyAction | None] = None
     """The button that the refusal's page has; None if no single button is a remedy."""
     is_misconfiguration: ClassVar[bool] = False
-    """Whether a wrong setting on a host repeats it: operators get an alert then. Not for what a stranger's guess alone causes."""
+    """Whether a wrong setting on a host repeats it: operators get an alert then. Not for what a guess by an unproven caller causes."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class MalformedApiKeyError(ApiKeyRefusedError):
     """What was presented is not an API key: wrong form or wrong checksum."""
 
     code = "malformed_api_key"
-    meaning = "What was presented is not a whole API key: its form or its checksum is wrong."
+    meaning = "What was presented is not a complete API key: its form or its checksum is wrong."
     remedy = "Copy the key again, whole: it reads `lyftdata_…` and is 58 characters long."
 
 
@@ -267,7 +267,7 @@ class EnrollmentKeyRevokedError(EnrollmentKeyRefusedError):
 
     code = "enrollment_key_revoked"
     meaning = "The enrollment key was revoked."
-    remedy = "If the host is to come in, issue a new key with `lyftdata enrollment issue`; else find out how it got the old one."
+    remedy = "If the host should be admitted, issue a new key with `lyftdata enrollment issue`; else find out how it got the old one."
 
 
 class EnrollmentKeyExpiredError(EnrollmentKeyRefusedError):
@@ -295,7 +295,7 @@ class EnrollmentNetworkNotAllowedError(EnrollmentKeyRefusedError):
     code = "enrollment_network_not_allowed"
     meaning = "The enrollment key is for other networks than the one that the request came from."
     remedy = (
-        "If the host is to come in, issue a key for its network. If the address is that of a proxy, name the proxy in "
+        "If the host should be admitted, issue a key for its network. If the address is that of a proxy, name the proxy in "
         "LYFTDATA_TRUSTED_PROXIES. Else the key may have leaked: revoke it."
     )
 

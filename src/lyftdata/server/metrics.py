@@ -47,9 +47,9 @@ class Metrics:
             ["cause"],
             registry=self._registry,
         )
-        self._turned_away = Counter(
-            "lyftdata_turned_away_total",
-            "Requests told to come back because more was asked than could be answered.",
+        self._shed_requests = Counter(
+            "lyftdata_requests_shed_total",
+            "Requests answered 503 with Retry-After because the Server was overloaded.",
             registry=self._registry,
         )
         self._refused_for: dict[str, Counter] = {}
@@ -85,7 +85,7 @@ class Metrics:
 
     def count_shed_request(self) -> None:
         """Count a request that was answered 503 to shed load."""
-        self._turned_away.inc()
+        self._shed_requests.inc()
 
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""

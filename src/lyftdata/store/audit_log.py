@@ -68,7 +68,7 @@ def load_head(conn: Connection, *, key: bytes) -> Head:
     last = last_number(conn)
     if row is None:
         return Head(last, GENESIS, sound=False)
-    return Head(max(row.number, last), row.hash, sound=_is_ours(row, key))
+    return Head(max(row.number, last), row.hash, sound=_has_valid_mac(row, key))
 
 
 def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
@@ -80,11 +80,11 @@ def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
     """
     row = conn.execute(select(audit_head)).first()
     if row is not None and (row.number, row.hash) == (known.number, known.hash):
-        return known if _is_ours(row, key) else msgspec.structs.replace(known, sound=False)
+        return known if _has_valid_mac(row, key) else msgspec.structs.replace(known, sound=False)
     if (
         row is not None
         and known.sound
-        and _is_ours(row, key)
+        and _has_valid_mac(row, key)
         and row.number > known.number
         and has(conn, known)
     ):
@@ -228,7 +228,7 @@ def verify(
     row = conn.execute(select(audit_head)).first()
     if row is None:
         return _unsound("The record of the last event was removed.")
-    if not _is_ours(row, key):
+    if not _has_valid_mac(row, key):
         return _unsound("The record of the last event was changed.")
     removed = removed_through(conn)
     with _in_order(conn) as rows:
@@ -332,7 +332,7 @@ def _in_order(conn: Connection) -> CursorResult[Any]:
     return conn.execute(query.execution_options(yield_per=_AT_ONCE))
 
 
-def _is_ours(row: Row[tuple[object, ...]], key: bytes) -> bool:
+def _has_valid_mac(row: Row[tuple[object, ...]], key: bytes) -> bool:
     return WrittenHead(row.number, row.hash, row.mac).is_written_with(key)
 
 

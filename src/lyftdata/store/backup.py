@@ -66,7 +66,7 @@ def back_up(
     """
     Copy a database to a new file for its owner alone (0600), while a Server may be using it.
 
-    The file has its name only once the copy is whole. An audit log that was changed is reported, and copied all the same:
+    The file has its name only once the copy is complete. An audit log that was changed is reported, and copied all the same:
     it is evidence, and whatever else is in the database must not be without a backup for it.
 
     Args:

@@ -41,7 +41,7 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
             dialect.lock_out_other_writers(conn)
             before = audit_log.load_head(conn, key=audit_key)
             if not before.sound and not audit_log.is_marked_unsound(conn):
-                # With another key the event would break the chain of a log that is whole.
+                # With another key the event would break the chain of a log that is intact.
                 raise StoreError(
                     "The end of the audit log does not fit the secret key; nothing was changed.",
                     hint="Give the Server's own secret key: LYFTDATA_SECRET_KEY, or secret.key in the data directory.",

@@ -20,7 +20,7 @@ def safe_destination(unverified: str) -> str:
     """Return a path of this Server's, with its query; the overview where the text is anything else."""
     path = unverified.partition("?")[0].partition("#")[0]
     # Open redirect: "//host" and "/\host" name another host, and a browser drops tabs and line ends before it looks.
-    is_ours = (
+    is_local_page = (
         unverified.startswith("/")
         and "//" not in path
         and "\\" not in unverified
@@ -28,7 +28,7 @@ def safe_destination(unverified: str) -> str:
         and len(unverified) <= _MAX_LENGTH
         and path.rstrip("/") not in _NOT_PAGES
     )
-    return unverified if is_ours else OVERVIEW
+    return unverified if is_local_page else OVERVIEW
 
 
 def sign_in_path(request: Request) -> str:

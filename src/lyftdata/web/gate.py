@@ -94,7 +94,7 @@ async def _identified(request: Request) -> Page:
     services.host_check.check(request)
     if request.method == "POST":
         # CSRF, step 1: a form of another site is sent with our cookie, but with its own origin.
-        check_same_site(request, issuer=services.issuer, must_say=True)
+        check_same_site(request, issuer=services.issuer, require_origin=True)
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operator_sessions.identify(

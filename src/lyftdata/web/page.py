@@ -158,7 +158,7 @@ class Page(msgspec.Struct, kw_only=True):
         """
         self.instead = instead
         response = self.render(template, **context)
-        return self._say(response, _SHOWN_ONCE, path=instead, life=_SECRET_LIFE)
+        return self._with_flash(response, _SHOWN_ONCE, path=instead, life=_SECRET_LIFE)
 
     def redirect(self, path: str, *, done: str = "", query: str = "") -> Response:
         """
@@ -170,9 +170,9 @@ class Page(msgspec.Struct, kw_only=True):
             query: Its query, encoded, without the question mark.
         """
         response: Response = RedirectResponse(path + (f"?{query}" if query else ""), _SEE_OTHER)
-        return self._say(response, done, path=path, life=_FLASH_LIFE) if done else response
+        return self._with_flash(response, done, path=path, life=_FLASH_LIFE) if done else response
 
-    def _say(self, response: Response, sentence: str, *, path: str, life: timedelta) -> Response:
+    def _with_flash(self, response: Response, sentence: str, *, path: str, life: timedelta) -> Response:
         value = seal_flash(
             sentence,
             path=unquote(path),

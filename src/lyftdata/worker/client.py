@@ -339,10 +339,10 @@ class ServerClient:
         )
 
     def _unusable(self, answer: Answer) -> ServerUnreachableError:
-        said = answer.json_object().get("error_description")
-        if isinstance(said, str) and said:
+        description = answer.json_object().get("error_description")
+        if isinstance(description, str) and description:
             return ServerUnreachableError(
-                f"The Server answered {answer.status}: {said[:_MAX_TEXT]}",
+                f"The Server answered {answer.status}: {description[:_MAX_TEXT]}",
                 retry_after_s=answer.retry_after_s(),
             )
         location = answer.headers.get("location")

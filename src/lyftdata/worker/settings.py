@@ -299,7 +299,7 @@ def _check_no_secret(settings: WorkerSettings) -> None:
         SettingsError: They do.
     """
     secrets = {"LYFTDATA_WORKER_API_KEY": settings.api_key, _ENROLLMENT_KEY: settings.enrollment_key}
-    told = {
+    sent = {
         "LYFTDATA_WORKER_ID": settings.worker_id or "",
         "LYFTDATA_WORKER_NAME": settings.worker_name or "",
         "LYFTDATA_WORKER_LABELS": format_labels(settings.labels or {}),
@@ -307,7 +307,7 @@ def _check_no_secret(settings: WorkerSettings) -> None:
     problems = [
         f"{variable}: holds what {name} is set to; the Server would store and show it. Set it right, and replace that secret."
         for name, secret in secrets.items()
-        for variable, text in told.items()
+        for variable, text in sent.items()
         if secret is not None and len(secret) >= _MIN_SECRET_LENGTH and secret.reveal() in text
     ]
     if problems:
@@ -315,12 +315,12 @@ def _check_no_secret(settings: WorkerSettings) -> None:
 
 
 def _malformed_key(api_key: Secret | None) -> list[str]:
-    """Warn about a key that was cut or changed: the Server rejects it, and does not tell a stranger why."""
+    """Warn about a key that was cut or changed: the Server rejects it, and gives an unproven caller no reason."""
     problem = None if api_key is None else find_malformation(api_key)
     if problem is None:
         return []
     return [
-        f"LYFTDATA_WORKER_API_KEY: not a whole API key ({problem}), so the Server will reject it. "
+        f"LYFTDATA_WORKER_API_KEY: not a complete API key ({problem}), so the Server will reject it. "
         "Copy the key again, or ask an operator for a new one."
     ]
 
@@ -330,7 +330,7 @@ def _malformed_enrollment_key(secret: Secret | None) -> list[str]:
     if problem is None:
         return []
     return [
-        f"{_ENROLLMENT_KEY}: not a whole enrollment key ({problem}), so the Server will reject it unless its own key is the "
+        f"{_ENROLLMENT_KEY}: not a complete enrollment key ({problem}), so the Server will reject it unless its own key is the "
         "same. Copy the key again, or ask an operator for a new one."
     ]
 

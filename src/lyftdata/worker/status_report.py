@@ -20,7 +20,7 @@ from lyftdata.worker.identity.state import StateError
 _log = get_logger(__name__)
 
 # Tries in a row without an answer, some seconds in all.
-_LOUD_AFTER = 4
+_WARN_AFTER_FAILURES = 4
 
 
 class StatusReport:
@@ -57,7 +57,7 @@ class StatusReport:
         emit(
             _log,
             RETRYING,
-            level="warning" if failures >= _LOUD_AFTER else "info",
+            level="warning" if failures >= _WARN_AFTER_FAILURES else "info",
             reason=clean_text(error.message, 400),
             remedy=clean_text(error.hint, 400) or None,
             wait_s=round(wait_s, 1),

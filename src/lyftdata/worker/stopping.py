@@ -12,7 +12,7 @@ class Stopping(Exception):  # noqa: N818 - not an error: the way out
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
-    """Wait for work, or raise Stopping as soon as the agent is told to end."""
+    """Wait for work, or raise Stopping as soon as the agent is asked to end."""
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
     try:
@@ -27,7 +27,7 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
 
 
 async def pause(seconds: float, stop: asyncio.Event) -> None:
-    """Sleep, or raise Stopping as soon as the agent is told to end."""
+    """Sleep, or raise Stopping as soon as the agent is asked to end."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

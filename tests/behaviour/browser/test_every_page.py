@@ -173,7 +173,7 @@ def test_every_page_is_light_and_without_barriers(world, first_visit, path):
     page, loaded = first_visit(path)
     sizes = {url: len(a.body()) for url, a in list(loaded.items()) if "/events?" not in url}
     if path == "/audit":
-        expect(page.get_by_text("The chain is whole.")).to_be_visible()
+        expect(page.get_by_text("The chain is intact.")).to_be_visible()
 
     found = {
         "loaded from elsewhere": [url for url in sizes if not url.startswith(world.url)],
@@ -220,7 +220,7 @@ def test_everything_can_be_read_without_scripts(shown, path):
         expect(without.get_by_role("heading", name="Kubernetes")).to_be_visible()
     if path == "/audit":
         without.get_by_role("link", name="Verify the whole log").click()
-        expect(without.get_by_text("The chain is whole.")).to_be_visible()
+        expect(without.get_by_text("The chain is intact.")).to_be_visible()
 
 
 def test_lists_are_filtered_and_paged_without_scripts(shown):

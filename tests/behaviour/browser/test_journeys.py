@@ -338,7 +338,7 @@ def test_signing_out_everywhere_ends_every_window(site, admin, open_window):
 def test_the_log_is_followed_live(site, admin):
     """What another operator does appears in the page that follows."""
     page = admin.go("/audit")
-    expect(page.get_by_text("The chain is whole.")).to_be_visible()
+    expect(page.get_by_text("The chain is intact.")).to_be_visible()
     page.get_by_label("Follow live").check()
     page.get_by_role("button", name="Filter").click()
     site.operator.done("login", "admin", "--password-stdin", stdin=f"{NEW_PASSWORD}\n")

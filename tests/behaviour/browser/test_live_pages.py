@@ -390,7 +390,7 @@ def test_a_page_that_is_gone_says_so(opened, worker):
 def test_following_begins_and_ends_with_the_tick(opened, worker):
     """Ticking or clearing *Follow live* takes effect without another button, and the URL follows."""
     page = opened("/audit")
-    expect(page.get_by_text("The chain is whole.")).to_be_visible()
+    expect(page.get_by_text("The chain is intact.")).to_be_visible()
     page.get_by_label("Follow live").check()
     expect(page).to_have_url(re.compile("follow=yes"))
     newest = page.locator("#live tbody tr").first.get_attribute("id")
@@ -460,7 +460,7 @@ def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, w
     expect(page.locator("#said[role=status]")).to_have_text("Copied")
 
     page = opened("/audit")
-    expect(page.locator("#verified[role=status]")).to_contain_text("The chain is whole.")
+    expect(page.locator("#verified[role=status]")).to_contain_text("The chain is intact.")
 
 
 @pytest.mark.parametrize("path", ["/refusals", "/refusals/{}"])

@@ -55,7 +55,7 @@ def test_an_api_key_that_was_cut_is_told_on_its_host(plain_site):
     ):
         host = plain_site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=given)
         checked = host.run("config", "check", "worker")
-        assert f"LYFTDATA_WORKER_API_KEY: not a whole API key ({said}" in checked.stderr
+        assert f"LYFTDATA_WORKER_API_KEY: not a complete API key ({said}" in checked.stderr
         agent = host.start("run", "worker")
         assert agent.exit_code() == 3
         (warning,) = agent.events("configuration_warning")

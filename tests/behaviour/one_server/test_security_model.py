@@ -36,7 +36,7 @@ async def test_a_copied_identity_that_only_asks_for_tokens_does_not_show(server,
 async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_the_last_checkpoint(
     opened, tmp_path
 ):
-    """After a restart the chain is whole without its last events; the checkpoint that is kept outside the database shows that it was longer."""
+    """After a restart the chain is intact without its last events; the checkpoint that is kept outside the database shows that it was longer."""
     file = tmp_path / "staging" / "lyftdata.db"
     async with opened() as server:
         await server.sign_in()

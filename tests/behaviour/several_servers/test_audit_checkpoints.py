@@ -58,7 +58,7 @@ async def test_a_database_that_was_put_back_is_found_by_the_server_that_knows_mo
     )
 
     async with start_at(FIRST) as one, start_at(SECOND) as two:
-        # The chain is whole, and its record of the end is one that a Server wrote: only the kept checkpoint shows it.
+        # The chain is intact, and its record of the end is one that a Server wrote: only the kept checkpoint shows it.
         assert (await one.services.audit_queries.verify()).ok
         assert f"ends at event {earlier.size}" in one.services.checkpoints.problem
         assert not two.services.checkpoints.problem

@@ -123,7 +123,12 @@ def test_put_back_under_a_fleet(site, fleet):
         (("backup", "key.txt"), {}, 1, "is there already"),
         (("backup", "x.db", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
         (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "DOES NOT FIT THE SECRET KEY"),
-        (("unlock", "admin", "--staging-dir", "nowhere"), {}, 2, "nowhere cannot be used: No such file or directory"),
+        (
+            ("unlock", "admin", "--staging-dir", "nowhere"),
+            {},
+            2,
+            "nowhere cannot be used: No such file or directory",
+        ),
         (("unlock", "admin"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "does not fit the secret key"),
         (
             ("reset-password", "admin", "--yes"),

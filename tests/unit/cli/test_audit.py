@@ -52,7 +52,7 @@ def test_a_changed_row_is_found(listen):
     """`verify` exits 0 on a log that was not changed, and 1 once somebody has edited the database."""
     server = listen()
     operator = server.signed_in()
-    assert "whole" in operator.done("audit", "verify")
+    assert "intact" in operator.done("audit", "verify")
     database = sqlite3.connect(server.staging / "lyftdata.db")
     with database:
         database.execute("UPDATE audit_events SET actor = 'operator:eve' WHERE number = 2")

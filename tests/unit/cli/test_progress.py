@@ -18,7 +18,7 @@ def _workers(operator):
 @pytest.mark.parametrize(
     ("command", "stage", "result"),
     [
-        (("audit", "verify"), "Checking the audit log", "The audit log is whole"),
+        (("audit", "verify"), "Checking the audit log", "The audit log is intact"),
         (("workers", "disable", *WORKERS, "--yes"), "Changing Workers", "3 of 3 Workers disabled"),
         (("workers", "enable", *WORKERS), "Changing Workers", "3 of 3 Workers enabled"),
         (

@@ -63,7 +63,7 @@ def test_a_key_that_was_cut_is_found_and_not_shown(environ):
     (finding,) = examined(environ)
 
     assert finding.check.code == "setting_suspicious"
-    assert "not a whole API key" in finding.what
+    assert "not a complete API key" in finding.what
     assert KEY not in str(finding.as_dict())
 
 

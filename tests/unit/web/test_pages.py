@@ -107,7 +107,7 @@ async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser,
 
     told = await browser.get("/workers/press-01/waiting")
 
-    assert "not a whole API key" in told.text
+    assert "not a complete API key" in told.text
     assert refused.json()["reference"] in told.text
     gone = await browser.get("/workers/nobody/waiting")
     assert ("deleted" in gone.text, "hx-trigger" in gone.text) == (True, False)
@@ -474,12 +474,12 @@ async def test_sessions_are_ended_by_their_own(server, browser, viewer):
 
 
 async def test_the_log_is_handed_out_and_verified(server, browser, press):
-    """Both forms as files; the mark says whether the chain is whole, and says so when it is not."""
+    """Both forms as files; the mark says whether the chain is intact, and says so when it is not."""
     lines = await browser.get("/audit/export")
     rows = await browser.get("/audit/export?format=csv")
     assert lines.text.count("\n") == await state_of(server)
     assert 'filename="lyftdata-audit-' in rows.headers["content-disposition"]
-    assert "The chain is whole" in (await browser.get("/audit/verified")).text
+    assert "The chain is intact" in (await browser.get("/audit/verified")).text
     from sqlalchemy import text
 
     await server.services.store.write(

@@ -43,6 +43,6 @@ def test_a_generated_enrollment_key_that_is_not_whole_is_told_on_its_host(damage
     given = {"LYFTDATA_AUTO_ENROLLMENT_KEY": damaged, "LYFTDATA_WORKER_NAME": "press"}
     (warning,) = read_worker_settings(given).warnings
 
-    assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY: not a whole enrollment key")
+    assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY: not a complete enrollment key")
     assert flaw in warning
     assert damaged[26:] not in warning

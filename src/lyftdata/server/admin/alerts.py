@@ -32,7 +32,7 @@ _MAX_OF_A_KIND = 5
 
 
 class _Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """What was refused for one cause: a Worker that there is, wherever it asked from, or strangers at one address."""
+    """What was refused for one cause: a Worker that there is, wherever it asked from, or unknown callers at one address."""
 
     code: str
     worker: WorkerRecord | None
@@ -74,12 +74,12 @@ def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     """Return alerts for Workers that are refused repeatedly, and then for unknown callers."""
     repeated = [one for one in refused if _is_misconfiguration(one.code) and one.count >= _A_PATTERN]
     known = [one for one in repeated if one.worker is not None]
-    strangers = [one for one in repeated if one.worker is None]
+    unknown = [one for one in repeated if one.worker is None]
     return [
         *(_known(one, one.worker.name) for one in known[:_MAX_OF_A_KIND] if one.worker is not None),
         *_more(len(known)),
-        *(_unknown_worker_alert(one) for one in strangers[:_MAX_OF_A_KIND]),
-        *_more(len(strangers), "addresses"),
+        *(_unknown_worker_alert(one) for one in unknown[:_MAX_OF_A_KIND]),
+        *_more(len(unknown), "addresses"),
     ]
 
 

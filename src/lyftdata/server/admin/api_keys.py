@@ -96,7 +96,7 @@ class ApiKeys:
                 "generation": str(issued.record.generation),
                 "grace_s": str(int((previous_end - now).total_seconds())),
             }
-            tx.audit(actor.did("api_key.rotated", f"api_key:{name}", at=now, details=details))
+            tx.audit(actor.audit_event("api_key.rotated", f"api_key:{name}", at=now, details=details))
             return issued
 
         return await self._store.write(op)
@@ -115,7 +115,9 @@ class ApiKeys:
             ended = api_keys.end_previous(tx, name, now)
             if ended:
                 details = {"public_ids": ",".join(ended)}
-                tx.audit(actor.did("api_key.previous_ended", f"api_key:{name}", at=now, details=details))
+                tx.audit(
+                    actor.audit_event("api_key.previous_ended", f"api_key:{name}", at=now, details=details)
+                )
 
         await self._store.write(op)
 
@@ -136,7 +138,7 @@ class ApiKeys:
                 for record in revoked:
                     tx.changed(ApiKeyChanged(record.public_id, record))
                 return revoked
-            tx.audit(actor.did("api_key.revoked", f"api_key:{name}", at=now))
+            tx.audit(actor.audit_event("api_key.revoked", f"api_key:{name}", at=now))
             return api_keys.revoke_api_key(tx, name, now)
 
         return await self._store.write(op)
@@ -166,7 +168,7 @@ class ApiKeys:
         added = set(worker_ids) - newest.worker_ids
         if added and not newest.for_all_workers:
             details = {"workers": ",".join(sorted(added))}
-            tx.audit(actor.did("api_key.allowed", f"api_key:{name}", at=now, details=details))
+            tx.audit(actor.audit_event("api_key.allowed", f"api_key:{name}", at=now, details=details))
         return api_keys.allow_workers(tx, name, worker_ids)
 
     def issue_in(self, tx: WriteTx, worker: WorkerRecord, actor: Actor) -> IssuedKey:
@@ -189,7 +191,11 @@ class ApiKeys:
         api_keys.insert_api_key(tx, record)
         scope = "all" if record.for_all_workers else ",".join(sorted(record.worker_ids))
         details = {"public_id": record.public_id, "workers": scope}
-        tx.audit(actor.did("api_key.issued", f"api_key:{record.name}", at=record.created_at, details=details))
+        tx.audit(
+            actor.audit_event(
+                "api_key.issued", f"api_key:{record.name}", at=record.created_at, details=details
+            )
+        )
 
     def _make(
         self, name: str, worker_ids: Sequence[str] | None, life: timedelta | None, actor: Actor

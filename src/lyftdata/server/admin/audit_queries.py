@@ -14,7 +14,7 @@ from lyftdata.store.tables import api_keys, enrollment_keys, workers
 
 
 class AuditQueries:
-    """The audit log, page by page, and whether its chain is whole."""
+    """The audit log, page by page, and whether its chain is intact."""
 
     def __init__(self, *, store: Store) -> None:
         self._store = store

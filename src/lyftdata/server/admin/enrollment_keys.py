@@ -84,7 +84,7 @@ class EnrollmentKeys:
             enrollment_keys.insert_enrollment_key(tx, issued.record)
             details = {"public_id": issued.record.public_id, **_describe(issued.record)}
             tx.audit(
-                actor.did(
+                actor.audit_event(
                     "enrollment_key.issued", _subject(name), at=issued.record.created_at, details=details
                 )
             )
@@ -122,7 +122,7 @@ class EnrollmentKeys:
                 "public_id": issued.record.public_id,
                 "grace_s": str(int((previous_end - now).total_seconds())),
             }
-            tx.audit(actor.did("enrollment_key.rotated", _subject(name), at=now, details=details))
+            tx.audit(actor.audit_event("enrollment_key.rotated", _subject(name), at=now, details=details))
             return issued
 
         return await self._store.write(op)
@@ -143,7 +143,11 @@ class EnrollmentKeys:
             ended = enrollment_keys.end_previous(tx, name, now)
             if ended:
                 details = {"public_ids": ",".join(ended)}
-                tx.audit(actor.did("enrollment_key.previous_ended", _subject(name), at=now, details=details))
+                tx.audit(
+                    actor.audit_event(
+                        "enrollment_key.previous_ended", _subject(name), at=now, details=details
+                    )
+                )
 
         await self._store.write(op)
 
@@ -161,7 +165,7 @@ class EnrollmentKeys:
         def op(tx: WriteTx) -> None:
             newest = _newest(tx, name)
             if newest.revoked_at is None:
-                tx.audit(actor.did("enrollment_key.revoked", _subject(name), at=now))
+                tx.audit(actor.audit_event("enrollment_key.revoked", _subject(name), at=now))
             enrollment_keys.revoke_enrollment_key(tx, name, now)
 
         await self._store.write(op)

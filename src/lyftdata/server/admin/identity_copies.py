@@ -57,7 +57,9 @@ class CopyDecisions:
             "host": copy.host,
             "address": copy.address,
         }
-        tx.audit(actor.did("worker.copy_decided", f"worker:{copy.worker_id}", at=now, details=details))
+        tx.audit(
+            actor.audit_event("worker.copy_decided", f"worker:{copy.worker_id}", at=now, details=details)
+        )
         decided: IdentityCopyRecord = msgspec.structs.replace(
             copy, decision=decision, decided_at=now, decided_by=by
         )

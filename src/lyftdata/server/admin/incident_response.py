@@ -79,14 +79,14 @@ class IncidentResponse:
         def op(tx: WriteTx) -> int:
             if wanted.revoke_key:
                 _revoke(tx, found, now)
-            chosen = _with_newcomers(tx, ids, found, wanted, since)
+            chosen = _with_added_since(tx, ids, found, wanted, since)
             records = workers.find_workers(tx.conn, chosen)
             if wanted.action == "disable":
                 workers.replace_workers(tx, [_disabled(record, now) for record in records.values()])
             else:
                 workers.delete_workers(tx, list(records))
             details = self._details(records, found, wanted, since)
-            tx.audit(actor.did(CUT_OFF, found.audit_subject, at=now, details=details))
+            tx.audit(actor.audit_event(CUT_OFF, found.audit_subject, at=now, details=details))
             return tx.head.number
 
         return await self._store.write(op)
@@ -142,7 +142,7 @@ def _revoke(tx: WriteTx, found: FoundSubject, now: datetime) -> None:
         enrollment_keys.revoke_enrollment_key(tx, found.subject.value, now)
 
 
-def _with_newcomers(
+def _with_added_since(
     tx: WriteTx, ids: Sequence[str], found: FoundSubject, wanted: Wanted, since: datetime | None
 ) -> list[str]:
     """Add those that have enrolled since the Workers were looked for: no other Worker enrolls during the transaction."""

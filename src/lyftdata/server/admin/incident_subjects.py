@@ -116,10 +116,10 @@ class IncidentSubjects:
     def _worker(self, text: str) -> FoundSubject | None:
         worker = self._directory.find_worker(text)
         if worker is None:
-            namesakes = [one for one in self._directory.workers() if one.name == text]
-            if len(namesakes) != 1:
+            same_name = [one for one in self._directory.workers() if one.name == text]
+            if len(same_name) != 1:
                 return None
-            worker = namesakes[0]
+            worker = same_name[0]
         return FoundSubject(subject=IncidentSubject(SubjectKind.WORKER, worker.id))
 
 

@@ -89,7 +89,7 @@ class OperatorSessions:
             LoginLockedError: Too many failures; the password was not looked at.
             LoginFailedError: Name or password is wrong.
         """
-        # Cut before it becomes a dictionary key: what a stranger sends must not decide how much is kept.
+        # Cut before it becomes a dictionary key: what an unproven caller sends must not decide how much is kept.
         name = clean_text(name, 64)
         operator, claim = await self._password_check.look_up(name, address)
         device = self._device_marks.find_device(unverified_mark, operator)
@@ -158,7 +158,9 @@ class OperatorSessions:
             if session is None or (session.operator != actor.operator and not of_any_operator):
                 raise NotFoundError("session", session_id)
             admin_sessions.delete_session(tx, session_id)
-            tx.audit(actor.did("operator.session_ended", subject_of(session.operator), at=self._clock()))
+            tx.audit(
+                actor.audit_event("operator.session_ended", subject_of(session.operator), at=self._clock())
+            )
 
         await self._store.write(op)
 
@@ -169,7 +171,7 @@ class OperatorSessions:
         def op(tx: WriteTx) -> None:
             get_operator(tx, name)
             admin_sessions.delete_sessions_of(tx, name)
-            tx.audit(actor.did("operator.sessions_ended", subject_of(name), at=self._clock()))
+            tx.audit(actor.audit_event("operator.sessions_ended", subject_of(name), at=self._clock()))
 
         await self._store.write(op)
 
@@ -197,7 +199,7 @@ class OperatorSessions:
             admin_sessions.delete_ended(tx, now)
             admin_sessions.insert_session(tx, session)
             known_networks.remember_network(tx, operator.name, network, now=now)
-            tx.audit(actor.did("operator.signed_in", subject_of(operator.name), at=now))
+            tx.audit(actor.audit_event("operator.signed_in", subject_of(operator.name), at=now))
 
         await self._store.write(op)
         return SignedIn(token, self._device_marks.issue(operator, device=device), session, operator)

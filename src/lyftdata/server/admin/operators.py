@@ -119,7 +119,7 @@ class Operators:
         def op(tx: WriteTx) -> None:
             operators.insert_operator(tx, record)
             tx.audit(
-                actor.did(
+                actor.audit_event(
                     "operator.created", subject_of(name), at=record.created_at, details={"role": role.value}
                 )
             )
@@ -211,7 +211,7 @@ class Operators:
             changed = msgspec.structs.replace(record, role=role)
             operators.replace_operator(tx, changed)
             tx.audit(
-                actor.did(
+                actor.audit_event(
                     "operator.role_set", subject_of(name), at=self._clock(), details={"role": role.value}
                 )
             )
@@ -226,7 +226,7 @@ class Operators:
             _check_not_last_admin(tx, get_operator(tx, name))
             admin_sessions.delete_sessions_of(tx, name)
             operators.delete_operator(tx, name)
-            tx.audit(actor.did("operator.deleted", subject_of(name), at=self._clock()))
+            tx.audit(actor.audit_event("operator.deleted", subject_of(name), at=self._clock()))
 
         await self._store.write(op)
 
@@ -265,7 +265,7 @@ class Operators:
             )
             operators.replace_operator(tx, changed)
             admin_sessions.delete_sessions_of(tx, operator.name, besides=keep_session)
-            tx.audit(actor.did("operator.password_set", subject_of(operator.name), at=self._clock()))
+            tx.audit(actor.audit_event("operator.password_set", subject_of(operator.name), at=self._clock()))
             return changed
 
         return await self._store.write(op)

@@ -48,7 +48,7 @@ class PasswordCheck:
         """Return the operator of a name, and what the lockout is to know of an attempt from an address."""
         now = self._clock()
         network = network_digest(self._network_key, name, address)
-        # Both are asked for whether or not there is such an operator: the time must not tell.
+        # Both are asked for whether or not there is such an operator: the time must not reveal it.
         operator, is_known = await self._store.read(
             lambda conn: (
                 operators.find_operator(conn, name),
@@ -85,7 +85,7 @@ class PasswordCheck:
         """
         Record a lockout in the audit log, without delaying the answer.
 
-        Only what locks an operator that exists is audited: a stranger must not be able to fill the log. And the
+        Only what locks an operator that exists is audited: an unproven caller must not be able to fill the log. And the
         answer does not wait for it, or its time would tell which operators exist.
         """
         event = AuditEvent(

@@ -27,12 +27,12 @@ _MUST_DIFFER_BY = 3
 # Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
 _MAX_AT_ONCE = 2
 _MAX_WAITING = 20
-# Operators who come from where they have signed in before do not stand in line behind strangers.
+# Operators in a network from which they have signed in before do not queue behind unknown callers.
 _MAX_KNOWN_AT_ONCE = 1
 _MAX_KNOWN_WAITING = 10
 
 
-class _Line:
+class _Queue:
     """A bounded queue: a few hash at once, some more wait, further callers get TooBusyError."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
@@ -41,7 +41,7 @@ class _Line:
         self._inside = 0
 
     @contextlib.asynccontextmanager
-    async def stand_in(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         if self._inside >= self._most:
             raise TooBusyError("Too many sign-ins at once. Try again in a few seconds.")
         self._inside += 1
@@ -57,14 +57,14 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._strangers = _Line(at_once=_MAX_AT_ONCE, waiting=_MAX_WAITING)
-        self._known = _Line(at_once=_MAX_KNOWN_AT_ONCE, waiting=_MAX_KNOWN_WAITING)
-        # Checked where no operator has the name that was given: the time of the answer must not tell which names exist.
+        self._unknown_queue = _Queue(at_once=_MAX_AT_ONCE, waiting=_MAX_WAITING)
+        self._known_queue = _Queue(at_once=_MAX_KNOWN_AT_ONCE, waiting=_MAX_KNOWN_WAITING)
+        # Checked where no operator has the name that was given: the time of the answer must not reveal which names exist.
         self._decoy_hash = _decoy_hash(self._hasher)
 
     async def hash(self, password: Secret) -> str:
         """Return the Argon2id hash (PHC string) of a new password; only who is signed in asks for it."""
-        async with self._known.stand_in():
+        async with self._known_queue.turn():
             return await asyncio.to_thread(self._hasher.hash, password.reveal())
 
     async def matches(self, password: Secret, password_hash: str | None, *, is_known: bool = False) -> bool:
@@ -74,13 +74,13 @@ class Passwords:
         Args:
             password: As given.
             password_hash: PHC string, or None where no operator has the name.
-            is_known: Whether this operator has signed in from this network before: a flood of strangers does not
-                keep them waiting.
+            is_known: Whether this operator has signed in from this network before: a flood of sign-ins from other
+                networks does not delay them.
 
         Raises:
             TooBusyError: A flood of sign-ins is being checked already.
         """
-        async with (self._known if is_known else self._strangers).stand_in():
+        async with (self._known_queue if is_known else self._unknown_queue).turn():
             right = await asyncio.to_thread(self._verify, password, password_hash or self._decoy_hash)
         return right and password_hash is not None
 

@@ -81,7 +81,9 @@ class Resources:
         def op(tx: WriteTx) -> ResourceRecord:
             resources.insert_resource(tx, record)
             tx.audit(
-                actor.did("resource.created", _subject(name), at=record.created_at, details=_details(record))
+                actor.audit_event(
+                    "resource.created", _subject(name), at=record.created_at, details=_details(record)
+                )
             )
             return record
 
@@ -115,7 +117,9 @@ class Resources:
             if record != before:
                 resources.replace_resource(tx, record)
                 tx.audit(
-                    actor.did("resource.changed", _subject(name), at=self._clock(), details=_details(record))
+                    actor.audit_event(
+                        "resource.changed", _subject(name), at=self._clock(), details=_details(record)
+                    )
                 )
             return record
 
@@ -127,7 +131,7 @@ class Resources:
         def op(tx: WriteTx) -> None:
             record = resources.delete_resource(tx, name)
             details = {"audience": record.audience}
-            tx.audit(actor.did("resource.deleted", _subject(name), at=self._clock(), details=details))
+            tx.audit(actor.audit_event("resource.deleted", _subject(name), at=self._clock(), details=details))
 
         await self._store.write(op)
 
@@ -146,7 +150,9 @@ class Resources:
                 tx, msgspec.structs.replace(before, key_public_id=key.public_id, key_digest=key.digest)
             )
             details = {"public_id": key.public_id}
-            tx.audit(actor.did("resource.key_issued", _subject(name), at=self._clock(), details=details))
+            tx.audit(
+                actor.audit_event("resource.key_issued", _subject(name), at=self._clock(), details=details)
+            )
 
         await self._store.write(op)
         return key.text

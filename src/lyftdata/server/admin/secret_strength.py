@@ -57,7 +57,7 @@ def assess_key(secret: Secret) -> str | None:
         return f"This is the example published in the documentation: everyone knows it. {_GENERATE}"
     flaw = find_flaw(secret)
     if flaw is not None:
-        return f"This is not a whole generated key: {flaw}. Copy it again"
+        return f"This is not a complete generated key: {flaw}. Copy it again"
     text = text[:_MAX_ASSESSED_LENGTH]
     if _is_guessable(text):
         return f"This can be guessed: it is made of words, names, dates, patterns or repeats. {_GENERATE}"

@@ -70,7 +70,7 @@ class StatusQueries:
                 address=server.address,
                 version=server.version,
                 started_at=server.started_at,
-                heard_of_at=server.beat_at,
+                last_heartbeat_at=server.beat_at,
                 is_this=server.id == self._store.server_id,
             )
             for server in await self._all_servers()

@@ -63,7 +63,7 @@ class Workers:
         def op(tx: WriteTx) -> IssuedKey | None:
             workers.insert_worker(tx, record, unique_name=True)
             tx.audit(
-                actor.did(
+                actor.audit_event(
                     "worker.created", _subject(record), at=record.created_at, details={"name": record.name}
                 )
             )
@@ -191,7 +191,7 @@ class Workers:
     def _delete_in(self, tx: WriteTx, worker_id: str, actor: Actor) -> WorkerRecord:
         record = workers.delete_worker(tx, worker_id)
         details = {"name": record.name, "strategy": record.strategy.value}
-        tx.audit(actor.did("worker.deleted", _subject(record), at=self._clock(), details=details))
+        tx.audit(actor.audit_event("worker.deleted", _subject(record), at=self._clock(), details=details))
         return record
 
     def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
@@ -241,7 +241,7 @@ class Workers:
     ) -> WorkerRecord:
         changed: WorkerRecord = msgspec.structs.replace(record, **fields)
         workers.replace_worker(tx, changed)
-        tx.audit(actor.did(action, _subject(record), at=self._clock(), details=details))
+        tx.audit(actor.audit_event(action, _subject(record), at=self._clock(), details=details))
         return changed
 
 

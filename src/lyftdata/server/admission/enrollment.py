@@ -263,7 +263,7 @@ class Enrollment:
         )
 
     def _find_superseded(self, names: "_Names", fresh: WorkerRecord) -> WorkerRecord | None:
-        """Return whom the newcomer would supersede, None if the name is free; raises NameInUseError."""
+        """Return the Worker that the new one would supersede, None if the name is free; raises NameInUseError."""
         holder = names.by_name.get(fresh.name)
         if holder is None:
             return None

@@ -112,9 +112,9 @@ class OriginWatch:
 
     async def flush(self) -> None:
         """Publish new suspicions to the other Servers, a few times a second."""
-        told, self._unpublished = self._unpublished, []
-        if told:
-            body = {"by": self._store.server_id, "suspicions": msgspec.to_builtins(told)}
+        unpublished, self._unpublished = self._unpublished, []
+        if unpublished:
+            body = {"by": self._store.server_id, "suspicions": msgspec.to_builtins(unpublished)}
             await self._store.write(lambda tx: tx.changed(Broadcast(_TOPIC, body)))
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:

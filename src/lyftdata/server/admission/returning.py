@@ -5,7 +5,7 @@ from datetime import timedelta
 from lyftdata.server.clock import Clock
 
 # The agent retries after 30 seconds at most, and after 45 if it has just begun a request.
-_WORKERS_ARE_BACK_WITHIN = timedelta(minutes=2)
+_RECONNECT_WITHIN = timedelta(minutes=2)
 
 
 class ReturningWorkers:
@@ -20,7 +20,7 @@ class ReturningWorkers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._until = clock() + _WORKERS_ARE_BACK_WITHIN
+        self._until = clock() + _RECONNECT_WITHIN
         self._accounted_for: set[str] = set()
 
     def may_return(self, worker_id: str) -> bool:

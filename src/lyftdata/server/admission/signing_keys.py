@@ -151,12 +151,14 @@ class SigningKeys:
             published = [r for r in records if r.signs_from > active.signs_from and r.kid not in withdraw]
             if published:
                 signing_keys.set_signs_from(tx, published[0].kid, now)
-                tx.audit(actor.did("signing_key.activated", f"signing_key:{published[0].kid}", at=now))
+                tx.audit(
+                    actor.audit_event("signing_key.activated", f"signing_key:{published[0].kid}", at=now)
+                )
             else:
                 self._create(tx, signs_from=now, actor=actor)
             for kid in withdraw:
                 signing_keys.delete_signing_key(tx, kid)
-                tx.audit(actor.did("signing_key.withdrawn", f"signing_key:{kid}", at=now))
+                tx.audit(actor.audit_event("signing_key.withdrawn", f"signing_key:{kid}", at=now))
             return self._apply_due_steps(tx)
 
         self._take(await self._store.write(op), withdrawn=withdraw)
@@ -164,7 +166,7 @@ class SigningKeys:
     def _create(self, tx: WriteTx, *, signs_from: datetime, actor: Actor) -> None:
         created = self._make(signs_from)
         signing_keys.insert_signing_key(tx, created)
-        tx.audit(actor.did("signing_key.created", f"signing_key:{created.kid}", at=self._clock()))
+        tx.audit(actor.audit_event("signing_key.created", f"signing_key:{created.kid}", at=self._clock()))
 
     def _plan(self, records: list[SigningKeyRecord]) -> RotationPlan:
         return plan_rotation(records, now=self._clock(), policy=self._policy)

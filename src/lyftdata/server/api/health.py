@@ -20,7 +20,7 @@ async def readyz(request: Request) -> Response:
         return PlainTextResponse("the store does not take changes\n", status_code=503)
     try:
         if services.store.is_shared:
-            # A Server that receives the changes of its peers is answered by the database. Not asked by a reader: strangers who send made-up
+            # A Server that receives the changes of its peers is answered by the database. Not asked by a reader: callers that send made-up
             # sessions keep those busy, and a load balancer would take every Server out for it.
             await ensure_current(services.store)
         else:

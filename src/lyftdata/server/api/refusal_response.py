@@ -41,7 +41,7 @@ def refusal_response(
         body = {"error": error, "error_description": "Authentication failed.", "reference": answer.reference}
         headers = {**NO_STORE, "WWW-Authenticate": _challenge(error)}
         return json_response(body, status=status, headers=headers | offered)
-    told = {
+    explained = {
         "error": proved_error,
         "error_description": answer.explanation,
         "reference": answer.reference,
@@ -49,7 +49,7 @@ def refusal_response(
         "final": answer.final,
         "remedy": answer.remedy,
     }
-    return json_response(told, status=proved_status)
+    return json_response(explained, status=proved_status)
 
 
 def _challenge(error: str) -> str:

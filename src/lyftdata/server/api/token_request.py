@@ -15,7 +15,7 @@ from lyftdata.server.http.oauth_errors import OAuthError
 _INVALID = "invalid_request"
 # By parameter: the error, and what to do. Nothing in this table is ever read.
 _REFUSED: Mapping[str, tuple[str, str]] = {
-    # For whom the token is, or what it may do there, under the names of other servers.
+    # The audience of the token, or what it may do there, under the names of other servers.
     "aud": ("invalid_target", "name the audience in resource"),
     "audiences": ("invalid_target", "name one audience in resource"),
     "resources": ("invalid_target", "name one audience in resource"),

@@ -49,7 +49,7 @@ _poll_decoder = msgspec.json.Decoder(Poll)
 
 
 async def session(request: Request) -> Response:
-    """Hold the Worker's poll until there is something to tell it."""
+    """Hold the Worker's poll until there is a directive for it, or until its time is over."""
     services: Services = request.app.state.services
     try:
         return await _poll(request, services)

@@ -23,7 +23,7 @@ _MAX_AT_ONCE = 200
 
 class SharedLimits:
     """
-    Tells what the limiters have counted, and lets them count what others tell.
+    Publishes what the limiters have counted, and lets them count what other Servers publish.
 
     Args:
         store: Through which the Servers exchange their counts.
@@ -53,12 +53,14 @@ class SharedLimits:
         counted = {name: limiter.take_unpublished(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
         sign_ins = self._lockout.take_unpublished()
-        told = [Broadcast(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
-        told += (
+        broadcasts = (
+            [Broadcast(_FAILURES, {"by": self._store.server_id, "failures": failures})] if failures else []
+        )
+        broadcasts += (
             [Broadcast(_SIGN_INS, {"by": self._store.server_id, "sign_ins": sign_ins})] if sign_ins else []
         )
-        if told:
-            await self._store.write(lambda tx: tx.changes.extend(told))
+        if broadcasts:
+            await self._store.write(lambda tx: tx.changes.extend(broadcasts))
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:
         """Count failures that another Server has published."""

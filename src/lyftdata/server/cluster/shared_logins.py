@@ -23,7 +23,7 @@ class SharedLogins:
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
-        # Each once: a Worker that logs in without end has no more to tell.
+        # Each once: a Worker that logs in without end has nothing new to publish.
         self._pending: dict[Login, None] = {}
 
     def note(self, login: Login) -> None:
@@ -36,8 +36,8 @@ class SharedLogins:
         while self._pending:
             part = list(islice(self._pending, _MAX_AT_ONCE))
             logins = [[login.resource, login.worker_id, login.credential, login.token] for login in part]
-            told = Broadcast(_LOGINS, {"by": self._store.server_id, "logins": logins})
-            await self._store.write(lambda tx, told=told: tx.changed(told))  # type: ignore[misc]
+            broadcast = Broadcast(_LOGINS, {"by": self._store.server_id, "logins": logins})
+            await self._store.write(lambda tx, broadcast=broadcast: tx.changed(broadcast))  # type: ignore[misc]
             for login in part:
                 self._pending.pop(login, None)
 

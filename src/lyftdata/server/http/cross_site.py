@@ -21,27 +21,27 @@ class CrossSiteError(ForbiddenError):
     code = "cross_site"
 
 
-def check_same_site(request: Request, *, issuer: str, must_say: bool) -> None:
+def check_same_site(request: Request, *, issuer: str, require_origin: bool) -> None:
     """
     Refuse a request that another site's page made the browser send.
 
     Args:
         request: One that may change something.
         issuer: The Server's public URL.
-        must_say: Whether one that says nothing about where it comes from is refused too: it is not from a browser.
+        require_origin: Whether a request without Fetch Metadata and without an Origin is refused too: it is not from a browser.
 
     Raises:
-        CrossSiteError: From elsewhere, or it must say and does not.
+        CrossSiteError: From another site, or without an origin where one is required.
     """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:
         if site in {"same-origin", "none"}:
             return
-    # Compared as text, never parsed: the scheme counts, and there is nothing to stumble over. Behind a proxy the public
+    # Compared as text, never parsed: the scheme counts, and no parser can be deceived. Behind a proxy the public
     # URL is what the browser sees.
     elif origin in {issuer, f"{request.url.scheme}://{request.headers.get('host')}"} or (
-        origin is None and not must_say
+        origin is None and not require_origin
     ):
         return
     raise CrossSiteError("This request comes from another site.", hint="Go to the Server's own address.")
@@ -67,7 +67,7 @@ class SameSiteJson:
             return
         request = Request(scope)
         try:
-            check_same_site(request, issuer=self._issuer, must_say=False)
+            check_same_site(request, issuer=self._issuer, require_origin=False)
         except CrossSiteError as error:
             await problem(403, error.code, error.message, hint=error.hint)(scope, receive, send)
             return

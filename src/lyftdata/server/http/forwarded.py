@@ -20,7 +20,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _log = get_logger(__name__)
 
-# A stranger may send these headers too: the log gets a few lines, and the first proxy is among them.
+# Any caller may send these headers too: the log gets a few lines, and the first proxy is among them.
 _MAX_WARNINGS = 5
 # Of the 128 bits of an IPv4 address in IPv6's form, those that say that it is one (RFC 4291, section 2.5.5.2).
 _MAPPED_PREFIX = 96

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from lyftdata.core.errors import ForbiddenError
 
-_BROWSERS_SAY = ("sec-fetch-site", "origin")
+_BROWSER_HEADERS = ("sec-fetch-site", "origin")
 
 
 class UnknownHostError(ForbiddenError):
@@ -52,7 +52,7 @@ class HostCheck:
 
     def check_browser(self, request: Request) -> None:
         """Do what `check` does if the request comes from a page in a browser; raises the same."""
-        if any(name in request.headers for name in _BROWSERS_SAY):
+        if any(name in request.headers for name in _BROWSER_HEADERS):
             self.check(request)
 
 

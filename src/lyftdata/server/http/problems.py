@@ -56,7 +56,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 def install(app: FastAPI) -> None:
     """Turn every LyftdataError, and FastAPI's and Starlette's errors, into a problem."""
-    app.add_exception_handler(LyftdataError, _ours)
+    app.add_exception_handler(LyftdataError, _handle_lyftdata_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -69,7 +69,7 @@ def status_of_error(error: LyftdataError) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
-async def _ours(_request: Request, error: Exception) -> Response:
+async def _handle_lyftdata_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, LyftdataError)  # noqa: S101 - narrows the type; installed for this class alone
     status = status_of_error(error)
     headers = {}

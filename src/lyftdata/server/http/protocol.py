@@ -1,7 +1,7 @@
 """
 uvicorn's HTTP protocol with stricter limits on size and time, and one interpretation of each request.
 
-A Server may stand without a proxy, so a stranger must not be able to make it hold endless headers or trailers,
+A Server may run without a proxy, so an unproven caller must not be able to make it hold endless headers or trailers,
 connections that never finish a request, requests without end on one connection, or answers that are never read. The
 size and time of a body are bounded by its reader. And it may stand behind one, so both must agree on where each request
 ends: request_head.py has the rules of the head, this module those of the connection.
@@ -78,7 +78,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
     its sender still sends is read for 15 seconds more, and then the connection is closed; for five, if it was answered
-    before it had come whole. So it is when more than eight requests wait on it, or when answers are not read for a minute.
+    before it had arrived completely. So it is when more than eight requests wait on it, or when answers are not read for a minute.
 
     An offer to upgrade is ignored (RFC 9110, section 7.8). After a request that could not be read, or that is the last
     of its connection, nothing more is read from it.
@@ -280,7 +280,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             else:
                 self._close(answer)
         elif self.pipeline:
-            # It waits itself, and will never be whole.
+            # It waits itself, and will never be complete.
             self.pipeline.popleft()
             self._last_answer = answer
         else:

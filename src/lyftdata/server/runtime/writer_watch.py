@@ -43,8 +43,8 @@ class WriterWatch:
             await self._log_wait(health.waited_s())
         if not is_writing:
             self._log_outage(health.problem or "The database does not answer the writer.")
-        is_told = self._logged_at_s is not None or self._stopped_at_s is not None
-        if is_told and is_writing and not is_waiting and health.problem is None:
+        is_logged = self._logged_at_s is not None or self._stopped_at_s is not None
+        if is_logged and is_writing and not is_waiting and health.problem is None:
             self._log_end()
 
     def _log_outage(self, problem: str) -> None:

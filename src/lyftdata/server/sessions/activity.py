@@ -57,7 +57,7 @@ class ActivityLog:
         self._keys[public_id] = (at, worker_id)
 
     def token_given(self, worker_id: str, *, at: datetime) -> None:
-        """Note that a Worker was let in just now; kept in memory alone, to tell what was refused before."""
+        """Note that a Worker was accepted just now; kept in memory alone, to distinguish refusals from before."""
         self._admitted[worker_id] = at
 
     def admitted_at(self, worker_id: str) -> datetime | None:

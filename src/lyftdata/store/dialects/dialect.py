@@ -33,7 +33,7 @@ def make_engine(url: str | URL) -> Engine:
         raise StoreError("The database URL cannot be read.") from error
     if sqlite.file_of(parsed) is not None:
         return sqlite.make_engine(parsed)
-    if postgresql.is_ours(parsed):
+    if postgresql.is_postgresql_url(parsed):
         return postgresql.make_engine(parsed)
     raise StoreError(
         "The state is kept in an SQLite file or in PostgreSQL.",

@@ -77,16 +77,16 @@ def _of_database(conn: Connection) -> Iterator[str]:
 
 def _of_tables(conn: Connection) -> Iterator[str]:
     rows = conn.exec_driver_sql(_ON_TABLES, {"names": list(metadata.tables)}).all()
-    if public := [name for name, _owner, _is_ours, is_public in rows if is_public]:
+    if public := [name for name, _owner, _is_own, is_public in rows if is_public]:
         yield (
             f"every role that can connect has rights on {_named(public)}. Take them back: "
             "REVOKE ALL ON ALL TABLES IN SCHEMA "
             f"{conn.dialect.identifier_preparer.quote(_schema(conn))} FROM PUBLIC"
         )
-    for owner in sorted({owner for _name, owner, is_ours, _is_public in rows if not is_ours}):
-        theirs = [name for name, found, _is_ours, _is_public in rows if found == owner]
+    for owner in sorted({owner for _name, owner, is_own, _is_public in rows if not is_own}):
+        foreign = [name for name, found, _is_own, _is_public in rows if found == owner]
         yield (
-            f"{_named(theirs)} belong to the role {clean_text(owner, 64)}, which can change them at will. If you did not set "
+            f"{_named(foreign)} belong to the role {clean_text(owner, 64)}, which can change them at will. If you did not set "
             "that up, somebody else made them before the first Server did."
         )
 

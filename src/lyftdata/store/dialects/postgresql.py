@@ -49,7 +49,7 @@ _NOTICE_A_DEAD_PEER = {
 }
 
 
-def is_ours(url: URL) -> bool:
+def is_postgresql_url(url: URL) -> bool:
     """Return whether a URL means PostgreSQL."""
     return url.drivername in _DRIVERS
 

@@ -4,7 +4,7 @@ Checks the database URL for whether a connection to PostgreSQL authenticates the
 Anyone who stands between a Server and its database could answer in its place: with Workers, keys and operators of their own.
 libpq's default, `sslmode=prefer`, does not even insist on encryption; `require` and `verify-ca` take certificates that
 others can have too. `channel_binding=require` is as good as `verify-full`: the database must prove that it knows the
-password's verifier, for this very TLS connection, so a stranger in between cannot hand the proof on.
+password's verifier, for this very TLS connection, so a man in the middle cannot relay the proof.
 """
 
 from collections.abc import Mapping

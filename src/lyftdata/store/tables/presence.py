@@ -70,26 +70,29 @@ def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *,
     """Update the rows of Workers that are connected at a Server, unless they are at another by now."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
-        mine = _mine(wanted[start : start + _BATCH], server_id)
+        of_server = _of_server(wanted[start : start + _BATCH], server_id)
         values = {"state": state.value, "state_since": servers.now()}
-        _tell(
-            tx, tx.conn.execute(update(presence).where(mine).values(values).returning(presence.c.worker_id))
+        _publish_changes(
+            tx,
+            tx.conn.execute(update(presence).where(of_server).values(values).returning(presence.c.worker_id)),
         )
 
 
 def update_credential(tx: WriteTx, worker_id: str, *, credential: str, address: str, server_id: str) -> None:
     """Update the credential and the address of a Worker that is connected at a Server."""
-    statement = update(presence).where(_mine([worker_id], server_id))
+    statement = update(presence).where(_of_server([worker_id], server_id))
     values = {"credential": credential, "address": address}
-    _tell(tx, tx.conn.execute(statement.values(values).returning(presence.c.worker_id)))
+    _publish_changes(tx, tx.conn.execute(statement.values(values).returning(presence.c.worker_id)))
 
 
 def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
     """Remove Workers that are no longer connected at a Server; those that are at another by now stay there."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
-        mine = _mine(wanted[start : start + _BATCH], server_id)
-        _tell(tx, tx.conn.execute(delete(presence).where(mine).returning(presence.c.worker_id)))
+        of_server = _of_server(wanted[start : start + _BATCH], server_id)
+        _publish_changes(
+            tx, tx.conn.execute(delete(presence).where(of_server).returning(presence.c.worker_id))
+        )
 
 
 def mark_awaited(tx: WriteTx, server_id: str) -> list[str]:
@@ -107,7 +110,7 @@ def expire_awaited(tx: WriteTx, *, after: timedelta) -> None:
     overdue = (presence.c.state == PresenceState.AWAITED.value) & (
         presence.c.state_since <= servers.time_ago(after)
     )
-    _tell(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
+    _publish_changes(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
 
 
 def count_awaited(conn: Connection) -> int:
@@ -147,11 +150,11 @@ def list_all(conn: Connection) -> Iterator[PresenceRecord]:
     return (from_row(PresenceRecord, row) for row in conn.execute(select(presence)))
 
 
-def _mine(worker_ids: Collection[str], server_id: str) -> ColumnElement[bool]:
+def _of_server(worker_ids: Collection[str], server_id: str) -> ColumnElement[bool]:
     return presence.c.worker_id.in_(worker_ids) & (presence.c.server_id == server_id)
 
 
-def _tell(tx: WriteTx, affected: Result[str]) -> None:
+def _publish_changes(tx: WriteTx, affected: Result[str]) -> None:
     """Record the current rows of these Workers as changes, for the other Servers."""
     ids = list(affected.scalars())
     now = find_many(tx.conn, ids)

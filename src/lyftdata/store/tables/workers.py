@@ -152,11 +152,11 @@ def get_worker(conn: Connection, worker_id: str) -> WorkerRecord:
     """Return the entry with this ID; raises NotFoundError."""
     record = find_worker(conn, worker_id)
     if record is None:
-        namesake = find_live_by_name(conn, worker_id)
+        same_name = find_live_by_name(conn, worker_id)
         hint = (
             ""
-            if namesake is None
-            else f"A Worker is found by its ID: '{worker_id}' has the ID {namesake.id}."
+            if same_name is None
+            else f"A Worker is found by its ID: '{worker_id}' has the ID {same_name.id}."
         )
         raise NotFoundError("worker", worker_id, hint=hint)
     return record

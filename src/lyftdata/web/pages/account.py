@@ -43,7 +43,7 @@ async def change_password(page: Page) -> Response:
 
 
 async def end_session(page: Page) -> Response:
-    """End one of one's own sessions, or anybody's for who may."""
+    """End one of the operator's own sessions, or any for an administrator."""
     ended = page.part("session_id")
     await page.services.operator_sessions.end_session(
         ended, actor=page.actor, of_any_operator=page.may("sessions.revoke_any")

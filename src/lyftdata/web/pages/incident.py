@@ -1,4 +1,4 @@
-"""The pages of an incident: who came in and what they got, the confirmation of a cut-off, and how far it has come."""
+"""The pages of an incident: which Workers used a key or an address, the confirmation of a cut-off, and its progress."""
 
 from urllib.parse import urlencode
 
@@ -13,7 +13,7 @@ from lyftdata.web.render import HEADERS
 
 _SHOWN = 200
 _MAX_TICKED = 200
-_WHOM = ("all", "chosen", "none")
+_TARGETS = ("all", "chosen", "none")
 
 
 async def show(page: Page) -> Response:
@@ -35,7 +35,7 @@ async def find(page: Page) -> Response:
 
 
 async def ask_cut_off(page: Page) -> Response:
-    """Say what a cut-off does, with numbers, and ask."""
+    """Explain what a cut-off does, with numbers, and ask for confirmation."""
     page.check_parameters("subject", "since", "whom", "action", "revoke")
     report = await page.services.incident_queries.report(page.query("subject"), page.query("since"))
     wanted = _wanted(page)
@@ -45,7 +45,7 @@ async def ask_cut_off(page: Page) -> Response:
         "incident_confirm.html",
         report=report,
         wanted=wanted,
-        whom=page.choice("whom", _WHOM),
+        whom=page.choice("whom", _TARGETS),
         number=report.workers_total if wanted.worker_ids is None else len(chosen),
         connected=_connected(report, wanted, chosen_ids=ids),
         enrolled=sum(worker.strategy.value == "auto_enrollment" for worker in chosen),
@@ -54,7 +54,7 @@ async def ask_cut_off(page: Page) -> Response:
 
 
 async def cut_off(page: Page) -> Response:
-    """Cut off, and go to where it is seen how far it has come."""
+    """Cut off, and go to the page that shows the progress."""
     page.form.require("subject", "since", "whom", "action")
     number = await page.services.incident_response.cut_off(_wanted(page), actor=page.actor)
     return page.redirect(f"/incident/cut-offs/{number}")
@@ -89,7 +89,7 @@ def _connected(report: IncidentReport, wanted: Wanted, *, chosen_ids: set[str]) 
 
 
 def _wanted(page: Page) -> Wanted:
-    whom, action = page.choice("whom", _WHOM), page.choice("action", ("disable", "delete"))
+    whom, action = page.choice("whom", _TARGETS), page.choice("action", ("disable", "delete"))
     if not whom or not action:
         raise InvalidInputError("whom", "must say whom to cut off, and how")
     ids = _given_ids(page)

@@ -47,7 +47,7 @@ async def sign_in(request: Request) -> Response:
     form = EMPTY
     try:
         services.host_check.check(request)
-        check_same_site(request, issuer=services.issuer, must_say=True)
+        check_same_site(request, issuer=services.issuer, require_origin=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
         signed_in = await services.operator_sessions.sign_in(

@@ -3,7 +3,7 @@ Provides the COMMAND with the current token, and with tokens for the audiences t
 
     provider = TokenProvider(client, directory=path)
     provider.identify(credential)
-    provider.publish(token)              # the file is whole at every moment, with the old token or with the new one
+    provider.publish(token)              # the file is complete at every moment, with the old token or the new one
     await provider.token(request)        # what the token socket answers
     await provider.keep_file()           # concurrently: writes the file later if it could not be written
     provider.withdraw()                  # the Worker is not let in: there is nothing to hand out
@@ -39,7 +39,7 @@ _NO_JITTER = 0.5
 
 
 class NoTokenError(LyftdataError):
-    """The Worker has no valid token at this moment: the Server cannot be reached, or has not let it in yet."""
+    """The Worker has no valid token at this moment: the Server cannot be reached, or has not accepted it yet."""
 
     code = "no_token"
 
@@ -130,7 +130,7 @@ class TokenProvider:
                 self._directory / TOKEN_FILE, self._current.text.encode("ascii"), durable=False
             )
         except OSError as error:
-            # The work goes on with the old file, which is whole, and the socket hands out the new token.
+            # The work goes on with the old file, which is complete, and the socket hands out the new token.
             if not self._is_unwritten.is_set():
                 emit(_log, TOKEN_FILE_WRITE_FAILED, reason=error.strerror)
             self._is_unwritten.set()

@@ -46,7 +46,7 @@ MAX_SCOPE_LENGTH = 2_560
 _HEAD_WITHIN_S = 5.0
 # The Server has fifteen seconds to answer (`client`); a slower client is not a COMMAND of this agent.
 _ALL_WITHIN_S = 30.0
-_HEAR_OUT_S = 1.0
+_DRAIN_WITHIN_S = 1.0
 _RETRY_AFTER_S = 5
 
 _FOLDED = re.compile(rb"\n[ \t]")
@@ -189,7 +189,7 @@ async def _drain_before_close(reader: asyncio.StreamReader, writer: asyncio.Stre
     """Send EOF and drain unread input for a moment: a close with unread input sends RST, and the answer could be lost."""
     writer.write_eof()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_HEAR_OUT_S):
+        async with asyncio.timeout(_DRAIN_WITHIN_S):
             while await reader.read(MAX_HEAD_BYTES):
                 pass
 

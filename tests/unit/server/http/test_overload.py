@@ -29,7 +29,7 @@ async def turns():
     made.overload.end()
 
 
-async def test_who_stands_a_second_behind_in_a_turn_is_turned_away(turns):
+async def test_a_request_that_has_queued_for_a_second_is_shed(turns):
     """The first of a long turn are served, the last are not."""
     asked = []
     for _ in range(5):
@@ -86,8 +86,8 @@ async def test_workers_are_told_when_to_come_back(server, press, monkeypatch):
     assert (await server.http.get("/readyz")).status_code == 200
 
 
-async def test_the_turned_away_are_counted(server):
+async def test_shed_requests_are_counted(server):
     """Operators see by a counter that this Server is too small."""
     server.services.overload._count()
 
-    assert "lyftdata_turned_away_total 1.0" in (await server.http.get("/metrics")).text
+    assert "lyftdata_requests_shed_total 1.0" in (await server.http.get("/metrics")).text

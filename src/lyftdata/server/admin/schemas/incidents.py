@@ -84,7 +84,7 @@ class CutOffProgress(CutOff):
 
 class IncidentReport(BaseModel):
     """
-    Who came in by a key, from an address or a host, what they got, and who is connected.
+    Which Workers used a key, an address or a host, what tokens they got, and which are connected.
 
     `workers` are at most 10,000, the connected ones first; `workers_total` is how many there are. `not_recorded` says what this report cannot show.
     """

@@ -26,7 +26,7 @@ class OneServer(BaseModel):
     address: str
     version: str
     started_at: datetime
-    heard_of_at: datetime
+    last_heartbeat_at: datetime
     is_this: bool
 
 

@@ -93,7 +93,7 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
 
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
-    """Return one's own sessions; those of all for who may end them."""
+    """Return the operator's own sessions; all sessions to an administrator."""
     everybodys = is_allowed("sessions.revoke_any", role=actor.role)
     sessions = await services.operator_sessions.list(None if everybodys else actor.operator)
     return models.AdminSessions(
@@ -114,7 +114,7 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
 
 @router.delete("/admin-sessions/{session_id}", status_code=204, summary="End an operator's session")
 async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
-    """End one session: one's own, or anybody's for who may."""
+    """End one session: the operator's own, or any for an administrator."""
     of_any_operator = is_allowed("sessions.revoke_any", role=actor.role)
     await services.operator_sessions.end_session(session_id, actor=actor, of_any_operator=of_any_operator)
 

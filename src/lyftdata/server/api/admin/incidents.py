@@ -17,7 +17,7 @@ Writer = Annotated[Actor, Depends(allowed("incident.write"))]
 
 
 @router.get(
-    "", summary="Show who came in by a leaked key, or from an address", response_model=models.IncidentReport
+    "", summary="Show which Workers used a leaked key or an address", response_model=models.IncidentReport
 )
 async def show_incident(
     _actor: Reader,

@@ -1,7 +1,7 @@
 """
 Opens the Server's parts in order: the store, then each part, then the background tasks.
 
-The parts need the store, and a commit changes parts: this circle is closed in one place, where the store is told to whom it
+The parts need the store, and a commit changes parts: this circle is closed in one place, where the store gets the parts to which it
 delivers what is committed from then on. What was committed before, the parts have read when they were built.
 """
 
