@@ -327,6 +327,9 @@ held for `hold_s` seconds, or for `max_hold_s` if a Worker requests less, becaus
 a client ignores kinds it does not know. While another boot id of the Worker is connected, a poll is refused with 409 `duplicate_instance`; with `"await_slot": true` it is
 first held, up to 25 seconds, until that one has gone.
 
+`{"probe": "now"}`, without a boot id, opens no session: the answer shows that path and token get through, `hold_s`, and `server_version`. `"held"` is answered when a poll would be,
+`"streamed"` sends the first byte of its answer after an eighth of that time and the rest then; both take `max_hold_s`. `lyftdata doctor worker` uses them.
+
 """
 
 
@@ -437,6 +440,10 @@ def doctor_page() -> str:
             "`lyftdata doctor worker` examines a Worker's host, the way to the Server and the Server's answers. It asks for a token, never",
             "enrolls, and does not disturb a running Worker. `lyftdata doctor server` examines the host of a running Server, its database and",
             "its public address. Run each with the environment and as the user of the program. Neither changes anything.",
+            "",
+            "`lyftdata doctor worker` also holds a request for as long as the Server holds polls (25 seconds or more), to see whether",
+            "something in between cuts or buffers it; `--quick` leaves that out. Agent and client library are one distribution: where a",
+            "program has an environment of its own, run `python -m lyftdata doctor worker` there to compare that version with the Server's.",
             "",
             "For each finding it says what it saw, why that matters and what to do; it stops where the rest could only be a consequence.",
             "Exit code 0: nothing stops Workers from connecting; there may be warnings. 1: there is a problem. With `--json` it prints `ok` and",

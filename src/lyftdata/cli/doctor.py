@@ -31,24 +31,33 @@ def doctor() -> None:
 
 
 @doctor.command()
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Leave out the check that holds a request for as long as a poll: 25 s or more.",
+)
 @json_option
-def worker(*, as_json: bool) -> int:
+def worker(*, quick: bool, as_json: bool) -> int:
     """
     Examine this host as the Worker's next start would, with the same environment and as the same user.
 
     Checks settings, secret files, the Worker's directory, the Server's name, addresses and certificate, the clock, what answers,
-    and whether the Server accepts this Worker. It asks for a token, but never enrolls, and does not disturb a Worker
+    whether the Server accepts this Worker, and whether something in between cuts or buffers held requests. It asks for a token, but never enrolls, and does not disturb a Worker
     that is running. Exit 0 if the Worker can connect (there may be warnings), 1 if not. Each finding is explained in
     docs/reference/doctor.md.
 
     \b
     Example:
       lyftdata doctor worker
-      lyftdata doctor worker --json
+      lyftdata doctor worker --quick --json
     """
     from lyftdata.doctor.worker import examine_worker
 
-    return _report(asyncio.run(examine_worker(os.environ)), as_json=as_json)
+    def announce(hold_s: float) -> None:
+        echo_err(f"The Server holds a request for {hold_s:g} s, as it holds the Worker's polls…")
+
+    found = asyncio.run(examine_worker(os.environ, announce=None if quick else announce))
+    return _report(found, as_json=as_json)
 
 
 @doctor.command()

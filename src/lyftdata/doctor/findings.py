@@ -117,6 +117,13 @@ CERTIFICATE_REJECTED = _problem(
 )
 CERTIFICATE_EXPIRES_SOON = _warning("certificate_expires_soon", "When it has expired, no Worker can connect.")
 # --- what answers ---------------------------------------------------------------------------------------
+NO_ANSWER = _problem(
+    "no_answer",
+    "Something accepts connections there and sends no answer: a proxy, a firewall or a Server that hangs.",
+)
+PROXY_WITHOUT_SERVER = _problem(
+    "proxy_without_server", "A proxy answers in place of the Server, which it does not reach."
+)
 NOT_THE_SERVER = _problem(
     "not_the_server", "Requests reach something that is not a lyftdata Server, or one that is not working."
 )
@@ -136,6 +143,18 @@ TOKEN_LOST = _problem(
 )
 SESSIONS_BLOCKED = _problem("sessions_blocked", "A Worker stays connected by requests to that path.")
 
+POLLS_CUT = _warning(
+    "polls_cut",
+    "The Worker is offline each time until it has learned to ask for shorter polls, and asks more often from then on.",
+)
+ANSWERS_BUFFERED = _warning(
+    "answers_buffered",
+    "What the Server sends bit by bit arrives late: live pages and `lyftdata workers watch` stand still.",
+)
+VERSION_SKEW = _warning(
+    "version_skew",
+    "Versions that differ are tested only as far as an upgrade needs it: a newer Server with older Workers.",
+)
 NOT_ENROLLED = Check(
     "not_enrolled",
     Severity.NOTE,
@@ -143,6 +162,12 @@ NOT_ENROLLED = Check(
 )
 # --- the Server's host ----------------------------------------------------------------------------------
 DATABASE_UNUSABLE = _problem("database_unusable", "The Server keeps its state there.")
+DATABASE_RIGHTS_MISSING = _problem(
+    "database_rights_missing", "What needs that right fails: starts, or single changes."
+)
+DATABASE_LOCKED = _problem(
+    "database_locked", "Nothing can be changed while it is held: no enrollments, no revocations."
+)
 DATABASE_EXPOSED = _warning(
     "database_exposed", "Others who use that PostgreSQL server could read or stop the state."
 )
@@ -150,8 +175,19 @@ AUDIT_LOG_CUT = _problem(
     "audit_log_cut",
     "Events were removed or the database was put back: what was decided since is not in the log.",
 )
+SIGNING_KEYS_UNREADABLE = _problem(
+    "signing_keys_unreadable", "Without a key to sign with, the Server does not start and issues no tokens."
+)
 DISK_NEARLY_FULL = _warning(
     "disk_nearly_full", "A Server that cannot write adds no Workers, keys or audit events."
+)
+SECRET_WEAK = _warning("secret_weak", "Anyone who guesses it can add Workers.")
+PROXY_NOT_NAMED = _warning(
+    "proxy_not_named",
+    "All clients behind it have its address: wrong passwords by one delay all operators, and limits count all Workers as one.",
+)
+SIGNING_KEY_NOT_PUBLISHED = _problem(
+    "signing_key_not_published", "Services that check tokens offline reject every token that this key signed."
 )
 ANOTHER_SERVER = _problem("another_server", "Workers that are sent to that address do not reach this Server.")
 

@@ -8,24 +8,32 @@ from pathlib import Path
 import httpx2
 from cryptography.x509 import load_pem_x509_certificates
 
-from lyftdata.bounded_http import Request, ServerEndpoint, UnreachableError, asend, connection_options
+from lyftdata.bounded_http import (
+    Answer,
+    Request,
+    ServerEndpoint,
+    UnreachableError,
+    asend,
+    connection_options,
+)
 from lyftdata.client.server_clock import utc_now
 from lyftdata.core.errors import InvalidInputError, SettingsError
 from lyftdata.core.origins import same_origin
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
+from lyftdata.doctor.answer_faults import check_of_failure, check_of_status
+from lyftdata.doctor.database import check_database, find_signing_key
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
 from lyftdata.doctor.network import Target, check_connection, check_expiry
 from lyftdata.doctor.secret_files import check_private, check_secret_files
-from lyftdata.server.admin.audit_checkpoints import ACCEPT
-from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
-from lyftdata.server.runtime.audit_acceptance import find_difference
 from lyftdata.server.runtime.issuer import issuer_of, warnings_of
-from lyftdata.server.runtime.maintenance import StateLocation
-from lyftdata.server.runtime.settings import ServerSettings, read_server_settings
+from lyftdata.server.runtime.settings import (
+    ServerSettings,
+    read_server_settings,
+    unnamed_proxy,
+    weak_keys,
+)
 from lyftdata.server.runtime.start_checks import check_files
-from lyftdata.store.dialects import exposure
-from lyftdata.store.errors import StoreError
 
 _SEE_ALL = "Correct it, then run `lyftdata config check server` to see the settings as they are read."
 _MIN_FREE_BYTES = 200 * 1024 * 1024
@@ -48,26 +56,37 @@ async def examine_server(
         check_files(settings)
     except SettingsError as error:
         return list(each_problem(findings.SETTING_INVALID, error, _SEE_ALL))
-    found = [*_check_host(settings, environ), *_check_certificate_file(settings, now=now())]
+    found = [*_check_host(settings, environ, now=now()), *_check_certificate_file(settings, now=now())]
     seen = {finding.check for finding in found}
-    answered = [finding async for finding in _check_address(issuer_of(settings), tls_ca=tls_ca, now=now())]
+    answered = [finding async for finding in _check_address(settings, tls_ca=tls_ca, now=now())]
     # A certificate that expires is found in its file and at the address.
     return [*found, *(finding for finding in answered if finding.check not in seen)]
 
 
-def _check_host(settings: ServerSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    for warning in warnings_of(settings, issuer_of(settings)):
-        yield Finding(
-            findings.SETTING_SUSPICIOUS, warning, "Correct it, or remove the setting if it is not meant."
-        )
+def _check_host(settings: ServerSettings, environ: Mapping[str, str], *, now: datetime) -> Iterator[Finding]:
+    yield from _check_settings(settings)
     yield from check_secret_files(environ)
     if settings.tls_key is not None:
         yield from check_private("LYFTDATA_TLS_KEY", settings.tls_key)
     yield from _check_disk(settings.staging_dir)
-    found = list(_check_database(settings))
-    yield from found
-    if not is_stopped_by(found):
-        yield from _check_audit_log(settings)
+    yield from check_database(settings, now=now)
+
+
+def _check_settings(settings: ServerSettings) -> Iterator[Finding]:
+    named = {
+        **dict.fromkeys(unnamed_proxy(settings), (findings.PROXY_NOT_NAMED, "Set LYFTDATA_TRUSTED_PROXIES.")),
+        **dict.fromkeys(
+            weak_keys(settings),
+            (
+                findings.SECRET_WEAK,
+                "Rotate it: lyftdata enrollment generate-key, then see `lyftdata enrollment status`.",
+            ),
+        ),
+    }
+    other = (findings.SETTING_SUSPICIOUS, "Correct it, or remove the setting if it is not meant.")
+    for warning in warnings_of(settings, issuer_of(settings)):
+        check, fix = named.get(warning, other)
+        yield Finding(check, warning, fix)
 
 
 def _check_certificate_file(settings: ServerSettings, *, now: datetime) -> Iterator[Finding]:
@@ -88,46 +107,11 @@ def _check_disk(staging_dir: Path) -> Iterator[Finding]:
         )
 
 
-def _check_database(settings: ServerSettings) -> Iterator[Finding]:
-    """Connect to PostgreSQL; the modes of a file of SQLite are checked with the directory."""
-    if settings.database_url is None:
-        return
-    try:
-        exposed = exposure.ask(settings.database_url.reveal())
-    except StoreError as error:
-        yield Finding(
-            findings.DATABASE_UNUSABLE,
-            error.message,
-            error.hint or "Start the database, or correct LYFTDATA_DATABASE_URL.",
-        )
-        return
-    for sentence in exposed:
-        what, _, fix = sentence.rpartition(": ")
-        yield Finding(findings.DATABASE_EXPOSED, what or sentence, fix)
-
-
-def _check_audit_log(settings: ServerSettings) -> Iterator[Finding]:
-    """Compare the audit log with the last checkpoint, where there is one."""
-    place = StateLocation(
-        staging_dir=settings.staging_dir,
-        database_url=settings.database_url,
-        allow_unverified_database=settings.allow_unverified_database,
-        secret_key=settings.secret_key,
-        secret_key_next=settings.secret_key_next,
-    )
-    if not KeptCheckpoint(settings.staging_dir).path.exists():
-        return
-    try:
-        difference = find_difference(place)
-    except (StoreError, SettingsError) as error:
-        yield Finding(findings.DATABASE_UNUSABLE, error.message, error.hint or "Start the Server once.")
-        return
-    if difference is not None:
-        yield Finding(findings.AUDIT_LOG_CUT, difference.problem, f"If you restored a backup: {ACCEPT}")
-
-
-async def _check_address(public_url: str, *, tls_ca: Path | None, now: datetime) -> AsyncIterator[Finding]:
+async def _check_address(
+    settings: ServerSettings, *, tls_ca: Path | None, now: datetime
+) -> AsyncIterator[Finding]:
     """Ask at the address that Workers are given."""
+    public_url, signing_key = issuer_of(settings), find_signing_key(settings, now=now)
     target = Target(
         public_url,
         tls_ca=tls_ca,
@@ -138,23 +122,40 @@ async def _check_address(public_url: str, *, tls_ca: Path | None, now: datetime)
     for finding in found:
         yield finding
     if not is_stopped_by(found):
-        wrong = await _check_metadata(public_url, tls_ca=tls_ca)
-        if wrong is not None:
-            yield wrong
+        async for finding in _check_published(public_url, tls_ca=tls_ca, signing_key=signing_key):
+            yield finding
 
 
-async def _check_metadata(public_url: str, *, tls_ca: Path | None) -> Finding | None:
+async def _check_published(
+    public_url: str, *, tls_ca: Path | None, signing_key: str | None
+) -> AsyncIterator[Finding]:
+    """Yield what is wrong with what the Server publishes at that address."""
+    endpoint = ServerEndpoint(server_url=public_url, tls_ca=tls_ca, timeout_s=_ANSWER_WITHIN_S)
     try:
-        endpoint = ServerEndpoint(server_url=public_url, tls_ca=tls_ca, timeout_s=_ANSWER_WITHIN_S)
         async with httpx2.AsyncClient(**connection_options(endpoint, user_agent="lyftdata-doctor")) as http:
-            request = Request("GET", f"{public_url}/.well-known/oauth-authorization-server")
-            answer = await asend(http, request, within_s=_ANSWER_WITHIN_S)
+            metadata = await _get(http, f"{public_url}/.well-known/oauth-authorization-server")
+            keys = await _get(http, f"{public_url}/.well-known/jwks.json")
     except (UnreachableError, InvalidInputError, OSError) as error:
-        return Finding(findings.NOT_THE_SERVER, clean_text(str(error), 300), "Check LYFTDATA_PUBLIC_URL.")
+        yield Finding(
+            check_of_failure(error),
+            clean_text(str(error), 300),
+            "Look for a proxy, a firewall or a Server there that hangs; or correct LYFTDATA_PUBLIC_URL.",
+        )
+        return
+    wrong = _check_metadata(public_url, metadata) or _check_jwks(public_url, keys, signing_key)
+    if wrong is not None:
+        yield wrong
+
+
+async def _get(http: httpx2.AsyncClient, url: str) -> Answer:
+    return await asend(http, Request("GET", url), within_s=_ANSWER_WITHIN_S)
+
+
+def _check_metadata(public_url: str, answer: Answer) -> Finding | None:
     issuer = answer.json_object().get("issuer")
     if not isinstance(issuer, str):
         return Finding(
-            findings.NOT_THE_SERVER,
+            check_of_status(answer.status),
             f"{public_url} answered {answer.status}, and not as a lyftdata Server does.",
             "Let the proxy there pass /.well-known/, /oauth2/ and /api/ on to this Server, or correct LYFTDATA_PUBLIC_URL.",
         )
@@ -164,4 +165,17 @@ async def _check_metadata(public_url: str, *, tls_ca: Path | None) -> Finding | 
         findings.ANOTHER_SERVER,
         f"The Server at {public_url} calls itself {clean_text(issuer, 200)}.",
         "Correct LYFTDATA_PUBLIC_URL, or restart the Server with the settings of this environment.",
+    )
+
+
+def _check_jwks(public_url: str, answer: Answer, signing_key: str | None) -> Finding | None:
+    keys = answer.json_object().get("keys")
+    published = {key.get("kid") for key in keys if isinstance(key, dict)} if isinstance(keys, list) else set()
+    if signing_key is None or signing_key in published:
+        return None
+    return Finding(
+        findings.SIGNING_KEY_NOT_PUBLISHED,
+        f"{public_url}/.well-known/jwks.json does not hold the key {signing_key}, with which this Server signs.",
+        "Let no proxy or CDN keep that answer for longer than its Cache-Control says; or correct LYFTDATA_PUBLIC_URL, "
+        "if another Server answers there.",
     )

@@ -1,7 +1,7 @@
 """Checks what answers: whether it is the Server, and whether it accepts this Worker."""
 
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from lyftdata.bounded_http import Answer
@@ -12,7 +12,9 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.refusals import all_causes
 from lyftdata.core.text import clean_text, parse_reference
 from lyftdata.doctor import findings
+from lyftdata.doctor.answer_faults import check_of_failure, check_of_status
 from lyftdata.doctor.findings import Finding, each_problem
+from lyftdata.doctor.poll_path import check_held_requests, check_version
 from lyftdata.worker.client import (
     Issuers,
     RefusedByServerError,
@@ -31,7 +33,11 @@ def _look_up(reference: str) -> str:
 
 
 async def check_answers(
-    settings: WorkerSettings, client: ServerClient, clock: ServerClock
+    settings: WorkerSettings,
+    client: ServerClient,
+    clock: ServerClock,
+    *,
+    announce: Callable[[float], None] | None,
 ) -> AsyncIterator[Finding]:
     """
     Yield what is wrong with the Server's answers. Asks for a token, as the Worker's next start would; never enrolls.
@@ -40,11 +46,12 @@ async def check_answers(
         settings: The Worker's settings.
         client: For the Server.
         clock: The client's.
+        announce: Is given for how many seconds a request will be held; None leaves that check out.
     """
     try:
         issuers = await client.issuers()
     except ServerUnreachableError as error:
-        yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
+        yield _unanswered(error)
         return
     if clock.is_skewed():
         yield Finding(
@@ -59,7 +66,7 @@ async def check_answers(
             findings.NOT_ENROLLED, "This Worker has not enrolled yet.", "Start it: lyftdata run worker"
         )
         return
-    async for finding in _check_token(settings, client, directory, credential):
+    async for finding in _check_token(settings, client, directory, credential, announce=announce):
         yield finding
 
 
@@ -76,7 +83,12 @@ def _issuer_differs(settings: WorkerSettings, issuers: Issuers) -> Finding | Non
 
 
 async def _check_token(
-    settings: WorkerSettings, client: ServerClient, directory: StateDirectory, credential: Credential | None
+    settings: WorkerSettings,
+    client: ServerClient,
+    directory: StateDirectory,
+    credential: Credential | None,
+    *,
+    announce: Callable[[float], None] | None,
 ) -> AsyncIterator[Finding]:
     try:
         chosen = credential or await confirmed_identity(settings, directory, client)
@@ -90,11 +102,26 @@ async def _check_token(
         ):
             yield finding
     except ServerUnreachableError as error:
-        yield Finding(findings.NOT_THE_SERVER, error.message, error.hint or "Check LYFTDATA_URL.")
+        yield _unanswered(error)
     else:
         lost = _check_session_answer(settings, answer)
         if lost is not None:
             yield lost
+            return
+        skew = check_version(answer)
+        if skew is not None:
+            yield skew
+        hold_s = answer.json_object().get("hold_s")
+        if announce is not None and isinstance(hold_s, float | int):
+            async for finding in check_held_requests(
+                client, reply.access_token, hold_s=float(hold_s), announce=announce
+            ):
+                yield finding
+
+
+def _unanswered(error: ServerUnreachableError) -> Finding:
+    check = check_of_status(error.status) if error.status else check_of_failure(error)
+    return Finding(check, error.message, error.hint or "Check LYFTDATA_URL.")
 
 
 def _refused(error: RefusedByServerError) -> Finding:
@@ -110,9 +137,11 @@ def _remedy(error: RefusedByServerError) -> str:
 
 
 def _check_session_answer(settings: WorkerSettings, answer: Answer) -> Finding | None:
-    """The Server finds the empty body invalid only when it has accepted the token."""
+    """The Server reads the probe only when it has accepted the token; one that knows no probes finds it invalid."""
     body = answer.json_object()
     error = body.get("error")
+    if answer.status == HTTPStatus.OK and body.get("session") == "none":
+        return None
     if answer.status == HTTPStatus.BAD_REQUEST and error == "invalid_request":
         return None
     where = f"{settings.url}/api/worker/session"

@@ -18,7 +18,10 @@ _SEE_ALL = "Correct it, then run `lyftdata config check worker` to see the setti
 
 
 async def examine_worker(
-    environ: Mapping[str, str], *, now: Callable[[], datetime] = utc_now
+    environ: Mapping[str, str],
+    *,
+    announce: Callable[[float], None] | None = None,
+    now: Callable[[], datetime] = utc_now,
 ) -> list[Finding]:
     """
     Return everything that is wrong with a Worker's set-up, in the order in which its start would meet it; empty if nothing is.
@@ -28,6 +31,7 @@ async def examine_worker(
 
     Args:
         environ: The environment that the Worker is started with.
+        announce: Is given for how many seconds a request will be held; None leaves out whether held requests get through.
         now: For tests: this host's time, aware UTC.
     """
     try:
@@ -36,11 +40,13 @@ async def examine_worker(
         return list(each_problem(findings.SETTING_INVALID, error, _SEE_ALL))
     found = list(check_host(settings, environ))
     if not is_stopped_by(found):
-        found += await _check_server(settings, now=now)
+        found += await _check_server(settings, announce=announce, now=now)
     return found
 
 
-async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]) -> list[Finding]:
+async def _check_server(
+    settings: WorkerSettings, *, announce: Callable[[float], None] | None, now: Callable[[], datetime]
+) -> list[Finding]:
     try:
         proxy = proxy_for(settings.url)
     except SettingsError as error:
@@ -53,7 +59,10 @@ async def _check_server(settings: WorkerSettings, *, now: Callable[[], datetime]
     clock = ServerClock(now=now)
     client = ServerClient(settings, clock=clock)
     try:
-        return [*found, *[finding async for finding in check_answers(settings, client, clock)]]
+        return [
+            *found,
+            *[finding async for finding in check_answers(settings, client, clock, announce=announce)],
+        ]
     finally:
         await client.aclose()
 

@@ -6,7 +6,9 @@ new token) or `RefusedByServerError` (final or not). Redirects are never followe
 address it was meant for, or nowhere. Answers are bounded in size and time.
 """
 
+import asyncio
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -54,16 +56,24 @@ class ServerUnreachableError(LyftdataError):
         remedy: What to do about it, if that is known.
         retry_after_s: Seconds the Server asked for, or None.
         was_cut: Whether the connection was closed, or a proxy gave up (504), while the answer was waited for.
+        status: The HTTP status of the answer that was not the Server's; 0 if there was no answer.
     """
 
     code = "server_unreachable"
 
     def __init__(
-        self, message: str, *, remedy: str = "", retry_after_s: float | None = None, was_cut: bool = False
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        retry_after_s: float | None = None,
+        was_cut: bool = False,
+        status: int = 0,
     ) -> None:
         super().__init__(message, hint=remedy)
         self.retry_after_s: Final = retry_after_s
         self.was_cut: Final = was_cut
+        self.status: Final = status
 
 
 class TokenRejectedError(LyftdataError):
@@ -291,16 +301,54 @@ class ServerClient:
 
     async def probe_session(self, token: str) -> Answer:
         """
-        Return what the session answers to a body that opens none.
+        Return what the session answers to a probe, which opens none.
 
-        The Server finds the body invalid (400) only after it has accepted the token, so this shows whether path and
-        Authorization header get through.
+        The Server reads the body only after it has accepted the token, so this shows whether path and Authorization header get
+        through. One that knows no probes finds the body invalid (400).
 
         Raises:
             ServerUnreachableError: As described above.
         """
+        return await self._ask(self._probe(token, probe="now"))
+
+    async def probe_held(self, token: str, *, hold_s: float) -> Answer:
+        """Return the answer to a probe that the Server holds for so long without a byte; raises ServerUnreachableError."""
+        request = self._probe(token, probe="held", max_hold_s=hold_s)
+        return await self._ask(request, within_s=hold_s + _POLL_SLACK_S)
+
+    async def probe_streamed(self, token: str, *, hold_s: float) -> tuple[float, float]:
+        """
+        Return after how many seconds the first byte arrived of an answer that the Server sends bit by bit, and the last.
+
+        Args:
+            token: A worker token.
+            hold_s: Within which the Server sends it: the first byte after an eighth.
+
+        Raises:
+            ServerUnreachableError: As described above, or the answer is not one to a probe.
+        """
+        request = self._probe(token, probe="streamed", max_hold_s=hold_s)
+        began_s = time.monotonic()
+        first_s = None
+        try:
+            async with (
+                self._connections.use() as http,
+                asyncio.timeout(hold_s + _POLL_SLACK_S),
+                http.stream(request.method, request.url, **request.options()) as response,
+            ):
+                async for _ in response.aiter_raw():
+                    first_s = first_s or time.monotonic() - began_s
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            raise self._unreachable(error) from error
+        if response.status_code != httpx2.codes.OK or first_s is None:
+            raise ServerUnreachableError(
+                f"The Server answered {response.status_code}.", status=response.status_code
+            )
+        return first_s, time.monotonic() - began_s
+
+    def _probe(self, token: str, **body: Any) -> Request:
         headers = {"Authorization": f"Bearer {token}"}
-        return await self._ask(Request("POST", f"{self._url}/api/worker/session", headers, json={}))
+        return Request("POST", f"{self._url}/api/worker/session", headers, json=body)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -344,6 +392,7 @@ class ServerClient:
             return ServerUnreachableError(
                 f"The Server answered {answer.status}: {description[:_MAX_TEXT]}",
                 retry_after_s=answer.retry_after_s(),
+                status=answer.status,
             )
         location = answer.headers.get("location")
         return ServerUnreachableError(
@@ -351,6 +400,7 @@ class ServerClient:
             remedy=remedy_for_answer(answer.status, location=location, proxy=self._proxy),
             retry_after_s=answer.retry_after_s(),
             was_cut=answer.status == httpx2.codes.GATEWAY_TIMEOUT,
+            status=answer.status,
         )
 
 

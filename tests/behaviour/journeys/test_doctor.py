@@ -1,15 +1,25 @@
 """`lyftdata doctor worker` against a real Server: what it finds on hosts that are set up wrong, and nothing on one that is right."""
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
+from tests.peers.proxies import Peer, program
 from tests.peers.proxy_kinds import Around, nginx
+from tests.processes import free_port
 
+from lyftdata.doctor.poll_path import check_held_requests
 from lyftdata.doctor.worker import examine_worker
+from lyftdata.worker.client import ServerClient
+from lyftdata.worker.identity.credentials import choose_credential
+from lyftdata.worker.identity.state import StateDirectory
+from lyftdata.worker.settings import read_worker_settings
 
 
 @pytest.fixture
@@ -26,7 +36,7 @@ def press(shared_site):
 
 def examined(host, **environ):
     """Return exit code and findings by code."""
-    result = host.run("doctor", "worker", "--json", **environ)
+    result = host.run("doctor", "worker", "--quick", "--json", **environ)
     found = json.loads(result.stdout)
     assert found["ok"] == (result.returncode == 0), result.stderr
     return result.returncode, {finding["code"]: finding for finding in found["findings"]}
@@ -34,7 +44,7 @@ def examined(host, **environ):
 
 def test_nothing_is_wrong_on_a_host_that_is_right(shared_site, press):
     """Before the start, and beside the running Worker, which stays connected."""
-    assert press.run("doctor", "worker").stderr == "Nothing is wrong.\n"
+    assert press.run("doctor", "worker", "--quick").stderr == "Nothing is wrong.\n"
     agent = press.start("run", "worker")
     agent.wait_for("online")
 
@@ -77,26 +87,140 @@ def test_a_clock_that_is_off_is_found(press):
     assert re.search(r"clock is 1d\S* ahead of the Server's", found[0].what)
 
 
-LOCATION = "location /api/worker/session { %s proxy_pass http://127.0.0.1:%d; }"
+@contextlib.contextmanager
+def server_at(answer):
+    """Return the URL of something that accepts connections and gives them one answer, or none if that is None."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        held = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    held.append(connection)
+                    if answer is not None:
+                        connection.recv(65_536)
+                        connection.sendall(answer)
+                        connection.close()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in held:
+            connection.close()
 
 
 @pytest.mark.parametrize(
-    ("directive", "code"),
+    ("answer", "code"),
     [
-        ('proxy_set_header Authorization "";', "token_lost"),
-        ("return 403;", "sessions_blocked"),
+        (None, "no_answer"),
+        (b"", "no_answer"),
+        (b"220 mail.example.com ESMTP\r\n", "no_answer"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n", "no_answer"),
+        (b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", "proxy_without_server"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "not_the_server"),
+        (
+            b"HTTP/1.1 302 Found\r\nlocation: https://login.example.com/\r\ncontent-length: 0\r\n\r\n",
+            "not_the_server",
+        ),
     ],
+    ids=["mute", "closed", "no HTTP", "cut short", "no Server behind it", "empty page", "sign-in page"],
 )
-def test_a_proxy_that_lets_no_session_through_is_found(shared_site, press, tmp_path, directive, code):
+def test_what_answers_in_place_of_the_server_is_named(press, monkeypatch, answer, code):
+    """A proxy that hangs, one without a Server behind it, and another program are three faults."""
+    monkeypatch.setattr("lyftdata.worker.client._ANSWER_WITHIN_S", 0.5)
+    with server_at(answer) as url:
+        found = asyncio.run(examine_worker(press.environ | {"LYFTDATA_URL": url}))
+
+    assert [finding.check.code for finding in found] == [code]
+
+
+PROXY = "server { listen 127.0.0.1:%d; location / { proxy_pass http://127.0.0.1:%d; %s } %s }\n"
+SESSION = "location /api/worker/session { proxy_pass http://127.0.0.1:%d; %s }"
+
+
+@pytest.fixture
+def proxied(shared_site, tmp_path):
+    """Return a function that starts one nginx in front of the Server; it gives an URL for each list of directives."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*sessions):
+            around = Around(tmp_path, server_port=shared_site.port, service_port=0)
+            ports = [around.port, *(free_port() for _ in sessions[1:])]
+            text = "".join(
+                PROXY % (port, shared_site.port, "", SESSION % (shared_site.port, directives))
+                for port, directives in zip(ports, sessions, strict=True)
+            )
+            stack.callback(nginx(around, text).close)
+            return [f"http://127.0.0.1:{port}" for port in ports]
+
+        yield start
+
+
+def test_a_proxy_that_lets_no_session_through_is_found(press, proxied):
     """A real nginx in front of the Server, which passes everything else on."""
-    around = Around(tmp_path, server_port=shared_site.port, service_port=0)
-    session = LOCATION % (directive, shared_site.port)
-    text = (
-        f"server {{ listen 127.0.0.1:{around.port}; {session} "
-        f"location / {{ proxy_pass http://127.0.0.1:{shared_site.port}; }} }}"
-    )
-    peer = nginx(around, text)
+    stripped, forbidden = proxied('proxy_set_header Authorization "";', "return 403;")
+
+    assert examined(press, LYFTDATA_URL=stripped)[1].keys() == {"token_lost"}
+    assert examined(press, LYFTDATA_URL=forbidden)[1].keys() == {"sessions_blocked"}
+
+
+def test_a_proxy_that_cuts_held_requests_is_found(press, proxied):
+    """After how long, and how long it would have to wait; without --quick."""
+    (url,) = proxied("proxy_read_timeout 1s;")
+
+    result = press.run("doctor", "worker", "--json", LYFTDATA_URL=url)
+
+    (found,) = json.loads(result.stdout)["findings"]
+    assert (result.returncode, found["code"]) == (0, "polls_cut")
+    assert "holds for 25 s was cut after 1." in found["what"]
+    assert "55 s or more (nginx: proxy_read_timeout" in found["fix"]
+    assert "holds a request for 25 s" in result.stderr
+
+
+HAPROXY = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+listen buffering
+  bind 127.0.0.1:%d
+  http-response wait-for-body time 20s
+  server lyftdata 127.0.0.1:%d
+listen healthy
+  bind 127.0.0.1:%d
+  server lyftdata 127.0.0.1:%d
+"""
+
+
+def test_a_proxy_that_buffers_answers_is_found(shared_site, press, tmp_path):
+    """A real HAProxy that waits for the whole answer; one that does not draws no finding."""
+    buffering, healthy = free_port(), free_port()
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(HAPROXY % (buffering, shared_site.port, healthy, shared_site.port))
+    peer = Peer([program("haproxy", "haproxy"), "-db", "-f", str(file)], root=tmp_path, port=buffering)
     try:
-        assert examined(press, LYFTDATA_URL=f"http://127.0.0.1:{around.port}")[1].keys() == {code}
+        assert held_requests(press, f"http://127.0.0.1:{buffering}") == ["answers_buffered"]
+        assert held_requests(press, f"http://127.0.0.1:{healthy}") == []
     finally:
         peer.close()
+
+
+def held_requests(host, url):
+    """Return what is found of requests that are held for a moment."""
+
+    async def find():
+        settings = read_worker_settings(host.environ | {"LYFTDATA_URL": url})
+        client = ServerClient(settings)
+        credential = choose_credential(settings, StateDirectory(settings.jobs_dir))
+        assert credential is not None
+        token = (await client.token(credential)).access_token
+        found = check_held_requests(client, token, hold_s=1.0, announce=lambda _: None)
+        codes = [finding.check.code async for finding in found]
+        await client.aclose()
+        return codes
+
+    return asyncio.run(find())

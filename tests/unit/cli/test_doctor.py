@@ -25,7 +25,8 @@ def key_file(operator, host, name):
 
 def examined(host, *arguments, **environ):
     """Return exit code and findings by code."""
-    ended = host.run("doctor", *arguments, "--json", **environ)
+    quick = ["--quick"] if arguments[0] == "worker" else []
+    ended = host.run("doctor", *arguments, *quick, "--json", **environ)
     found = json.loads(ended.output)
     assert found["ok"] == (ended.exit_code == 0), ended.errors
     return ended.exit_code, {finding["code"]: finding for finding in found["findings"]}
@@ -36,7 +37,7 @@ def examined(host, *arguments, **environ):
 
 def test_nothing_is_wrong_on_a_host_that_is_right(press):
     """It says so, and exits with 0."""
-    assert press.run("doctor", "worker") == (0, "", "Nothing is wrong.\n")
+    assert press.run("doctor", "worker", "--quick") == (0, "", "Nothing is wrong.\n")
 
 
 def test_a_wrong_key_is_found_with_the_reference_under_which_operators_see_why(operator, press):
@@ -135,8 +136,8 @@ def test_a_published_secret_is_found(listening):
 
     code, found = examined(listening.host, "server", **published)
 
-    assert (code, list(found)) == (0, ["setting_suspicious"])
-    assert "published" in found["setting_suspicious"]["what"]
+    assert (code, list(found)) == (0, ["secret_weak"])
+    assert "published" in found["secret_weak"]["what"]
 
 
 def test_a_server_that_does_not_run_is_found(listening):

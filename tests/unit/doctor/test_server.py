@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from tests.certificates import issued
 
-from lyftdata.doctor.server import examine_server
+from lyftdata.bounded_http import Answer
+from lyftdata.doctor.server import _check_jwks, examine_server
 
 
 def test_a_disk_that_is_nearly_full_is_found(tmp_path, monkeypatch):
@@ -38,3 +39,29 @@ def test_an_expired_certificate_in_the_file_is_found_before_the_next_start(tmp_p
     found = {finding.check.code: finding for finding in asyncio.run(examine_server(settings))}
 
     assert str(certificate) in found["certificate_expired"].what
+
+
+def test_a_proxy_in_front_that_is_not_named_is_found(tmp_path):
+    """TLS ends at it, and the setting that names it is not set."""
+    settings = {
+        "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
+        "LYFTDATA_BIND_ADDRESS": "127.0.0.1:1",
+        "LYFTDATA_PUBLIC_URL": "https://lyftdata.invalid",
+    }
+
+    def codes(**more):
+        return [finding.check.code for finding in asyncio.run(examine_server(settings | more))]
+
+    assert codes() == ["proxy_not_named", "name_not_resolved"]
+    assert codes(LYFTDATA_TRUSTED_PROXIES="127.0.0.1") == ["name_not_resolved"]
+
+
+def test_a_signing_key_that_the_address_does_not_publish_is_found():
+    """A cache in front that keeps an old list of keys, or the list of another Server."""
+    answer = Answer(200, {}, b'{"keys": [{"kid": "old"}, 7]}')
+
+    found = _check_jwks("https://lyftdata.example.com", answer, "new")
+
+    assert found is not None
+    assert found.check.code == "signing_key_not_published"
+    assert _check_jwks("https://lyftdata.example.com", answer, "old") is None

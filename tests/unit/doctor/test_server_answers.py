@@ -1,9 +1,13 @@
 """Tests of what the doctor makes of answers that somebody else may have written."""
 
+import msgspec
+import pytest
 from tests.builders import ENROLLMENT_KEY
 
+import lyftdata
 from lyftdata.bounded_http import Answer
 from lyftdata.core.refusals import WorkerDisabledError
+from lyftdata.doctor.poll_path import check_version
 from lyftdata.doctor.server_answers import _check_session_answer, _issuer_differs, _refused
 from lyftdata.worker.client import Issuers, RefusedByServerError
 from lyftdata.worker.settings import read_worker_settings
@@ -49,3 +53,22 @@ def test_a_fix_is_never_the_words_of_an_answer():
 
     assert known.fix == WorkerDisabledError.remedy
     assert unknown.fix.endswith("lyftdata refusals show 7K2M9QXD")
+
+
+@pytest.mark.parametrize(
+    ("server", "fix"),
+    [
+        (lyftdata.__version__, None),
+        (f"{lyftdata.__version__}.post1", None),
+        ("0.0.9", "Upgrade the Server, and Workers after it."),
+        ("99.0.0", "Upgrade lyftdata on this host."),
+        (7, None),
+    ],
+)
+def test_another_version_than_the_servers_is_found(server, fix):
+    """With what to upgrade; the environment's counts, which agent and client library share."""
+    answer = Answer(200, {}, msgspec.json.encode({"session": "none", "server_version": server}))
+
+    found = check_version(answer)
+
+    assert (None if found is None else found.fix) == fix

@@ -3,7 +3,7 @@
 import math
 import random
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
+from lyftdata.server.api.session_probe import answer_probe
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.peer_watch import watch_peer
@@ -35,7 +36,8 @@ _MAX_FACT_LENGTH = 128
 class Poll(msgspec.Struct, frozen=True):
     """What a Worker posts; `host` is what it says of itself."""
 
-    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
+    boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9_.-]+$")] = ""
+    """Required, but by a probe."""
     host: dict[str, str] = {}
     labels: str = ""
     sign_off: bool = False
@@ -43,6 +45,8 @@ class Poll(msgspec.Struct, frozen=True):
     """Whether to wait for the end of the Worker's other start, rather than to be refused for it at once."""
     max_hold_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
     """For how long it may be held at most, where something in between cuts it sooner than this Server would answer."""
+    probe: Literal["now", "held", "streamed"] | None = None
+    """Asks whether polls get through, and opens no session; see `session_probe`."""
 
 
 _poll_decoder = msgspec.json.Decoder(Poll)
@@ -78,6 +82,8 @@ async def _poll(request: Request, services: Services) -> Response:
     body = await read_body(request)
     verified = await verified_worker(request, services)
     poll = _decode(body)
+    if poll.probe is not None:
+        return await answer_probe(services, verified, kind=poll.probe, max_hold_s=poll.max_hold_s)
     if poll.sign_off:
         return await _sign_off(request, services, verified, poll)
     boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
@@ -162,11 +168,16 @@ def _established(services: Services, directives: list[Directive]) -> Response:
 
 def _decode(body: bytes) -> Poll:
     try:
-        return _poll_decoder.decode(body)
+        poll = _poll_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OAuthError(
             "invalid_request", f"The poll cannot be read: {clean_text(str(error), 200)}"
         ) from None
+    if not poll.boot_id and poll.probe is None:
+        raise OAuthError(
+            "invalid_request", "The poll cannot be read: Object missing required field `boot_id`"
+        )
+    return poll
 
 
 def _boot(poll: Poll, known_secrets: KnownSecrets, *, address: str) -> Boot:

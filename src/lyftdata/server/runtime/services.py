@@ -64,6 +64,7 @@ from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.streams.events import Events
+from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.store import Store
 
 
@@ -100,6 +101,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     overload: Overload
     samples: SampleLog
+    session_probes: StreamLimiter
     workers: Workers
     worker_archive: WorkerArchive
     ephemeral_workers: EphemeralWorkers

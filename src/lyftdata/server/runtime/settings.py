@@ -114,11 +114,11 @@ def read_server_settings(
     if problems:
         raise SettingsError(problems)
     return msgspec.structs.replace(
-        settings, warnings=(*warnings, *_unnamed_proxy(settings), *_weak_keys(settings))
+        settings, warnings=(*warnings, *unnamed_proxy(settings), *weak_keys(settings))
     )
 
 
-def _weak_keys(settings: ServerSettings) -> list[str]:
+def weak_keys(settings: ServerSettings) -> list[str]:
     """Return warnings about enrollment keys that can be guessed; they stay valid, since Workers depend on them."""
     given = {
         "LYFTDATA_AUTO_ENROLLMENT_KEY": settings.enrollment_key,
@@ -128,7 +128,7 @@ def _weak_keys(settings: ServerSettings) -> list[str]:
     return [f"{name}: {weakness}" for name, weakness in found.items() if weakness is not None]
 
 
-def _unnamed_proxy(settings: ServerSettings) -> list[str]:
+def unnamed_proxy(settings: ServerSettings) -> list[str]:
     """Return a warning where TLS ends elsewhere, and so a proxy is in front, but none is named."""
     if settings.tls_cert is not None or settings.trusted_proxies:
         return []

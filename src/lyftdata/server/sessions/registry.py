@@ -18,6 +18,7 @@ the Server cannot know: another start of the Worker waits until it is known.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -60,6 +61,7 @@ class Sessions:
         self._handlers = handlers or SessionHandlers()
         self._now = now
         self._stopping = False
+        self._stop_began = asyncio.Event()
         self._ends = PollDeadlines()
         self._hold_time = HoldTime(now)
         self._slots = SlotQueue()
@@ -131,6 +133,11 @@ class Sessions:
 
     def _all_sessions(self) -> Iterator[Session]:
         return chain(self._by_worker.values(), self._elsewhere.values())
+
+    async def wait_until_stopping(self, *, within_s: float) -> None:
+        """Return when this Server begins to stop, or after some seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop_began.wait(), within_s)
 
     def hold_s(self) -> float:
         """Return the present hold time of polls in seconds; it grows with the number of Workers, which bounds the rate of polls."""
@@ -334,6 +341,7 @@ class Sessions:
         if self._stopping:
             return
         self._stopping = True
+        self._stop_began.set()
         for session in self._by_worker.values():
             self._end_grace(session)
             if session.poll is not None:

@@ -81,6 +81,19 @@ def lock_out_other_writers(conn: Connection) -> None:
         postgresql.lock_out_other_writers(conn)
 
 
+def try_to_lock_out_other_writers(conn: Connection, *, within_s: float) -> None:
+    """
+    Begin a transaction and take the lock that lets one Server write at a time, or fail within some seconds.
+
+    Raises:
+        DBAPIError: It is not free; see `is_lock_timeout`.
+    """
+    if conn.dialect.name == "postgresql":
+        postgresql.try_to_lock_out_other_writers(conn, within_s=within_s)
+    else:
+        sqlite.try_to_begin_writing(conn, within_s=within_s)
+
+
 @contextmanager
 def migrating(engine: Engine) -> Iterator[Connection]:
     """

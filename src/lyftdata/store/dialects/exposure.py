@@ -4,7 +4,8 @@ Finds what a PostgreSQL database lets roles do other than the Servers' own, and 
 Whether `pg_hba.conf` keeps such roles out is not seen from here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
@@ -14,6 +15,8 @@ from lyftdata.core.text import clean_text
 from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.schema import metadata
+
+T = TypeVar("T")
 
 _SETTING = "LYFTDATA_DATABASE_URL"
 
@@ -39,8 +42,13 @@ def find(conn: Connection) -> list[str]:
 
 
 def ask(url: str | URL) -> list[str]:
+    """Return the same by a connection of its own; raises StoreError if the database does not answer."""
+    return ask_postgresql(url, find)
+
+
+def ask_postgresql(url: str | URL, question: Callable[[Connection], list[T]]) -> list[T]:
     """
-    Return the same by a connection of its own.
+    Return what a question finds by a connection of its own; nothing for SQLite.
 
     Raises:
         StoreError: The database cannot be reached, or does not answer.
@@ -51,7 +59,7 @@ def ask(url: str | URL) -> list[str]:
             return []
         try:
             with dialect.for_reading(engine).connect() as conn:
-                return find(conn)
+                return question(conn)
         finally:
             engine.dispose()
     except (SQLAlchemyError, StoreError) as error:

@@ -173,6 +173,14 @@ def lock_out_other_writers(conn: Connection) -> None:
     )
 
 
+def try_to_lock_out_other_writers(conn: Connection, *, within_s: float) -> None:
+    """Take the lock of `lock_out_other_writers` within some seconds; raises DBAPIError if it is not free."""
+    conn.exec_driver_sql(
+        f"SET LOCAL lock_timeout = '{int(within_s * 1000)}ms'; "
+        f"LOCK TABLE {writer_lock.name} IN SHARE UPDATE EXCLUSIVE MODE"
+    )
+
+
 def allow_long_write(conn: Connection) -> None:
     """Lift the time limit of the transaction that holds the writer lock; only for work that no Server waits for."""
     conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")

@@ -109,6 +109,13 @@ def lock(file: str) -> int:
     return descriptor
 
 
+def try_to_begin_writing(conn: Connection, *, within_s: float) -> None:
+    """Begin a transaction that writes, within some seconds; raises DBAPIError if another program is writing."""
+    # By the driver: SQLAlchemy would begin the transaction first, and wait for as long as a Server does.
+    raw(conn).execute(f"PRAGMA busy_timeout={int(within_s * 1000)}").close()
+    conn.begin()
+
+
 def raw(conn: Connection) -> sqlite3.Connection:
     """Return the driver's connection."""
     return cast("sqlite3.Connection", conn.connection.dbapi_connection)

@@ -33,7 +33,8 @@ async def events(
         _event_stream(listener),
         release=release,
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store"},
+        # nginx would keep the events until its buffer is full.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 

@@ -53,10 +53,12 @@ from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.operators import build_operators
 from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.sessions import build_sessions
+from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.store import Store
 from lyftdata.store.dialects import exposure
 
 _log = get_logger(__name__)
+_MAX_PROBES, _MAX_PROBES_PER_WORKER = 32, 2
 
 
 @contextlib.asynccontextmanager
@@ -206,6 +208,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         metrics=admission.metrics,
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),
         samples=read_models.samples,
+        session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,
         worker_archive=operators.worker_archive,
         ephemeral_workers=EphemeralWorkers(

@@ -1,0 +1,84 @@
+"""Checks whether held requests get through to the Server: what cuts them, what buffers their answers, and version skew."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+
+import lyftdata
+from lyftdata.bounded_http import Answer
+from lyftdata.core.text import clean_text
+from lyftdata.doctor import findings
+from lyftdata.doctor.findings import Finding
+from lyftdata.worker.client import ServerClient, ServerUnreachableError
+
+_STREAM_FOR_S = 3.0
+_MAX_HOLD_S = 300.0
+_OK, _GATEWAY_TIMEOUT = 200, 504
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+def check_version(answer: Answer) -> Finding | None:
+    """Return whether the Server is of another version than this program; patch releases do not count."""
+    server = answer.json_object().get("server_version")
+    if not isinstance(server, str):
+        return None
+    theirs, ours = _release(server), _release(lyftdata.__version__)
+    if theirs == ours:
+        return None
+    fix = "Upgrade the Server, and Workers after it." if theirs < ours else "Upgrade lyftdata on this host."
+    return Finding(
+        findings.VERSION_SKEW,
+        f"The Server runs lyftdata {clean_text(server, 32)}, this environment has {lyftdata.__version__}.",
+        fix,
+    )
+
+
+async def check_held_requests(
+    client: ServerClient, token: str, *, hold_s: float, announce: Callable[[float], None]
+) -> AsyncIterator[Finding]:
+    """
+    Yield what happens to requests that the Server holds; takes as long as a poll.
+
+    Args:
+        client: For the Server.
+        token: A worker token.
+        hold_s: For how long the Server holds polls.
+        announce: Is given the seconds that it will take.
+    """
+    hold_s = min(hold_s, _MAX_HOLD_S)
+    announce(hold_s)
+    began_s = time.monotonic()
+    try:
+        answer = await client.probe_held(token, hold_s=hold_s)
+    except ServerUnreachableError as error:
+        yield _cut(error.message, after_s=time.monotonic() - began_s, hold_s=hold_s)
+        return
+    if answer.status == _GATEWAY_TIMEOUT:
+        yield _cut("a proxy answered 504", after_s=time.monotonic() - began_s, hold_s=hold_s)
+        return
+    try:
+        first_s, whole_s = await client.probe_streamed(token, hold_s=_STREAM_FOR_S)
+    except ServerUnreachableError:
+        # Found by the other checks; a Server that is stopping is no fault.
+        return
+    # The first byte is sent long before the rest; a machine that is slow brings them nearer together, but not that near.
+    if whole_s - first_s < _STREAM_FOR_S / 4:
+        yield Finding(
+            findings.ANSWERS_BUFFERED,
+            f"Nothing of an answer that the Server sends within {_STREAM_FOR_S:g} s, bit by bit, arrived before {first_s:.1f} s.",
+            "Turn off response buffering for the Server (nginx: proxy_buffering off; HAProxy: no wait-for-body).",
+        )
+
+
+def _cut(what: str, *, after_s: float, hold_s: float) -> Finding:
+    return Finding(
+        findings.POLLS_CUT,
+        f"A request that the Server holds for {hold_s:g} s was cut after {after_s:.1f} s: {what}",
+        f"Let proxies, load balancers and firewalls in between keep a silent connection for {hold_s + 30:.0f} s or more "
+        "(nginx: proxy_read_timeout; HAProxy: timeout server; Envoy: timeout of the route).",
+    )
+
+
+def _release(version: str) -> tuple[int, int]:
+    found = _VERSION.match(version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,141 @@
+"""Tests of what the doctor finds in a Server's database."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.builders import ISSUER, SECRET_KEY
+from tests.store.conftest import AUDIT_KEY
+
+from lyftdata.doctor import database
+from lyftdata.server.clock import utc_now
+from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.store import Store
+
+OTHER_KEY = "Pb2Hd9Gf4Js6UaZt8qYw3nV5rKc1xLm7"
+HOLD = """
+import sqlite3, sys
+conn = sqlite3.connect(sys.argv[1], isolation_level=None)
+conn.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _waits_briefly(monkeypatch):
+    monkeypatch.setattr(database, "_LOCK_WITHIN_S", 0.2)
+
+
+def examined(tmp_path, **environ):
+    """Return what is found, by code."""
+    return {finding.check.code: finding for finding in each_finding(tmp_path, **environ)}
+
+
+def each_finding(tmp_path, **environ):
+    """Return what is found."""
+    given = {"LYFTDATA_STAGING_DIR": str(tmp_path / "staging"), "LYFTDATA_PUBLIC_URL": ISSUER} | environ
+    return list(database.check_database(read_server_settings(given), now=utc_now()))
+
+
+@pytest.fixture
+def postgresql(cluster):
+    """Return the settings of a Server on PostgreSQL, whose tables are made and that no other role can enter."""
+    url = cluster.new_database()
+    name = url.rpartition("/")[2]
+    cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+    cluster.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)
+    asyncio.run(Store.open(url, audit_key=AUDIT_KEY).close())
+    return {
+        "LYFTDATA_DATABASE_URL": url,
+        "LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes",
+        "LYFTDATA_SECRET_KEY": SECRET_KEY,
+    }
+
+
+async def test_a_database_that_is_right_draws_no_finding(opened, tmp_path):
+    """While its Server runs."""
+    async with opened():
+        assert examined(tmp_path) == {}
+
+
+def test_a_database_before_the_first_start_draws_no_finding(tmp_path):
+    """The Server makes it."""
+    assert examined(tmp_path) == {}
+
+
+async def test_a_program_that_holds_sqlites_lock_is_found(opened, tmp_path):
+    """With its process ID."""
+    async with opened():
+        file = tmp_path / "staging" / "lyftdata.db"
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        with holder:
+            assert holder.stdin is not None
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            found = await asyncio.to_thread(examined, tmp_path)
+            holder.stdin.close()
+
+    assert list(found) == ["database_locked"]
+    assert f"pid {holder.pid}," in found["database_locked"].what
+
+
+def test_a_session_that_holds_postgresqls_lock_is_found(postgresql, tmp_path):
+    """With what it calls itself, and the command that ends it."""
+    with psycopg.connect(postgresql["LYFTDATA_DATABASE_URL"], application_name="nightly job") as conn:
+        conn.execute("LOCK TABLE writer_lock IN SHARE UPDATE EXCLUSIVE MODE")
+        found = examined(tmp_path, **postgresql)
+        holder = conn.info.backend_pid
+
+    assert list(found) == ["database_locked"]
+    assert f"pid {holder}, role owner, application nightly job" in found["database_locked"].what
+    assert "pg_terminate_backend" in found["database_locked"].fix
+    assert examined(tmp_path, **postgresql) == {}
+
+
+def test_a_right_that_the_servers_role_lacks_is_found(postgresql, cluster, tmp_path):
+    """With the statement that grants it, and after which it is found no more."""
+    url = postgresql["LYFTDATA_DATABASE_URL"]
+    name = url.rpartition("/")[2]
+    cluster.execute("CREATE ROLE doctors_patient LOGIN PASSWORD 'x'")
+    try:
+        for grant in (
+            f"GRANT CONNECT ON DATABASE {name} TO doctors_patient",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO doctors_patient",
+            "REVOKE INSERT ON workers FROM doctors_patient",
+        ):
+            cluster.execute(grant, name)
+        settings = postgresql | {
+            "LYFTDATA_DATABASE_URL": url.replace("owner:not-a-secret", "doctors_patient:x")
+        }
+        found = each_finding(tmp_path, **settings)
+        fixes = [one.fix.partition(": ")[2] for one in found if one.check.code == "database_rights_missing"]
+        assert fixes == [
+            "GRANT INSERT ON workers TO doctors_patient",
+            "GRANT USAGE ON SEQUENCE changes_seq_seq, refusal_attempts_number_seq TO doctors_patient",
+        ]
+        for statement in fixes:
+            cluster.execute(statement, name)
+        assert "database_rights_missing" not in examined(tmp_path, **settings)
+    finally:
+        cluster.execute("DROP OWNED BY doctors_patient", name)
+        cluster.execute("DROP ROLE doctors_patient")
+
+
+async def test_another_secret_key_than_that_of_the_signing_keys_is_found(opened, tmp_path):
+    """Before a start fails for it."""
+    async with opened():
+        pass
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / "staging" / "audit-checkpoint.txt").unlink()
+
+    found = examined(tmp_path, LYFTDATA_SECRET_KEY=OTHER_KEY)
+
+    assert list(found) == ["signing_keys_unreadable"]
+    assert OTHER_KEY not in str(found)
