@@ -122,6 +122,18 @@ class PrivateDirectory:
         with self._opened() as directory:
             _replace(directory, name, content, durable=True)
 
+    def rename(self, name: str, to: str) -> None:
+        """
+        Give a file another name, over the file that has it, in one step.
+
+        Raises:
+            SettingsError: The directory is not private.
+            OSError: It is not there, or cannot be renamed.
+        """
+        with self._opened() as directory:
+            os.replace(name, to, src_dir_fd=directory, dst_dir_fd=directory)
+            _sync_directory(directory)
+
     def remove(self, name: str) -> None:
         """
         Remove a file if it is there; it is gone for good when this returns, also after a power cut.

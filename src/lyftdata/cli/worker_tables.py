@@ -13,6 +13,8 @@ from lyftdata.cli.output import (
 from lyftdata.core.names import format_labels
 from lyftdata.core.text import clean_text, count
 
+_DECISIONS = {None: "-", "continue": "continue", "as_new": "as new"}
+
 
 def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> None:
     """Print what to do on the host of a new Worker."""
@@ -126,14 +128,16 @@ def show_token_counts(counts: dict[str, Any]) -> None:
 def _show_copies(found: list[dict[str, Any]]) -> None:
     """Print the directories that were refused as copies of a Worker's identity."""
     echo("")
-    echo("Refused as copies of this identity (REFERENCE is what `workers continue-copy` takes):")
+    echo(
+        "Refused as copies of this identity (REFERENCE is what `workers continue-copy` and `workers reenroll-copy` take):"
+    )
     rows = [
         (
             copy["reference"],
             when(copy["last_at"]),
             f"{copy['host'] or '?'} ({copy['address']})",
             f"{copy['other_host'] or '?'} ({copy['other_address']})",
-            copy["decision"] or "-",
+            _DECISIONS[copy["decision"]],
         )
         for copy in found
     ]
@@ -142,9 +146,13 @@ def _show_copies(found: list[dict[str, Any]]) -> None:
 
 def show_decided_copy(copy: dict[str, Any]) -> None:
     """Say what follows from a decision about a copy."""
-    echo_err(
-        f"{copy['host'] or copy['address']} continues as the Worker when it asks again, within a minute."
-    )
+    host = clean_text(copy["host"] or copy["address"])
+    if copy["decision"] == "as_new":
+        echo_err(
+            f"{host} enrolls as a new Worker when it asks again, within a minute, if it has an enrollment key."
+        )
+    else:
+        echo_err(f"{host} continues as the Worker when it asks again, within a minute.")
 
 
 def show_sessions(found: list[dict[str, Any]]) -> None:

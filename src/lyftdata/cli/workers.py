@@ -209,6 +209,40 @@ def continue_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     emit(decided, as_json=as_json, show=show_decided_copy)
 
 
+@workers.command("reenroll-copy")
+@click.argument("worker_id", metavar="ID")
+@click.argument("reference")
+@yes_option
+@json_option
+@url_option
+def reenroll_copy(worker_id: str, reference: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Let a directory that was refused as a copy enroll as a new Worker.
+
+    Its agent discards the copied identity and enrolls by itself, under a name of its own, if it has an enrollment key
+    (LYFTDATA_AUTO_ENROLLMENT_KEY). Worker ID is not disturbed. REFERENCE is in `workers show`: that of the copy's first
+    refusal, not of a later one.
+
+    \b
+    Example:
+      lyftdata workers reenroll-copy w-7k2m9qxr 7K2M9QXR --yes
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/workers/{path_part(worker_id)}/copies"
+    with Api(url) as api:
+        confirm_listed(
+            api,
+            path,
+            "reference",
+            reference,
+            f"Let the copy {reference} enroll as a new Worker? It discards the identity of {worker_id}.",
+            yes=yes,
+        )
+        decided = api.post(f"{path}/{path_part(reference)}", {"decision": "as_new"})
+    emit(decided, as_json=as_json, show=show_decided_copy)
+
+
 @workers.command()
 @click.argument("worker_id", metavar="ID")
 @json_option

@@ -15,7 +15,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import socket
 import stat
 import time
@@ -25,9 +24,9 @@ from pathlib import Path
 
 import msgspec
 
-from lyftdata.core.signature_counter import SignatureNumber
+from lyftdata.core.signature_counter import SignatureNumber, host_label
+from lyftdata.core.strategy import COUNTER_FILE
 
-COUNTER_FILE = "signature-counter"
 _SLOT_BYTES = 128
 _CHECKSUM_BYTES = 8
 # Far beyond what another copy has signed since, so that this one comes after it if an operator lets it go on.
@@ -35,8 +34,6 @@ _STEP_AFTER_REFUSAL = 2**20
 _TRY_LOCK_EVERY_S = 0.005
 _LOCK_WITHIN_S = 2.0
 _CANNOT_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
-_MAX_HOST = 64
-_NOT_IN_HOSTNAMES = re.compile(r"[^A-Za-z0-9._-]")
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -52,6 +49,7 @@ class CounterFile:
 
     Args:
         directory: The Worker's directory, which holds the identity key.
+        name: Its file. Each identity of a directory has one of its own: a program that still uses an earlier one must not count on.
         on_problem: Called with what is wrong when the file cannot be written, once until it can be again.
         now_ms: Milliseconds since 1970.
     """
@@ -60,10 +58,11 @@ class CounterFile:
         self,
         directory: Path,
         *,
+        name: str = COUNTER_FILE,
         on_problem: Callable[[str], object] = lambda _problem: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._path = directory / COUNTER_FILE
+        self._path = directory / name
         self._on_problem = on_problem
         self._now_ms = now_ms
         self._problem = ""
@@ -85,7 +84,7 @@ class CounterFile:
             at_ms=kept.at_ms,
             is_repeated=not is_saved,
             refused_as=kept.refused_as,
-            host=_NOT_IN_HOSTNAMES.sub("-", socket.gethostname())[:_MAX_HOST],
+            host=host_label(socket.gethostname()),
         )
 
     def note_refused(self, reference: str) -> None:

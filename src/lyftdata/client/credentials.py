@@ -8,9 +8,10 @@ from lyftdata.client.signing import Signing
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import IdentityKey
 from lyftdata.core.records import Strategy
-from lyftdata.core.refusals import IdentityClonedError
+from lyftdata.core.refusals import EnrollAsNewError, IdentityClonedError
 from lyftdata.current_secrets import CurrentApiKey
 
+_IS_COPY = frozenset({IdentityClonedError.code, EnrollAsNewError.code})
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -122,7 +123,7 @@ class IdentityCredential:
 
     def note_refused(self, *, cause_code: str, reference: str) -> None:
         """Keep a refusal as a copy, so that this directory counts no further as if it were the Worker's."""
-        if self._counter is not None and cause_code == IdentityClonedError.code and reference:
+        if self._counter is not None and cause_code in _IS_COPY and reference:
             self._counter.note_refused(reference)
 
     def note_accepted(self) -> None:

@@ -19,6 +19,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret, trim
 from lyftdata.core.settings import Setting, parse_switch, read_settings
 from lyftdata.core.strategy import (
+    COUNTER_FILE,
     Choice,
     MoveStoredIdentity,
     RenameStoredIdentity,
@@ -136,14 +137,27 @@ def _choose(
         raise server_mismatch(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
-        key, counter = _load_key(directory), counter_in(directory)
+        key, counter = _load_key(directory), _counter(directory, identity.counter_file)
         return choice, IdentityCredential(identity.worker_id, key, issuer=identity.issuer, counter=counter)
     return choice, ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
 
 
-def counter_in(directory: Path) -> CounterFile:
-    """Return the signature counter of the identity in a Worker's directory."""
-    return CounterFile(directory, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem))
+def counter_in(directory: Path, worker_id: str) -> CounterFile:
+    """
+    Return the signature counter of a Worker's directory.
+
+    Raises:
+        SettingsError: The identity that is there cannot be read.
+    """
+    stored = _load_identity(directory)
+    is_its = stored is not None and stored.worker_id == worker_id
+    return _counter(directory, stored.counter_file if stored is not None and is_its else COUNTER_FILE)
+
+
+def _counter(directory: Path, name: str) -> CounterFile:
+    return CounterFile(
+        directory, name=name, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem)
+    )
 
 
 def _current_key(api_key: Secret | None, environ: Mapping[str, str]) -> CurrentApiKey | None:

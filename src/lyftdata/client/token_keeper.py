@@ -138,10 +138,9 @@ class TokenKeeper:
         """
         key = IdentityKey.from_pem(private_key_pem)
         audience = (issuer or server_url).strip().rstrip("/")
-        counter = None if jobs_dir is None else counter_in(Path(jobs_dir))
-        credential = IdentityCredential(
-            parse_worker_id(trim(worker_id)), key, issuer=audience, counter=counter
-        )
+        known_as = parse_worker_id(trim(worker_id))
+        counter = None if jobs_dir is None else counter_in(Path(jobs_dir), known_as)
+        credential = IdentityCredential(known_as, key, issuer=audience, counter=counter)
         return cls._from_server(server_url, credential, options)
 
     @classmethod

@@ -2,7 +2,7 @@
 Parses client metadata: what a client says about itself when it registers (RFC 7591, section 2).
 
 Three groups of members:
-  read     `client_name`, `jwks`, `labels`, `dpop_bound_access_tokens`, and those that can have one value only:
+  read     `client_name`, `jwks`, `labels`, `dpop_bound_access_tokens`, `copy_of`, and those that can have one value only:
            `token_endpoint_auth_method`, `token_endpoint_auth_signing_alg`, `grant_types`.
   refused  members for security features that this Server does not provide. Silent downgrade: if they were ignored, the
            client would rely on protection that is not there.
@@ -18,7 +18,7 @@ import msgspec
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, parse_public_jwk
-from lyftdata.core.names import parse_labels, parse_worker_name
+from lyftdata.core.names import parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels
 
 T = TypeVar("T")
@@ -74,12 +74,17 @@ class ClientMetadataError(InvalidInputError):
 
 
 class ClientMetadata(msgspec.Struct, frozen=True):
-    """Checked metadata; None for a member that was not given."""
+    """
+    Checked metadata; None for a member that was not given.
+
+    `copy_of` is the ID of the Worker whose identity this client has discarded, as it says itself: it must not take that one's name.
+    """
 
     name: str
     labels: Labels | None
     public_key: PublicIdentityKey
     dpop_bound: bool | None
+    copy_of: str | None = None
 
 
 def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
@@ -106,6 +111,9 @@ def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
         labels=_labels(unverified),
         public_key=key,
         dpop_bound=_dpop_bound(unverified),
+        copy_of=_parse("copy_of", lambda: parse_worker_id(_text(given, "copy_of")))
+        if "copy_of" in given
+        else None,
     )
 
 

@@ -63,6 +63,13 @@ class NamePolicy(StrEnum):
     ALLOW = "allow"
 
 
+class CopyPolicy(StrEnum):
+    """What happens to a directory that is refused as a copy of an identity, until an operator decides."""
+
+    REFUSE = "refuse"
+    AS_NEW = "as-new"
+
+
 def decide_same_name(
     *, policy: NamePolicy, holder: WorkerRecord, holder_online: bool
 ) -> Literal["supersede", "coexist"]:

@@ -121,6 +121,8 @@ class CopyDecision(StrEnum):
 
     CONTINUE = "continue"
     """It goes on as the Worker: the host was restored from a snapshot, or it is the right one of the two."""
+    AS_NEW = "as_new"
+    """It may enroll as a new Worker, by an enrollment key of its own."""
 
 
 class IdentityCopyRecord(msgspec.Struct, frozen=True, kw_only=True):

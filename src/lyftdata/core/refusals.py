@@ -540,8 +540,8 @@ class IdentityClonedError(ProvedError):
     )
     remedy = (
         "`lyftdata workers show ID` names both hosts and the REFERENCE of the copy. If this host was restored, or is the right one, let it "
-        "continue: `lyftdata workers continue-copy ID REFERENCE`. If it is to be another Worker, remove its directory "
-        "(LYFTDATA_JOBS_DIR) and let it enroll under another name."
+        "continue: `lyftdata workers continue-copy ID REFERENCE`. If it is to be another Worker, let it enroll as a new one: `lyftdata workers "
+        "reenroll-copy ID REFERENCE`."
     )
     # Not final: an operator may let it continue.
     final = False
@@ -564,6 +564,19 @@ class IdentityClonedError(ProvedError):
         self.refused: Final = refused
         self.accepted: Final = accepted
         self.refused_as: Final = refused_as
+
+
+class EnrollAsNewError(ProvedError):
+    """A copy of an identity, which may come in as a new Worker; it gets nothing by the copied identity."""
+
+    code = "enroll_as_new"
+    meaning = "This directory is a copy of another Worker's identity. It may enroll as a new Worker, by an enrollment key."
+    remedy = (
+        "The Worker program does so by itself if it has an enrollment key: set LYFTDATA_AUTO_ENROLLMENT_KEY, or "
+        "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE, on this host and start it again."
+    )
+    # Not final: an operator may let it continue instead.
+    final = False
 
 
 class CounterMissingError(ProvedError):

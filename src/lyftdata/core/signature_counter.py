@@ -13,6 +13,7 @@ the one that comes second:
 Nothing here knows a clock: all times are those that the Worker has signed.
 """
 
+import re
 from enum import Enum, auto
 from typing import Annotated
 
@@ -24,6 +25,8 @@ CLAIM = "lyftdata_counter"
 LATE_WITHIN_MS = 90_000
 MAX_RECENT = 64
 _MAX = 2**53
+_MAX_HOST = 64
+_NOT_IN_HOSTNAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 Position = tuple[int, int]
 """A number, and the time at which it was taken, in milliseconds since 1970."""
@@ -139,6 +142,11 @@ def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ..
     within = highest[1] - LATE_WITHIN_MS
     recent = [position for position in before[: MAX_RECENT - 1] if position[1] >= within]
     return (*recent, *before[len(recent) : len(recent) + 1])
+
+
+def host_label(hostname: str) -> str:
+    """Return a host's name as it stands in an assertion."""
+    return _NOT_IN_HOSTNAMES.sub("-", hostname)[:_MAX_HOST]
 
 
 def to_claim(signed: SignatureNumber) -> dict[str, object]:

@@ -25,6 +25,7 @@ KEY = "LYFTDATA_WORKER_API_KEY"
 NAME = "LYFTDATA_WORKER_NAME"
 SECRET = "LYFTDATA_AUTO_ENROLLMENT_KEY"  # noqa: S105 - a variable's name
 DIRECTORY = "LYFTDATA_JOBS_DIR"
+COUNTER_FILE = "signature-counter"
 
 
 class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     `server_url` is the LYFTDATA_URL at which it enrolled, `issuer` the issuer of that Server; `worker_name` is the name with
     which it enrolled, or another LYFTDATA_WORKER_NAME that the Server has confirmed since. The entry of an `ephemeral` Worker is
-    removed when it leaves: it may enroll again.
+    removed when it leaves: it may enroll again. A copy that has enrolled as a new Worker has another name than LYFTDATA_WORKER_NAME
+    was then, which is its `given_name`. `counter_file` is the file in which its signatures are counted.
     """
 
     issuer: str
@@ -51,6 +53,12 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     worker_id: str
     worker_name: str
     ephemeral: bool = False
+    given_name: str = ""
+    counter_file: str = COUNTER_FILE
+
+    def may_be_called(self, name: str | None) -> bool:
+        """Return whether LYFTDATA_WORKER_NAME fits, without asking the Server; None fits each."""
+        return name in {None, self.worker_name} or (bool(self.given_name) and name == self.given_name)
 
 
 class UseApiKey(msgspec.Struct, frozen=True):
@@ -138,7 +146,7 @@ def _stored(
 ) -> UseStoredIdentity | MoveStoredIdentity | RenameStoredIdentity:
     if inputs.server_url != stored.server_url:
         return MoveStoredIdentity(stored)
-    if inputs.worker_name not in {None, stored.worker_name}:
+    if not stored.may_be_called(inputs.worker_name):
         return RenameStoredIdentity(stored)
     return UseStoredIdentity(stored)
 

@@ -68,6 +68,18 @@ PAGES: Sequence[Entry] = (
         "workers.write",
         identity_copies.let_continue,
     ),
+    Entry(
+        "GET",
+        "/workers/{worker_id}/copies/{reference}/reenroll",
+        "workers.write",
+        identity_copies.ask_reenroll,
+    ),
+    Entry(
+        "POST",
+        "/workers/{worker_id}/copies/{reference}/reenroll",
+        "workers.write",
+        identity_copies.let_reenroll,
+    ),
     Entry("GET", "/workers/{worker_id}/delete", "workers.write", workers.ask_delete),
     Entry("POST", "/workers/{worker_id}/delete", "workers.write", workers.delete),
     Entry("GET", "/enrollment", "enrollment.read", enrollment.show),

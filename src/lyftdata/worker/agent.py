@@ -4,7 +4,8 @@ The agent: gets a token, keeps a session open, and runs the COMMAND while it is 
     enrolling --> fetching a token --> connected --+
         ^              ^                           |
         |              +--- token due, or not taken any more
-        +--- an ephemeral Worker whose entry is gone; any other identity is for ever (until the directory is removed)
+        +--- an ephemeral Worker whose entry is gone, or a copy that may enroll as a new Worker;
+             any other identity is for ever (until the directory is removed)
 
 What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code) unless it is started again,
 or a refusal for good (exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled,
@@ -18,7 +19,7 @@ import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from lyftdata.client.credentials import Credential
 from lyftdata.client.held_token import HeldToken
@@ -27,6 +28,7 @@ from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import (
     API_KEY_CHANGED,
     ENROLLING_AGAIN,
+    ENROLLING_AS_NEW,
     ENROLLMENT_KEY_CHANGED,
     IDENTITY_NOT_DISCARDED,
     SIGN_OFF_FAILED,
@@ -34,7 +36,7 @@ from lyftdata.core.log_events.worker import (
     UNKNOWN_DIRECTIVE,
 )
 from lyftdata.core.names import format_labels
-from lyftdata.core.refusals import DuplicateInstanceError
+from lyftdata.core.refusals import DuplicateInstanceError, EnrollAsNewError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.current_secrets import CurrentEnrollmentKey
@@ -50,7 +52,7 @@ from lyftdata.worker.client import (
 )
 from lyftdata.worker.hold_limit import HoldLimit
 from lyftdata.worker.host_facts import host_facts
-from lyftdata.worker.identity.enrollment import obtain_identity
+from lyftdata.worker.identity.enrollment import enroll_as_new, obtain_identity
 from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
 from lyftdata.worker.process.supervisor import CommandSupervisor
@@ -62,6 +64,9 @@ from lyftdata.worker.tokens.provider import TokenProvider
 _log = get_logger(__name__)
 
 T = TypeVar("T")
+
+Obtain = Callable[[WorkerSettings, StateDirectory, ServerClient, CurrentEnrollmentKey], Awaitable[Credential]]
+"""Gets a Worker an identity by its enrollment key."""
 
 EXIT_DONE = 0
 EXIT_REFUSED = 3
@@ -82,8 +87,17 @@ class PermanentlyRefusedError(Exception):
     """A final refusal, already logged."""
 
 
-class IdentityGoneError(Exception):
-    """The Server has removed this ephemeral Worker; it may enroll again."""
+class IdentityEndedError(Exception):
+    """
+    The identity is of no use any more, and another one may be had.
+
+    Args:
+        obtain: Gets it.
+    """
+
+    def __init__(self, obtain: Obtain) -> None:
+        super().__init__()
+        self.obtain: Final = obtain
 
 
 class Agent:
@@ -185,12 +199,12 @@ class Agent:
         while True:
             try:
                 await self._poll_once(credential)
-            except IdentityGoneError:
-                return await self._enrolled()
+            except IdentityEndedError as ended:
+                return await self._enrolled(ended.obtain)
 
     # --- the steps of a round ---------------------------------------------------------------------------
 
-    async def _enrolled(self) -> Credential:
+    async def _enrolled(self, obtain: Obtain = obtain_identity) -> Credential:
         key = CurrentEnrollmentKey(
             self._settings.enrollment_key or Secret(""), self._settings.enrollment_key_file
         )
@@ -198,7 +212,7 @@ class Agent:
             version = key.version()
             try:
                 credential = await self._unless_stopped(
-                    obtain_identity(self._settings, self._directory, self._client, key)
+                    obtain(self._settings, self._directory, self._client, key)
                 )
             except ServerUnreachableError as error:
                 await self._wait_before_retry(error)
@@ -206,8 +220,10 @@ class Agent:
                 if refused.final and key.version() != version:
                     # A rotated key is tried before a refusal of the old one is final.
                     emit(_log, ENROLLMENT_KEY_CHANGED)
+                elif (other := await self._end_identity(refused)) is not None:
+                    obtain = other
                 else:
-                    await self._discard_or_wait(refused)
+                    await self._refused(refused)
             except StateError as error:
                 await self._wait_for_the_disk(error)
             else:
@@ -230,9 +246,8 @@ class Agent:
         except RefusedByServerError as refused:
             if refused.final and credential.version() != self._token_by:
                 self._token = None  # a rotated key is tried before a refusal of the old one is final
-            elif self._may_enroll_again(refused):
-                await self._discard_identity(refused)
-                raise IdentityGoneError from refused
+            elif (obtain := await self._end_identity(refused)) is not None:
+                raise IdentityEndedError(obtain) from refused
             else:
                 await self._refused(refused)
 
@@ -394,24 +409,32 @@ class Agent:
     async def _discard_identity(self, refused: RefusedByServerError) -> None:
         """Stop the COMMAND, and remove the identity from the directory; wait until that can be written."""
         stored = self._directory.load_identity()
-        worker_id = "" if stored is None else stored.worker_id
-        emit(_log, ENROLLING_AGAIN, worker_id=worker_id, reference=clean_text(refused.reference, 32))
+        if stored is None:
+            return
+        emit(_log, ENROLLING_AGAIN, worker_id=stored.worker_id, reference=clean_text(refused.reference, 32))
         await self._withdraw()
         while True:
             try:
-                self._directory.discard_identity()
+                self._directory.discard_identity(stored)
             except StateError as error:
                 await self._wait_for_the_disk(error)
             else:
                 self._backoff.reset()
                 return
 
-    async def _discard_or_wait(self, refused: RefusedByServerError) -> None:
-        """Handle a refusal of the enrollment, or of a stored identity that the Server was to confirm."""
+    async def _end_identity(self, refused: RefusedByServerError) -> Obtain | None:
+        """Give up an identity if another one may be had after this refusal, and return how; else None."""
         if self._may_enroll_again(refused):
             await self._discard_identity(refused)
-        else:
-            await self._refused(refused)
+            return obtain_identity
+        if refused.cause_code == EnrollAsNewError.code and self._settings.enrollment_key is not None:
+            stored = self._directory.load_identity()
+            copy_of = "" if stored is None else stored.worker_id
+            emit(_log, ENROLLING_AS_NEW, copy_of=copy_of, reference=clean_text(refused.reference, 32))
+            await self._withdraw()
+            # The copied identity stays until there is another one.
+            return enroll_as_new
+        return None
 
     async def _withdraw(self) -> None:
         """Take the COMMAND's tokens back, and stop it."""
@@ -463,6 +486,6 @@ class Agent:
         try:
             stored = self._directory.load_identity()
             if stored is not None and stored.ephemeral:
-                self._directory.discard_identity()
+                self._directory.discard_identity(stored)
         except (StateError, SettingsError) as error:
             emit(_log, IDENTITY_NOT_DISCARDED, problem=error.message)

@@ -65,6 +65,7 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
             emit(_log, WORKER_NAME_UNUSED)
         return await run(credential=credential)
     with directory.locked():
+        directory.finish_replacement()
         # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
         return await run(credential=choose_credential(settings, directory))
 

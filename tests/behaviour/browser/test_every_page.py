@@ -33,6 +33,7 @@ PAGES = {
     "delete a worker": "/workers/press-01/delete",
     "worker with a copy": "/workers/press-02",
     "let a copy continue": "/workers/press-02/copies/C0PYTEST/continue",
+    "let a copy enroll as new": "/workers/press-02/copies/C0PYTEST/reenroll",
     "enable workers": "/change-workers?action=enable&id=press-01&id=press-08&q=press",
     "delete workers": "/change-workers?action=delete&id=press-01&id=press-08&q=press",
     "new worker": "/add-worker",

@@ -80,6 +80,24 @@ async def test_a_decision_at_one_server_counts_at_the_other(two, host, tmp_path)
     assert (await host.token(first)).json()["code"] == "identity_cloned"
 
 
+async def test_a_copy_enrolls_as_new_wherever_it_asks(two, host, tmp_path):
+    """Decided at one Server, read at the other."""
+    first, second = two
+    clone = host.copy(tmp_path / "clone")
+    await accepted(host, first)
+    reference = (await clone.token(second)).json()["reference"]
+
+    decided = await first.http.post(
+        f"/api/workers/{host.worker_id}/copies/{reference}",
+        json={"decision": "as_new"},
+        headers=await first.sign_in(),
+    )
+
+    assert decided.status_code == 200, decided.text
+    assert [(await clone.token(server)).json()["code"] for server in (second, first)] == ["enroll_as_new"] * 2
+    await accepted(host, second)
+
+
 async def test_a_thief_that_leaves_its_number_out_is_refused_at_both(two, host):
     """The second Server has never seen the identity count."""
     for server in two:

@@ -11,8 +11,9 @@ from functools import partial
 import pytest
 
 from lyftdata.client import counter_file
-from lyftdata.client.counter_file import COUNTER_FILE, CounterFile
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.core.signature_counter import SignatureNumber
+from lyftdata.core.strategy import COUNTER_FILE
 
 NOON_MS = 1_700_000_000_000
 

@@ -74,6 +74,23 @@ ENROLLING_AGAIN = LogEvent(
     message="The Server has removed this ephemeral Worker; it enrolls again, as a new one.",
     fields={"worker_id": "ID that it had", "reference": "reference of the refusal at the Server"},
 )
+ENROLLING_AS_NEW = LogEvent(
+    name="enrolling_as_new",
+    level="warning",
+    message="This directory is a copy of a Worker's identity; it enrolls as a new Worker.",
+    fields={"copy_of": "ID of that Worker", "reference": "reference of the refusal at the Server"},
+    remedy="Nothing, unless this host is the original: then stop it, and let it continue (`lyftdata workers continue-copy`).",
+)
+ENROLLED_AS_NEW = LogEvent(
+    name="enrolled_as_new",
+    level="info",
+    message="Enrolled as a new Worker; the copied identity is discarded.",
+    fields={
+        "worker_id": "ID of this Worker",
+        "name": "its name on the Server",
+        "copy_of": "ID of the Worker whose identity it had",
+    },
+)
 IDENTITY_NOT_DISCARDED = LogEvent(
     name="identity_not_discarded",
     level="warning",

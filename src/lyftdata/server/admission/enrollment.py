@@ -228,7 +228,7 @@ class Enrollment:
         fresh = self._new_entry(registration, address)
         self._spend_use(names.tx, registration.proved, address=address, worker_name=fresh.name)
         try:
-            superseded = self._find_superseded(names, fresh)
+            superseded = self._find_superseded(names, fresh, copy_of=registration.metadata.copy_of)
         except NameInUseError:
             # Asked after the use was spent: a key that is used up must not tell which names are taken.
             _return_use(names.tx, registration.proved)
@@ -237,9 +237,9 @@ class Enrollment:
             self._supersede(names, superseded, fresh)
         names.add(fresh)
         self._returning.mark_accounted_for(fresh.id)
-        names.tx.audit(
-            self._event("worker.enrolled", fresh, {"name": fresh.name, **_describe_key(registration.proved)})
-        )
+        copied = {} if registration.metadata.copy_of is None else {"copy_of": registration.metadata.copy_of}
+        details = {"name": fresh.name, **_describe_key(registration.proved), **copied}
+        names.tx.audit(self._event("worker.enrolled", fresh, details))
         return fresh, True
 
     def _new_entry(self, registration: Registration, address: str) -> WorkerRecord:
@@ -262,11 +262,23 @@ class Enrollment:
             ephemeral=registration.proved.issued is not None and registration.proved.issued.ephemeral,
         )
 
-    def _find_superseded(self, names: "_Names", fresh: WorkerRecord) -> WorkerRecord | None:
-        """Return the Worker that the new one would supersede, None if the name is free; raises NameInUseError."""
+    def _find_superseded(
+        self, names: "_Names", fresh: WorkerRecord, *, copy_of: str | None
+    ) -> WorkerRecord | None:
+        """
+        Return the Worker that the new one would supersede, None if the name is free; raises NameInUseError.
+
+        A newcomer that had a copy of the holder's identity gets its name under no policy: the original is not disturbed.
+        """
         holder = names.by_name.get(fresh.name)
         if holder is None:
             return None
+        if holder.id == copy_of:
+            raise NameInUseError(
+                f"Held by {holder.id}, of whose identity the newcomer had a copy.",
+                claimed_worker=fresh.name,
+                other_worker=holder.id,
+            )
         try:
             verdict = decide_same_name(
                 policy=self.name_policy, holder=holder, holder_online=self._may_be_online(names.tx, holder)

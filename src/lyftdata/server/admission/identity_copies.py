@@ -1,16 +1,21 @@
-"""Records copies of identities, so that operators can decide about them."""
+"""Records copies of identities, so that operators can decide about them, and tells which may enroll as new Workers."""
 
 from datetime import timedelta
 
 from lyftdata.core.known_secrets import KnownSecrets
-from lyftdata.core.records import IdentityCopyRecord
-from lyftdata.core.refusals import IdentityClonedError
+from lyftdata.core.networks import network_of_host
+from lyftdata.core.policy import CopyPolicy
+from lyftdata.core.records import CopyDecision, IdentityCopyRecord
+from lyftdata.core.refusals import EnrollAsNewError, IdentityClonedError, RefusedError
+from lyftdata.core.signature_counter import host_label
 from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store
 from lyftdata.store.tables import identity_copies
 
 # A copy that waits asks every half a minute.
 _TOUCH_EVERY = timedelta(minutes=1)
+_BY_POLICY = "server:policy"
 
 
 class IdentityCopies:
@@ -18,12 +23,38 @@ class IdentityCopies:
     The copies that were refused.
 
     A caller that has no identity key cannot write here, and one that has can write as often as the refusal log gives it references.
+
+    Args:
+        store: Where they are kept.
+        sessions: Who is connected, and from where.
+        policy: What happens to a copy about which nothing was decided.
+        clock: Returns aware UTC time.
+        known_secrets: Hidden in what the copy says of its host.
     """
 
-    def __init__(self, *, store: Store, clock: Clock, known_secrets: KnownSecrets) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: Sessions,
+        policy: CopyPolicy,
+        clock: Clock,
+        known_secrets: KnownSecrets,
+    ) -> None:
         self._store = store
+        self._sessions = sessions
+        self._policy = policy
         self._clock = clock
         self._known_secrets = known_secrets
+
+    async def cause_for(self, refused: IdentityClonedError) -> RefusedError:
+        """Return the refusal that a copy reads: that it may enroll as a new Worker, if an operator or the policy says so."""
+        known = await self._find(refused.claimed_worker, refused.refused_as)
+        decision = None if known is None else known.decision
+        is_new = decision is CopyDecision.AS_NEW or (decision is None and self._is_new_by_policy(refused))
+        if not is_new:
+            return refused
+        return EnrollAsNewError(refused.detail, claimed_worker=refused.claimed_worker)
 
     async def record(self, refused: IdentityClonedError, *, reference: str) -> None:
         """
@@ -35,8 +66,9 @@ class IdentityCopies:
         """
         worker_id, now = refused.claimed_worker, self._clock()
         reference = refused.refused_as or reference
-        known = await self._store.read(lambda conn: identity_copies.find_copy(conn, worker_id, reference))
+        known = await self._find(worker_id, reference)
         if known is None:
+            is_decided = self._is_new_by_policy(refused)
             found = IdentityCopyRecord(
                 reference=reference,
                 worker_id=worker_id,
@@ -46,7 +78,36 @@ class IdentityCopies:
                 address=refused.refused.address,
                 other_host=self._known_secrets.hide(refused.accepted.host),
                 other_address=refused.accepted.address,
+                decision=CopyDecision.AS_NEW if is_decided else None,
+                decided_at=now if is_decided else None,
+                decided_by=_BY_POLICY if is_decided else None,
             )
             await self._store.write(lambda tx: identity_copies.record_copy(tx, found))
-        elif now - known.last_at >= _TOUCH_EVERY:
+            return
+        if known.decision is None and self._is_new_by_policy(refused):
+            await self._store.write(
+                lambda tx: identity_copies.decide_copy(
+                    tx, known, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY
+                )
+            )
+        if now - known.last_at >= _TOUCH_EVERY:
             await self._store.write(lambda tx: identity_copies.touch_copy(tx, worker_id, reference, at=now))
+
+    def _is_new_by_policy(self, refused: IdentityClonedError) -> bool:
+        """
+        Return whether the policy lets a copy enroll as a new Worker without an operator.
+
+        The one that is refused may be the original: it is the one that came second. So the Worker must be connected, and from another
+        host or network than the refused directory; else an operator decides.
+        """
+        session = self._sessions.find(refused.claimed_worker)
+        if self._policy is not CopyPolicy.AS_NEW or session is None:
+            return False
+        networks = {network_of_host(session.boot.address), *session.earlier_networks}
+        is_elsewhere = network_of_host(refused.refused.address) not in networks
+        return is_elsewhere or refused.refused.host != host_label(session.boot.host.get("hostname", ""))
+
+    async def _find(self, worker_id: str, reference: str) -> IdentityCopyRecord | None:
+        if not reference:
+            return None
+        return await self._store.read(lambda conn: identity_copies.find_copy(conn, worker_id, reference))

@@ -170,6 +170,21 @@ class SignatureCounters:
         signature_counters.upsert_counters(tx, [admitting])
         return admitting
 
+    def withdraw_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> SignatureCounterRecord | None:
+        """
+        Take back in a transaction that a copy may continue as the Worker, if it has not done so yet.
+
+        Returns:
+            As `admit_in`; None if it was not let continue.
+        """
+        stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
+        known = self._records.get(worker.id, stored)
+        if known is None or known.admits != reference:
+            return None
+        withdrawn = msgspec.structs.replace(known, admits="")
+        signature_counters.upsert_counters(tx, [withdrawn])
+        return withdrawn
+
     def admit(self, admitting: SignatureCounterRecord) -> None:
         """Let a copy continue as the Worker, here in memory."""
         if self._store.is_shared:

@@ -93,10 +93,12 @@ def refused_client(services: Services, refused: RefusedError, *, address: str) -
 
 async def refused_signer(services: Services, refused: RefusedError, *, address: str) -> Response:
     """Do as `refused_client` where a Worker may have signed; a copy of its identity is recorded before it reads that it is one."""
-    answer = services.refusals.record(refused, address=address)
-    if isinstance(refused, IdentityClonedError):
-        await services.identity_copies.record(refused, reference=answer.reference)
-    return _refusal_response(services, refused, answer)
+    if not isinstance(refused, IdentityClonedError):
+        return refused_client(services, refused, address=address)
+    cause = await services.identity_copies.cause_for(refused)
+    answer = services.refusals.record(cause, address=address)
+    await services.identity_copies.record(refused, reference=answer.reference)
+    return _refusal_response(services, cause, answer)
 
 
 def _refusal_response(services: Services, refused: RefusedError, answer: PublicRefusal) -> Response:

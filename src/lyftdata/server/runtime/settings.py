@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from lyftdata.core.errors import SettingsError
-from lyftdata.core.policy import NamePolicy
+from lyftdata.core.policy import CopyPolicy, NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.core.text import clean_text
@@ -30,6 +30,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_key: Secret | None
     enrollment_key_previous: Secret | None
     name_policy: NamePolicy
+    copy_policy: CopyPolicy
     database_url: Secret | None
     allow_unverified_database: bool
     public_url: str | None

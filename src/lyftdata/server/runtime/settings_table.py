@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from lyftdata.core.policy import NamePolicy
+from lyftdata.core.policy import CopyPolicy, NamePolicy
 from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch
 from lyftdata.server.runtime.settings_values import (
     BindAddress,
@@ -11,6 +11,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_archive_after,
     parse_audit_retention,
     parse_bind_address,
+    parse_copy_policy,
     parse_database_url,
     parse_enrollment_key,
     parse_ephemeral_leave_after,
@@ -71,6 +72,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--worker-name-policy",
         doc="What happens when a Worker with another identity key enrolls under a name that is taken: "
         "`supersede-offline` gives it the name once the holder is offline, `reject` never does, `allow` lets both have it.",
+    ),
+    Setting(
+        name="LYFTDATA_IDENTITY_COPY_POLICY",
+        field="copy_policy",
+        parse=parse_copy_policy,
+        default=CopyPolicy.REFUSE,
+        default_doc="`refuse`",
+        flag="--identity-copy-policy",
+        doc="What happens to a Worker's directory that is found to be a copy of another one: `refuse` waits for an operator, `as-new` tells it "
+        "to enroll as a new Worker, for which it needs an enrollment key.",
     ),
     Setting(
         name="LYFTDATA_DATABASE_URL",

@@ -13,7 +13,7 @@ from lyftdata.core.enrollment_secrets import check_enrollment_key_length
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.origins import is_loopback_host
-from lyftdata.core.policy import NamePolicy
+from lyftdata.core.policy import CopyPolicy, NamePolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import one_of
@@ -189,6 +189,11 @@ def is_shared_database(url: Secret | None) -> bool:
 def parse_name_policy(text: str) -> NamePolicy:
     """Read what happens when a name is taken."""
     return NamePolicy(one_of(*(policy.value for policy in NamePolicy))(text))
+
+
+def parse_copy_policy(text: str) -> CopyPolicy:
+    """Read what happens to a copy of an identity."""
+    return CopyPolicy(one_of(*(policy.value for policy in CopyPolicy))(text))
 
 
 def parse_algorithm(text: str) -> str:

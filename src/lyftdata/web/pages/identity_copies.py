@@ -9,19 +9,35 @@ from lyftdata.web.page import Page
 
 async def ask_continue(page: Page) -> Response:
     """Say what follows if the copy continues as the Worker, and ask."""
+    return await _ask(page, "continue")
+
+
+async def let_continue(page: Page) -> Response:
+    """Let the copy continue as the Worker."""
+    return await _decide(page, CopyDecision.CONTINUE, done="It continues as the Worker when it asks again.")
+
+
+async def ask_reenroll(page: Page) -> Response:
+    """Say what follows if the copy enrolls as a new Worker, and ask."""
+    return await _ask(page, "reenroll")
+
+
+async def let_reenroll(page: Page) -> Response:
+    """Let the copy enroll as a new Worker."""
+    return await _decide(page, CopyDecision.AS_NEW, done="It enrolls as a new Worker when it asks again.")
+
+
+async def _ask(page: Page, action: str) -> Response:
     worker = await page.services.worker_queries.get(page.part("worker_id"))
     reference = page.part("reference")
     copies = await page.services.worker_queries.copies_of(worker.id)
     copy = next((copy for copy in copies if copy.reference == reference), None)
     if copy is None:
         raise NotFoundError("copy", reference)
-    return page.render("copy_confirm.html", worker=worker, copy=copy)
+    return page.render("copy_confirm.html", worker=worker, copy=copy, action=action)
 
 
-async def let_continue(page: Page) -> Response:
-    """Let the copy continue as the Worker."""
+async def _decide(page: Page, decision: CopyDecision, *, done: str) -> Response:
     worker_id = page.part("worker_id")
-    await page.services.copy_decisions.decide(
-        worker_id, page.part("reference"), CopyDecision.CONTINUE, actor=page.actor
-    )
-    return page.redirect(f"/workers/{worker_id}", done="It continues as the Worker when it asks again.")
+    await page.services.copy_decisions.decide(worker_id, page.part("reference"), decision, actor=page.actor)
+    return page.redirect(f"/workers/{worker_id}", done=done)

@@ -46,7 +46,10 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
             return ApiKeyCredential(worker_id, key)
         case UseStoredIdentity(identity=identity):
             return IdentityCredential(
-                identity.worker_id, directory.load_key(), issuer=identity.issuer, counter=directory.counter()
+                identity.worker_id,
+                directory.load_key(),
+                issuer=identity.issuer,
+                counter=directory.counter(identity.counter_file),
             )
         case MoveStoredIdentity() | RenameStoredIdentity():
             return None

@@ -1,6 +1,7 @@
-"""Enrolls a Worker, or has the Server confirm that the stored identity was moved or renamed."""
+"""Enrolls a Worker, for the first time or in place of a copied identity, or has the Server confirm that the stored one was moved or renamed."""
 
 import asyncio
+import secrets
 
 import msgspec
 
@@ -8,19 +9,30 @@ from lyftdata.client.credentials import IdentityCredential, new_jti
 from lyftdata.client.signing import Signing
 from lyftdata.core.enrollment import make_proof
 from lyftdata.core.errors import SettingsError
-from lyftdata.core.log_events.worker import ENROLLED, IDENTITY_NOT_SAVED, MOVED, RENAMED
+from lyftdata.core.identity_keys import IdentityKey
+from lyftdata.core.log_events.worker import (
+    ENROLLED,
+    ENROLLED_AS_NEW,
+    IDENTITY_NOT_SAVED,
+    MOVED,
+    RENAMED,
+)
 from lyftdata.core.origins import same_origin
-from lyftdata.core.strategy import NAME, StoredIdentity, server_mismatch, worker_name_mismatch
+from lyftdata.core.refusals import NameInUseError
+from lyftdata.core.strategy import COUNTER_FILE, NAME, StoredIdentity, server_mismatch, worker_name_mismatch
 from lyftdata.core.text import clean_text
 from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
-from lyftdata.worker.client import Issuers, ServerClient
+from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient
 from lyftdata.worker.identity.credentials import is_same_server
-from lyftdata.worker.identity.state import StateDirectory, StateError
+from lyftdata.worker.identity.state import NextIdentity, StateDirectory, StateError
 from lyftdata.worker.settings import WorkerSettings
 
 _log = get_logger(__name__)
+
+# A name has 64 characters at most.
+_MAX_NAME_BEFORE_END = 55
 
 
 async def obtain_identity(
@@ -49,7 +61,10 @@ async def obtain_identity(
 
 def _credential(identity: StoredIdentity, directory: StateDirectory) -> IdentityCredential:
     return IdentityCredential(
-        identity.worker_id, directory.load_key(), issuer=identity.issuer, counter=directory.counter()
+        identity.worker_id,
+        directory.load_key(),
+        issuer=identity.issuer,
+        counter=directory.counter(identity.counter_file),
     )
 
 
@@ -107,7 +122,7 @@ async def _renamed(
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
     name = settings.worker_name
-    if name is None or name == stored.worker_name:
+    if name is None or stored.may_be_called(name):
         return stored
     reply = await client.token(credential)
     current = unsafe_worker_name(reply.access_token)
@@ -152,6 +167,79 @@ async def enroll(
     """
     name = settings.worker_name or ""
     key = directory.load_or_make_key()
+    identity = await _register(settings, client, enrollment_key, key=key, name=name)
+    directory.save_identity(identity)
+    return IdentityCredential(
+        identity.worker_id, key, issuer=identity.issuer, counter=directory.counter(identity.counter_file)
+    )
+
+
+async def enroll_as_new(
+    settings: WorkerSettings,
+    directory: StateDirectory,
+    client: ServerClient,
+    enrollment_key: CurrentEnrollmentKey,
+) -> IdentityCredential:
+    """
+    Exchange the enrollment key for a new identity, and replace the one in the directory, which is a copy of another Worker's.
+
+    The name is LYFTDATA_WORKER_NAME if that is not the other Worker's, and else that name with a random end. If the enrollment fails, the
+    directory is the copy that it was. Asking again after any failure gives the same ID.
+
+    Raises:
+        SettingsError, StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+    """
+    stored = directory.load_identity()
+    if stored is None:
+        return await enroll(settings, directory, client, enrollment_key)
+    planned = directory.load_next()
+    if planned is None or planned.replaces != stored.worker_id:
+        given = settings.worker_name or stored.worker_name
+        name = _name_of_copy(given) if stored.may_be_called(given) else given
+        planned = NextIdentity(stored.worker_id, name)
+        directory.save_next(planned)
+    key = directory.load_or_make_next_key()
+    try:
+        identity = await _register(
+            settings, client, enrollment_key, key=key, name=planned.worker_name, copy_of=stored.worker_id
+        )
+    except RefusedByServerError as refused:
+        if refused.cause_code == NameInUseError.code:
+            directory.save_next(NextIdentity(stored.worker_id, _name_of_copy(planned.worker_name)))
+        raise
+    identity = msgspec.structs.replace(
+        identity,
+        given_name=settings.worker_name or "",
+        # A program that still uses the copied key goes on counting in the other file.
+        counter_file=f"{COUNTER_FILE}-{identity.worker_id}",
+    )
+    directory.save_next(msgspec.structs.replace(planned, identity=identity))
+    directory.finish_replacement()
+    emit(
+        _log,
+        ENROLLED_AS_NEW,
+        worker_id=identity.worker_id,
+        name=identity.worker_name,
+        copy_of=stored.worker_id,
+    )
+    return _credential(identity, directory)
+
+
+def _name_of_copy(name: str) -> str:
+    """Return a name that no other Worker has, of at most as many characters as a name has."""
+    return f"{name[:_MAX_NAME_BEFORE_END]}-{secrets.token_hex(4)}"
+
+
+async def _register(
+    settings: WorkerSettings,
+    client: ServerClient,
+    enrollment_key: CurrentEnrollmentKey,
+    *,
+    key: IdentityKey,
+    name: str,
+    copy_of: str | None = None,
+) -> StoredIdentity:
+    """Enroll a key under a name; raises as `enroll`."""
     issuer = _choose_audience(await client.issuers(), settings)
     proof_key = await asyncio.to_thread(enrollment_key.proof_key, issuer)
     metadata = {
@@ -159,7 +247,7 @@ async def enroll(
         "jwks": {"keys": [key.public.as_dict()]},
         "token_endpoint_auth_method": "private_key_jwt",
         "labels": settings.labels,
-    }
+    } | ({} if copy_of is None else {"copy_of": copy_of})
 
     def sign(signing: Signing) -> str:
         return make_proof(
@@ -172,15 +260,13 @@ async def enroll(
         )
 
     registered = await client.register(sign, metadata=metadata)
-    identity = StoredIdentity(
+    return StoredIdentity(
         issuer=issuer,
         server_url=settings.url,
         worker_id=registered.worker_id,
         worker_name=name,
         ephemeral=registered.ephemeral,
     )
-    directory.save_identity(identity)
-    return IdentityCredential(registered.worker_id, key, issuer=issuer, counter=directory.counter())
 
 
 def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
@@ -213,7 +299,7 @@ def list_unconfirmed(settings: WorkerSettings, directory: StateDirectory) -> lis
             f"LYFTDATA_URL: the stored identity is of {stored.issuer}. The Worker starts only if the Server at {settings.url} "
             "lists that address in LYFTDATA_PREVIOUS_PUBLIC_URLS."
         )
-    if settings.worker_name not in {None, stored.worker_name}:
+    if not stored.may_be_called(settings.worker_name):
         found.append(
             f"{NAME}: the stored identity is of Worker '{stored.worker_name}' ({stored.worker_id}). The Worker starts only if "
             f"the Server has renamed it to '{settings.worker_name}'."

@@ -10,6 +10,16 @@ Written so that `kill -9` at any moment leaves a directory from which the next s
 Killed between the first two, the next start enrolls again with the same key and is given the same ID. These two are
 written to a temporary file in the same directory, synced and renamed, so that each is complete or absent. An identity whose entry
 is gone is removed in the order 2, 1, 3: a start in between enrolls.
+
+A copy of an identity that enrolls as a new Worker replaces it. Until the Server has answered it stays the copy that it is, and once it
+has, the replacement is carried out, if need be by the next start:
+
+    1. next-identity.json     instead of which Worker, and under which name
+    2. next-identity-key.pem  the new key, before anything is sent
+    3. next-identity.json     with the new identity, after the Server has answered
+    4. identity-key.pem       the new key; the copied one is another Worker's, and is not kept
+    5. identity.json          the new identity, whose signatures are counted in a file of its own
+    6. next-identity.json     removed
 """
 
 import contextlib
@@ -21,11 +31,11 @@ from pathlib import Path
 
 import msgspec
 
-from lyftdata.client.counter_file import COUNTER_FILE, CounterFile
+from lyftdata.client.counter_file import CounterFile
 from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.log_events.worker import COUNTER_NOT_SAVED
-from lyftdata.core.strategy import StoredIdentity
+from lyftdata.core.strategy import COUNTER_FILE, StoredIdentity
 from lyftdata.log import emit, get_logger
 from lyftdata.private_files import PrivateDirectory
 from lyftdata.user_paths import NO_HOME, is_visible
@@ -34,7 +44,22 @@ _log = get_logger(__name__)
 
 _KEY_FILE = "identity-key.pem"
 _IDENTITY_FILE = "identity.json"
+_NEXT_FILE = "next-identity.json"
+_NEXT_KEY_FILE = "next-identity-key.pem"
 _LOCK_FILE = "lock"
+
+
+class NextIdentity(msgspec.Struct, frozen=True):
+    """
+    What a copied identity is to be replaced by.
+
+    `replaces` is the ID of the Worker whose identity is here, `worker_name` the name for which the new one enrolls; `identity` is the new
+    one, once the Server has given it.
+    """
+
+    replaces: str
+    worker_name: str
+    identity: StoredIdentity | None = None
 
 
 class StateError(LyftdataError):
@@ -97,13 +122,16 @@ class StateDirectory:
         Raises:
             SettingsError: It is missing or damaged.
         """
-        raw = self._read(_KEY_FILE)
+        return self._load_key(_KEY_FILE)
+
+    def _load_key(self, name: str) -> IdentityKey:
+        raw = self._read(name)
         if raw is None:
             raise SettingsError([f"{self.path} holds no identity key. {self._reset_hint()}"])
         try:
             return IdentityKey.from_pem(raw)
         except InvalidInputError as error:
-            raise SettingsError([f"{self.path / _KEY_FILE} {error.message}. {self._reset_hint()}"]) from error
+            raise SettingsError([f"{self.path / name} {error.message}. {self._reset_hint()}"]) from error
 
     def load_or_make_key(self) -> IdentityKey:
         """
@@ -113,27 +141,66 @@ class StateDirectory:
             StateError: It cannot be written.
             SettingsError: The one that is there is damaged.
         """
-        if (self.path / _KEY_FILE).exists():
-            return self.load_key()
+        return self._load_or_make_key(_KEY_FILE)
+
+    def _load_or_make_key(self, name: str) -> IdentityKey:
+        if (self.path / name).exists():
+            return self._load_key(name)
         key = generate_identity_key()
-        self._write(_KEY_FILE, key.to_pem())
+        self._write(name, key.to_pem())
         return key
 
-    def counter(self) -> CounterFile:
-        """Return what numbers the signatures of the identity that is stored here."""
+    def counter(self, name: str = COUNTER_FILE) -> CounterFile:
+        """Return what numbers the signatures of an identity; `name` is its `counter_file`."""
         return CounterFile(
-            self.path, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem)
+            self.path, name=name, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem)
         )
 
     def save_identity(self, identity: StoredIdentity) -> None:
         """Store who this Worker is; raises StateError when it cannot be written."""
         self._write(_IDENTITY_FILE, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
 
-    def discard_identity(self) -> None:
+    def discard_identity(self, identity: StoredIdentity) -> None:
         """Remove the identity with its key, so that the next enrollment is that of a new Worker; raises StateError when it cannot be removed."""
         try:
-            for name in (_IDENTITY_FILE, _KEY_FILE, COUNTER_FILE):
+            for name in (_IDENTITY_FILE, _KEY_FILE, identity.counter_file):
                 self._files.remove(name)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def load_next(self) -> NextIdentity | None:
+        """Return what the identity here is to be replaced by, or None; raises SettingsError if that cannot be read."""
+        raw = self._read(_NEXT_FILE) if self._files.exists() else None
+        try:
+            return None if raw is None else msgspec.json.decode(raw, type=NextIdentity)
+        except msgspec.DecodeError as error:
+            raise SettingsError([f"{self.path / _NEXT_FILE} is damaged. {self._reset_hint()}"]) from error
+
+    def save_next(self, planned: NextIdentity) -> None:
+        """Store what the identity here is to be replaced by; raises StateError when it cannot be written."""
+        self._write(_NEXT_FILE, msgspec.json.format(msgspec.json.encode(planned)) + b"\n")
+
+    def load_or_make_next_key(self) -> IdentityKey:
+        """Return the key that is to replace the one here; raises as `load_or_make_key`."""
+        return self._load_or_make_key(_NEXT_KEY_FILE)
+
+    def finish_replacement(self) -> None:
+        """
+        Replace the identity here by the one that the Server has given, if there is one; to be called at each start, under the lock.
+
+        Raises:
+            StateError: It cannot be written; nothing is lost.
+            SettingsError: What is there cannot be read.
+        """
+        planned = self.load_next()
+        if planned is None or planned.identity is None:
+            return
+        try:
+            if (self.path / _NEXT_KEY_FILE).exists():
+                self._files.rename(_NEXT_KEY_FILE, _KEY_FILE)
+            self.save_identity(planned.identity)
+            self._files.remove(COUNTER_FILE)
+            self._files.remove(_NEXT_FILE)
         except OSError as error:
             raise self._failed(error) from error
 

@@ -29,3 +29,25 @@ async def test_a_copy_is_shown_and_let_continue(server, browser, viewer, tmp_pat
     assert (await restored.token(server)).status_code == 200
     assert "continued by admin" in (await browser.get(f"/workers/{host.worker_id}")).text
     assert "second directory" not in (await browser.get("/")).text
+
+
+async def test_a_copy_is_let_enroll_as_a_new_worker(server, browser, viewer, tmp_path):
+    """The page says what the copy needs; after the click it is told to enroll, and the Worker's page shows who decided."""
+    host = await IdentityDirectory.enroll(server, tmp_path / "host")
+    clone = host.copy(tmp_path / "clone")
+    assert (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).status_code == 200
+    refused = await clone.token(server, counter=SignatureNumber(1, 3, host="clone-host"))
+    path = f"/workers/{host.worker_id}/copies/{refused.json()['reference']}/reenroll"
+    assert path in (await browser.get(f"/workers/{host.worker_id}")).text
+    assert path not in (await viewer.get(f"/workers/{host.worker_id}")).text
+
+    asked = await browser.get(path)
+    assert "It needs an enrollment key" in asked.text
+    assert "press-host" in asked.text
+    assert (await viewer.post(path)).status_code == 403
+    await browser.post(path)
+
+    assert (await clone.token(server)).json()["code"] == "enroll_as_new"
+    shown = await browser.get(f"/workers/{host.worker_id}")
+    assert "to enroll as a new Worker, by admin" in shown.text
+    assert "second directory" not in (await browser.get("/")).text

@@ -32,7 +32,8 @@ class IdentityCopy(BaseModel):
     A directory that was refused as a copy of a Worker's identity, or as an older state of it.
 
     `host` and `address` are the refused one's, `other_host` and `other_address` those of the signature that was accepted last before.
-    `decision` is `continue` (it continues as the Worker), or null while nothing was decided.
+    `decision` is `continue` (it continues as the Worker), `as_new` (it enrolls as a new Worker), or null while nothing was decided;
+    `decided_by` is `operator:NAME`, or `server:policy` (LYFTDATA_IDENTITY_COPY_POLICY).
     """
 
     reference: str
@@ -54,7 +55,7 @@ class IdentityCopies(BaseModel):
 
 
 class CopyDecided(Input):
-    """What to do with a copy: `continue` lets it continue as the Worker."""
+    """What to do with a copy: `continue` lets it continue as the Worker, `as_new` lets it enroll as a new one, by its enrollment key."""
 
     decision: CopyDecision
 

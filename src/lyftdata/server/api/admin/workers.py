@@ -128,7 +128,7 @@ async def list_copies(worker_id: str, _actor: Reader, services: ServicesDep) -> 
 async def decide_copy(
     worker_id: str, reference: str, body: models.CopyDecided, actor: Writer, services: ServicesDep
 ) -> models.IdentityCopy:
-    """Let a refused copy continue as the Worker; it learns of it when it asks again, within a minute."""
+    """Let a refused copy continue as the Worker, or enroll as a new one; it learns of it when it asks again, within a minute."""
     return identity_copy_view(
         await services.copy_decisions.decide(worker_id, reference, body.decision, actor=actor)
     )

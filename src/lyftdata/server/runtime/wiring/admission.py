@@ -189,6 +189,12 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             clock=clock,
         ),
         metrics=metrics,
-        identity_copies=IdentityCopies(store=store, clock=clock, known_secrets=known_secrets),
+        identity_copies=IdentityCopies(
+            store=store,
+            sessions=parts.sessions,
+            policy=settings.copy_policy,
+            clock=clock,
+            known_secrets=known_secrets,
+        ),
         known_secrets=known_secrets,
     )

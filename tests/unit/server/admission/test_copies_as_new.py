@@ -1,0 +1,130 @@
+"""A refused copy may enroll as a new Worker when an operator or the policy says so; the copied identity alone gets it nothing."""
+
+import pytest
+from tests.identity_directories import IdentityDirectory
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.signature_counter import SignatureNumber
+
+
+async def copied(server, tmp_path):
+    """Return the directory of a Worker, and a copy of it that is used after it."""
+    host = await IdentityDirectory.enroll(server, tmp_path / "host")
+    assert (await host.token(server)).status_code == 200
+    copy = host.copy(tmp_path / "copy")
+    assert (await host.token(server)).status_code == 200
+    return host, copy
+
+
+async def decide(server, host, reference, decision):
+    """Decide about a copy; return the answer's status."""
+    answer = await server.http.post(
+        f"/api/workers/{host.worker_id}/copies/{reference}",
+        json={"decision": decision},
+        headers=await server.sign_in(),
+    )
+    return answer.status_code
+
+
+async def code_of(directory, server, **changes):
+    """Ask for a token; return the code of the refusal, or an empty text."""
+    answer = await directory.token(server, **changes)
+    return answer.json().get("code", "")
+
+
+async def test_an_operator_lets_a_copy_enroll_as_new(server, tmp_path):
+    """The copy reads it with its next request; it gets no token, the original does, and the decision is audited."""
+    host, copy = await copied(server, tmp_path)
+    reference = (await copy.token(server)).json()["reference"]
+
+    assert await decide(server, host, reference, "as_new") == 200
+
+    answer = await copy.token(server)
+    assert (answer.status_code, answer.json()["code"], answer.json()["final"]) == (
+        400,
+        "enroll_as_new",
+        False,
+    )
+    assert "LYFTDATA_AUTO_ENROLLMENT_KEY" in answer.json()["remedy"]
+    assert await server.cause(answer) == "enroll_as_new"
+    assert (await host.token(server)).status_code == 200
+    [event] = (
+        await server.services.audit_queries.list_page(limit=1, subject=f"worker:{host.worker_id}")
+    ).items
+    assert (event.action, event.details["decision"]) == ("worker.copy_decided", "as_new")
+
+
+async def test_the_other_decision_replaces_the_first(server, tmp_path):
+    """Until the copy has asked: let continue by mistake, it is not accepted any more, and the other way round it is."""
+    host, copy = await copied(server, tmp_path)
+    reference = (await copy.token(server)).json()["reference"]
+    await decide(server, host, reference, "continue")
+    await decide(server, host, reference, "as_new")
+    assert await code_of(copy, server) == "enroll_as_new"
+
+    await decide(server, host, reference, "continue")
+    assert await code_of(copy, server) == ""
+
+
+@pytest.mark.parametrize("policy", ["supersede-offline", "reject", "allow"])
+async def test_a_newcomer_with_a_copy_of_an_identity_never_takes_its_name(opened, policy):
+    """Whatever the policy for names says, and although the holder is offline."""
+    async with opened(LYFTDATA_WORKER_NAME_POLICY=policy) as server:
+        worker_id, _ = await server.enrolled()
+        server.clock.forward(hours=1)
+        answer = await server.register(generate_identity_key(), "press", copy_of=worker_id)
+
+        assert (answer.status_code, answer.json()["code"]) == (409, "name_in_use")
+        assert server.services.directory.find_worker(worker_id).superseded_by is None
+        assert (
+            await server.register(generate_identity_key(), "press-02", copy_of=worker_id)
+        ).status_code == 201
+
+
+@pytest.mark.parametrize("copy_of", ["", "..", 5, "w" * 65, ["w-1"]])
+async def test_what_is_not_a_worker_id_is_refused(server, copy_of):
+    """As a copy of which Worker a client registers; an empty one counts as omitted."""
+    answer = await server.register(generate_identity_key(), "press", copy_of=copy_of)
+
+    assert answer.status_code == (201 if copy_of == "" else 400)
+
+
+async def connect(server, directory, token, hostname):
+    """Connect a Worker from a host."""
+    answer = await server.http.post(
+        "/api/worker/session",
+        json={"boot_id": "boot-0001", "host": {"hostname": hostname}},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("connected", "refused_host", "refused_address", "code"),
+    [
+        ("press-host", "clone-host", "127.0.0.1", "enroll_as_new"),
+        ("press-host", "press-host", "192.0.2.9", "enroll_as_new"),
+        ("press-host", "press-host", "127.0.0.1", "identity_cloned"),
+        (None, "clone-host", "192.0.2.9", "identity_cloned"),
+    ],
+)
+async def test_the_policy_applies_where_the_other_one_is_connected(
+    opened, tmp_path, connected, refused_host, refused_address, code
+):
+    """From another host or network. Else the refused one may be the original, and an operator decides."""
+    async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
+        token = (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).json()
+        if connected is not None:
+            await connect(server, host, token["access_token"], connected)
+
+        async with server.from_address(refused_address) as http:
+            answer = await host.token(server, http=http, counter=SignatureNumber(1, 3, host=refused_host))
+
+        assert answer.json()["code"] == code
+        headers = await server.sign_in()
+        shown = await server.http.get(f"/api/workers/{host.worker_id}/copies", headers=headers)
+        [copy] = shown.json()["items"]
+        by_policy = ("as_new", "server:policy") if code == "enroll_as_new" else (None, None)
+        assert (copy["decision"], copy["decided_by"]) == by_policy
