@@ -117,19 +117,26 @@ def _run_server(**given: Any) -> int:
 
 def _run_worker(command: tuple[str, ...], **given: Any) -> int:
     from lyftdata.cli.output import echo_err
+    from lyftdata.core.errors import LyftdataError
     from lyftdata.log import configure_logging
+    from lyftdata.worker.end_report import EndReport
     from lyftdata.worker.process.command import CommandError
     from lyftdata.worker.run import run_worker
     from lyftdata.worker.settings import read_worker_settings
 
-    settings = read_worker_settings(os.environ, _flags(worker_table(), given))
-    inherited_umask = os.umask(0o077)
-    configure_logging(format=settings.log_format, level=settings.log_level)
+    end_report = EndReport(dict(os.environ))
     try:
-        return asyncio.run(run_worker(settings, command, umask=inherited_umask))
+        settings = read_worker_settings(os.environ, _flags(worker_table(), given))
+        inherited_umask = os.umask(0o077)
+        configure_logging(format=settings.log_format, level=settings.log_level)
+        return asyncio.run(run_worker(settings, command, end_report=end_report, umask=inherited_umask))
     except CommandError as error:
+        end_report.failed(error)
         echo_err(f"Error: {error.message}")
         return error.exit_code
+    except LyftdataError as error:
+        end_report.failed(error)
+        raise
 
 
 run.add_command(

@@ -50,6 +50,7 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenRejectedError,
 )
+from lyftdata.worker.end_report import EndReport
 from lyftdata.worker.hold_limit import HoldLimit
 from lyftdata.worker.host_facts import host_facts
 from lyftdata.worker.identity.enrollment import enroll_as_new, obtain_identity
@@ -85,6 +86,10 @@ class CredentialChangedError(Exception):
 
 class PermanentlyRefusedError(Exception):
     """A final refusal, already logged."""
+
+    def __init__(self, refused: RefusedByServerError) -> None:
+        super().__init__(refused.message)
+        self.refused: Final = refused
 
 
 class IdentityEndedError(Exception):
@@ -125,6 +130,7 @@ class Agent:
         supervisor: CommandSupervisor,
         provider: TokenProvider,
         notifier: Notifier,
+        end_report: EndReport,
         stop: asyncio.Event,
         chance: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
@@ -153,6 +159,7 @@ class Agent:
         self._stop = stop
         self._stop_signal: int | None = None
         self._provider = provider
+        self._end_report = end_report
         self._report = StatusReport(notifier, server=settings.url)
         self._supervisor = supervisor
 
@@ -174,7 +181,7 @@ class Agent:
 
     async def run(self, credential: Credential | None) -> int:
         """Run until stopped or finally refused; return the exit code."""
-        code = EXIT_DONE
+        refused: RefusedByServerError | None = None
         try:
             found = credential or await self._enrolled()
             while True:
@@ -182,11 +189,21 @@ class Agent:
                 found = await self._run_as(found)
         except Stopping:
             pass
-        except PermanentlyRefusedError:
-            code = EXIT_REFUSED
+        except PermanentlyRefusedError as error:
+            refused = error.refused
         finally:
             await self._end()
-        return code or self._supervisor.exit_code or self._ended_by_signal()
+        return self._exit_code(refused)
+
+    def _exit_code(self, refused: RefusedByServerError | None) -> int:
+        """Return the exit code, and report the reason for it where there is one."""
+        if refused is not None:
+            self._end_report.refused(refused)
+            return EXIT_REFUSED
+        if self._supervisor.exit_code:
+            self._end_report.command_ended(self._supervisor.exit_code)
+            return self._supervisor.exit_code
+        return self._ended_by_signal()
 
     def _ended_by_signal(self) -> int:
         """Return the exit code of a stop: 0 without a signal and for SIGTERM and SIGINT, 128+n for another signal n."""
@@ -448,7 +465,7 @@ class Agent:
         self._report.refused(refused)
         await self._withdraw()
         if refused.final:
-            raise PermanentlyRefusedError
+            raise PermanentlyRefusedError(refused)
         wait_s = self._backoff.next_s(retry_after_s=refused.retry_after_s)
         # Another process of this Worker is connected, as in a rolling update: the Server holds the next poll until that one
         # has gone, so there is no reason to stay away for long.

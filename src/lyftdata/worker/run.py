@@ -17,6 +17,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import ServerClient
+from lyftdata.worker.end_report import EndReport
 from lyftdata.worker.identity.credentials import choose_credential
 from lyftdata.worker.identity.enrollment import confirmed_identity
 from lyftdata.worker.identity.state import StateDirectory
@@ -34,13 +35,16 @@ from lyftdata.worker.tokens.socket import TokenSocket
 _log = get_logger(__name__)
 
 
-async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask: int = -1) -> int:
+async def run_worker(
+    settings: WorkerSettings, command: Sequence[str], *, end_report: EndReport, umask: int = -1
+) -> int:
     """
     Run a Worker until SIGTERM, SIGINT, its COMMAND's end, or a refusal for good.
 
     Args:
         settings: The Worker's settings.
         command: The COMMAND to run while connected; empty for none.
+        end_report: Is given the reason of an end that was not asked for; of an error that is raised, by the caller.
         umask: The file mode mask for the COMMAND; -1 for that of this process.
 
     Returns:
@@ -59,7 +63,15 @@ async def run_worker(settings: WorkerSettings, command: Sequence[str], *, umask:
     credential = choose_credential(settings, directory)
     if command:
         check_command(command, environ)
-    run = functools.partial(_run_agent, settings, command, directory=directory, environ=environ, umask=umask)
+    run = functools.partial(
+        _run_agent,
+        settings,
+        command,
+        directory=directory,
+        environ=environ,
+        end_report=end_report,
+        umask=umask,
+    )
     if credential is not None and credential.strategy.value == "api_key":
         if settings.worker_name is not None:
             emit(_log, WORKER_NAME_UNUSED)
@@ -88,6 +100,7 @@ async def _run_agent(
     credential: Credential | None,
     directory: StateDirectory,
     environ: Mapping[str, str],
+    end_report: EndReport,
     umask: int,
 ) -> int:
     notifier = Notifier(environ)
@@ -113,6 +126,7 @@ async def _run_agent(
             supervisor=supervisor,
             provider=provider,
             notifier=notifier,
+            end_report=end_report,
             stop=stop,
         )
         stack.enter_context(signals_passed_on(agent, supervisor))

@@ -40,6 +40,9 @@ _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
 _MIN_SECRET_LENGTH = 16
 
 
+DEFAULT_TERMINATION_LOG = "/dev/termination-log"
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the Worker is started with; see `TABLE` for the meaning of each."""
 
@@ -56,6 +59,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_insecure: bool
     restart: str
     stop_grace_s: int
+    termination_log: str
     log_format: str | None
     log_level: str
     warnings: tuple[str, ...] = ()
@@ -233,6 +237,15 @@ TABLE: tuple[Setting, ...] = (
         default_doc=f"`{GRACE_S:.0f}s`",
         flag="--stop-grace",
         doc="How long the COMMAND and all it started have from SIGTERM to SIGKILL, 0s to 1h.",
+    ),
+    Setting(
+        name="LYFTDATA_TERMINATION_LOG",
+        field="termination_log",
+        parse=str,
+        default=DEFAULT_TERMINATION_LOG,
+        default_doc=f"`{DEFAULT_TERMINATION_LOG}`",
+        doc="A container's termination message (Kubernetes: `terminationMessagePath`): the reason for an end that was not asked for is written "
+        "there, if the file exists.",
     ),
     *LOG_SETTINGS,
 )

@@ -99,8 +99,11 @@ def test_deleted_or_revoked_it_exits_3(site, order, code):
 
 
 def test_deleted_while_it_was_away_it_exits_3_too(site):
-    """An enrolled Worker whose entry is gone is refused for good at its next start."""
+    """An enrolled Worker whose entry is gone is refused for good at its next start; its container's termination message says so."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
+    message = host.home / "termination-log"
+    message.touch()
+    host.environ["LYFTDATA_TERMINATION_LOG"] = str(message)
     agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     worker_id = agent.wait_for("online")["worker_id"]
     agent.terminate()
@@ -109,7 +112,9 @@ def test_deleted_while_it_was_away_it_exits_3_too(site):
     again = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
 
     assert again.exit_code() == 3
-    assert site.cause(again.events("refused")[0]["reference"]) == "unknown_worker"
+    reference = again.events("refused")[0]["reference"]
+    assert site.cause(reference) == "unknown_worker"
+    assert f"Reference {reference}." in message.read_text()
 
 
 def test_a_stubborn_command_is_killed_and_a_clean_stop_is_offline_at_once(site):
@@ -256,10 +261,14 @@ def test_two_programs_do_not_share_a_directory(site):
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     host.start("run", "worker").wait_for("online")
 
-    result = host.run("run", "worker")
+    message = host.home / "termination-log"
+    message.touch()
+
+    result = host.run("run", "worker", LYFTDATA_TERMINATION_LOG=str(message))
 
     assert result.returncode == 2
     assert "LYFTDATA_JOBS_DIR" in result.stderr
+    assert "LYFTDATA_JOBS_DIR" in message.read_text()
 
 
 def test_a_name_in_use_waits_until_it_is_free(site):

@@ -21,6 +21,7 @@ from lyftdata.worker.client import (
     ServerUnreachableError,
     TokenRejectedError,
 )
+from lyftdata.worker.end_report import EndReport
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.restart import RestartPolicy
 from lyftdata.worker.process.supervisor import CommandSupervisor
@@ -114,6 +115,7 @@ def run(tmp_path, monkeypatch):
             supervisor=CommandSupervisor(None, restart=RestartPolicy("never", chance=lambda: 0.5)),
             provider=TokenProvider(server, directory=None, monotonic=clock),
             notifier=Notifier({}),
+            end_report=EndReport({}),
             stop=asyncio.Event(),
             chance=lambda: 0.5,
             monotonic=clock,

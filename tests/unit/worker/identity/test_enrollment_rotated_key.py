@@ -8,6 +8,7 @@ import pytest
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import ServerClient
+from lyftdata.worker.end_report import EndReport
 from lyftdata.worker.identity.state import StateDirectory
 from lyftdata.worker.process.restart import RestartPolicy
 from lyftdata.worker.process.supervisor import CommandSupervisor
@@ -57,6 +58,7 @@ async def test_a_rotated_enrollment_key(tmp_path, replacement, code, attempts):
         supervisor=CommandSupervisor(None, restart=RestartPolicy("never", chance=lambda: 0.5)),
         provider=TokenProvider(client, directory=None),
         notifier=Notifier({}),
+        end_report=EndReport({}),
         stop=stop,
     )
 
