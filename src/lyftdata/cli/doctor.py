@@ -4,30 +4,65 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lyftdata.cli.output import echo, echo_err, json_option, print_json
+from lyftdata.cli.output import echo, echo_err, json_option, print_json, url_option
 from lyftdata.cli.run import require_server
 from lyftdata.core.text import clean_line, count
 
 if TYPE_CHECKING:
     from lyftdata.doctor.findings import Finding
 
-EXIT_FAILED = 1
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
-@click.group()
-def doctor() -> None:
+@click.group(invoke_without_command=True)
+@click.option(
+    "--as",
+    "named",
+    metavar="WORKER",
+    help="Show what the Server knows of this Worker (an ID or a name) next to its last attempt; needs `lyftdata login`.",
+)
+@json_option
+@url_option
+@click.pass_context
+def doctor(ctx: click.Context, named: str | None, url: str | None, *, as_json: bool) -> int | None:
     """
     Find out what is wrong, why it matters, and what to do.
+
+    On a Worker's host and on the Server's host there is a command for each. With --as it asks the Server why one Worker does not
+    get in: exit 0 if nothing keeps it out, 1 if something does.
 
     \b
     Example:
       lyftdata doctor worker
       lyftdata doctor server
+      lyftdata doctor --as press-01
     """
+    if ctx.invoked_subcommand is not None:
+        if named is not None or as_json or url is not None:
+            raise click.UsageError(f"Options of --as cannot be combined with `{ctx.invoked_subcommand}`.")
+        return None
+    if named is None:
+        echo(ctx.get_help())
+        return EXIT_USAGE
+    return _examine_as(named, url, as_json=as_json)
+
+
+def _examine_as(named: str, url: str | None, *, as_json: bool) -> int:
+    from lyftdata.cli.api import Api
+    from lyftdata.cli.doctor_as import ask_for_view, show_view
+    from lyftdata.doctor.server_view import examine_view
+
+    with Api(url) as api:
+        view = ask_for_view(api, named)
+    found = list(examine_view(view))
+    if as_json:
+        return _report(found, as_json=True, worker=view.worker, last_attempt=view.last_attempt())
+    show_view(view)
+    return _report(found, as_json=False)
 
 
 @doctor.command()
@@ -92,13 +127,13 @@ def server(*, tls_ca: Path | None, as_json: bool) -> int:
     return _report(asyncio.run(examine_server(os.environ, tls_ca=tls_ca)), as_json=as_json)
 
 
-def _report(found: "Sequence[Finding]", *, as_json: bool) -> int:
-    """Print what was found; return the exit code."""
+def _report(found: "Sequence[Finding]", *, as_json: bool, **more: Any) -> int:
+    """Print what was found, and more of it in JSON; return the exit code."""
     from lyftdata.doctor.findings import Severity
 
     problems = [finding for finding in found if finding.check.severity is Severity.PROBLEM]
     if as_json:
-        print_json({"ok": not problems, "findings": [finding.as_dict() for finding in found]})
+        print_json({"ok": not problems, **more, "findings": [finding.as_dict() for finding in found]})
     else:
         _print(found, problems=len(problems))
     return EXIT_FAILED if problems else 0

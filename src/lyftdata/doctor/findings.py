@@ -191,5 +191,28 @@ SIGNING_KEY_NOT_PUBLISHED = _problem(
 )
 ANOTHER_SERVER = _problem("another_server", "Workers that are sent to that address do not reach this Server.")
 
+# --- the Server's view of a Worker ----------------------------------------------------------------------
+WORKER_UNKNOWN = _problem("worker_unknown", "The Server lets in only the Workers that it knows.")
+WORKER_DISABLED = _problem("worker_disabled", "A disabled Worker gets no tokens; its program is stopped.")
+WORKER_SUPERSEDED = _problem("worker_superseded", "A superseded Worker gets no tokens.")
+NO_USABLE_KEY = _problem("no_usable_key", "Without a key that is in force it cannot log in.")
+NEVER_SEEN = _problem(
+    "never_seen",
+    "It does not run, or does not reach the Server: nothing that the Server could have refused has arrived.",
+)
+WORKER_ABSENT = _problem(
+    "worker_absent",
+    "It has ended, or does not reach the Server: nothing that the Server could have refused has arrived.",
+)
+REFUSED_WHILE_ONLINE = _warning(
+    "refused_while_online", "Something else uses its name or ID: a second start, a copy, or a guess."
+)
+IDENTITY_COPIED = _problem(
+    "identity_copied", "Two directories have one identity; the Server accepts the one that it knew first."
+)
+TOKEN_FROM_ELSEWHERE = _warning(
+    "token_from_elsewhere", "A credential that is used from two networks at once may have been copied."
+)
+
 ALL_CHECKS: tuple[Check, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Check))
 """Every check, in the order in which they are made."""

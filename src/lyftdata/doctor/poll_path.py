@@ -18,18 +18,22 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 def check_version(answer: Answer) -> Finding | None:
-    """Return whether the Server is of another version than this program; patch releases do not count."""
+    """Return whether the Server is of another version than this program."""
     server = answer.json_object().get("server_version")
-    if not isinstance(server, str):
+    return describe_skew(server=server, worker=lyftdata.__version__) if isinstance(server, str) else None
+
+
+def describe_skew(*, server: str, worker: str) -> Finding | None:
+    """Return whether a Server and a Worker are of different versions; patch releases do not count, nor what is not known."""
+    if not server or not worker or _release(server) == _release(worker):
         return None
-    theirs, ours = _release(server), _release(lyftdata.__version__)
-    if theirs == ours:
-        return None
-    fix = "Upgrade the Server, and Workers after it." if theirs < ours else "Upgrade lyftdata on this host."
+    is_server_older = _release(server) < _release(worker)
     return Finding(
         findings.VERSION_SKEW,
-        f"The Server runs lyftdata {clean_text(server, 32)}, this environment has {lyftdata.__version__}.",
-        fix,
+        f"The Server runs lyftdata {clean_text(server, 32)}, the Worker {clean_text(worker, 32)}.",
+        "Upgrade the Server, and Workers after it."
+        if is_server_older
+        else "Upgrade lyftdata on the Worker's host.",
     )
 
 

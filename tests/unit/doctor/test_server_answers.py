@@ -61,7 +61,7 @@ def test_a_fix_is_never_the_words_of_an_answer():
         (lyftdata.__version__, None),
         (f"{lyftdata.__version__}.post1", None),
         ("0.0.9", "Upgrade the Server, and Workers after it."),
-        ("99.0.0", "Upgrade lyftdata on this host."),
+        ("99.0.0", "Upgrade lyftdata on the Worker's host."),
         (7, None),
     ],
 )

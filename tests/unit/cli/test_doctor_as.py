@@ -1,0 +1,90 @@
+"""`lyftdata doctor --as`: what the Server knows of a Worker, next to the Worker's last attempt."""
+
+import json
+
+import httpx2
+import pytest
+
+GRANT = {"grant_type": "client_credentials"}
+
+
+@pytest.fixture
+def add(listening, operator):
+    """Return a function that adds a Worker and returns its ID and key."""
+
+    def add_worker(worker_id):
+        issued = operator.json("workers", "add", f"{worker_id} press", "--id", worker_id, "--issue-key")
+        return worker_id, issued["issued_key"]["key"]
+
+    return add_worker
+
+
+def ask(listening, credential):
+    """Ask for a token; return the answer."""
+    return httpx2.post(f"{listening.url}/oauth2/token", data=GRANT, auth=credential, trust_env=False)
+
+
+def examined(operator, named):
+    """Return exit code, the last attempt, and the findings by code."""
+    ended = operator.run("doctor", "--as", named, "--json")
+    shown = json.loads(ended.output)
+    assert shown["ok"] == (ended.exit_code == 0)
+    return ended.exit_code, shown["last_attempt"], {one["code"]: one for one in shown["findings"]}
+
+
+def test_a_worker_that_was_never_here_is_found(operator, add):
+    """The fault is on its host, or between."""
+    add("as-never")
+
+    code, attempt, found = examined(operator, "as-never")
+
+    assert (code, attempt, list(found)) == (1, None, ["never_seen"])
+    assert "lyftdata doctor worker" in found["never_seen"]["fix"]
+
+
+def test_a_refused_attempt_is_shown_with_its_cause(listening, operator, add):
+    """What was sent, from where, with which key, and what the Server has instead; found by the Worker's name too."""
+    _, other_key = add("as-other")
+    add("as-wrong")
+    assert ask(listening, ("as-wrong", other_key)).status_code == 401
+
+    code, attempt, found = examined(operator, "as-wrong press")
+    table = operator.run("doctor", "--as", "as-wrong").output
+
+    assert code == 1
+    assert (attempt["outcome"], attempt["address"]) == ("api_key_not_for_worker", "127.0.0.1")
+    assert list(found) == ["refused"]
+    assert attempt["reference"] in found["refused"]["what"]
+    assert all(part in table for part in ("api_key_not_for_worker", "127.0.0.1", "as-wrong (as-wrong press)"))
+
+
+def test_a_disabled_worker_and_one_that_does_not_exist_are_told_apart(listening, operator, add):
+    """Though strangers read the same of both."""
+    disabled = add("as-disabled")
+    operator.done("workers", "disable", "as-disabled", "--yes")
+    ask(listening, disabled)
+    ask(listening, ("as-gone", disabled[1]))
+
+    assert list(examined(operator, "as-disabled")[2]) == ["worker_disabled", "refused"]
+    assert list(examined(operator, "as-gone")[2]) == ["worker_unknown", "refused"]
+
+
+def test_a_connected_worker_draws_no_finding(listening, operator, add):
+    """It says so, and exits with 0."""
+    credential = add("as-right")
+    token = ask(listening, credential).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    poll = {"boot_id": "boot-0001"}
+    session = f"{listening.url}/api/worker/session"
+    assert httpx2.post(session, json=poll, headers=headers, trust_env=False).status_code == 200
+
+    ended = operator.run("doctor", "--as", "as-right")
+
+    assert (ended.exit_code, ended.errors) == (0, "Nothing is wrong.\n")
+    assert "token given" in ended.output
+
+
+def test_options_of_the_group_are_not_dropped(operator):
+    """Neither is a Worker left out."""
+    assert operator.run("doctor", "--as", "x", "worker").exit_code == 2
+    assert operator.run("doctor").exit_code == 2

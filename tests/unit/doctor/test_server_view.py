@@ -1,0 +1,120 @@
+"""What the doctor makes of what the Server knows of a Worker."""
+
+from typing import Any
+
+import pytest
+
+from lyftdata.doctor.server_view import ServerView, examine_view
+
+NOON, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
+WORKER = {
+    "id": "w-1",
+    "name": "press",
+    "strategy": "auto_enrollment",
+    "enabled": True,
+    "status": "online",
+    "superseded_by": None,
+    "archived_at": None,
+    "host": {"agent_version": "0.1.0"},
+}
+ORIGIN = {
+    "last_at": NOON,
+    "address": "192.0.2.7",
+    "credential": "thumbprint",
+    "audience": "https://lyft.example",
+    "elsewhere_at": None,
+    "session_address": None,
+}
+SESSION = {"address": "192.0.2.7", "ended_at": NOON, "end": "lost"}
+COPY = {
+    "reference": "7K2M9QXD",
+    "last_at": LATER,
+    "host": "b",
+    "address": "192.0.2.8",
+    "other_host": "a",
+    "other_address": "192.0.2.7",
+    "decision": None,
+}
+REFUSAL = {
+    "at": LATER,
+    "address": "192.0.2.9",
+    "claimed_worker": "w-1",
+    "api_key": "",
+    "code": "stale_assertion",
+    "reference": "9QXD7K2M",
+    "meaning": "It is too old.",
+    "detail": "",
+    "proved": False,
+    "remedy": "Correct the clock.",
+}
+KEY = {"name": "press-key", "status": "live"}
+
+
+def examined(*, worker=None, **more):
+    """Return what is found, by code."""
+    given: dict[str, Any] = {"origins": [ORIGIN], "sessions": [SESSION], "server_version": "0.1.9"} | more
+    view = ServerView(named="w-1", worker=WORKER | (worker or {}), **given)
+    return {finding.check.code: finding for finding in examine_view(view)}
+
+
+def test_a_connected_worker_draws_no_finding():
+    """Also with a refusal from before its last token, and a decided copy."""
+    copies = [COPY | {"decision": "continue"}]
+
+    assert examined(copies=copies, last_refusal=REFUSAL | {"at": "2026-03-01T11:00:00Z"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ({"worker": {"status": "offline", "superseded_by": "w-2"}}, "worker_superseded", "by w-2"),
+        ({"worker": {"status": "offline", "enabled": False}}, "worker_disabled", "w-1 is disabled"),
+        ({"worker": {"status": "offline"}}, "worker_absent", "from 192.0.2.7, ended at"),
+        (
+            {"worker": {"status": "offline"}, "last_refusal": REFUSAL},
+            "refused",
+            "not proved. Reference 9QXD7K2M.",
+        ),
+        ({"last_refusal": REFUSAL}, "refused_while_online", "from 192.0.2.9: stale_assertion"),
+        (
+            {"worker": {"status": "never_connected"}, "origins": [], "sessions": []},
+            "never_seen",
+            "never asked for a token",
+        ),
+        ({"copies": [COPY]}, "identity_copied", "b (192.0.2.8); accepted: a (192.0.2.7)"),
+        (
+            {"origins": [ORIGIN | {"elsewhere_at": LATER, "session_address": "192.0.2.1"}]},
+            "token_from_elsewhere",
+            "connected from 192.0.2.1",
+        ),
+        ({"server_version": "0.2.0"}, "version_skew", "Server runs lyftdata 0.2.0, the Worker 0.1.0"),
+    ],
+)
+def test_each_fault_is_named(given, code, said):
+    """And nothing besides."""
+    found = examined(**given)
+
+    assert list(found) == [code]
+    assert said in found[code].what
+
+
+def test_a_worker_without_a_key_in_force_is_found():
+    """A revoked or an expired key does not count."""
+    worker = {"status": "offline", "strategy": "api_key"}
+
+    assert "no_usable_key" in examined(worker=worker, keys=[KEY | {"status": "revoked"}])
+    assert "no_usable_key" not in examined(worker=worker, keys=[KEY])
+
+
+def test_the_last_attempt_is_the_later_of_refusal_and_token():
+    """With what was sent, and from where."""
+    view = ServerView(named="w-1", worker=WORKER, origins=[ORIGIN], last_refusal=REFUSAL)
+    attempt = view.last_attempt()
+    assert attempt is not None
+    assert (attempt["outcome"], attempt["address"]) == ("stale_assertion", "192.0.2.9")
+
+    view = ServerView(named="w-1", worker=WORKER, origins=[ORIGIN | {"last_at": LATER}], last_refusal=REFUSAL)
+    attempt = view.last_attempt()
+    assert attempt is not None
+    assert (attempt["outcome"], attempt["credential"]) == ("token_given", "thumbprint")
+    assert ServerView(named="w-1", worker=WORKER).last_attempt() is None
