@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import fastapi.routing
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY
 from tests.deployment import CHEAP, PASSWORD
 
@@ -19,6 +19,7 @@ from lyftdata.core import enrollment_secrets
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin import passwords, secret_strength
 from lyftdata.store import migrate
+from lyftdata.store.dialects import postgresql, sqlite
 
 Replace = Callable[[Any, str, Any], None]
 Upgrade = Callable[[Connection], bool]
@@ -33,6 +34,7 @@ def share_starts(replace: Replace) -> None:
         replace: Sets an attribute as `setattr` does.
     """
     share_migrations(replace)
+    share_compiled_statements(replace)
     replace(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
     stretch_once = functools.lru_cache(1_000)(enrollment_secrets._stretch)
     replace(enrollment_secrets, "_stretch", stretch_once)
@@ -72,6 +74,36 @@ def share_migrations(replace: Replace) -> None:
     replace(migrate, "upgrade", _upgrade_by_repeating(migrate.upgrade))
 
 
+def share_compiled_statements(replace: Replace) -> None:
+    """
+    Compile each statement to SQL once for all databases of a kind, and not once a Server: SQLAlchemy keeps what it compiles by engine.
+
+    Args:
+        replace: Sets an attribute as `setattr` does.
+    """
+    for module in (sqlite, postgresql):
+        replace(module, "create_engine", _create_with_shared_dialect)
+
+
+_shared_dialects: dict[tuple[type[Dialect], object], tuple[Dialect, Any]] = {}
+
+
+def _create_with_shared_dialect(url: URL, **options: Any) -> Engine:
+    engine = create_engine(url, **options)
+    kind = type(engine.dialect), options.get("isolation_level")
+    if kind in _shared_dialects:
+        # What was compiled is found by its dialect, which is the same for all databases of one kind.
+        engine.dialect, engine._compiled_cache = _shared_dialects[kind]
+    else:
+        # Not before it knows what the database can do, which it asks at the first connection.
+        event.listen(
+            engine.pool,
+            "first_connect",
+            lambda *_: _shared_dialects.setdefault(kind, (engine.dialect, engine._compiled_cache)),
+        )
+    return engine
+
+
 @functools.cache
 def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
     """Return an `upgrade` that repeats what the migrations have executed in the first empty database of the same kind."""
@@ -81,16 +113,35 @@ def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
         if migrate.current_version(conn) is not None:
             return upgrade(conn)
         statements = executed.get(conn.dialect.name)
+        is_sqlite = conn.dialect.name == "sqlite"
         if statements is None:
             with _recorded(conn) as statements:
                 upgrade(conn)
-            executed[conn.dialect.name] = statements
+            executed[conn.dialect.name] = _what_is_there(conn) if is_sqlite else statements
+        elif is_sqlite:
+            # By the driver itself: what SQLAlchemy does around a statement takes longer than the statement.
+            for statement, parameters in statements:
+                sqlite.raw(conn).execute(statement, parameters)
         else:
             for statement, parameters in statements:
                 conn.exec_driver_sql(statement, parameters)
         return True
 
     return upgrade_by_repeating
+
+
+def _what_is_there(conn: Connection) -> list[tuple[str, Any]]:
+    """Return statements that make the tables and rows of an SQLite database: half as many as led to them."""
+    statements: list[tuple[str, Any]] = []
+    found = conn.exec_driver_sql("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
+    for kind, name, sql in found:
+        statements.append((sql, ()))
+        if kind == "table":
+            rows = conn.exec_driver_sql(f"SELECT * FROM {name}").all()
+            statements += [
+                (f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", tuple(row)) for row in rows
+            ]
+    return statements
 
 
 @contextlib.contextmanager

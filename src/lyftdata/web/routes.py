@@ -1,5 +1,6 @@
 """The routes of all pages: path, action of the policy table, and handler."""
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -192,15 +193,18 @@ class _Files(StaticFiles):
         await super().__call__(scope, receive, send_cacheable)
 
 
+_SHOWN_AT = {page.handler: page.path for page in PAGES if page.method == "GET"}
+
+
 def _endpoint(entry: Entry) -> Callable[[Request], Awaitable[Response]]:
-    shown_at = {page.handler: page.path for page in PAGES if page.method == "GET"}
     # A handler without a page of its own says itself what to load instead.
-    again_path = shown_at.get(entry.again, "") if entry.again else ""
+    again_path = _SHOWN_AT.get(entry.again, "") if entry.again else ""
     return guarded(entry.action, entry.handler, again=entry.again, again_path=again_path)
 
 
-def web_routes() -> list[BaseRoute]:
-    """Return the routes of the UI, to be put behind those of the API."""
+@functools.cache
+def web_routes() -> Sequence[BaseRoute]:
+    """Return the routes of the UI, to be put behind those of the API; they hold nothing of a Server, so all share them."""
     pages = [Route(entry.path, _endpoint(entry), methods=[entry.method]) for entry in PAGES]
     return [
         Route("/login", sign_in.show, methods=["GET"], name="login"),
