@@ -1,7 +1,9 @@
 """What every test shares: in CI a skipped test is an error, since a skip there hides a promise nobody checked."""
 
+import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -21,6 +23,10 @@ share_certificates()
 # Read when gRPC is imported. By default it starts threads again in a child that was forked while it ran; they use
 # descriptors that the child closes before it becomes its program, and about one child in fourteen dies of that.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+# httpx2 looks for it at each request to a Server in this process. Where it is not installed, each look searches the whole path.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 # A background job starts with SIGINT and SIGQUIT ignored, `nohup` ignores SIGHUP, and every program that a test starts and
 # signals would inherit that. Python itself ignores the other two, and restores them for its children.

@@ -14,7 +14,11 @@ import yaml
 from tests.build_context import context_of, copied, is_left_out, read_dockerfile, read_patterns
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILES = [path for path in ROOT.rglob("Dockerfile*") if not {".venv", "node_modules"} & set(path.parts)]
+DOCKERFILES = [
+    path
+    for path in ROOT.rglob("Dockerfile*")
+    if not {".venv", "node_modules"} & set(path.relative_to(ROOT).parts)
+]
 EXAMPLE = ROOT / "examples" / "several-servers"
 
 # What lies about in a checkout that is in use, at the top and wherever a directory is let in.

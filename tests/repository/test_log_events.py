@@ -32,7 +32,7 @@ class Call:
     @property
     def is_of_the_library(self):
         """Whether it logs for a program that uses lyftdata.client or lyftdata.verify."""
-        return bool({"client", "verify"} & set(self.path.parts))
+        return self.path.relative_to(SOURCE).parts[0] in {"client", "verify"}
 
 
 def _imported_events(tree):
