@@ -3,6 +3,7 @@ What people paste: every text of the project from which commands, units and mani
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +24,9 @@ class Text(NamedTuple):
     text: str
 
 
+@functools.cache
 def all_texts() -> list[Text]:
-    """Return every text that somebody may paste, wherever the project keeps it."""
+    """Return every text that somebody may paste, wherever the project keeps it; read once, when the first test asks."""
     return [*pages(), *examples(), *build_files(), *from_the_ui(), *from_the_command_line(), *messages()]
 
 

@@ -1,6 +1,7 @@
 """Every log line of the program is a registered event."""
 
 import ast
+import functools
 import io
 import json
 import logging
@@ -49,7 +50,12 @@ def _imported_events(tree):
     return found
 
 
+@functools.cache
 def _calls():
+    return list(_find_calls())
+
+
+def _find_calls():
     for path in SOURCE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         events = _imported_events(tree)
@@ -60,9 +66,6 @@ def _calls():
                 names = [a.id for a in node.args if isinstance(a, ast.Name) and a.id in events]
                 keywords = {k.arg: k.value for k in node.keywords}
                 yield Call(path, events[names[0]] if names else None, keywords)
-
-
-CALLS = list(_calls())
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
@@ -86,7 +89,7 @@ def test_no_two_events_of_a_program_have_the_same_name(program):
 
 def test_each_registered_event_is_logged():
     """No page promises an event that no code logs."""
-    logged = {id(call.event) for call in CALLS}
+    logged = {id(call.event) for call in _calls()}
 
     assert [event.name for event in EVENTS if id(event) not in logged] == []
 
@@ -94,7 +97,7 @@ def test_each_registered_event_is_logged():
 def test_each_call_logs_a_registered_event_with_fields_it_declares():
     """No line has an event or a field that the reference does not have."""
     wrong = []
-    for call in CALLS:
+    for call in _calls():
         if call.event is None:
             # FailureLog itself, which passes on the event it was given.
             assert call.path.name == "failure_log.py", call.path

@@ -1,7 +1,6 @@
 """Nothing that people paste installs by name, shows a secret or switches a check off."""
 
 import re
-from itertools import groupby
 
 import pytest
 from tests.pasted_rules import faults
@@ -9,19 +8,10 @@ from tests.pasted_texts import ROOT, all_texts
 
 from lyftdata import __version__
 
-TEXTS = all_texts()
-WHERE = [where for where, _ in groupby(sorted({text.where.partition(":")[0] for text in TEXTS}))]
 
-
-@pytest.mark.parametrize("where", WHERE)
-def test_what_is_pasted_has_no_fault(where):
+def test_what_is_pasted_has_no_fault():
     """Every page, example, build file, help text, message and text of the UI, read by every rule."""
-    found = [
-        f"{text.where}: {fault}"
-        for text in TEXTS
-        if text.where.partition(":")[0] == where
-        for fault in faults(text.text)
-    ]
+    found = [f"{text.where}: {fault}" for text in all_texts() for fault in faults(text.text)]
     assert found == []
 
 
@@ -42,7 +32,7 @@ def test_what_is_pasted_has_no_fault(where):
 )
 def test_the_texts_are_found(part):
     """The collection reaches each kind of text: one that it passed over would never be found faulty."""
-    assert any(part in text.text for text in TEXTS)
+    assert any(part in text.text for text in all_texts())
 
 
 @pytest.mark.parametrize(
@@ -168,7 +158,7 @@ def test_what_is_right_is_not_called_a_fault(text):
 
 def test_texts_name_the_version_that_they_come_with():
     """An image or a wheel of another version than the Server's is not what was tested with it."""
-    for text in TEXTS:
+    for text in all_texts():
         for version in re.findall(r"lyftdata(?:-(?:worker|server))?[:-](\d+\.\d+\.\d+)", text.text):
             assert version == __version__, text.where
 
