@@ -191,3 +191,27 @@ async def test_a_decision_and_its_event_are_kept_together_or_not_at_all(store):
 
     assert await store.read(lambda conn: workers.find_worker(conn, "w-1")) is None
     assert (await store.verify_audit()).checked == 0
+
+
+async def test_a_workers_events_include_the_cut_offs_that_it_was_in(store):
+    """By its whole ID, whichever it stands for: cut off, or connected by the key that was revoked."""
+    found = {}
+    for details in (
+        {"workers": "w-1 w-10", "by_key": ""},
+        {"workers": "", "by_key": "w-2"},
+    ):
+        await store.write(
+            lambda tx, details=details: tx.audit(
+                event(action="incident.cut_off", subject="api_key:press", details=details)
+            )
+        )
+    await write_event(store)
+
+    for worker_id in ("w-1", "w-10", "w-2", "w-0", "1", ""):
+        subject = f"worker:{worker_id}"
+        events = await store.read(
+            lambda conn, subject=subject: audit_log.list_events(conn, limit=9, subject=subject)
+        )
+        found[worker_id] = [chained.number for chained in events]
+
+    assert found == {"w-1": [3, 1], "w-10": [1], "w-2": [2], "w-0": [], "1": [], "": []}

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from lyftdata.client.server_clock import utc_now
 from lyftdata.core.durations import format_duration, parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.key_generations import end_of_previous
 from lyftdata.core.times import format_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,20 +37,38 @@ class PreviousEnd(NamedTuple):
     words: str
 
 
-def parse_previous_end(grace: str | None, until: str | None) -> PreviousEnd:
+def parse_previous_end(
+    grace: str | None, until: str | None, *, now: Callable[[], datetime] = utc_now
+) -> PreviousEnd:
     """
-    Read `--grace` and `--until`.
+    Read `--grace` and `--until`, and reject what the Server would reject after the person has confirmed.
+
+    Args:
+        grace: As given.
+        until: As given.
+        now: For tests: this host's time, aware UTC.
 
     Raises:
-        click.UsageError: Both are given, or one cannot be read.
+        click.UsageError: Both are given, one cannot be read, or the end has passed or is too far away.
     """
     if grace is not None and until is not None:
         raise click.UsageError("--grace cannot be combined with --until: give one of them.")
     if until is not None:
         ends_at = _parse_time(until)
+        _check_end("--until", now=now(), ends_at=ends_at)
         return PreviousEnd({"ends_at": ends_at.isoformat()}, f"at {format_time(ends_at)}")
     seconds = 0 if grace is None else _parse_seconds(grace)
+    _check_end("--grace", now=now(), grace=timedelta(seconds=seconds))
     return PreviousEnd({"grace_s": seconds}, f"in {grace}" if seconds else "at once")
+
+
+def _check_end(
+    option: str, *, now: datetime, grace: timedelta | None = None, ends_at: datetime | None = None
+) -> None:
+    try:
+        end_of_previous(now=now, grace=grace, ends_at=ends_at)
+    except InvalidInputError as error:
+        raise click.UsageError(f"{option} {error.message}") from error
 
 
 def ends_in(old: dict[str, Any]) -> str:

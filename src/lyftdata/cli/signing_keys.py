@@ -1,11 +1,14 @@
 """`lyftdata keys`: the keys with which the Server signs worker tokens."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.confirm import confirm, require_terminal, yes_option
 from lyftdata.cli.output import emit, json_option, print_table, url_option, when
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
 
 
 @click.group()
@@ -64,11 +67,21 @@ def rotate(withdraw: tuple[str, ...], url: str | None, *, now: bool, yes: bool, 
 
     if withdraw and not now:
         raise click.UsageError("--withdraw needs --now: another key must sign at once.")
-    if withdraw:
-        confirm(f"Withdraw {_keys(len(withdraw))}? Every token signed by it is refused at once.", yes=yes)
     with Api(url) as api:
+        for kid in withdraw:
+            _confirm_there(api, kid, yes=yes)
+        if withdraw:
+            confirm(f"Withdraw {_keys(len(withdraw))}? Every token signed by it is refused at once.", yes=yes)
         found = api.post("/signing-keys/rotate", {"now": now, "withdraw": list(withdraw)})["items"]
     emit(found, as_json=as_json, show=_show_table)
+
+
+def _confirm_there(api: "Api", kid: str, *, yes: bool) -> None:
+    """Report a key that is not published before the question; with `--yes` the request that follows finds out by itself."""
+    if not yes:
+        require_terminal("Withdraw a signing key?")
+        if all(key["kid"] != kid for key in api.get("/signing-keys")["items"]):
+            raise click.ClickException(f"There is no '{kid}' in signing-keys.")
 
 
 def _keys(count: int) -> str:

@@ -14,9 +14,24 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from lyftdata.core.audit import GENESIS, KEY_ROTATED, PRUNED, ChainReport, chain_hash, verify_chain
+from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 from lyftdata.store.dialects import dialect
@@ -174,15 +189,35 @@ def list_events(
     action: str | None = None,
     subject: str | None = None,
 ) -> list[ChainedAuditEvent]:
-    """Return events, the latest first; `before` is the number of the last one of the page before."""
+    """
+    Return events, the latest first.
+
+    Args:
+        conn: A connection.
+        limit: At most so many.
+        before: The number of the last event of the page before.
+        action: Only these.
+        subject: Only those about this; of a Worker (`worker:ID`) also the cut-offs of incidents that it was in.
+    """
     query = select(audit_events).order_by(audit_events.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_events.c.number < before)
     if action:
         query = query.where(audit_events.c.action == action)
     if subject:
-        query = query.where(audit_events.c.subject == subject)
+        query = query.where(or_(audit_events.c.subject == subject, *_cut_offs_of(subject)))
     return [_chained(row) for row in conn.execute(query)]
+
+
+def _cut_offs_of(subject: str) -> Iterator[ColumnElement[bool]]:
+    """Yield the condition for cut-offs of a Worker, whose events are about the key or the address of the incident."""
+    kind, _, worker_id = subject.partition(":")
+    if kind != "worker" or not worker_id:
+        return
+    # IDs stand between spaces, which none holds.
+    for name in ("workers", "by_key"):
+        ids = literal(" ") + audit_events.c.details[name].as_string() + literal(" ")
+        yield and_(audit_events.c.action == CUT_OFF, ids.contains(f" {worker_id} ", autoescape=True))
 
 
 def find_event(conn: Connection, number: int) -> ChainedAuditEvent | None:

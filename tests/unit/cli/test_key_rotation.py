@@ -1,5 +1,7 @@
 """Until when the old key works, as given on the command line."""
 
+from datetime import UTC, datetime
+
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +16,9 @@ from lyftdata.cli.main import cli
         (("--until", "2027-01-31T06:00"), "ISO 8601 with its zone"),
         (("--until", "2027-01-31T06:00Z", "--grace", "1h"), "--grace cannot be combined with --until"),
         (("--grace", "soon"), "--grace must be like"),
+        (("--grace", "91d"), "--grace must be from 0"),
+        (("--until", "2020-01-31T06:00Z"), "--until must be in the future"),
+        (("--until", "2920-01-31T06:00Z"), "at most 90 days from now"),
     ],
 )
 @pytest.mark.parametrize("command", ["api-key", "enrollment"])
@@ -41,7 +46,7 @@ def test_the_end_of_the_old_key_is_checked_before_the_server_is_asked(command, a
 )
 def test_the_server_is_asked_for_what_the_person_is_told(grace, until, body, words):
     """The question before a rotation names the time at which the old key ends."""
-    assert parse_previous_end(grace, until) == (body, words)
+    assert parse_previous_end(grace, until, now=lambda: datetime(2027, 1, 1, tzinfo=UTC)) == (body, words)
 
 
 def test_the_countdown_is_short():

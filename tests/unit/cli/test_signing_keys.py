@@ -19,3 +19,12 @@ def test_a_leaked_key_is_withdrawn_with_a_confirmation(operator):
     rotated = operator.json("keys", "rotate", "--now", "--withdraw", signing["kid"], "--yes")
 
     assert signing["kid"] not in {key["kid"] for key in rotated}
+
+
+def test_a_key_that_does_not_exist_is_named_before_the_question(operator):
+    """A person who has typed it wrong is not asked whether to withdraw it."""
+    ended = operator.run("keys", "rotate", "--now", "--withdraw", "no-such-key", columns=80)
+
+    assert ended.exit_code == 1
+    assert "There is no 'no-such-key' in signing-keys." in ended.errors
+    assert "Every token" not in ended.errors

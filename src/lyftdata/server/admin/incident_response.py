@@ -1,6 +1,6 @@
 """Cuts off the Workers of an incident: all, some or none, and the key; in one transaction with one audit event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -8,9 +8,10 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.epochs import next_epoch
-from lyftdata.core.errors import ConflictError
+from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.incidents import CUT_OFF, SubjectKind, parse_since
 from lyftdata.core.records import Strategy, WorkerRecord
+from lyftdata.core.text import clean_text
 from lyftdata.server.admin.incident_evidence import IncidentEvidence
 from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
 from lyftdata.server.clock import Clock
@@ -19,6 +20,8 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import api_keys, enrollment_keys, workers
 
 Action = Literal["disable", "delete"]
+
+_MAX_NAMED = 5
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +63,13 @@ class IncidentResponse:
 
     async def cut_off(self, wanted: Wanted, *, actor: Actor) -> int:
         """
-        Cut off Workers and revoke the key, all or nothing; Workers that are gone meanwhile are left out.
+        Cut off Workers and revoke the key, all or nothing.
 
         Returns:
             The number of the audit event, by which `IncidentQueries.progress` tells how far it has come.
 
         Raises:
-            InvalidInputError, NotFoundError: As for the report.
+            InvalidInputError, NotFoundError: As for the report; also if one of the chosen Workers does not exist.
             ConflictError: `incident_subject_ambiguous`; `key_cannot_be_revoked`: the subject is not an issued key.
         """
         now = self._clock()
@@ -81,6 +84,7 @@ class IncidentResponse:
                 _revoke(tx, found, now)
             chosen = _with_added_since(tx, ids, found, wanted, since)
             records = workers.find_workers(tx.conn, chosen)
+            _check_found(wanted, records)
             if wanted.action == "disable":
                 workers.replace_workers(tx, [_disabled(record, now) for record in records.values()])
             else:
@@ -133,6 +137,15 @@ def _check_revocable(found: FoundSubject, wanted: Wanted) -> None:
         f"'{found.subject}' is not a key that can be revoked, or was revoked already.",
         hint="Cut off without revoking.",
     )
+
+
+def _check_found(wanted: Wanted, records: Mapping[str, WorkerRecord]) -> None:
+    """Reject chosen Workers that do not exist: a mistyped ID would seem to be cut off."""
+    missing = [worker_id for worker_id in wanted.worker_ids or () if worker_id not in records]
+    if missing:
+        more = f" and {len(missing) - _MAX_NAMED:,} more" if len(missing) > _MAX_NAMED else ""
+        named = ", ".join(clean_text(worker_id, 64) for worker_id in missing[:_MAX_NAMED])
+        raise InvalidInputError("workers", f"do not exist: {named}{more}; nothing was changed")
 
 
 def _revoke(tx: WriteTx, found: FoundSubject, now: datetime) -> None:

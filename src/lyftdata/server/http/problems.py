@@ -22,6 +22,7 @@ from lyftdata.core.errors import (
 )
 from lyftdata.server.http.oauth_errors import OAuthError
 from lyftdata.server.http.responses import NO_STORE
+from lyftdata.server.http.validation_messages import describe_invalid
 from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {
@@ -85,10 +86,8 @@ async def _handle_lyftdata_error(_request: Request, error: Exception) -> Respons
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "body")
-    # Only the rule is repeated, never the input: it may be a password in the wrong field.
-    return problem(422, "invalid_input", f"{field or 'body'}: {first['msg']}", field=field)
+    field, rule = describe_invalid(error.errors()[0])
+    return problem(422, "invalid_input", f"{field or 'body'}: {rule}", field=field)
 
 
 async def _http(_request: Request, error: Exception) -> Response:

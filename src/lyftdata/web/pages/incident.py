@@ -2,6 +2,7 @@
 
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
@@ -56,7 +57,12 @@ async def ask_cut_off(page: Page) -> Response:
 async def cut_off(page: Page) -> Response:
     """Cut off, and go to the page that shows the progress."""
     page.form.require("subject", "since", "whom", "action")
-    number = await page.services.incident_response.cut_off(_wanted(page), actor=page.actor)
+    wanted = _wanted(page)
+    if wanted.worker_ids is not None:
+        # Ticked in a report, and perhaps deleted since: that must not keep the others from being cut off.
+        there = [one for one in wanted.worker_ids if page.services.directory.find_worker(one) is not None]
+        wanted = msgspec.structs.replace(wanted, worker_ids=there)
+    number = await page.services.incident_response.cut_off(wanted, actor=page.actor)
     return page.redirect(f"/incident/cut-offs/{number}")
 
 

@@ -9,9 +9,11 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import format_duration, parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import State, Strategy, WorkerRecord
 from lyftdata.core.text import count
+from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.http.problems import status_of_error
@@ -322,6 +324,13 @@ def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerReco
     return by_name
 
 
+def _detail(entry: AuditEvent) -> str:
+    if entry.action == CUT_OFF:
+        # Its details name every Worker of the incident.
+        return f"{entry.subject}, action {entry.details.get('action', '')}"
+    return ", ".join(f"{name} {value}" for name, value in describe_details(entry.details))
+
+
 async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
     """Join the audit log with the refusals, the latest first."""
     log = await page.services.audit_queries.list_page(limit=_TIMELINE, subject=f"worker:{worker.id}")
@@ -329,9 +338,11 @@ async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
     events = [
         Event(
             entry.at,
-            words(entry.action.removeprefix("worker.")),
+            "cut off in an incident"
+            if entry.action == CUT_OFF
+            else words(entry.action.removeprefix("worker.")),
             entry.actor.removeprefix("operator:"),
-            ", ".join(f"{name} {value}" for name, value in describe_details(entry.details)),
+            _detail(entry),
         )
         for entry in log.items
     ]

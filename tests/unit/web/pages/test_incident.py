@@ -77,6 +77,22 @@ async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, lea
     assert server.services.sessions.online_ids() == still_there
 
 
+async def test_a_ticked_worker_that_was_deleted_meanwhile_does_not_keep_the_others_in(
+    browser, server, leaked, admin
+):
+    """The page was loaded before; the API, which programs call, rejects an ID that does not exist."""
+    await server.http.delete("/api/workers/press-01", headers=admin)
+
+    given = INCIDENT | {"action": "disable", "whom": "chosen", "id": ["press-01", "press-02"]}
+    done = await browser.post("/incident/cut-off", **given)
+
+    assert "All 1 Worker out" in (await browser.get(done.headers["location"])).text
+    assert server.services.sessions.online_ids() == []
+    timeline = html.unescape((await browser.get("/workers/press-02")).text)
+    assert "cut off in an incident" in timeline
+    assert "api_key:press-keys, action disable" in timeline
+
+
 @pytest.mark.parametrize(
     "fields",
     [

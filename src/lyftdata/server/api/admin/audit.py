@@ -34,7 +34,14 @@ async def list_audit(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
     action: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
-    subject: Annotated[str | None, Query(min_length=1, max_length=128)] = None,
+    subject: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            description="Such as `worker:ID`: its own events, and the cut-offs of incidents that it was in.",
+        ),
+    ] = None,
 ) -> AuditPage:
     """Return decisions about trust, the latest first."""
     return await services.audit_queries.list_page(limit=limit, before=before, action=action, subject=subject)

@@ -1,7 +1,5 @@
 """Incidents: who came in by a leaked key or from an address, what they got, and cutting them off."""
 
-import asyncio
-
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER
 from tests.deployment import Deployment
@@ -261,9 +259,32 @@ async def test_an_audit_event_of_another_kind_is_no_cut_off(server, admin, press
         assert answer.status_code == 404
 
 
-async def test_workers_that_are_gone_are_left_out(server, admin, press):
-    """What is left of the choice is cut off."""
-    done = await cut_off(server, admin, "press-01", workers=["press-01", "gone"], revoke_key=False)
+async def test_a_chosen_worker_that_does_not_exist_is_an_error(server, admin):
+    """No Worker is cut off, and the IDs are named: a mistyped one would seem to be cut off."""
+    await key_for_all(server, admin)
+    await add(server, admin, "press-01")
+    body = {"subject": "press-keys", "workers": ["press-01", "pres-02"], "revoke_key": True}
 
-    assert done["worker_ids"] == ["press-01"]
-    assert await asyncio.sleep(0, result=done["still_connected"]) == 0
+    answer = await server.http.post("/api/incident/cut-offs", json=body, headers=admin)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "workers")
+    assert "pres-02" in answer.json()["detail"]
+    assert (await server.http.get("/api/workers/press-01", headers=admin)).json()["enabled"]
+    assert (await server.http.get("/api/api-keys/press-keys", headers=admin)).json()["status"] == "live"
+
+
+async def test_a_cut_off_is_in_the_audit_log_of_each_of_its_workers(server, admin):
+    """Also of one whose session ended with the key; not of a Worker whose ID is part of another's."""
+    key = await key_for_all(server, admin)
+    await add(server, admin, "press-01", "press-010", "press-02")
+    await connect(server, "press-02", key)
+    await cut_off(server, admin, "press-keys", ["press-010"])
+
+    async def actions(worker_id):
+        query = {"subject": f"worker:{worker_id}"}
+        answer = await server.http.get("/api/audit", params=query, headers=admin)
+        return [event["action"] for event in answer.json()["items"]]
+
+    assert await actions("press-010") == ["incident.cut_off", "worker.created"]
+    assert await actions("press-02") == ["incident.cut_off", "worker.created"]
+    assert await actions("press-01") == ["worker.created"]
