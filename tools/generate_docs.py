@@ -277,7 +277,8 @@ A client is always registered for `private_key_jwt` and `client_credentials`. A 
 `tls_client_certificate_bound_access_tokens`, `tls_client_auth_…`, `introspection_…_response_…`, `require_signed_request_object`,
 `require_pushed_authorization_requests`) is refused; null, false and empty values count as omitted; other members are ignored. With
 `"dpop_bound_access_tokens": true` the Worker gets only tokens that are bound to a key, and a token request without a DPoP proof is refused (RFC 9449,
-section 5.2).
+section 5.2). `copy_of` is the ID of a Worker whose identity the client had a copy of and has discarded: the name that this Worker holds is refused (409 `name_in_use`).
+`"ephemeral": true` in the answer says that the entry is removed when the Worker leaves.
 
 A client that sends the raw key is given a `registration_access_token` and a `registration_client_uri` (RFC 7592): with it, it reads its entry, gives it
 another key (`PUT` with `client_id`, the same `client_name`, and the new `jwks`; `dpop_bound_access_tokens` changes that, and stays as it is if omitted), or
@@ -325,7 +326,7 @@ the login is still accepted; a revoked one is not. The answer never has a tag.
 `{"boot_id", "host": {…}, "labels", "sign_off", "await_slot", "max_hold_s"}` with a worker token. The first poll of a boot id is answered at once, the next are
 held for `hold_s` seconds, or for `max_hold_s` if a Worker requests less, because something in between closes the connection earlier. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop` and `renew`;
 a client ignores kinds it does not know. While another boot id of the Worker is connected, a poll is refused with 409 `duplicate_instance`; with `"await_slot": true` it is
-first held, up to 25 seconds, until that one has gone.
+first held, up to 25 seconds, until that one has gone. The answer to `"sign_off": true` has `"removed": true` if the entry of an ephemeral Worker is gone.
 
 `{"probe": "now"}`, without a boot id, opens no session: the answer shows that path and token get through, `hold_s`, and `server_version`. `"held"` is answered when a poll would be,
 `"streamed"` sends the first byte of its answer after an eighth of that time and the rest then; both take `max_hold_s`. `lyftdata doctor worker` uses them.

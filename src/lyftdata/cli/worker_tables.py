@@ -99,6 +99,15 @@ def show_worker(worker: dict[str, Any]) -> None:
         _show_copies(worker["copies"])
 
 
+def show_repeated(found: list[dict[str, Any]]) -> None:
+    """Print clients that register again and again."""
+    rows = [
+        (group["name"], group["address"] or "-", str(group["replaced"]), when(group["latest_at"]))
+        for group in found
+    ]
+    print_table(("name", "host", "replaced", "latest"), rows, empty="No client registers again and again.")
+
+
 def show_token_origins(found: list[dict[str, Any]]) -> None:
     """Print from where a Worker's tokens were asked for."""
     rows = [

@@ -21,6 +21,7 @@ from lyftdata.cli.output import (
 from lyftdata.cli.worker_tables import (
     print_next_steps,
     show_decided_copy,
+    show_repeated,
     show_sessions,
     show_token_counts,
     show_worker,
@@ -174,6 +175,24 @@ def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
         worker["token_counts"] = api.get(f"{path}/token-counts")
         worker["copies"] = api.get(f"{path}/copies")["items"]
     emit(worker, as_json=as_json, show=show_worker)
+
+
+@workers.command()
+@json_option
+@url_option
+def repeated(url: str | None, *, as_json: bool) -> None:
+    """
+    List clients that register again at each start instead of keeping their registration.
+
+    \b
+    Example:
+      lyftdata workers repeated
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/registrations/repeated")["items"]
+    emit(found, as_json=as_json, show=show_repeated)
 
 
 @workers.command("continue-copy")

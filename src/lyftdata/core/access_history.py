@@ -16,7 +16,7 @@ from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.records import ApiKeyRecord, AuditEvent, EnrollmentKeyRecord, Strategy, WorkerRecord
 
 _BEGINS = frozenset({"worker.created", "worker.enrolled"})
-_ENDS = frozenset({"worker.deleted", "worker.left", "worker.retired"})
+_ENDS = frozenset({"worker.deleted", "worker.left", "worker.replaced_removed", "worker.retired"})
 ACTIONS = (
     *sorted(_BEGINS | _ENDS),
     "worker.enabled",
@@ -155,7 +155,7 @@ def _undo(entries: dict[str, _Entry], event: AuditEvent) -> None:
     if event.action in _BEGINS:
         entries.pop(worker_id, None)
     elif event.action in _ENDS:
-        # Only an auto-enrolled Worker can retire itself, or is ephemeral.
+        # Only an auto-enrolled Worker can retire itself, or is ephemeral, or is replaced.
         strategy = Strategy(event.details.get("strategy", Strategy.AUTO_ENROLLMENT.value))
         entries[worker_id] = _Entry(event.details.get("name", ""), strategy, None, None, None)
     elif (entry := entries.get(worker_id)) is not None:

@@ -41,6 +41,11 @@ class Metrics:
             registry=self._registry,
         )
         self._left = {why: left.labels(why) for why in ("signed_off", "absent")}
+        self._replaced = Gauge(
+            "lyftdata_replaced_registrations",
+            "Worker entries of clients that register again at each start, which a later one has replaced.",
+            registry=self._registry,
+        )
         self._refusals = Counter(
             "lyftdata_refusals_total",
             "Refused attempts, by what the caller proved.",
@@ -82,6 +87,10 @@ class Metrics:
     def workers_left(self, why: str, count: int) -> None:
         """Count ephemeral Workers that were removed; `why` is `signed_off` or `absent`."""
         self._left[why].inc(count)
+
+    def set_replaced_registrations(self, number: int) -> None:
+        """Set how many entries have been replaced by clients that register again and again."""
+        self._replaced.set(number)
 
     def count_shed_request(self) -> None:
         """Count a request that was answered 503 to shed load."""

@@ -117,6 +117,17 @@ REFUSAL_LOG_THROTTLED = LogEvent(
     fields={"left_out": "refusals since the last line that were counted only"},
     remedy="Find the source of the flood in the recorded refusals and block it at the firewall or proxy.",
 )
+REPEATED_REGISTRATIONS = LogEvent(
+    name="repeated_registrations",
+    level="warning",
+    message="A client registers again at each start instead of keeping its registration.",
+    fields={
+        "name": "name of the registrations; `*` stands for what differs",
+        "address": "host from which the latest came",
+        "replaced": "how many registrations it has replaced by later ones",
+    },
+    remedy="Let the client keep its key and its client_id between starts, or give it an enrollment key that was issued with --ephemeral.",
+)
 REFUSAL_NOT_RECORDED = LogEvent(
     name="refusal_not_recorded",
     level="error",

@@ -13,6 +13,7 @@ from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import count
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -128,6 +129,7 @@ class Alerts:
         api_keys: ApiKeyQueries,
         refusals: RefusalQueries,
         token_origins: TokenOriginQueries,
+        repeated_registrations: RepeatedRegistrations,
         directory: Directory,
         signing_keys: SigningKeys,
         warnings: Sequence[str],
@@ -138,6 +140,7 @@ class Alerts:
         self._api_keys = api_keys
         self._refusals = refusals
         self._token_origins = token_origins
+        self._repeated_registrations = repeated_registrations
         self._directory = directory
         self._signing_keys = signing_keys
         self._warnings = warnings
@@ -158,6 +161,7 @@ class Alerts:
             *await self._expiring(),
             *await self._lagging(),
             *await self._inactive(),
+            *self._repeated(),
             *self._rotating(),
         ]
 
@@ -303,6 +307,24 @@ class Alerts:
                 detail="If they are gone, delete them: their API keys still work.",
             )
         ]
+
+    def _repeated(self) -> list[Alert]:
+        """Tell of clients that register again at each start."""
+        groups = self._repeated_registrations.groups()
+        alerts = [
+            Alert(
+                kind=AlertKind.REPEATED_REGISTRATIONS,
+                subject=group.name,
+                title=f"A client at {group.address} registers again and again as {group.name}",
+                detail=f"{count(len(group.replaced), 'registration')} that it has replaced by later ones. Let it keep its key between starts, or "
+                "give it an enrollment key for ephemeral Workers.",
+            )
+            for group in groups[:_MAX_OF_A_KIND]
+        ]
+        if len(groups) > _MAX_OF_A_KIND:
+            title = f"{len(groups) - _MAX_OF_A_KIND:,} more clients that register again and again"
+            alerts.append(Alert(kind=AlertKind.REPEATED_REGISTRATIONS, subject="", title=title))
+        return alerts
 
     def _rotating(self) -> list[Alert]:
         at = self._signing_keys.next_signs_from

@@ -9,9 +9,7 @@ its start, after an outage of the database and after a pause of its machine it b
 is known of a removed Worker is in its audit event; its name is free.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from lyftdata.core.records import AuditEvent, WorkerRecord
 from lyftdata.core.times import format_time
+from lyftdata.server.admin.leaving_workers import LeavingWorkers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.metrics import Metrics
@@ -41,6 +40,7 @@ class EphemeralWorkers:
         store: Holds the entries.
         directory: Names the ephemeral ones.
         sessions: Who is connected.
+        leaving: Keeps Workers from connecting while they are removed.
         metrics: Counts those that left.
         after: How long a Worker must be absent.
         token_ttl: Life of a worker token.
@@ -53,6 +53,7 @@ class EphemeralWorkers:
         store: Store,
         directory: Directory,
         sessions: Sessions,
+        leaving: LeavingWorkers,
         metrics: Metrics,
         after: timedelta,
         token_ttl: timedelta,
@@ -66,7 +67,7 @@ class EphemeralWorkers:
         self._token_after = max(after, token_ttl + _TOKEN_WRITTEN_WITHIN)
         self._clock = clock
         self._reachable_since = self._looked_at = clock()
-        self._leaving: dict[str, asyncio.Event] = {}
+        self._leaving = leaving
 
     async def sign_off(self, worker: WorkerRecord, *, boot_id: str, address: str) -> bool:
         """
@@ -80,19 +81,14 @@ class EphemeralWorkers:
         Returns:
             Whether it was removed.
         """
-        if not worker.ephemeral or worker.id in self._leaving or self._sessions.find_here(worker.id):
+        if not worker.ephemeral:
             return False
         event = _event(worker, f"worker:{worker.id}", "signed_off", at=self._clock(), address=address)
-        with self._marked_leaving([worker.id]):
-            is_removed = await self._store.write(partial(_remove_signed_off, event, worker.id, boot_id))
+        with self._leaving.marked([worker.id]) as free:
+            remove = partial(_remove_signed_off, event, worker.id, boot_id)
+            is_removed = bool(free) and await self._store.write(remove)
         self._metrics.workers_left("signed_off", int(is_removed))
         return is_removed
-
-    async def wait_while_leaving(self, worker_id: str) -> None:
-        """Wait until it is decided whether a Worker that has just signed off is removed; its entry must be looked up again after."""
-        decided = self._leaving.get(worker_id)
-        if decided is not None:
-            await decided.wait()
 
     async def remove_absent(self) -> int:
         """Remove the Workers that have been absent for long enough; return how many. To be called twice a minute."""
@@ -119,31 +115,14 @@ class EphemeralWorkers:
         ]
 
     async def _remove_if_absent(self, worker_ids: Sequence[str], now: datetime) -> int:
-        offline = [w for w in worker_ids if w not in self._leaving and not self._sessions.is_online(w)]
-        with self._marked_leaving(offline):
+        with self._leaving.marked(worker_ids) as offline:
             return await self._store.write(partial(self._remove_absent, worker_ids=offline, now=now))
 
-    @contextlib.contextmanager
-    def _marked_leaving(self, worker_ids: Sequence[str]) -> Iterator[None]:
-        """
-        Mark Workers that are not connected, until it is decided whether they are removed.
-
-        Nothing may be awaited between the question whether they are connected and this. Another start that connects meanwhile waits
-        (`wait_while_leaving`), and finds the entry as it is then: it is never connected without one.
-        """
-        decided = asyncio.Event()
-        self._leaving |= dict.fromkeys(worker_ids, decided)
-        try:
-            yield
-        finally:
-            for worker_id in worker_ids:
-                del self._leaving[worker_id]
-            decided.set()
-
     def _remove_absent(self, tx: WriteTx, *, worker_ids: Sequence[str], now: datetime) -> int:
-        gone = workers.find_absent(
+        absent = workers.find_absent(
             tx.conn, worker_ids, seen_since=now - self._after, token_since=now - self._token_after
         )
+        gone = [worker for worker in absent if worker.ephemeral]
         seen = activity.find_traces(tx.conn, [worker.id for worker in gone])
         for worker in gone:
             traces = seen.get(worker.id)

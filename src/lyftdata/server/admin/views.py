@@ -16,12 +16,13 @@ from lyftdata.core.records import (
     RefusalGroup as RefusalGroupRecord,
 )
 from lyftdata.core.refusals import cause_of
+from lyftdata.core.registration_groups import RegistrationGroup
 from lyftdata.core.standing import Problem, key_end
 from lyftdata.server.admin.schemas.api_keys import KeyStatus
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.refusals import Refusal, RefusalGroup
 from lyftdata.server.admin.schemas.signing_keys import SigningKey, SigningKeyState
-from lyftdata.server.admin.schemas.workers import IdentityCopy, WorkerSession
+from lyftdata.server.admin.schemas.workers import IdentityCopy, RepeatedRegistration, WorkerSession
 
 
 def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> WorkerSession:
@@ -49,6 +50,13 @@ def identity_copy_view(record: IdentityCopyRecord) -> IdentityCopy:
         decision=record.decision,
         decided_at=record.decided_at,
         decided_by=record.decided_by,
+    )
+
+
+def repeated_registration_view(group: RegistrationGroup) -> RepeatedRegistration:
+    """Show a client that registers again and again."""
+    return RepeatedRegistration(
+        name=group.name, address=group.address, replaced=len(group.replaced), latest_at=group.latest_at
     )
 
 

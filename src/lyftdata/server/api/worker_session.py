@@ -91,7 +91,7 @@ async def _poll(request: Request, services: Services) -> Response:
         await _wait_for_slot(request, services, verified, boot)
     await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
     async with services.cluster.claim_slot(verified.worker.id, boot, verified.claims.cred) as place:
-        await services.ephemeral_workers.wait_while_leaving(verified.worker.id)
+        await services.leaving_workers.wait(verified.worker.id)
         # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
         verified = services.verifier.recheck(verified)
         current, is_new = services.sessions.attach(

@@ -31,6 +31,7 @@ _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
 _REMOVE_ABSENT_EVERY_S = 30.0
+_LOOK_FOR_REPEATED_EVERY_S = 20.0
 _PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
@@ -51,6 +52,13 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(_every("archive Workers", _ARCHIVE_EVERY_S, lambda: archive_inactive(services))),
         asyncio.create_task(
             _every("remove absent Workers", _REMOVE_ABSENT_EVERY_S, lambda: remove_absent(services))
+        ),
+        asyncio.create_task(
+            _every(
+                "look for repeated registrations",
+                _LOOK_FOR_REPEATED_EVERY_S,
+                lambda: look_for_repeated(services),
+            )
         ),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
         asyncio.create_task(checkpoints.run()),
@@ -186,6 +194,12 @@ async def remove_absent(services: Services) -> None:
     """Remove ephemeral Workers that have been absent; what is known of their activity and not written is written before."""
     await flush(services)
     await services.ephemeral_workers.remove_absent()
+
+
+async def look_for_repeated(services: Services) -> None:
+    """Find clients that register again at each start; what is known of their activity and not written is written before."""
+    await flush(services)
+    await services.repeated_registrations.look()
 
 
 def note_presence(services: Services) -> None:

@@ -24,11 +24,13 @@ from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
+from lyftdata.server.admin.leaving_workers import LeavingWorkers
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
@@ -105,6 +107,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers
     worker_archive: WorkerArchive
     ephemeral_workers: EphemeralWorkers
+    leaving_workers: LeavingWorkers
+    repeated_registrations: RepeatedRegistrations
     identity_copies: IdentityCopies
     copy_decisions: CopyDecisions
     api_keys: ApiKeys

@@ -46,6 +46,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     worker_token_ttl_s: int
     archive_after: timedelta | None
     ephemeral_leave_after: timedelta
+    replaced_kept_for: timedelta | None
     audit_retention: timedelta | None
     signing_algorithm: str
     log_format: str | None

@@ -20,6 +20,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_previous_urls,
     parse_proxies,
     parse_public_url,
+    parse_replaced_kept_for,
     parse_secret_key,
     parse_token_ttl,
 )
@@ -229,6 +230,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--ephemeral-leave-after",
         doc="How long an ephemeral Worker must not have been connected until it is removed, if it did not sign off; 5m to 30d. Its last "
         "token must have expired, too.",
+    ),
+    Setting(
+        name="LYFTDATA_REPLACED_REGISTRATIONS_KEPT_FOR",
+        field="replaced_kept_for",
+        parse=parse_replaced_kept_for,
+        default=timedelta(days=7),
+        default_doc="`7d`",
+        flag="--replaced-registrations-kept-for",
+        doc="How long the registrations of a client that registers again at each start must not have been used until they are removed; 1d "
+        "or more, or `forever`. Of each such client the last 50 are kept for so long, and others for two hours.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

@@ -138,6 +138,16 @@ def parse_ephemeral_leave_after(text: str) -> timedelta:
     return after
 
 
+def parse_replaced_kept_for(text: str) -> timedelta | None:
+    """Read how long replaced registrations are kept: a day or more, None for `forever`."""
+    if text.strip().lower() == "forever":
+        return None
+    kept = parse_duration(text)
+    if kept < timedelta(days=1):
+        raise InvalidInputError("replaced_kept_for", "must be at least 1d, or forever")
+    return kept
+
+
 def parse_audit_retention(text: str) -> timedelta | None:
     """Read for how long audit events are kept: 30 days to 30 years, or `forever`."""
     if text.strip().lower() == "forever":

@@ -59,6 +59,23 @@ def active_ids(conn: Connection, *, since: datetime) -> set[str]:
     return set(conn.execute(seen.union(given_a_token)).scalars())
 
 
+def last_used(conn: Connection, worker_ids: Collection[str]) -> dict[str, datetime]:
+    """Return when these Workers were last connected or got a token, by ID; those that never did are left out."""
+    wanted = list(worker_ids)
+    found: dict[str, datetime] = {}
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        for table, at in (
+            (worker_traces, worker_traces.c.last_seen_at),
+            (token_origins, token_origins.c.last_at),
+        ):
+            for worker_id, used_at in conn.execute(
+                select(table.c.worker_id, at).where(table.c.worker_id.in_(batch), at.is_not(None))
+            ):
+                found[worker_id] = max(used_at, found.get(worker_id, used_at))
+    return found
+
+
 def all_seen_ids(conn: Connection) -> set[str]:
     """Return the IDs of Workers that have ever been connected."""
     query = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at.is_not(None))

@@ -234,7 +234,7 @@ def find_absent(
     conn: Connection, worker_ids: Collection[str], *, seen_since: datetime, token_since: datetime
 ) -> list[WorkerRecord]:
     """
-    Return those of these Workers that are ephemeral, connected nowhere, and absent.
+    Return those of these Workers that are connected nowhere, and absent.
 
     Disabled ones are left out: an operator decided something about them.
 
@@ -246,7 +246,6 @@ def find_absent(
     """
     query = select(workers).where(
         workers.c.id.in_(list(worker_ids)),
-        workers.c.ephemeral.is_(True),
         workers.c.enabled.is_(True),
         workers.c.created_at < seen_since,
         ~_exists(worker_traces.c.worker_id, worker_traces.c.last_seen_at >= seen_since),

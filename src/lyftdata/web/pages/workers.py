@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.durations import format_duration, parse_duration
+from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
@@ -22,12 +22,13 @@ from lyftdata.web.charts import token_chart
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
-from lyftdata.web.wording import describe_details
+from lyftdata.web.wording import describe_details, describe_span
 
 PER_PAGE = 50
 _MAX_AT_ONCE = 200
 _TIMELINE = 40
 _MAX_KEYS = 20
+_MAX_REPEATED = 10
 _TOKENS_WITHIN = timedelta(days=7)
 
 SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
@@ -74,6 +75,7 @@ async def show_list(page: Page) -> Response:
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
         page.problem, is_rejected = page.problem or error, True
+    kept_for = page.services.settings.replaced_kept_for
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
@@ -84,6 +86,8 @@ async def show_list(page: Page) -> Response:
         total=len(found),
         everything=page.services.directory.worker_count(),
         archived=page.services.directory.archived_count(),
+        kept_for=describe_span(kept_for) if kept_for else "",
+        repeated=page.services.repeated_registrations.groups()[:_MAX_REPEATED],
         number=number,
         pages=pages,
         sort=sort,
@@ -116,7 +120,7 @@ async def show(page: Page) -> Response:
             "Tokens", await page.services.token_count_queries.counts_of(worker.id, within=_TOKENS_WITHIN)
         ),
         issuers=(page.services.issuer, *page.services.previous_issuers),
-        leave_after=format_duration(page.services.settings.ephemeral_leave_after),
+        leave_after=describe_span(page.services.settings.ephemeral_leave_after),
         timeline=await _timeline(page, worker),
         seen=page.seen(seal_fields(_editable(worker))),
     )

@@ -180,14 +180,14 @@ async def test_a_start_that_connects_while_the_entry_is_removed_is_not_connected
     leaving = asyncio.ensure_future(poll(server, token, sign_off=True))
     await started.wait()
     monkeypatch.setattr(server.services.store, "write", write)
-    waiting = server.services.ephemeral_workers.wait_while_leaving
+    waiting = server.services.leaving_workers.wait
     asked = asyncio.Event()
 
-    async def wait_while_leaving(asked_for):
+    async def wait(asked_for):
         asked.set()
         await waiting(asked_for)
 
-    monkeypatch.setattr(server.services.ephemeral_workers, "wait_while_leaving", wait_while_leaving)
+    monkeypatch.setattr(server.services.leaving_workers, "wait", wait)
     connecting = asyncio.ensure_future(poll(server, token, "boot-0002"))
     await asked.wait()
     may_write.set()

@@ -80,6 +80,8 @@ class AlertKind(StrEnum):
     """An older generation of an API key ends soon, and Workers still use it; `subject` is the key's name."""
     INACTIVE = "inactive"
     """Workers with an API key have not been active for long; `subject` is for how long, as `inactive_for` takes it."""
+    REPEATED_REGISTRATIONS = "repeated_registrations"
+    """A client registers again at each start; `subject` is the name of its registrations, with `*` for what differs."""
     SIGNING_KEY = "signing_key"
     """The signing key is about to change."""
 

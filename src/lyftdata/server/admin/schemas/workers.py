@@ -99,6 +99,26 @@ class WorkerPage(BaseModel):
     total: int
 
 
+class RepeatedRegistration(BaseModel):
+    """
+    A client that registers again at each start instead of keeping its registration.
+
+    `name` is that of its registrations, with `*` for what differs; `address` is the host from which the latest came, at `latest_at`.
+    `replaced` is how many of them it has replaced by later ones.
+    """
+
+    name: str
+    address: str
+    replaced: int
+    latest_at: datetime
+
+
+class RepeatedRegistrationList(BaseModel):
+    """Clients that register again at each start, those with the most replaced registrations first."""
+
+    items: list[RepeatedRegistration]
+
+
 class WorkerSession(BaseModel):
     """
     One session of a Worker; `ended_at` is null while it lasts, and where the Server ended before it could see the end.

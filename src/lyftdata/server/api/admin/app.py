@@ -14,6 +14,7 @@ from lyftdata.server.api.admin import (
     incidents,
     operators,
     refusals,
+    registrations,
     resources,
     signing_keys,
     status,
@@ -57,6 +58,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
     for module in (
         account,
         workers,
+        registrations,
         api_keys,
         resources,
         enrollment,

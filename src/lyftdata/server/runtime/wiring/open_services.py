@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -23,7 +22,6 @@ from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
-from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
@@ -50,6 +48,7 @@ from lyftdata.server.runtime.wiring.admission import build_admission
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.changes import build_change_applier
 from lyftdata.server.runtime.wiring.incidents import build_incidents
+from lyftdata.server.runtime.wiring.leaving import build_leaving
 from lyftdata.server.runtime.wiring.operators import build_operators
 from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.sessions import build_sessions
@@ -166,7 +165,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         *secret_key_warnings(basis.secret_key),
         *await store.read(exposure.find),
     ]
-    read_models = build_read_models(basis, sessions, admission, operators, warnings)
+    leaving = build_leaving(basis, sessions, admission)
+    read_models = build_read_models(basis, sessions, admission, operators, leaving, warnings)
     incidents = build_incidents(basis, sessions, admission, read_models)
     limits = SharedLimits(
         store=store,
@@ -211,15 +211,9 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,
         worker_archive=operators.worker_archive,
-        ephemeral_workers=EphemeralWorkers(
-            store=store,
-            directory=admission.directory,
-            sessions=sessions.sessions,
-            metrics=admission.metrics,
-            after=settings.ephemeral_leave_after,
-            token_ttl=timedelta(seconds=settings.worker_token_ttl_s),
-            clock=clock,
-        ),
+        ephemeral_workers=leaving.ephemeral_workers,
+        leaving_workers=leaving.leaving_workers,
+        repeated_registrations=leaving.repeated_registrations,
         identity_copies=admission.identity_copies,
         copy_decisions=CopyDecisions(store=store, counters=admission.admission.counters, clock=clock),
         api_keys=operators.api_keys,

@@ -20,6 +20,7 @@ from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.runtime.secret_keys import audit_key_of
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.runtime.wiring.leaving import LeavingParts
 from lyftdata.server.runtime.wiring.operators import OperatorParts
 from lyftdata.server.runtime.wiring.sessions import SessionParts
 
@@ -49,6 +50,7 @@ def build_read_models(
     sessions: SessionParts,
     admission: AdmissionParts,
     operators: OperatorParts,
+    leaving: LeavingParts,
     warnings: list[str],
 ) -> ReadModels:
     """Build the queries, each from what it reads."""
@@ -115,6 +117,7 @@ def build_read_models(
             api_keys=api_key_queries,
             refusals=refusal_queries,
             token_origins=token_origin_queries,
+            repeated_registrations=leaving.repeated_registrations,
             directory=directory,
             signing_keys=admission.signing_keys,
             warnings=warnings,
