@@ -46,21 +46,21 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
     """Connect everybody, stop them in one of two ways, and return what was seen."""
     fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS, one_key=True)
     tally = Tally()
-    told_at: dict[str, float] = {}
+    notified_at: dict[str, float] = {}
     with fleet.served() as served:
         host, port = fleet.address
-        crew = [
+        lean_workers = [
             LeanWorker(worker_id, key, host=host, port=port, tally=tally) for worker_id, key in fleet.keys
         ]
-        await spread([worker.log_in for worker in crew], at_once=64)
-        for worker in crew:
+        await spread([worker.log_in for worker in lean_workers], at_once=64)
+        for worker in lean_workers:
             worker.hang_up()
         await asyncio.sleep(3)
         before_kb, before_cpu_s = served.resident_kb(), served.cpu_s()
         tally.requests.clear()
         begin = time.monotonic()
         tasks = []
-        for number, worker in enumerate(crew):
+        for number, worker in enumerate(lean_workers):
             tasks.append(asyncio.create_task(worker.run()))
             if number % 64 == 0:
                 await asyncio.sleep(0.02)
@@ -74,7 +74,7 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
         def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
             # A Worker that is between two polls just then reads it at the next: 401, or that nobody listens any more.
             if status != 200 or body.get("directives"):  # noqa: PLR2004
-                told_at.setdefault(worker_id, time.monotonic())
+                notified_at.setdefault(worker_id, time.monotonic())
 
         tally.on_answer = note
         begin = time.monotonic()
@@ -87,8 +87,8 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
         else:
             served.process.terminate()
             asking = None
-        await until(lambda: len(told_at) == WORKERS, within_s=30, what="everybody told")
-        taken = sorted(at - begin for at in told_at.values())
+        await until(lambda: len(notified_at) == WORKERS, within_s=30, what="everybody told")
+        taken = sorted(at - begin for at in notified_at.values())
         if asking is not None:
             await asking
         for task in tasks:

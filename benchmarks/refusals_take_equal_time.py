@@ -51,15 +51,15 @@ async def prepare(http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
     identity = generate_identity_key()
     body = {"client_name": "enrolled", "jwks": {"keys": [identity.public.as_dict()]}}
     enrolled = await http.post("/oauth2/register", json=body, headers={"Authorization": f"Bearer {SECRET}"})
-    stranger = generate_api_key(random_bytes).text.reveal()
+    unknown_key = generate_api_key(random_bytes).text.reveal()
 
     def by_key(worker_id: str, key: str) -> dict[str, str]:
         return {"client_id": worker_id, "client_secret": key}
 
     return {
-        "unknown Worker, unknown key": by_key("nobody", stranger),
-        "known Worker, unknown key": by_key("known", stranger),
-        "disabled Worker, unknown key": by_key("disabled", stranger),
+        "unknown Worker, unknown key": by_key("nobody", unknown_key),
+        "known Worker, unknown key": by_key("known", unknown_key),
+        "disabled Worker, unknown key": by_key("disabled", unknown_key),
         "known Worker, revoked key": by_key("known", keys["revoked-key"]),
         "unknown Worker, live key": by_key("nobody", keys["live-key"]),
         "unknown Worker, assertion": {"as": "w-nobody"},
@@ -77,11 +77,13 @@ def form_of(case: dict[str, str]) -> dict[str, str]:
     if "as" not in case:
         return form | case
     jti = random_id(random_bytes) + case.get("pad", "")
-    assertion = make_assertion(STRANGER, worker_id=case["as"], audience=ISSUER, now=utc_now(), jti=jti)
+    assertion = make_assertion(
+        UNKNOWN_IDENTITY_KEY, worker_id=case["as"], audience=ISSUER, now=utc_now(), jti=jti
+    )
     return form | {"client_assertion_type": _ASSERTION, "client_assertion": assertion}
 
 
-STRANGER = generate_identity_key()
+UNKNOWN_IDENTITY_KEY = generate_identity_key()
 
 
 async def measure(http: httpx2.AsyncClient, cases: list[tuple[str, dict[str, str]]]) -> None:

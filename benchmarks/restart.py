@@ -34,12 +34,12 @@ async def one_round(place: Path) -> dict[str, Any]:
     fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS)
     tally = Tally()
     host, port = fleet.address
-    crew = [LeanWorker(*key, host=host, port=port, tally=tally) for key in fleet.keys]
+    lean_workers = [LeanWorker(*key, host=host, port=port, tally=tally) for key in fleet.keys]
     running = fleet.served()
     await asyncio.to_thread(running.__enter__)
-    await spread([worker.log_in for worker in crew], at_once=64)
+    await spread([worker.log_in for worker in lean_workers], at_once=64)
     tasks = []
-    for number, worker in enumerate(crew):
+    for number, worker in enumerate(lean_workers):
         tasks.append(asyncio.create_task(worker.run()))
         if number % 64 == 0:
             await asyncio.sleep(0.02)

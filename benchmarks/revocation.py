@@ -93,25 +93,25 @@ async def operator(url: str) -> AsyncIterator[httpx2.AsyncClient]:
 async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
     """Disable Workers one by one; return the milliseconds until each Server says no, and until each Worker is told."""
     tally = Tally()
-    told_at: dict[str, float] = {}
+    notified_at: dict[str, float] = {}
     host, _, port = urls[-1].removeprefix("http://").partition(":")
-    crew = [LeanWorker(*key, host=host, port=int(port), tally=tally) for key in fleet.keys]
-    await spread([worker.log_in for worker in crew], at_once=16)
+    lean_workers = [LeanWorker(*key, host=host, port=int(port), tally=tally) for key in fleet.keys]
+    await spread([worker.log_in for worker in lean_workers], at_once=16)
 
     def note(worker_id: str, _status: int, body: dict[str, Any]) -> None:
         if body.get("directives"):
-            told_at.setdefault(worker_id, time.perf_counter())
+            notified_at.setdefault(worker_id, time.perf_counter())
 
     tally.on_answer = note
-    tasks = [asyncio.create_task(worker.run()) for worker in crew]
-    await until(lambda: len(tally.online) == len(crew), within_s=60, what="everybody online")
+    tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
+    await until(lambda: len(tally.online) == len(lean_workers), within_s=60, what="everybody online")
     await asyncio.sleep(3)
     found: dict[str, list[float]] = {name: [] for name in (*map(_verified_at, range(len(urls))), "told")}
     async with operator(urls[0]) as admin, contextlib.AsyncExitStack() as stack:
         checkers = [
             await stack.enter_async_context(httpx2.AsyncClient(base_url=url, trust_env=False)) for url in urls
         ]
-        for worker in crew:
+        for worker in lean_workers:
             tokens = {"Authorization": f"Bearer {worker.token}"}
             begin = time.perf_counter()
             watching = [asyncio.create_task(_first_refusal(checker, tokens)) for checker in checkers]
@@ -119,8 +119,8 @@ async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
             answer.raise_for_status()
             for number, at in enumerate(await asyncio.gather(*watching)):
                 found[_verified_at(number)].append((at - begin) * 1000)
-            await until(lambda w=worker: w.worker_id in told_at, within_s=10, what="told")  # type: ignore[misc]
-            found["told"].append((told_at[worker.worker_id] - begin) * 1000)
+            await until(lambda w=worker: w.worker_id in notified_at, within_s=10, what="told")  # type: ignore[misc]
+            found["told"].append((notified_at[worker.worker_id] - begin) * 1000)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -193,9 +193,11 @@ def main() -> None:
         fleet = Fleet(Path(directory) / "ours", by_key=WORKERS, environ=shared)
         with servers(fleet) as urls:
             times = uvloop.run(at_servers(fleet, urls))
-        crew = Fleet(Path(directory) / "agents", by_key=AGENTS)
-        with crew.served():
-            times["the Worker's program is gone"] = uvloop.run(programs(crew, crew.url, Path(directory)))
+        lean_workers = Fleet(Path(directory) / "agents", by_key=AGENTS)
+        with lean_workers.served():
+            times["the Worker's program is gone"] = uvloop.run(
+                programs(lean_workers, lean_workers.url, Path(directory))
+            )
     found = {name: summary(taken) for name, taken in times.items()}
     for name, numbers in found.items():
         print(f"{name:30} {json.dumps({key: round(value, 1) for key, value in numbers.items()})}")

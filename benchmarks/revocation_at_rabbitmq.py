@@ -68,7 +68,7 @@ def declare(broker: RabbitMq, around: TlsSite) -> None:
         channel.queue_bind("celery", "celery", "celery")
 
 
-def told(values: list[float | None]) -> str:
+def as_json(values: list[float | None]) -> str:
     """Return median and longest."""
     if None in values:
         return f"not within {ON_AND_ON_S:.0f} s"
@@ -118,7 +118,7 @@ def measure(around: TlsSite, *, oauth2: bool, root: Path) -> None:
                 for number in range(2 if oauth2 else ROUNDS)
             ]
             for what in rounds[0]:
-                print(f"| {name} | {what} | {told([seen[what] for seen in rounds])} |", flush=True)
+                print(f"| {name} | {what} | {as_json([seen[what] for seen in rounds])} |", flush=True)
             if closer is not None:
                 closer.close()
     finally:

@@ -64,7 +64,7 @@ def gunicorn(app: str) -> tuple[list[str | Path], str]:
 
 
 @contextlib.contextmanager
-def everybody(place: Path) -> Iterator[dict[str, Measure]]:
+def run_all(place: Path) -> Iterator[dict[str, Measure]]:
     """Run every server, and give what measures each."""
     fleet = Fleet(place / "ours", by_key=WORKERS, enrolled=WORKERS)
     bodies = fleet.post_bodies()
@@ -114,7 +114,7 @@ def everybody(place: Path) -> Iterator[dict[str, Measure]]:
 def main() -> None:
     """Measure, write the result and the plot."""
     chosen = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as directory, everybody(Path(directory)) as measures:
+    with tempfile.TemporaryDirectory() as directory, run_all(Path(directory)) as measures:
         wanted = {name: measure for name, measure in measures.items() if not chosen or name in chosen}
         for name, measure in wanted.items():
             if name not in {OURS_BY_ASSERTION, DJANGO_HASHED}:
@@ -137,7 +137,7 @@ def main() -> None:
 def _warm(measure: Measure) -> None:
     """Let just-in-time compilers and caches have been at work before it counts."""
     partly = measure
-    assert isinstance(partly, partial)  # noqa: S101 - as `everybody` makes them
+    assert isinstance(partly, partial)  # noqa: S101 - as `run_all` makes them
     partial(partly.func, *partly.args, **(partly.keywords | {"seconds": _WARM_UP_S}))()
 
 

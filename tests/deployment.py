@@ -25,7 +25,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Deployment:
-    """A Server, a client for strangers and Workers, and the requests that tests make often."""
+    """A Server, a client for unknown callers and Workers, and the requests that tests make often."""
 
     def __init__(self, services: Services, clock: FakeClock, http: httpx2.AsyncClient) -> None:
         self.services = services

@@ -94,7 +94,7 @@ class Tally:
         self.answers: collections.Counter[str] = collections.Counter()
         self.online: set[str] = set()
         # With status 0 where there was none.
-        self.on_answer: Callable[[str, int, dict[str, Any]], None] = lambda *_told: None
+        self.on_answer: Callable[[str, int, dict[str, Any]], None] = lambda *_answer: None
 
     def per_second(self, since_s: float) -> list[int]:
         """Return how many requests were sent in each second from then on."""

@@ -131,9 +131,9 @@ def installs_at_start(text: str) -> Iterator[str]:
             yield f"installed at each start: {line.strip()}"
     for manifest in _manifests(text):
         for key, value in _walk(manifest):
-            said = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            if key in {"command", "args", "entrypoint"} and _INSTALLS.search(said):
-                yield f"installed at each start: {said}"
+            joined = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            if key in {"command", "args", "entrypoint"} and _INSTALLS.search(joined):
+                yield f"installed at each start: {joined}"
 
 
 @rule

@@ -42,7 +42,7 @@ class _Postgres:
         self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-", dir=place))
         self.port = free_port()
         self._count = 0
-        self._give_away(self.root)
+        self._hand_over(self.root)
 
     @property
     def data(self) -> str:
@@ -90,7 +90,7 @@ class _Postgres:
             row = conn.execute(sql.SQL(question)).fetchone()
         return row[0] if row else None
 
-    def let_everybody_in(self) -> None:
+    def allow_all_logins(self) -> None:
         """Ask nobody for a password, as somebody would who only looks like the database."""
         (self.root / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
         self.execute("SELECT pg_reload_conf()")
@@ -101,7 +101,7 @@ class _Postgres:
             copy = self.root / file.name
             copy.write_bytes(file.read_bytes())
             copy.chmod(0o600)
-            self._give_away(copy)
+            self._hand_over(copy)
         self._configure(
             ssl="on", ssl_cert_file=str(self.root / certificate.name), ssl_key_file=str(self.root / key.name)
         )
@@ -141,7 +141,7 @@ class _Postgres:
         )
         assert result.returncode == 0, result.stderr
 
-    def _give_away(self, path: Path) -> None:
+    def _hand_over(self, path: Path) -> None:
         if self.user is not None:
             os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
 
@@ -159,7 +159,7 @@ class Cluster(_Postgres):
         super().__init__(place)
         password_file = self.root / "password"
         password_file.write_text(_PASSWORD)
-        self._give_away(password_file)
+        self._hand_over(password_file)
         self._run(
             "initdb", "--pgdata", self.data, "--username", "owner", "--pwfile", str(password_file),
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",

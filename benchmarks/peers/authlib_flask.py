@@ -66,7 +66,7 @@ engine = create_engine(f"sqlite:///{DATABASE}")
 
 
 @event.listens_for(engine, "connect")
-def _like_ours(connection: sqlite3.Connection, _record: object) -> None:
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL").close()
     connection.execute("PRAGMA synchronous=FULL").close()
 

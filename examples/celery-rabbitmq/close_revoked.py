@@ -138,7 +138,7 @@ class Closer:
     def _ask_about(self, connections: list[dict[str, Any]]) -> list[dict[str, Any]]:
         # Ages and not times: the Server's clock may differ.
         now_s = time.time()
-        told = [
+        reported = [
             {
                 "username": connection["user"],
                 "vhost": connection.get("vhost") or "",
@@ -146,7 +146,7 @@ class Closer:
             }
             for connection in connections
         ]
-        answer = self._server.ask("POST", "/connections", {"connections": told})
+        answer = self._server.ask("POST", "/connections", {"connections": reported})
         return [connections[index] for index in answer["close"]]
 
     def _close(self, connection: dict[str, Any]) -> str:

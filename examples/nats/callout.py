@@ -175,10 +175,10 @@ class Server:
     async def ask(self, token: str) -> dict[str, Any]:
         """Return what the Server says about a token (RFC 7662, section 2.2)."""
         answer = await self._http.post(self._url, data={"token": token}, auth=self._auth)
-        said = answer.raise_for_status().json()
-        if not isinstance(said, dict) or not isinstance(said.get("active"), bool):
+        introspection = answer.raise_for_status().json()
+        if not isinstance(introspection, dict) or not isinstance(introspection.get("active"), bool):
             raise TypeError("the Server's answer is not about a token")
-        return said
+        return introspection
 
 
 # --- who is connected -------------------------------------------------------------------------------------
@@ -224,15 +224,15 @@ class Callout:
     async def _answer(self, message: Msg) -> None:
         try:
             asked = read_request(message.data)
-            said: dict[str, Any] = {"type": "authorization_response", "version": 2}
+            response: dict[str, Any] = {"type": "authorization_response", "version": 2}
             try:
-                said["jwt"] = await self._let_in(asked)
+                response["jwt"] = await self._let_in(asked)
             except RefusedError as refused:
-                said["error"] = str(refused)
+                response["error"] = str(refused)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no yes
                 print(f"cannot ask about a login: {error!r}", file=sys.stderr, flush=True)
-                said["error"] = "the token cannot be checked now"
-            answer = {"sub": asked["user_nkey"], "aud": asked["server_id"]["id"], "nats": said}
+                response["error"] = "the token cannot be checked now"
+            answer = {"sub": asked["user_nkey"], "aud": asked["server_id"]["id"], "nats": response}
             await message.respond(self._issuer.sign(answer).encode())
         except Exception as error:  # noqa: BLE001 - no Worker is accepted without an answer
             print(f"cannot answer for a login: {error!r}", file=sys.stderr, flush=True)
@@ -242,13 +242,13 @@ class Callout:
         worker_id, token = str(shown.get("user", "")), str(shown.get("pass", ""))
         if not token or len(token) > MAX_TOKEN_LENGTH:
             raise RefusedError("no worker token as the password")
-        said = await self._server.ask(token)
+        introspection = await self._server.ask(token)
         # A token that is bound to a key is worth nothing without a proof, and a password is not one.
-        if not said["active"] or said.get("token_type") != "Bearer":
+        if not introspection["active"] or introspection.get("token_type") != "Bearer":
             raise RefusedError("the token is not good")
-        if said["sub"] != worker_id:
+        if introspection["sub"] != worker_id:
             raise RefusedError("the token is another Worker's")
-        scope = str(said.get("scope", ""))
+        scope = str(introspection.get("scope", ""))
         place = Place(asked["server_id"]["id"], int(asked["client_info"]["id"]))
         # Noted before nats-server knows: what may be connected is asked about in the next round.
         self._logins[place] = Login(worker_id, token, scope, time.monotonic())
@@ -258,7 +258,7 @@ class Callout:
                 "sub": asked["user_nkey"],
                 "aud": WORKERS,
                 "name": worker_id,
-                "exp": int(said["exp"]),
+                "exp": int(introspection["exp"]),
                 "nats": user | permissions_of(worker_id, scope),
             }
         )
@@ -309,8 +309,10 @@ class Callout:
         login = self._logins[places[0]]
         try:
             async with self._questions:
-                said = await self._server.ask(token)
-            is_good = said["active"] and set(login.scope.split()) <= set(str(said.get("scope", "")).split())
+                introspection = await self._server.ask(token)
+            is_good = introspection["active"] and set(login.scope.split()) <= set(
+                str(introspection.get("scope", "")).split()
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, other Workers are not affected
             return f"{login.worker_id}: cannot ask about it: {error!r}"
         if is_good:

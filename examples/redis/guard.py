@@ -142,10 +142,10 @@ class Server:
         headers = {"Authorization": f"Basic {self._basic}"}
         request = urllib.request.Request(self._url, urlencode({"token": token}).encode(), headers)  # noqa: S310 - checked above
         with _opener.open(request, timeout=TIMEOUT_S) as answer:
-            said = json.load(answer)
-        if not isinstance(said, dict) or not isinstance(said.get("active"), bool):
+            introspection = json.load(answer)
+        if not isinstance(introspection, dict) or not isinstance(introspection.get("active"), bool):
             raise ValueError("the Server's answer is not about a token")  # noqa: TRY004 - it was not made here
-        return said
+        return introspection
 
 
 @dataclass
@@ -191,17 +191,17 @@ class Guard:
         """Let a Worker in if its token is good."""
         if not self._has_started:
             raise OSError("users of an earlier guard may still be there")
-        said = self._server.ask(token)
+        introspection = self._server.ask(token)
         # A token that is bound to a key is worth nothing without a proof, and a password is not one.
-        if not said["active"] or said.get("token_type") != "Bearer":
+        if not introspection["active"] or introspection.get("token_type") != "Bearer":
             return False
-        name = PREFIX + said["sub"]
+        name = PREFIX + introspection["sub"]
         with self._lock:
             user = self._users.setdefault(name, User())
             if token not in user.tokens and len(user.tokens) >= MAX_TOKENS:
                 return False
             # Noted before Redis has it: what Redis may have is asked about in the next round.
-            user.tokens[token] = Token(float(said["exp"]), str(said.get("scope", "")))
+            user.tokens[token] = Token(float(introspection["exp"]), str(introspection.get("scope", "")))
             self._set(name, user)
             return True
 
@@ -242,8 +242,8 @@ class Guard:
         for answer in as_completed(answers):
             name, token = answers[answer]
             try:
-                said = answer.result()
-                scope = str(said.get("scope", "")) if said["active"] else None
+                introspection = answer.result()
+                scope = str(introspection.get("scope", "")) if introspection["active"] else None
             except Exception as error:  # noqa: BLE001 - whatever it is, the other Workers are not affected
                 failures.append(f"{name}: cannot ask about it: {error!r}")
                 self._note(name, token, scope=None)

@@ -170,7 +170,7 @@ def test_no_other_credential_logs_in(around, broker, worker):
     ended = _forged(around, token, iat=now - 901, exp=now - 1)
     shown = {
         "another Worker's token": (DESK, token),
-        "a stranger's name": ("stranger", token),
+        "an unknown caller's name": ("unknown_caller", token),
         "a token for the Server": (worker, around.token(worker, resource="")),
         "an API key": (worker, around.keys[worker]),
         "a token that has ended": (worker, ended),

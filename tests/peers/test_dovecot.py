@@ -137,14 +137,14 @@ class Mail:
 
     def log_in(self, user: str, token: str, mechanism: str = "OAUTHBEARER") -> imaplib.IMAP4:
         """Log in by SASL; raises imaplib.IMAP4.error if Dovecot refuses."""
-        said = {
+        introspection = {
             "OAUTHBEARER": f"n,a={user},\x01auth=Bearer {token}\x01\x01",
             "XOAUTH2": f"user={user}\x01auth=Bearer {token}\x01\x01",
         }[mechanism]
         imap = imaplib.IMAP4("127.0.0.1", self.port, timeout=180)
         try:
             # Of a refusal Dovecot tells more, and waits for an answer (RFC 7628, section 3.2.3).
-            answers = iter([said.encode(), b"\x01"])
+            answers = iter([introspection.encode(), b"\x01"])
             imap.authenticate(mechanism, lambda _challenge: next(answers))
         except BaseException as error:
             imap.shutdown()
@@ -239,14 +239,14 @@ def test_a_revoked_worker_does_not_log_in_again(mail):
 
     assert not mail.is_let_in(worker, token)
     assert imap.noop()[0] == "OK"
-    kicked = subprocess.run(
+    disconnected_by_operator = subprocess.run(
         [program("doveadm", "dovecot-core"), "-c", mail.configuration, "kick", worker],
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
     )
-    assert kicked.returncode == 0, kicked.stderr
+    assert disconnected_by_operator.returncode == 0, disconnected_by_operator.stderr
     until(lambda: not still_answers(imap), "the connection is closed")
     imap.shutdown()
 

@@ -148,9 +148,9 @@ def test_a_token_for_another_resource_is_not_let_in(deployed, logins):
 
 
 @pytest.mark.parametrize(
-    ("scope", "key", "told"),
+    ("scope", "key", "reason"),
     [("kafka:delete", None, "invalid_scope"), ("kafka:produce", "wrong", "invalid_client")],
 )
-def test_the_program_is_told_why_there_is_no_token(deployed, logins, scope, key, told):
+def test_the_program_is_told_why_there_is_no_token(deployed, logins, scope, key, reason):
     """A scope that no resource of this Worker has, and a wrong key: an error for the program, with the Server's code."""
-    assert told in Client(deployed, logins, scope=scope, key=key).refusal().str()
+    assert reason in Client(deployed, logins, scope=scope, key=key).refusal().str()

@@ -120,7 +120,7 @@ def test_the_python_sdk_with_an_identity_key(hall):
 
 
 @pytest.mark.parametrize(
-    ("worker", "error"), [("press-01", "invalid_client"), ("stranger", "invalid_target")]
+    ("worker", "error"), [("press-01", "invalid_client"), ("unknown_caller", "invalid_target")]
 )
 def test_the_python_sdk_is_told_why_it_gets_no_token(hall, worker, error):
     """A wrong key, and a Worker to which the resource is not granted: the client raises what the Server answered."""
@@ -128,9 +128,9 @@ def test_the_python_sdk_is_told_why_it_gets_no_token(hall, worker, error):
     auth = mcp_client.by_api_key(hall.url, hall.site.url, worker, key)
     with pytest.raises(BaseException) as refused:
         call(hall, auth)
-    (told,) = innermost(refused.value)
-    assert isinstance(told, OAuthTokenError)
-    assert error in str(told)
+    (reported,) = innermost(refused.value)
+    assert isinstance(reported, OAuthTokenError)
+    assert error in str(reported)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +165,8 @@ def test_what_the_mcp_server_tells_a_client(hall):
     bare = httpx2.post(hall.url, json={}, timeout=WITHIN_S)
     assert bare.status_code == 401
     where = bare.headers["www-authenticate"].partition('resource_metadata="')[2].partition('"')[0]
-    told = httpx2.get(where, timeout=WITHIN_S).json()
-    assert (told["resource"], told["authorization_servers"], told["scopes_supported"]) == (
+    metadata = httpx2.get(where, timeout=WITHIN_S).json()
+    assert (metadata["resource"], metadata["authorization_servers"], metadata["scopes_supported"]) == (
         hall.url,
         [hall.site.url],
         ["call"],

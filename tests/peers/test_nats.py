@@ -100,8 +100,8 @@ async def settle(question: Callable[[], object], what: str) -> None:
 
 def is_in(worker_id: str, program: Program) -> bool:
     """Return whether the example's worker is connected, by the last that it says of its connection."""
-    said = re.findall(rf"{re.escape(worker_id)} is (in|out|kept out)", program.log)
-    return said[-1:] == ["in"]
+    decisions = re.findall(rf"{re.escape(worker_id)} is (in|out|kept out)", program.log)
+    return decisions[-1:] == ["in"]
 
 
 # --- who gets in, and what it may do ----------------------------------------------------------------------
@@ -114,7 +114,7 @@ async def test_no_other_credential_logs_in(stage, worker):
         "nothing": (None, None),
         "no password": (worker, ""),
         "another Worker's token": (DESK, token),
-        "a stranger's name": ("stranger", token),
+        "an unknown caller's name": ("unknown_caller", token),
         "a token for the Server": (worker, stage.token(worker, resource="")),
         "an API key": (worker, stage.keys[worker]),
         "a token with a changed end": (worker, token[:-2] + ("AA" if token[-2:] != "AA" else "BB")),
@@ -304,8 +304,14 @@ async def test_a_connection_ends_with_its_token(stage, faulty, connect, worker):
     import time
 
     token = stage.token(worker)
-    said = {"active": True, "token_type": "Bearer", "sub": worker, "scope": "", "exp": int(time.time()) + 3}
-    body = json.dumps(said).encode()
+    introspection = {
+        "active": True,
+        "token_type": "Bearer",
+        "sub": worker,
+        "scope": "",
+        "exp": int(time.time()) + 3,
+    }
+    body = json.dumps(introspection).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         len(body),
         body,

@@ -135,16 +135,16 @@ class Press:
 
 
 class Forge:
-    """Signs a worker token again, with other claims; as the Server would, or as a stranger."""
+    """Signs a worker token again, with other claims; as the Server would, or as an unknown caller."""
 
     def __init__(self, site: Site) -> None:
         key = server_signing_key(site.root / "server" / "staging")
         assert isinstance(key.private, EllipticCurvePrivateKey)
         self._kid = key.kid
-        self._servers, self._strangers = ECKey.import_key(key.private), ECKey.generate_key("P-256")
+        self._servers, self._other_key = ECKey.import_key(key.private), ECKey.generate_key("P-256")
 
-    def __call__(self, token: str, *, by_stranger: bool = False, **changes: object) -> str:
-        key = self._strangers if by_stranger else self._servers
+    def __call__(self, token: str, *, by_other_key: bool = False, **changes: object) -> str:
+        key = self._other_key if by_other_key else self._servers
         return signed(claims_of(token) | changes, key=key, alg="ES256", typ="at+jwt", kid=self._kid)
 
 
@@ -188,7 +188,7 @@ def test_tokens_that_are_not_for_openbao_are_refused(site, bao):
         worker.token("https://else.example"),
         forge(good, exp=now - 2),
         forge(good, iss="https://other.example"),
-        forge(good, by_stranger=True),
+        forge(good, by_other_key=True),
     ):
         assert bao.login(jwt).status_code == 400
 

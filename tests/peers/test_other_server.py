@@ -74,22 +74,24 @@ def summary(outcome: dict[str, Any]) -> str:
 def _answer(ok: Any) -> str:
     match ok:
         case bool():
-            said = "yes" if ok else "no"
+            summary = "yes" if ok else "no"
         case [bool(before), bool(after)]:
-            said = f"{before}, then {after}".lower()
-        case {"status": status, "fields": fields, **told}:
+            summary = f"{before}, then {after}".lower()
+        case {"status": status, "fields": fields, **documented}:
             kept = ", registration_access_token" if "registration_access_token" in fields else ""
-            said = f"{status} {told.get('error') or ''}".strip() + kept
-        case {"active": active, **told}:
-            said = f"active: {active}".lower() + (", bound" if told.get("bound") else "")
+            summary = f"{status} {documented.get('error') or ''}".strip() + kept
+        case {"active": active, **documented}:
+            summary = f"active: {active}".lower() + (", bound" if documented.get("bound") else "")
         case {"cnf": cnf}:
-            said = "bound token" if cnf else "token"
-        case {"token_type": _, **told}:
-            said = "JWT" if str(told.get("access_token", "eyJ")).startswith("eyJ") else "opaque token"
-            said += f", scope {told['scope']}" if "scope" in told else ""
+            summary = "bound token" if cnf else "token"
+        case {"token_type": _, **documented}:
+            summary = (
+                "JWT" if str(documented.get("access_token", "eyJ")).startswith("eyJ") else "opaque token"
+            )
+            summary += f", scope {documented['scope']}" if "scope" in documented else ""
         case _:
-            said = "done"
-    return said
+            summary = "done"
+    return summary
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +106,15 @@ def rows(run_script: RunScript, peers: Peers, other_server: dict[str, Any]) -> d
 def test_the_page_tells_every_difference(rows):
     """The table of differences holds those steps that end otherwise, and says how."""
     differing = {step: pair for step, pair in rows.items() if pair[0] != pair[1]}
-    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", _section("What differs"), re.MULTILINE)
-    assert {step: (ours, theirs) for step, ours, theirs in told} == differing
+    documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", _section("What differs"), re.MULTILINE)
+    assert {step: (ours, theirs) for step, ours, theirs in documented} == differing
 
 
 def test_the_page_tells_what_both_do(rows):
     """The table of what is the same holds the rest."""
     same = {step: ours for step, (ours, theirs) in rows.items() if ours == theirs}
-    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", _section("What both do"), re.MULTILINE)
-    assert dict(told) == same
+    documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", _section("What both do"), re.MULTILINE)
+    assert dict(documented) == same
 
 
 def _section(title: str) -> str:

@@ -55,7 +55,7 @@ class Listener:
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -65,19 +65,19 @@ class Listener:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        heard = b""
+        received = b""
         with connection, contextlib.suppress(OSError):
-            while not self._is_whole(heard):
+            while not self._is_whole(received):
                 chunk = connection.recv(65_536)
                 if not chunk:
                     return
-                heard += chunk
-            self.heard.append(heard)
+                received += chunk
+            self.received.append(received)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     @staticmethod
-    def _is_whole(heard: bytes) -> bool:
-        head, ended, body = heard.partition(b"\r\n\r\n")
+    def _is_whole(received: bytes) -> bool:
+        head, ended, body = received.partition(b"\r\n\r\n")
         if b"chunked" in head.lower():
             return re.search(rb"(^|\r\n)0\r\n(.+\r\n)*\r\n$", body) is not None
         return bool(ended) and (b"content-length: 3" not in head.lower() or body == b"abc")
@@ -103,7 +103,7 @@ class Fronted:
 
     def ask(self, names: Iterable[str], token: str) -> tuple[int, bytes]:
         """Ask with these headers, forged; return the status, and what has reached the service if it is 200."""
-        self.service.heard.clear()
+        self.service.received.clear()
         forged = "".join(f"{name}: forged\r\n" for name in names)
         # Before the token and after it: which of two is taken must not depend on their order.
         request = (
@@ -111,7 +111,7 @@ class Fronted:
             "Connection: close\r\n\r\n"
         )
         status = exchange(self.port, request)
-        reached = b"".join(self.service.heard)
+        reached = b"".join(self.service.received)
         assert bool(reached) == (status == 200)
         return status, reached
 
@@ -267,7 +267,7 @@ def test_no_trailer_reaches_the_service(fronted, run_script):
     """What a client sends after a body, over HTTP/1.1 or HTTP/2, is dropped; HAProxy, which cannot, rejects such bodies."""
     token = fronted.token()
     make = next(name for name, kind in KINDS.items() if kind is fronted.kind)
-    fronted.service.heard.clear()
+    fronted.service.received.clear()
 
     status = exchange(fronted.port, chunked(token, trailers=TRAILERS))
     without_trailers = exchange(fronted.port, chunked(token, trailers=""))
@@ -277,10 +277,10 @@ def test_no_trailer_reaches_the_service(fronted, run_script):
     # The rest speak HTTP/2 over TLS only, if at all.
     speaks_http2 = {"haproxy": 505, "traefik": 200, "envoy": 200, "envoy_jwt": 200}
     assert over_http2.get("status") == speaks_http2.get(make)
-    assert len(fronted.service.heard) == (0 if make == "haproxy" else 3 if make in speaks_http2 else 2)
-    for heard in fronted.service.heard:
-        assert re.findall(rb"(?i)^x-lyftdata-worker-id: (.*)\r$", heard, re.MULTILINE) == [b"plain"]
-        assert b"forged" not in heard
+    assert len(fronted.service.received) == (0 if make == "haproxy" else 3 if make in speaks_http2 else 2)
+    for received in fronted.service.received:
+        assert re.findall(rb"(?i)^x-lyftdata-worker-id: (.*)\r$", received, re.MULTILINE) == [b"plain"]
+        assert b"forged" not in received
 
 
 def test_a_service_on_uvicorn_would_take_a_trailer_for_a_header(tmp_path):

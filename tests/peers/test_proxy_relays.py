@@ -191,9 +191,9 @@ def foreign(
     request: pytest.FixtureRequest, both_named: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Guarded, bool]]:
     """Return a service behind a proxy whose configuration is not ours."""
-    start, is_told = FOREIGN[request.param]
+    start, is_notified = FOREIGN[request.param]
     opened = Guarded(Kind(start, asks_the_server=True), both_named, _directory(tmp_path_factory))
-    yield opened, is_told
+    yield opened, is_notified
     opened.close()
 
 
@@ -203,7 +203,7 @@ def _directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_proxy_that_names_no_service_is_closed(foreign, both_named):
     """Behind a proxy that names no service no proof opens anything, neither a relayed one nor the Worker's own; bearer tokens pass."""
-    guarded, is_told = foreign
+    guarded, is_notified = foreign
     assert guarded.reaches(both_named.token())
     before = len(guarded.service.seen)
 
@@ -215,4 +215,4 @@ def test_a_proxy_that_names_no_service_is_closed(foreign, both_named):
 
     assert len(guarded.service.seen) == before
     codes = {refusal["code"] for refusal in both_named.operator.json("refusals", "list")}
-    assert "unnamed_service" in codes if is_told else "wrong_token" in codes
+    assert "unnamed_service" in codes if is_notified else "wrong_token" in codes

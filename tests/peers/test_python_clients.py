@@ -73,8 +73,8 @@ def test_authlib_with_an_api_key(peers, sessions, method):
     assert session.get(f"{peers.url}/auth/verify").status_code == 204
 
     def active() -> bool:
-        told = session.introspect_token(f"{peers.url}/oauth2/introspect", token=token["access_token"])
-        return bool(told.json()["active"])
+        introspected = session.introspect_token(f"{peers.url}/oauth2/introspect", token=token["access_token"])
+        return bool(introspected.json()["active"])
 
     assert active()
     session.revoke_token(f"{peers.url}/oauth2/revoke", token=token["access_token"])
@@ -89,8 +89,10 @@ def test_authlib_for_a_resource_and_the_resource_that_asks(peers, sessions):
     sessions += [session, service]
     wanted = {"grant_type": "client_credentials", "resource": AUDIENCE, "scope": "read"}
     token = session.fetch_token(f"{peers.url}/oauth2/token", **wanted)
-    told = service.introspect_token(f"{peers.url}/oauth2/introspect", token=token["access_token"]).json()
-    assert (told["active"], told["aud"], told["scope"]) == (True, AUDIENCE, "read")
+    introspected = service.introspect_token(
+        f"{peers.url}/oauth2/introspect", token=token["access_token"]
+    ).json()
+    assert (introspected["active"], introspected["aud"], introspected["scope"]) == (True, AUDIENCE, "read")
 
 
 def test_authlib_with_a_key_that_it_registered(peers, sessions):
@@ -104,7 +106,7 @@ def test_authlib_with_a_key_that_it_registered(peers, sessions):
 
 def test_authlib_is_told_what_is_wrong(peers, sessions):
     """Its errors carry the RFCs' codes; assertions as grants (RFC 7523, section 2.1) are another grant, refused."""
-    stranger = authlib_by_api_key("press-01", "wrong")
+    with_wrong_key = authlib_by_api_key("press-01", "wrong")
     grant = AssertionSession(
         f"{peers.url}/oauth2/token",
         "press-01",
@@ -113,9 +115,9 @@ def test_authlib_is_told_what_is_wrong(peers, sessions):
         key=ECKey.generate_key("P-256"),
         header={"alg": "ES256"},
     )
-    sessions += [stranger, grant]
+    sessions += [with_wrong_key, grant]
     with pytest.raises(OAuthError) as refused:
-        stranger.fetch_token(f"{peers.url}/oauth2/token", grant_type="client_credentials")
+        with_wrong_key.fetch_token(f"{peers.url}/oauth2/token", grant_type="client_credentials")
     assert refused.value.error == "invalid_client"
     with pytest.raises(OAuth2Error) as other:
         grant.refresh_token()

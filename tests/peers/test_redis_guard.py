@@ -273,14 +273,14 @@ def test_a_token_that_ends_during_an_outage_opens_nothing_new(stage, faulty):
     (worker,) = workers_of(stage, 1)
     token = stage.token(worker)
     # The Server's answer, but for its end: the shortest life that the Server gives a token is long for a test.
-    said = {
+    introspection = {
         "active": True,
         "token_type": "Bearer",
         "sub": worker,
         "scope": " ".join(SCOPES),
         "exp": time.time() + 4,
     }
-    body = json.dumps(said).encode()
+    body = json.dumps(introspection).encode()
     faulty.fault = lambda _line, _body: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     assert stage.show(token) == 204
     with stage.client(f"worker:{worker}", token) as client:

@@ -273,14 +273,14 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("said", HONEST)
-def test_the_address_is_the_one_that_the_proxy_saw(behind, said):
+@pytest.mark.parametrize("forwarded", HONEST)
+def test_the_address_is_the_one_that_the_proxy_saw(behind, forwarded):
     """Whatever the client says about it; a proxy may also reject the request."""
     server, port = behind
-    worker_id = f"says-{said.replace(' ', '-')}"
-    client = f"{CLIENTS}255.{1 + list(HONEST).index(said)}"
+    worker_id = f"says-{forwarded.replace(' ', '-')}"
+    client = f"{CLIENTS}255.{1 + list(HONEST).index(forwarded)}"
 
-    status = server.ask(port, worker_id, *HONEST[said], client=client)
+    status = server.ask(port, worker_id, *HONEST[forwarded], client=client)
 
     assert (status, server.refused("").count(worker_id)) in [(b"401", 1), (b"400", 0)]
     assert server.refused(client) == [worker_id] * server.refused("").count(worker_id)

@@ -108,9 +108,9 @@ def test_python_libraries(signed, library):
 
 def test_node_libraries(signed, run_script: RunScript):
     """`jose` and `oauth4webapi` accept all three."""
-    told = run_script("signing_algorithms.mjs", issuer=signed.issuer, token=signed.token)
-    accepted = {library for library, step in told.items() if step.get("ok") == "press-01"}
-    assert accepted == {library for library in told if signed.algorithm in ACCEPTED[library]}, told
+    reported = run_script("signing_algorithms.mjs", issuer=signed.issuer, token=signed.token)
+    accepted = {library for library, step in reported.items() if step.get("ok") == "press-01"}
+    assert accepted == {library for library in reported if signed.algorithm in ACCEPTED[library]}, reported
 
 
 def test_the_table_on_the_page():

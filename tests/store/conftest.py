@@ -39,7 +39,7 @@ ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
-def run_behind_its_back(url: str, *statements: str, **values: object) -> list[Row[Any]]:
+def run_directly(url: str, *statements: str, **values: object) -> list[Row[Any]]:
     """Run SQL at a database past every store; return the rows of the last statement, if it gives any."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
     with engine.begin() as conn:
@@ -48,16 +48,16 @@ def run_behind_its_back(url: str, *statements: str, **values: object) -> list[Ro
 
 
 @pytest.fixture
-def told() -> list[Change]:
+def published() -> list[Change]:
     """Return the list in which the store's changes are gathered."""
     return []
 
 
 @pytest.fixture
-async def store(database_url: str, told: list[Change]) -> AsyncIterator[Store]:
+async def store(database_url: str, published: list[Change]) -> AsyncIterator[Store]:
     """Return an open store."""
     opened = Store.open(database_url, audit_key=AUDIT_KEY)
-    opened.deliver_changes_to(told.extend)
+    opened.deliver_changes_to(published.extend)
     yield opened
     await opened.close()
 

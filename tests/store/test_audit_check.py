@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import NOON, event
-from tests.store.conftest import run_behind_its_back
+from tests.store.conftest import run_directly
 
 from lyftdata.core.records import (
     SigningKeyRecord,
@@ -24,7 +24,7 @@ async def audited(store, database_url):
             lambda tx, n=n: tx.audit(event(details={"n": str(n)}, at=NOON + timedelta(microseconds=n)))
         )
 
-    return functools.partial(run_behind_its_back, database_url)
+    return functools.partial(run_directly, database_url)
 
 
 async def test_an_untouched_log_is_whole(store, audited):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.builders import event, worker
-from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, run_directly
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.store import Store, StoreError, audit_log
@@ -23,7 +23,7 @@ NO_HEAD = "DELETE FROM audit_head"
 @pytest.fixture
 def tamper(database_url: str) -> Callable[..., Any]:
     """Return a function that runs SQL behind the store's back."""
-    return functools.partial(run_behind_its_back, database_url)
+    return functools.partial(run_directly, database_url)
 
 
 @pytest.fixture

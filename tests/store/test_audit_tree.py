@@ -4,7 +4,7 @@ import functools
 
 import pytest
 from tests.builders import NOON, event
-from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, run_directly
 
 from lyftdata.core.audit import leaf_of
 from lyftdata.core.audit_checkpoints import CheckpointKey, add_event, join_peaks
@@ -47,7 +47,7 @@ async def signed(store, database_url, monkeypatch):
     await write_events(store, 2)
     await sign(store)
     await write_events(store, 2)
-    return functools.partial(run_behind_its_back, database_url)
+    return functools.partial(run_directly, database_url)
 
 
 async def test_a_log_with_its_checkpoints_is_whole(store, signed):

@@ -295,7 +295,7 @@ def newer(file):
     raw.close()
 
 
-def anothers(file):
+def backup_of_other_server(file):
     """Make a backup one of another program."""
     file.unlink()
     with sqlite3.connect(file) as raw:
@@ -310,7 +310,7 @@ def anothers(file):
         (lambda _: None, b"z" * 32, "does not fit the secret key"),
         (tampered, AUDIT_KEY, "does not fit the secret key"),
         (newer, AUDIT_KEY, "newer version"),
-        (anothers, AUDIT_KEY, "not a lyftdata database"),
+        (backup_of_other_server, AUDIT_KEY, "not a lyftdata database"),
         (damage, AUDIT_KEY, "damaged|cannot be read|cannot be copied"),
         (empty_an_index, AUDIT_KEY, "damaged"),
         (lambda file: file.write_text("hello"), AUDIT_KEY, "cannot be"),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.builders import event
-from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, run_directly
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.store import Store, StoreError, migrate
@@ -88,7 +88,7 @@ async def test_another_key_breaks_no_chain(database_url):
 async def test_a_log_that_was_changed_keeps_nobody_out(database_url):
     """A log that a Server has found changed stays marked so, and an operator can still be let in."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
-    run_behind_its_back(database_url, "DELETE FROM audit_head")
+    run_directly(database_url, "DELETE FROM audit_head")
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.write(note("server"))
 
@@ -103,9 +103,9 @@ async def test_a_log_turned_back_is_found_by_a_running_server(database_url):
     """That others may append does not let a log be cut: the Server knows how far it went."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.write(note("first"))
-    [head] = run_behind_its_back(database_url, "SELECT number, hash, mac FROM audit_head")
+    [head] = run_directly(database_url, "SELECT number, hash, mac FROM audit_head")
     await store.write(note("second"))
-    run_behind_its_back(
+    run_directly(
         database_url,
         "DELETE FROM audit_events WHERE number = 2",
         "UPDATE audit_head SET number = :number, hash = :hash, mac = :mac",

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 from tests.builders import NOON, case, event, worker
-from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, ON_POSTGRESQL, ON_SQLITE, run_directly
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerTraces
@@ -93,8 +93,8 @@ async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(d
     seen: list[object] = []
 
     def on_change(changes):
-        [(count,)] = run_behind_its_back(database_url, "SELECT count(*) FROM workers")
-        seen.append(("told", changes[0].worker_id, count))
+        [(count,)] = run_directly(database_url, "SELECT count(*) FROM workers")
+        seen.append(("published", changes[0].worker_id, count))
 
     store = Store.open(database_url, audit_key=AUDIT_KEY)
 
@@ -103,19 +103,19 @@ async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(d
     seen.append("caller")
     await store.close()
 
-    assert seen == [("told", "w-1", 1), "caller"]
+    assert seen == [("published", "w-1", 1), "caller"]
 
 
-async def test_a_refused_change_is_not_told(store, told):
+async def test_a_refused_change_is_not_told(store, published):
     """What was rolled back is told to nobody."""
     await store.write(insert("w-1"))
     with pytest.raises(ConflictError):
         await store.write(insert("w-1"))
 
-    assert told == [WorkerChanged("w-1", worker("w-1"))]
+    assert published == [WorkerChanged("w-1", worker("w-1"))]
 
 
-async def test_a_cancelled_caller_does_not_undo(store, told):
+async def test_a_cancelled_caller_does_not_undo(store, published):
     """An operation whose caller has gone is either done whole, and told, or not at all."""
     go_on, first = held_back(store)
     impatient = asyncio.ensure_future(store.write(insert("w-1")))
@@ -126,12 +126,12 @@ async def test_a_cancelled_caller_does_not_undo(store, told):
     await store.write(insert("w-2"))
 
     there = await store.read(lambda conn: workers.find_worker(conn, "w-1"))
-    assert (there is not None) is (WorkerChanged("w-1", worker("w-1")) in told)
+    assert (there is not None) is (WorkerChanged("w-1", worker("w-1")) in published)
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("before", [["w-a"], ["w-a", "w-b"], []])
-async def test_nobody_is_told_done_when_the_disk_is_full(store, told, before):
+async def test_nobody_is_told_done_when_the_disk_is_full(store, published, before):
     """SQLite then ends the whole transaction by itself: of the group nothing is kept, and nobody is told otherwise."""
 
     def fills_the_disk(tx):
@@ -156,13 +156,13 @@ async def test_nobody_is_told_done_when_the_disk_is_full(store, told, before):
     assert all("full" in str(failure) for failure in failures)
     assert len(set(map(id, failures))) == len(failures)
     assert await store.read(lambda conn: list(workers.all_workers(conn))) == []
-    assert told == []
+    assert published == []
 
     await store.write(insert("w-once-there-is-room"))
     assert len(await store.read(lambda conn: list(workers.all_workers(conn)))) == 1
 
 
-async def test_nobody_is_told_done_when_the_commit_fails(store, told):
+async def test_nobody_is_told_done_when_the_commit_fails(store, published):
     """A commit that fails undoes its group, in the file and in what is remembered; the next one goes on from there."""
 
     def audited(tx):
@@ -177,7 +177,7 @@ async def test_nobody_is_told_done_when_the_commit_fails(store, told):
     sa_event.remove(store._engine, "commit", broken)
 
     assert [type(outcome) for outcome in outcomes] == [OSError, OSError]
-    assert told == []
+    assert published == []
     await store.write(audited)
     report = await store.verify_audit()
     assert (report.ok, report.checked) == (True, 1)
@@ -315,7 +315,7 @@ async def test_errors_do_not_quote_the_row_that_was_written(store):
 
 
 @ON_POSTGRESQL
-async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, cluster, told):
+async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, cluster, published):
     """Those who ran before are not done, and nobody takes it for a fault of this program: they may come again."""
 
     def loses_the_connection(tx):
@@ -333,7 +333,7 @@ async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, clus
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [StoreError] * 4
-    assert told == []
+    assert published == []
     await store.write(insert("w-1"))
 
 
@@ -453,13 +453,13 @@ async def test_altering_a_table_keeps_what_hangs_on_it(store):
 
 def test_the_tables_are_portable():
     """PostgreSQL's dialect can say every table; what grows without end has 64 bits there."""
-    said = {
+    statements = {
         table.name: str(CreateTable(table).compile(dialect=postgresql.dialect()))
         for table in metadata.sorted_tables
     }
 
-    assert "number BIGSERIAL" in said["refusal_attempts"]
-    assert "number BIGINT" in said["audit_events"]
+    assert "number BIGSERIAL" in statements["refusal_attempts"]
+    assert "number BIGINT" in statements["audit_events"]
 
 
 @ON_SQLITE
@@ -496,7 +496,7 @@ def integrity_of(conn):
     return conn.exec_driver_sql("PRAGMA integrity_check").scalars().all()
 
 
-_WRITE_AND_TELL = """
+_WRITE_AND_PRINT = """
 import asyncio, sys
 from lyftdata.store import Store
 from lyftdata.store.tables import workers
@@ -525,7 +525,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     The file is sound and the chain is intact; what was not acknowledged is there with its event, or not at all.
     """
     writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITE_AND_TELL, database_url],
+        [sys.executable, "-c", _WRITE_AND_PRINT, database_url],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
@@ -536,8 +536,8 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     lines += writer.stdout.readlines()
     writer.wait()
     writer.stdout.close()
-    told = {f"w-{line.strip()}" for line in lines if line.endswith("\n")}
-    assert len(told) >= acknowledged
+    published = {f"w-{line.strip()}" for line in lines if line.endswith("\n")}
+    assert len(published) >= acknowledged
 
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     sound = ["ok"] if store.is_shared else await store.read(integrity_of)
@@ -547,7 +547,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
     await store.close()
 
     assert sound == ["ok"]
-    assert told <= there
+    assert published <= there
     assert {e.event.subject for e in events} == {f"worker:{worker_id}" for worker_id in there}
     assert (report.ok, report.checked) == (True, len(there))
 
@@ -582,7 +582,7 @@ class LostAnswer:
         raise self._error("the answer was lost")
 
 
-def insert_and_tell(worker_id):
+def insert_and_note(worker_id):
     """Return an operation that adds a Worker, with its event in the log."""
 
     def op(tx):
@@ -592,40 +592,40 @@ def insert_and_tell(worker_id):
     return op
 
 
-async def test_a_commit_whose_answer_was_lost_is_looked_up(store, told, monkeypatch):
+async def test_a_commit_whose_answer_was_lost_is_looked_up(store, published, monkeypatch):
     """It has happened, so its caller hears that it did, and so do answers from memory."""
     LostAnswer(store, monkeypatch, after=True)
 
-    await store.write(insert_and_tell("w-1"))
+    await store.write(insert_and_note("w-1"))
 
-    assert [change.worker_id for change in told] == ["w-1"]
-    await store.write(insert_and_tell("w-2"))
+    assert [change.worker_id for change in published] == ["w-1"]
+    await store.write(insert_and_note("w-2"))
     assert (await store.verify_audit()).ok
 
 
-async def test_a_commit_that_did_not_happen_is_told_as_failed(store, told, monkeypatch):
+async def test_a_commit_that_did_not_happen_is_told_as_failed(store, published, monkeypatch):
     """Nothing is kept, nothing is told, and the next change goes through."""
     LostAnswer(store, monkeypatch, after=False)
 
     with pytest.raises(StoreError):
-        await store.write(insert_and_tell("w-1"))
+        await store.write(insert_and_note("w-1"))
 
-    assert told == []
-    await store.write(insert_and_tell("w-1"))
+    assert published == []
+    await store.write(insert_and_note("w-1"))
     assert (await store.verify_audit()).ok
 
 
 @pytest.mark.parametrize("after", [True, False])
-async def test_a_commit_in_doubt_is_settled_before_the_next(store, told, monkeypatch, after):
+async def test_a_commit_in_doubt_is_settled_before_the_next(store, published, monkeypatch, after):
     """While the database is out of reach nothing is written; then what had happened is told first."""
     LostAnswer(store, monkeypatch, after=after, unreachable=2)
     for _ in range(2):
         with pytest.raises(StoreError):
-            await store.write(insert_and_tell("w-1"))
-    assert told == []
+            await store.write(insert_and_note("w-1"))
+    assert published == []
 
-    await store.write(insert_and_tell("w-2"))
+    await store.write(insert_and_note("w-2"))
 
-    assert [change.worker_id for change in told] == (["w-1", "w-2"] if after else ["w-2"])
+    assert [change.worker_id for change in published] == (["w-1", "w-2"] if after else ["w-2"])
     assert (await store.read(lambda conn: workers.find_worker(conn, "w-1")) is not None) == after
     assert (await store.verify_audit()).ok

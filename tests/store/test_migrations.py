@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, create_engine, inspect, select
 from tests.builders import NOON, event, worker
-from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, run_directly
 from tests.store.rows import make_filled
 
 from lyftdata.core.records import ServerRecord, WorkerTraces
@@ -72,9 +72,7 @@ async def ids(store):
 
 def version(url):
     """Return the version of the schema, and the oldest whose programs can work with it."""
-    [found] = run_behind_its_back(
-        url, "SELECT version_num, (SELECT oldest FROM schema_floor) FROM alembic_version"
-    )
+    [found] = run_directly(url, "SELECT version_num, (SELECT oldest FROM schema_floor) FROM alembic_version")
     return tuple(found)
 
 
@@ -140,7 +138,7 @@ async def test_what_would_cut_running_servers_off_waits_for_their_end(
 async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, next_version, floor):
     """A floor above this program's version, or one that it does not know, keeps it from starting."""
     await next_version(database_url, floor="9999").close()
-    run_behind_its_back(database_url, "UPDATE schema_floor SET oldest = :floor", floor=floor)
+    run_directly(database_url, "UPDATE schema_floor SET oldest = :floor", floor=floor)
 
     with pytest.raises(StoreError, match=r"newer version of lyftdata \(schema 9999\)"):
         Store.open(database_url, audit_key=AUDIT_KEY)
@@ -151,7 +149,7 @@ async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, ne
 async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next_version, lost):
     """Nothing said is no leave."""
     await next_version(database_url, floor=OURS).close()
-    run_behind_its_back(database_url, lost)
+    run_directly(database_url, lost)
 
     with pytest.raises(StoreError, match="newer version"):
         Store.open(database_url, audit_key=AUDIT_KEY)
@@ -160,7 +158,7 @@ async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next
 async def test_a_database_of_this_version_gets_the_floor_it_never_had(database_url):
     """Where none is written down, the next start writes it."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
-    run_behind_its_back(database_url, "DELETE FROM schema_floor")
+    run_directly(database_url, "DELETE FROM schema_floor")
 
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
 
@@ -202,7 +200,7 @@ def upgrade_to(url, revision):
     engine.dispose()
 
 
-def breaks_the_version_before(before, after):
+def breaks_previous_version(before, after):
     """Return what programs that know `before` cannot work with in `after`, a sentence each."""
     problems = []
     for table, old in before.items():
@@ -237,7 +235,7 @@ def test_every_migration_is_survived_by_the_version_before_or_says_so(database_u
         upgrade_to(database_url, script.revision)
         after = columns(database_url)
         if script.module.oldest_program != script.revision:
-            assert breaks_the_version_before(before, after) == []
+            assert breaks_previous_version(before, after) == []
         before = after
 
 
@@ -258,7 +256,7 @@ def test_the_rule_for_migrations_finds_what_breaks(after, problem):
     def table(rows):
         return [dict(zip(("name", "type", "nullable", "default"), row, strict=True)) for row in rows]
 
-    found = breaks_the_version_before(
+    found = breaks_previous_version(
         {"workers": table([("id", "TEXT", True, None)])}, {"workers": table(after), "new": table([])}
     )
 

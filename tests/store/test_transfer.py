@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, inspect
 from tests.builders import event, worker
-from tests.store.conftest import AUDIT_KEY, run_behind_its_back
+from tests.store.conftest import AUDIT_KEY, run_directly
 from tests.store.rows import make_filled
 
 from lyftdata.store import Store, StoreError, transfer
@@ -76,7 +76,7 @@ async def test_everything_arrives(source, target):
     assert moved.tables["refusal_attempts"].rows == 2501
     assert (moved.audit.ok, moved.audit.checked) == (True, 3)
     for name, content in moved.tables.items():
-        [(rows,)] = run_behind_its_back(target, f"SELECT count(*) FROM {name}")
+        [(rows,)] = run_directly(target, f"SELECT count(*) FROM {name}")
         assert rows == content.rows, name
     store = Store.open(target, audit_key=AUDIT_KEY)
     assert store.audit_is_sound
@@ -90,7 +90,7 @@ async def test_everything_arrives(source, target):
     report = await store.verify_audit()
     assert (report.ok, report.head_number) == (True, 4)
     await store.close()
-    numbers = run_behind_its_back(
+    numbers = run_directly(
         target,
         "INSERT INTO refusal_attempts (reference, code, at, address, claimed_worker, detail, proved) "
         "SELECT reference, code, at, address, claimed_worker, detail, proved FROM refusal_attempts LIMIT 1 RETURNING number",
@@ -123,7 +123,7 @@ def test_json_arrives_to_the_letter(source, target):
 
     move(source, target)
 
-    rows = run_behind_its_back(target, "SELECT CAST(body AS TEXT) FROM changes ORDER BY seq")
+    rows = run_directly(target, "SELECT CAST(body AS TEXT) FROM changes ORDER BY seq")
     assert [body for (body,) in rows] == bodies
 
 
@@ -153,7 +153,7 @@ async def test_a_crashed_servers_log_is_moved_too(tmp_path, target):
 
     move(crashed / "store.db", target)
 
-    assert run_behind_its_back(target, "SELECT id FROM workers") == [("w-late",)]
+    assert run_directly(target, "SELECT id FROM workers") == [("w-late",)]
     assert (crashed / "store.db").read_bytes() == before
     assert at(crashed / "store.db", "SELECT id FROM workers") == [("w-late",)]
 
@@ -176,7 +176,7 @@ async def test_refused_while_a_server_uses_the_source(tmp_path, target):
 )
 def test_a_target_that_is_not_empty_is_refused(source, target, something):
     """Whatever is there stays, and nothing is put beside it."""
-    run_behind_its_back(target, something)
+    run_directly(target, something)
     before = tables_of(target)
 
     with pytest.raises(StoreError, match="not empty"):

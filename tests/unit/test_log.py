@@ -76,7 +76,7 @@ def test_levels_count_for_libraries_too():
     assert json.loads(line)["event"] == "loud one"
 
 
-def test_what_strangers_send_fills_no_log():
+def test_what_unknown_callers_send_fills_no_log():
     """A line for each malformed request would let anybody fill the disk; the Server's own failures are still logged."""
     configure_logging(format="json", level="debug", stream=io.StringIO())
 
@@ -122,7 +122,7 @@ def log_everywhere(log):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_nothing_that_strangers_say_is_obeyed_by_a_terminal(stream):
+def test_nothing_that_unknown_callers_say_is_obeyed_by_a_terminal(stream):
     """In names and values, nested, in errors and tracebacks, from libraries: on lines and with colours that the program makes."""
     # The program's own colours: digits alone, and the letter m.
     text = re.sub(r"\x1b\[[0-9;]*m", "", logged(log_everywhere, stream=stream(), format="console"))

@@ -37,9 +37,9 @@ def directory(tmp_path):
 
 def fault(call):
     """Return what a call says is wrong."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         call()
-    (problem,) = told.value.problems
+    (problem,) = raised.value.problems
     return problem
 
 

@@ -18,17 +18,17 @@ def test_a_relative_path_in_a_removed_directory_names_its_variable(tmp_path, mon
     monkeypatch.chdir(gone)
     gone.rmdir()
 
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         read({name: "state"})
-    assert told.value.problems == [
+    assert raised.value.problems == [
         f"{name}: must be an absolute path: the working directory cannot be used (No such file or directory)."
     ]
 
 
 def test_the_home_of_a_user_who_does_not_exist_is_told():
     """A mistyped `~name/` names the variable."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         read_worker_settings({"LYFTDATA_JOBS_DIR": "~no-such-user-here/jobs"})
-    assert told.value.problems == [
+    assert raised.value.problems == [
         "LYFTDATA_JOBS_DIR: must be an absolute path, because there is no such home directory."
     ]

@@ -243,10 +243,10 @@ def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:
 
     on_progress("Checking the audit log", 0, 0)
     for line in api.lines("/audit/verify/progress"):
-        said = json.loads(line)
-        if "report" in said:
-            return dict(said["report"])
-        on_progress("Checking the audit log", said["done"], said["total"])
+        progress = json.loads(line)
+        if "report" in progress:
+            return dict(progress["report"])
+        on_progress("Checking the audit log", progress["done"], progress["total"])
     raise ApiError("The Server ended the check before it was done.", hint="Run it again.")
 
 

@@ -86,7 +86,7 @@ def incident(
     """
     from lyftdata.cli.api import Api
 
-    subject, workers = _read_subject(subject), _whom(cut_off, changes=delete or keep_key)
+    subject, workers = _read_subject(subject), _parse_targets(cut_off, changes=delete or keep_key)
     with Api(url) as api:
         report = api.get("/incident", subject=subject, since=since)
         progress = None
@@ -131,7 +131,7 @@ def _read_subject(subject: str) -> str:
     return subject
 
 
-def _whom(cut_off: tuple[str, ...], *, changes: bool) -> str | list[str] | None:
+def _parse_targets(cut_off: tuple[str, ...], *, changes: bool) -> str | list[str] | None:
     """Return `all`, IDs, an empty list for none; None if nothing is to be changed."""
     if not cut_off:
         if changes:

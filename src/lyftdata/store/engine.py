@@ -312,7 +312,7 @@ class Store:
             # A commit that fails may have happened all the same: the answer was lost, not the change.
             self._doubt = doubt
             with contextlib.suppress(DBAPIError):
-                if self._resolve_uncertain_commit(tell=False):
+                if self._resolve_uncertain_commit(publish=False):
                     return
             raise
         self._head = head
@@ -343,14 +343,14 @@ class Store:
         # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
         return self._change_feed.record_changes(conn, changes)
 
-    def _resolve_uncertain_commit(self, *, tell: bool = True) -> bool:
+    def _resolve_uncertain_commit(self, *, publish: bool = True) -> bool:
         """
         Find out whether the last commit happened, if that is not known: the audit log's end says so.
 
         Going on without would give the next event a number that is taken, and leave admission with what was before.
 
         Args:
-            tell: Whether to hand on what it changed; not where its callers are still waiting and get it.
+            publish: Whether to hand on what it changed; not where its callers are still waiting and get it.
 
         Returns:
             Whether there was a doubt, and the commit has happened.
@@ -367,7 +367,7 @@ class Store:
         if not has_happened:
             return False
         self._head = doubt.head
-        for loop, changes in doubt.changes if tell else ():
+        for loop, changes in doubt.changes if publish else ():
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._announce, changes)
         return True

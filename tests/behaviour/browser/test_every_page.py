@@ -16,7 +16,7 @@ from lyftdata.web import routes
 # WCAG 2.2, levels A and AA.
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 # What is wider than the window, unless it is in a box that scrolls by itself.
-STICKS_OUT = """width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("main *")]
+OVERFLOWING = """width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("main *")]
   .filter(e => e.getBoundingClientRect().right > width && !e.closest(".scroll, pre")).map(e => e.outerHTML.slice(0, 120))"""
 MAX_PAGE_BYTES = 150_000
 
@@ -188,7 +188,7 @@ def test_every_page_is_light_and_without_barriers(world, first_visit, path):
     for width in (768, 390, 320):
         found[f"table wider than {width}"] = at_width(page, width, WIDER_TABLES)
     for width in (390, 320):
-        found[f"sticks out of {width}"] = at_width(page, width, STICKS_OUT, width)
+        found[f"sticks out of {width}"] = at_width(page, width, OVERFLOWING, width)
 
     assert {name: problems for name, problems in found.items() if problems} == {}
 

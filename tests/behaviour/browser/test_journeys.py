@@ -277,15 +277,15 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
     key = shown_key(page)
     with httpx2.Client(
         base_url=site.url, headers={"User-Agent": HOSTILE}, trust_env=False, timeout=180
-    ) as stranger:
+    ) as unknown_caller:
         form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
-        token = stranger.post("/oauth2/token", data=form).json()["access_token"]
+        token = unknown_caller.post("/oauth2/token", data=form).json()["access_token"]
         facts = dict.fromkeys(("hostname", "os", "python", "agent_version", "pid"), HOSTILE)
         bearer = {"Authorization": f"Bearer {token}"}
 
-        def poll(boot: str, **said: object) -> httpx2.Response:
-            return stranger.post(
-                "/api/worker/session", json={"boot_id": boot, "host": facts, **said}, headers=bearer
+        def poll(boot: str, **reported: object) -> httpx2.Response:
+            return unknown_caller.post(
+                "/api/worker/session", json={"boot_id": boot, "host": facts, **reported}, headers=bearer
             )
 
         poll("boot-0001")
@@ -293,10 +293,12 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
             beside.submit(poll, "boot-0001")
             assert poll("boot-0002").status_code == 409
             poll("boot-0001", sign_off=True)
-        reference = stranger.post("/oauth2/token", data=form | {"client_id": HOSTILE}).json()["reference"]
+        reference = unknown_caller.post("/oauth2/token", data=form | {"client_id": HOSTILE}).json()[
+            "reference"
+        ]
         login = {"username": HOSTILE, "password": "x"}
-        stranger.post("/login", data=login, headers={"Sec-Fetch-Site": "same-origin"})
-        stranger.post("/api/login", json={"username": "admin", "password": NEW_PASSWORD})
+        unknown_caller.post("/login", data=login, headers={"Sec-Fetch-Site": "same-origin"})
+        unknown_caller.post("/api/login", json={"username": "admin", "password": NEW_PASSWORD})
 
     for path in (
         "/",

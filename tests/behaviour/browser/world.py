@@ -65,7 +65,7 @@ class World:
         self.references: dict[str, str] = {}
         with ThreadPoolExecutor(1) as elsewhere:
             # Playwright's own event loop runs in this thread.
-            elsewhere.submit(asyncio.run, self._live_through_a_week()).result()
+            elsewhere.submit(asyncio.run, self._simulate_week()).result()
         self.host = Host(root / "server", **self._environ)
         self.server = self.start_server()
         self.fleet = Fleet(self.url, self.keys)
@@ -94,7 +94,7 @@ class World:
         about = {"reference": self.references["api_key_not_for_worker"]} | self.references
         return path.format(**about)
 
-    async def _live_through_a_week(self) -> None:
+    async def _simulate_week(self) -> None:
         now = datetime.now(UTC).replace(microsecond=0)
         clock = FakeClock(now - timedelta(days=7))
         former = self._environ | {
@@ -207,7 +207,7 @@ class _Past:
             await self._enroll(name, secret)
 
     async def up_to(self, now: datetime) -> None:
-        """What happened since: one was taken over, one disabled, keys rotated and revoked, strangers refused."""
+        """What happened since: one was taken over, one disabled, keys rotated and revoked, unknown callers refused."""
         broker = {"name": "broker", "audience": "https://broker.example.com", "scopes": ["read", "write"]}
         await self._post("resources", broker | {"labels": ["zone=eu-1"]})
         self._server.clock.forward(days=3)

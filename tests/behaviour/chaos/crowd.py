@@ -62,10 +62,10 @@ def light_workers(
 
 
 @contextlib.asynccontextmanager
-async def running(crew: Sequence[LeanWorker]) -> AsyncIterator[None]:
+async def running(lean_workers: Sequence[LeanWorker]) -> AsyncIterator[None]:
     """Let Workers run until the end of the block."""
-    await spread([worker.log_in for worker in crew], at_once=_AT_ONCE)
-    tasks = [asyncio.create_task(worker.run()) for worker in crew]
+    await spread([worker.log_in for worker in lean_workers], at_once=_AT_ONCE)
+    tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from tests.behaviour.chaos.scale import ENROLLMENTS
 from tests.behaviour.several_servers.balanced import (
     NAMES,
     Balanced,
-    everybody_is_online,
+    are_all_online,
     run_count,
     start_workers,
 )
@@ -69,7 +69,7 @@ def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextMa
     with fault:
         time.sleep(LASTS_S)
     ended = time.monotonic()
-    until(lambda: everybody_is_online(field.site), "everybody is online", within_s=240)
+    until(lambda: are_all_online(field.site), "everybody is online", within_s=240)
     recovered = time.monotonic()
     assert field.load.end(kill=False) == 0
 

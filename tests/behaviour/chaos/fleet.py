@@ -94,7 +94,7 @@ def measured(operator: Host, members: list[Member]) -> dict[str, int]:
     }
 
 
-def nobody_was_touched(operator: Host, members: list[Member]) -> bool:
+def are_untouched(operator: Host, members: list[Member]) -> bool:
     """Return whether each is the Worker that it was told to be, each program runs as it was started, and each agent."""
     found = measured(operator, members)
     return found["lost"] == found["programs_ended"] == 0 and all(member.agent.alive() for member in members)

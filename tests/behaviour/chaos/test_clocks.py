@@ -10,10 +10,10 @@ import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.fleet import (
     Member,
+    are_untouched,
     enrolling,
     keyed,
     measured,
-    nobody_was_touched,
     wait_until_all_are,
 )
 from tests.builders import ENROLLMENT_KEY
@@ -115,9 +115,9 @@ def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
         recovered_s=round(recovered - begun, 1),
     )
 
-    assert nobody_was_touched(place.operator, place.members)
+    assert are_untouched(place.operator, place.members)
     for member in place.members:
         until(lambda m=member: m.agent.events("clock_skewed"), "it is said", within_s=240)  # type: ignore[misc]
-        [said] = member.agent.events("clock_skewed")
-        assert said["level"] == "warning"
-        assert said["off"].startswith(("4h59m", "5h"))
+        [logged] = member.agent.events("clock_skewed")
+        assert logged["level"] == "warning"
+        assert logged["off"].startswith(("4h59m", "5h"))

@@ -8,10 +8,10 @@ from tests.behaviour.chaos import report
 from tests.behaviour.chaos.fleet import (
     WITHIN_S,
     Member,
+    are_untouched,
     enrolling,
     keyed,
     measured,
-    nobody_was_touched,
     wait_until_all_are,
 )
 from tests.behaviour.chaos.slow_line import SlowLine
@@ -59,7 +59,7 @@ def test_workers_far_away_stay_connected(tmp_path: Path):
         )
 
         assert {name: len(found) for name, found in sessions.items()} == {"key": 1, "auto": 1}
-        assert nobody_was_touched(operator, members)
+        assert are_untouched(operator, members)
         assert not any(member.agent.events("offline") for member in members)
     finally:
         line.close()

@@ -9,10 +9,10 @@ from tests.behaviour.chaos import report
 from tests.behaviour.chaos.fleet import (
     WITHIN_S,
     Member,
+    are_untouched,
     enrolling,
     keyed,
     measured,
-    nobody_was_touched,
     wait_until_all_are,
 )
 from tests.builders import ENROLLMENT_KEY
@@ -65,7 +65,7 @@ def _token_at_socket(disk: SmallDisk) -> str:
     return AgentSocket(str(socket), wanted={}, timeout_s=30.0).fetch().access_token
 
 
-def _said(agent: Program, event: str) -> str:
+def _problem_of(agent: Program, event: str) -> str:
     [entry, *_] = agent.events(event)
     return str(entry["reason"])
 
@@ -98,8 +98,8 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
         member.name += "-2"
     for member in (new_key, *old):
         member.agent.wait_for("token_file_write_failed", within_s=WITHIN_S)
-        assert "No space left" in _said(member.agent, "token_file_write_failed")
-    assert "No space left" in _said(new_auto.agent, "enrollment_blocked")
+        assert "No space left" in _problem_of(member.agent, "token_file_write_failed")
+    assert "No space left" in _problem_of(new_auto.agent, "enrollment_blocked")
     for name in ("old-auto", "old-key"):
         assert before[name]
         assert _token_file(disks[name]) == before[name]
@@ -122,7 +122,7 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
         recovered_s=round(time.monotonic() - ended, 1),
     )
 
-    assert nobody_was_touched(place.operator, members)
+    assert are_untouched(place.operator, members)
     for member in members:
         assert "Traceback" not in member.agent.log
 
@@ -143,10 +143,10 @@ def test_an_enrolled_worker_starts_on_a_read_only_disk(place: Place):
     second = member.host.run("run", "worker")
     assert second.returncode == 2
     assert "LYFTDATA_JOBS_DIR" in second.stderr
-    stranger = member.host.run("run", "worker", LYFTDATA_JOBS_DIR=str(disk.path / "other"))
-    assert stranger.returncode == 1
-    assert "Read-only file system" in stranger.stderr
-    assert "Traceback" not in stranger.stderr + second.stderr + member.agent.log
+    other_agent = member.host.run("run", "worker", LYFTDATA_JOBS_DIR=str(disk.path / "other"))
+    assert other_agent.returncode == 1
+    assert "Read-only file system" in other_agent.stderr
+    assert "Traceback" not in other_agent.stderr + second.stderr + member.agent.log
     disk.remount("rw")
     report.record(
         group="Workers' hosts",

@@ -10,7 +10,7 @@ import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.enrolling import Enroller
 from tests.behaviour.chaos.field import in_the_field, nothing_is_lost
-from tests.behaviour.chaos.fleet import Member, keyed, nobody_was_touched, wait_until_all_are
+from tests.behaviour.chaos.fleet import Member, are_untouched, keyed, wait_until_all_are
 from tests.behaviour.chaos.scale import ENROLLMENTS
 from tests.behaviour.chaos.volume import Volume, small_volume
 from tests.builders import ENROLLMENT_KEY
@@ -43,7 +43,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         volume.fill()
         begun = time.monotonic()
         site.server.wait_for("request_failed")
-        told = len(acknowledged)
+        before = len(acknowledged)
         token = token_of(site, given)
         assert httpx2.get(
             f"{site.url}/auth/verify",
@@ -53,7 +53,7 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         ).is_success
         assert operator.run("workers", "add", "key-2").returncode == 1
         time.sleep(2)
-        assert len(acknowledged) == told < ENROLLMENTS
+        assert len(acknowledged) == before < ENROLLMENTS
         volume.free()
         ended = time.monotonic()
 
@@ -66,12 +66,12 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
             lasted_s=round(ended - begun, 1),
             acknowledged=len(acknowledged),
             lost=len(acknowledged - entries),
-            programs_ended=0 if nobody_was_touched(operator, [member]) else 1,
+            programs_ended=0 if are_untouched(operator, [member]) else 1,
             recovered_s=round(time.monotonic() - ended, 1),
         )
         assert entries == acknowledged
         assert len(entries) == ENROLLMENTS
-        assert nobody_was_touched(operator, [member])
+        assert are_untouched(operator, [member])
         assert operator.json("audit", "verify")["ok"]
         assert "Traceback" not in site.server.log
         assert site.server.terminate() == 0

@@ -10,7 +10,7 @@ import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.enrolling import Enroller
 from tests.behaviour.chaos.field import memory_of
-from tests.behaviour.chaos.fleet import Member, enrolling, keyed, nobody_was_touched, wait_until_all_are
+from tests.behaviour.chaos.fleet import Member, are_untouched, enrolling, keyed, wait_until_all_are
 from tests.behaviour.chaos.scale import HALF_OPEN_OF_EACH
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import Site, until
@@ -26,7 +26,7 @@ def _half(path: str, body: bytes = b"grant_type=") -> bytes:
     return head.encode() + b"Content-Length: 200\r\n\r\n" + body
 
 
-SAID = {
+UNFINISHED = {
     "nothing": b"",
     "half a head": b"POST /oauth2/token HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthori",
     "half a body that is waited for": _half("/oauth2/token"),
@@ -67,10 +67,10 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
     with contextlib.ExitStack() as stack:
         peers = [
             stack.enter_context(socket.create_connection(("127.0.0.1", site.port)))
-            for _ in range(HALF_OPEN_OF_EACH * len(SAID))
+            for _ in range(HALF_OPEN_OF_EACH * len(UNFINISHED))
         ]
-        for peer, said in zip(peers, list(SAID.values()) * HALF_OPEN_OF_EACH, strict=True):
-            peer.sendall(said)
+        for peer, unfinished in zip(peers, list(UNFINISHED.values()) * HALF_OPEN_OF_EACH, strict=True):
+            peer.sendall(unfinished)
             peer.setblocking(False)
         acknowledged: set[tuple[str, str]] = set()
         place = tmp_path / "enrolling"
@@ -110,4 +110,4 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
     assert len(acknowledged) == COUNT
     assert there == acknowledged
     assert more_memory < MAX_MORE_MEMORY
-    assert nobody_was_touched(operator, members)
+    assert are_untouched(operator, members)

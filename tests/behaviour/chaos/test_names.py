@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.far_apart import FarApart
-from tests.behaviour.chaos.fleet import WITHIN_S, measured, nobody_was_touched, wait_until_all_are
+from tests.behaviour.chaos.fleet import WITHIN_S, are_untouched, measured, wait_until_all_are
 from tests.networks import NAMES, OTHER_SERVER, SERVER, Machine, Network
 
 NAME = "lyftdata.test"
@@ -73,4 +73,4 @@ def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, netwo
         recovered_s=round(time.monotonic() - ended, 1),
     )
 
-    assert nobody_was_touched(place.operator, members)
+    assert are_untouched(place.operator, members)

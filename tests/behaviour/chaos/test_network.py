@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.far_apart import FarApart
-from tests.behaviour.chaos.fleet import WITHIN_S, Member, measured, nobody_was_touched, wait_until_all_are
+from tests.behaviour.chaos.fleet import WITHIN_S, Member, are_untouched, measured, wait_until_all_are
 from tests.networks import SERVER, Network
 from tests.processes import Host, until
 
@@ -98,4 +98,4 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
         online=time.monotonic(),
     )
 
-    assert nobody_was_touched(place.operator, place.members)
+    assert are_untouched(place.operator, place.members)

@@ -63,12 +63,12 @@ def test_its_tokens_are_those_of_the_agents_worker(site, hosts):
     files = WorkerVerifier(site.url, audience=FILES)
     all_of_them = {"jobs:read", "jobs:write"}
     for host in hosts:
-        said = json.loads(host.done("run", "worker", "--", sys.executable, "-c", PROGRAM))
+        printed = json.loads(host.done("run", "worker", "--", sys.executable, "-c", PROGRAM))
 
-        assert said["refused"] == [True, True]
-        worker_id = own.verify(said["by_thread"][0]).worker_id
+        assert printed["refused"] == [True, True]
+        worker_id = own.verify(printed["by_thread"][0]).worker_id
         assert (worker_id == "press-01") == (host is hosts[0])
-        for plain, for_files, for_reading in (said["by_thread"], said["on_loop"]):
+        for plain, for_files, for_reading in (printed["by_thread"], printed["on_loop"]):
             assert own.verify(plain).worker_id == files.verify(for_files).worker_id == worker_id
             assert files.verify(for_files).scopes == all_of_them
             assert files.verify(for_reading).scopes == {"jobs:read"}

@@ -22,7 +22,7 @@ from tests.processes import WITHIN_S, until
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc and namespaces")
 
 # Says who it is and what it was given, then waits.
-SAY = """
+REPORT = """
 import json, os, sys, time
 seen = dict(os.environ) | {"pid": os.getpid()}
 open(sys.argv[1] + ".new", "w").write(json.dumps(seen))
@@ -97,7 +97,7 @@ def wait_for_lines(file, count):
     until(lambda: len(lines(file)) >= count, f"{count} lines in {file.name}")
 
 
-def said(out):
+def report_of(out):
     """Wait for what SAY has written."""
     until(out.exists, "the COMMAND's start")
     return json.loads(out.read_text())
@@ -121,8 +121,8 @@ def at_socket(path, target):
 
 def test_it_is_given_a_token_by_file_and_by_socket(site, host):
     """The Server takes both; the file has mode 0600 in a directory of 0700, and is gone with the agent."""
-    agent, out = run(host, SAY)
-    seen = said(out)
+    agent, out = run(host, REPORT)
+    seen = report_of(out)
     file, path = Path(seen["LYFTDATA_WORKER_TOKEN_FILE"]), seen["LYFTDATA_WORKER_TOKEN_SOCKET"]
 
     status, answer = at_socket(path, "/token")
@@ -139,8 +139,8 @@ def test_it_is_given_a_token_by_file_and_by_socket(site, host):
 
 def test_a_token_for_somebody_else_is_the_servers_decision(host):
     """A foreign audience: the Server's own refusal reaches the COMMAND as JSON, and its token still serves."""
-    agent, out = run(host, SAY)
-    path = said(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
+    agent, out = run(host, REPORT)
+    path = report_of(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
 
     status, answer = at_socket(path, "/token?audience=https://billing.example.com")
 
@@ -154,8 +154,8 @@ def test_a_token_for_somebody_else_is_the_servers_decision(host):
 
 def test_lyftdata_token_asks_the_agent(site, host):
     """Under an agent `lyftdata token` needs neither key nor settings; `--audience` passes the refusal on."""
-    _, out = run(host, SAY)
-    path = said(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
+    _, out = run(host, REPORT)
+    path = report_of(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
     bare = site.worker_host("elsewhere", LYFTDATA_WORKER_TOKEN_SOCKET=path)
 
     assert verify(site, bare.done("token").strip()) == 204
@@ -171,8 +171,8 @@ def test_lyftdata_token_asks_the_agent(site, host):
 def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
     """Neither in /proc/PID/environ nor in an open file: no key, and no path to where the identity lies."""
     host.environ["LYFTDATA_AUTO_ENROLLMENT_KEY_FILE"] = "/none/there"
-    _, out = run(host, SAY, NOTIFY_SOCKET="/none", WATCHDOG_USEC="9")
-    pid = said(out)["pid"]
+    _, out = run(host, REPORT, NOTIFY_SOCKET="/none", WATCHDOG_USEC="9")
+    pid = report_of(out)["pid"]
     environ = Path(f"/proc/{pid}/environ").read_text()
     opened = {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
 
@@ -195,16 +195,16 @@ def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, short
     """SIGKILL leaves a token in the temporary directory until an agent of this user starts there again; a live one keeps its own."""
     place = short_path
     given = {"XDG_RUNTIME_DIR": str(place)}
-    agent, out = run(host, SAY, **given)
-    said(out)
+    agent, out = run(host, REPORT, **given)
+    report_of(out)
     (left,) = place.iterdir()
     assert (left / "token").exists()
     agent.kill()
     assert left.exists()
     out.unlink()
 
-    second, out = run(host, SAY, **given)
-    said(out)
+    second, out = run(host, REPORT, **given)
+    report_of(out)
     (living,) = place.iterdir()
     assert living != left
     assert (living / "token").exists()
@@ -234,9 +234,9 @@ def test_signals_are_passed_on_and_the_exit_code_comes_back(host, last, code):
     agent, out = run(host, LISTEN)
     until(lambda: lines(out), "the COMMAND's start")
     for name in ("HUP", "USR1", "USR2", "WINCH", "QUIT", last):
-        heard = len(lines(out))
+        received = len(lines(out))
         agent.process.send_signal(getattr(signal, f"SIG{name}"))
-        wait_for_lines(out, heard + 1)
+        wait_for_lines(out, received + 1)
 
     assert agent.exit_code() == code
     assert lines(out) == ["ready", *(f"SIG{name}" for name in ("HUP", "USR1", "USR2", "WINCH", "QUIT", last))]
@@ -276,8 +276,8 @@ def test_input_output_and_the_mask_are_the_commands_own(host):
 @linux_only
 def test_it_does_not_work_on_when_its_agent_is_killed(site, host):
     """Nobody could stop it any more: the system ends it with the agent."""
-    agent, out = run(host, SAY)
-    pid = said(out)["pid"]
+    agent, out = run(host, REPORT)
+    pid = report_of(out)["pid"]
     agent.kill()
 
     until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the COMMAND")
@@ -314,15 +314,15 @@ def test_disabled_it_is_not_started_again_until_it_is_enabled(site, host):
 
 def test_disabled_there_is_no_token_to_read(site, host):
     """The file is withdrawn with the identity, and there again, at the same place, when it is back."""
-    agent, out = run(host, SAY)
-    file = Path(said(out)["LYFTDATA_WORKER_TOKEN_FILE"])
+    agent, out = run(host, REPORT)
+    file = Path(report_of(out)["LYFTDATA_WORKER_TOKEN_FILE"])
     site.operator.done("workers", "disable", "press-01", "--yes")
     until(lambda: not file.exists(), "the withdrawal")
     out.unlink()
 
     site.operator.done("workers", "enable", "press-01")
 
-    assert said(out)["LYFTDATA_WORKER_TOKEN_FILE"] == str(file)
+    assert report_of(out)["LYFTDATA_WORKER_TOKEN_FILE"] == str(file)
     assert verify(site, file.read_text()) == 204
     agent.terminate()
 
@@ -398,18 +398,18 @@ def test_systemd_is_told(site, host, tmp_path, monkeypatch):
         systemd.settimeout(WITHIN_S)
         agent = host.start("run", "worker", NOTIFY_SOCKET="notify", WATCHDOG_USEC="200000")
 
-        def told(start):
+        def notified(start):
             while True:
                 text = systemd.recv(4096).decode()
                 if text.startswith(start):
                     return text
 
-        assert told("READY=1") == "READY=1\nSTATUS=Online as press-01."
-        assert told("WATCHDOG=1")
+        assert notified("READY=1") == "READY=1\nSTATUS=Online as press-01."
+        assert notified("WATCHDOG=1")
         site.operator.done("workers", "disable", "press-01", "--yes")
-        assert "reference" in told("STATUS=Refused")
+        assert "reference" in notified("STATUS=Refused")
         agent.terminate()
-        assert told("STOPPING=1")
+        assert notified("STOPPING=1")
 
 
 class Screen:

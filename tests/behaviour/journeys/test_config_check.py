@@ -5,7 +5,7 @@ from tests.certificates import self_signed
 from tests.processes import Host, free_port
 
 
-def says_the_same(host, *commands, **environ):
+def assert_same_message(host, *commands, **environ):
     """Run commands that must fail alike; return what they say."""
     ended = [host.run(*command, **environ) for command in commands]
     assert {done.returncode for done in ended} == {2}, [done.stderr for done in ended]
@@ -33,7 +33,7 @@ def test_every_file_of_a_server_at_fault_is_named_at_once(host, tmp_path):
     open_directory.mkdir(mode=0o755)
     given = {"LYFTDATA_TLS_CERT": "/nowhere.pem", "LYFTDATA_TLS_KEY": str(key)}
 
-    text = says_the_same(host, *SERVER, **given, LYFTDATA_STAGING_DIR=str(open_directory))
+    text = assert_same_message(host, *SERVER, **given, LYFTDATA_STAGING_DIR=str(open_directory))
 
     first, second = text.splitlines()
     assert "LYFTDATA_TLS_CERT: /nowhere.pem cannot be read" in first
@@ -48,7 +48,7 @@ def test_a_secret_key_that_was_cut_is_found(host, tmp_path):
     key = staging / "secret.key"
     key.touch(mode=0o600)
 
-    assert str(key) in says_the_same(host, *SERVER)
+    assert str(key) in assert_same_message(host, *SERVER)
     assert list(staging.iterdir()) == [key]
 
 
@@ -57,7 +57,7 @@ def test_a_data_directory_that_cannot_be_made_is_named(host, tmp_path):
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "staging"
 
-    assert str(below) in says_the_same(host, *SERVER, LYFTDATA_STAGING_DIR=str(below))
+    assert str(below) in assert_same_message(host, *SERVER, LYFTDATA_STAGING_DIR=str(below))
 
 
 def test_the_check_makes_no_directory(host, tmp_path):
@@ -72,7 +72,7 @@ def test_a_file_of_certificates_that_holds_none_is_named_by_every_program(host, 
     file = tmp_path / "ca.pem"
     file.mkdir() if content is None else file.write_bytes(content)
 
-    text = says_the_same(
+    text = assert_same_message(
         host,
         ("run", "worker"),
         ("config", "check", "worker"),

@@ -26,7 +26,7 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
         cluster_that_stops.stop()
         site.server.wait_for("writes_unavailable")
         answers = [httpx2.get(f"{site.url}/.well-known/jwks.json").status_code for _ in range(20)]
-        told = site.operator.run("workers", "list")
+        failed = site.operator.run("workers", "list")
         cluster_that_stops.start()
         over = site.server.wait_for("writes_resumed")
     finally:
@@ -36,5 +36,5 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
     assert sum('"level": "error"' in line for line in lines) == 1, site.server.log
     assert len(lines) < 12, site.server.log
     assert answers == [503] * 20
-    assert "answered 503: The Server cannot read its state." in told.stderr
+    assert "answered 503: The Server cannot read its state." in failed.stderr
     assert over["after_s"] >= 0

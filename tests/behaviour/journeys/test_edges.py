@@ -36,10 +36,10 @@ def test_tls_from_end_to_end(tmp_path, open_site):
     assert "certificate" in distrustful.wait_for("retrying")["reason"].lower()
     trusting = site.worker_host("b", **given, LYFTDATA_TLS_CA=str(cert)).start("run", "worker")
     assert trusting.wait_for("online")["server"] == url
-    careless = site.worker_host(
+    unchecked = site.worker_host(
         "c", **{**given, "LYFTDATA_WORKER_NAME": "press-03"}, LYFTDATA_TLS_INSECURE="yes"
     )
-    agent = careless.start("run", "worker")
+    agent = unchecked.start("run", "worker")
     agent.wait_for("online")
     assert "LYFTDATA_TLS_INSECURE" in agent.events("configuration_warning")[0]["problem"]
     operator = Host(tmp_path / "op", LYFTDATA_URL=url, LYFTDATA_TLS_CA=str(cert))
@@ -70,8 +70,10 @@ def test_a_server_that_calls_itself_otherwise_is_not_enrolled_with(open_site):
     assert result.returncode == 2
     assert "LYFTDATA_PUBLIC_URL" in result.stderr
     assert site.workers() == {}
-    told = site.worker_host("b", **given, LYFTDATA_PUBLIC_URL="https://lyft.example").start("run", "worker")
-    told.wait_for("online")
+    with_public_url = site.worker_host("b", **given, LYFTDATA_PUBLIC_URL="https://lyft.example").start(
+        "run", "worker"
+    )
+    with_public_url.wait_for("online")
 
 
 def refused_from(site, headers):
@@ -90,7 +92,7 @@ def refused_from(site, headers):
     ("trusted", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "198.51.100.7"), ("192.0.2.1", "127.0.0.1")]
 )
 def test_only_trusted_proxies_are_believed(open_site, trusted, seen):
-    """`X-Forwarded-For` of a stranger changes nothing: nobody dodges the limit or blames another address by it."""
+    """`X-Forwarded-For` of an unknown caller changes nothing: nobody dodges the limit or blames another address by it."""
     site = open_site(**({"LYFTDATA_TRUSTED_PROXIES": trusted} if trusted else {}))
     site.sign_in()
 

@@ -33,8 +33,8 @@ def test_one_key_for_one_host(plain_site):
     )
     site.operator.done("enrollment", "revoke", "etl-key", "--yes")
     assert site.operator.json("enrollment", "list")[0]["status"] == "revoked"
-    for said in (site.server.log, second.log, wrong_name.log):
-        assert key[27:] not in said
+    for text in (site.server.log, second.log, wrong_name.log):
+        assert key[27:] not in text
 
 
 def test_a_rotated_key_is_read_from_its_file(plain_site, tmp_path):

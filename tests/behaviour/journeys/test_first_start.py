@@ -36,9 +36,9 @@ def test_a_certificate_that_cannot_be_used_leaves_no_state(host, tmp_path):
     refused = host.run("run", "server", **wrong)
     checked = host.run("config", "check", "server", **wrong)
 
-    said = "Error: LYFTDATA_TLS_CERT: /nowhere.pem cannot be read: no such file or directory."
-    assert (refused.returncode, refused.stderr.strip()) == (2, said)
-    assert (checked.returncode, checked.stderr.strip()) == (2, said)
+    message = "Error: LYFTDATA_TLS_CERT: /nowhere.pem cannot be read: no such file or directory."
+    assert (refused.returncode, refused.stderr.strip()) == (2, message)
+    assert (checked.returncode, checked.stderr.strip()) == (2, message)
     assert not Path(host.environ["LYFTDATA_STAGING_DIR"]).exists()
 
     program = host.start("run", "server", LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key))

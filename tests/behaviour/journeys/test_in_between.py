@@ -64,7 +64,7 @@ REDIRECT = [("Location", "https://lyft.example/login?next=secret")]
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "remedy"),
+    ("answer", "message", "remedy"),
     [
         (
             (301, REDIRECT),
@@ -82,7 +82,7 @@ REDIRECT = [("Location", "https://lyft.example/login?next=secret")]
         ((502, [], b"bad gateway"), "answered 502", "gets no answer from it"),
     ],
 )
-def test_an_answer_that_is_not_the_servers_is_told_as_such(tmp_path, between, answer, said, remedy):
+def test_an_answer_that_is_not_the_servers_is_told_as_such(tmp_path, between, answer, message, remedy):
     """By agent and command line alike: the address that was tried, the status, where it redirects to, and what to do."""
     program = between(*answer)
     host = Host(tmp_path, LYFTDATA_URL=program.url, LYFTDATA_JOBS_DIR=str(tmp_path / "jobs"))
@@ -92,10 +92,10 @@ def test_an_answer_that_is_not_the_servers_is_told_as_such(tmp_path, between, an
     agent.kill()
     operator = host.run("login", "admin", "--password-stdin", stdin="a password\n")
 
-    assert f"{program.url} {said}" in line["reason"]
+    assert f"{program.url} {message}" in line["reason"]
     assert remedy in line["remedy"]
     assert (operator.returncode, program.url in operator.stderr) == (1, True)
-    assert said in operator.stderr
+    assert message in operator.stderr
     # To a proxy's own 502 the command line has more to say.
     assert remedy in operator.stderr or answer[0] == 502
     assert "secret" not in agent.log + operator.stderr
@@ -202,8 +202,8 @@ def test_a_server_in_no_proxy_does_not_mind(tmp_path):
     assert f"{ELSEWHERE} cannot be reached: " in operator.stderr
 
 
-@pytest.mark.parametrize(("no_proxy", "said"), [("", "ALL_PROXY: "), ("lyft.invalid", f"{ELSEWHERE}/")])
-def test_the_verifier_says_the_same(monkeypatch, no_proxy, said):
+@pytest.mark.parametrize(("no_proxy", "message"), [("", "ALL_PROXY: "), ("lyft.invalid", f"{ELSEWHERE}/")])
+def test_the_verifier_says_the_same(monkeypatch, no_proxy, message):
     """Keys that cannot be had for a proxy's sake: the reason is the variable, and with NO_PROXY there is no proxy."""
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -214,4 +214,4 @@ def test_the_verifier_says_the_same(monkeypatch, no_proxy, said):
     with pytest.raises(KeysUnavailableError) as refused:
         verifier.verify(UNKNOWN)
 
-    assert said in json.dumps(str(refused.value))
+    assert message in json.dumps(str(refused.value))

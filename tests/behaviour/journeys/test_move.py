@@ -100,9 +100,9 @@ def test_workers_go_on_at_a_new_address(site, old):
     assert f"the issuer was {old} and is {site.url} now; 1 auto-enrolled Worker signs" in warning
     assert enrolled.run("token").returncode == 3
     by_key.done("token")
-    astray = enrolled.run("run", "worker", LYFTDATA_URL=site.url)
-    assert astray.returncode == 2
-    assert MOVED in astray.stderr
+    at_wrong_server = enrolled.run("run", "worker", LYFTDATA_URL=site.url)
+    assert at_wrong_server.returncode == 2
+    assert MOVED in at_wrong_server.stderr
     assert MOVED in enrolled.run("token", LYFTDATA_URL=site.url).stderr
     assert identity(enrolled)["issuer"] == old
 

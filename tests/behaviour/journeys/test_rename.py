@@ -105,10 +105,10 @@ def test_another_name_is_another_worker(site, renamed):
     agent = renamed.run("run", "worker", LYFTDATA_WORKER_NAME="other", LYFTDATA_AUTO_ENROLLMENT_KEY=WRONG_KEY)
     token = renamed.run("token", LYFTDATA_WORKER_NAME="other")
     assert (agent.returncode, token.returncode) == (2, 2)
-    for said in (agent.stderr, token.stderr, library(renamed, "other").stderr):
-        assert "LYFTDATA_WORKER_NAME is 'other'" in said
-        assert "'host-new'" in said
-        assert "lyftdata workers rename" in said
+    for message in (agent.stderr, token.stderr, library(renamed, "other").stderr):
+        assert "LYFTDATA_WORKER_NAME is 'other'" in message
+        assert "'host-new'" in message
+        assert "lyftdata workers rename" in message
     assert stored_name(renamed) == "host-old"
     assert len(site.workers()) == 1
     assert site.operator.json("refusals", "list") == []

@@ -49,17 +49,17 @@ def test_an_api_key_that_was_cut_is_told_on_its_host(plain_site):
     """The Server rejects it without a reason; the Worker's own log and `config check` name what is wrong with it."""
     plain_site.operator.done("workers", "add", "press-01", "--id", "press-01")
     key = plain_site.operator.done("api-key", "issue", "press-keys", "--worker", "press-01").strip()
-    for given, said in (
+    for given, message in (
         (key[:-1], "it has 57 characters, and an API key has 58"),
         (key[:-1] + ("x" if key[-1] != "x" else "y"), "its checksum is wrong"),
     ):
         host = plain_site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=given)
         checked = host.run("config", "check", "worker")
-        assert f"LYFTDATA_WORKER_API_KEY: not a complete API key ({said}" in checked.stderr
+        assert f"LYFTDATA_WORKER_API_KEY: not a complete API key ({message}" in checked.stderr
         agent = host.start("run", "worker")
         assert agent.exit_code() == 3
         (warning,) = agent.events("configuration_warning")
-        assert said in warning["problem"]
+        assert message in warning["problem"]
         assert given not in agent.log + checked.stderr + checked.stdout
 
 

@@ -247,7 +247,7 @@ def counting_proxy(site):
         thread.join()
 
 
-def test_a_flood_of_strangers_costs_the_server_next_to_nothing(site, serve):
+def test_a_flood_of_unknown_callers_costs_the_server_next_to_nothing(site, serve):
     """Five hundred made-up tokens sent to a service cost the Server nothing but the fetch that was due, and good ones go on being taken."""
     token = token_of(site, with_key(site))
     with counting_proxy(site) as (address, asked):
@@ -281,7 +281,7 @@ def test_a_service_with_an_audience_of_its_own(tmp_path, site, serve):
     """A resource's tokens open that service and no other, with the scopes asked for; online, the Server's word counts."""
     environ = with_key(site)
     plain = token_of(site, environ)
-    stranger = serve("FastAPI")
+    other_service = serve("FastAPI")
     example = EXAMPLES["One audience for each service"][0]
     name = f"http://127.0.0.1:{free_port()}"  # what the service is called; it need not be where it is
     audience = ', resource_name="files", resource_key="{key}", online=True'
@@ -302,7 +302,7 @@ def test_a_service_with_an_audience_of_its_own(tmp_path, site, serve):
     assert ask(url, plain).status_code == 401
     for_files = token_of(site, environ, resource=name)
     assert ask(url, for_files, "/jobs", "POST").status_code == 200
-    assert ask(stranger, for_files).status_code == 401
+    assert ask(other_service, for_files).status_code == 401
     site.operator.done("resources", "set", "files", "--scope", "jobs:read")
     assert ask(url, for_files).status_code == 200
     assert ask(url, for_files, "/jobs", "POST").status_code == 403

@@ -51,8 +51,8 @@ def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
 
     for agent in agents:
         agent.wait_for("online")
-        (said,) = agent.events("worker_name_unused")
-        assert said["message"].startswith("LYFTDATA_WORKER_NAME has no effect")
+        (warning,) = agent.events("worker_name_unused")
+        assert warning["message"].startswith("LYFTDATA_WORKER_NAME has no effect")
 
     shown = plain_site.workers()
     assert {w["status"] for w in shown.values()} == {"online"}
@@ -297,7 +297,7 @@ def test_the_random_first_password_is_printed_once_and_works(open_site):
     assert not any(password in json.dumps(entry) for entry in site.server.events("ready"))
 
 
-def test_strangers_read_a_reference_and_nothing_else(plain_site):
+def test_unknown_callers_read_a_reference_and_nothing_else(plain_site):
     """A wrong key: exit 3, one reference; the operator opens it and reads cause and remedy."""
     operator = plain_site.operator
     operator.done("workers", "add", "press-01", "--id", "press-01")

@@ -77,11 +77,11 @@ async def test_identity_keys_are_ready_before_anybody_asks(opened):
 async def test_what_is_repeated_is_told_again(server, press):
     """Disabling or revoking again, because the outcome of the first time was unknown, reaches what is connected."""
     services = server.services
-    told = []
+    published = []
     apply = services.directory.apply
 
     def listen(changes):
-        told.extend(changes)
+        published.extend(changes)
         apply(changes)
 
     services.directory.apply = listen
@@ -90,7 +90,7 @@ async def test_what_is_repeated_is_told_again(server, press):
         await services.workers.change("press-01", enabled=False, actor=ADMIN)
         await services.api_keys.revoke(name, actor=ADMIN)
 
-    assert len(told) == 4
+    assert len(published) == 4
 
 
 async def test_traces_are_in_sight_while_they_are_written(server, admin, press):
@@ -196,7 +196,7 @@ async def test_a_flood_from_one_network_hides_nobody_elses_mistake(server, press
         assert found.claimed_worker == claimed
 
 
-async def test_a_flood_of_strangers_hides_no_worker_that_proved_its_key(server, press):
+async def test_a_flood_of_unknown_callers_hides_no_worker_that_proved_its_key(server, press):
     """Those who know who they are and may not come in have room of their own."""
     for n in range(5_000):
         refuse(server, f"made-up-{n}", f"2001:{n:x}::1")
@@ -223,5 +223,5 @@ async def test_a_flood_does_not_tell_which_workers_there_are(server, press, monk
     "host", ["fe80::1%eth0", "fe80::1%eth0 forged=1\nrefused", "fe80::1%" + "x" * 10_000]
 )
 def test_an_addresses_zone_is_not_written_down(host):
-    """What follows a percent sign is this host's own name for a line, and in a forwarded address a stranger's free text."""
+    """What follows a percent sign is this host's own name for a line, and in a forwarded address an unknown caller's free text."""
     assert client_address({"client": (host, 1)}) == "fe80::1"

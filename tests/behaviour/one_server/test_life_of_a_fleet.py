@@ -229,7 +229,7 @@ class Fleet(RuleBasedStateMachine):
         self.clock.forward(seconds=seconds / 100)
 
     @invariant()
-    def tokens_are_good_as_long_as_what_they_came_from(self) -> None:
+    def tokens_end_with_their_credential(self) -> None:
         """Every token given out is taken if and only if its Worker and its credential still stand."""
         for token in self.tokens[-6:]:
             known = self.workers.get(token["worker"])

@@ -96,7 +96,7 @@ class Asked:
         self.effects.on_change(self.changes(entry, key))
         await asyncio.sleep(0)
         connection = Connection(username=self.worker_id, age_s=0)
-        said = {
+        answered = {
             "token": lets_through(services.verifier.verify, self.token),
             "token again": lets_through(services.verifier.recheck, self.verified),
             "session": not poll.done() or (await poll).kind == "renew",
@@ -105,7 +105,7 @@ class Asked:
         }
         services.sessions.sign_off(self.worker_id, "boot-0001")
         await poll
-        return said
+        return answered
 
     def changes(self, entry, key):
         """Return what makes these the entry and the key."""
@@ -127,9 +127,9 @@ async def test_with_an_api_key_all_agree(server, effects, admin, press):
         problem = standing_problem(entry, asked.credential, key=key, now=server.clock())
         seen.add(problem)
 
-        said = await asked.answers(entry, key)
+        answered = await asked.answers(entry, key)
 
-        assert set(said.values()) == {problem is None}, (entry_change, key_change, problem, said)
+        assert set(answered.values()) == {problem is None}, (entry_change, key_change, problem, answered)
         # After it was enabled again a Worker gets a new token, with a key that is in order.
         may_ask = problem is None or (problem is Problem.EARLIER_EPOCH and key == asked.key)
         assert ((await server.token_by_key(*press)).status_code == 200) is may_ask, (entry_change, key_change)
@@ -155,10 +155,10 @@ async def test_with_an_identity_key_all_agree(server, effects, admin):
         entry = changed(asked.entry, ENTRIES[name])
         problem = standing_problem(entry, asked.credential, key=None, now=server.clock())
 
-        said = await asked.answers(entry, None)
+        answered = await asked.answers(entry, None)
 
-        assert said.pop("session") is (problem in {None, Problem.IDENTITY_KEY_REPLACED}), name
-        assert set(said.values()) == {problem is None}, (name, problem, said)
+        assert answered.pop("session") is (problem in {None, Problem.IDENTITY_KEY_REPLACED}), name
+        assert set(answered.values()) == {problem is None}, (name, problem, answered)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.unit.web.test_pages import text_of
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/workers?status=bogus", "There is no status 'bogus'. There are: online, offline"),
         ("/workers?status=Online", "There is no status 'Online'."),
@@ -30,11 +30,11 @@ from tests.unit.web.test_pages import text_of
         ("/resources?name=orders", "There is no filter 'name'."),
     ],
 )
-async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path, said):
+async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path, message):
     """With the menu, and without a row that could be ticked."""
     page = await browser.get(path)
 
-    assert (page.status_code, said in html.unescape(text_of(page))) == (422, True)
+    assert (page.status_code, message in html.unescape(text_of(page))) == (422, True)
     assert 'name="id"' not in page.text
     assert not re.search(r'hx-get="[^"]*bogus', page.text)
     assert "<script>" not in page.text

@@ -64,8 +64,8 @@ class PgBouncer:
             "pool_mode = transaction\nmax_client_conn = 100\ndefault_pool_size = 10\n",
             encoding="utf-8",
         )
-        as_whom = ["-u", cluster.user] if cluster.user else []
-        self._peer = Peer([pgbouncer, *as_whom, str(root / "pgbouncer.ini")], root=root, port=self.port)
+        user_options = ["-u", cluster.user] if cluster.user else []
+        self._peer = Peer([pgbouncer, *user_options, str(root / "pgbouncer.ini")], root=root, port=self.port)
 
     def url(self, database_url: str) -> str:
         """Return the URL of a database by this way."""
@@ -168,7 +168,7 @@ def start_workers(site: Balanced) -> list[Program]:
         agents.append(host.start("run", "worker", "--", *PROGRAM))
     for agent in agents:
         agent.wait_for("online")
-    until(lambda: everybody_is_online(site), "both Servers show all of them online")
+    until(lambda: are_all_online(site), "both Servers show all of them online")
     return agents
 
 
@@ -177,7 +177,7 @@ def run_count(site: Balanced, name: str) -> int:
     return (site.root / name / "runs").read_text(encoding="utf-8").count("started")
 
 
-def everybody_is_online(site: Balanced) -> bool:
+def are_all_online(site: Balanced) -> bool:
     """Return whether both Servers show four Workers online; round robin asks each."""
     return all(
         {n: s for n, s in site.statuses().items() if n in NAMES} == dict.fromkeys(NAMES, "online")

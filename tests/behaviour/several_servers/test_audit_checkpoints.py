@@ -1,7 +1,7 @@
 """Servers on one database sign one tree with one key, and each notices by what it kept that the database was put back."""
 
 import pytest
-from tests.store.conftest import run_behind_its_back
+from tests.store.conftest import run_directly
 
 from lyftdata.core.audit_checkpoints import read_checkpoint
 from lyftdata.server.admin.audit_checkpoints import Occasion
@@ -32,7 +32,7 @@ async def test_both_sign_the_same_tree(start_at, database_url, tmp_path):
     assert {read_checkpoint((tmp_path / name / FILE).read_text()).size for name in (FIRST, SECOND)} == {
         later.size
     }
-    rows = run_behind_its_back(database_url, "SELECT size FROM audit_checkpoints ORDER BY size")
+    rows = run_directly(database_url, "SELECT size FROM audit_checkpoints ORDER BY size")
     assert len({row[0] for row in rows}) == len(rows)
 
 
@@ -43,11 +43,11 @@ async def test_a_database_that_was_put_back_is_found_by_the_server_that_knows_mo
     async with start_at(FIRST) as one:
         await one.sign_in()
         earlier = await one.services.checkpoints.sign(Occasion.HOUR)
-    found = run_behind_its_back(database_url, "SELECT number, hash, mac FROM audit_head")
+    found = run_directly(database_url, "SELECT number, hash, mac FROM audit_head")
     number, digest, mac = tuple(found[0])
     async with start_at(FIRST) as one:
         await one.sign_in()
-    run_behind_its_back(
+    run_directly(
         database_url,
         "DELETE FROM audit_events WHERE number > :number",
         "DELETE FROM audit_checkpoints WHERE size > :number",

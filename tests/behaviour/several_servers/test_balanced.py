@@ -12,7 +12,7 @@ from tests.behaviour.several_servers.balanced import (
     NAMES,
     Balanced,
     PgBouncer,
-    everybody_is_online,
+    are_all_online,
     run_count,
     start_workers,
 )
@@ -50,7 +50,7 @@ def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
 
     for number in range(2):
         site.servers[number].kill()
-        until(lambda: everybody_is_online(site), "the other Server has them all", within_s=240)
+        until(lambda: are_all_online(site), "the other Server has them all", within_s=240)
         site.servers[number] = site.start_server(number)
 
     assert all(agent.alive() for agent in agents)
@@ -79,7 +79,7 @@ def test_a_rolling_restart_refuses_nobody(open_balanced):
     for number in range(2):
         assert site.servers[number].terminate() == 0
         site.servers[number] = site.start_server(number)
-    until(lambda: everybody_is_online(site), "all are online", within_s=240)
+    until(lambda: are_all_online(site), "all are online", within_s=240)
 
     listed = site.ask("servers", "list")
     assert [server["address"] for server in listed] == [f"127.0.0.1:{port}" for port in site.server_ports]

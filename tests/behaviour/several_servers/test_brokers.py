@@ -35,13 +35,13 @@ async def _log_in(server, broker, press):
 
 
 async def _must_disconnect(server, broker, age_s):
-    told = {"connections": [{"username": "press-01", "vhost": "/", "age_s": age_s}]}
-    answer = await server.http.post("/auth/rabbitmq/connections", json=told, auth=broker)
+    reported = {"connections": [{"username": "press-01", "vhost": "/", "age_s": age_s}]}
+    answer = await server.http.post("/auth/rabbitmq/connections", json=reported, auth=broker)
     return answer.json()["close"] == [0]
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two, monkeypatch, is_told):
+@pytest.mark.parametrize("is_notified", [True, False])
+async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two, monkeypatch, is_notified):
     """Also if the Server that took the login has not told of it: then by the keys that may be behind it."""
     first, second = two
     press = await new_worker(first)
@@ -50,17 +50,17 @@ async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two,
     # They have run for long: what is asked about is from after their start.
     for server in two:
         server.services.brokers._started_at -= timedelta(hours=1)
-    if not is_told:
+    if not is_notified:
         monkeypatch.setattr(first.services.brokers, "_publish", _nothing)
     await _log_in(first, broker, press)
-    if is_told:
+    if is_notified:
         await until(lambda: _remembers(second), "the second hears of the login")
     assert not await _must_disconnect(second, broker, 0)
 
     await revoke_key(first)
 
     assert await until(lambda: _must_disconnect(second, broker, 0.5), "the second says so")
-    if is_told:
+    if is_notified:
         assert (
             await second.http.post("/auth/rabbitmq/resource", data=_MAY_WRITE, auth=broker)
         ).text == "deny"

@@ -46,12 +46,12 @@ def add_with_one_key(tx: WriteTx) -> list[tuple[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def connected(crew: list[LeanWorker], tally: Tally) -> AsyncIterator[None]:
+async def connected(lean_workers: list[LeanWorker], tally: Tally) -> AsyncIterator[None]:
     """Let Workers run until the end of the block, from the moment that all are connected."""
-    await spread([worker.log_in for worker in crew], at_once=32)
-    tasks = [asyncio.create_task(worker.run()) for worker in crew]
+    await spread([worker.log_in for worker in lean_workers], at_once=32)
+    tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
     try:
-        await until(lambda: len(tally.online) == len(crew), within_s=240, what="all are connected")
+        await until(lambda: len(tally.online) == len(lean_workers), within_s=240, what="all are connected")
         yield
     finally:
         for task in tasks:
@@ -106,14 +106,14 @@ async def test_every_worker_of_an_incident_is_out_at_every_server(cluster: Clust
 
     def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
         # A held poll is answered with the directive; one that is just between two polls reads it at the next one.
-        is_told = any(directive["kind"] == "stop" for directive in body.get("directives", []))
-        if is_told or status in {401, 403}:
+        is_stopped = any(directive["kind"] == "stop" for directive in body.get("directives", []))
+        if is_stopped or status in {401, 403}:
             out_at.setdefault(worker_id, time.monotonic())
 
     tally.on_answer = note
-    crew = [LeanWorker(*each, host="127.0.0.1", port=site.port, tally=tally) for each in enrolled]
-    crew += [LeanWorker(*each, host="127.0.0.1", port=port, tally=tally) for each in by_key]
-    async with connected(crew, tally):
+    lean_workers = [LeanWorker(*each, host="127.0.0.1", port=site.port, tally=tally) for each in enrolled]
+    lean_workers += [LeanWorker(*each, host="127.0.0.1", port=port, tally=tally) for each in by_key]
+    async with connected(lean_workers, tally):
         operator = await asyncio.to_thread(site.sign_in)
         report = await asyncio.to_thread(all_known, operator)
         assert report["workers_total"] == 2 * OF_EACH
@@ -124,8 +124,8 @@ async def test_every_worker_of_an_incident_is_out_at_every_server(cluster: Clust
         assert "'mistyped'" in mistyped.stderr
         begin_s = time.monotonic()
         done = await asyncio.to_thread(operator.json, "incident", "127.0.0.0/8", "--cut-off", "all", "--yes")
-        await until(lambda: len(out_at) == len(crew), within_s=180, what="each is out")
-        print(f"the last of {len(crew)} was out after {max(out_at.values()) - begin_s:.2f} s")
+        await until(lambda: len(out_at) == len(lean_workers), within_s=180, what="each is out")
+        print(f"the last of {len(lean_workers)} was out after {max(out_at.values()) - begin_s:.2f} s")
 
     assert (done["workers"], done["still_connected"]) == (2 * OF_EACH, 0)
     after = await asyncio.to_thread(operator.json, "incident", "127.0.0.0/8")

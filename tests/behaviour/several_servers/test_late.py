@@ -21,7 +21,7 @@ from lyftdata.store.change_feed.feed import ReceivedChanges
 from lyftdata.store.changes import Broadcast, Change
 
 
-async def _forget_what_was_told(server):
+async def _forget_published_changes(server):
     """Drop what is older than now, as happens to what is older than a quarter of an hour."""
     await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
 
@@ -37,10 +37,10 @@ async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
         assert (await second.verify(token)).status_code == 204
 
         cable.cut()
-        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that its copy is stale")
         await withdraw(first)
         await new_worker(first, "press-02")
-        await _forget_what_was_told(first)
+        await _forget_published_changes(first)
         await new_worker(first, "press-03")
         cable.restore()
 
@@ -62,13 +62,13 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
 
     # As if it had stood at a row that is gone by now.
     await new_worker(first, "press-02")
-    feed._on_change, told = _nothing, feed._on_change
+    feed._on_change, applied = _nothing, feed._on_change
     await disable(first)
     await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
     await new_worker(first, "press-03")
-    await _forget_what_was_told(first)
+    await _forget_published_changes(first)
     await until(lambda: _has_come_to(second, first), "the second has read the last")
-    feed._on_change = told
+    feed._on_change = applied
     feed._position = change_log.Cursor(1)
 
     directive = (await asyncio.wait_for(held, 180)).json()["directives"][0]
@@ -120,8 +120,8 @@ async def test_what_is_read_twice_is_told_once(two):
     feed = second.services.store._change_feed
     feed._ended.set()
     await asyncio.to_thread(feed._thread.join)
-    told: list[Change] = []
-    feed._on_change = told.extend
+    applied: list[Change] = []
+    feed._on_change = applied.extend
     before = feed._position
 
     def read(conn):
@@ -135,7 +135,7 @@ async def test_what_is_read_twice_is_told_once(two):
         feed.apply_received(received)
     await asyncio.sleep(0)
 
-    assert [change.body for change in told if isinstance(change, Broadcast)] == [{"n": 1}, {"n": 2}]
+    assert [change.body for change in applied if isinstance(change, Broadcast)] == [{"n": 1}, {"n": 2}]
 
 
 async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
@@ -149,12 +149,12 @@ async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
         await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
 
         cable.cut()
-        await until(lambda: _trusts_nothing(second, token), "the Server knows that it hears nothing")
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that it is_current nothing")
         cable.let_through_but_for_those()
 
         async def is_back():
-            hears = second.services.store.is_current()
-            return hears and (await second.verify(token)).status_code == 401
+            is_fresh = second.services.store.is_current()
+            return is_fresh and (await second.verify(token)).status_code == 401
 
         async with asyncio.timeout(180):
             while not await is_back():
@@ -167,14 +167,14 @@ async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
     """The clock by which it is trusted goes on while the host sleeps, where the system has one that does."""
     _, second = two
     assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == feed._CLOCK
-    await until(lambda: _hears(second), "it hears")
+    await until(lambda: _is_current(second), "it is current")
     read = time.clock_gettime
 
     monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 3_600 * (clock == feed._CLOCK))
 
     assert not second.services.store.is_current()
-    await until(lambda: _hears(second), "it asks, and hears again")
+    await until(lambda: _is_current(second), "it asks, and is current again")
 
 
-async def _hears(server):
+async def _is_current(server):
     return server.services.store.is_current()

@@ -38,9 +38,9 @@ async def _knows(server, worker_id):
 async def test_a_writer_knows_what_was_changed_before(two):
     """Every write does, not those alone that change what is kept in memory: nothing has to be heard for that."""
     first, second = two
-    hearing = second.services.store._change_feed
-    hearing._ended.set()
-    await asyncio.to_thread(hearing._thread.join)
+    feed = second.services.store._change_feed
+    feed._ended.set()
+    await asyncio.to_thread(feed._thread.join)
     worker_id, _ = await first.enrolled()
 
     await second.services.store.write(lambda tx: tx.conn.exec_driver_sql("SELECT 1"))

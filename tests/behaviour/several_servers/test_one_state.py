@@ -108,7 +108,7 @@ async def connected(server, token, boot_id="boot-0001"):
     return held
 
 
-def was_told_to_stop(held):
+def has_stop_directive(held):
     """Return whether a poll has ended its Worker; a Server may answer one early, and the Worker polls again."""
     if not held.done():
         return False
@@ -183,7 +183,7 @@ async def test_of_two_starts_at_two_servers_the_second_is_refused(two):
     detail = second.services.refusals.unwritten()[-1].detail
     assert "boot-first" in detail
     assert "boot-clone" in detail
-    assert not was_told_to_stop(held)
+    assert not has_stop_directive(held)
     held.cancel()
 
 
@@ -419,13 +419,13 @@ async def _is_waiting(server):
 
 
 async def test_a_network_known_at_one_server_is_known_at_the_other(two):
-    """A sign-in at one Server is enough for the other not to count strangers' failures against the operator."""
+    """A sign-in at one Server is enough for the other not to count unknown callers' failures against the operator."""
     first, second = two
     await first.sign_in()
     wrong = {"username": "admin", "password": "wrong wrong wrong"}
     for number in range(60):
-        async with second.from_address(f"198.18.0.{number}") as stranger:
-            await stranger.post("/api/login", json=wrong)
+        async with second.from_address(f"198.18.0.{number}") as unknown_caller:
+            await unknown_caller.post("/api/login", json=wrong)
     async with second.from_address("203.0.113.9") as elsewhere:
         right = {"username": "admin", "password": PASSWORD}
         assert (await elsewhere.post("/api/login", json=right)).status_code == 429
@@ -520,7 +520,7 @@ async def _is_refused(server, token):
 
 
 async def test_a_server_whose_readers_are_busy_is_ready(two):
-    """Strangers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
+    """Unknown callers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
     first, _ = two
     go_on = threading.Event()
     busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(180))) for _ in range(2)]

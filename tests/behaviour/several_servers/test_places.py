@@ -7,11 +7,11 @@ import pytest
 from tests.behaviour.several_servers.test_one_state import (
     code_of,
     connected,
+    has_stop_directive,
     new_worker,
     poll,
     token_of,
     until,
-    was_told_to_stop,
 )
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -54,7 +54,7 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
         assert code_of(await poll(first, token, "boot-clone")) == "duplicate_instance"
         refused = await first.register(generate_identity_key(), "press")
         assert (refused.status_code, code_of(refused)) == (409, "name_in_use")
-        assert not was_told_to_stop(held)
+        assert not has_stop_directive(held)
         held.cancel()
 
 
@@ -145,14 +145,14 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
             await first.http.post("/api/worker/session", json=body, headers=headers)
             await first.services.cluster.flush()
 
-        def leaves_behind_its_back(conn):
+        def end_session_directly(conn):
             found = list(read(conn))
             asyncio.run_coroutine_threadsafe(leave(), loop).result(180)
             # Time for the word of it to be there first, if anybody listens for it by now.
             threading.Event().wait(1)
             return found
 
-        monkeypatch.setattr(presence, "list_all", leaves_behind_its_back)
+        monkeypatch.setattr(presence, "list_all", end_session_directly)
         async with start_server() as second:
             monkeypatch.setattr(presence, "list_all", read)
             await until(lambda: _is_offline(second), "the second has heard of it")

@@ -66,12 +66,12 @@ async def test_who_was_disabled_while_its_body_arrived_is_not_let_in(two, asked,
 
     answer = asyncio.ensure_future(second.http.post(path, content=slowly(), headers=headers, auth=auth))
     await asyncio.wait_for(has_begun.wait(), 180)
-    hearing = second.services.store._change_feed
-    hearing._ended.set()
-    await asyncio.to_thread(hearing._thread.join)
+    feed = second.services.store._change_feed
+    feed._ended.set()
+    await asyncio.to_thread(feed._thread.join)
     monkeypatch.setattr(second.services.store, "refresh", _cut_off)
     await disable(first)
-    await until(lambda: _hears_nothing(second), "what was heard is too old to be trusted")
+    await until(lambda: _is_stale(second), "what was heard is too old to be trusted")
     go_on.set()
 
     # 503, unless it has heard of it meanwhile by what it has written itself.
@@ -87,5 +87,5 @@ async def _knows(server, audience):
     return resource is not None and resource.key_digest is not None
 
 
-async def _hears_nothing(server):
+async def _is_stale(server):
     return not server.services.store.is_current()

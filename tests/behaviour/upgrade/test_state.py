@@ -112,7 +112,7 @@ def test_put_back_under_a_fleet(site, fleet):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "code", "said"),
+    ("arguments", "environ", "code", "problem"),
     [
         (("migrate",), {}, 2, "LYFTDATA_DATABASE_URL: must be the URL of the empty PostgreSQL database"),
         (("migrate",), {"LYFTDATA_DATABASE_URL": "sqlite:////tmp/other.db"}, 2, "empty PostgreSQL database"),
@@ -138,13 +138,13 @@ def test_put_back_under_a_fleet(site, fleet):
         ),
     ],
 )
-def test_what_cannot_be_is_said(plain_site, arguments, environ, code, said):
+def test_what_cannot_be_is_said(plain_site, arguments, environ, code, problem):
     """Wrong settings exit 2, a refusal exits 1; no password is repeated, and a running Server is not disturbed."""
     (plain_site.server_host.home / "key.txt").write_text("precious")
 
     done = plain_site.server_host.run("admin", *arguments, **environ)
 
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert (done.returncode, problem in done.stderr) == (code, True), done.stderr
     assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
     assert (plain_site.server_host.home / "key.txt").read_text() == "precious"
@@ -159,8 +159,8 @@ def test_a_start_on_a_changed_audit_log_says_so(plain_site):
         raw.execute("UPDATE audit_events SET subject = 'operator:eve' WHERE number = 1")
     server = plain_site.start_server()
 
-    told = server.wait_for("audit_log_changed")
-    assert (told["level"], told["first_bad"]) == ("error", 1)
+    logged = server.wait_for("audit_log_changed")
+    assert (logged["level"], logged["first_bad"]) == ("error", 1)
     assert "lyftdata_audit_log_intact 0.0" in httpx2.get(f"{plain_site.url}/metrics").text
     assert plain_site.operator.run("audit", "verify").returncode == 1
 

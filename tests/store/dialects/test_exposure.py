@@ -77,7 +77,7 @@ async def test_each_opening_is_found(closed, cluster, database, opened, problem)
 
 
 async def test_tables_of_a_role_that_is_not_ours_are_told_of(closed, cluster, database):
-    """Where a stranger could make tables first, they are his, and he can change who is let in."""
+    """Where an unknown caller could make tables first, they are his, and he can change who is let in."""
     await Store.open(closed, audit_key=AUDIT_KEY).close()
     ours, theirs = f"server_{database}", f"early_{database}"
     for statement in (

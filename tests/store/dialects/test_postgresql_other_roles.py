@@ -149,10 +149,10 @@ async def test_a_restricted_role_starts_on_tables_that_another_owns(store, datab
 
 
 @contextlib.asynccontextmanager
-async def listening(url, told):
+async def listening(url, published):
     """Give a store that follows what others change, and appends it to a list."""
     store = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY)
-    store.deliver_changes_to(told.extend)
+    store.deliver_changes_to(published.extend)
     store.start_change_feed()
     try:
         yield store
@@ -160,10 +160,10 @@ async def listening(url, told):
         await store.close()
 
 
-async def told_of(told, worker_id):
+async def wait_for_change_of(published, worker_id):
     """Wait until a change is told of."""
     async with asyncio.timeout(180):
-        while worker_id not in [getattr(change, "worker_id", None) for change in told]:
+        while worker_id not in [getattr(change, "worker_id", None) for change in published]:
             await asyncio.sleep(0.01)
 
 
@@ -188,20 +188,22 @@ async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
         questions += 1
         return read(*args, **kwargs)
 
-    told: list[Change] = []
-    async with listening(database_url, told) as hears, listening(database_url, []) as writes:
+    published: list[Change] = []
+    async with listening(database_url, published) as reader, listening(database_url, []) as writes:
         monkeypatch.setattr(feed, "REST_AFTER_ASKING_S", 0.1)
         monkeypatch.setattr(change_log, "read", counted)
-        async with await psycopg.AsyncConnection.connect(add_role(), autocommit=True) as stranger:
+        async with await psycopg.AsyncConnection.connect(add_role(), autocommit=True) as unknown_caller:
             for number in range(3_000):
                 payload = f'{{"worker_id": "w-{number}", "kind": "worker"}}' + "\u202e\x1b" * 100
-                await stranger.execute("SELECT pg_notify(%s, %s)", (feed.channel_of(AUDIT_KEY), payload))
+                await unknown_caller.execute(
+                    "SELECT pg_notify(%s, %s)", (feed.channel_of(AUDIT_KEY), payload)
+                )
         await writes.write(insert("w-real"))
-        await told_of(told, "w-real")
+        await wait_for_change_of(published, "w-real")
 
         assert questions < 1_000
-        assert [getattr(change, "worker_id", None) for change in told] == ["w-real"]
-        assert hears.is_current()
+        assert [getattr(change, "worker_id", None) for change in published] == ["w-real"]
+        assert reader.is_current()
 
 
 async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
@@ -209,17 +211,17 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
 ):
     """Anyone can fill the queue by listening and not reading: nothing more is put in, and changes are heard of by asking."""
     monkeypatch.setattr(postgresql, "MAX_NOTIFY_QUEUE_USAGE", 0.0005)
-    told: list[Change] = []
-    stranger_url = add_role()
+    published: list[Change] = []
+    other_url = add_role()
     async with (
-        listening(database_url, told),
+        listening(database_url, published),
         listening(database_url, []) as writes,
         await psycopg.AsyncConnection.connect(database_url, autocommit=True) as ours,
     ):
         await ours.execute(sql.SQL("LISTEN {}").format(sql.Identifier(feed.channel_of(AUDIT_KEY))))
         await writes.write(insert("w-before"))
         before = [notification async for notification in ours.notifies(timeout=180, stop_after=1)]
-        with psycopg.connect(stranger_url) as holds, psycopg.connect(stranger_url, autocommit=True) as fills:
+        with psycopg.connect(other_url) as holds, psycopg.connect(other_url, autocommit=True) as fills:
             holds.execute("LISTEN anything")
             holds.commit()
             holds.execute("SELECT 1")
@@ -228,10 +230,10 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
             assert cluster.ask("SELECT pg_notification_queue_usage() > 0.0005")
 
             await writes.write(insert("w-full"))
-            await told_of(told, "w-full")
+            await wait_for_change_of(published, "w-full")
         # What comes next on our channel is of the time after: in between nothing was sent.
         await writes.write(insert("w-after"))
-        await told_of(told, "w-after")
+        await wait_for_change_of(published, "w-after")
         after = [notification async for notification in ours.notifies(timeout=180, stop_after=1)]
         more = [notification async for notification in ours.notifies(timeout=0)]
 

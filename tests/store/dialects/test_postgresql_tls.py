@@ -104,7 +104,7 @@ def impostor(tmp_path):
         (tmp_path / "his").mkdir()
         _, certificate, key = issued(tmp_path / "his")
         running.serve_tls(certificate, key)
-        running.let_everybody_in()
+        running.allow_all_logins()
         yield running
     finally:
         running.close()

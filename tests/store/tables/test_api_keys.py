@@ -53,19 +53,19 @@ async def test_rotation_ends_the_old_generation_at_the_grace(store):
     assert ends == [end, end + timedelta(days=1), None]
 
 
-async def test_revoking_takes_every_generation_and_tells(store, told):
+async def test_revoking_takes_every_generation_and_tells(store, published):
     """No generation of a revoked key works on."""
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A", name="press-keys")))
     second = api_key("B", name="press-keys", generation=2)
     await store.write(
         lambda tx: api_keys.rotate_api_key(tx, second, previous_expire_at=NOON + timedelta(days=1))
     )
-    told.clear()
+    published.clear()
 
     revoked = await store.write(lambda tx: api_keys.revoke_api_key(tx, "press-keys", NOON))
 
     assert [key.revoked_at for key in revoked] == [NOON, NOON]
-    assert {change.public_id for change in told} == {"A", "B"}
+    assert {change.public_id for change in published} == {"A", "B"}
 
 
 async def test_last_use_is_noted(store):
@@ -77,7 +77,7 @@ async def test_last_use_is_noted(store):
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A", "B"])) == {"A": (NOON, "w-1")}
 
 
-async def test_a_fleet_with_a_key_for_each_worker(store, told):
+async def test_a_fleet_with_a_key_for_each_worker(store, published):
     """More keys than a database takes values in one statement work, and so does an empty list."""
     many = [f"P{n:05}" for n in range(40_000)]
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("P00007")))

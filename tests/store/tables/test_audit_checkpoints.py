@@ -37,9 +37,9 @@ async def stored(store):
 
 async def test_the_first_checkpoint_of_a_size_stays(stored):
     """Another one for as many events is not stored, and its caller learns what the stored one says."""
-    said = await add(stored, record_of(5, text="other"))
+    kept_record = await add(stored, record_of(5, text="other"))
 
-    assert said.root == (await add(stored, record_of(5))).root
+    assert kept_record.root == (await add(stored, record_of(5))).root
     found = await stored.read(lambda conn: list(audit_checkpoints.all_checkpoints(conn)))
     assert found == [record_of(size) for size in SIZES]
 

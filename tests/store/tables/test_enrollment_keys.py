@@ -97,12 +97,12 @@ async def test_a_rotation_ends_the_generation_before_at_the_grace(store):
     assert not await spend(store, "B")
 
 
-async def test_each_change_is_published(store, told):
+async def test_each_change_is_published(store, published):
     """Issuing, rotating and revoking reach the copies in memory; revoking twice publishes it twice and keeps the first date."""
     await insert(store, key())
     later = NOON + timedelta(days=1)
     for now in (NOON, later):
         await store.write(lambda tx, now=now: enrollment_keys.revoke_enrollment_key(tx, "hosts", now))
 
-    assert [type(change) for change in told] == [EnrollmentKeyChanged] * 3
-    assert [change.record.revoked_at for change in told] == [None, NOON, NOON]
+    assert [type(change) for change in published] == [EnrollmentKeyChanged] * 3
+    assert [change.record.revoked_at for change in published] == [None, NOON, NOON]

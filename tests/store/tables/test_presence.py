@@ -121,11 +121,11 @@ async def test_a_server_writes_over_no_session_at_another(store):
     assert await found(store) == at("one")
 
 
-async def test_workers_of_a_dead_server_are_awaited_and_then_forgotten(store, told):
+async def test_workers_of_a_dead_server_are_awaited_and_then_forgotten(store, published):
     """They count as connected until the time is over; each step is published."""
     await claim(store, at("one"))
     await claim(store, at("two", worker_id="w-2"))
-    told.clear()
+    published.clear()
 
     assert await store.write(lambda tx: presence.mark_awaited(tx, "one")) == ["w-1"]
     assert await store.read(presence.count_awaited) == 1
@@ -138,4 +138,4 @@ async def test_workers_of_a_dead_server_are_awaited_and_then_forgotten(store, to
         "w-2"
     ]
     awaited = msgspec.structs.replace(at("one"), state=PresenceState.AWAITED)
-    assert told == [PresenceChanged("w-1", awaited), PresenceChanged("w-1", None)]
+    assert published == [PresenceChanged("w-1", awaited), PresenceChanged("w-1", None)]

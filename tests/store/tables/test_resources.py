@@ -65,20 +65,20 @@ async def test_a_name_and_an_audience_are_given_once(store):
     assert refused.value.code == "resource_audience_taken"
 
 
-async def test_a_deleted_worker_is_taken_out_of_every_service(store, told):
+async def test_a_deleted_worker_is_taken_out_of_every_service(store, published):
     """A Worker that gets the same ID later inherits nothing; services that do not name it are not touched."""
     await insert(store, resource(worker_ids=["w-1", "w-2"]))
     await insert(store, resource("other", worker_ids=["w-2"]))
-    told.clear()
+    published.clear()
 
     await store.write(lambda tx: resources.remove_workers(tx, ["w-1"]))
 
     changed = resource(worker_ids=["w-2"])
-    assert told == [ResourceChanged("broker", changed)]
+    assert published == [ResourceChanged("broker", changed)]
     assert await store.read(lambda conn: resources.get_resource(conn, "broker")) == changed
 
 
-async def test_a_change_and_a_deletion_are_published(store, told):
+async def test_a_change_and_a_deletion_are_published(store, published):
     """The copies in memory follow."""
     await insert(store, resource())
     changed = msgspec.structs.replace(resource(), scopes=["read"])
@@ -87,4 +87,4 @@ async def test_a_change_and_a_deletion_are_published(store, told):
     assert await store.write(lambda tx: resources.delete_resource(tx, "broker")) == changed
     with pytest.raises(NotFoundError):
         await store.write(lambda tx: resources.delete_resource(tx, "broker"))
-    assert [change.record for change in told] == [resource(), changed, None]
+    assert [change.record for change in published] == [resource(), changed, None]

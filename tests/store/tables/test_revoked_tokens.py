@@ -16,13 +16,13 @@ async def revoke(store, jti, expires_at=NOON):
     await store.write(lambda tx: revoked_tokens.revoke_token(tx, jti, expires_at=expires_at))
 
 
-async def test_a_token_may_be_revoked_twice(store, told):
+async def test_a_token_may_be_revoked_twice(store, published):
     """It is kept once, and published each time."""
     await revoke(store, "t1")
     await revoke(store, "t1")
 
     assert await store.read(lambda conn: revoked_tokens.find_revoked(conn, ["t1", "t2"])) == {"t1": NOON}
-    assert told == [TokenRevoked("t1", NOON)] * 2
+    assert published == [TokenRevoked("t1", NOON)] * 2
 
 
 async def test_a_revoked_token_is_listed_until_the_second_before_its_end(store):

@@ -74,17 +74,17 @@ async def test_a_live_name_is_taken_and_a_superseded_one_is_free(store):
     assert holder.id == "w-2"
 
 
-async def test_deleting_takes_a_worker_out_of_its_keys(store, told):
+async def test_deleting_takes_a_worker_out_of_its_keys(store, published):
     """A key for one Worker becomes a key for nobody: a new Worker under the old ID does not inherit it."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     key = api_key(for_all_workers=False, worker_ids=frozenset({"w-1"}))
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
-    told.clear()
+    published.clear()
 
     await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
 
     (left,) = await store.read(lambda conn: list(api_keys.all_api_keys(conn)))
     assert (left.for_all_workers, left.worker_ids) == (False, frozenset())
-    assert told == [ApiKeyChanged(key.public_id, left), WorkerChanged("w-1", None)]
+    assert published == [ApiKeyChanged(key.public_id, left), WorkerChanged("w-1", None)]
     with pytest.raises(NotFoundError):
         await store.write(lambda tx: workers.delete_worker(tx, "w-1"))

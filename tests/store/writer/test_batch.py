@@ -38,7 +38,7 @@ async def subjects(store):
     return [one.event.subject for one in found]
 
 
-async def test_neighbours_are_run_at_once(store, told):
+async def test_neighbours_are_run_at_once(store, published):
     """What has queued for one operation is given to it in one call; each caller gets its own, and all is told."""
     sizes = []
 
@@ -52,7 +52,7 @@ async def test_neighbours_are_run_at_once(store, told):
     )
 
     assert (outcomes, sizes) == (names, [5])
-    assert told == [WorkerChanged(name, worker(name)) for name in names]
+    assert published == [WorkerChanged(name, worker(name)) for name in names]
     assert await subjects(store) == [f"worker:{name}" for name in names]
     assert (await store.verify_audit()).ok
 
@@ -75,10 +75,10 @@ async def test_the_order_of_what_is_queued_stays(store):
     assert order == ["first", "second", "third"]
 
 
-async def test_of_many_at_once_one_that_fails_fails_alone(store, told):
+async def test_of_many_at_once_one_that_fails_fails_alone(store, published):
     """If one is at fault it alone is told so, and nothing of it is kept; the others are, without a gap in the log."""
     await store.write(lambda tx: workers.insert_worker(tx, worker("w-taken"), unique_name=True))
-    told.clear()
+    published.clear()
     names = ["w-1", "w-taken", "w-2"]
     outcomes = await in_one_group(
         store, *(lambda name=name: store.write_batched(add_all, worker(name)) for name in names)
@@ -86,12 +86,12 @@ async def test_of_many_at_once_one_that_fails_fails_alone(store, told):
 
     assert outcomes[::2] == ["w-1", "w-2"]
     assert isinstance(outcomes[1], ConflictError)
-    assert [change.worker_id for change in told] == ["w-1", "w-2"]
+    assert [change.worker_id for change in published] == ["w-1", "w-2"]
     assert await subjects(store) == ["worker:w-1", "worker:w-2"]
     assert (await store.verify_audit()).ok
 
 
-async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, told):
+async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, published):
     """Of a group's events, written at its end, one that the database does not take undoes what it tells of alone."""
 
     def unwritable(tx):
@@ -112,7 +112,7 @@ async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, to
 
     assert isinstance(outcomes[1], StatementError)
     assert [outcomes[0], *outcomes[2:]] == [["w-good"], "w-too", "w-as-well"]
-    assert [change.worker_id for change in told] == ["w-good", "w-too", "w-as-well"]
+    assert [change.worker_id for change in published] == ["w-good", "w-too", "w-as-well"]
     assert await store.read(lambda conn: workers.find_worker(conn, "w-bad")) is None
     assert await subjects(store) == ["worker:w-good", "worker:w-too", "worker:w-as-well"]
     assert (await store.verify_audit()).ok

@@ -48,10 +48,10 @@ def test_options_of_a_cut_off_without_one_are_rejected(option):
     assert "--cut-off" in result.output
 
 
-@pytest.mark.parametrize("whom", [("all", "press-01"), ("none", "press-01"), ("all", "none")])
-def test_all_and_none_are_given_alone(whom):
+@pytest.mark.parametrize("targets", [("all", "press-01"), ("none", "press-01"), ("all", "none")])
+def test_all_and_none_are_given_alone(targets):
     """A mix says two things at once."""
-    options = [part for each in whom for part in ("--cut-off", each)]
+    options = [part for each in targets for part in ("--cut-off", each)]
     result = CliRunner().invoke(cli, ["incident", "press-keys", *options])
 
     assert result.exit_code == 2

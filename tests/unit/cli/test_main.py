@@ -45,11 +45,11 @@ def test_a_secret_on_the_command_line_is_answered_with_the_way_that_does(flag, f
     """Exit 2, the variable or the prompt is named, and the secret is not repeated."""
     with pytest.raises(SystemExit) as stopped:
         run(["run", "worker", *form.format(flag).split()])
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
 
     assert stopped.value.code == 2
-    assert "s3cr3t-value" not in said
-    assert "LYFTDATA_" in said or "--password-stdin" in said
+    assert "s3cr3t-value" not in message
+    assert "LYFTDATA_" in message or "--password-stdin" in message
 
 
 def test_a_commands_own_flags_are_its_own():
@@ -89,8 +89,8 @@ def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
     monkeypatch.setattr(cli, "main", fail)
 
     assert run(["token"]) == 1
-    said = capsys.readouterr().err
-    assert said == "Error: \ufffd]0;pwned\ufffd down\nfor now\nHint: \ufffd31m wait\n"
+    message = capsys.readouterr().err
+    assert message == "Error: \ufffd]0;pwned\ufffd down\nfor now\nHint: \ufffd31m wait\n"
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("worker", "workers"), ("audits", "audit"), ("logn", "login")])

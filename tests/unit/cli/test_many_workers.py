@@ -23,12 +23,12 @@ def test_a_failure_of_one_does_not_stop_the_others(capsys):
 
     code = change_workers(["a", "b", "c"], change, done="disabled", as_json=True)
 
-    told = capsys.readouterr()
+    reported = capsys.readouterr()
     assert code == 1
-    assert "b: There is no Worker 'b'." in told.err
-    assert "2 of 3 Workers disabled" in told.err
-    assert '"a"' in told.out
-    assert '"c"' in told.out
+    assert "b: There is no Worker 'b'." in reported.err
+    assert "2 of 3 Workers disabled" in reported.err
+    assert '"a"' in reported.out
+    assert '"c"' in reported.out
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), ApiError("The Server cannot be reached.")])

@@ -151,7 +151,7 @@ async def test_processes_share_the_replacement(agent):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "error", "says", "final"),
+    ("refusal", "error", "expected", "final"),
     [
         (
             AudienceRefusedError("Not for it.", reference="7K2M9QXD", remedy="Let it."),
@@ -175,10 +175,10 @@ async def test_processes_share_the_replacement(agent):
     ],
     ids=["target", "scope", "refused", "down"],
 )
-async def test_a_refusal_reaches_the_program(agent, refusal, error, says, final):
+async def test_a_refusal_reaches_the_program(agent, refusal, error, expected, final):
     """In the Server's words, with the reference that an operator needs and the remedy."""
     agent.server.refusal = refusal
-    with pytest.raises(error, match=says) as failed:
+    with pytest.raises(error, match=expected) as failed:
         await agent.get(agent.tokens(resource="https://files.example"))
 
     assert getattr(failed.value, "final", None) is final

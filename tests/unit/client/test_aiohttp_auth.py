@@ -60,10 +60,10 @@ class Service:
 
 @pytest.fixture
 async def world():
-    """Serve a service and a stranger; give the auth for the service, its tokens and a clock."""
+    """Serve a service and an unknown caller; give the auth for the service, its tokens and a clock."""
     made: Any = World()
     runners = []
-    for service in (made.service, made.stranger):
+    for service in (made.service, made.other_service):
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", service.answer)
         runner = web.AppRunner(app)
@@ -72,7 +72,7 @@ async def world():
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         service.url = f"http://127.0.0.1:{port}"
-    made.service.leads_to, made.stranger.leads_to = made.stranger.url, made.service.url
+    made.service.leads_to, made.other_service.leads_to = made.other_service.url, made.service.url
     made.auth = AiohttpWorkerAuth(made.tokens, origins=[made.service.url])
     async with aiohttp.ClientSession(middlewares=[made.auth]) as made.http:
         yield made
@@ -89,7 +89,7 @@ class World:
     def __init__(self):
         self.now_s = 1000.0
         self.service = Service()
-        self.stranger = Service()
+        self.other_service = Service()
         self.source = Source()
         self.tokens = TokenKeeper(self.source, monotonic=lambda: self.now_s, chance=lambda: 0.5)
 
@@ -147,11 +147,11 @@ async def test_a_body_that_is_gone_is_not_sent_again(world):
 async def test_the_token_goes_to_no_other_origin(world):
     """Another port, or the same address by websocket: nothing is sent, and no token is got for it."""
     with pytest.raises(OriginNotAllowedError):
-        await world.ask(url=world.stranger.url)
+        await world.ask(url=world.other_service.url)
     with pytest.raises(OriginNotAllowedError):
-        await world.http.ws_connect(f"{world.stranger.url}/socket")
+        await world.http.ws_connect(f"{world.other_service.url}/socket")
 
-    assert world.stranger.seen == []
+    assert world.other_service.seen == []
     assert world.source.count == 0
 
 
@@ -161,27 +161,27 @@ async def test_a_redirect_takes_no_token_along(world):
     world.now_s += 100
 
     assert await world.ask("/elsewhere") == 401
-    assert world.stranger.seen == [("/", None, "")]
+    assert world.other_service.seen == [("/", None, "")]
     assert world.source.count == 1
     with pytest.raises(OriginNotAllowedError):
-        await world.ask(url=world.stranger.url)
+        await world.ask(url=world.other_service.url)
 
 
 async def test_a_redirect_that_comes_back_carries_the_token(world):
-    """By way of a stranger to the service itself: the stranger sees no token, the service does."""
+    """By way of another service to the service itself: the other one sees no token, the service does."""
     assert await world.ask("/elsewhere?to=/elsewhere") == 200
-    assert world.stranger.seen == [("/elsewhere", None, "")]
+    assert world.other_service.seen == [("/elsewhere", None, "")]
     assert world.service.seen[-1] == ("/", "Bearer t1", "")
 
 
 async def test_a_redirect_that_is_not_followed_opens_nothing(world):
-    """After it a stranger may be asked once without a token, and never with one."""
+    """After it an unknown caller may be asked once without a token, and never with one."""
     assert await world.ask("/elsewhere", allow_redirects=False) == 307
-    assert await world.ask(url=world.stranger.url) == 401
+    assert await world.ask(url=world.other_service.url) == 401
     with pytest.raises(OriginNotAllowedError):
-        await world.ask(url=world.stranger.url)
+        await world.ask(url=world.other_service.url)
 
-    assert [given for _, given, _ in world.stranger.seen] == [None]
+    assert [given for _, given, _ in world.other_service.seen] == [None]
 
 
 async def test_tasks_do_not_see_each_others_redirects(world):
@@ -189,4 +189,4 @@ async def test_tasks_do_not_see_each_others_redirects(world):
     await asyncio.create_task(world.ask("/elsewhere", allow_redirects=False))
 
     with pytest.raises(OriginNotAllowedError):
-        await world.ask(url=world.stranger.url)
+        await world.ask(url=world.other_service.url)

@@ -65,8 +65,8 @@ class World:
         if not self.up:
             raise httpx2.ConnectError("no route")
         if self.answer is not None:
-            said = self.answer
-            return httpx2.Response(said.status_code, headers=said.headers, content=said.content)
+            response = self.answer
+            return httpx2.Response(response.status_code, headers=response.headers, content=response.content)
         return httpx2.Response(200, json={"access_token": f"t{len(self.forms)}", "expires_in": 900})
 
     def service(self, request: httpx2.Request) -> httpx2.Response:
@@ -156,8 +156,8 @@ class HttpxNetwork(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _carry(self, request: httpx.Request) -> httpx.Response:
         headers = dict(request.headers.items())
-        said = self.world.service(httpx2.Request(request.method, str(request.url), headers=headers))
-        return httpx.Response(said.status_code, headers=dict(said.headers.items()))
+        response = self.world.service(httpx2.Request(request.method, str(request.url), headers=headers))
+        return httpx.Response(response.status_code, headers=dict(response.headers.items()))
 
 
 NETWORKS: dict[Any, Any] = {httpx2: Network, httpx: HttpxNetwork}
@@ -173,12 +173,12 @@ class Adapter(BaseAdapter):
     def send(self, request: Any, *_: Any, **_options: Any) -> requests.Response:
         """Answer one request."""
         body = request.body if isinstance(request.body, str | bytes | None) else b"".join(request.body)
-        said = self.world.service(
+        response = self.world.service(
             httpx2.Request(request.method, request.url, headers=dict(request.headers), content=body)
         )
         answer: Any = requests.Response()
-        answer.status_code = said.status_code
-        answer.headers.update(said.headers)
+        answer.status_code = response.status_code
+        answer.headers.update(response.headers)
         answer.request, answer.url, answer._content = request, request.url, b""
         answer.connection = self
         answer.raw = type("Raw", (), {"release_conn": lambda _: None, "_original_response": None})()
@@ -528,9 +528,9 @@ async def test_a_worker_whose_clock_is_off_asks_for_a_nonce_first(is_async, capl
 
     assert (first, second) == ("t2", "t4")
     assert asked == ["/oauth2/token", "/oauth2/token", "/oauth2/nonce", "/oauth2/token"]
-    said = [record.getMessage() for record in caplog.records if "clock" in record.getMessage()]
-    assert len(said) == 1
-    assert "ahead of the Server's" in said[0]
+    logged = [record.getMessage() for record in caplog.records if "clock" in record.getMessage()]
+    assert len(logged) == 1
+    assert "ahead of the Server's" in logged[0]
 
 
 async def test_a_refusal_that_the_clock_may_explain_is_not_final():
@@ -626,7 +626,7 @@ def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "expected"),
     [
         ({}, "no API key"),
         ({"LYFTDATA_WORKER_NAME": "press", "LYFTDATA_AUTO_ENROLLMENT_KEY": "x" * 40}, "enroll first"),
@@ -637,9 +637,9 @@ def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
     ],
     ids=str,
 )
-def test_an_environment_without_a_worker_says_what_is_missing(tmp_path, given, says):
+def test_an_environment_without_a_worker_says_what_is_missing(tmp_path, given, expected):
     """A missing or half a credential is named when the auth is made."""
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=expected):
         TokenKeeper.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "none")} | given)
 
 

@@ -203,9 +203,9 @@ async def test_it_is_said_once(capsys):
     for _ in range(3):
         await host.fetch()
 
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("clock_skewed") == 1
-    assert "5h behind the Server's" in said.out + said.err
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("clock_skewed") == 1
+    assert "5h behind the Server's" in printed.out + printed.err
 
 
 def test_the_host_knows_by_how_much_it_is_off():

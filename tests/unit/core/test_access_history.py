@@ -10,7 +10,7 @@ from lyftdata.core.records import Strategy
 HOUR = timedelta(hours=1)
 
 
-def told(action, subject, hours, **details):
+def audited(action, subject, hours, **details):
     """Return an event so many hours after noon."""
     return event(action, subject=subject, at=NOON + hours * HOUR, details=details)
 
@@ -23,20 +23,23 @@ def at(hours, *, workers=(), api_keys=(), events=()):
 
 def test_a_worker_that_was_deleted_is_unknown_if_its_events_were_not_kept():
     """Whether it was enabled is not guessed."""
-    found = at(0, events=[told("worker.deleted", "worker:w-1", 1, name="press", strategy="api_key")])
+    found = at(0, events=[audited("worker.deleted", "worker:w-1", 1, name="press", strategy="api_key")])
 
     assert (found["w-1"].name, found["w-1"].access) == ("press", Access.UNKNOWN)
 
 
 def test_a_deleted_worker_is_as_its_earlier_events_say():
     """Disabled before and deleted since; enabled again in between; superseded."""
-    begun = told("worker.enrolled", "worker:w-1", 0, name="press")
-    ended = told("worker.deleted", "worker:w-1", 5, name="press", strategy="auto_enrollment")
+    begun = audited("worker.enrolled", "worker:w-1", 0, name="press")
+    ended = audited("worker.deleted", "worker:w-1", 5, name="press", strategy="auto_enrollment")
     for between, access in (
-        ([told("worker.disabled", "worker:w-1", 1)], Access.DISABLED),
-        ([told("worker.disabled", "worker:w-1", 1), told("worker.enabled", "worker:w-1", 2)], Access.YES),
-        ([told("worker.superseded", "worker:w-1", 1, by="w-2")], Access.SUPERSEDED),
-        ([told("worker.disabled", "worker:w-1", 4)], Access.YES),
+        ([audited("worker.disabled", "worker:w-1", 1)], Access.DISABLED),
+        (
+            [audited("worker.disabled", "worker:w-1", 1), audited("worker.enabled", "worker:w-1", 2)],
+            Access.YES,
+        ),
+        ([audited("worker.superseded", "worker:w-1", 1, by="w-2")], Access.SUPERSEDED),
+        ([audited("worker.disabled", "worker:w-1", 4)], Access.YES),
     ):
         assert at(3, events=[begun, *between, ended])["w-1"].access is access
 
@@ -45,10 +48,10 @@ def test_a_new_worker_under_an_old_id_inherits_no_key():
     """The key of the first one is not a way in for the second one."""
     key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset())
     events = [
-        told("worker.created", "worker:w-1", 0, name="old"),
-        told("api_key.issued", "api_key:first-key", 0, workers="w-1"),
-        told("worker.deleted", "worker:w-1", 2, name="old", strategy="api_key"),
-        told("worker.created", "worker:w-1", 3, name="new"),
+        audited("worker.created", "worker:w-1", 0, name="old"),
+        audited("api_key.issued", "api_key:first-key", 0, workers="w-1"),
+        audited("worker.deleted", "worker:w-1", 2, name="old", strategy="api_key"),
+        audited("worker.created", "worker:w-1", 3, name="new"),
     ]
     now = [worker("w-1", name="new")]
 
@@ -74,8 +77,8 @@ def test_an_identity_key_is_the_one_of_that_time():
     """Before a rotation, the key that was replaced."""
     enrolled = worker("w-1", strategy=Strategy.AUTO_ENROLLMENT, thumbprint="third")
     events = [
-        told("worker.key_rotated", "worker:w-1", 1, **{"from": "first", "to": "second"}),
-        told("worker.key_rotated", "worker:w-1", 2, **{"from": "second", "to": "third"}),
+        audited("worker.key_rotated", "worker:w-1", 1, **{"from": "first", "to": "second"}),
+        audited("worker.key_rotated", "worker:w-1", 2, **{"from": "second", "to": "third"}),
     ]
     by = [at(hours, workers=[enrolled], events=events)["w-1"].by for hours in (0.5, 1.5, 2.5)]
 
@@ -85,7 +88,7 @@ def test_an_identity_key_is_the_one_of_that_time():
 def test_a_key_whose_issue_was_not_kept_has_its_workers_of_today():
     """Less those that were allowed since."""
     key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset({"w-1", "w-2"}))
-    events = [told("api_key.allowed", "api_key:first-key", 2, workers="w-2")]
+    events = [audited("api_key.allowed", "api_key:first-key", 2, workers="w-2")]
     found = at(1, workers=[worker("w-1"), worker("w-2")], api_keys=[key], events=events)
 
     assert (found["w-1"].access, found["w-2"].access) == (Access.YES, Access.NO_API_KEY)

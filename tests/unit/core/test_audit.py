@@ -16,9 +16,9 @@ def chain(count, key=KEY):
     """Return a chain of that many events."""
     links, previous = [], GENESIS
     for number in range(1, count + 1):
-        told = event(details={"n": str(number)})
-        link = chain_hash(told, number=number, previous=previous, key=key)
-        links.append(ChainedAuditEvent(number=number, event=told, previous=previous, hash=link))
+        changed = event(details={"n": str(number)})
+        link = chain_hash(changed, number=number, previous=previous, key=key)
+        links.append(ChainedAuditEvent(number=number, event=changed, previous=previous, hash=link))
         previous = link
     return links
 

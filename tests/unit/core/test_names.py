@@ -121,7 +121,7 @@ def test_generated_names_follow_their_own_rules():
 
 @given(st.text(max_size=300))
 def test_cleaned_text_is_harmless(text):
-    """Whatever a stranger sends, what is printed has no control characters and a bounded length."""
+    """Whatever an unknown caller sends, what is printed has no control characters and a bounded length."""
     cleaned = clean_text(text, 64)
 
     assert len(cleaned) <= 64

@@ -1,4 +1,4 @@
-"""No lyftdata credential is kept or shown where a stranger has put it, nor by the objects that carry it."""
+"""No lyftdata credential is kept or shown where an unknown caller has put it, nor by the objects that carry it."""
 
 import base64
 

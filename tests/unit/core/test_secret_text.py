@@ -92,10 +92,10 @@ def test_what_is_around_it_is_taken_off(around):
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_seen_is_refused(text, message):
     """With its name and place; the secret is not repeated."""
-    with pytest.raises(InvalidInputError) as told:
+    with pytest.raises(InvalidInputError) as raised:
         parse_secret(text)
-    assert told.value.message.startswith(message)
-    assert KEY not in told.value.message
+    assert raised.value.message.startswith(message)
+    assert KEY not in raised.value.message
 
 
 @pytest.mark.parametrize("text", ["", " ", "\ufeff", "\r\n"])
@@ -141,9 +141,9 @@ def test_both_sides_refuse_every_secret_alike(read, name, value, refused, how, t
     text, message = REFUSED[refused]
     text = f'"{value}"' if refused == "double quotes" else text
     environ = given_as(how, name, text, tmp_path / "file")
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         start(read, environ, tmp_path)
-    (problem,) = told.value.problems
+    (problem,) = raised.value.problems
 
     assert problem.startswith(name)
     assert message[:20] in problem
@@ -160,9 +160,9 @@ def test_what_a_program_read_from_a_file_is_read_alike():
     """A key given as an argument, with the line end of its file; in quotes it is rejected, by the argument's name."""
     assert secret_argument("api_key", f"\ufeff{KEY}\r\n").reveal() == KEY
     for wrong in (f'"{KEY}"', f"{KEY}\n{KEY}", ""):
-        with pytest.raises(InvalidInputError, match=r"^api_key must not") as told:
+        with pytest.raises(InvalidInputError, match=r"^api_key must not") as raised:
             TokenKeeper.with_api_key("http://localhost:3000", worker_id="w-1", api_key=wrong)
-        assert KEY not in str(told.value)
+        assert KEY not in str(raised.value)
         with pytest.raises(InvalidInputError, match=r"^resource_key must not|needs resource_name"):
             WorkerVerifier(
                 "http://localhost:3000",

@@ -60,10 +60,10 @@ def test_the_longest_token_verifies(algorithm):
 
 def test_what_was_stored_under_other_limits_makes_no_token():
     """A token that no check would accept is not given out: the Worker is told why instead."""
-    far_too_many = worker("w-1", labels={f"k{n}": "v" * 63 for n in range(64)})
+    too_many_labels = worker("w-1", labels={f"k{n}": "v" * 63 for n in range(64)})
 
     with pytest.raises(TokenTooLongError) as refused:
-        longest_token("ES256", worker=far_too_many)
+        longest_token("ES256", worker=too_many_labels)
 
     assert refused.value.claimed_worker == "w-1"
     assert "4096" in refused.value.detail

@@ -96,7 +96,7 @@ def test_a_token_dies_at_exp(seconds_left, refused):
 
 PUBLIC_PEM = SIGNER.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 HEADER, CLAIMS, SIGNATURE = parts(mint())
-STRANGER = generate_signing_key("ES256")
+OTHER_KEY = generate_signing_key("ES256")
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ STRANGER = generate_signing_key("ES256")
         altered(mint(), header={"typ": "JWT"}),
         altered(mint(), header={"typ": None}),
         altered(mint(), header={"crit": ["exp"]}),
-        altered(mint(), header={"jwk": STRANGER.public_jwk()}),
+        altered(mint(), header={"jwk": OTHER_KEY.public_jwk()}),
         altered(mint(), header={"jku": "https://evil.example/jwks"}),
         altered(mint(), claims={"sub": "w-18"}),
-        mint(STRANGER),
+        mint(OTHER_KEY),
         mint(issuer="https://evil.example"),
         mint(audience="https://other.example"),
         mint() + "A",
@@ -182,7 +182,7 @@ def test_an_assertion_is_not_an_access_token():
 def test_a_retired_key_opens_nothing():
     """Once a key has left the ring, its tokens are refused."""
     with pytest.raises(WrongTokenError):
-        verify(mint(), keys={STRANGER.kid: STRANGER.verification})
+        verify(mint(), keys={OTHER_KEY.kid: OTHER_KEY.verification})
 
 
 @given(st.data())

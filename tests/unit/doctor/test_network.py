@@ -108,21 +108,21 @@ def test_a_handshake_that_gets_no_answer_is_not_taken_for_plain_http(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("valid", "code", "said"),
+    ("valid", "code", "message"),
     [
         ((-9 * DAY, -DAY), "certificate_expired", "expired at 20"),
         ((DAY, 9 * DAY), "certificate_not_yet_valid", "valid only from 20"),
         ((-DAY, 9.5 * DAY), "certificate_expires_soon", "expires in 9 days"),
     ],
 )
-def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, said):
+def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, message):
     """Also one that soon will be."""
     authority, certificate, key = issued(tmp_path, valid=valid)
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}", tls_ca=authority)
 
     assert finding.check.code == code
-    assert said in finding.what
+    assert message in finding.what
 
 
 def test_a_remedy_names_the_settings_of_the_side_that_is_examined(tmp_path):

@@ -17,7 +17,7 @@ from lyftdata.verify import AsyncWorkerVerifier, WorkerVerifier
 AUDIENCE = "https://files.example"
 ES256 = generate_signing_key("ES256")
 ED25519 = generate_signing_key("Ed25519")
-STRANGER = generate_signing_key("ES256")
+OTHER_KEY = generate_signing_key("ES256")
 WORKER = worker("w-17", name="Prëss ✓", labels={"zone": "eu-1", "gpu": ""})
 
 
@@ -42,7 +42,7 @@ class FakeServer:
         self.keys = list(keys) or [ES256, ED25519]
         self.cache_control = "public, max-age=300"
         self.up = True
-        self.says: dict[str, httpx2.Response] = {}
+        self.responses: dict[str, httpx2.Response] = {}
         self.revoked: set[str] = set()
         self.described: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
@@ -52,10 +52,14 @@ class FakeServer:
         self.asked[path] += 1
         if not self.up:
             raise httpx2.ConnectError("no route")
-        if path in self.says:
-            said = self.says[path]  # a response is used once: each caller gets one of its own
-            content = gzip.compress(said.content) if "content-encoding" in said.headers else said.content
-            return httpx2.Response(said.status_code, headers=said.headers, content=content)
+        if path in self.responses:
+            response = self.responses[path]  # a response is used once: each caller gets one of its own
+            content = (
+                gzip.compress(response.content)
+                if "content-encoding" in response.headers
+                else response.content
+            )
+            return httpx2.Response(response.status_code, headers=response.headers, content=content)
         if path == "/.well-known/oauth-authorization-server":
             body = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/.well-known/jwks.json"}
             return httpx2.Response(200, json=body)

@@ -289,10 +289,10 @@ async def test_what_is_no_worker_identity_opens_nothing(through, answer):
 async def test_a_worker_identity_of_the_users_own_verifier_opens(through):
     """A class of one's own with `verify` is a verifier, and so is its subclass of WorkerIdentity."""
 
-    class Mine(WorkerIdentity, frozen=True, kw_only=True):
+    class CustomIdentity(WorkerIdentity, frozen=True, kw_only=True):
         tenant: str = "acme"
 
-    mine = Mine(**{name: getattr(identity(), name) for name in WorkerIdentity.__struct_fields__})
+    mine = CustomIdentity(**{name: getattr(identity(), name) for name in WorkerIdentity.__struct_fields__})
 
     for worker in (identity(), mine):
         outcome = await through(verifier_for(through, lambda _token, worker=worker: worker))

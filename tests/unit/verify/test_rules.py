@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import OctKey, RSAKey
 from tests.builders import ISSUER, NOON, case
 from tests.unit.core.forge import altered, b64, hs256, join, parts
-from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, STRANGER, jwks_of, mint, resigned
+from tests.unit.verify.peer import AUDIENCE, ED25519, ES256, OTHER_KEY, jwks_of, mint, resigned
 
 from lyftdata.core.assertions import make_assertion
 from lyftdata.core.identity_keys import generate_identity_key
@@ -96,14 +96,14 @@ HEADER, CLAIMS, SIGNATURE = parts(mint())
         (resigned(mint(), header={"alg": "ES384"}), "token_signature"),
         (resigned(mint(ED25519), header={"alg": "ES256"}, signer=ED25519), "token_signature"),
         (resigned(mint(), header={"kid": ED25519.kid}), "token_signature"),
-        (resigned(mint(), signer=STRANGER), "token_signature"),
+        (resigned(mint(), signer=OTHER_KEY), "token_signature"),
         (altered(mint(), claims={"sub": "w-18", "client_id": "w-18"}), "token_signature"),
         (altered(mint(), claims={"exp": 2**32}), "token_signature"),
         (altered(mint(), claims={"scope": "admin"}), "token_signature"),
         (join(HEADER, CLAIMS, SIGNATURE + b"\x00"), "token_signature"),
         (join(HEADER, CLAIMS, SIGNATURE[:32]), "token_signature"),
         (join(HEADER, CLAIMS, bytes(64)), "token_signature"),
-        (mint(STRANGER), "unknown_key"),
+        (mint(OTHER_KEY), "unknown_key"),
         (resigned(mint(), header={"kid": None}), "unknown_key"),
         (resigned(mint(), header={"kid": "../../etc/passwd"}), "unknown_key"),
         (resigned(mint(), header={"kid": ""}), "unknown_key"),
@@ -111,7 +111,7 @@ HEADER, CLAIMS, SIGNATURE = parts(mint())
         (resigned(mint(), header={"typ": None}), "token_malformed"),
         (resigned(mint(), header={"kid": ["a"]}), "token_malformed"),
         (resigned(mint(), header={"crit": ["exp"]}), "token_malformed"),
-        (resigned(mint(), header={"jwk": STRANGER.public_jwk()}, signer=STRANGER), "token_malformed"),
+        (resigned(mint(), header={"jwk": OTHER_KEY.public_jwk()}, signer=OTHER_KEY), "token_malformed"),
         (resigned(mint(), header={"jku": "https://evil.example/jwks"}), "token_malformed"),
         (resigned(mint(), header={"x5u": "https://evil.example/cert"}), "token_malformed"),
         (resigned(mint(), header={"b64": "false"}), "token_malformed"),
@@ -230,21 +230,21 @@ def test_the_key_says_which_algorithm(alg_of_key, alg_of_token, code):
 
 def test_an_unknown_key_is_worth_a_fetch_only_if_the_rest_reads_as_ours():
     """A token of another Server, for another service or over costs the Server no request."""
-    hopeless = [
-        mint(STRANGER, issuer="https://evil.example"),
-        mint(STRANGER, audience="https://other.example"),
-        mint(STRANGER, ttl_s=0),
+    unacceptable = [
+        mint(OTHER_KEY, issuer="https://evil.example"),
+        mint(OTHER_KEY, audience="https://other.example"),
+        mint(OTHER_KEY, ttl_s=0),
         resigned(mint(), header={"kid": "x"}, claims={"exp": "x"}),
     ]
 
     from lyftdata.verify.errors import UnknownKeyError
 
-    for token in hopeless:
+    for token in unacceptable:
         with pytest.raises(UnknownKeyError) as refused:
             verify(token)
         assert not refused.value.worth_fetching
     with pytest.raises(UnknownKeyError) as refused:
-        verify(mint(STRANGER))
+        verify(mint(OTHER_KEY))
     assert refused.value.worth_fetching
 
 
@@ -273,12 +273,12 @@ def test_arbitrary_text_is_refused_and_never_crashes(text):
 def test_keys_that_are_not_for_us_are_passed_over():
     """Another kind of key, one for encryption, one without kid, a private one: none of them stops the good one."""
     rsa = RSAKey.generate_key(2048).as_dict(private=False)
-    private = STRANGER.jose_key.as_dict(private=True) | {"kid": "leaked"}
-    encryption = STRANGER.public_jwk() | {"use": "enc", "kid": "e"}
-    nameless = {name: value for name, value in STRANGER.public_jwk().items() if name != "kid"}
+    private = OTHER_KEY.jose_key.as_dict(private=True) | {"kid": "leaked"}
+    encryption = OTHER_KEY.public_jwk() | {"use": "enc", "kid": "e"}
+    nameless = {name: value for name, value in OTHER_KEY.public_jwk().items() if name != "kid"}
     secret = OctKey.import_key("secret" * 8).as_dict() | {"kid": ES256.kid}
     small_order = {"kty": "OKP", "crv": "Ed25519", "x": b64(bytes(32)), "kid": "small"}
-    off_curve = STRANGER.public_jwk() | {"y": b64(bytes(32)), "kid": "off"}
+    off_curve = OTHER_KEY.public_jwk() | {"y": b64(bytes(32)), "kid": "off"}
     bad: list[dict[str, Any]] = [
         {**rsa, "kid": "rsa"},
         private,
@@ -330,7 +330,7 @@ def test_the_answer_to_a_refused_request_does_not_say_what_was_wrong():
 def test_of_two_keys_under_one_kid_the_first_counts():
     """A key appended under a known kid does not replace the known one."""
     found = read_jwks(
-        jwks_of(ES256.public_jwk(), STRANGER.public_jwk() | {"kid": ES256.kid}), cache_control=""
+        jwks_of(ES256.public_jwk(), OTHER_KEY.public_jwk() | {"kid": ES256.kid}), cache_control=""
     )
 
     assert verify(mint(), keys=found.by_kid)

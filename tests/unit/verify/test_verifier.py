@@ -15,7 +15,7 @@ from tests.unit.verify.peer import (
     AUDIENCE,
     ED25519,
     ES256,
-    STRANGER,
+    OTHER_KEY,
     World,
     jwks_of,
     mint,
@@ -157,8 +157,8 @@ async def test_a_key_replaced_under_the_same_kid_opens_nothing(subject_in):
     subject = subject_in(world)
     token = mint()
     await subject.verify(token)
-    jwk = STRANGER.public_jwk() | {"kid": ES256.kid}
-    world.server.says["/.well-known/jwks.json"] = httpx2.Response(200, json={"keys": [jwk]})
+    jwk = OTHER_KEY.public_jwk() | {"kid": ES256.kid}
+    world.server.responses["/.well-known/jwks.json"] = httpx2.Response(200, json={"keys": [jwk]})
 
     world.clock.forward(300)
     assert await subject.code(token) == "token_signature"
@@ -219,7 +219,7 @@ async def test_without_keys_nothing_can_be_said(subject_in):
 
 @pytest.mark.parametrize("is_up", [True, False])
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "problem"),
     [
         (None, "NoneType"),
         (b"a.b.c", "bytes"),
@@ -229,7 +229,7 @@ async def test_without_keys_nothing_can_be_said(subject_in):
         ("abc", "compact JWS"),
     ],
 )
-async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subject_in, given, said, is_up):
+async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subject_in, given, problem, is_up):
     """A mistake of the caller's does not read as an outage of the Server, and costs it nothing."""
     world = World()
     world.server.up = is_up
@@ -238,7 +238,7 @@ async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subje
     with pytest.raises(TokenMalformedError) as refused:
         await subject.verify(given)
 
-    assert said in refused.value.message
+    assert problem in refused.value.message
     assert world.server.asked.total() == 0
     if is_up:
         await subject.verify(mint())
@@ -246,7 +246,7 @@ async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subje
 
 
 async def test_a_flood_of_made_up_kids_costs_one_fetch_in_ten_seconds(subject_in):
-    """However many keys strangers make up, the Server is asked at most once in `kid_retry_s`."""
+    """However many keys unknown callers make up, the Server is asked at most once in `kid_retry_s`."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -263,7 +263,7 @@ async def test_a_flood_of_made_up_kids_costs_one_fetch_in_ten_seconds(subject_in
 
 
 async def test_a_flood_does_not_keep_good_tokens_out(subject_in):
-    """While strangers flood, tokens under known keys go on being taken."""
+    """While unknown callers flood, tokens under known keys go on being taken."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -282,14 +282,14 @@ async def test_foreign_tokens_cost_the_server_nothing(subject_in):
     await subject.verify(mint())
     world.clock.forward(11)
 
-    assert await subject.code(mint(STRANGER, issuer="https://other.example")) == "unknown_key"
-    assert await subject.code(mint(STRANGER, audience="https://other.example")) == "unknown_key"
+    assert await subject.code(mint(OTHER_KEY, issuer="https://other.example")) == "unknown_key"
+    assert await subject.code(mint(OTHER_KEY, audience="https://other.example")) == "unknown_key"
     assert world.server.fetches == 1
-    assert await subject.code(mint(STRANGER)) == "unknown_key"
+    assert await subject.code(mint(OTHER_KEY)) == "unknown_key"
     assert world.server.fetches == 2
 
 
-async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_strangers(subject_in):
+async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_unknown_callers(subject_in):
     """Whether a key is new or made up cannot be told while the Server is down: its bearer keeps the token."""
     world = World()
     subject = subject_in(world)
@@ -297,7 +297,7 @@ async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_strangers(sub
     world.server.up = False
     world.clock.forward(11)
 
-    assert await subject.code(mint(STRANGER)) == "keys_unavailable"
+    assert await subject.code(mint(OTHER_KEY)) == "keys_unavailable"
     assert await subject.code(mint()) is None
 
 
@@ -339,7 +339,7 @@ GZIPPED = httpx2.Response(
 async def test_keys_from_elsewhere_or_without_end_are_not_taken(subject_in, path, answer):
     """A redirect, another issuer, another address, an answer too large or of another kind: no keys."""
     world = World()
-    world.server.says[f"/.well-known/{path}"] = answer
+    world.server.responses[f"/.well-known/{path}"] = answer
 
     assert await subject_in(world).code(mint()) == "keys_unavailable"
 
@@ -383,7 +383,7 @@ def test_threads_share_one_fetch():
     assert world.server.fetches == 1
 
 
-def test_strangers_cannot_keep_every_thread_waiting():
+def test_unknown_callers_cannot_keep_every_thread_waiting():
     """While the Server hangs, at most two threads wait for a made-up key; known keys wait for nobody."""
     world = World()
     verifier = world.verifier()
@@ -399,11 +399,11 @@ def test_strangers_cannot_keep_every_thread_waiting():
     verifier._transport = httpx2.MockTransport(hanging)
     world.clock.forward(11)
     with ThreadPoolExecutor(2) as pool:
-        stuck = [pool.submit(verifier.verify, mint(STRANGER, jti=f"j{number}")) for number in range(2)]
+        stuck = [pool.submit(verifier.verify, mint(OTHER_KEY, jti=f"j{number}")) for number in range(2)]
         assert started.wait(180)
         until(lambda: not verifier._waiting._value, "both to wait")
         with pytest.raises(KeysUnavailableError):
-            verifier.verify(mint(STRANGER))
+            verifier.verify(mint(OTHER_KEY))
         assert verifier.verify(mint(jti="known")).worker_id == "w-17"
         go.set()
         assert {type(job.exception(10)) for job in stuck} == {UnknownKeyError}
@@ -525,11 +525,11 @@ def test_a_token_is_not_in_memory():
 
 
 async def test_a_refused_token_is_not_remembered(subject_in):
-    """Strangers cannot fill the memory."""
+    """Unknown callers cannot fill the memory."""
     world = World()
     subject = subject_in(world)
     await subject.code(mint(audience="https://other.example"))
-    await subject.code(resigned(mint(), signer=STRANGER))
+    await subject.code(resigned(mint(), signer=OTHER_KEY))
 
     assert len(subject.verifier._memory) == 0
 
@@ -675,7 +675,7 @@ NO_ANSWERS = [
 async def test_only_the_servers_own_yes_is_a_yes(subject_in, answer, audience):
     """A proxy's or portal's answer, or one about another Worker or token, is no answer."""
     world = World(online=True, audience=audience)
-    world.server.says = {"/auth/verify": answer, "/oauth2/introspect": answer}
+    world.server.responses = {"/auth/verify": answer, "/oauth2/introspect": answer}
 
     assert await subject_in(world).code(mint(audience=audience)) == "online_check_unavailable"
 
@@ -720,10 +720,10 @@ def test_online_for_a_resource_needs_its_key():
 
 
 async def test_the_server_is_not_asked_about_what_fails_offline(subject_in):
-    """Strangers' tokens cost the Server nothing, and reach it never."""
+    """Unknown callers' tokens cost the Server nothing, and reach it never."""
     world = World(online=True)
     subject = subject_in(world)
-    for token in (mint(audience="x"), resigned(mint(), signer=STRANGER), "nonsense"):
+    for token in (mint(audience="x"), resigned(mint(), signer=OTHER_KEY), "nonsense"):
         await subject.code(token)
 
     assert world.server.checks == 0
@@ -885,6 +885,6 @@ def test_a_fetch_that_ends_late_does_not_replace_newer_keys():
     verifier = WorkerVerifier(ISSUER, audience=AUDIENCE)
     late, verifier._key_fetch = _KeyFetch(0), _KeyFetch(100)
 
-    verifier._finish(late, read_jwks(jwks_of(STRANGER.public_jwk()), cache_control=""))
+    verifier._finish(late, read_jwks(jwks_of(OTHER_KEY.public_jwk()), cache_control=""))
 
     assert not verifier._cache.by_kid

@@ -52,7 +52,7 @@ def test_what_changes_something_is_for_admins_or_ones_own():
         assert ACTIONS[entry.action] == {Role.ADMIN} or entry.action == "own_account", name_of(entry)
 
 
-async def test_a_stranger_is_sent_to_sign_in(server, subtests):
+async def test_a_unknown_caller_is_sent_to_sign_in(server, subtests):
     """Without a session every page answers with the way to the sign-in page, and nothing else."""
     for entry in PAGES:
         answer = await server.http.request(entry.method, fill(entry.path), headers=FROM_OUR_PAGE)
@@ -142,7 +142,7 @@ HTML = {"Accept": "text/html"}
     ],
 )
 async def test_an_error_keeps_the_menu(server, viewer, press, path, status):
-    """Who is signed in finds the menu, their name and *Sign out* on every error; a stranger none of it."""
+    """Who is signed in finds the menu, their name and *Sign out* on every error; an unknown caller none of it."""
     page = await viewer.get(path, headers=HTML)
     strange = await server.http.get(path, headers=HTML)
 

@@ -105,10 +105,10 @@ async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser,
     assert "hx-trigger" in waiting.text
     refused = await server.token_by_key("press-01", "nonsense")
 
-    told = await browser.get("/workers/press-01/waiting")
+    page = await browser.get("/workers/press-01/waiting")
 
-    assert "not a complete API key" in told.text
-    assert refused.json()["reference"] in told.text
+    assert "not a complete API key" in page.text
+    assert refused.json()["reference"] in page.text
     gone = await browser.get("/workers/nobody/waiting")
     assert ("deleted" in gone.text, "hx-trigger" in gone.text) == (True, False)
 
@@ -226,8 +226,8 @@ async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
         "/workers", action="disable", id=["press-01", "nobody"], confirmed="yes", q="press", sort="newest"
     )
     assert done.headers["location"] == "/workers?q=press&sort=newest"
-    said = text_of(await browser.get(done.headers["location"]))
-    assert "1 Worker was disabled. 1 Worker was not in the list any more." in said
+    notice_with = text_of(await browser.get(done.headers["location"]))
+    assert "1 Worker was disabled. 1 Worker was not in the list any more." in notice_with
     assert not server.services.directory.find_worker("press-01").enabled
     await browser.post("/workers", action="enable", id="press-01")
     assert not server.services.directory.find_worker("press-01").enabled
@@ -377,7 +377,7 @@ async def test_a_refusal_is_found_by_its_reference_and_remedied(server, browser,
         (HOSTILE, None),
     ],
 )
-async def test_a_button_is_never_made_of_what_a_stranger_wrote(server, browser, press, claimed, button):
+async def test_a_button_is_never_made_of_what_a_unknown_caller_wrote(server, browser, press, claimed, button):
     """Only what could be an ID becomes a link; the rest is text."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     key = (await server.http.post("/api/api-keys", json={"name": "all-keys"}, headers=admin)).json()["key"]
@@ -390,7 +390,7 @@ async def test_a_button_is_never_made_of_what_a_stranger_wrote(server, browser, 
     assert "<script>alert" not in page.text
 
 
-async def test_a_detail_cannot_name_a_key_of_the_strangers_choosing(server, browser, press):
+async def test_a_detail_cannot_name_a_key_of_the_unknown_callers_choosing(server, browser, press):
     """The key that *allow* offers is one that the Server wrote, not a name that looks like its sentence."""
     claimed = "API key 'evil-keys'"
     reference = (await server.token_by_key(claimed, press[1])).json()["reference"]
@@ -534,9 +534,9 @@ async def test_hostile_text_stays_text(server, browser, press, unhurried, subtes
     await browser.post("/workers/press-01", name=HOSTILE, labels="")
     await server.enrolled(HOSTILE + "2")
     await server.token_by_key(HOSTILE, press[1])
-    async with server.from_address("192.0.2.66") as stranger:
+    async with server.from_address("192.0.2.66") as unknown_caller:
         headers = {"Sec-Fetch-Site": "same-origin", "User-Agent": HOSTILE}
-        await stranger.post(
+        await unknown_caller.post(
             "/login", data={"username": "admin", "password": "xxx " + PASSWORD}, headers=headers
         )
 
@@ -594,15 +594,15 @@ async def test_only_a_worker_that_has_proved_its_key_offers_to_be_enabled(server
     assert "Enable press-01" in (await browser.get(f"/refusals/{proved}")).text
 
 
-async def test_strangers_take_no_place_from_workers_that_there_are(server, browser, press):
+async def test_unknown_callers_take_no_place_from_workers_that_there_are(server, browser, press):
     """However many they make up: one line for an address, and none of their words."""
     for _ in range(3):
         await server.token_by_key("press-01", "nonsense")
-    async with server.from_address("203.0.113.9") as stranger:
+    async with server.from_address("203.0.113.9") as unknown_caller:
         for name in ("Your licence ends today", "x2", "x3", "x4", "x5", "x6"):
             form = {"grant_type": "client_credentials", "client_id": name, "client_secret": "nonsense"}
             for _ in range(3):
-                await stranger.post("/oauth2/token", data=form)
+                await unknown_caller.post("/oauth2/token", data=form)
 
     page = text_of(await browser.get("/"))
 
@@ -615,9 +615,9 @@ async def test_the_page_that_waits_hears_of_its_own_worker_only(server, browser,
     """Claims that merely begin like its ID do not push its refusal out."""
     reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
     for n in range(25):
-        async with server.from_address(f"203.0.113.{n}") as stranger:
+        async with server.from_address(f"203.0.113.{n}") as unknown_caller:
             form = {"grant_type": "client_credentials", "client_id": f"press-01-{n}", "client_secret": "x"}
-            await stranger.post("/oauth2/token", data=form)
+            await unknown_caller.post("/oauth2/token", data=form)
 
     assert reference in (await browser.get("/workers/press-01/waiting")).text
 
@@ -806,14 +806,14 @@ async def test_what_one_session_was_told_is_not_shown_to_another(server, browser
         "__Host-lyftdata_flash=x.y",
     ]
 
-    async def said(*cookies):
+    async def notice_with(*cookies):
         return notices(await server.http.get("/workers/press-01", headers={"Cookie": "; ".join(cookies)}))
 
-    assert await said(veras, cookie) == []
-    assert [await said(own, text) for text in forged] == [[], [], []]
-    assert len(await said(own, cookie)) == 1
+    assert await notice_with(veras, cookie) == []
+    assert [await notice_with(own, text) for text in forged] == [[], [], []]
+    assert len(await notice_with(own, cookie)) == 1
     server.clock.forward(seconds=61)
-    assert await said(own, cookie) == []
+    assert await notice_with(own, cookie) == []
 
 
 async def test_a_form_with_a_fault_keeps_filter_ticks_and_text(browser, press):

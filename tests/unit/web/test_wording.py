@@ -18,7 +18,7 @@ MACHINE_TEXT = re.compile(
 
 
 @pytest.mark.parametrize(
-    ("details", "said"),
+    ("details", "words"),
     [
         ({"generation": "2", "grace_s": "604800"}, "generation 2, older generation works for 7 days"),
         ({"grace_s": "5400"}, "older generation works for 1 hour 30 minutes"),
@@ -33,18 +33,18 @@ MACHINE_TEXT = re.compile(
         ({"grace_s": "soon"}, "older generation works for soon"),
     ],
 )
-def test_details_are_words(details, said):
+def test_details_are_words(details, words):
     """Seconds become a span, labels read as they are typed, and names of fields are words."""
-    assert ", ".join(f"{name} {value}" for name, value in describe_details(details)) == said
+    assert ", ".join(f"{name} {value}" for name, value in describe_details(details)) == words
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "words"),
     [(0, "no time"), (1, "1 second"), (61, "1 minute 1 second"), (86_400, "1 day"), (90_061, "1 day 1 hour")],
 )
-def test_spans_are_words(seconds, said):
+def test_spans_are_words(seconds, words):
     """At most two units, each in its number."""
-    assert describe_span(timedelta(seconds=seconds)) == said
+    assert describe_span(timedelta(seconds=seconds)) == words
 
 
 def test_counts_agree_with_their_nouns():
@@ -101,19 +101,19 @@ async def test_no_page_shows_text_for_machines(lived, unhurried, subtests):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "words"),
     [
         ({}, "No Worker gets tokens now for https://broker.example."),
         ({"worker_ids": "press-01"}, "1 Worker gets no more tokens for https://broker.example."),
         ({"worker_ids": "press-01 press-02"}, "2 Workers get no more tokens for https://broker.example."),
     ],
 )
-async def test_deleting_a_resource_says_how_many_it_is_for(browser, press, chosen, said):
+async def test_deleting_a_resource_says_how_many_it_is_for(browser, press, chosen, words):
     """None, one, and more."""
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     await browser.post("/add-resource", name="broker", audience="https://broker.example", **chosen)
 
-    assert said in text_of(await browser.get("/resources/broker/delete"))
+    assert words in text_of(await browser.get("/resources/broker/delete"))
 
 
 @pytest.mark.parametrize("action", ["disable", "enable", "delete"])
@@ -124,7 +124,7 @@ async def test_what_is_asked_agrees_with_how_many_it_is_about(server, browser, p
     await browser.post("/workers/press-01/disable")
     ticked = "&".join(f"id=press-0{n + 1}" for n in range(number))
 
-    said = text_of(await browser.get(f"/change-workers?action={action}&{ticked}"))
+    words = text_of(await browser.get(f"/change-workers?action={action}&{ticked}"))
 
     expected = {
         "disable": ("It waits and connects again", "They wait and connect again"),
@@ -134,4 +134,4 @@ async def test_what_is_asked_agrees_with_how_many_it_is_about(server, browser, p
         ),
         "delete": ("The entry is gone, with its ID.", "The entries are gone, with their IDs."),
     }[action][number - 1]
-    assert expected in said
+    assert expected in words

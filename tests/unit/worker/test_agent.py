@@ -295,15 +295,15 @@ async def test_a_final_refusal_ends_with_3(run):
     assert not server.signed_off
 
 
-@pytest.mark.parametrize("said", ["by a directive", "by the token endpoint"])
+@pytest.mark.parametrize("refused_by", ["by a directive", "by the token endpoint"])
 @pytest.mark.parametrize(("new_keys", "code"), [(1, 0), (0, 3)])
-async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, said, new_keys, code):
+async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, refused_by, new_keys, code):
     """The old key has ended while its file already holds the new one: the Worker goes on; with the same key it ends."""
     refused = RefusedByServerError("Expired.", reference="R", final=True)
     stop = PollReply(
         session="established", directives=[Directive("stop", "api_key_expired", True, "Expired.", "R")]
     )
-    if said == "by a directive":
+    if refused_by == "by a directive":
         server = ScriptedServer(ESTABLISHED)
         server.script += [server.rotate, stop, ESTABLISHED]
     else:

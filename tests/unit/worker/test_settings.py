@@ -39,7 +39,7 @@ def test_a_name_or_label_that_holds_a_secret_is_refused_at_the_start(environ, va
     [(ENROLLMENT_KEY[:-1], "this one has 64"), (ENROLLMENT_KEY[:-1] + "w", "its checksum is wrong")],
 )
 def test_a_generated_enrollment_key_that_is_not_whole_is_told_on_its_host(damaged, flaw):
-    """The Server must not tell a stranger what is wrong with a key; the key's own host may know."""
+    """The Server must not tell an unknown caller what is wrong with a key; the key's own host may know."""
     given = {"LYFTDATA_AUTO_ENROLLMENT_KEY": damaged, "LYFTDATA_WORKER_NAME": "press"}
     (warning,) = read_worker_settings(given).warnings
 

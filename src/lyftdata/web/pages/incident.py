@@ -46,7 +46,7 @@ async def ask_cut_off(page: Page) -> Response:
         "incident_confirm.html",
         report=report,
         wanted=wanted,
-        whom=page.choice("whom", _TARGETS),
+        targets=page.choice("whom", _TARGETS),
         number=report.workers_total if wanted.worker_ids is None else len(chosen),
         connected=_connected(report, wanted, chosen_ids=ids),
         enrolled=sum(worker.strategy.value == "auto_enrollment" for worker in chosen),
@@ -95,11 +95,11 @@ def _connected(report: IncidentReport, wanted: Wanted, *, chosen_ids: set[str]) 
 
 
 def _wanted(page: Page) -> Wanted:
-    whom, action = page.choice("whom", _TARGETS), page.choice("action", ("disable", "delete"))
-    if not whom or not action:
-        raise InvalidInputError("whom", "must say whom to cut off, and how")
+    targets, action = page.choice("whom", _TARGETS), page.choice("action", ("disable", "delete"))
+    if not targets or not action:
+        raise InvalidInputError("whom", "must name the Workers to cut off, and the action")
     ids = _given_ids(page)
-    if whom == "chosen" and not ids:
+    if targets == "chosen" and not ids:
         raise InvalidInputError("workers", "Tick at least one Worker first.")
     if len(ids) > _MAX_TICKED:
         raise InvalidInputError(
@@ -109,7 +109,7 @@ def _wanted(page: Page) -> Wanted:
     return Wanted(
         subject=page.query("subject"),
         since=page.query("since"),
-        worker_ids={"all": None, "chosen": ids, "none": []}[whom],
+        worker_ids={"all": None, "chosen": ids, "none": []}[targets],
         action=chosen,
         revoke_key=page.query("revoke") == "yes",
     )

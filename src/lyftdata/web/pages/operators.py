@@ -18,8 +18,8 @@ async def show(page: Page) -> Response:
     """Show every operator, and the open sessions that one may see."""
     page.check_parameters("page")
     operators = await page.services.operators.list()
-    everybodys = page.may("sessions.revoke_any")
-    found = await page.services.operator_sessions.list(None if everybodys else page.actor.operator)
+    can_see_all = page.may("sessions.revoke_any")
+    found = await page.services.operator_sessions.list(None if can_see_all else page.actor.operator)
     sessions = sorted(found, key=lambda session: session.created_at, reverse=True)
     pages = max(1, -(-len(sessions) // PER_PAGE))
     number = page.number(pages)

@@ -1,7 +1,7 @@
 """What the overview shows as in need of an operator."""
 
 import pytest
-from tests.unit.server.api.test_oauth_token import stranger_key
+from tests.unit.server.api.test_oauth_token import unknown_api_key
 
 from lyftdata.core.identity_keys import generate_identity_key
 
@@ -13,7 +13,7 @@ async def concerns(server, admin):
 
 
 async def test_a_quiet_server_needs_nothing(server, admin, press):
-    """A Worker that connects as it should, and a stranger's single guess: nothing to do."""
+    """A Worker that connects as it should, and an unknown caller's single guess: nothing to do."""
     await server.token_by_key(*press)
     await server.token_by_key("press-01", "nonsense")
     assert await concerns(server, admin) == set()
@@ -80,7 +80,7 @@ async def test_one_line_a_worker_and_cause(server, admin, press):
     """From however many addresses; another cause is another line, since what to do is another thing."""
     for n in range(4):
         await refuse(server, "press-01", times=1, address=f"203.0.113.{n}")
-    await refuse(server, "press-01", stranger_key())
+    await refuse(server, "press-01", unknown_api_key())
 
     assert sorted(await titles(server)) == [
         "press-01 at 203.0.113.5 was refused 3 times",
@@ -89,7 +89,7 @@ async def test_one_line_a_worker_and_cause(server, admin, press):
 
 
 async def test_a_worker_is_called_by_its_name(server, admin):
-    """Also one that enrolled and is refused by its ID, or by its name; strangers have a line an address and cause."""
+    """Also one that enrolled and is refused by its ID, or by its name; unknown callers have a line an address and cause."""
     worker_id, _ = await server.enrolled("binder-02")
     await refuse(server, worker_id)
     for _ in range(3):
@@ -98,7 +98,7 @@ async def test_a_worker_is_called_by_its_name(server, admin):
         proof = server.proof(key, "binder-02", secret="x" * 40)
         await server.register(key, "binder-02", credential=proof)
     await refuse(server, "press-99", address="203.0.113.99")
-    await refuse(server, "press-98", stranger_key(), address="203.0.113.99")
+    await refuse(server, "press-98", unknown_api_key(), address="203.0.113.99")
 
     assert sorted(await titles(server)) == [
         "203.0.113.99 was refused 3 times, as an unknown Worker",

@@ -54,7 +54,7 @@ async def test_an_older_generation_that_still_works_is_widened_too(server, admin
 
 
 async def test_what_cannot_be_allowed(server, admin, press):
-    """Nobody, a stranger, an enrolled Worker, a revoked key, a key that is not there: each a clear refusal."""
+    """Nobody, an unknown caller, an enrolled Worker, a revoked key, a key that is not there: each a clear refusal."""
     enrolled, _ = await server.enrolled()
     await issue(server, admin, "press-keys", ["press-01"])
     await issue(server, admin, "old-keys", ["press-01"])

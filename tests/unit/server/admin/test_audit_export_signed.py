@@ -131,7 +131,7 @@ async def test_there_is_no_proof_of_what_is_not_in_the_log(server, admin, third_
         assert "NOT VERIFIED" in done.stderr
 
 
-async def test_a_viewer_may_export_and_prove_and_a_stranger_may_not(server, exported):
+async def test_a_viewer_may_export_and_prove_and_a_unknown_caller_may_not(server, exported):
     """Both need a sign-in; neither changes anything that a viewer may not change."""
     for path in ("/api/audit/export?format=signed", "/api/audit/1/proof", "/api/audit/checkpoint"):
         assert (await server.http.get(path)).status_code == 401
@@ -139,11 +139,11 @@ async def test_a_viewer_may_export_and_prove_and_a_stranger_may_not(server, expo
 
 async def test_an_event_that_was_changed_is_not_proven(server, admin, exported, unhurried):
     """The database holds another event than the one that was signed."""
-    from tests.store.conftest import run_behind_its_back
+    from tests.store.conftest import run_directly
 
     await server.services.checkpoints.sign(Occasion.HOUR)
     staging = server.services.settings.staging_dir
-    run_behind_its_back(
+    run_directly(
         f"sqlite:///{staging / 'lyftdata.db'}",
         "UPDATE audit_events SET actor = 'operator:eve' WHERE number = 4",
     )

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.builders import NOON, FakeClock
-from tests.store.conftest import run_behind_its_back
+from tests.store.conftest import run_directly
 
 from lyftdata.core.identity_keys import generate_identity_key
 
@@ -110,7 +110,7 @@ async def test_a_time_that_cannot_be_answered_for_is_refused(history):
     assert await refused("2026-03-03T12:00:00Z") == (422, "invalid_input")
     assert (await refused("2026-03-01T12:00:00"))[0] == 422
     tampered = server.services.settings.staging_dir / "lyftdata.db"
-    run_behind_its_back(
+    run_directly(
         f"sqlite:///{tampered}",
         "DELETE FROM audit_events WHERE number < 6",
         "UPDATE audit_events SET action = 'audit_log.pruned', details = '{\"through\": \"5\"}' WHERE number = 8",

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import NOON, FakeClock, event
-from tests.store.conftest import run_behind_its_back
+from tests.store.conftest import run_directly
 
 from lyftdata.core.audit_checkpoints import read_checkpoint
 from lyftdata.core.merkle_tree import CompactRange, leaf_hash
@@ -28,8 +28,8 @@ async def write_days(server, days):
     """Write an event and sign a checkpoint on each of so many days."""
     for day in range(days):
         server.clock.forward(days=1)
-        told = event(details={"day": str(day)}, at=server.clock())
-        await server.services.store.write(lambda tx, told=told: tx.audit(told))
+        recorded = event(details={"day": str(day)}, at=server.clock())
+        await server.services.store.write(lambda tx, recorded=recorded: tx.audit(recorded))
         await server.services.checkpoints.sign(Occasion.HOUR)
 
 
@@ -45,7 +45,7 @@ async def aged(opened):
 def sql(server, *statements):
     """Run SQL behind the Server's back."""
     file = server.services.settings.staging_dir / "lyftdata.db"
-    return run_behind_its_back(f"sqlite:///{file}", *statements)
+    return run_directly(f"sqlite:///{file}", *statements)
 
 
 async def test_old_events_are_removed_and_the_log_is_whole(aged):

@@ -100,7 +100,7 @@ class Stream:
         else:
             self.body.append(message.get("body", b""))
 
-    async def go_away(self):
+    async def disconnect(self):
         """Close the connection."""
         self._gone.set()
         await self.task
@@ -253,10 +253,10 @@ async def test_an_answer_is_charged_to_whose_session_it_was(server, admin, monke
     """By its size too, when the gate did not know the session, or took the request for another operator's."""
     budget = server.services.budget
     token = admin["Authorization"].split()[1]
-    stranger = "lyftdata_session_" + "b" * 44
+    unknown_session = "lyftdata_session_" + "b" * 44
     if not path.startswith("/api"):
         await _own_password(server, admin)
-    headers = admin | {"Cookie": f"x={stranger}; __Host-lyftdata={token}"}
+    headers = admin | {"Cookie": f"x={unknown_session}; __Host-lyftdata={token}"}
     charged = []
     charge = budget.charge
 
@@ -265,7 +265,7 @@ async def test_an_answer_is_charged_to_whose_session_it_was(server, admin, monke
         charge(operator, cost)
 
     monkeypatch.setattr(budget, "charge", noted)
-    for known in ({}, {session_digest(stranger.encode()): "vera"}):
+    for known in ({}, {session_digest(unknown_session.encode()): "vera"}):
         budget._operators.clear()
         budget._operators.update(known)
         charged.clear()
@@ -351,10 +351,10 @@ async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, 
 
     assert found == {200: allowed, 409: asked - allowed}
     held.set()
-    await asyncio.gather(*(stream.go_away() for stream in streams))
+    await asyncio.gather(*(stream.disconnect() for stream in streams))
     again = Stream(app, path, headers)
     assert await again.status == 200
-    await again.go_away()
+    await again.disconnect()
 
 
 async def _own_password(server, admin):
@@ -375,7 +375,7 @@ async def test_a_client_that_goes_before_its_stream_begins_keeps_no_place(server
 
     last = Stream(app, "/api/events", admin)
     assert await last.status == 200
-    await last.go_away()
+    await last.disconnect()
     assert server.services.events.session_ids() == set()
 
 
@@ -415,7 +415,7 @@ async def test_an_event_is_rendered_once_for_all_listeners(server, admin, press,
             await asyncio.sleep(0.01)
 
     assert rendered == ["press-01"]
-    await asyncio.gather(*(stream.go_away() for stream in streams))
+    await asyncio.gather(*(stream.disconnect() for stream in streams))
 
 
 async def test_of_many_events_of_one_worker_the_last_is_rendered(server, admin, press):
@@ -430,10 +430,10 @@ async def test_of_many_events_of_one_worker_the_last_is_rendered(server, admin, 
         while b"gone-01" not in b"".join(stream.body):
             await asyncio.sleep(0.01)
 
-    told = b"".join(stream.body)
-    assert told.count(b"event: worker\n") == 1
-    assert b'event: worker_deleted\ndata: {"id":"gone-01"}' in told
-    await stream.go_away()
+    reported = b"".join(stream.body)
+    assert reported.count(b"event: worker\n") == 1
+    assert b'event: worker_deleted\ndata: {"id":"gone-01"}' in reported
+    await stream.disconnect()
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/events"])
@@ -473,7 +473,7 @@ async def test_a_pages_stream_begins_with_what_the_page_does_not_show(server, ad
         await asyncio.sleep(0)
 
     assert (b"event: fleet" in b"".join(stream.body)) == (since != "as it is")
-    await stream.go_away()
+    await stream.disconnect()
 
 
 async def test_a_session_that_runs_out_ends_its_streams(opened):

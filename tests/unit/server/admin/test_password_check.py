@@ -1,4 +1,4 @@
-"""Guessing passwords is slowed down, and strangers lock no operator out."""
+"""Guessing passwords is slowed down, and unknown callers lock no operator out."""
 
 import asyncio
 import itertools
@@ -112,7 +112,7 @@ def test_a_marked_device_answers_for_its_own_failures_only():
 
 
 def test_a_stolen_mark_is_worth_five_guesses_wherever_it_is_used():
-    """The count goes with the mark, over any number of networks; then its thief is a stranger like others."""
+    """The count goes with the mark, over any number of networks; then its thief is an unknown caller like others."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=5)
     for i in range(100):
@@ -173,7 +173,7 @@ def test_the_security_model_states_how_many_guesses_there_are():
     lockout = Lockout()
 
     def with_mark(now):
-        # What strangers may guess anyway, they do.
+        # What unknown callers may guess anyway, they do.
         for i in range(60):
             fail(lockout, "admin", f"203.0.113.{i}", now=now)
         return fail(lockout, "admin", HOME, now=now, device="stolen")
@@ -299,10 +299,10 @@ async def test_a_flood_at_once_through_the_server(server):
 
 
 async def flood(server, *, times=60):
-    """Guess at `admin` from many networks until the name is locked for strangers."""
+    """Guess at `admin` from many networks until the name is locked for unknown callers."""
     for i in range(times):
-        async with server.from_address(f"198.18.0.{i}") as stranger:
-            await stranger.post("/api/login", json=WRONG)
+        async with server.from_address(f"198.18.0.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json=WRONG)
     async with server.from_address("203.0.113.9") as elsewhere:
         assert (await elsewhere.post("/api/login", json=RIGHT)).status_code == 429
 
@@ -325,8 +325,8 @@ async def test_a_network_is_known_for_one_operator(server, admin):
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
     for i in range(60):
-        async with server.from_address(f"198.18.0.{i}") as stranger:
-            await stranger.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
+        async with server.from_address(f"198.18.0.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
 
     right = {"username": "ada", "password": "ada's long password"}
     assert (await server.http.post("/api/login", json=right)).status_code == 429
@@ -457,8 +457,8 @@ async def test_every_new_password_ends_all_marks(server, admin):
     new = changed.headers["lyftdata-device"]
     right = {"username": "admin", "password": "another long password"}
     for i in range(60):
-        async with server.from_address(f"198.18.0.{i}") as stranger:
-            await stranger.post("/api/login", json=WRONG)
+        async with server.from_address(f"198.18.0.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json=WRONG)
 
     async with server.from_address("203.0.113.77") as elsewhere:
         assert (await elsewhere.post("/api/login", json=right | {"device": old})).status_code == 429
@@ -468,8 +468,8 @@ async def test_every_new_password_ends_all_marks(server, admin):
     reset = {"password": "a third long password"}
     assert (await server.http.patch("/api/operators/admin", json=reset, headers=session)).status_code == 200
     for i in range(60):
-        async with server.from_address(f"198.18.1.{i}") as stranger:
-            await stranger.post("/api/login", json=WRONG)
+        async with server.from_address(f"198.18.1.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json=WRONG)
     async with server.from_address("203.0.113.78") as elsewhere:
         right = {"username": "admin", "password": "a third long password"}
         assert (await elsewhere.post("/api/login", json=right | {"device": new})).status_code == 429
@@ -480,13 +480,13 @@ async def test_a_reset_password_can_be_used_at_once(server, admin):
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     await server.http.post("/api/operators", json=body, headers=admin)
     for i in range(60):
-        async with server.from_address(f"198.18.0.{i}") as stranger:
-            await stranger.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
+        async with server.from_address(f"198.18.0.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json={"username": "ada", "password": "wrong wrong wrong"})
     right = {"username": "ada", "password": "ada's new password"}
-    async with server.from_address("203.0.113.9") as hers:
-        assert (await hers.post("/api/login", json=right)).status_code == 429
+    async with server.from_address("203.0.113.9") as from_known_network:
+        assert (await from_known_network.post("/api/login", json=right)).status_code == 429
         await server.http.patch("/api/operators/ada", json={"password": right["password"]}, headers=admin)
-        assert (await hers.post("/api/login", json=right)).status_code == 200
+        assert (await from_known_network.post("/api/login", json=right)).status_code == 200
 
 
 async def test_a_checked_password_is_guessed_at_no_more_than_at_a_sign_in(server, admin):
@@ -570,7 +570,7 @@ async def test_operators_who_share_a_browser_have_a_mark_each(server, admin):
         assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
 
 
-async def test_a_flood_of_strangers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
+async def test_a_flood_of_unknown_callers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
     """However many passwords wait to be checked: operators in a known network have a queue of their own."""
     passwords = server.services.password_check._passwords
     hold = asyncio.Event()
@@ -602,8 +602,8 @@ async def test_an_unlock_with_an_address_outlasts_guesses_that_go_on(server, tmp
 
     await asyncio.to_thread(unlock, place, "admin", address="203.0.113.9")
     for i in range(60):
-        async with server.from_address(f"198.18.1.{i}") as stranger:
-            await stranger.post("/api/login", json=WRONG)
+        async with server.from_address(f"198.18.1.{i}") as unknown_caller:
+            await unknown_caller.post("/api/login", json=WRONG)
 
     async with server.from_address("203.0.113.10") as elsewhere:
         assert (await elsewhere.post("/api/login", json=RIGHT)).status_code == 429

@@ -115,9 +115,9 @@ def test_a_generated_enrollment_key_that_is_not_whole_is_warned_about(damaged, f
 @pytest.mark.parametrize("weak", WEAK)
 def test_a_weak_secret_key_is_refused(weak):
     """Nobody but the Server knows it, so that it costs nothing to take another."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         read_server_settings({"LYFTDATA_SECRET_KEY": weak})
-    (problem,) = told.value.problems
+    (problem,) = raised.value.problems
 
     assert problem.startswith("LYFTDATA_SECRET_KEY: must be random")
     assert "lyftdata enrollment generate-key" in problem
@@ -130,9 +130,9 @@ def test_a_weak_secret_key_in_the_data_directory_is_refused(tmp_path, weak):
     directory = PrivateDirectory(tmp_path / "s", named_by="X", child="y")
     directory.make()
     directory.write("secret.key", weak.encode() + b"\n")
-    with pytest.raises(SettingsError, match=r"secret\.key must be random") as told:
+    with pytest.raises(SettingsError, match=r"secret\.key must be random") as raised:
         load_secret_key(directory.path, given=None, random_bytes=seeded_bytes())
-    assert weak not in str(told.value)
+    assert weak not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", RANDOM)
@@ -172,12 +172,12 @@ def test_a_random_secret_key_is_accepted(kind):
 )
 def test_a_weak_password_is_refused(weak):
     """With one sentence that says what was found and what to do; the password is not repeated."""
-    with pytest.raises(InvalidInputError) as told:
+    with pytest.raises(InvalidInputError) as raised:
         check_new_password(Secret(weak), operator="ada")
 
-    assert told.value.message.startswith("is too easy to guess. ")
-    assert "unrelated words" in told.value.message
-    assert weak not in told.value.message
+    assert raised.value.message.startswith("is too easy to guess. ")
+    assert "unrelated words" in raised.value.message
+    assert weak not in raised.value.message
 
 
 def test_what_is_known_of_its_owner_is_tried_first():
@@ -219,9 +219,9 @@ def test_the_first_password_is_assessed_too(password, taken):
     if taken:
         read_server_settings({"LYFTDATA_ADMIN_INIT_PASSWORD": password})
         return
-    with pytest.raises(SettingsError, match="LYFTDATA_ADMIN_INIT_PASSWORD: is too easy to guess") as told:
+    with pytest.raises(SettingsError, match="LYFTDATA_ADMIN_INIT_PASSWORD: is too easy to guess") as raised:
         read_server_settings({"LYFTDATA_ADMIN_INIT_PASSWORD": password})
-    assert password not in str(told.value)
+    assert password not in str(raised.value)
 
 
 def test_no_secret_makes_the_assessment_try_thousands_of_spellings():

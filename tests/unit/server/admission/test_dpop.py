@@ -107,8 +107,8 @@ async def test_an_old_nonce_at_a_resource_brings_a_new_one(server, press):
     """A client that keeps the nonce of the token endpoint finds its way (RFC 9449, section 9)."""
     key = generate_identity_key()
     token = await bound(server, press, key)
-    told = await show_bound(server, token, dpop(key, server, token=token, nonce="x" * 24, **VERIFY))
-    assert told.status_code == 401
-    assert told.headers["www-authenticate"].startswith('DPoP error="use_dpop_nonce"')
-    proof = dpop(key, server, token=token, nonce=told.headers["dpop-nonce"], **VERIFY)
+    shown = await show_bound(server, token, dpop(key, server, token=token, nonce="x" * 24, **VERIFY))
+    assert shown.status_code == 401
+    assert shown.headers["www-authenticate"].startswith('DPoP error="use_dpop_nonce"')
+    proof = dpop(key, server, token=token, nonce=shown.headers["dpop-nonce"], **VERIFY)
     assert (await show_bound(server, token, proof)).status_code == 204

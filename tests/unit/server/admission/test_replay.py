@@ -249,14 +249,14 @@ async def test_a_nonce_counts_wherever_a_client_authenticates_itself(server):
 async def test_an_assertion_by_the_old_key_is_of_no_use_after_a_rotation(server):
     """And one by the new key is accepted at once, without a nonce."""
     key, fresh = generate_identity_key(), generate_identity_key()
-    told = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
-    worker_id = told["client_id"]
+    registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
+    worker_id = registered["client_id"]
     captured = server.assertion(key, worker_id)
     with_nonce = server.assertion(key, worker_id, nonce=await nonce_of(server, worker_id))
     body = {"client_id": worker_id, "client_name": "press", "jwks": {"keys": [fresh.public.as_dict()]}}
-    headers = {"Authorization": f"Bearer {told['registration_access_token']}"}
+    headers = {"Authorization": f"Bearer {registered['registration_access_token']}"}
     assert (
-        await server.http.put(told["registration_client_uri"], json=body, headers=headers)
+        await server.http.put(registered["registration_client_uri"], json=body, headers=headers)
     ).status_code == 200
 
     assert await refused(server, captured) == "wrong_assertion"

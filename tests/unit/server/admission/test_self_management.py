@@ -9,33 +9,40 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 async def test_a_client_reads_its_own_entry(server):
     """With its registration access token, or with a worker token; our agent is given no such token."""
-    told, key = await enrolled_by_secret(server)
-    uri = told["registration_client_uri"]
-    token = (await server.token_by_assertion(server.assertion(key, told["client_id"]))).json()["access_token"]
+    registered, key = await enrolled_by_secret(server)
+    uri = registered["registration_client_uri"]
+    token = (await server.token_by_assertion(server.assertion(key, registered["client_id"]))).json()[
+        "access_token"
+    ]
 
-    for credential in (told["registration_access_token"], token):
+    for credential in (registered["registration_access_token"], token):
         read = await server.http.get(uri, headers=bearer(credential))
         assert read.status_code == 200
-        assert (read.json()["client_id"], read.json()["jwks"]) == (told["client_id"], told["jwks"])
+        assert (read.json()["client_id"], read.json()["jwks"]) == (
+            registered["client_id"],
+            registered["jwks"],
+        )
     ours = await server.register(generate_identity_key(), "ours")
     assert "registration_access_token" not in ours.json()
 
 
 async def test_a_client_gives_its_entry_another_key(server, admin):
     """The old key and its tokens are dead, the ID stays, the registration token is a new one, and the log says so."""
-    told, key = await enrolled_by_secret(server)
-    worker_id, uri = told["client_id"], told["registration_client_uri"]
+    registered, key = await enrolled_by_secret(server)
+    worker_id, uri = registered["client_id"], registered["registration_client_uri"]
     old_token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
     fresh = generate_identity_key()
     body = {"client_id": worker_id, "client_name": "press", "jwks": {"keys": [fresh.public.as_dict()]}}
 
-    changed = await server.http.put(uri, json=body, headers=bearer(told["registration_access_token"]))
+    changed = await server.http.put(uri, json=body, headers=bearer(registered["registration_access_token"]))
 
     assert changed.status_code == 200
     assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 401
     assert (await server.token_by_assertion(server.assertion(fresh, worker_id))).status_code == 200
     assert (await server.verify(old_token)).status_code == 401
-    assert (await server.http.get(uri, headers=bearer(told["registration_access_token"]))).status_code == 401
+    assert (
+        await server.http.get(uri, headers=bearer(registered["registration_access_token"]))
+    ).status_code == 401
     assert (
         await server.http.get(uri, headers=bearer(changed.json()["registration_access_token"]))
     ).status_code == 200
@@ -45,34 +52,40 @@ async def test_a_client_gives_its_entry_another_key(server, admin):
 
 async def test_a_client_retires_itself(server, admin):
     """Its entry is gone, its tokens with it."""
-    told, key = await enrolled_by_secret(server)
-    token = (await server.token_by_assertion(server.assertion(key, told["client_id"]))).json()["access_token"]
+    registered, key = await enrolled_by_secret(server)
+    token = (await server.token_by_assertion(server.assertion(key, registered["client_id"]))).json()[
+        "access_token"
+    ]
     gone = await server.http.delete(
-        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"], headers=bearer(registered["registration_access_token"])
     )
     assert gone.status_code == 204
     assert (await server.verify(token)).status_code == 401
-    assert (await server.http.get(f"/api/workers/{told['client_id']}", headers=admin)).status_code == 404
+    assert (
+        await server.http.get(f"/api/workers/{registered['client_id']}", headers=admin)
+    ).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_nobody_manages_another(server, press, method):
     """Another's token, made-up ones, the enrollment key, an API-key Worker's token, nothing: refused alike."""
-    told, _ = await enrolled_by_secret(server)
+    registered, _ = await enrolled_by_secret(server)
     other, _ = await enrolled_by_secret(server, "other")
     by_key = (await server.token_by_key(*press)).json()["access_token"]
     for uri, credential in (
-        (told["registration_client_uri"], other["registration_access_token"]),
-        (told["registration_client_uri"], "lyftdata_registration_made_up"),
-        (told["registration_client_uri"], ENROLLMENT_KEY),
-        (told["registration_client_uri"], by_key),
+        (registered["registration_client_uri"], other["registration_access_token"]),
+        (registered["registration_client_uri"], "lyftdata_registration_made_up"),
+        (registered["registration_client_uri"], ENROLLMENT_KEY),
+        (registered["registration_client_uri"], by_key),
         (f"{ISSUER}/oauth2/register/press-01", by_key),
         (f"{ISSUER}/oauth2/register/press-01", "lyftdata_registration_"),
-        (f"{ISSUER}/oauth2/register/nobody", told["registration_access_token"]),
+        (f"{ISSUER}/oauth2/register/nobody", registered["registration_access_token"]),
     ):
         answer = await server.http.request(method, uri, json={}, headers=bearer(credential))
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
-    assert (await server.http.request(method, told["registration_client_uri"], json={})).status_code == 401
+    assert (
+        await server.http.request(method, registered["registration_client_uri"], json={})
+    ).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -89,56 +102,62 @@ async def test_nobody_manages_another(server, press, method):
 )
 async def test_a_client_changes_its_key_and_nothing_else(server, change):
     """Name and labels may be an operator's by now."""
-    told, key = await enrolled_by_secret(server)
+    registered, key = await enrolled_by_secret(server)
     fresh = generate_identity_key()
     body = {
-        "client_id": told["client_id"],
+        "client_id": registered["client_id"],
         "client_name": "press",
         "jwks": {"keys": [fresh.public.as_dict()]},
     } | change
 
     answer = await server.http.put(
-        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"],
+        json=body,
+        headers=bearer(registered["registration_access_token"]),
     )
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
-    assert (await server.token_by_assertion(server.assertion(key, told["client_id"]))).status_code == 200
+    assert (
+        await server.token_by_assertion(server.assertion(key, registered["client_id"]))
+    ).status_code == 200
 
 
 async def test_a_key_is_one_workers(server):
     """Nobody takes over another's public key."""
-    told, _ = await enrolled_by_secret(server)
+    registered, _ = await enrolled_by_secret(server)
     _, taken = await enrolled_by_secret(server, "other")
     body = {
-        "client_id": told["client_id"],
+        "client_id": registered["client_id"],
         "client_name": "press",
         "jwks": {"keys": [taken.public.as_dict()]},
     }
     answer = await server.http.put(
-        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"],
+        json=body,
+        headers=bearer(registered["registration_access_token"]),
     )
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
 async def test_a_disabled_worker_manages_nothing(server, admin):
     """Else it could give itself a key that nobody knows of."""
-    told, _ = await enrolled_by_secret(server)
-    await server.http.patch(f"/api/workers/{told['client_id']}", json={"enabled": False}, headers=admin)
+    registered, _ = await enrolled_by_secret(server)
+    await server.http.patch(f"/api/workers/{registered['client_id']}", json={"enabled": False}, headers=admin)
     for method in ("GET", "PUT", "DELETE"):
         answer = await server.http.request(
             method,
-            told["registration_client_uri"],
+            registered["registration_client_uri"],
             json={},
-            headers=bearer(told["registration_access_token"]),
+            headers=bearer(registered["registration_access_token"]),
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "worker_disabled")
 
 
 async def test_reading_ones_entry_says_how_to_manage_it(server):
     """RFC 7592, section 3: with the token that was shown, and nothing new."""
-    told, _ = await enrolled_by_secret(server)
+    registered, _ = await enrolled_by_secret(server)
     read = await server.http.get(
-        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"], headers=bearer(registered["registration_access_token"])
     )
     for name in ("registration_access_token", "registration_client_uri"):
-        assert read.json()[name] == told[name]
+        assert read.json()[name] == registered[name]

@@ -87,27 +87,30 @@ async def test_a_worker_that_proves_its_identity_key_manages_itself(server):
 
 async def test_a_public_key_and_the_enrollment_key_take_nobody_over(server):
     """A public key is no secret: who registers another's again is told the ID, and given nothing to manage it with."""
-    told, key = await enrolled_by_secret(server)
-    worker_id = told["client_id"]
+    registered, key = await enrolled_by_secret(server)
+    worker_id = registered["client_id"]
 
     again = await server.register(key, "press", credential=ENROLLMENT_KEY)
 
     assert (again.status_code, again.json()["client_id"]) == (201, worker_id)
     assert "registration_access_token" not in again.json()
     read = await server.http.get(
-        told["registration_client_uri"], headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"], headers=bearer(registered["registration_access_token"])
     )
     assert read.status_code == 200
 
 
 async def test_a_registration_token_that_was_copied_is_used_once(server):
     """Owner and thief at the same moment: one of them gets through, and the other reads that it has ended."""
-    told, _ = await enrolled_by_secret(server)
-    bodies = [metadata(told["client_id"], generate_identity_key()) for _ in range(2)]
-    headers = bearer(told["registration_access_token"])
+    registered, _ = await enrolled_by_secret(server)
+    bodies = [metadata(registered["client_id"], generate_identity_key()) for _ in range(2)]
+    headers = bearer(registered["registration_access_token"])
 
     answers = await asyncio.gather(
-        *(server.http.put(told["registration_client_uri"], json=body, headers=headers) for body in bodies)
+        *(
+            server.http.put(registered["registration_client_uri"], json=body, headers=headers)
+            for body in bodies
+        )
     )
 
     assert sorted(a.status_code for a in answers) == [200, 401]
@@ -116,8 +119,8 @@ async def test_a_registration_token_that_was_copied_is_used_once(server):
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_who_is_disabled_in_that_moment_changes_nothing(server, admin, method):
     """The operator's decision was there first: the entry keeps its key, and is there."""
-    told, _ = await enrolled_by_secret(server)
-    worker_id = told["client_id"]
+    registered, _ = await enrolled_by_secret(server)
+    worker_id = registered["client_id"]
     find = server.services.directory.find_worker
     stale = find(worker_id)
     await server.http.patch(f"/api/workers/{worker_id}", json={"enabled": False}, headers=admin)
@@ -126,9 +129,9 @@ async def test_who_is_disabled_in_that_moment_changes_nothing(server, admin, met
 
     answer = await server.http.request(
         method,
-        told["registration_client_uri"],
+        registered["registration_client_uri"],
         json=metadata(worker_id, generate_identity_key()),
-        headers=bearer(told["registration_access_token"]),
+        headers=bearer(registered["registration_access_token"]),
     )
 
     server.services.directory.find_worker = find
@@ -139,22 +142,22 @@ async def test_who_is_disabled_in_that_moment_changes_nothing(server, admin, met
 
 async def test_who_retires_twice_at_once_is_told_once(server):
     """The second finds nobody, and no fault of the Server's."""
-    told, _ = await enrolled_by_secret(server)
-    headers = bearer(told["registration_access_token"])
+    registered, _ = await enrolled_by_secret(server)
+    headers = bearer(registered["registration_access_token"])
     answers = await asyncio.gather(
-        *(server.http.delete(told["registration_client_uri"], headers=headers) for _ in range(2))
+        *(server.http.delete(registered["registration_client_uri"], headers=headers) for _ in range(2))
     )
     assert sorted(a.status_code for a in answers) == [204, 401]
 
 
 async def test_a_worker_that_rotates_its_key_without_end_is_told_to_wait(server):
     """Each is an event in the log, and a write that others wait for."""
-    told, _ = await enrolled_by_secret(server)
-    token, answers = told["registration_access_token"], []
+    registered, _ = await enrolled_by_secret(server)
+    token, answers = registered["registration_access_token"], []
     for _ in range(22):
-        body = metadata(told["client_id"], generate_identity_key())
+        body = metadata(registered["client_id"], generate_identity_key())
         answers.append(
-            await server.http.put(told["registration_client_uri"], json=body, headers=bearer(token))
+            await server.http.put(registered["registration_client_uri"], json=body, headers=bearer(token))
         )
         token = answers[-1].json().get("registration_access_token", token)
     assert [a.status_code for a in answers] == [200] * 20 + [503] * 2

@@ -29,8 +29,8 @@ async def named(server, admin):
 
 def forwarded(**changes):
     """Return what Caddy and Traefik say of the request that they ask about; without what is changed to None."""
-    said = {"Method": "GET", "Proto": "https", "Host": "api.example", "Uri": "/things"} | changes
-    return {f"X-Forwarded-{name}": value for name, value in said.items() if value is not None}
+    sent = {"Method": "GET", "Proto": "https", "Host": "api.example", "Uri": "/things"} | changes
+    return {f"X-Forwarded-{name}": value for name, value in sent.items() if value is not None}
 
 
 class Asking:
@@ -54,7 +54,7 @@ class Asking:
         return await self.server.http.request(method, f"/auth/ext_authz{target}", headers=shown)
 
     async def refusal(self, answer):
-        """Return code and detail that an operator finds under the reference of an answer; strangers read neither."""
+        """Return code and detail that an operator finds under the reference of an answer; unknown callers read neither."""
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
         assert "code" not in answer.json()
         headers = await self.server.sign_in()
@@ -83,7 +83,7 @@ async def test_a_proof_is_good_at_the_named_service(asking):
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         {"Host": "other.example"},
         {"Host": "other.example", "Proto": "http"},
@@ -91,9 +91,9 @@ async def test_a_proof_is_good_at_the_named_service(asking):
         {"Host": None, "Proto": None},
     ],
 )
-async def test_a_client_does_not_choose_the_host(asking, said):
+async def test_a_client_does_not_choose_the_host(asking, sent):
     """What a proxy passes on as host and scheme, the client's own words as a rule, changes no decision in either direction."""
-    headers = forwarded(**said)
+    headers = forwarded(**sent)
 
     refused = await asking.verify(asking.proof(f"{OTHER}/things"), headers=headers)
     assert (await asking.refusal(refused))[0] == "wrong_token"

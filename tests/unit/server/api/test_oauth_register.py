@@ -79,9 +79,9 @@ async def test_of_twenty_that_race_with_one_proof_one_is_answered(server):
     """A proof that was listened in on is good once, though all who bring it are served at once; the others are refused."""
     key = generate_identity_key()
     proof = server.proof(key, "press")
-    bystanders = [server.register(generate_identity_key(), f"press {n}") for n in range(5)]
+    unaffected = [server.register(generate_identity_key(), f"press {n}") for n in range(5)]
     racing = [server.register(key, "press", credential=proof) for _ in range(20)]
-    answers = await asyncio.gather(*racing, *bystanders)
+    answers = await asyncio.gather(*racing, *unaffected)
 
     assert sorted(a.status_code for a in answers) == [201] * 6 + [401] * 19
     refused = [a for a in answers if a.status_code == 401]
@@ -289,12 +289,12 @@ async def test_a_name_is_safe_while_its_holder_finds_back_after_a_restart(opened
             await server.http.post("/api/worker/session", json=poll, headers=headers)
         has_left = await server.register(generate_identity_key(), "left")
         await server.enrolled("fresh")
-        has_come_to_be = await server.register(generate_identity_key(), "fresh")
+        accepted = await server.register(generate_identity_key(), "fresh")
         clock.forward(minutes=2)
         given_up = await server.register(generate_identity_key(), "press")
 
     assert (taken.status_code, taken.json()["code"]) == (409, "name_in_use")
-    assert [a.status_code for a in (has_left, has_come_to_be, given_up)] == [201, 201, 201]
+    assert [a.status_code for a in (has_left, accepted, given_up)] == [201, 201, 201]
 
 
 async def test_a_proof_is_used_up_by_a_refusal_too(server, admin, press):
@@ -337,7 +337,7 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
 
 async def test_knowing_the_secret_does_not_hide_refusals(server, admin):
     """Names it makes up for each attempt do not count separately: beyond twenty they share a reference a minute."""
-    stranger = await server.token_by_key("press-99", "nonsense")
+    unknown_caller = await server.token_by_key("press-99", "nonsense")
     for n in range(60):
         await server.http.post(
             "/oauth2/register",
@@ -347,7 +347,7 @@ async def test_knowing_the_secret_does_not_hide_refusals(server, admin):
     groups = (await server.http.get("/api/refusals", params={"limit": 200}, headers=admin)).json()["items"]
 
     assert sum(group["code"] == "invalid_registration" for group in groups) <= 21
-    assert any(group["last_reference"] == stranger.json()["reference"] for group in groups)
+    assert any(group["last_reference"] == unknown_caller.json()["reference"] for group in groups)
 
 
 async def test_a_point_of_small_order_is_no_identity(server):

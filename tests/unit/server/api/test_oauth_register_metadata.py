@@ -78,17 +78,17 @@ async def test_a_right_secret_with_wrong_metadata_learns_what_is_wrong(server, a
     (member,) = metadata
     answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY, **metadata)
 
-    told = answer.json()
+    registered = answer.json()
     assert answer.status_code == 400
-    assert (told["error"], told["code"]) == (
+    assert (registered["error"], registered["code"]) == (
         CODES.get(member, "invalid_client_metadata"),
         "invalid_registration",
     )
-    assert told["error_description"].startswith(f"{member}: ")
-    assert rule in told["error_description"]
+    assert registered["error_description"].startswith(f"{member}: ")
+    assert rule in registered["error_description"]
     assert await entries(server) == {}
-    refusal = (await server.http.get(f"/api/refusals/{told['reference']}", headers=admin)).json()
-    assert refusal["detail"] == told["error_description"]
+    refusal = (await server.http.get(f"/api/refusals/{registered['reference']}", headers=admin)).json()
+    assert refusal["detail"] == registered["error_description"]
 
 
 @pytest.mark.parametrize(("metadata", "rule"), WRONG_METADATA, ids=named)
@@ -96,23 +96,25 @@ async def test_changing_a_registration_has_the_same_rules(server, metadata, rule
     """RFC 7592, section 2.2: a PUT that breaks a rule names it too, and the entry stays as it was."""
     (member,) = metadata
     key, fresh = generate_identity_key(), generate_identity_key()
-    told = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
+    registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
     body = {
-        "client_id": told["client_id"],
+        "client_id": registered["client_id"],
         "client_name": "press",
         "jwks": {"keys": [fresh.public.as_dict()]},
     }
-    headers = {"Authorization": f"Bearer {told['registration_access_token']}"}
+    headers = {"Authorization": f"Bearer {registered['registration_access_token']}"}
 
-    answer = await server.http.put(told["registration_client_uri"], json=body | metadata, headers=headers)
+    answer = await server.http.put(
+        registered["registration_client_uri"], json=body | metadata, headers=headers
+    )
 
     assert answer.status_code == 400
     assert answer.json()["error"] == CODES.get(member, "invalid_client_metadata")
     assert answer.json()["error_description"].startswith(f"{member}: ")
     assert rule in answer.json()["error_description"]
-    assert (await server.http.get(told["registration_client_uri"], headers=headers)).json()["jwks"] == told[
+    assert (await server.http.get(registered["registration_client_uri"], headers=headers)).json()[
         "jwks"
-    ]
+    ] == registered["jwks"]
 
 
 @pytest.mark.parametrize("empty", [None, False, "", [], {}])
@@ -176,21 +178,25 @@ async def ask_for_token(server, key, worker_id, **headers):
     return await server.http.post("/oauth2/token", data=form, headers=headers)
 
 
-async def put(server, told, key, **metadata):
+async def put(server, registered, key, **metadata):
     """Change a registration; return the answer."""
-    body = {"client_id": told["client_id"], "client_name": "press", "jwks": {"keys": [key.public.as_dict()]}}
-    headers = {"Authorization": f"Bearer {told['registration_access_token']}"}
-    return await server.http.put(told["registration_client_uri"], json=body | metadata, headers=headers)
+    body = {
+        "client_id": registered["client_id"],
+        "client_name": "press",
+        "jwks": {"keys": [key.public.as_dict()]},
+    }
+    headers = {"Authorization": f"Bearer {registered['registration_access_token']}"}
+    return await server.http.put(registered["registration_client_uri"], json=body | metadata, headers=headers)
 
 
 async def test_a_client_that_wants_bound_tokens_gets_no_other(server, admin):
     """Without a proof it gets none and is told why; with one its token is bound. Everybody sees that it is so."""
     key = generate_identity_key()
-    told = (
+    registered = (
         await server.register(key, "press", credential=ENROLLMENT_KEY, dpop_bound_access_tokens=True)
     ).json()
-    worker_id = told["client_id"]
-    assert told["dpop_bound_access_tokens"] is True
+    worker_id = registered["client_id"]
+    assert registered["dpop_bound_access_tokens"] is True
 
     bare = await ask_for_token(server, key, worker_id)
     assert (bare.status_code, bare.json()["error"], bare.json()["code"]) == (
@@ -204,12 +210,12 @@ async def test_a_client_that_wants_bound_tokens_gets_no_other(server, admin):
     assert (await server.http.get(f"/api/workers/{worker_id}", headers=admin)).json()["dpop_bound"] is True
 
 
-async def test_a_stranger_does_not_learn_that_bound_tokens_are_wanted(server):
+async def test_a_unknown_caller_does_not_learn_that_bound_tokens_are_wanted(server):
     """Without the key, such a Worker reads like any other."""
     key = generate_identity_key()
-    told = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
+    registered = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
 
-    answer = await ask_for_token(server, generate_identity_key(), told["client_id"])
+    answer = await ask_for_token(server, generate_identity_key(), registered["client_id"])
 
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
@@ -218,11 +224,11 @@ async def test_a_restart_does_not_forget_that_bound_tokens_are_wanted(opened):
     """It is part of the entry."""
     key = generate_identity_key()
     async with opened() as server:
-        told = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
+        registered = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
         clock = server.clock
     async with opened(clock) as server:
         server.jti_from(100)
-        answer = await ask_for_token(server, key, told["client_id"])
+        answer = await ask_for_token(server, key, registered["client_id"])
         assert answer.json()["code"] == "dpop_proof_missing"
 
 
@@ -243,14 +249,14 @@ async def test_a_second_registration_does_not_change_it(server):
 async def test_a_client_changes_it_itself(server, admin):
     """PUT sets it and takes it back, leaves it where nothing is said, and each change is in the audit log."""
     key = generate_identity_key()
-    told = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
+    registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
     seen = []
     for change in ({"dpop_bound_access_tokens": True}, {}, {"dpop_bound_access_tokens": False}):
-        answer = await put(server, told, key, **change)
+        answer = await put(server, registered, key, **change)
         assert answer.status_code == 200, answer.text
-        told = answer.json()
-        asked = await ask_for_token(server, key, told["client_id"])
-        seen.append((told["dpop_bound_access_tokens"], asked.status_code))
+        registered = answer.json()
+        asked = await ask_for_token(server, key, registered["client_id"])
+        seen.append((registered["dpop_bound_access_tokens"], asked.status_code))
     events = (
         await server.http.get("/api/audit", headers=admin, params={"action": "worker.binding_changed"})
     ).json()["items"]

@@ -19,7 +19,7 @@ from lyftdata.server.clock import random_bytes
 GRANT = {"grant_type": "client_credentials"}
 
 
-def stranger_key():
+def unknown_api_key():
     """Return a well-formed API key that no Server has issued."""
     return generate_api_key(random_bytes).text.reveal()
 
@@ -100,7 +100,7 @@ async def test_every_cause_of_an_api_key_and_one_answer(server, admin, press):
     server.clock.forward(seconds=60)
     cases = {
         "unknown_worker": ("nobody", shared),
-        "wrong_api_key": ("press-01", stranger_key()),
+        "wrong_api_key": ("press-01", unknown_api_key()),
         "malformed_api_key": ("press-01", "hunter2"),
         "api_key_revoked": ("press-01", revoked),
         "api_key_expired": ("press-01", expired),
@@ -156,26 +156,30 @@ async def test_a_worker_that_proved_its_key_learns_why(server, admin, press):
     answer = await server.token_by_key(*press)
 
     assert answer.status_code == 400
-    told = answer.json()
-    assert (told["error"], told["code"], told["final"]) == ("unauthorized_client", "worker_disabled", False)
-    assert told["remedy"]
+    answered = answer.json()
+    assert (answered["error"], answered["code"], answered["final"]) == (
+        "unauthorized_client",
+        "worker_disabled",
+        False,
+    )
+    assert answered["remedy"]
     await server.http.patch("/api/workers/press-01", json={"enabled": True}, headers=admin)
     assert (await server.token_by_key(*press)).status_code == 200
 
 
-async def test_a_stranger_does_not_learn_that_a_worker_is_disabled(server, admin, press):
+async def test_a_unknown_caller_does_not_learn_that_a_worker_is_disabled(server, admin, press):
     """Without the key, a disabled Worker reads like any other."""
     await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
 
-    answer = await server.token_by_key("press-01", stranger_key())
+    answer = await server.token_by_key("press-01", unknown_api_key())
 
     assert "code" not in answer.json()
 
 
 async def test_metrics_do_not_tell_causes_apart(server, press):
     """Anyone who reads /metrics cannot ask it which of two attempts failed how."""
-    await server.token_by_key("nobody", stranger_key())
-    await server.token_by_key("press-01", stranger_key())
+    await server.token_by_key("nobody", unknown_api_key())
+    await server.token_by_key("press-01", unknown_api_key())
 
     text = (await server.http.get("/metrics")).text
 
@@ -188,7 +192,7 @@ async def test_metrics_do_not_tell_causes_apart(server, press):
 
 async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(server, press):
     """After the burst wrong keys read 429 with Retry-After; a right one from the same address is never turned away."""
-    answers = [await server.token_by_key("press-01", stranger_key()) for _ in range(30)]
+    answers = [await server.token_by_key("press-01", unknown_api_key()) for _ in range(30)]
 
     assert [a.status_code for a in answers[:20]] == [401] * 20
     assert [a.status_code for a in answers[20:]] == [429] * 10
@@ -200,7 +204,7 @@ async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(ser
 async def test_a_flood_is_bounded_in_what_it_stores(server):
     """Beyond the limit attempts share one reference a minute: a flood fills neither memory nor disk."""
     for _ in range(200):
-        await server.token_by_key("press-01", stranger_key())
+        await server.token_by_key("press-01", unknown_api_key())
 
     assert len(server.services.refusals._pending) <= 21
     await server.services.refusals.flush()
@@ -240,9 +244,9 @@ async def test_a_dead_token_is_called_dead_from_a_limited_address_too(server, ad
 async def test_other_addresses_are_not_limited(server):
     """One address's failures are not held against another."""
     for _ in range(25):
-        await server.token_by_key("press-01", stranger_key())
+        await server.token_by_key("press-01", unknown_api_key())
     async with server.from_address("192.0.2.7") as other:
-        answer = await other.post("/oauth2/token", data=GRANT, auth=("press-01", stranger_key()))
+        answer = await other.post("/oauth2/token", data=GRANT, auth=("press-01", unknown_api_key()))
 
     assert answer.status_code == 401
 
@@ -353,9 +357,9 @@ async def test_what_is_needed_and_empty_is_missing(server, press, content, answe
 async def test_the_operator_reads_who_came_without_a_secret(server, admin, press):
     """A Worker whose secret is empty is missing its credential, and the refusal names the Worker."""
     answer = await ask_raw(server, "grant_type=client_credentials&client_id=press-01&client_secret=")
-    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+    found = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
 
-    assert (told["code"], told["claimed_worker"]) == ("missing_credentials", "press-01")
+    assert (found["code"], found["claimed_worker"]) == ("missing_credentials", "press-01")
 
 
 @pytest.mark.parametrize(
@@ -473,7 +477,7 @@ async def test_the_token_path_touches_no_database(server, press, monkeypatch):
     answer = await server.token_by_key(*press)
     assert answer.status_code == 200
     assert (await server.verify(answer.json()["access_token"])).status_code == 204
-    assert (await server.token_by_key("nobody", stranger_key())).status_code == 401
+    assert (await server.token_by_key("nobody", unknown_api_key())).status_code == 401
     monkeypatch.undo()
 
 
@@ -518,8 +522,8 @@ async def test_no_secret_sent_as_an_id_is_written_down(server, admin, press):
 async def test_an_id_is_written_down_as_it_is(server, admin, press, worker_id):
     """What operators must find is not hidden with it."""
     answer = await server.token_by_key(worker_id, press[1] + "x")
-    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
-    assert told["claimed_worker"] == worker_id
+    found = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+    assert found["claimed_worker"] == worker_id
 
 
 async def test_an_existing_id_is_shown_however_it_looks(server, admin):
@@ -527,8 +531,8 @@ async def test_an_existing_id_is_shown_however_it_looks(server, admin):
     odd = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0B"
     await server.http.post("/api/workers", json={"name": "odd", "id": odd}, headers=admin)
     answer = await server.token_by_key(odd, "nonsense")
-    told = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
-    assert told["claimed_worker"] == odd
+    found = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
+    assert found["claimed_worker"] == odd
 
 
 async def test_an_assertion_is_read_as_often_for_any_worker(server, press, monkeypatch):

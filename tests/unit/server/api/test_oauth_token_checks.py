@@ -24,17 +24,21 @@ async def test_a_resource_reads_what_a_token_for_it_is_worth_now(server, admin, 
     token = (await server.token_by_key(*press, resource=AUDIENCE)).json()["access_token"]
     await server.http.patch("/api/workers/press-01", json={"name": "The press"}, headers=admin)
 
-    told = (await ask(server, "broker", key, token)).json()
+    introspected = (await ask(server, "broker", key, token)).json()
 
-    assert told["active"] is True
-    assert (told["client_id"], told["sub"], told["aud"], told["iss"]) == (
+    assert introspected["active"] is True
+    assert (introspected["client_id"], introspected["sub"], introspected["aud"], introspected["iss"]) == (
         "press-01",
         "press-01",
         AUDIENCE,
         ISSUER,
     )
-    assert (told["scope"], told["worker_name"], told["token_type"]) == ("read write", "The press", "Bearer")
-    assert told["exp"] - told["iat"] == 900
+    assert (introspected["scope"], introspected["worker_name"], introspected["token_type"]) == (
+        "read write",
+        "The press",
+        "Bearer",
+    )
+    assert introspected["exp"] - introspected["iat"] == 900
     await server.http.patch("/api/resources/broker", json={"scopes": ["read"]}, headers=admin)
     assert (await ask(server, "broker", key, token)).json()["scope"] == "read"
 

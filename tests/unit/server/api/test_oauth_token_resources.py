@@ -45,8 +45,8 @@ async def test_an_unknown_resource_reads_like_one_that_is_not_for_it(server, adm
     """Nobody finds out by asking which services there are."""
     await define(server, admin)
     answers = [await server.token_by_key(*press, resource=audience) for audience in (AUDIENCE, OTHER)]
-    told = [a.json() | {"reference": ""} for a in answers]
-    assert told[0] == told[1]
+    answered = [a.json() | {"reference": ""} for a in answers]
+    assert answered[0] == answered[1]
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,14 @@ async def test_a_scope_that_picks_none_or_several_is_refused(server, admin, pres
 
     answer = await server.token_by_key(*press, scope=scope)
 
-    told = answer.json()
-    assert (answer.status_code, told["error"], told["code"], told["final"]) == (400, error, code, False)
-    assert "named no service" in told["error_description"]
+    answered = answer.json()
+    assert (answer.status_code, answered["error"], answered["code"], answered["final"]) == (
+        400,
+        error,
+        code,
+        False,
+    )
+    assert "named no service" in answered["error_description"]
 
 
 async def test_only_granted_resources_count(server, admin, press):
@@ -133,8 +138,8 @@ async def test_only_granted_resources_count(server, admin, press):
     unknown = (await server.token_by_key(*press, scope="nothing")).json()
 
     assert ungranted | {"reference": ""} == unknown | {"reference": ""}
-    told = (await server.http.get(f"/api/refusals/{ungranted['reference']}", headers=admin)).json()
-    assert "'other'" in told["detail"]
+    answered = (await server.http.get(f"/api/refusals/{ungranted['reference']}", headers=admin)).json()
+    assert "'other'" in answered["detail"]
 
 
 async def test_a_scope_alone_gives_no_token_for_this_server(server, press):

@@ -53,9 +53,9 @@ class Broker:
 
     async def close(self, *connections):
         """Return the places of those that must go, each given as user name and age in seconds."""
-        told = [{"username": name, "vhost": "jobs", "age_s": age_s} for name, age_s in connections]
+        reported = [{"username": name, "vhost": "jobs", "age_s": age_s} for name, age_s in connections]
         answer = await self._server.http.post(
-            "/auth/rabbitmq/connections", json={"connections": told}, headers=self.headers
+            "/auth/rabbitmq/connections", json={"connections": reported}, headers=self.headers
         )
         assert answer.status_code == 200, answer.text
         return answer.json()["close"]
@@ -86,7 +86,7 @@ async def last_cause(server, admin):
 
 
 @pytest.mark.parametrize("endpoint", [*ASKED, "connections"])
-async def test_a_stranger_learns_nothing(server, admin, press, broker, endpoint):
+async def test_a_unknown_caller_learns_nothing(server, admin, press, broker, endpoint):
     """Without a resource's key the answer is 401 and the same, whichever Worker was named and whatever was shown."""
     token = await token_of(server, press)
     basic = {
@@ -207,7 +207,7 @@ async def test_what_does_not_log_in(server, admin, press, broker):
     await define(server, admin, "other", "other", scopes=SCOPES, for_all_workers=True)
     tries = {
         "another Worker's token": ("press-02", token, "wrong_token"),
-        "a stranger's name": ("nobody", token, "wrong_token"),
+        "an unknown caller's name": ("nobody", token, "wrong_token"),
         "a token for the Server": ("press-01", await token_of(server, press, resource=""), "wrong_token"),
         "a token for another service": (
             "press-01",
@@ -434,9 +434,9 @@ async def test_users_that_are_no_workers_are_named_too(press, broker):
 async def test_many_connections_with_long_names_are_one_question(server, broker, character):
     """As many as a question may hold, with names of 255 bytes, however they are escaped."""
     name = character * (255 // len(character.encode()))
-    told = json.dumps({"connections": [{"username": name, "vhost": name, "age_s": 12345.678}] * 100})
+    reported = json.dumps({"connections": [{"username": name, "vhost": name, "age_s": 12345.678}] * 100})
 
-    answer = await server.http.post("/auth/rabbitmq/connections", content=told, headers=broker.headers)
+    answer = await server.http.post("/auth/rabbitmq/connections", content=reported, headers=broker.headers)
 
     assert answer.json()["close"] == list(range(100))
 

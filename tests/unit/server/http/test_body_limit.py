@@ -3,8 +3,8 @@
 import pytest
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_body_without_end_is_not_read(server, told):
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_without_end_is_not_read(server, declared):
     """Before anybody is asked who they are, more than 64 KiB is refused, whether its length was told or not."""
 
     async def chunks():
@@ -13,7 +13,7 @@ async def test_a_body_without_end_is_not_read(server, told):
 
     answer = await server.http.post(
         "/api/login",
-        content=b"x" * 80_000 if told else chunks(),
+        content=b"x" * 80_000 if declared else chunks(),
         headers={"Content-Type": "application/json"},
     )
 

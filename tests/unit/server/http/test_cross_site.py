@@ -87,7 +87,7 @@ async def test_what_a_form_can_send_is_refused_by_the_api(server, cookies, kind)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "origin_headers",
     [
         FROM_ELSEWHERE,
         {"Origin": ELSEWHERE},
@@ -99,11 +99,13 @@ async def test_what_a_form_can_send_is_refused_by_the_api(server, cookies, kind)
     ],
     ids=str,
 )
-async def test_what_comes_from_another_site_is_refused_whatever_it_holds(server, admin, cookies, told):
+async def test_what_comes_from_another_site_is_refused_whatever_it_holds(
+    server, admin, cookies, origin_headers
+):
     """Even JSON, with a session's own token: 403 at every route to a browser that says it comes from elsewhere."""
     before = await state_of(server)
     for method, path in API:
-        answer = await server.http.request(method, path, json=LOGIN, headers=cookies | admin | told)
+        answer = await server.http.request(method, path, json=LOGIN, headers=cookies | admin | origin_headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "cross_site"), path
     assert await state_of(server) == before
 
@@ -121,14 +123,14 @@ async def test_another_site_cannot_lock_an_operator_out(server, admin):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "origin_headers",
     [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": ISSUER}],
     ids=str,
 )
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8"])
-async def test_what_is_ours_is_answered(server, admin, told, media_type):
+async def test_what_is_ours_is_answered(server, admin, origin_headers, media_type):
     """A program, which says nothing, and a page of this Server's; JSON in any spelling."""
-    headers = told | {"Content-Type": media_type}
+    headers = origin_headers | {"Content-Type": media_type}
     answer = await server.http.post("/api/login", content=json.dumps(LOGIN), headers=headers)
     assert answer.status_code == 200
 

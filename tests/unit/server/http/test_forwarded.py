@@ -80,7 +80,7 @@ async def test_an_unnamed_proxy_is_warned_about_once(header, trusted):
     assert "LYFTDATA_TRUSTED_PROXIES" in warning["message"]
 
 
-async def test_strangers_who_make_up_the_header_fill_no_log():
+async def test_unknown_callers_who_make_up_the_header_fill_no_log():
     """Whatever is sent from however many addresses, there are five lines."""
     app = make()
     with capture_logs() as logs:

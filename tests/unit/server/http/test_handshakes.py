@@ -34,11 +34,11 @@ def test_who_does_not_say_hello_is_let_go(tmp_path, monkeypatch, loop, sent):
             *address, ssl=trusting, server_hostname="localhost"
         )
         async with asyncio.timeout(180):
-            said = await whole.readexactly(5), await reader.read()
+            answer = await whole.readexactly(5), await reader.read()
         for each in (writer, whole_writer):
             each.close()
         server.close()
-        return said
+        return answer
 
     with asyncio.Runner(loop_factory=with_bounded_handshakes(loop)) as runner:
         assert runner.run(talk()) == (b"hello", b"")

@@ -1,4 +1,4 @@
-"""What strangers may make a connection hold, and for how long; over real sockets."""
+"""What unknown callers may make a connection hold, and for how long; over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator

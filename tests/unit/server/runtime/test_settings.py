@@ -234,8 +234,13 @@ def test_a_database_elsewhere_must_prove_who_it_is(query):
     """PostgreSQL on another host is refused unless the connection checks it, or the operator says that it need not."""
     url = f"postgresql://lyftdata:hidden-pw@db.example.com/lyftdata{query}"
     (problem,) = problems(LYFTDATA_DATABASE_URL=url, **SHARED)
-    for said in ("LYFTDATA_DATABASE_URL", "db.example.com", "sslmode=verify-full", "channel_binding=require"):
-        assert said in problem
+    for message in (
+        "LYFTDATA_DATABASE_URL",
+        "db.example.com",
+        "sslmode=verify-full",
+        "channel_binding=require",
+    ):
+        assert message in problem
     assert "LYFTDATA_ALLOW_UNVERIFIED_DATABASE=yes" in problem
     assert "hidden-pw" not in problem
 

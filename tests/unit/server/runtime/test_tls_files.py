@@ -46,10 +46,10 @@ def test_good_files_pass(tmp_path):
 
 def test_both_files_are_named_when_both_are_missing(tmp_path):
     """All faults are said at once."""
-    said = problems_of(tmp_path / "cert", tmp_path / "key")
+    message = problems_of(tmp_path / "cert", tmp_path / "key")
 
-    assert [line.split(":")[0] for line in said] == ["LYFTDATA_TLS_CERT", "LYFTDATA_TLS_KEY"]
-    assert all("cannot be read: no such file or directory" in line for line in said)
+    assert [line.split(":")[0] for line in message] == ["LYFTDATA_TLS_CERT", "LYFTDATA_TLS_KEY"]
+    assert all("cannot be read: no such file or directory" in line for line in message)
 
 
 def test_a_directory_is_not_a_certificate(tmp_path):
@@ -101,9 +101,9 @@ def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch
     cert, key = self_signed(tmp_path)
     encrypt(key)
 
-    (said,) = problems_of(cert, key)
+    (message,) = problems_of(cert, key)
 
-    assert said.startswith(f"LYFTDATA_TLS_KEY: {key} is encrypted")
+    assert message.startswith(f"LYFTDATA_TLS_KEY: {key} is encrypted")
     with pytest.raises(EncryptedKeyError):
         load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
 

@@ -442,9 +442,9 @@ async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(
     await server.http.request(method, path.format(key=key["name"]), json=body, headers=admin)
 
     assert not server.services.sessions.is_online("press-01")
-    told = await poll
-    assert (told.kind, told.code, told.final) == ("stop", code, final)
-    refusal = await server.http.get(f"/api/refusals/{told.reference}", headers=admin)
+    reply = await poll
+    assert (reply.kind, reply.code, reply.final) == ("stop", code, final)
+    refusal = await server.http.get(f"/api/refusals/{reply.reference}", headers=admin)
     assert refusal.json()["code"] == code
 
 

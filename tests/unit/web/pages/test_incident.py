@@ -54,26 +54,26 @@ async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser,
 
 
 @pytest.mark.parametrize(
-    ("whom", "title", "out"),
+    ("targets", "title", "out"),
     [
         ({"whom": "all", "revoke": "yes"}, "Disable 2 Workers?", 2),
         ({"whom": "chosen", "id": "press-01"}, "Disable 1 Worker?", 1),
         ({"whom": "none", "revoke": "yes"}, "Revoke press-keys?", 1),
     ],
 )
-async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, leaked, whom, title, out):
+async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, leaked, targets, title, out):
     """All, some, or none but the key; then it is seen that the last one is out."""
-    given = INCIDENT | {"action": "disable"} | whom
+    given = INCIDENT | {"action": "disable"} | targets
     asked = await browser.get("/incident/cut-off", params=given)
     assert title in asked.text
-    assert ("press-keys is revoked" in asked.text) is ("revoke" in whom)
+    assert ("press-keys is revoked" in asked.text) is ("revoke" in targets)
     assert server.services.sessions.online_ids() == ["press-02"]
 
     done = await browser.post("/incident/cut-off", **given)
     progress = await browser.get(done.headers["location"])
 
     assert (f"All {out} Workers out" if out > 1 else "All 1 Worker out") in progress.text
-    still_there = [] if "revoke" in whom or "press-02" in whom.get("id", "") else ["press-02"]
+    still_there = [] if "revoke" in targets or "press-02" in targets.get("id", "") else ["press-02"]
     assert server.services.sessions.online_ids() == still_there
 
 

@@ -95,11 +95,11 @@ async def test_a_key_is_named_by_a_field(server, browser, press):
     answer = await server.token_by_key("press-01", first)
 
     page = await browser.get(f"/refusals/{answer.json()['reference']}")
-    said = text_of(page)
-    assert "API key rotated" in said
-    assert "expired" not in said
+    message = text_of(page)
+    assert "API key rotated" in message
+    assert "expired" not in message
     assert 'href="/api-keys/other-keys"' in page.text
-    assert f"stopped working at {server.clock():%Y-%m-%d %H:%M:%S} UTC" in said
+    assert f"stopped working at {server.clock():%Y-%m-%d %H:%M:%S} UTC" in message
 
 
 async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, browser, press):

@@ -52,10 +52,10 @@ def test_damage_is_told_and_nothing_is_replaced(directory, damage, content):
         directory.save_identity(IDENTITY)
     (directory.path / damage).write_text(content)
 
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         directory.load_identity()
         directory.load_key()
-    assert damage in str(told.value)
+    assert damage in str(raised.value)
     assert (directory.path / damage).read_text() == content
 
 

@@ -75,9 +75,9 @@ async def test_the_exit_code_is_that_of_a_shell(start, program, code):
 async def test_what_cannot_be_started_is_named(start):
     """No such program, or one that may not be run: a CommandError with its name."""
     for command, code in ((["no-such-program"], 127), (["/etc/passwd"], 126)):
-        with pytest.raises(CommandError, match=command[0]) as told:
+        with pytest.raises(CommandError, match=command[0]) as raised:
             start(command)
-        assert told.value.exit_code == code
+        assert raised.value.exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_a_command_is_looked_for_as_a_shell_does(tmp_path, program, code):
     if code is None:
         check_command(command, environ)
     else:
-        with pytest.raises(CommandError) as told:
+        with pytest.raises(CommandError) as raised:
             check_command(command, environ)
-        assert told.value.exit_code == code
+        assert raised.value.exit_code == code
 
 
 async def test_it_inherits_three_files_and_the_mask(start, tmp_path):

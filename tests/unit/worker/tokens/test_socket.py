@@ -101,8 +101,8 @@ async def test_curl_can_ask(path, provider):
     """The line of the documentation works, with and without an audience."""
     for query, audience in (("", None), ("?audience=https%3A%2F%2Fa.example", "https://a.example")):
         curl = ["curl", "-sf", "--max-time", "10", "--unix-socket", path, f"http://localhost/token{query}"]
-        told = await asyncio.to_thread(subprocess.check_output, curl)
-        assert json.loads(told)["access_token"] == "token-1"
+        reply = await asyncio.to_thread(subprocess.check_output, curl)
+        assert json.loads(reply)["access_token"] == "token-1"
         assert provider.asked[-1] == TokenRequest(audience)
 
 
@@ -121,12 +121,12 @@ async def test_another_user_gets_nothing(path, provider):
         "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
         f"s.sendall({GET!r}); print(s.recv(4096).decode())"
     )
-    told = await asyncio.to_thread(
+    reply = await asyncio.to_thread(
         subprocess.check_output, [sys.executable, "-c", program, str(path)], text=True
     )
 
-    assert told.startswith("HTTP/1.1 403 ")
-    assert "token-1" not in told
+    assert reply.startswith("HTTP/1.1 403 ")
+    assert "token-1" not in reply
     assert provider.asked == []
 
 
@@ -187,7 +187,7 @@ async def test_other_correct_forms(path):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status", "said"),
+    ("outcome", "status", "expected"),
     [
         (
             AudienceRefusedError("For itself only.", reference="7K2M9QXD", cause_code="c", remedy="m"),
@@ -227,13 +227,13 @@ async def test_other_correct_forms(path):
         ),
     ],
 )
-async def test_a_refusal_is_passed_on(path, provider, outcome, status, said):
+async def test_a_refusal_is_passed_on(path, provider, outcome, status, expected):
     """What the Server said reaches the COMMAND as JSON, cleaned; an outage is told from a refusal."""
     provider.outcome = outcome
 
     answered, headers, body = await ask(path, GET)
 
-    assert (answered, json.loads(body)) == (status, said)
+    assert (answered, json.loads(body)) == (status, expected)
     assert ("Retry-After" in headers) == (status == 503)
 
 
@@ -267,8 +267,8 @@ async def test_at_its_end_nobody_is_left_hanging(provider):
 async def test_our_own_programs_ask_it(path, provider):
     """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
     agent = AgentSocket(str(path), wanted={"resource": "https://a.example"}, timeout_s=10.0)
-    told = await asyncio.to_thread(agent.fetch)
-    assert told == TokenReply("token-1", 871)
+    reply = await asyncio.to_thread(agent.fetch)
+    assert reply == TokenReply("token-1", 871)
     assert provider.asked == [TokenRequest("https://a.example")]
 
     provider.outcome = AudienceRefusedError("For itself only.", remedy="Do this.")

@@ -94,8 +94,8 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
     """Return the operator's own sessions; all sessions to an administrator."""
-    everybodys = is_allowed("sessions.revoke_any", role=actor.role)
-    sessions = await services.operator_sessions.list(None if everybodys else actor.operator)
+    can_see_all = is_allowed("sessions.revoke_any", role=actor.role)
+    sessions = await services.operator_sessions.list(None if can_see_all else actor.operator)
     return models.AdminSessions(
         items=[
             models.AdminSession(

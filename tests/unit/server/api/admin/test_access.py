@@ -48,7 +48,7 @@ async def viewer_of(server, admin):
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic YTpi"}])
 async def test_nothing_without_a_session(server, headers, subtests):
-    """Every operation but signing in answers 401 to a stranger, before it looks at anything else."""
+    """Every operation but signing in answers 401 to an unknown caller, before it looks at anything else."""
     for method, path in OPERATIONS:
         if path == "/api/login":
             continue

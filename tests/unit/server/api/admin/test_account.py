@@ -112,11 +112,11 @@ async def test_a_session_ends_after_twelve_hours(server, admin):
 async def test_sessions_are_listed_and_ended(server, admin):
     """An admin sees and ends everybody's; a viewer their own."""
     viewer = await viewer_of(server, admin)
-    everybodys = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
+    can_see_all = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
     own = (await server.http.get("/api/admin-sessions", headers=viewer)).json()["items"]
-    assert {s["operator"] for s in everybodys} == {"admin", "vera"}
+    assert {s["operator"] for s in can_see_all} == {"admin", "vera"}
     assert {s["operator"] for s in own} == {"vera"}
-    (admins,) = [s["id"] for s in everybodys if s["operator"] == "admin"]
+    (admins,) = [s["id"] for s in can_see_all if s["operator"] == "admin"]
 
     assert (await server.http.delete(f"/api/admin-sessions/{admins}", headers=viewer)).status_code == 404
     assert (await server.http.delete(f"/api/admin-sessions/{own[0]['id']}", headers=admin)).status_code == 204
@@ -135,12 +135,14 @@ async def test_logout_and_logout_everywhere(server):
     assert (await server.http.get("/api/whoami", headers=third)).status_code == 401
 
 
-async def test_strangers_do_not_lock_an_operator_out(server):
+async def test_unknown_callers_do_not_lock_an_operator_out(server):
     """From an address that has signed in before, an operator gets in whatever others try elsewhere."""
     await server.sign_in()
     for n in range(60):
-        async with server.from_address(f"198.51.100.{n}") as stranger:
-            await stranger.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
+        async with server.from_address(f"198.51.100.{n}") as unknown_caller:
+            await unknown_caller.post(
+                "/api/login", json={"username": "admin", "password": "wrong wrong wrong"}
+            )
     async with server.from_address("203.0.113.5") as new_place:
         refused = await new_place.post("/api/login", json={"username": "admin", "password": PASSWORD})
 
@@ -150,10 +152,12 @@ async def test_strangers_do_not_lock_an_operator_out(server):
 
 async def test_guessing_names_from_one_place_is_slowed_down(server):
     """Thirty failures from one address, whatever the names, and it waits."""
-    async with server.from_address("198.51.100.7") as stranger:
+    async with server.from_address("198.51.100.7") as unknown_caller:
         codes = [
             (
-                await stranger.post("/api/login", json={"username": f"u{n}", "password": "wrong wrong wrong"})
+                await unknown_caller.post(
+                    "/api/login", json={"username": f"u{n}", "password": "wrong wrong wrong"}
+                )
             ).json()["code"]
             for n in range(40)
         ]

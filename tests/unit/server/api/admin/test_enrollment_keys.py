@@ -166,7 +166,7 @@ async def test_every_rule_refuses_with_its_own_cause_and_one_answer(off):
     ],
 )
 async def test_the_network_is_that_of_the_connection(off, address, code):
-    """What a stranger writes in X-Forwarded-For counts for nothing."""
+    """What an unknown caller writes in X-Forwarded-For counts for nothing."""
     key = await issue(off, networks=["10.4.0.0/16"])
     async with off.from_address(address) as http:
         http.headers["X-Forwarded-For"] = "10.4.1.2"
