@@ -22,6 +22,7 @@ from tests.deployment import CHEAP, PASSWORD
 
 from lyftdata.app import create_app
 from lyftdata.cli.main import run
+from lyftdata.server.admin import passwords
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
@@ -186,3 +187,14 @@ def listening(listen: Listen) -> ListeningServer:
 def operator(listening: ListeningServer) -> CommandHost:
     """Return a host on which the administrator of the shared Server is signed in."""
     return listening.signed_in()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, _shared_starts: None) -> Iterator[CommandHost]:
+    """Return the host of a Server that has run once; passwords have Argon2's smallest costs there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "PasswordHasher", lambda: CHEAP)
+        server = ListeningServer(tmp_path_factory.mktemp("stopped"))
+        server.signed_in()
+        server.close()
+        yield server.host

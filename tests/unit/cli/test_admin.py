@@ -4,21 +4,7 @@ import json
 import re
 
 import pytest
-from tests.deployment import CHEAP, PASSWORD
-from tests.unit.cli.conftest import ListeningServer
-
-from lyftdata.server.admin import passwords
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory, _shared_starts):
-    """Return the host of a Server that has run once; passwords have Argon2's smallest costs there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passwords, "PasswordHasher", lambda: CHEAP)
-        server = ListeningServer(tmp_path_factory.mktemp("stopped"))
-        server.signed_in()
-        server.close()
-        yield server.host
+from tests.deployment import PASSWORD
 
 
 def test_a_backup_is_private_and_never_overwritten(stopped, tmp_path):
