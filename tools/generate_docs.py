@@ -211,6 +211,7 @@ _WIRE = """\
 | `GET`, `PUT`, `DELETE /oauth2/register/{worker_id}` | RFC 7592 | an enrolled Worker reads its entry, changes its key, or removes the entry |
 | `POST /oauth2/introspect` | RFC 7662 | whether a token is valid now; for the resource it is for, or its Worker |
 | `POST /oauth2/revoke` | RFC 7009 | a Worker revokes one of its tokens |
+| `POST /api/worker/identity-key` | lyftdata's own; the client authenticates by RFC 7523 | a Worker registers the key that takes the place of its identity key at its first use |
 | `POST /api/worker/session` | lyftdata's own: a long poll | keeps a Worker *connected*: it reports presence and gets directives |
 | `GET /auth/verify`, `GET /auth/verify/{resource}` | nginx `auth_request`, `forward_auth` | 204 with the Worker's identity, or 401 |
 | `/auth/ext_authz/{resource}/…`, any method | Envoy `ext_authz` | 200 with the Worker's identity, or 401 |
@@ -321,10 +322,16 @@ the login is still accepted; a revoked one is not. The answer never has a tag.
 `connections` takes `{"connections": [{"username", "vhost", "age_s"}]}`, at most 100, and answers `{"close": [0, 3]}`, the indexes of those that must be closed
 ([why, and by what](../how-to/celery-on-rabbitmq.md)).
 
+### `/api/worker/identity-key`
+
+A form with `client_assertion` and `client_assertion_type`, as at `/oauth2/token`, signed by the Worker's current identity key, and `next_key`: the public half of another key, as a JWK. 200 means that the Server has kept
+it. From then on it accepts assertions of both keys; an assertion of the new one must name it in the header (`kid`, the RFC 7638 thumbprint). The first one that is accepted ends the current key. Another `next_key`
+replaces the one before.
+
 ### `/api/worker/session`
 
 `{"boot_id", "host": {…}, "labels", "sign_off", "await_slot", "max_hold_s"}` with a worker token. The first poll of a boot id is answered at once, the next are
-held for `hold_s` seconds, or for `max_hold_s` if a Worker requests less, because something in between closes the connection earlier. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop` and `renew`;
+held for `hold_s` seconds, or for `max_hold_s` if a Worker requests less, because something in between closes the connection earlier. `directives` is a list of `{"kind", "code", "final", "reason", "remedy", "reference"}`; kinds are `stop`, `renew` and `rotate_key`;
 a client ignores kinds it does not know. While another boot id of the Worker is connected, a poll is refused with 409 `duplicate_instance`; with `"await_slot": true` it is
 first held, up to 25 seconds, until that one has gone. The answer to `"sign_off": true` has `"removed": true` if the entry of an ephemeral Worker is gone.
 

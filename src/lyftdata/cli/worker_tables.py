@@ -84,6 +84,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Enrolled with", worker["enrolled_with"] or "-"),
         ("Enrolled from", worker["enrolled_from"] or "-"),
         ("Identity key", worker["thumbprint"] or "-"),
+        ("Key rotation", _key_rotation(worker)),
         ("Tokens in 24 hours", f"{worker['token_counts']['total']:,}"),
         ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
         ("Superseded by", worker["superseded_by"] or "-"),
@@ -106,6 +107,18 @@ def show_repeated(found: list[dict[str, Any]]) -> None:
         for group in found
     ]
     print_table(("name", "host", "replaced", "latest"), rows, empty="No client registers again and again.")
+
+
+def _key_rotation(worker: dict[str, Any]) -> str:
+    match worker["key_rotation"]:
+        case "asked":
+            return f"asked {when(worker['key_rotation_asked_at'])}, not done yet"
+        case "done":
+            return f"this key since {when(worker['key_since'])}"
+        case "never":
+            return "never: the key that it enrolled with"
+        case _:
+            return "-"
 
 
 def show_token_origins(found: list[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm_listed, yes_option
+from lyftdata.cli.confirm import confirm, confirm_listed, yes_option
 from lyftdata.cli.many_workers import change_workers, confirm_workers
 from lyftdata.cli.output import (
     KeyOutput,
@@ -116,6 +116,11 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
     metavar="TIME",
     help="Only those that have neither connected nor got a token for so long, for example 30d.",
 )
+@click.option(
+    "--key-rotation",
+    type=click.Choice(["asked", "done", "never"]),
+    help="Only those that were asked to rotate their identity key and have not yet, that have, or that never were.",
+)
 @json_option
 @url_option
 def list_(
@@ -124,6 +129,7 @@ def list_(
     label: str | None,
     search: str | None,
     inactive_for: str | None,
+    key_rotation: str | None,
     url: str | None,
     *,
     as_json: bool,
@@ -148,9 +154,10 @@ def list_(
                 label=label,
                 q=search,
                 inactive_for=inactive_for,
+                key_rotation=key_rotation,
             )
         )
-    is_filtered = any((status, strategy, label, search, inactive_for))
+    is_filtered = any((status, strategy, label, search, inactive_for, key_rotation))
     emit(found, as_json=as_json, show=lambda found: show_workers(found, is_filtered=is_filtered))
 
 
@@ -346,6 +353,42 @@ def label(
     """
     body = {"labels": _labels(labels)}
     return _change((worker_id, *others), body, url, as_json=as_json, done="labelled")
+
+
+@workers.command("rotate-key")
+@click.argument("worker_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every Worker that has an identity key.")
+@yes_option
+@json_option
+@url_option
+def rotate_key(
+    worker_ids: tuple[str, ...], url: str | None, *, every: bool, yes: bool, as_json: bool
+) -> None:
+    """
+    Ask Workers to rotate their identity key. They stay connected, and their programs go on.
+
+    A connected Worker does so at once, another one when it connects. Its current key is valid until it has used the new one.
+    `workers list --key-rotation asked` lists those that have not rotated yet: they are offline, or third-party clients.
+
+    \b
+    Example:
+      lyftdata workers rotate-key w-7k2m9qxr
+      lyftdata workers rotate-key --all --yes
+    """
+    from lyftdata.cli.api import Api
+
+    if every == bool(worker_ids):
+        raise click.UsageError("Give the IDs of Workers, or --all.")
+    with Api(url) as api:
+        if every:
+            confirm("Ask every Worker that has an identity key to rotate it?", yes=yes)
+        asked = api.post("/workers/rotate-keys", {"ids": list(worker_ids), "all": every})
+    emit(asked, as_json=as_json, show=lambda found: echo(_asked(found["asked"])))
+
+
+def _asked(count: int) -> str:
+    who = "1 Worker was" if count == 1 else f"{count:,} Workers were"
+    return f"{who} asked to rotate the identity key. See: lyftdata workers list --key-rotation asked"
 
 
 @workers.command()

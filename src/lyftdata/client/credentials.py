@@ -104,8 +104,12 @@ class IdentityCredential:
         self._issuer = issuer
         self._counter = counter
 
+    def with_key(self, key: IdentityKey) -> "IdentityCredential":
+        """Return the credential of the same Worker with another key, which goes on with the same counter."""
+        return IdentityCredential(self.worker_id, key, issuer=self._issuer, counter=self._counter)
+
     def version(self) -> str:
-        """Return a constant: an identity key never changes."""
+        """Return a constant: a credential has one identity key."""
         return self.worker_id
 
     def form(self, signing: Signing) -> dict[str, str]:

@@ -113,6 +113,11 @@ class UnverifiedAssertion:
         except JwsError:
             return None
 
+    def unsafe_key_id(self) -> str | None:
+        """Return its `kid`, unverified: to choose between a Worker's current and next key, and for nothing else."""
+        key_id = self.jws.header.get("kid")
+        return key_id if isinstance(key_id, str) else None
+
 
 def read_assertion(unverified: str) -> UnverifiedAssertion:
     """
@@ -160,8 +165,8 @@ def verify_assertion(
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
         # Step 2, signature. Algorithm confusion: the key decides which algorithms count, so neither `none` nor HS256 with the
-        # public key as its secret is ever tried (RFC 8725, section 2.1). The key is the one stored for the claimed Worker: `kid`
-        # and `jku` of the header choose nothing.
+        # public key as its secret is ever tried (RFC 8725, section 2.1). The key is one stored for the claimed Worker: `jku`
+        # of the header chooses nothing, and `kid` only between its current and its next key.
         checked = _key_or_decoy(key, str(header.get("alg")))
         unverified.jws.check_signature(key=checked.key, algorithms=checked.algorithms)
         # Enumeration: an unknown Worker costs one signature check too, so the time of the answer does not tell which IDs exist.

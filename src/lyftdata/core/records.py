@@ -48,6 +48,14 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+class KeyRotation(StrEnum):
+    """Whether a Worker has rotated its identity key since it enrolled, or was asked to and has not yet."""
+
+    ASKED = "asked"
+    DONE = "done"
+    NEVER = "never"
+
+
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A Worker entry: everything that admission needs to know of it, and nothing that changes at every poll.
@@ -61,6 +69,10 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
     `archived_at` is when lists began to leave it out because it had not been active for long; it decides nothing about admission.
     The entry of an `ephemeral` Worker is removed when it signs off, or has been absent for a short time.
+
+    While an identity key is rotated, `next_jwk` and `next_thumbprint` are the key that takes its place at its first use.
+    `rotation_asked_at` is when an operator asked for a rotation that the Worker has not completed; `key_since` when the current key
+    was first used, None for the one that the Worker enrolled with.
     """
 
     id: str
@@ -81,6 +93,19 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     signs_for: str | None = None
     archived_at: datetime | None = None
     ephemeral: bool = False
+    next_jwk: str | None = None
+    next_thumbprint: str | None = None
+    rotation_asked_at: datetime | None = None
+    key_since: datetime | None = None
+
+
+def key_rotation_of(worker: WorkerRecord) -> KeyRotation | None:
+    """Return how far a Worker's rotation is; None for a Worker without an identity key."""
+    if worker.thumbprint is None:
+        return None
+    if worker.rotation_asked_at is not None:
+        return KeyRotation.ASKED
+    return KeyRotation.NEVER if worker.key_since is None else KeyRotation.DONE
 
 
 class WorkerTraces(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,12 @@ workers = Table(
     Column("signs_for", InternedString(256)),
     Column("archived_at", UtcDateTime),
     Column("ephemeral", Boolean, nullable=False, server_default=false()),
+    Column("next_jwk", String(512)),
+    Column("next_thumbprint", String(64)),
+    Column("rotation_asked_at", UtcDateTime),
+    Column("key_since", UtcDateTime),
     Index(None, "name"),
+    Index(None, "next_thumbprint", unique=True),
 )
 
 worker_traces = Table(

@@ -55,6 +55,7 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/workers/{worker_id}/waiting", "workers.read", new_worker.waiting),
     Entry("GET", "/workers/{worker_id}/disable", "workers.write", workers.ask_disable),
     Entry("POST", "/workers/{worker_id}/disable", "workers.write", workers.disable),
+    Entry("POST", "/workers/{worker_id}/rotate-key", "workers.write", workers.rotate_key, workers.show),
     Entry("GET", "/workers/{worker_id}/enable", "workers.write", workers.ask_enable),
     Entry("POST", "/workers/{worker_id}/enable", "workers.write", workers.enable),
     Entry(

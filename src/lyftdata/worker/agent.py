@@ -31,6 +31,8 @@ from lyftdata.core.log_events.worker import (
     ENROLLING_AS_NEW,
     ENROLLMENT_KEY_CHANGED,
     IDENTITY_NOT_DISCARDED,
+    KEY_NOT_ROTATED,
+    KEY_ROTATED,
     SIGN_OFF_FAILED,
     STOPPED,
     UNKNOWN_DIRECTIVE,
@@ -54,6 +56,7 @@ from lyftdata.worker.end_report import EndReport
 from lyftdata.worker.hold_limit import HoldLimit
 from lyftdata.worker.host_facts import host_facts
 from lyftdata.worker.identity.enrollment import enroll_as_new, obtain_identity
+from lyftdata.worker.identity.rotation import rotate_identity_key
 from lyftdata.worker.identity.state import StateDirectory, StateError
 from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
 from lyftdata.worker.process.supervisor import CommandSupervisor
@@ -153,6 +156,8 @@ class Agent:
         self._rejected_in_a_row = 0
         self._awaits_first_token = False
         """Whether the identity is of this run, and the Server has given no token for it yet."""
+        self._is_rotation_asked = False
+        """Whether the Server asks for another identity key."""
         self._hold_s = 25.0
         self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_MIN_POLL_S
@@ -215,9 +220,32 @@ class Agent:
         """Poll by a credential for as long as its Worker exists; return that of the new Worker that follows it."""
         while True:
             try:
+                if self._is_rotation_asked:
+                    credential = await self._rotate_key(credential)
                 await self._poll_once(credential)
             except IdentityEndedError as ended:
                 return await self._enrolled(ended.obtain)
+
+    async def _rotate_key(self, credential: Credential) -> Credential:
+        """
+        Return the credential with another identity key; with the current one where that does not work now.
+
+        The COMMAND goes on. What fails is tried again after the next poll; a refusal concerns the current key too, and the next token
+        request shows it.
+        """
+        try:
+            rotated = await self._unless_stopped(
+                rotate_identity_key(credential, self._directory, self._client)
+            )
+        except (ServerUnreachableError, RefusedByServerError, StateError) as error:
+            emit(_log, KEY_NOT_ROTATED, problem=error.message)
+            await self._pause(_MIN_POLL_S)
+            return credential
+        self._is_rotation_asked = False
+        self._token = None
+        self._provider.identify(rotated)
+        emit(_log, KEY_ROTATED, worker_id=rotated.worker_id)
+        return rotated
 
     # --- the steps of a round ---------------------------------------------------------------------------
 
@@ -374,6 +402,8 @@ class Agent:
                 )
             case "renew":
                 self._token = None
+            case "rotate_key":
+                self._is_rotation_asked = True
             case _:
                 emit(_log, UNKNOWN_DIRECTIVE, kind=clean_text(directive.kind, 32))
 

@@ -29,6 +29,7 @@ from lyftdata.client.token_endpoint import (
     token_exchange,
 )
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.log_events.worker import CLOCK_SKEWED
 from lyftdata.core.text import parse_reference
 from lyftdata.keepalive import keepalive_options
@@ -278,6 +279,31 @@ class ServerClient:
         if refusal is not None and refusal.error in AUDIENCE_ERRORS and (resource or scope):
             raise _audience_refusal(refusal)
         raise self._refusal(answer, signed_by=signed_by)
+
+    async def register_next_key(self, credential: Credential, key: PublicIdentityKey) -> None:
+        """
+        Have the Server keep the key that takes the place of the identity key at its first use.
+
+        Args:
+            credential: The current identity key.
+            key: The public half of the next one.
+
+        Raises:
+            ServerUnreachableError, RefusedByServerError: As described above.
+        """
+
+        def make(signing: Signing) -> Request:
+            form = credential.form(signing) | {"next_key": key.canonical_jwk}
+            return Request("POST", f"{self._url}/api/worker/identity-key", form=form)
+
+        nonce_request = Request("POST", f"{self._url}/oauth2/nonce", form={"client_id": credential.worker_id})
+        answer = await arun(sign_for_now(self._clock, make, nonce_request=nonce_request), self._ask)
+        if answer.status == httpx2.codes.OK:
+            return
+        refusal = read_refusal(answer, signed_by=self._clock)
+        if refusal is not None:
+            credential.note_refused(cause_code=refusal.cause_code, reference=refusal.reference)
+        raise self._refusal(answer, signed_by=self._clock)
 
     async def poll(self, token: str, body: Mapping[str, Any], *, hold_s: float) -> PollReply:
         """

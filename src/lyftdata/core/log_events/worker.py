@@ -98,6 +98,19 @@ IDENTITY_NOT_DISCARDED = LogEvent(
     fields={"problem": "what failed"},
     remedy="Nothing: the next start is refused with it, and then enrolls again.",
 )
+KEY_ROTATED = LogEvent(
+    name="identity_key_rotated",
+    level="info",
+    message="The identity key was rotated: the next token is got by the new one, which ends the one before.",
+    fields={"worker_id": "ID of the Worker"},
+)
+KEY_NOT_ROTATED = LogEvent(
+    name="identity_key_not_rotated",
+    level="warning",
+    message="The identity key could not be rotated; the current one stays in use, and the agent tries again.",
+    fields={"problem": "what failed"},
+    remedy="See `problem`: make the directory writable, or wait until the Server can be reached.",
+)
 UNKNOWN_DIRECTIVE = LogEvent(
     name="unknown_directive",
     level="debug",

@@ -8,11 +8,13 @@ import msgspec
 
 from lyftdata.core.records import (
     IdentityCopyRecord,
+    KeyRotation,
     State,
     Status,
     Strategy,
     WorkerRecord,
     WorkerTraces,
+    key_rotation_of,
 )
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
@@ -35,7 +37,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
     key last used; `enrolled_with` the fingerprint of an enrollment key; `inactive_for` how long a Worker has at least neither been
     connected nor got a token, nor been added. A Worker has one state: a disabled one is not
-    among those that are offline. Archived ones are left out unless `state` asks for them.
+    among those that are offline. `key_rotation` is whether it has done what was asked last. Archived ones are left out unless `state` asks for them.
     """
 
     q: str | None = None
@@ -45,6 +47,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     enrolled_with: str | None = None
     inactive_for: timedelta | None = None
+    key_rotation: KeyRotation | None = None
 
 
 class WorkerQueries:
@@ -90,11 +93,21 @@ class WorkerQueries:
         if wanted.api_key:
             users = await self._users_of_key(wanted.api_key)
             found = (w for w in found if w.id in users)
+        if wanted.key_rotation is not None:
+            found = (w for w in found if key_rotation_of(w) is wanted.key_rotation)
         if wanted.inactive_for is not None:
             since = self._clock() - wanted.inactive_for
             active = await self._active_since(since)
             found = (w for w in found if w.created_at < since and w.id not in active)
         return list(found)
+
+    def ids_with_identity_key(self) -> list[str]:
+        """Return the IDs of the Workers that have an identity key in use, archived ones too."""
+        return [
+            worker.id
+            for worker in self._directory.workers()
+            if worker.thumbprint is not None and worker.superseded_by is None
+        ]
 
     async def page(self, wanted: WorkerFilter, *, limit: int, after: str | None) -> WorkerPage:
         """Return a page of Workers in order of ID; `after` is `next` of the page before."""
@@ -195,6 +208,9 @@ class WorkerQueries:
             archived_at=worker.archived_at,
             ephemeral=worker.ephemeral,
             thumbprint=worker.thumbprint,
+            key_rotation=key_rotation_of(worker),
+            key_since=worker.key_since,
+            key_rotation_asked_at=worker.rotation_asked_at,
             dpop_bound=worker.dpop_bound,
             connected_since=session.since if session is not None else None,
             host=session.boot.host if session is not None else traces.host,

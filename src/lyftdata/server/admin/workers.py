@@ -2,7 +2,8 @@
 Adds, changes and deletes Worker entries; each use case is one transaction with its audit event.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -15,6 +16,7 @@ from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
@@ -167,6 +169,30 @@ class Workers:
             record = self._switch(tx, record, actor, enabled=enabled)
         return record
 
+    async def ask_key_rotation(self, worker_ids: Iterable[str], *, actor: Actor) -> list[WorkerRecord]:
+        """
+        Ask Workers to rotate their identity key, and return those that were asked.
+
+        Left out are those without an identity key, superseded ones, and those that are gone. One that is connected is asked at once,
+        another one when it connects. In parts: of a large fleet, Workers' requests are answered in between.
+        """
+        asked: list[WorkerRecord] = []
+        for part in in_parts(worker_ids):
+            asked += await self._store.write(
+                lambda tx, part=part: [  # type: ignore[misc]
+                    self._ask_one(tx, record, actor)
+                    for record in map(partial(workers.find_worker, tx.conn), part)
+                    if record is not None and _has_key_in_use(record)
+                ]
+            )
+        return asked
+
+    def _ask_one(self, tx: WriteTx, record: WorkerRecord, actor: Actor) -> WorkerRecord:
+        details = {"thumbprint": str(record.thumbprint)}
+        return self._replace(
+            tx, record, actor, "worker.key_rotation_asked", details, rotation_asked_at=self._clock()
+        )
+
     async def delete(self, worker_id: str, *, actor: Actor) -> WorkerRecord:
         """
         Remove a Worker's entry; keys issued for it alone then work for no Worker.
@@ -243,6 +269,10 @@ class Workers:
         workers.replace_worker(tx, changed)
         tx.audit(actor.audit_event(action, _subject(record), at=self._clock(), details=details))
         return changed
+
+
+def _has_key_in_use(record: WorkerRecord) -> bool:
+    return record.thumbprint is not None and record.superseded_by is None
 
 
 def _subject(record: WorkerRecord) -> str:

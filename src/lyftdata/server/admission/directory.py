@@ -44,6 +44,7 @@ class Directory:
     ) -> None:
         self._workers: dict[str, WorkerRecord] = {}
         self._identity_keys: dict[str, PublicIdentityKey] = {}
+        self._next_keys: dict[str, PublicIdentityKey] = {}
         self._api_keys = {key.public_id: key for key in api_keys}
         self._resources = {resource.name: resource for resource in resources}
         self._revoked_tokens = dict(revoked_tokens or {})
@@ -51,6 +52,7 @@ class Directory:
         self._enrolled_with: dict[str, int] = {}
         self._archived = 0
         self._ephemeral: set[str] = set()
+        self._asked_to_rotate: set[str] = set()
         for worker in workers:
             self._replace_worker(worker.id, worker)
 
@@ -66,6 +68,14 @@ class Directory:
         enrolled ID from an unknown one.
         """
         return self._identity_keys.get(worker_id)
+
+    def find_next_key(self, worker_id: str) -> PublicIdentityKey | None:
+        """Return the key that takes the place of a Worker's identity key at its first use, or None."""
+        return self._next_keys.get(worker_id)
+
+    def count_rotations_asked(self) -> int:
+        """Return how many Workers were asked to rotate their identity key, and have not yet."""
+        return len(self._asked_to_rotate)
 
     def count_by_issuer(self) -> dict[str, int]:
         """Return how many Workers, except superseded ones, sign for each issuer."""
@@ -180,6 +190,8 @@ class Directory:
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
         before = self._workers.pop(worker_id, None)
         self._ephemeral.discard(worker_id)
+        self._asked_to_rotate.discard(worker_id)
+        self._next_keys.pop(worker_id, None)
         known_key = self._identity_keys.pop(worker_id, None)
         if before is not None:
             self._count(before, -1)
@@ -187,8 +199,13 @@ class Directory:
             self._workers[worker_id] = record
             if record.ephemeral:
                 self._ephemeral.add(worker_id)
+            if record.rotation_asked_at is not None:
+                self._asked_to_rotate.add(worker_id)
             if known_key is None or known_key.canonical_jwk != record.public_jwk:
-                known_key = _load_key(record)
+                known_key = _load_key(record, record.public_jwk)
+            next_key = _load_key(record, record.next_jwk)
+            if next_key is not None:
+                self._next_keys[worker_id] = next_key
             if known_key is not None:
                 self._identity_keys[worker_id] = known_key
             self._count(record, +1)
@@ -200,17 +217,17 @@ class Directory:
             self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step
 
 
-def _load_key(worker: WorkerRecord) -> PublicIdentityKey | None:
+def _load_key(worker: WorkerRecord, jwk: str | None) -> PublicIdentityKey | None:
     """
-    Return a Worker's public identity key; None if it has none, or one that cannot be parsed.
+    Return a public key of a Worker; None if it has none, or one that cannot be parsed.
 
     Denial of service: a row that a newer version or a person wrote locks out its own Worker alone. It must not prevent the
     Server's start, nor the revocations in the same commit.
     """
-    if worker.public_jwk is None:
+    if jwk is None:
         return None
     try:
-        return load_public_key(worker.public_jwk)
+        return load_public_key(jwk)
     except (InvalidInputError, msgspec.DecodeError) as error:
         emit(_log, IDENTITY_KEY_UNREADABLE, worker=worker.id, problem=str(error))
         return None

@@ -18,10 +18,10 @@ import msgspec
 
 from lyftdata.core.assertions import LEEWAY_S, VerifiedAssertion
 from lyftdata.core.records import SignatureCounterRecord, WorkerRecord
-from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError, RefusedError
+from lyftdata.core.refusals import AssertionReplayedError, RateLimitedError, RefusedError, WrongAssertionError
 from lyftdata.server.admission.signature_counters import Counted, count_signature
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import signature_counters, spent_assertions
+from lyftdata.store.tables import signature_counters, spent_assertions, workers
 
 _MAX_PER_WORKER = 1_000
 _TIDY_ABOVE = 32
@@ -170,6 +170,19 @@ async def spend_everywhere(store: Store, ticket: Ticket | None) -> None:
         raise refused
 
 
+def _check_key(tx: WriteTx, counted: Counted) -> None:
+    """
+    Refuse a signature by an identity key that was replaced, which this Server did not know yet when it checked the signature.
+
+    Detection evaded: counted as that of a new key, it would restart the counter, and a copy of the directory could sign on.
+    """
+    worker = workers.find_worker(tx.conn, counted.worker_id)
+    if worker is None or counted.thumbprint not in {worker.thumbprint, worker.next_thumbprint}:
+        raise WrongAssertionError(
+            "It was signed by an identity key that was replaced since.", claimed_worker=counted.worker_id
+        )
+
+
 def _spend_all(tx: WriteTx, tickets: Sequence[Ticket]) -> list[RefusedError | None]:
     """
     Spend and count a batch in its order, as if each were alone; in the writer's thread.
@@ -189,7 +202,10 @@ def _spend_all(tx: WriteTx, tickets: Sequence[Ticket]) -> list[RefusedError | No
                 )
             unspent.remove(ticket.digest)
             if ticket.counted is not None:
-                after = count_signature(counters.get(ticket.worker_id), ticket.counted)
+                record = counters.get(ticket.worker_id)
+                if record is not None and not ticket.counted.continues(record):
+                    _check_key(tx, ticket.counted)
+                after = count_signature(record, ticket.counted)
                 if after is not None:
                     counters[ticket.worker_id] = changed[ticket.worker_id] = after
         except RefusedError as refused:

@@ -134,11 +134,11 @@ class Registrations:
         checked = _parse_change(worker, metadata)
         key = checked.public_key
         dpop_bound = worker.dpop_bound if checked.dpop_bound is None else checked.dpop_bound
-        self._count(worker)
+        self.count_change(worker)
         token, digest = self._make_token() if worker.registration_digest else (None, None)
 
         def op(tx: WriteTx) -> WorkerRecord:
-            current = _require_unchanged(tx, worker)
+            current = require_unchanged(tx, worker)
             # Identity collision: with one key for two entries, an assertion would authenticate either of them.
             holder = workers.find_by_thumbprint(tx.conn, key.thumbprint)
             if holder is not None and holder.id != worker.id:
@@ -150,6 +150,8 @@ class Registrations:
                 registration_digest=digest,
                 dpop_bound=dpop_bound,
             )
+            if changed.thumbprint != current.thumbprint:
+                changed = with_key_since(changed, self._clock())
             workers.replace_worker(tx, changed)
             if changed.dpop_bound != current.dpop_bound:
                 details = {"dpop_bound": "yes" if dpop_bound else "no"}
@@ -165,7 +167,7 @@ class Registrations:
         """Remove a Worker's entry at its own request (RFC 7592, section 2.3); raises WrongTokenError as `rotate_key`."""
 
         def op(tx: WriteTx) -> None:
-            _require_unchanged(tx, worker)
+            require_unchanged(tx, worker)
             workers.delete_worker(tx, worker.id)
             tx.audit(self._event("worker.retired", worker, address, {"name": worker.name}))
 
@@ -175,7 +177,7 @@ class Registrations:
         """Revoke one token; durable when this returns; raises TooManyChangesError."""
         if self._directory.is_token_revoked(claims.jti):
             return
-        self._count(worker)
+        self.count_change(worker)
         expires_at = datetime.fromtimestamp(claims.exp, UTC)
 
         def op(tx: WriteTx) -> None:
@@ -184,7 +186,8 @@ class Registrations:
 
         await self._store.write(op)
 
-    def _count(self, worker: WorkerRecord) -> None:
+    def count_change(self, worker: WorkerRecord) -> None:
+        """Count a change that a Worker makes to its entry; raises TooManyChangesError."""
         wait_s = self.limiter.record_failure(worker.id, self._clock().timestamp())
         if wait_s is not None:
             raise TooManyChangesError(wait_s)
@@ -204,7 +207,14 @@ class Registrations:
         )
 
 
-def _require_unchanged(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
+def with_key_since(worker: WorkerRecord, now: datetime) -> WorkerRecord:
+    """Return an entry whose identity key has just changed: what was asked for is done."""
+    return msgspec.structs.replace(
+        worker, key_since=now, next_jwk=None, next_thumbprint=None, rotation_asked_at=None
+    )
+
+
+def require_unchanged(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
     """
     Return the entry if nothing has changed that its caller's credential was checked against; raises WrongTokenError.
 

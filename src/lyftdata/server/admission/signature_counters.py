@@ -34,12 +34,18 @@ class Counted(msgspec.Struct, frozen=True):
         thumbprint: The key that has signed.
         signed: Its number; None if it has none.
         address: Where the request came from.
+        rotation: The Worker's current and next key, if one takes the other's place: the same directory counts on.
     """
 
     worker_id: str
     thumbprint: str
     signed: SignatureNumber | None
     address: str
+    rotation: tuple[str, ...] = ()
+
+    def continues(self, record: SignatureCounterRecord) -> bool:
+        """Return whether a counter is that of this key, or of the one that it takes the place of."""
+        return record.thumbprint == self.thumbprint or record.thumbprint in self.rotation
 
     @property
     def place(self) -> HostPlace:
@@ -61,7 +67,7 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
         StaleAssertionError: Others that were signed long after it were accepted.
     """
     signed = counted.signed
-    if record is not None and record.thumbprint != counted.thumbprint:
+    if record is not None and not counted.continues(record):
         # Of a key that was replaced since.
         record = None
     if signed is None:
@@ -79,7 +85,10 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
             claimed_worker=counted.worker_id,
         )
     admits = "" if record is None or signed.refused_as else record.admits
-    return _record_of(after, counted, signed, admits=admits)
+    # A late signature by the key before must not make the counter that one's again.
+    is_rotated = record is not None and (record.thumbprint,) == counted.rotation[-1:]
+    thumbprint = counted.rotation[-1] if is_rotated else counted.thumbprint
+    return _record_of(after, counted, signed, admits=admits, thumbprint=thumbprint)
 
 
 def _check_not_counted(record: SignatureCounterRecord | None, counted: Counted) -> None:
@@ -105,12 +114,12 @@ def _state_of(record: SignatureCounterRecord) -> CounterState:
 
 
 def _record_of(
-    state: CounterState, counted: Counted, signed: SignatureNumber, *, admits: str
+    state: CounterState, counted: Counted, signed: SignatureNumber, *, admits: str, thumbprint: str
 ) -> SignatureCounterRecord:
     number, at_ms = state.highest
     return SignatureCounterRecord(
         worker_id=counted.worker_id,
-        thumbprint=counted.thumbprint,
+        thumbprint=thumbprint,
         number=number,
         at_ms=at_ms,
         recent=state.recent,

@@ -25,6 +25,7 @@ from lyftdata.core.api_keys import parse_api_key, verify_api_key
 from lyftdata.core.assertions import LEEWAY_S, UnverifiedAssertion, VerifiedAssertion, verify_assertion
 from lyftdata.core.epochs import changed_at
 from lyftdata.core.grants import Grant, decide_grant
+from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.records import ApiKeyRecord, ResourceRecord, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     StaleAssertionError,
@@ -55,6 +56,8 @@ class Admitted(msgspec.Struct, frozen=True):
     """The assertion, to be spent at every other Server too."""
     issuer: str | None = None
     """The issuer for which the Worker has signed."""
+    completes_rotation: bool = False
+    """Whether it was proved by the Worker's next identity key, which takes the place of the current one now."""
 
 
 class Admission:
@@ -134,6 +137,10 @@ class Admission:
         now = self._clock()
         worker = self._directory.find_worker(worker_id)
         key = self._directory.find_identity_key(worker_id)
+        next_key = self._directory.find_next_key(worker_id)
+        # Enumeration by timing: one signature check with either key. Only a caller that knows the next key's thumbprint gets it.
+        is_next = next_key is not None and unverified_assertion.unsafe_key_id() == next_key.thumbprint
+        key = next_key if is_next else key
         try:
             assertion = verify_assertion(
                 unverified_assertion,
@@ -153,7 +160,7 @@ class Admission:
                     "A signed assertion was sent for a Worker of strategy api_key.", claimed_worker=worker_id
                 ) from error
             raise
-        worker = require_worker(worker, worker_id)
+        worker, thumbprint = require_worker(worker, worker_id), _thumbprint_of(key)
         if entry_problem(worker) is None:
             # Before it is spent: where another Server may have changed the entry, the same assertion is then checked again.
             self._check_fresh(worker, assertion, now=now)
@@ -162,12 +169,16 @@ class Admission:
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
         # Copied identity, after replay: a request that a proxy sends twice is not a copy.
-        counted = self.counters.count(Counted(worker_id, str(worker.thumbprint), assertion.counter, address))
+        both = () if next_key is None else (str(worker.thumbprint), next_key.thumbprint)
+        counted = self.counters.count(
+            Counted(worker_id, thumbprint, assertion.counter, address, rotation=both)
+        )
         return Admitted(
             worker,
-            format_credential("jkt", str(worker.thumbprint), worker.epoch),
+            format_credential("jkt", thumbprint, worker.epoch),
             ticket=None if ticket is None else msgspec.structs.replace(ticket, counted=counted),
             issuer=self._audiences[assertion.audience],
+            completes_rotation=is_next,
         )
 
     def _check_fresh(self, worker: WorkerRecord, assertion: VerifiedAssertion, *, now: datetime) -> None:
@@ -268,6 +279,10 @@ class Admission:
             scope=grant.scope,
             bound_to=bound_to,
         )
+
+
+def _thumbprint_of(key: PublicIdentityKey | None) -> str:
+    return "" if key is None else key.thumbprint
 
 
 def require_worker(worker: WorkerRecord | None, worker_id: str) -> WorkerRecord:

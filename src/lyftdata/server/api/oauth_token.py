@@ -55,9 +55,11 @@ async def token(request: Request) -> Response:
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         grant = _grant(services, admitted, asked_for)
         bound_to, ticket = _check_dpop(request, services, admitted.worker)
-        if admitted.ticket is not None or ticket is not None:
+        if admitted.ticket is not None or ticket is not None or admitted.completes_rotation:
             await spend_everywhere(services.store, admitted.ticket)
             await spend_everywhere(services.store, ticket)
+            # The first use of the next key ends the current one, before a token by it is given out.
+            admitted = await services.identity_key_rotation.complete(admitted, address=address)
             # Much may have happened meanwhile: services that check offline would take the token until it ends.
             admitted = services.admission.recheck(admitted)
             grant = _grant(services, admitted, asked_for)

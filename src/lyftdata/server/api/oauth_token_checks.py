@@ -38,6 +38,9 @@ async def introspect(request: Request) -> Response:
         caller = await decide(services.store, lambda: admit_caller(services.admission, presented))
         if isinstance(caller, Admitted):
             await spend_everywhere(services.store, caller.ticket)
+            caller = await services.identity_key_rotation.complete(
+                caller, address=client_address(request.scope)
+            )
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
@@ -78,6 +81,9 @@ async def revoke(request: Request) -> Response:
         presented = read_credential(basic_credentials(request), form, address=client_address(request.scope))
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         await spend_everywhere(services.store, admitted.ticket)
+        admitted = await services.identity_key_rotation.complete(
+            admitted, address=client_address(request.scope)
+        )
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:

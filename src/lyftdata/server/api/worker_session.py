@@ -26,7 +26,7 @@ from lyftdata.server.http.peer_watch import watch_peer
 from lyftdata.server.http.request_body import read_body
 from lyftdata.server.http.responses import json_response, temporarily_unavailable
 from lyftdata.server.runtime.services import Services
-from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, find_used_key
+from lyftdata.server.sessions.session import ROTATE_KEY, Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.sessions.slot_queue import MAX_WAIT_FOR_SLOT_S
 
 _HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
@@ -100,6 +100,9 @@ async def _poll(request: Request, services: Services) -> Response:
     _note(services, current)
     if verified.worker.archived_at is not None:
         services.worker_archive.note_active(verified.worker.id)
+    if is_new and verified.worker.rotation_asked_at is not None:
+        # With the next poll: a client that does not know the directive must not take it for a reason to wait now.
+        services.sessions.send_directive(verified.worker.id, ROTATE_KEY)
     if is_new and not place.moves:
         return _established(services, [])
     return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s)

@@ -25,7 +25,7 @@ from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
-from lyftdata.server.sessions.session import Directive, Session
+from lyftdata.server.sessions.session import ROTATE_KEY, Directive, Session
 from lyftdata.server.streams.events import Event, Events
 from lyftdata.store.changes import (
     AllChanged,
@@ -139,6 +139,9 @@ class ChangeApplier:
         if session is not None:
             renew = now is not None and before is not None and _changes_identity(before, now)
             self._attempt(self._check, session, renew=renew)
+            asked_before = None if before is None else before.rotation_asked_at
+            if now is not None and now.rotation_asked_at not in {None, asked_before}:
+                self._sessions.send_directive(worker_id, ROTATE_KEY)
         if now is None:
             self._traces.forget(worker_id)
             self._token_origins.forget(worker_id)

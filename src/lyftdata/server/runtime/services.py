@@ -45,6 +45,7 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.identity_copies import IdentityCopies
+from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
@@ -115,6 +116,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_keys: EnrollmentKeys
     resources: Resources
     registrations: Registrations
+    identity_key_rotation: IdentityKeyRotation
     dpop: Dpop
     operators: Operators
     operator_sessions: OperatorSessions

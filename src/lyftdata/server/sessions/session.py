@@ -26,6 +26,10 @@ class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
     reference: str = ""
 
 
+ROTATE_KEY = Directive(kind="rotate_key", reason="An operator asks for a new identity key.")
+"""Given once to each session of a Worker whose key is to be rotated, until it has another key."""
+
+
 class PollEnd(Enum):
     """Why a held poll ended without a directive."""
 

@@ -163,14 +163,17 @@ def get_worker(conn: Connection, worker_id: str) -> WorkerRecord:
 
 
 def find_by_thumbprint(conn: Connection, thumbprint: str) -> WorkerRecord | None:
-    """Return the entry with this identity key, or None."""
-    return _one(conn, workers.c.thumbprint == thumbprint)
+    """Return the entry with this identity key, as its current or its next one; or None."""
+    return _one(conn, (workers.c.thumbprint == thumbprint) | (workers.c.next_thumbprint == thumbprint))
 
 
 def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[str, WorkerRecord]:
-    """Return the entries with these identity keys, by thumbprint; those that are not there are left out."""
+    """Return the entries with these identity keys, current or next, by thumbprint; those that are not there are left out."""
+    by_next = _in_batches(conn, workers.c.next_thumbprint, thumbprints)
     found = _in_batches(conn, workers.c.thumbprint, thumbprints)
-    return {str(entry.thumbprint): entry for entry in found}
+    return {str(entry.next_thumbprint): entry for entry in by_next} | {
+        str(entry.thumbprint): entry for entry in found
+    }
 
 
 def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:

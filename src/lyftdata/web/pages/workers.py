@@ -11,7 +11,7 @@ from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
-from lyftdata.core.records import State, Strategy, WorkerRecord
+from lyftdata.core.records import KeyRotation, State, Strategy, WorkerRecord
 from lyftdata.core.text import count
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
@@ -47,9 +47,15 @@ SESSION_ENDS = {
     "api_key_expired": "its API key expired",
     "api_key_not_for_worker": "its API key is not for it any more",
 }
-_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive")
+_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive", "rotation")
 _ASKED_FIRST = {"disable", "enable", "delete"}
-_DONE_TO_MANY = {"disable": "disabled", "enable": "enabled", "delete": "deleted", "label": "labelled"}
+_DONE_TO_MANY = {
+    "disable": "disabled",
+    "enable": "enabled",
+    "delete": "deleted",
+    "label": "labelled",
+    "rotate-key": "asked to rotate the identity key",
+}
 _DISABLED = "Disabled. Its session ended and its tokens are void."
 _ENABLED = "Enabled. It reconnects within a minute."
 _LABELS_TYPED = 500
@@ -88,6 +94,7 @@ async def show_list(page: Page) -> Response:
         archived=page.services.directory.archived_count(),
         kept_for=describe_span(kept_for) if kept_for else "",
         repeated=page.services.repeated_registrations.groups()[:_MAX_REPEATED],
+        not_rotated=page.services.directory.count_rotations_asked(),
         number=number,
         pages=pages,
         sort=sort,
@@ -186,6 +193,14 @@ async def enable(page: Page) -> Response:
     return await _switch(page, enabled=True)
 
 
+async def rotate_key(page: Page) -> Response:
+    """Ask one Worker to rotate its identity key; it stays connected, so this is not confirmed first."""
+    worker_id = page.part("worker_id")
+    asked = await page.services.workers.ask_key_rotation([worker_id], actor=page.actor)
+    done = "Asked to rotate its identity key." if asked else "It has no identity key to rotate."
+    return page.redirect(f"/workers/{worker_id}", done=done)
+
+
 async def _switch(page: Page, *, enabled: bool) -> Response:
     worker_id = page.part("worker_id")
     await page.services.workers.change(worker_id, enabled=enabled, actor=page.actor)
@@ -224,7 +239,7 @@ async def change_many(page: Page) -> Response:
     """Do something to every Worker that was ticked; all but labels is asked and confirmed first."""
     action = page.form.text("action") or page.query("action")
     if action not in _DONE_TO_MANY:
-        raise InvalidInputError("action", "The action must be disable, enable, delete or label.")
+        raise InvalidInputError("action", "The action must be disable, enable, delete, label or rotate-key.")
     ids = _ticked(page)
     if action in _ASKED_FIRST and not page.form.is_on("confirmed"):
         again = [
@@ -249,6 +264,8 @@ async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
     match action:
         case "disable" | "enable":
             return len(await workers.change_many(worker_ids, enabled=action == "enable", actor=actor))
+        case "rotate-key":
+            return len(await workers.ask_key_rotation(worker_ids, actor=actor))
         case "delete":
             return len(await workers.delete_many(worker_ids, actor=actor))
         case _:
@@ -303,7 +320,7 @@ def _wanted_labels(page: Page) -> dict[str, str]:
 
 def _filter(page: Page) -> WorkerFilter:
     status, strategy = page.choice("status", list(State)), page.choice("strategy", list(Strategy))
-    inactive = page.query("inactive")
+    inactive, rotation = page.query("inactive"), page.choice("rotation", list(KeyRotation))
     return WorkerFilter(
         q=page.query("q") or None,
         state=State(status) if status else None,
@@ -312,6 +329,7 @@ def _filter(page: Page) -> WorkerFilter:
         api_key=page.query("key") or None,
         enrolled_with=page.query("secret") or None,
         inactive_for=parse_duration(inactive) if inactive else None,
+        key_rotation=KeyRotation(rotation) if rotation else None,
     )
 
 

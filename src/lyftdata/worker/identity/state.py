@@ -11,6 +11,9 @@ Killed between the first two, the next start enrolls again with the same key and
 written to a temporary file in the same directory, synced and renamed, so that each is complete or absent. An identity whose entry
 is gone is removed in the order 2, 1, 3: a start in between enrolls.
 
+While the key is rotated there is a second one, rotated-identity-key.pem: written before anything is sent, and renamed to
+identity-key.pem after the Server has kept it. Until then the current key is good, and from then on the new one.
+
 A copy of an identity that enrolls as a new Worker replaces it. Until the Server has answered it stays the copy that it is, and once it
 has, the replacement is carried out, if need be by the next start:
 
@@ -43,6 +46,7 @@ from lyftdata.user_paths import NO_HOME, is_visible
 _log = get_logger(__name__)
 
 _KEY_FILE = "identity-key.pem"
+_ROTATED_KEY_FILE = "rotated-identity-key.pem"
 _IDENTITY_FILE = "identity.json"
 _NEXT_FILE = "next-identity.json"
 _NEXT_KEY_FILE = "next-identity-key.pem"
@@ -150,6 +154,35 @@ class StateDirectory:
         self._write(name, key.to_pem())
         return key
 
+    def load_or_make_rotated_key(self) -> IdentityKey:
+        """
+        Return the key that is to take the place of the identity key; it is on the disk before this returns.
+
+        One that was made before is returned again: the Server may have kept it, and the answer did not arrive.
+
+        Raises:
+            StateError: It cannot be written, or the one that is there cannot be read.
+        """
+        try:
+            raw = self._files.read(_ROTATED_KEY_FILE)
+            if raw is not None:
+                return IdentityKey.from_pem(raw)
+        except OSError as error:
+            raise self._failed(error) from error
+        except InvalidInputError:
+            # Cut by a person: nothing was signed by it.
+            pass
+        key = generate_identity_key()
+        self._write(_ROTATED_KEY_FILE, key.to_pem())
+        return key
+
+    def adopt_rotated_key(self) -> None:
+        """Let the rotated key take the place of the identity key, durably: the Server ends the one before at its first use."""
+        try:
+            self._files.rename(_ROTATED_KEY_FILE, _KEY_FILE)
+        except OSError as error:
+            raise self._failed(error) from error
+
     def counter(self, name: str = COUNTER_FILE) -> CounterFile:
         """Return what numbers the signatures of an identity; `name` is its `counter_file`."""
         return CounterFile(
@@ -163,7 +196,7 @@ class StateDirectory:
     def discard_identity(self, identity: StoredIdentity) -> None:
         """Remove the identity with its key, so that the next enrollment is that of a new Worker; raises StateError when it cannot be removed."""
         try:
-            for name in (_IDENTITY_FILE, _KEY_FILE, identity.counter_file):
+            for name in (_IDENTITY_FILE, _ROTATED_KEY_FILE, _KEY_FILE, identity.counter_file):
                 self._files.remove(name)
         except OSError as error:
             raise self._failed(error) from error
@@ -196,6 +229,8 @@ class StateDirectory:
         if planned is None or planned.identity is None:
             return
         try:
+            # It is of the identity that is replaced.
+            self._files.remove(_ROTATED_KEY_FILE)
             if (self.path / _NEXT_KEY_FILE).exists():
                 self._files.rename(_NEXT_KEY_FILE, _KEY_FILE)
             self.save_identity(planned.identity)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lyftdata.core.records import CopyDecision, Status, Strategy
+from lyftdata.core.records import CopyDecision, KeyRotation, Status, Strategy
 from lyftdata.server.admin.schemas.base import Input, Labels
 
 
@@ -25,6 +25,20 @@ class WorkerChange(Input):
     name: str | None = None
     enabled: bool | None = None
     labels: Labels | None = None
+
+
+class KeyRotationWanted(Input):
+    """Which Workers are to rotate their identity key: those named, or all that have one."""
+
+    ids: Annotated[list[str], Field(max_length=1000)] = Field(default=[])
+    all: bool = False
+
+
+class KeyRotationAsked(BaseModel):
+    """The Workers that were asked to rotate their identity key; those without one and superseded ones were not."""
+
+    asked: int
+    ids: list[str]
 
 
 class IdentityCopy(BaseModel):
@@ -65,7 +79,9 @@ class Worker(BaseModel):
     A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself.
 
     `archived_at` is when lists began to leave it out; null as long as they show it. The entry of an `ephemeral` Worker is removed when
-    it signs off or has been absent for a short time.
+    it signs off or has been absent for a short time. `key_rotation` is `asked` from when an operator asked for another identity key
+    until the Worker uses it, then `done`, before the first time `never`, and null without an identity key. `key_since` is when the current one was first used;
+    null for the one that it enrolled with.
     """
 
     id: str
@@ -85,6 +101,9 @@ class Worker(BaseModel):
     archived_at: datetime | None
     ephemeral: bool
     thumbprint: str | None
+    key_rotation: KeyRotation | None
+    key_since: datetime | None
+    key_rotation_asked_at: datetime | None
     dpop_bound: bool
     connected_since: datetime | None
     host: dict[str, str]

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.durations import parse_duration
-from lyftdata.core.records import State, Strategy
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import KeyRotation, State, Strategy
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.views import identity_copy_view
 from lyftdata.server.admin.worker_queries import WorkerFilter
@@ -43,6 +44,7 @@ async def list_workers(
             min_length=1, max_length=20, description="Neither connected nor given a token for so long: `30d`."
         ),
     ] = None,
+    key_rotation: KeyRotation | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> Response:
@@ -55,6 +57,7 @@ async def list_workers(
         api_key=api_key,
         enrolled_with=enrolled_with,
         inactive_for=None if inactive_for is None else parse_duration(inactive_for),
+        key_rotation=key_rotation,
     )
     page = await services.worker_queries.page(wanted, limit=limit, after=after)
     # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.
@@ -78,6 +81,21 @@ async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDe
             name=issued.record.name, public_id=issued.record.public_id, key=issued.text.reveal()
         )
     return models.NewWorkerAnswer(worker=(await services.worker_queries.show([record]))[0], api_key=key)
+
+
+@router.post("/rotate-keys", summary="Ask Workers to rotate their identity key")
+async def ask_key_rotation(
+    body: models.KeyRotationWanted, actor: Writer, services: ServicesDep
+) -> models.KeyRotationAsked:
+    """Ask connected Workers now, and others when they connect. The current key of each stays valid until it uses another one."""
+    if body.all == bool(body.ids):
+        raise InvalidInputError("ids", "must be given, or all set to true, and not both")
+    ids = services.worker_queries.ids_with_identity_key() if body.all else list(dict.fromkeys(body.ids))
+    if not body.all:
+        for worker_id in ids:
+            await services.worker_queries.get(worker_id)
+    asked = await services.workers.ask_key_rotation(ids, actor=actor)
+    return models.KeyRotationAsked(asked=len(asked), ids=[record.id for record in asked])
 
 
 @router.get("/{worker_id}", summary="Show a Worker")

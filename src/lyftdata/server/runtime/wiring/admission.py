@@ -14,6 +14,7 @@ from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
 from lyftdata.server.admission.identity_copies import IdentityCopies
+from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
@@ -56,6 +57,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     nonces: Nonces
     refusals: RefusalLog
     registrations: Registrations
+    identity_key_rotation: IdentityKeyRotation
     dpop: Dpop
     token_origins: TokenOrigins
     token_counts: TokenCounts
@@ -98,6 +100,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         settings.secret_key_next,
     )
     known_secrets = KnownSecrets(secret for secret in given if secret is not None)
+    registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=source)
     verifier = TokenVerifier(
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
     )
@@ -167,7 +170,8 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             is_worker=lambda worker_id: directory.find_worker(worker_id) is not None,
             secrets=known_secrets.secrets,
         ),
-        registrations=Registrations(store=store, directory=directory, clock=clock, random_bytes=source),
+        registrations=registrations,
+        identity_key_rotation=IdentityKeyRotation(store=store, registrations=registrations, clock=clock),
         dpop=Dpop(
             key=basis.nonce_key("dpop nonce"),
             clock=clock,

@@ -220,6 +220,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         enrollment_keys=operators.enrollment_keys,
         resources=operators.resources,
         registrations=admission.registrations,
+        identity_key_rotation=admission.identity_key_rotation,
         dpop=admission.dpop,
         operators=operators.operators,
         operator_sessions=operators.operator_sessions,

@@ -1,0 +1,92 @@
+"""An operator has identity keys rotated, and a kill of either side at any step leaves each Worker one good key."""
+
+import signal
+from pathlib import Path
+
+from tests.builders import ENROLLMENT_KEY
+from tests.processes import Host, until
+
+ROOT = Path(__file__).parents[3]
+
+
+def worker_host(site, name, *, module="lyftdata"):
+    """Return the host of a Worker that enrolls."""
+    return Host(
+        site.root / name,
+        module=module,
+        PYTHONPATH=str(ROOT),
+        LYFTDATA_URL=site.url,
+        LYFTDATA_JOBS_DIR=str(site.root / name / "jobs"),
+        LYFTDATA_WORKER_NAME=name,
+        LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
+    )
+
+
+def key_of(site, worker_id):
+    """Return how far the rotation of a Worker is, and its identity key."""
+    worker = site.workers()[worker_id]
+    return worker["key_rotation"], worker["thumbprint"]
+
+
+def wait_for_another_key(site, worker_id, before):
+    """Wait until a Worker has another key than before, and is connected."""
+    until(lambda: key_of(site, worker_id)[0] == "done", "the key is rotated")
+    assert key_of(site, worker_id)[1] != before
+    until(lambda: site.status(worker_id) == "online", "the Worker is connected")
+
+
+def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
+    """The agent of a connected Worker rotates at once; its COMMAND is not started again, and its next start works."""
+    site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    operator = site.sign_in()
+    host, starts = worker_host(site, "press"), tmp_path / "starts"
+    command = ("sh", "-c", f"echo started >> {starts}; exec sleep 1000")
+    worker = host.start("run", "worker", "--", *command)
+    until(starts.exists, "the COMMAND runs")
+    [worker_id] = site.workers()
+    rotation, before = key_of(site, worker_id)
+    assert rotation == "never"
+
+    asked = operator.json("workers", "rotate-key", worker_id)
+    assert asked == {"asked": 1, "ids": [worker_id]}
+    worker.wait_for("identity_key_rotated")
+    wait_for_another_key(site, worker_id, before)
+
+    assert starts.read_text() == "started\n"
+    assert operator.json("workers", "list", "--key-rotation", "asked") == []
+    [event] = operator.json("audit", "list", "--action", "worker.key_rotated")
+    assert event["details"]["from"] == before
+    assert host.run("token").returncode == 0
+    worker.terminate()
+    host.start("run", "worker").wait_for("online")
+
+
+def test_a_kill_at_any_step_leaves_one_good_key(open_site):
+    """The agent goes on with the key that its directory holds, and the rotation is completed; so it is after a kill of the Server."""
+    site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
+    operator = site.sign_in()
+    host = worker_host(site, "press", module="tests.behaviour.journeys.killed_rotation")
+    enrolled = host.start("run", "worker")
+    enrolled.wait_for("online")
+    [worker_id] = site.workers()
+    enrolled.terminate()
+    for step in ("written", "registered", "adopted"):
+        worker = host.start("run", "worker", KILL_AT=step)
+        worker.wait_for("online")
+        _, before = key_of(site, worker_id)
+        operator.done("workers", "rotate-key", worker_id)
+        assert worker.exit_code() == -signal.SIGKILL, step
+        assert key_of(site, worker_id) == ("asked", before), step
+        if step == "registered":
+            site.server.kill()
+            site.start_server()
+
+        worker = host.start("run", "worker")
+        wait_for_another_key(site, worker_id, before)
+        assert worker.terminate() == 0
+    operator.done("workers", "rotate-key", "--all", "--yes")
+    before = key_of(site, worker_id)[1]
+    site.server.kill()
+    site.start_server()
+    host.start("run", "worker").wait_for("identity_key_rotated")
+    wait_for_another_key(site, worker_id, before)

@@ -1,0 +1,217 @@
+"""An identity key is rotated in two steps, each of which may be repeated, and operators see who lags."""
+
+import msgspec
+import pytest
+from tests.identity_directories import IdentityDirectory
+from tests.oauth_requests import bearer, enrolled_by_secret
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import SignatureCounterRecord
+from lyftdata.core.signature_counter import SignatureNumber
+from lyftdata.server.admission.signature_counters import Counted, count_signature
+
+
+@pytest.fixture
+async def host(server, tmp_path):
+    """Return the directory of an enrolled Worker that has signed."""
+    directory = await IdentityDirectory.enroll(server, tmp_path / "host")
+    assert (await directory.token(server)).status_code == 200
+    return directory
+
+
+async def register(server, directory, key):
+    """Register a next key, signed by the directory's current one."""
+    form = {
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": directory.sign(server),
+        "next_key": key.public.canonical_jwk,
+    }
+    return await server.http.post("/api/worker/identity-key", data=form)
+
+
+async def rotate(server, directory):
+    """Go through both steps; return the key before."""
+    before, key = directory.key, generate_identity_key()
+    answer = await register(server, directory, key)
+    assert answer.status_code == 200, answer.text
+    directory.key = key
+    assert (await directory.token(server)).status_code == 200
+    return before
+
+
+async def shown(server, worker_id):
+    """Return a Worker as operators see it."""
+    return (await server.http.get(f"/api/workers/{worker_id}", headers=await server.sign_in())).json()
+
+
+async def test_both_keys_are_good_until_the_new_one_is_used(server, host):
+    """Then the one before has ended, with every token that was got by it."""
+    old_token = (await host.token(server)).json()["access_token"]
+    old, new = host.key, generate_identity_key()
+    assert (await register(server, host, new)).status_code == 200
+    assert (await register(server, host, new)).status_code == 200
+    assert (await host.token(server)).status_code == 200
+    assert (await server.verify(old_token)).status_code == 204
+
+    host.key = new
+    token = (await host.token(server)).json()["access_token"]
+
+    assert (await server.verify(token)).status_code == 204
+    assert (await server.verify(old_token)).status_code == 401
+    assert (await register(server, host, new)).status_code == 200
+    host.key = old
+    assert (await host.token(server)).status_code == 401
+    log = await server.http.get("/api/audit", headers=await server.sign_in())
+    actions = [event["action"] for event in log.json()["items"]]
+    assert actions.count("worker.next_key_registered") == actions.count("worker.key_rotated") == 1
+    assert (await shown(server, host.worker_id))["thumbprint"] == new.public.thumbprint
+
+
+async def test_a_start_between_the_steps_changes_nothing(opened, tmp_path):
+    """The next key is kept by the Server as durably as the current one."""
+    async with opened() as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        new = generate_identity_key()
+        assert (await register(server, host, new)).status_code == 200
+    async with opened() as server:
+        assert (await host.token(server)).status_code == 200
+        host.key = new
+        assert (await host.token(server)).status_code == 200
+
+
+async def test_the_counter_goes_on_with_the_new_key(server, host, tmp_path):
+    """A copy that was made after the rotation is found at its first signature behind the host's; one from before has a dead key."""
+    early = host.copy(tmp_path / "early")
+    await rotate(server, host)
+    late = host.copy(tmp_path / "late")
+    assert (await host.token(server)).status_code == 200
+
+    assert await server.cause(await late.token(server)) == "identity_cloned"
+    assert (await early.token(server)).status_code == 401
+    assert (await host.token(server)).status_code == 200
+
+
+def test_a_late_signature_by_the_key_before_leaves_the_counter_to_the_new_one():
+    """A Server that does not know of the rotation yet counts it where it belongs."""
+    record = SignatureCounterRecord(worker_id="w", thumbprint="new", number=5, at_ms=5_000)
+    late = Counted("w", "old", SignatureNumber(number=6, at_ms=6_000), "192.0.2.1", rotation=("old", "new"))
+
+    after = count_signature(record, late)
+
+    assert after is not None
+    assert (after.thumbprint, after.number) == ("new", 6)
+
+
+async def test_the_key_of_another_worker_is_rejected(server, host, tmp_path):
+    """Neither its current nor its next one: an assertion would authenticate either of them."""
+    other = await IdentityDirectory.enroll(server, tmp_path / "other", name="other")
+    others_next = generate_identity_key()
+    assert (await register(server, other, others_next)).status_code == 200
+
+    for taken in (other.key, others_next):
+        answer = await register(server, host, taken)
+        assert (answer.status_code, "Another Worker has this key" in answer.text) == (400, True)
+    again = await server.register(others_next, "other")
+    assert again.json()["client_id"] == other.worker_id
+
+
+async def test_only_the_identity_key_registers_the_next_one(server, host, press):
+    """Not a token, which every service that the Worker calls sees; not an API key; not a private key."""
+    token = (await host.token(server)).json()["access_token"]
+    worker_id, api_key = press
+    jwk = generate_identity_key().public.canonical_jwk
+    private = generate_identity_key().jose_key.as_dict(private=True)
+
+    by_token = await server.http.post(
+        "/api/worker/identity-key", data={"next_key": jwk}, headers=bearer(token)
+    )
+    by_key = await server.http.post(
+        "/api/worker/identity-key",
+        data={"next_key": jwk, "client_id": worker_id, "client_secret": api_key},
+    )
+    assert (by_token.status_code, by_key.status_code) == (400, 400)
+    for wrong in ("", "x", "[]", msgspec.json.encode(private).decode(), '{"kty":"oct"}'):
+        form = {
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": host.sign(server),
+            "next_key": wrong,
+        }
+        answer = await server.http.post("/api/worker/identity-key", data=form)
+        assert answer.status_code == 400, wrong
+
+
+async def test_a_disabled_worker_rotates_nothing(server, admin, host):
+    """Neither step is taken while it is disabled, and both are afterwards."""
+    new = generate_identity_key()
+    assert (await register(server, host, new)).status_code == 200
+    await server.http.patch(f"/api/workers/{host.worker_id}", json={"enabled": False}, headers=admin)
+    old, host.key = host.key, new
+    assert (await host.token(server)).status_code == 400
+    assert (await shown(server, host.worker_id))["thumbprint"] == old.public.thumbprint
+
+    await server.http.patch(f"/api/workers/{host.worker_id}", json={"enabled": True}, headers=admin)
+    server.clock.forward(minutes=2)
+    assert (await host.token(server)).status_code == 200
+
+
+async def test_operators_ask_one_some_or_all(server, admin, host, press, tmp_path):
+    """Those that were asked are listed until they have rotated; a Worker with an API key has nothing to rotate."""
+    other = await IdentityDirectory.enroll(server, tmp_path / "other", name="other")
+
+    async def listed(rotation):
+        answer = await server.http.get(f"/api/workers?key_rotation={rotation}", headers=admin)
+        return {worker["id"] for worker in answer.json()["items"]}
+
+    async def ask(**body):
+        return await server.http.post("/api/workers/rotate-keys", json=body, headers=admin)
+
+    assert (await ask(ids=[host.worker_id])).json() == {"asked": 1, "ids": [host.worker_id]}
+    assert await listed("asked") == {host.worker_id}
+    assert await listed("never") == {other.worker_id}
+    assert (await ask(all=True)).json()["asked"] == 2
+    assert (await ask(ids=[press[0]])).json()["asked"] == 0
+    assert (await ask(ids=["nowhere"])).status_code == 404
+    assert {(await ask()).status_code, (await ask(all=True, ids=["x"])).status_code} == {422}
+
+    await rotate(server, host)
+    assert (await listed("asked"), await listed("done")) == ({other.worker_id}, {host.worker_id})
+
+
+async def test_a_connected_worker_gets_the_directive(server, admin, host):
+    """At once if it is connected, otherwise with the second poll of its next session; once, so that an old client is not kept busy."""
+    token = (await host.token(server)).json()["access_token"]
+
+    async def poll(boot):
+        body = {"boot_id": boot, "host": {}, "labels": "", "sign_off": False, "max_hold_s": 1.0}
+        answer = await server.http.post("/api/worker/session", json=body, headers=bearer(token))
+        return [directive["kind"] for directive in answer.json()["directives"]]
+
+    assert await poll("boot-0001") == []
+    await server.http.post("/api/workers/rotate-keys", json={"ids": [host.worker_id]}, headers=admin)
+    assert await poll("boot-0001") == ["rotate_key"]
+    assert await poll("boot-0001") == []
+    body = {"boot_id": "boot-0001", "host": {}, "labels": "", "sign_off": True}
+    await server.http.post("/api/worker/session", json=body, headers=bearer(token))
+    assert await poll("boot-0002") == []
+    assert await poll("boot-0002") == ["rotate_key"]
+    await rotate(server, host)
+    token = (await host.token(server)).json()["access_token"]
+    assert await poll("boot-0002") == ["renew"]
+    assert await poll("boot-0002") == []
+
+
+async def test_a_client_that_replaces_its_key_at_once_has_rotated(server, admin):
+    """RFC 7592 needs no directive: what was asked for is done, and a next key is forgotten."""
+    told, _ = await enrolled_by_secret(server)
+    await server.http.post("/api/workers/rotate-keys", json={"ids": [told["client_id"]]}, headers=admin)
+    body = {
+        "client_id": told["client_id"],
+        "client_name": "press",
+        "jwks": {"keys": [generate_identity_key().public.as_dict()]},
+    }
+    await server.http.put(
+        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+    )
+
+    worker = await shown(server, told["client_id"])
+    assert (worker["key_rotation"], worker["key_rotation_asked_at"]) == ("done", None)

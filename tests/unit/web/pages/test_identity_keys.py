@@ -1,0 +1,36 @@
+"""Operators ask Workers to rotate their identity key on the pages, and see which have not yet."""
+
+
+async def test_one_worker_is_asked_on_its_page(server, browser):
+    """It is said that it was asked, until it has rotated; a Worker with an API key is offered nothing."""
+    worker_id, _ = await server.enrolled("press")
+    page = f"/workers/{worker_id}"
+    assert "Rotate identity key" in (await browser.get(page)).text
+
+    done = await browser.post(f"{page}/rotate-key")
+
+    assert (done.status_code, done.headers["location"]) == (303, page)
+    assert "not done yet" in (await browser.get(page)).text
+    assert server.services.directory.find_worker(worker_id).rotation_asked_at == server.clock()
+
+
+async def test_ticked_workers_are_asked_from_the_list(server, browser):
+    """The list names how many have yet to rotate, and shows those alone."""
+    ids = [(await server.enrolled(name))[0] for name in ("press", "drill", "lathe")]
+
+    done = await browser.post("/workers?action=rotate-key", id=ids[:2])
+
+    assert done.status_code == 303
+    assert "2 asked to rotate their identity key" in (await browser.get("/workers")).text
+    listed = (await browser.get("/workers?rotation=asked")).text
+    assert [worker_id in listed for worker_id in ids] == [True, True, False]
+    assert (await browser.get("/workers?rotation=never")).text.count(ids[2]) > 0
+
+
+async def test_a_viewer_cannot_ask(server, viewer):
+    """What is not offered is refused."""
+    worker_id, _ = await server.enrolled("press")
+
+    assert "Rotate identity key" not in (await viewer.get(f"/workers/{worker_id}")).text
+    assert (await viewer.post(f"/workers/{worker_id}/rotate-key")).status_code == 403
+    assert server.services.directory.find_worker(worker_id).rotation_asked_at is None
