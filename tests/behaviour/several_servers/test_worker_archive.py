@@ -1,0 +1,38 @@
+"""Workers that have not been active for long, with several Servers."""
+
+import asyncio
+from datetime import timedelta
+
+from lyftdata.server.admin.worker_archive import WorkerArchive
+from lyftdata.server.runtime.background import flush
+
+
+def archiving(server):
+    """Archive at a Server what is inactive now; return how many that were."""
+    archive = WorkerArchive(store=server.services.store, after=timedelta(), clock=server.clock)
+    return archive.archive_inactive()
+
+
+async def archived(server, number):
+    """Wait until a Server leaves so many Workers out."""
+    async with asyncio.timeout(180):
+        while server.services.directory.archived_count() != number:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_worker_is_archived_once_and_comes_back_by_any_server(two):
+    """Both Servers look for inactive Workers at the same time; a token at either of them brings one back at both."""
+    first, second = two
+    worker_id, key = await first.enrolled()
+
+    assert sum(await asyncio.gather(archiving(first), archiving(second))) == 1
+    await archived(first, 1)
+    await archived(second, 1)
+
+    answer = await second.token_by_assertion(second.assertion(key, worker_id))
+    assert answer.status_code == 200
+    await flush(second.services)
+    await archived(first, 0)
+    await archived(second, 0)
+    log = await first.services.audit_queries.list_page(limit=2, subject=f"worker:{worker_id}")
+    assert [event.action for event in log.items] == ["worker.active_again", "worker.archived"]
