@@ -128,7 +128,7 @@ class SignatureCounterRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False
 
     With another thumbprint than the entry's it is of a key that was replaced, and counts for nothing. `host` is what the directory
     that signed last calls its host, `address` where that request came from. `admits` is the reference of a copy that an operator lets
-    go on as the Worker: with its next signature, whatever its number, the counter goes on from there.
+    go on as the Worker: with its next signature before `admits_until`, whatever its number, the counter goes on from there.
     """
 
     worker_id: str
@@ -139,6 +139,7 @@ class SignatureCounterRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False
     host: str = ""
     address: str = ""
     admits: str = ""
+    admits_until: datetime | None = None
 
 
 class CopyDecision(StrEnum):

@@ -125,6 +125,7 @@ signature_counters = Table(
     Column("host", String(64), nullable=False),
     Column("address", String(64), nullable=False),
     Column("admits", String(16), nullable=False),
+    Column("admits_until", UtcDateTime),
 )
 
 identity_copies = Table(

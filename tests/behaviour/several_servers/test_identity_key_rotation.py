@@ -4,6 +4,7 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from tests.builders import NOON
 from tests.identity_directories import IdentityDirectory
 from tests.unit.server.admission.test_identity_key_rotation import register
 
@@ -41,7 +42,9 @@ async def test_a_signature_by_a_key_that_was_replaced_restarts_no_counter(two, t
     assert (await host.token(first)).status_code == 200
     store = second.services.store
     before = await store.read(lambda conn: signature_counters.find_counters(conn, [host.worker_id]))
-    late = Counted(host.worker_id, old.public.thumbprint, SignatureNumber(number=900, at_ms=900), "192.0.2.1")
+    late = Counted(
+        host.worker_id, old.public.thumbprint, SignatureNumber(number=900, at_ms=900), "192.0.2.1", NOON
+    )
     ticket = Ticket(secrets.token_bytes(32), second.clock() + timedelta(minutes=5), host.worker_id, late)
 
     with pytest.raises(WrongAssertionError):

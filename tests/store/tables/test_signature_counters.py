@@ -1,7 +1,7 @@
 """How far identity keys have counted their signatures."""
 
 import msgspec
-from tests.builders import worker
+from tests.builders import NOON, worker
 from tests.store.conftest import AUDIT_KEY
 from tests.store.rows import make_filled
 
@@ -18,6 +18,7 @@ COUNTER = SignatureCounterRecord(
     host="press-01",
     address="2001:db8::1",
     admits="7K2M9QXR",
+    admits_until=NOON,
 )
 
 

@@ -27,7 +27,7 @@ class CopyDecisions:
         Args:
             worker_id: Whose identity it has.
             reference: What it calls itself: the reference of its first refusal.
-            decision: `CONTINUE` accepts its next signature whatever its number: its host was restored from a snapshot, or is the
+            decision: `CONTINUE` accepts its next signature within a day, whatever its number: its host was restored from a snapshot, or is the
                 right one of the two. If there is another directory of this identity, that one is refused from then on. `AS_NEW` tells
                 it to enroll as a new Worker, for which it needs an enrollment key: the identity it has gets it nothing.
             actor: Who decides.
@@ -39,10 +39,11 @@ class CopyDecisions:
         def op(tx: WriteTx) -> tuple[IdentityCopyRecord, SignatureCounterRecord | None]:
             worker = workers.get_worker(tx.conn, worker_id)
             copy = identity_copies.get_copy(tx.conn, worker_id, reference)
-            change = (
-                self._counters.admit_in if decision is CopyDecision.CONTINUE else self._counters.withdraw_in
+            admitting = (
+                self._counters.admit_in(tx, worker, reference, now=self._clock())
+                if decision is CopyDecision.CONTINUE
+                else self._counters.withdraw_in(tx, worker, reference)
             )
-            admitting = change(tx, worker, reference)
             return self._decide(tx, copy, decision, actor), admitting
 
         decided, admitting = await self._store.write(op)

@@ -1,6 +1,6 @@
 """Records copies of identities, so that operators can decide about them, and tells which may enroll as new Workers."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import network_of_host
@@ -8,6 +8,7 @@ from lyftdata.core.policy import CopyPolicy
 from lyftdata.core.records import CopyDecision, IdentityCopyRecord
 from lyftdata.core.refusals import EnrollAsNewError, IdentityClonedError, RefusedError
 from lyftdata.core.signature_counter import host_label
+from lyftdata.server.admission.signature_counters import CONTINUE_WITHIN
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store
@@ -84,7 +85,9 @@ class IdentityCopies:
             )
             await self._store.write(lambda tx: identity_copies.record_copy(tx, found))
             return
-        if known.decision is None and self._is_new_by_policy(refused):
+        if _has_ended(known, now=now):
+            await self._store.write(lambda tx: identity_copies.withdraw_decision(tx, known))
+        elif known.decision is None and self._is_new_by_policy(refused):
             await self._store.write(
                 lambda tx: identity_copies.decide_copy(
                     tx, known, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY
@@ -111,3 +114,10 @@ class IdentityCopies:
         if not reference:
             return None
         return await self._store.read(lambda conn: identity_copies.find_copy(conn, worker_id, reference))
+
+
+def _has_ended(copy: IdentityCopyRecord, *, now: datetime) -> bool:
+    """Return whether a copy was let continue, and has come too late."""
+    if copy.decision is not CopyDecision.CONTINUE or copy.decided_at is None:
+        return False
+    return now >= copy.decided_at + CONTINUE_WITHIN

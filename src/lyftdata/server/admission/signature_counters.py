@@ -9,6 +9,7 @@ With several Servers the database counts, in the transaction in which the assert
 
 import asyncio
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -24,6 +25,9 @@ from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import signature_counters
 
+# A copy that runs asks every half a minute. A decision that stayed would let in a directory that turns up years later.
+CONTINUE_WITHIN = timedelta(days=1)
+
 
 class Counted(msgspec.Struct, frozen=True):
     """
@@ -34,6 +38,7 @@ class Counted(msgspec.Struct, frozen=True):
         thumbprint: The key that has signed.
         signed: Its number; None if it has none.
         address: Where the request came from.
+        at: When it arrived, by the Server's clock.
         rotation: The Worker's current and next key, if one takes the other's place: the same directory counts on.
     """
 
@@ -41,6 +46,7 @@ class Counted(msgspec.Struct, frozen=True):
     thumbprint: str
     signed: SignatureNumber | None
     address: str
+    at: datetime
     rotation: tuple[str, ...] = ()
 
     def continues(self, record: SignatureCounterRecord) -> bool:
@@ -73,7 +79,7 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
     if signed is None:
         _check_not_counted(record, counted)
         return None
-    if signed.refused_as and (record is None or record.admits != signed.refused_as):
+    if signed.refused_as and (record is None or not _admits(record, signed.refused_as, at=counted.at)):
         raise _cloned(record, counted, refused_as=signed.refused_as)
     state = None if record is None or signed.refused_as else _state_of(record)
     verdict, after = judge(state, signed)
@@ -84,11 +90,16 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
             f"Signatures of this identity from long after this one (number {signed.number}) were accepted.",
             claimed_worker=counted.worker_id,
         )
-    admits = "" if record is None or signed.refused_as else record.admits
     # A late signature by the key before must not make the counter that one's again.
     is_rotated = record is not None and (record.thumbprint,) == counted.rotation[-1:]
     thumbprint = counted.rotation[-1] if is_rotated else counted.thumbprint
-    return _record_of(after, counted, signed, admits=admits, thumbprint=thumbprint)
+    before = None if signed.refused_as else record
+    return _record_of(after, counted, signed, before=before, thumbprint=thumbprint)
+
+
+def _admits(record: SignatureCounterRecord, reference: str, *, at: datetime) -> bool:
+    """Return whether an operator lets a copy continue, and it has come in time."""
+    return record.admits == reference and record.admits_until is not None and at < record.admits_until
 
 
 def _check_not_counted(record: SignatureCounterRecord | None, counted: Counted) -> None:
@@ -114,8 +125,14 @@ def _state_of(record: SignatureCounterRecord) -> CounterState:
 
 
 def _record_of(
-    state: CounterState, counted: Counted, signed: SignatureNumber, *, admits: str, thumbprint: str
+    state: CounterState,
+    counted: Counted,
+    signed: SignatureNumber,
+    *,
+    before: SignatureCounterRecord | None,
+    thumbprint: str,
 ) -> SignatureCounterRecord:
+    """Return the counter with what it was; the decision about another copy stays, that about this one is used."""
     number, at_ms = state.highest
     return SignatureCounterRecord(
         worker_id=counted.worker_id,
@@ -125,7 +142,8 @@ def _record_of(
         recent=state.recent,
         host=signed.host,
         address=counted.address,
-        admits=admits,
+        admits="" if before is None else before.admits,
+        admits_until=None if before is None else before.admits_until,
     )
 
 
@@ -162,9 +180,11 @@ class SignatureCounters:
             self._records[counted.worker_id] = self._unwritten[counted.worker_id] = after
         return None
 
-    def admit_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> SignatureCounterRecord:
+    def admit_in(
+        self, tx: WriteTx, worker: WorkerRecord, reference: str, *, now: datetime
+    ) -> SignatureCounterRecord:
         """
-        Let a copy continue as the Worker, in a transaction.
+        Let a copy continue as the Worker, in a transaction; it has a day to come.
 
         Returns:
             The counter with that decision; with one Server `admit` must follow with it when it is committed.
@@ -175,7 +195,7 @@ class SignatureCounters:
         if known is None or known.thumbprint != thumbprint:
             # Nothing is known of this key: the Server's database was restored, or the key was replaced.
             known = SignatureCounterRecord(worker_id=worker.id, thumbprint=thumbprint, number=0, at_ms=0)
-        admitting = msgspec.structs.replace(known, admits=reference)
+        admitting = msgspec.structs.replace(known, admits=reference, admits_until=now + CONTINUE_WITHIN)
         signature_counters.upsert_counters(tx, [admitting])
         return admitting
 
@@ -190,7 +210,7 @@ class SignatureCounters:
         known = self._records.get(worker.id, stored)
         if known is None or known.admits != reference:
             return None
-        withdrawn = msgspec.structs.replace(known, admits="")
+        withdrawn = msgspec.structs.replace(known, admits="", admits_until=None)
         signature_counters.upsert_counters(tx, [withdrawn])
         return withdrawn
 
@@ -201,7 +221,9 @@ class SignatureCounters:
         known = self._records.get(admitting.worker_id)
         if known is not None and known.thumbprint == admitting.thumbprint:
             # It may have counted meanwhile.
-            admitting = msgspec.structs.replace(known, admits=admitting.admits)
+            admitting = msgspec.structs.replace(
+                known, admits=admitting.admits, admits_until=admitting.admits_until
+            )
         # What was counted before the decision may be on its way to the database, and would be written over it.
         self._records[admitting.worker_id] = self._unwritten[admitting.worker_id] = admitting
 

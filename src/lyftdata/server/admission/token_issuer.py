@@ -171,7 +171,7 @@ class Admission:
         # Copied identity, after replay: a request that a proxy sends twice is not a copy.
         both = () if next_key is None else (str(worker.thumbprint), next_key.thumbprint)
         counted = self.counters.count(
-            Counted(worker_id, thumbprint, assertion.counter, address, rotation=both)
+            Counted(worker_id, thumbprint, assertion.counter, address, now, rotation=both)
         )
         return Admitted(
             worker,

@@ -89,5 +89,11 @@ def decide_copy(
     tx.conn.execute(update(identity_copies).where(_is(copy.worker_id, copy.reference)).values(decided))
 
 
+def withdraw_decision(tx: WriteTx, copy: IdentityCopyRecord) -> None:
+    """Record that nothing is decided about a copy any more: it has not made use of the decision in time."""
+    undecided = {"decision": None, "decided_at": None, "decided_by": None}
+    tx.conn.execute(update(identity_copies).where(_is(copy.worker_id, copy.reference)).values(undecided))
+
+
 def _is(worker_id: str, reference: str) -> ColumnElement[bool]:
     return (identity_copies.c.worker_id == worker_id) & (identity_copies.c.reference == reference)

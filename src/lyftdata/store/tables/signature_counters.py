@@ -48,4 +48,5 @@ def all_counters(conn: Connection) -> Iterator[SignatureCounterRecord]:
             host=row.host,
             address=row.address,
             admits=row.admits,
+            admits_until=row.admits_until,
         )

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from tests.builders import NOON
 from tests.identity_directories import IdentityDirectory
 from tests.oauth_requests import bearer, enrolled_by_secret
 
@@ -94,7 +95,9 @@ async def test_the_counter_goes_on_with_the_new_key(server, host, tmp_path):
 def test_a_late_signature_by_the_key_before_leaves_the_counter_to_the_new_one():
     """A Server that does not know of the rotation yet counts it where it belongs."""
     record = SignatureCounterRecord(worker_id="w", thumbprint="new", number=5, at_ms=5_000)
-    late = Counted("w", "old", SignatureNumber(number=6, at_ms=6_000), "192.0.2.1", rotation=("old", "new"))
+    late = Counted(
+        "w", "old", SignatureNumber(number=6, at_ms=6_000), "192.0.2.1", NOON, rotation=("old", "new")
+    )
 
     after = count_signature(record, late)
 

@@ -250,6 +250,26 @@ async def test_a_host_that_was_restored_goes_on_when_an_operator_says_so(server,
     assert copy["decided_by"] == "operator:admin"
 
 
+async def test_a_decision_ends_after_a_day(opened, tmp_path):
+    """Up to then it lets the copy continue, also after a restart; later the copy is refused, and nothing is decided about it."""
+    async with opened() as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        late = host.copy(tmp_path / "late")
+        await accepted(host, server)
+        assert await code(late, server) == "identity_cloned"
+        [copy] = await copies(server, host.worker_id)
+        await let_continue(server, host.worker_id, copy["reference"])
+    server.clock.forward(days=1)
+    async with opened(server.clock) as server:
+        assert await code(late, server) == "identity_cloned"
+        [copy] = await copies(server, host.worker_id)
+        assert (copy["decision"], copy["decided_by"]) == (None, None)
+
+        await let_continue(server, host.worker_id, copy["reference"])
+        server.clock.forward(hours=23, minutes=59)
+        await accepted(late, server)
+
+
 async def test_of_two_that_live_the_other_is_refused_once_one_was_let_on(server, host, thief):
     """Whatever the operator decides, at most one of them is the Worker."""
     await accepted(thief, server)
