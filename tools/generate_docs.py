@@ -288,6 +288,20 @@ tokens serves to read the entry; to change it only a token that is bound to the 
 Worker talks to sees its bearer tokens. Registering the same key again gives the same ID, and no second `registration_access_token`. More than twenty
 changes in a row have to wait (503 with `Retry-After`).
 
+### A Worker that waits for approval
+
+By an enrollment key of mode `approve` a registration succeeds (201), and the token endpoint answers 400 until an operator has decided:
+
+| `error` | `code` | what the client does |
+|---|---|---|
+| `authorization_pending` (RFC 8628, section 3.5) | `awaiting_approval` | ask again, with a new assertion, after the seconds in `Retry-After` |
+| `access_denied` | `approval_denied` | end: an operator has denied it |
+| `expired_token` | `approval_expired` | end: no operator has decided in time |
+
+With `Prefer: wait=15` (RFC 7240; at most 30) the Server holds the request for so many seconds, and answers as soon as an operator decides. It holds one request of a Worker.
+If too many Workers wait, a registration is answered 429 with `temporarily_unavailable`, `code` `approval_queue_full` and `Retry-After`. `host` among the client metadata (`hostname`,
+`os`, `python`, `agent_version`, `pid`; all optional) is shown to the operator.
+
 ### Errors
 
 `{"error", "error_description", "reference"}` with the RFCs' codes. An unproven caller reads 401 `invalid_client` (token) or

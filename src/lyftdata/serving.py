@@ -208,6 +208,7 @@ class _Server(uvicorn.Server):
     def _release_polls(self) -> None:
         self._services.overload.end()
         self._services.sessions.release_all()
+        self._services.held_requests.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         emit(_log, STOPPING)

@@ -55,6 +55,25 @@ from lyftdata.core.names import format_labels, parse_label_text
     is_flag=True,
     help="Its Workers are removed when they sign off, or after a short absence.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "approve"]),
+    default="auto",
+    show_default=True,
+    help="auto: Workers that fit get in at once. approve: they wait until an operator approves them.",
+)
+@click.option(
+    "--approve-from",
+    "approve_networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="With --mode approve: a Worker from this network needs no operator; may be given several times.",
+)
+@click.option(
+    "--approve-name",
+    metavar="PATTERN",
+    help="With --mode approve: a Worker with such a name needs no operator; with --approve-from, both must hold.",
+)
 @output_option
 @json_option
 @url_option
@@ -65,6 +84,9 @@ def issue(
     worker_name: str | None,
     networks: tuple[str, ...],
     labels: tuple[str, ...],
+    mode: str,
+    approve_networks: tuple[str, ...],
+    approve_name: str | None,
     output: Path | None,
     url: str | None,
     *,
@@ -81,6 +103,7 @@ def issue(
     Example:
       lyftdata enrollment issue press-02-key --uses 1 --expires 24h --output press-02.key
       lyftdata enrollment issue etl-hosts --expires 7d --worker-name 'etl-*' --from 10.4.0.0/16 --label team=etl
+      lyftdata enrollment issue partner-hosts --mode approve --approve-from 10.4.0.0/16
     """
     from lyftdata.cli.api import Api
 
@@ -92,6 +115,9 @@ def issue(
         "networks": list(networks),
         "labels": _labels(labels),
         "ephemeral": ephemeral,
+        "mode": mode,
+        "approve_name": approve_name,
+        "approve_networks": list(approve_networks),
     }
     with Api(url) as api, key_output(output) as key_out:
         answer = api.post("/enrollment/keys", body)
@@ -247,8 +273,18 @@ def _rules(key: dict[str, Any]) -> str:
     where = f"from {', '.join(key['networks'])}" if key["networks"] else "from everywhere"
     count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
     end = f"until {key['expires_at']}" if key["expires_at"] else "without end"
+    approval = "" if key["mode"] == "auto" else f", {_approval(key)}"
     leave = ", removed when they leave" if key["ephemeral"] else ""
-    return f"{who}, {where}, {count}, {end}{leave}"
+    return f"{who}, {where}, {count}, {end}{leave}{approval}"
+
+
+def _approval(key: dict[str, Any]) -> str:
+    """Return whether Workers wait for approval, in words."""
+    if key["mode"] == "auto":
+        return "let in at once"
+    exempt = [f"from {', '.join(key['approve_networks'])}"] if key["approve_networks"] else []
+    exempt += [f"named {key['approve_name']}"] if key["approve_name"] else []
+    return "let in when an operator approves" + (f", at once if {' and '.join(exempt)}" if exempt else "")
 
 
 def _seconds(text: str | None, option: str) -> int | None:
@@ -285,6 +321,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         "uses",
         "workers",
         "expires",
+        "mode",
         "worker name",
         "from",
         "last used",
@@ -297,6 +334,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
             _uses(key),
             str(key["workers"]),
             when(key["expires_at"]),
+            key["mode"],
             key["worker_name"] or "-",
             ",".join(key["networks"]) or "-",
             when(key["last_used_at"]),
@@ -323,6 +361,8 @@ def _show_one(key: dict[str, Any]) -> None:
             ("From", ", ".join(key["networks"]) or "everywhere"),
             ("Labels", format_labels(key["labels"]) or "-"),
             ("Ephemeral", "yes: its Workers are removed when they leave" if key["ephemeral"] else "no"),
+            ("Mode", f"{key['mode']}: Workers are {_approval(key)}"),
+            ("Waiting for approval", _workers(key["pending"])),
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),
             ("Last used", when(key["last_used_at"])),

@@ -39,6 +39,8 @@ def state_of(worker: dict[str, Any]) -> str:
         return "archived"
     if worker["superseded_by"]:
         return "superseded"
+    if worker["enabled"] and worker["approval"]:
+        return "pending" if worker["approval"] == "pending" else "denied"
     return str(worker["status"]) if worker["enabled"] else "disabled"
 
 
@@ -87,6 +89,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Key rotation", _key_rotation(worker)),
         ("Tokens in 24 hours", f"{worker['token_counts']['total']:,}"),
         ("Bound tokens only", "yes (DPoP)" if worker["dpop_bound"] else "no"),
+        *([("Approval", worker["approval"])] if worker["approval"] else []),
         ("Superseded by", worker["superseded_by"] or "-"),
         ("Ephemeral", "yes: removed when it leaves" if worker["ephemeral"] else "no"),
         ("Archived", when(worker["archived_at"]) if worker["archived_at"] else "-"),

@@ -32,7 +32,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.text import clean_text
 
-_STATES = ["online", "offline", "never_connected", "disabled", "superseded", "archived"]
+_STATES = ["online", "offline", "never_connected", "disabled", "superseded", "pending", "denied", "archived"]
 
 
 @click.group()

@@ -23,11 +23,13 @@ class Credential(Protocol):
         worker_id: The Worker's ID.
         strategy: By which it is let in.
         signs: Whether it signs each request, so that time and nonce make a difference.
+        fingerprint: The thumbprint of the identity key (RFC 7638), by which operators compare it; empty for an API key.
     """
 
     worker_id: str
     strategy: Strategy
     signs: bool
+    fingerprint: str
 
     def version(self) -> str:
         """Return a value that changes with the secret and reveals nothing of it."""
@@ -62,6 +64,7 @@ class ApiKeyCredential:
 
     strategy = Strategy.API_KEY
     signs = False
+    fingerprint = ""
 
     def __init__(self, worker_id: str, api_key: CurrentApiKey) -> None:
         self.worker_id = worker_id
@@ -100,6 +103,7 @@ class IdentityCredential:
         self, worker_id: str, key: IdentityKey, *, issuer: str, counter: CounterFile | None = None
     ) -> None:
         self.worker_id = worker_id
+        self.fingerprint = key.public.thumbprint
         self._key = key
         self._issuer = issuer
         self._counter = counter

@@ -71,6 +71,7 @@ def token_exchange(
     *,
     resource: str | None,
     scope: str | None,
+    wait_s: int | None = None,
 ) -> Generator[Request, Answer, Answer]:
     """
     Ask for a token; yields requests, takes the answers, returns the last one.
@@ -81,13 +82,15 @@ def token_exchange(
         clock: Which time is signed for.
         resource: Whom the token is for (RFC 8707); None for the Server.
         scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
+        wait_s: For how many seconds the Server may hold the request while the Worker waits for approval (RFC 7240, section 4.3).
     """
+    headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
     given = {"resource": resource, "scope": scope}
     wanted = {name: value for name, value in given.items() if value is not None}
 
     def make(signing: Signing) -> Request:
         form = {"grant_type": "client_credentials"} | credential.form(signing) | wanted
-        return Request("POST", f"{server_url}/oauth2/token", form=form)
+        return Request("POST", f"{server_url}/oauth2/token", headers, form=form)
 
     if not credential.signs:
         return (yield make(Signing(clock.now())))

@@ -13,7 +13,14 @@ from enum import StrEnum
 import msgspec
 
 from lyftdata.core.incidents import CUT_OFF
-from lyftdata.core.records import ApiKeyRecord, AuditEvent, EnrollmentKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.records import (
+    ApiKeyRecord,
+    Approval,
+    AuditEvent,
+    EnrollmentKeyRecord,
+    Strategy,
+    WorkerRecord,
+)
 
 _BEGINS = frozenset({"worker.created", "worker.enrolled"})
 _ENDS = frozenset({"worker.deleted", "worker.left", "worker.replaced_removed", "worker.retired"})
@@ -21,6 +28,7 @@ ACTIONS = (
     *sorted(_BEGINS | _ENDS),
     "worker.enabled",
     "worker.disabled",
+    "worker.approved",
     "worker.superseded",
     "worker.renamed",
     "worker.key_rotated",
@@ -38,6 +46,7 @@ class Access(StrEnum):
     YES = "yes"
     DISABLED = "disabled"
     SUPERSEDED = "superseded"
+    NOT_APPROVED = "not_approved"
     NO_API_KEY = "no_api_key"
     UNKNOWN = "unknown"
     """It was deleted since, and the events that would say so were too old to be kept."""
@@ -61,6 +70,15 @@ class _Entry(msgspec.Struct):
     enabled: bool | None
     superseded: bool | None
     thumbprint: str | None
+    approved: bool | None
+
+
+class _Followed(msgspec.Struct):
+    """What earlier events say of an entry."""
+
+    enabled: bool = True
+    superseded: bool = False
+    approved: bool = True
 
 
 def workers_at(
@@ -144,7 +162,12 @@ def _was_good(key: ApiKeyRecord | EnrollmentKeyRecord, at: datetime) -> bool:
 
 def _entry_of(worker: WorkerRecord) -> _Entry:
     return _Entry(
-        worker.name, worker.strategy, worker.enabled, worker.superseded_by is not None, worker.thumbprint
+        worker.name,
+        worker.strategy,
+        worker.enabled,
+        worker.superseded_by is not None,
+        worker.thumbprint,
+        worker.approval is None,
     )
 
 
@@ -157,7 +180,7 @@ def _undo(entries: dict[str, _Entry], event: AuditEvent) -> None:
     elif event.action in _ENDS:
         # Only an auto-enrolled Worker can retire itself, or is ephemeral, or is replaced.
         strategy = Strategy(event.details.get("strategy", Strategy.AUTO_ENROLLMENT.value))
-        entries[worker_id] = _Entry(event.details.get("name", ""), strategy, None, None, None)
+        entries[worker_id] = _Entry(event.details.get("name", ""), strategy, None, None, None, None)
     elif (entry := entries.get(worker_id)) is not None:
         _undo_change(entry, event)
 
@@ -168,6 +191,8 @@ def _undo_change(entry: _Entry, event: AuditEvent) -> None:
             entry.enabled = False
         case "worker.disabled":
             entry.enabled = True
+        case "worker.approved":
+            entry.approved = False
         case "worker.superseded":
             entry.superseded = False
         case "worker.renamed":
@@ -179,31 +204,35 @@ def _undo_change(entry: _Entry, event: AuditEvent) -> None:
 def _complete(entries: Mapping[str, _Entry], before: Sequence[AuditEvent]) -> None:
     """Find out from earlier events what is not known of Workers that were deleted since."""
     unknown = {worker_id for worker_id, entry in entries.items() if None in {entry.enabled, entry.superseded}}
-    known: dict[str, tuple[bool, bool]] = {}
+    known: dict[str, _Followed] = {}
     for event in before:
         worker_id = event.subject.removeprefix("worker:")
         if worker_id in unknown:
-            known[worker_id] = _follow(known.get(worker_id), event)
+            _follow(known.setdefault(worker_id, _Followed()), event)
             # A cut-off says no names.
             entries[worker_id].name = entries[worker_id].name or _name_in(event)
-    for worker_id, (enabled, superseded) in known.items():
+    for worker_id, found in known.items():
         entry = entries[worker_id]
-        entry.enabled = enabled if entry.enabled is None else entry.enabled
-        entry.superseded = superseded if entry.superseded is None else entry.superseded
+        entry.enabled = found.enabled if entry.enabled is None else entry.enabled
+        entry.superseded = found.superseded if entry.superseded is None else entry.superseded
+        entry.approved = found.approved if entry.approved is None else entry.approved
 
 
 def _name_in(event: AuditEvent) -> str:
     return event.details.get("name", "") if event.action in _BEGINS else ""
 
 
-def _follow(known: tuple[bool, bool] | None, event: AuditEvent) -> tuple[bool, bool]:
-    """Return whether an entry is enabled and superseded after an event."""
-    enabled, superseded = known or (True, False)
+def _follow(found: _Followed, event: AuditEvent) -> None:
+    """Note what an event says of an entry."""
     if event.action in _BEGINS:
-        return True, False
-    if event.action in {"worker.enabled", "worker.disabled"}:
-        return event.action == "worker.enabled", superseded
-    return enabled, superseded or event.action == "worker.superseded"
+        found.enabled, found.superseded = True, False
+        found.approved = event.details.get("approval") != Approval.PENDING.value
+    elif event.action in {"worker.enabled", "worker.disabled"}:
+        found.enabled = event.action == "worker.enabled"
+    elif event.action == "worker.approved":
+        found.approved = True
+    elif event.action == "worker.superseded":
+        found.superseded = True
 
 
 def _scopes(
@@ -243,6 +272,8 @@ def _access(
         access = Access.SUPERSEDED
     elif entry.enabled is False:
         access = Access.DISABLED
+    elif entry.approved is False:
+        access = Access.NOT_APPROVED
     elif entry.enabled is None:
         access = Access.UNKNOWN
     else:

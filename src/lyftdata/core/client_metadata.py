@@ -2,7 +2,8 @@
 Parses client metadata: what a client says about itself when it registers (RFC 7591, section 2).
 
 Three groups of members:
-  read     `client_name`, `jwks`, `labels`, `dpop_bound_access_tokens`, `copy_of`, and those that can have one value only:
+  read     `client_name`, `jwks`, `labels`, `host`, `dpop_bound_access_tokens`, `copy_of`,
+           and those that can have one value only:
            `token_endpoint_auth_method`, `token_endpoint_auth_signing_alg`, `grant_types`.
   refused  members for security features that this Server does not provide. Silent downgrade: if they were ignored, the
            client would rely on protection that is not there.
@@ -77,7 +78,7 @@ class ClientMetadata(msgspec.Struct, frozen=True):
     """
     Checked metadata; None for a member that was not given.
 
-    `copy_of` is the ID of the Worker whose identity this client has discarded, as it says itself: it must not take that one's name.
+    `host` is what the client says about its host: untrusted text. `copy_of` is the ID of the Worker whose identity this client has discarded, as it says itself: it must not take that one's name.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ClientMetadata(msgspec.Struct, frozen=True):
     public_key: PublicIdentityKey
     dpop_bound: bool | None
     copy_of: str | None = None
+    host: Mapping[str, str] | None = None
 
 
 def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
@@ -114,6 +116,7 @@ def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
         copy_of=_parse("copy_of", lambda: parse_worker_id(_text(given, "copy_of")))
         if "copy_of" in given
         else None,
+        host=_strings(unverified, "host"),
     )
 
 
@@ -144,14 +147,19 @@ def _text(given: Mapping[str, object], member: str) -> str:
 
 
 def _labels(unverified: Mapping[str, object]) -> Labels | None:
-    value = unverified.get("labels")
+    value = _strings(unverified, "labels")
+    return None if value is None else _parse("labels", lambda: parse_labels(value))
+
+
+def _strings(unverified: Mapping[str, object], member: str) -> Mapping[str, str] | None:
+    value = unverified.get(member)
     if value is None:
         return None
     if not isinstance(value, dict) or not all(
         isinstance(item, str) for pair in value.items() for item in pair
     ):
-        raise ClientMetadataError("labels", "must be an object of strings")
-    return _parse("labels", lambda: parse_labels(value))
+        raise ClientMetadataError(member, "must be an object of strings")
+    return value
 
 
 def _only_key(given: Mapping[str, object]) -> Mapping[str, object]:

@@ -45,36 +45,34 @@ def parse_enrollment_key_name(text: str) -> str:
     return text
 
 
-def parse_name_pattern(text: str) -> str:
+def parse_name_pattern(text: str, *, field: str = "worker_name") -> str:
     """Read a pattern of Worker names: 1 to 64 printable characters, in the composed form (NFC) that names have."""
     pattern = unicodedata.normalize("NFC", text).strip()
     if not 1 <= len(pattern) <= _MAX_PATTERN or not pattern.isprintable():
-        raise InvalidInputError(
-            "worker_name", f"must be 1 to {_MAX_PATTERN} printable characters, such as etl-*"
-        )
-    check_no_credential("worker_name", pattern)
+        raise InvalidInputError(field, f"must be 1 to {_MAX_PATTERN} printable characters, such as etl-*")
+    check_no_credential(field, pattern)
     return pattern
 
 
-def parse_networks(texts: Sequence[str]) -> list[str]:
+def parse_networks(texts: Sequence[str], *, field: str = "networks") -> list[str]:
     """Read networks, such as 10.4.0.0/16; a bare address is a network of one."""
     if len(texts) > MAX_NETWORKS:
-        raise InvalidInputError("networks", f"must be at most {MAX_NETWORKS}")
-    return sorted({str(_parse_network(text.strip())) for text in texts})
+        raise InvalidInputError(field, f"must be at most {MAX_NETWORKS}")
+    return sorted({str(_parse_network(text.strip(), field=field)) for text in texts})
 
 
-def _parse_network(text: str) -> IPv4Network | IPv6Network:
+def _parse_network(text: str, *, field: str) -> IPv4Network | IPv6Network:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
-        raise InvalidInputError("networks", "must be like 10.4.0.0/16 or 2001:db8::/32") from error
+        raise InvalidInputError(field, "must be like 10.4.0.0/16 or 2001:db8::/32") from error
     if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
         # An operator who writes 10.4.7.9/16 may mean one host, and would allow 65,536.
         raise InvalidInputError(
-            "networks", f"must end where its prefix does: write {network}, or the address alone"
+            field, f"must end where its prefix does: write {network}, or the address alone"
         )
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise InvalidInputError("networks", "must be written as IPv4, not as IPv4 mapped into IPv6")
+        raise InvalidInputError(field, "must be written as IPv4, not as IPv4 mapped into IPv6")
     return network
 
 
@@ -127,6 +125,21 @@ def check_name_allowed(record: EnrollmentKeyRecord, worker_name: str) -> None:
         raise EnrollmentNameNotAllowedError(
             f"{describe(record)} is for Workers named '{record.worker_name}'.", claimed_worker=worker_name
         )
+
+
+def is_approved_by_rule(record: EnrollmentKeyRecord, *, address: str, worker_name: str) -> bool:
+    """
+    Return whether a Worker needs no operator to approve it: every rule for approval that the key has holds, and it has one.
+
+    Args:
+        record: The key that was proved, of mode `approve`.
+        address: Of the caller.
+        worker_name: As `parse_worker_name` returns it. The caller chooses it: on its own it proves nothing.
+    """
+    if record.approve_name is None and not record.approve_networks:
+        return False
+    fits_name = record.approve_name is None or matches_pattern(worker_name, record.approve_name)
+    return fits_name and (not record.approve_networks or _is_within(address, record.approve_networks))
 
 
 def matches_pattern(name: str, pattern: str) -> bool:

@@ -38,7 +38,29 @@ class State(StrEnum):
     NEVER_CONNECTED = "never_connected"
     DISABLED = "disabled"
     SUPERSEDED = "superseded"
+    PENDING = "pending"
+    """It waits for approval."""
+    DENIED = "denied"
+    """An operator has denied it, or none decided in time."""
     ARCHIVED = "archived"
+
+
+class Approval(StrEnum):
+    """Why a Worker that came by an enrollment key of mode `approve` is not let in; None once it is approved."""
+
+    PENDING = "pending"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    """No operator decided in time."""
+
+
+class EnrollmentMode(StrEnum):
+    """What an enrollment key does with a Worker that fits its rules."""
+
+    AUTO = "auto"
+    """It is let in at once."""
+    APPROVE = "approve"
+    """It waits until an operator approves it, unless a rule of the key does."""
 
 
 class Role(StrEnum):
@@ -69,6 +91,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     issuer for which an auto-enrolled Worker last signed; None for strategy `api_key`, and where it is not known yet.
     `archived_at` is when lists began to leave it out because it had not been active for long; it decides nothing about admission.
     The entry of an `ephemeral` Worker is removed when it signs off, or has been absent for a short time.
+    `approval` is why the Worker is not let in although it has enrolled; None for one that needs no approval, or was approved. Until
+    then it holds no name and its identity key cannot be changed. `approval_since` is when that last changed, None if it never did.
 
     While an identity key is rotated, `next_jwk` and `next_thumbprint` are the key that takes its place at its first use.
     `rotation_asked_at` is when an operator asked for a rotation that the Worker has not completed; `key_since` when the current key
@@ -93,6 +117,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     signs_for: str | None = None
     archived_at: datetime | None = None
     ephemeral: bool = False
+    approval: Approval | None = None
+    approval_since: datetime | None = None
     next_jwk: str | None = None
     next_thumbprint: str | None = None
     rotation_asked_at: datetime | None = None
@@ -291,8 +317,9 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Nothing in it enrolls: `public_key` checks proofs (Ed25519, the `x` of its JWK), `digest` is the SHA-256 of the whole key.
     `worker_name` is a pattern (`core.enrollment_rules`), None for any name; `networks` are in CIDR form, empty for everywhere;
-    `labels` are put on each Worker that it enrolls, which is ephemeral if the key is `ephemeral`. Generations are as in
-    `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory.
+    `labels` are put on each Worker that it enrolls, which is ephemeral if the key is `ephemeral`. In mode `approve`, `approve_name` (a
+    pattern) and `approve_networks` are the rule by which a Worker is approved without an operator; without either no Worker is.
+    Generations are as in `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory.
     """
 
     public_id: str
@@ -304,6 +331,9 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     networks: list[str] = []
     labels: Labels = {}
     ephemeral: bool = False
+    mode: EnrollmentMode = EnrollmentMode.AUTO
+    approve_name: str | None = None
+    approve_networks: list[str] = []
     max_uses: int | None = None
     created_at: datetime
     created_by: str

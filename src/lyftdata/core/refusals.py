@@ -473,6 +473,47 @@ class WorkerDisabledError(ProvedError):
     remedy_action = RemedyAction.ENABLE_WORKER
 
 
+class AwaitingApprovalError(ProvedError):
+    """The Worker has enrolled by a key whose Workers wait for approval, and no operator has decided yet."""
+
+    code = "awaiting_approval"
+    meaning = "This Worker waits for the approval of an operator."
+    remedy = (
+        "Compare its fingerprint with the one that the host logs, then approve or deny it: `lyftdata enrollment pending`, "
+        "`lyftdata enrollment approve ID`. The Worker keeps asking and connects by itself."
+    )
+    final = False
+
+
+class ApprovalDeniedError(ProvedError):
+    """An operator has denied the Worker."""
+
+    code = "approval_denied"
+    meaning = "An operator has decided not to let this Worker in."
+    remedy = "If that was a mistake, approve it all the same (`lyftdata enrollment approve ID`) and start the Worker again."
+
+
+class ApprovalExpiredError(ProvedError):
+    """No operator has decided about the Worker in time."""
+
+    code = "approval_expired"
+    meaning = "No operator has approved this Worker in time."
+    remedy = "Approve it (`lyftdata enrollment approve ID`) and start the Worker again."
+
+
+class ApprovalQueueFullError(ProvedError):
+    """The enrollment key is right, but too many Workers wait for approval."""
+
+    code = "approval_queue_full"
+    meaning = "Too many Workers wait for approval: no more are added until operators have decided about some of them."
+    remedy = (
+        "Approve or deny the Workers that wait (`lyftdata enrollment pending`). If these are not your hosts, the enrollment key "
+        "has leaked: revoke it."
+    )
+    # Not final: the next one gets in line once there is room.
+    final = False
+
+
 class SupersededError(ProvedError):
     """Another Worker has taken the name since."""
 

@@ -76,7 +76,9 @@ def _is_generated(part: str) -> bool:
 def may_be_replaced(worker: WorkerRecord) -> bool:
     """Return whether an entry could be a replaced one, without its use: a quick question for large fleets."""
     is_candidate = worker.superseded_by is not None or worker.registration_digest is not None
-    return is_candidate and worker.strategy is Strategy.AUTO_ENROLLMENT and worker.enabled
+    # About one that waits for approval an operator decides.
+    is_decided = worker.enabled and worker.approval is None
+    return is_candidate and is_decided and worker.strategy is Strategy.AUTO_ENROLLMENT
 
 
 def find_groups(

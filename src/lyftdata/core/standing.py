@@ -4,7 +4,7 @@ Decides whether a Worker and its credential are good now: one rule for every cal
 Issuing tokens, checking tokens, live sessions, broker connections and the display of keys all use this, so that a revocation
 never holds for one of them and not for another. Checks are made in this order; the first problem is reported:
 
-    entry        deleted, superseded, disabled
+    entry        deleted, superseded, disabled, not approved
     epoch        the entry was disabled or enabled since the credential was used
     API key      gone (or the entry belongs to the other strategy), revoked, rotated away or expired, not for this Worker
     identity key replaced
@@ -18,12 +18,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
-from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, Approval, Strategy, WorkerRecord
 from lyftdata.core.refusals import (
     ApiKeyExpiredError,
     ApiKeyNotForWorkerError,
     ApiKeyRevokedError,
     ApiKeyRotatedError,
+    ApprovalDeniedError,
+    ApprovalExpiredError,
+    AwaitingApprovalError,
     RefusedError,
     SupersededError,
     TokenRevokedError,
@@ -60,6 +63,9 @@ class Problem(StrEnum):
     WORKER_DELETED = "worker_deleted", "The Worker was deleted.", WorkerDeletedError
     SUPERSEDED = "superseded", "The Worker was superseded.", SupersededError
     WORKER_DISABLED = "worker_disabled", "The Worker is disabled.", WorkerDisabledError
+    AWAITING_APPROVAL = "awaiting_approval", "The Worker waits for approval.", AwaitingApprovalError
+    APPROVAL_DENIED = "approval_denied", "The Worker was not approved.", ApprovalDeniedError
+    APPROVAL_EXPIRED = "approval_expired", "The Worker was not approved in time.", ApprovalExpiredError
     EARLIER_EPOCH = (
         "earlier_epoch",
         "The credential was used before the Worker was last disabled or enabled.",
@@ -120,7 +126,22 @@ def entry_problem(worker: WorkerRecord | None) -> Problem | None:
         return Problem.WORKER_DELETED
     if worker.superseded_by is not None:
         return Problem.SUPERSEDED
-    return None if worker.enabled else Problem.WORKER_DISABLED
+    if not worker.enabled:
+        return Problem.WORKER_DISABLED
+    return approval_problem(worker)
+
+
+def approval_problem(worker: WorkerRecord) -> Problem | None:
+    """Return why a Worker is not approved, or None; does not check the rest of its entry."""
+    match worker.approval:
+        case None:
+            return None
+        case Approval.PENDING:
+            return Problem.AWAITING_APPROVAL
+        case Approval.EXPIRED:
+            return Problem.APPROVAL_EXPIRED
+        case _:
+            return Problem.APPROVAL_DENIED
 
 
 def key_problem(key: ApiKeyRecord | None, *, worker_id: str, now: datetime) -> Problem | None:

@@ -21,6 +21,7 @@ class Metrics:
         *,
         online: Callable[[], int],
         workers: Callable[[], int],
+        pending: Callable[[], int],
         audit_is_intact: Callable[[], bool],
         last_checkpoint_at: Callable[[], float],
     ) -> None:
@@ -64,6 +65,9 @@ class Metrics:
         Gauge(
             "lyftdata_workers", "Worker entries, except archived ones.", registry=self._registry
         ).set_function(workers)
+        Gauge(
+            "lyftdata_workers_pending", "Workers that wait for approval.", registry=self._registry
+        ).set_function(pending)
         Gauge(
             "lyftdata_audit_log_intact",
             "0 if the last check, or the start, found that the audit log was changed or cut, else 1.",

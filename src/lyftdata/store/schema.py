@@ -96,12 +96,15 @@ workers = Table(
     Column("signs_for", InternedString(256)),
     Column("archived_at", UtcDateTime),
     Column("ephemeral", Boolean, nullable=False, server_default=false()),
+    Column("approval", String(16)),
+    Column("approval_since", UtcDateTime),
     Column("next_jwk", String(512)),
     Column("next_thumbprint", String(64)),
     Column("rotation_asked_at", UtcDateTime),
     Column("key_since", UtcDateTime),
     Index(None, "name"),
     Index(None, "next_thumbprint", unique=True),
+    Index(None, "approval"),
 )
 
 worker_traces = Table(
@@ -221,6 +224,9 @@ enrollment_keys = Table(
     Column("networks", JSON, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("ephemeral", Boolean, nullable=False, server_default=false()),
+    Column("mode", String(16), nullable=False, server_default=text("'auto'")),
+    Column("approve_name", String(64)),
+    Column("approve_networks", JSON),
     Column("max_uses", Integer),
     Column("uses", Integer, nullable=False, server_default=text("0")),
     Column("created_at", UtcDateTime, nullable=False),

@@ -16,6 +16,7 @@ from lyftdata.web.page import Handler
 from lyftdata.web.pages import (
     account,
     api_keys,
+    approvals,
     audit,
     enrollment,
     enrollment_keys,
@@ -85,6 +86,9 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/workers/{worker_id}/delete", "workers.write", workers.ask_delete),
     Entry("POST", "/workers/{worker_id}/delete", "workers.write", workers.delete),
     Entry("GET", "/enrollment", "enrollment.read", enrollment.show),
+    Entry("GET", "/approvals", "enrollment.read", approvals.show),
+    Entry("POST", "/approvals", "enrollment.write", approvals.decide),
+    Entry("GET", "/decide-approvals", "enrollment.write", approvals.ask),
     Entry("GET", "/issue-enrollment-key", "enrollment.write", enrollment_keys.form),
     Entry("POST", "/issue-enrollment-key", "enrollment.write", enrollment_keys.issue, enrollment_keys.form),
     Entry("GET", "/enrollment/{name}", "enrollment.read", enrollment_keys.show),

@@ -9,7 +9,7 @@ The agent: gets a token, keeps a session open, and runs the COMMAND while it is 
 
 What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code) unless it is started again,
 or a refusal for good (exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled,
-a second instance of the same Worker, a name in use. Then it asks again at growing intervals and is back by itself.
+a second instance of the same Worker, a name in use, not being approved yet. Then it asks again at growing intervals and is back by itself.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from lyftdata.core.log_events.worker import (
     UNKNOWN_DIRECTIVE,
 )
 from lyftdata.core.names import format_labels
-from lyftdata.core.refusals import DuplicateInstanceError, EnrollAsNewError
+from lyftdata.core.refusals import AwaitingApprovalError, DuplicateInstanceError, EnrollAsNewError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.current_secrets import CurrentEnrollmentKey
@@ -81,6 +81,9 @@ _SIGN_OFF_WITHIN_S = 3.0
 # How often a rotated API key is looked for while a poll is held.
 _LOOK_EVERY_S = 5.0
 _MAX_PAUSE_FOR_SLOT_S = 2.0
+# Between two requests that the Server holds. A proxy that answers in its place must neither silence the Worker nor make it flood.
+_MIN_PAUSE_FOR_APPROVAL_S = 0.1
+_MAX_PAUSE_FOR_APPROVAL_S = 60.0
 
 
 class CredentialChangedError(Exception):
@@ -148,6 +151,7 @@ class Agent:
         self._facts = host_facts()
         self._token: HeldToken | None = None
         self._awaits_slot = False
+        self._awaits_approval = False
         self._name = ""
         """The Worker's name on the Server, by the last token."""
         self._token_by = ""
@@ -289,7 +293,9 @@ class Agent:
         except ServerUnreachableError as error:
             await self._wait_before_retry(error)
         except RefusedByServerError as refused:
-            if refused.final and credential.version() != self._token_by:
+            if refused.cause_code == AwaitingApprovalError.code:
+                await self._await_approval(refused, credential)
+            elif refused.final and credential.version() != self._token_by:
                 self._token = None  # a rotated key is tried before a refusal of the old one is final
             elif (obtain := await self._end_identity(refused)) is not None:
                 raise IdentityEndedError(obtain) from refused
@@ -306,8 +312,9 @@ class Agent:
         if self._token_by not in {"", version}:
             emit(_log, API_KEY_CHANGED)
         self._token_by = version
-        reply = await self._client.token(credential)
+        reply = await self._client.token(credential, waits_for_approval=True)
         self._awaits_first_token = False
+        self._awaits_approval = False
         token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
         self._token = token
         self._name = token.worker_name or self._settings.worker_name or ""
@@ -501,6 +508,17 @@ class Agent:
         # has gone, so there is no reason to stay away for long.
         self._awaits_slot = refused.cause_code == DuplicateInstanceError.code
         await self._pause(min(wait_s, _MAX_PAUSE_FOR_SLOT_S) if self._awaits_slot else wait_s)
+
+    async def _await_approval(self, refused: RefusedByServerError, credential: Credential) -> None:
+        """Report once that an operator must approve this Worker, and pause; the Server has held the request if it could."""
+        if not self._awaits_approval:
+            self._awaits_approval = True
+            self._report.awaiting_approval(refused, credential, name=self._settings.worker_name or "")
+        if refused.retry_after_s is None:
+            wait_s = self._backoff.next_s()
+        else:
+            wait_s = min(refused.retry_after_s, _MAX_PAUSE_FOR_APPROVAL_S) * (0.5 + self._chance())
+        await self._pause(max(_MIN_PAUSE_FOR_APPROVAL_S, wait_s))
 
     # --- waiting and ending -----------------------------------------------------------------------------
 

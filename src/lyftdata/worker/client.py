@@ -41,6 +41,8 @@ from lyftdata.worker.settings import WorkerSettings
 _log = get_logger(__name__)
 
 _ANSWER_WITHIN_S = 25.0
+# Well below that, and below what proxies usually cut.
+_APPROVAL_WITHIN_S = 15
 _CONNECT_WITHIN_S = 10.0
 _MAX_TEXT = 300
 # A held poll answers when its time is over; this much later the connection counts as dead.
@@ -252,7 +254,12 @@ class ServerClient:
         raise self._refusal(answer, signed_by=self._clock)
 
     async def token(
-        self, credential: Credential, *, resource: str | None = None, scope: str | None = None
+        self,
+        credential: Credential,
+        *,
+        resource: str | None = None,
+        scope: str | None = None,
+        waits_for_approval: bool = False,
     ) -> TokenReply:
         """
         Ask for a worker token (RFC 6749, section 4.4.2).
@@ -261,12 +268,20 @@ class ServerClient:
             credential: What the Worker proves itself with.
             resource: Whom the token is for (RFC 8707); None for the Server.
             scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
+            waits_for_approval: Whether the Server may hold the request until an operator has approved the Worker.
 
         Raises:
             AudienceRefusedError: The Server gives no tokens for that `resource` or `scope`.
             ServerUnreachableError, RefusedByServerError: As described above.
         """
-        exchange = token_exchange(self._url, credential, self._clock, resource=resource, scope=scope)
+        exchange = token_exchange(
+            self._url,
+            credential,
+            self._clock,
+            resource=resource,
+            scope=scope,
+            wait_s=_APPROVAL_WITHIN_S if waits_for_approval else None,
+        )
         answer = await arun(exchange, self._ask)
         token = read_token(answer)
         if token is not None:

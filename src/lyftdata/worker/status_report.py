@@ -4,6 +4,7 @@ from typing import Any
 
 from lyftdata.client.credentials import Credential
 from lyftdata.core.log_events.worker import (
+    AWAITING_APPROVAL,
     ENROLLMENT_BLOCKED,
     OFFLINE,
     ONLINE,
@@ -78,6 +79,18 @@ class StatusReport:
         """Report a refusal."""
         emit(_log, REFUSED, **_facts_of_refusal(refused))
         self._notifier.notify(STATUS=f"Refused, reference {clean_text(refused.reference, 32)}.")
+
+    def awaiting_approval(self, refused: RefusedByServerError, credential: Credential, *, name: str) -> None:
+        """Report that an operator must approve this Worker."""
+        emit(
+            _log,
+            AWAITING_APPROVAL,
+            worker_id=credential.worker_id,
+            name=name,
+            fingerprint=credential.fingerprint,
+            remedy=clean_text(refused.hint, 400),
+        )
+        self._notifier.notify(STATUS=f"Waiting for approval as {credential.worker_id}.")
 
     def stopping(self) -> None:
         """Report that the agent is about to end."""

@@ -90,7 +90,7 @@ class World:
             self.server.terminate()
 
     def fill(self, path: str) -> str:
-        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}` or `{kid}`."""
+        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}`, `{kid}`, `{pending}` or `{denied}`."""
         about = {"reference": self.references["api_key_not_for_worker"]} | self.references
         return path.format(**about)
 
@@ -223,6 +223,7 @@ class _Past:
         self._references["number"] = str((await self._post("incident/cut-offs", leaked))["number"])
         signing = await self._server.http.get("/api/signing-keys", headers=self._admin)
         self._references["kid"] = signing.json()["items"][0]["kid"]
+        await self._wait_for_approval()
         self._server.clock.now = now - timedelta(minutes=25)
         self._admin = await self._server.sign_in(password=PASSWORD)
         await self._post("api-keys/press-keys/rotate", {"grace_s": 7 * 86_400})
@@ -242,13 +243,29 @@ class _Past:
                     self._references[code] = answer.json()["reference"]
         self._server.clock.now = now
 
-    async def _enroll(self, name: str, secret: str) -> None:
+    async def _wait_for_approval(self) -> None:
+        """Three hosts of a partner enroll: two wait, one of them for a name that is taken; one was denied."""
+        rules: dict[str, object] = {"approve_networks": ["10.9.0.0/16"], "approve_name": "trusted-*"}
+        made = await self._post("enrollment/keys", {"name": "partner-hosts", "mode": "approve"} | rules)
+        self._server.clock.now += timedelta(days=3, hours=12)
+        host = {"hostname": "etl.partner.example", "os": "Linux 6.12.48"}
+        denied = await self._enroll("partner-0", made["key"], host=host)
+        self._references["pending"] = await self._enroll(
+            "partner-1", made["key"], host=host, labels={"site": "b"}
+        )
+        await self._enroll("scaler-2", made["key"])
+        self._admin = await self._server.sign_in(password=PASSWORD)
+        await self._post("enrollment/deny", {"worker_ids": [denied]})
+        self._references["denied"] = denied
+
+    async def _enroll(self, name: str, secret: str, **metadata: object) -> str:
         from lyftdata.core.identity_keys import generate_identity_key
 
         key = generate_identity_key()
         given = self._server.proof(key, name, secret=secret, audience=self._server.services.issuer)
-        answer = await self._server.register(key, name, credential=given)
+        answer = await self._server.register(key, name, credential=given, **metadata)
         assert answer.status_code == 201, answer.text
+        return str(answer.json()["client_id"])
 
     async def _post(
         self, path: str, body: Mapping[str, object], *, headers: dict[str, str] | None = None

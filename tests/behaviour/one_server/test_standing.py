@@ -11,7 +11,7 @@ from tests.deployment import ASSERTION_TYPE
 from tests.oauth_requests import AUDIENCE, define
 from tests.unit.server.sessions.test_registry import boot, polling
 
-from lyftdata.core.records import Strategy
+from lyftdata.core.records import Approval, Strategy
 from lyftdata.core.refusals import RefusedError
 from lyftdata.core.standing import Problem, key_end, standing_problem
 from lyftdata.core.tokens import parse_credential
@@ -26,6 +26,7 @@ ENTRIES = {
     "deleted": None,
     "superseded": {"superseded_by": "other"},
     "disabled": {"enabled": False},
+    **{str(approval): {"approval": approval} for approval in Approval},
     "enabled again": {"epoch": 9_999_999_999_999},
     "other strategy": {"strategy": Strategy.AUTO_ENROLLMENT},
     "other identity key": {"thumbprint": "other"},
@@ -52,6 +53,7 @@ def effects(server):
         token_origins=services.token_origins,
         token_counts=services.token_counts,
         counters=services.admission.counters,
+        held_requests=services.held_requests,
         events=services.events,
         cluster=ClusterHandlers(
             presence=lambda *_: None, signing_keys=lambda: None, broadcast=(), missed=lambda: None

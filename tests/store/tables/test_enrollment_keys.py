@@ -4,11 +4,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import null, update
 from tests.builders import NOON
 from tests.store.conftest import winners
 
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
+from lyftdata.store import schema
 from lyftdata.store.changes import EnrollmentKeyChanged
 from lyftdata.store.tables import enrollment_keys
 
@@ -106,3 +108,15 @@ async def test_each_change_is_published(store, published):
 
     assert [type(change) for change in published] == [EnrollmentKeyChanged] * 3
     assert [change.record.revoked_at for change in published] == [None, NOON, NOON]
+
+
+async def test_a_key_from_before_there_were_modes_lets_in_at_once(store):
+    """The row of such a key has no networks for approval, not even an empty list of them."""
+    await insert(store, key())
+    await store.write(
+        lambda tx: tx.conn.execute(update(schema.enrollment_keys).values(approve_networks=null()))
+    )
+
+    found = await store.read(lambda conn: enrollment_keys.find_enrollment_key(conn, "A"))
+
+    assert (found.mode, found.approve_networks) == (EnrollmentMode.AUTO, [])

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.builders import NOON, worker
 
-from lyftdata.core.records import Strategy
+from lyftdata.core.records import Approval, Strategy
 from lyftdata.core.registration_groups import find_groups, name_family
 
 
@@ -69,11 +69,12 @@ def test_a_few_are_no_group():
         {"name": "billing"},
         {"enabled": False},
         {"registration_digest": None},
+        {"approval": Approval.PENDING},
         {"strategy": Strategy.API_KEY},
     ],
 )
 def test_what_does_not_belong_to_the_group(other):
-    """Another network, another name, a disabled entry, an agent's, one with an API key."""
+    """Another network, another name, a disabled entry, an agent's, one that waits for approval, one with an API key."""
     entries = [registration(number) for number in range(6)]
     entries[2] = registration(2, **other)
 

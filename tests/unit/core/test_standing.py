@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import NOON, api_key, worker
 
-from lyftdata.core.records import Strategy
+from lyftdata.core.records import Approval, Strategy
 from lyftdata.core.standing import Problem, entry_problem, key_end, key_problem, standing_problem
 from lyftdata.core.tokens import Credential
 
@@ -38,6 +38,16 @@ CASES = {
     "disabled": Case(worker(epoch=7, enabled=False), problem=Problem.WORKER_DISABLED),
     "superseded and disabled": Case(
         worker(epoch=7, superseded_by="w-2", enabled=False), problem=Problem.SUPERSEDED
+    ),
+    "waiting for approval": Case(
+        worker(epoch=7, approval=Approval.PENDING), problem=Problem.AWAITING_APPROVAL
+    ),
+    "denied": Case(worker(epoch=7, approval=Approval.DENIED), problem=Problem.APPROVAL_DENIED),
+    "not approved in time": Case(
+        worker(epoch=7, approval=Approval.EXPIRED), problem=Problem.APPROVAL_EXPIRED
+    ),
+    "waiting and disabled": Case(
+        worker(epoch=7, approval=Approval.PENDING, enabled=False), problem=Problem.WORKER_DISABLED
     ),
     "enabled again": Case(worker(epoch=8), problem=Problem.EARLIER_EPOCH),
     "of a later epoch than the entry": Case(worker(epoch=6), problem=Problem.EARLIER_EPOCH),

@@ -39,6 +39,7 @@ class ScriptedServer:
     clock: "Clock"
     worker_id = "w-1"
     strategy = Strategy.API_KEY
+    fingerprint = "fp-1"
 
     def __init__(self, *script, tokens=()):
         self.script = list(script)
@@ -59,9 +60,10 @@ class ScriptedServer:
         self.key += self.new_keys > 0
         self.new_keys -= self.new_keys > 0
 
-    async def token(self, _credential):
+    async def token(self, _credential, *, waits_for_approval=False):
         """Give the next token, or what the script wants in its place."""
         self.given += 1
+        assert waits_for_approval
         if self.tokens:
             outcome = self.tokens.pop(0)
             if isinstance(outcome, Exception):
@@ -352,6 +354,26 @@ async def test_a_refusal_may_ask_for_patience(run):
     )
 
     assert max(slept) >= 7
+
+
+async def test_it_waits_for_approval_and_says_so_once(run):
+    """It asks again when the Server says, which has held the request; the log has one line for the whole wait."""
+    waits = [
+        RefusedByServerError(
+            "Waits.", reference="", cause_code="awaiting_approval", final=False, retry_after_s=seconds
+        )
+        for seconds in (1, 0, 999_999, None)
+    ]
+    server = ScriptedServer(ESTABLISHED, tokens=[*waits, None])
+
+    with structlog.testing.capture_logs() as logged:
+        assert (await run(server))[0] == 0
+
+    (said,) = [line for line in logged if line["event"] == "awaiting_approval"]
+    assert (said["worker_id"], said["fingerprint"]) == ("w-1", "fp-1")
+    assert [line for line in logged if line["event"] == "refused"] == []
+    assert server.clock.slept[:4] == [1.0, 0.1, 60.0, 0.75]
+    assert server.polled[0] == "token-5"
 
 
 async def test_directives(run):

@@ -149,6 +149,18 @@ ENROLLED = LogEvent(
     message="Enrolled with the Server.",
     fields={"worker_id": "ID that the Server assigned", "name": "name of this Worker"},
 )
+AWAITING_APPROVAL = LogEvent(
+    name="awaiting_approval",
+    level="warning",
+    message="Enrolled, and waiting until an operator approves this Worker; it connects by itself then.",
+    fields={
+        "worker_id": "ID that the Server assigned",
+        "name": "name of this Worker",
+        "fingerprint": "of its identity key, for the operator to compare",
+        "remedy": "what the operator does",
+    },
+    remedy="On the Server, `lyftdata enrollment pending` lists it with the same fingerprint; `lyftdata enrollment approve ID` lets it in.",
+)
 ENROLLMENT_BLOCKED = LogEvent(
     name="enrollment_blocked",
     level="error",

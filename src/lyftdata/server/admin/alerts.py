@@ -19,6 +19,7 @@ from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admin.worker_queries import WorkerFilter, WorkerQueries
+from lyftdata.server.admission.approval_queue import MAX_PENDING, MAX_PENDING_OF_A_KEY
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
@@ -156,6 +157,7 @@ class Alerts:
             *await self._copies(),
             *_duplicates(refused),
             *await self._from_elsewhere(),
+            *self._awaiting_approval(),
             *_misconfigured(refused),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
@@ -180,6 +182,23 @@ class Alerts:
             title = f"{len(found) - _MAX_OF_A_KIND:,} more Workers with tokens asked for from another network"
             alerts.append(Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title))
         return alerts
+
+    def _awaiting_approval(self) -> list[Alert]:
+        pending = self._directory.pending()
+        total = pending.total()
+        if not total:
+            return []
+        full = total >= MAX_PENDING or max(pending.values()) >= MAX_PENDING_OF_A_KEY
+        return [
+            Alert(
+                kind=AlertKind.APPROVAL,
+                subject="",
+                title=f"{count(total, 'Worker')} {'waits' if total == 1 else 'wait'} for approval",
+                detail="No more are added until you have decided about some: if these are not your hosts, revoke the enrollment key."
+                if full
+                else "",
+            )
+        ]
 
     async def _copies(self) -> list[Alert]:
         """Tell of copies that ask again and again; one that has not asked for an hour is at its Worker's page."""

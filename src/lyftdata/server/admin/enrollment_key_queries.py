@@ -7,7 +7,7 @@ from itertools import groupby
 from lyftdata.core.enrollment_rules import STARTUP_NAME
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.key_generations import newest_generation, seconds_until
-from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
 from lyftdata.server.admin.schemas.enrollment import (
     EnrollmentKey,
     EnrollmentKeyState,
@@ -76,6 +76,10 @@ class EnrollmentKeyQueries:
             networks=[],
             labels={},
             ephemeral=False,
+            mode=EnrollmentMode.AUTO,
+            approve_name=None,
+            approve_networks=[],
+            pending=0,
             created_at=None,
             created_by=None,
             rotated_at=None,
@@ -101,6 +105,7 @@ class EnrollmentKeyQueries:
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
         fingerprints = [newest.fingerprint, *(record.fingerprint for record in older)]
+        pending = self._directory.pending()
         return EnrollmentKey(
             name=newest.name,
             source="issued",
@@ -114,6 +119,10 @@ class EnrollmentKeyQueries:
             networks=newest.networks,
             labels=newest.labels,
             ephemeral=newest.ephemeral,
+            mode=newest.mode,
+            approve_name=newest.approve_name,
+            approve_networks=newest.approve_networks,
+            pending=sum(pending[fingerprint] for fingerprint in fingerprints),
             created_at=first.created_at,
             created_by=first.created_by,
             rotated_at=newest.created_at if older else None,

@@ -18,7 +18,7 @@ from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.key_generations import check_life, end_of_previous, newest_generation
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_labels
-from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
 from lyftdata.core.secret import Secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
@@ -36,6 +36,9 @@ class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
         networks: From where; empty for everywhere.
         labels: Put on every Worker that it enrolls; they win over what the Worker says of itself.
         ephemeral: Whether the entries of its Workers are removed when they leave.
+        mode: Whether Workers that fit are let in at once or wait for approval.
+        approve_name: In mode `approve`: Workers with names of this pattern are approved by themselves; None for no such rule.
+        approve_networks: In mode `approve`: Workers from these networks are; empty for no such rule. With both rules, both must hold.
     """
 
     expires_in: timedelta | None = None
@@ -44,6 +47,9 @@ class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
     networks: Sequence[str] = ()
     labels: Mapping[str, str] = {}
     ephemeral: bool = False
+    mode: EnrollmentMode = EnrollmentMode.AUTO
+    approve_name: str | None = None
+    approve_networks: Sequence[str] = ()
 
 
 class IssuedEnrollmentKey(msgspec.Struct, frozen=True):
@@ -173,12 +179,14 @@ class EnrollmentKeys:
     def _check_no_secret(self, name: str, rules: EnrollmentKeyRules) -> None:
         self._known_secrets.check("name", name)
         self._known_secrets.check("worker_name", rules.worker_name or "")
+        self._known_secrets.check("approve_name", rules.approve_name or "")
         self._known_secrets.check_labels("labels", rules.labels)
 
     def _make(self, name: str, rules: EnrollmentKeyRules, actor: Actor) -> IssuedEnrollmentKey:
         now = self._clock()
         check_life(rules.expires_in)
         _check_uses(rules.max_uses)
+        _check_mode(rules)
         text = generate_enrollment_key(self._random_bytes)
         kept = make_stored_parts(text)
         record = EnrollmentKeyRecord(
@@ -190,6 +198,11 @@ class EnrollmentKeys:
             networks=parse_networks(rules.networks),
             labels=parse_labels(rules.labels),
             ephemeral=rules.ephemeral,
+            mode=rules.mode,
+            approve_name=None
+            if rules.approve_name is None
+            else parse_name_pattern(rules.approve_name, field="approve_name"),
+            approve_networks=parse_networks(rules.approve_networks, field="approve_networks"),
             max_uses=rules.max_uses,
             created_at=now,
             created_by=f"operator:{actor.operator}",
@@ -205,6 +218,9 @@ class EnrollmentKeys:
             networks=before.networks,
             labels=before.labels,
             ephemeral=before.ephemeral,
+            mode=before.mode,
+            approve_name=before.approve_name,
+            approve_networks=before.approve_networks,
         )
         issued = self._make(before.name, rules, actor)
         record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
@@ -228,6 +244,9 @@ def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
         "networks": ",".join(record.networks),
         "labels": format_labels(record.labels),
         "ephemeral": "yes" if record.ephemeral else "",
+        "mode": "" if record.mode is EnrollmentMode.AUTO else record.mode.value,
+        "approve_name": record.approve_name or "",
+        "approve_networks": ",".join(record.approve_networks),
     }
     return {rule: value for rule, value in rules.items() if value}
 
@@ -239,6 +258,14 @@ def _check_not_startup(name: str) -> None:
             "The enrollment key 'startup' is a setting of the Server.",
             hint="Change LYFTDATA_AUTO_ENROLLMENT_KEY and start the Server again.",
         )
+
+
+def _check_mode(rules: EnrollmentKeyRules) -> None:
+    """Refuse a rule for approval where nothing waits for approval: who wrote it may believe that it keeps something out."""
+    given = {"approve_name": rules.approve_name, "approve_networks": rules.approve_networks}
+    for field, value in given.items():
+        if value and rules.mode is not EnrollmentMode.APPROVE:
+            raise InvalidInputError(field, "is for mode approve only")
 
 
 def _check_uses(max_uses: int | None) -> None:

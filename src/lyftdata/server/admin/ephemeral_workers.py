@@ -110,7 +110,9 @@ class EphemeralWorkers:
             worker.id
             for worker in self._directory.ephemeral_workers()
             if worker.enabled
-            and worker.created_at < now - self._after
+            # One that waits for approval is not connected either; once it is approved, it has the whole time to connect.
+            and worker.approval is None
+            and (worker.approval_since or worker.created_at) < now - self._after
             and not self._sessions.is_online(worker.id)
         ]
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.records import (
+    Approval,
     IdentityCopyRecord,
     KeyRotation,
     State,
@@ -182,6 +183,8 @@ class WorkerQueries:
             return State.ARCHIVED
         if worker.superseded_by is not None:
             return State.SUPERSEDED
+        if worker.enabled and worker.approval is not None:
+            return State.PENDING if worker.approval is Approval.PENDING else State.DENIED
         return State(self.status_of(worker.id).value) if worker.enabled else State.DISABLED
 
     def view(self, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:
@@ -207,6 +210,7 @@ class WorkerQueries:
             superseded_by=worker.superseded_by,
             archived_at=worker.archived_at,
             ephemeral=worker.ephemeral,
+            approval=worker.approval,
             thumbprint=worker.thumbprint,
             key_rotation=key_rotation_of(worker),
             key_since=worker.key_since,

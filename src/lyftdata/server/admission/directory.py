@@ -16,7 +16,7 @@ import msgspec
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
-from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord, ResourceRecord, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, Approval, EnrollmentKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.log import emit, get_logger
 from lyftdata.store.changes import (
     AllChanged,
@@ -53,6 +53,7 @@ class Directory:
         self._archived = 0
         self._ephemeral: set[str] = set()
         self._asked_to_rotate: set[str] = set()
+        self._pending: Counter[str] = Counter()
         for worker in workers:
             self._replace_worker(worker.id, worker)
 
@@ -142,6 +143,10 @@ class Directory:
         """Iterate over the entries of ephemeral Workers."""
         return (self._workers[worker_id] for worker_id in self._ephemeral)
 
+    def pending(self) -> Counter[str]:
+        """Return how many Workers wait for approval, by the fingerprint of their enrollment key; not to be changed."""
+        return self._pending
+
     def enrolled_with(self, fingerprint: str) -> int:
         """Return how many entries enrolled with the enrollment key of this fingerprint."""
         return self._enrolled_with.get(fingerprint, 0)
@@ -213,6 +218,8 @@ class Directory:
     def _count(self, worker: WorkerRecord, step: int) -> None:
         if worker.archived_at is not None:
             self._archived += step
+        if worker.approval is Approval.PENDING:
+            self._pending[worker.enrolled_with or ""] += step
         if worker.enrolled_with is not None:
             self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step
 

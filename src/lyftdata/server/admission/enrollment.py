@@ -8,25 +8,43 @@ Auto-Enrollment: a Worker exchanges the shared enrollment key, once, for an iden
   4. One transaction: the proof is spent, the name is claimed, the entry is created, the audit event is written.
   5. Only then is the answer sent. The same key asking again gets the same ID: a retry is safe.
 
+By a key of mode `approve` the entry is made, and is not good until an operator or a rule of the key approves it
+(`core.standing`). Until then it holds no name and supersedes no Worker.
+
 The enrollment key is checked before the body is read, so a caller that does not know it costs one MAC and no parsing.
 """
 
 import hmac
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
 from lyftdata.core.enrollment import VerifiedProof
-from lyftdata.core.enrollment_rules import check_key_in_force, check_name_allowed, describe
-from lyftdata.core.epochs import first_epoch, next_epoch
+from lyftdata.core.enrollment_rules import (
+    check_key_in_force,
+    check_name_allowed,
+    describe,
+    is_approved_by_rule,
+)
+from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.host_facts import read_host_facts
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_name
-from lyftdata.core.policy import NamePolicy, decide_same_name
-from lyftdata.core.records import AuditEvent, Strategy, WorkerRecord
+from lyftdata.core.policy import NamePolicy
+from lyftdata.core.records import (
+    Approval,
+    AuditEvent,
+    EnrollmentMode,
+    Strategy,
+    WorkerRecord,
+    WorkerTraces,
+)
 from lyftdata.core.refusals import (
+    ApprovalQueueFullError,
     EnrollmentKeyUsedUpError,
     InvalidRegistrationError,
     NameInUseError,
@@ -36,13 +54,15 @@ from lyftdata.core.refusals import (
     SupersededError,
     WrongEnrollmentKeyError,
 )
+from lyftdata.core.standing import approval_problem
 from lyftdata.core.text import count
+from lyftdata.server.admission.approval_queue import check_room
 from lyftdata.server.admission.enrollment_credentials import AcceptedKey, EnrollmentCredentials, ProvedKey
+from lyftdata.server.admission.name_claims import NameClaims
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock, RandomBytes
-from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import enrollment_keys, enrollment_proofs, presence, workers
+from lyftdata.store.tables import activity, enrollment_keys, enrollment_proofs, workers
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -71,12 +91,28 @@ class _Names:
         )
         self.by_name = workers.find_live_by_names(tx.conn, {r.metadata.name for r in asked})
         self._added: list[WorkerRecord] = []
+        self._hosts: list[WorkerTraces] = []
+        self._pending: Counter[str] | None = None
+
+    @property
+    def pending(self) -> Counter[str]:
+        """Return how many Workers wait for approval, by the fingerprint of their key."""
+        if self._pending is None:
+            self._pending = Counter(workers.count_pending(self.tx.conn))
+        return self._pending
 
     def add(self, fresh: WorkerRecord) -> None:
         """Add an entry, which holds its name from now on."""
         self._added.append(fresh)
         self.by_name[fresh.name] = fresh
         self.by_thumbprint[str(fresh.thumbprint)] = fresh
+
+    def add_pending(self, fresh: WorkerRecord, *, host: dict[str, str]) -> None:
+        """Add an entry that waits for approval and holds no name, with what it says about its host."""
+        self._added.append(fresh)
+        self.by_thumbprint[str(fresh.thumbprint)] = fresh
+        self.pending[str(fresh.enrolled_with)] += 1
+        self._hosts.append(WorkerTraces(worker_id=fresh.id, address=fresh.enrolled_from, host=host))
 
     def replace(self, entry: WorkerRecord) -> None:
         """Replace an entry; it may have been added a moment ago."""
@@ -88,7 +124,10 @@ class _Names:
     def write(self) -> None:
         """Write what was added."""
         added, self._added = self._added, []
+        hosts, self._hosts = self._hosts, []
         workers.insert_fresh(self.tx, added)
+        if hosts:
+            activity.upsert_traces(self.tx, hosts)
 
 
 class Enrollment:
@@ -98,10 +137,9 @@ class Enrollment:
         self,
         *,
         credentials: EnrollmentCredentials,
-        name_policy: NamePolicy,
+        name_claims: NameClaims,
         issuers: Sequence[str],
         store: Store,
-        sessions: Sessions,
         returning: ReturningWorkers,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -109,13 +147,17 @@ class Enrollment:
     ) -> None:
         self._credentials = credentials
         self._known_secrets = known_secrets
-        self.name_policy = name_policy
+        self._name_claims = name_claims
         self._issuers = issuers
         self._store = store
-        self._sessions = sessions
         self._clock = clock
         self._returning = returning
         self._random_bytes = random_bytes
+
+    @property
+    def name_policy(self) -> NamePolicy:
+        """Return what happens when a name is taken."""
+        return self._name_claims.policy
 
     @property
     def keys(self) -> Sequence[AcceptedKey]:
@@ -184,6 +226,8 @@ class Enrollment:
             ProofReplayedError: The proof was used before.
             NameInUseError: Another Worker holds the name and may still use it.
             SupersededError: The entry of this key was superseded by another Worker.
+            ApprovalDeniedError, ApprovalExpiredError: The entry of this key waited for approval, and did not get it.
+            ApprovalQueueFullError: Too many Workers wait for approval.
         """
         outcome = await self._store.write_batched(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
@@ -222,29 +266,50 @@ class Enrollment:
                     claimed_worker=known.id,
                     other_worker=known.superseded_by,
                 )
+            not_approved = approval_problem(known)
+            if not_approved is not None and not_approved.cause.final:
+                raise not_approved.cause(claimed_worker=known.id)
             # A retry of a Worker whose answer was lost: it has spent a use already.
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
         self._spend_use(names.tx, registration.proved, address=address, worker_name=fresh.name)
         try:
-            superseded = self._find_superseded(names, fresh, copy_of=registration.metadata.copy_of)
-        except NameInUseError:
+            superseded = self._name_claims.find_superseded(
+                names.tx, fresh, names.by_name.get(fresh.name), copy_of=registration.metadata.copy_of
+            )
+            if fresh.approval is Approval.PENDING:
+                check_room(names.pending, fingerprint=str(fresh.enrolled_with), claimed_worker=fresh.name)
+        except (NameInUseError, ApprovalQueueFullError):
             # Asked after the use was spent: a key that is used up must not tell which names are taken.
             _return_use(names.tx, registration.proved)
             raise
-        if superseded is not None:
-            self._supersede(names, superseded, fresh)
-        names.add(fresh)
+        if fresh.approval is Approval.PENDING:
+            # Name takeover: the holder of the name is superseded when an operator approves, and not before.
+            names.add_pending(
+                fresh, host=read_host_facts(registration.metadata.host or {}, self._known_secrets)
+            )
+        else:
+            if superseded is not None:
+                self._supersede(names, superseded, fresh)
+            names.add(fresh)
         self._returning.mark_accounted_for(fresh.id)
         copied = {} if registration.metadata.copy_of is None else {"copy_of": registration.metadata.copy_of}
-        details = {"name": fresh.name, **_describe_key(registration.proved), **copied}
+        details = {
+            "name": fresh.name,
+            **_describe_key(registration.proved),
+            **_describe_approval(registration, fresh),
+            **copied,
+        }
         names.tx.audit(self._event("worker.enrolled", fresh, details))
         return fresh, True
 
     def _new_entry(self, registration: Registration, address: str) -> WorkerRecord:
         now = self._clock()
+        waits = _needs_operator(registration, address)
         return WorkerRecord(
+            approval=Approval.PENDING if waits else None,
+            approval_since=now if waits else None,
             id=generate_worker_id(self._random_bytes),
             name=registration.metadata.name,
             strategy=Strategy.AUTO_ENROLLMENT,
@@ -262,36 +327,8 @@ class Enrollment:
             ephemeral=registration.proved.issued is not None and registration.proved.issued.ephemeral,
         )
 
-    def _find_superseded(
-        self, names: "_Names", fresh: WorkerRecord, *, copy_of: str | None
-    ) -> WorkerRecord | None:
-        """
-        Return the Worker that the new one would supersede, None if the name is free; raises NameInUseError.
-
-        A newcomer that had a copy of the holder's identity gets its name under no policy: the original is not disturbed.
-        """
-        holder = names.by_name.get(fresh.name)
-        if holder is None:
-            return None
-        if holder.id == copy_of:
-            raise NameInUseError(
-                f"Held by {holder.id}, of whose identity the newcomer had a copy.",
-                claimed_worker=fresh.name,
-                other_worker=holder.id,
-            )
-        try:
-            verdict = decide_same_name(
-                policy=self.name_policy, holder=holder, holder_online=self._may_be_online(names.tx, holder)
-            )
-        except NameInUseError as error:
-            raise NameInUseError(
-                f"Held by {holder.id}. {error.detail}", claimed_worker=fresh.name, other_worker=holder.id
-            ) from error
-        return holder if verdict == "supersede" else None
-
     def _supersede(self, names: "_Names", holder: WorkerRecord, fresh: WorkerRecord) -> None:
-        epoch = next_epoch(holder.epoch, now=self._clock())
-        names.replace(msgspec.structs.replace(holder, superseded_by=fresh.id, epoch=epoch))
+        names.replace(self._name_claims.superseded(holder, by=fresh))
         names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
     def _spend_use(self, tx: WriteTx, proved: ProvedKey, *, address: str, worker_name: str) -> None:
@@ -313,22 +350,6 @@ class Enrollment:
         raise EnrollmentKeyUsedUpError(
             f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.", claimed_worker=worker_name
         )
-
-    def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
-        """
-        Return whether the holder is connected, or may be reconnecting after a start of the Server.
-
-        With several Servers the database knows who is connected to any of them, or was to one that is gone.
-
-        Impersonation after a restart: a starting Server has no sessions, and without this an attacker with the enrollment key
-        could wait for a restart and take the name of a running Worker. So for the first minutes every Worker may return that was
-        not seen to leave, or to enroll, since the start. The stored activity is not used: a crash loses its last second.
-        """
-        if self._sessions.is_online(holder.id):
-            return True
-        if self._store.is_shared:
-            return presence.find(tx.conn, holder.id) is not None
-        return self._returning.may_return(holder.id)
 
     def _event(self, action: str, worker: WorkerRecord, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(
@@ -358,6 +379,22 @@ def _describe_key(proved: ProvedKey) -> dict[str, str]:
     """Return by which key an entry came, for the audit log."""
     named = {} if proved.issued is None else {"enrollment_key": proved.issued.name}
     return {"enrolled_with": proved.fingerprint, **named}
+
+
+def _needs_operator(registration: Registration, address: str) -> bool:
+    """Return whether the Worker waits until an operator approves it; a key of the settings needs no approval."""
+    issued = registration.proved.issued
+    if issued is None or issued.mode is not EnrollmentMode.APPROVE:
+        return False
+    return not is_approved_by_rule(issued, address=address, worker_name=registration.metadata.name)
+
+
+def _describe_approval(registration: Registration, fresh: WorkerRecord) -> dict[str, str]:
+    """Return whether an entry waits for approval, or which rule has approved it, for the audit log."""
+    if fresh.approval is not None:
+        return {"approval": fresh.approval.value, "fingerprint": str(fresh.thumbprint)}
+    issued = registration.proved.issued
+    return {} if issued is None or issued.mode is EnrollmentMode.AUTO else {"approval": "rule"}
 
 
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:

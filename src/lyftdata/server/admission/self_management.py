@@ -77,7 +77,8 @@ class Registrations:
 
         Raises:
             WrongTokenError: No such Worker, or another token.
-            WorkerDisabledError, SupersededError: The token is right, and the Worker's entry is not good.
+            WorkerDisabledError, SupersededError, AwaitingApprovalError, ApprovalDeniedError, ApprovalExpiredError: The token is
+                right, and the Worker's entry is not good.
         """
         record = self._directory.find_worker(worker_id)
         kept = _NO_TOKEN if record is None else record.registration_digest or _NO_TOKEN
@@ -231,6 +232,7 @@ def _authenticated_state(worker: WorkerRecord) -> tuple[object, ...]:
     return (
         worker.epoch,
         worker.enabled,
+        worker.approval,
         worker.superseded_by,
         worker.thumbprint,
         worker.registration_digest,

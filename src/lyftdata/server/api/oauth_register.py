@@ -2,6 +2,8 @@
 `/oauth2/register`: enrollment (RFC 7591), and management of a Worker's own entry (RFC 7592).
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +12,9 @@ from lyftdata.core.client_metadata import ClientMetadataError
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
+    ApprovalDeniedError,
+    ApprovalExpiredError,
+    ApprovalQueueFullError,
     EnrollmentDisabledError,
     EnrollmentLimitedError,
     InvalidRegistrationError,
@@ -30,6 +35,26 @@ from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.request_body import read_json
 from lyftdata.server.http.responses import json_response, temporarily_unavailable
 from lyftdata.server.runtime.services import Services
+
+_STATUS: Mapping[type[RefusedError], int] = {
+    NameInUseError: 409,
+    ApprovalDeniedError: 403,
+    ApprovalExpiredError: 403,
+    ApprovalQueueFullError: 429,
+}
+
+
+def _error_of(refused: RefusedError) -> str:
+    """Return the error that a caller with a right enrollment key reads (RFC 7591, section 3.2.2; RFC 6749, section 4.1.2.1)."""
+    match refused:
+        case InvalidRegistrationError():
+            return refused.error
+        case ApprovalDeniedError() | ApprovalExpiredError():
+            return "access_denied"
+        case ApprovalQueueFullError():
+            return "temporarily_unavailable"
+        case _:
+            return "invalid_client_metadata"
 
 
 async def register(request: Request) -> Response:
@@ -57,10 +82,8 @@ async def register(request: Request) -> Response:
             answer,
             error="invalid_token",
             status=401,
-            proved_error=refused.error
-            if isinstance(refused, InvalidRegistrationError)
-            else "invalid_client_metadata",
-            proved_status=409 if isinstance(refused, NameInUseError) else 400,
+            proved_error=_error_of(refused),
+            proved_status=_STATUS.get(type(refused), 400),
             nonce=services.nonces.for_enrollment(),
         )
     if created:

@@ -10,6 +10,9 @@ from lyftdata.core.dpop import DpopProofError
 from lyftdata.core.grants import GRANT_ERRORS, Grant
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import (
+    ApprovalDeniedError,
+    ApprovalExpiredError,
+    AwaitingApprovalError,
     DpopProofMissingError,
     IdentityClonedError,
     RefusedError,
@@ -21,6 +24,7 @@ from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.refusal_log import PublicRefusal
 from lyftdata.server.admission.replay import Ticket, spend_everywhere
 from lyftdata.server.admission.token_issuer import Admitted
+from lyftdata.server.api.approval_wait import awaiting_approval_response
 from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.api.token_request import TokenRequest, read_token_request
@@ -32,10 +36,13 @@ from lyftdata.server.http.request_body import read_form
 from lyftdata.server.http.responses import RAW_NO_STORE, RawResponse, json_response
 from lyftdata.server.runtime.services import Services
 
-# RFC 8707, section 2, RFC 6749, section 5.2, and RFC 9449, section 5: what a Worker that has proved its key reads of these.
+# RFC 8707, section 2, RFC 6749, section 5.2, RFC 9449, section 5, and RFC 8628, section 3.5: what a Worker that has proved its key
+# reads of these.
 _ERRORS: Mapping[type[RefusedError], str] = {
     **GRANT_ERRORS,
     DpopProofMissingError: "invalid_dpop_proof",
+    ApprovalDeniedError: "access_denied",
+    ApprovalExpiredError: "expired_token",
 }
 _HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
 
@@ -71,6 +78,8 @@ async def token(request: Request) -> Response:
         return oauth_error_response(OAuthError("invalid_dpop_proof", str(error)))
     except OAuthError as error:
         return oauth_error_response(error)
+    except AwaitingApprovalError as refused:
+        return await awaiting_approval_response(request, services, refused)
     except RefusedError as refused:
         return await refused_signer(services, refused, address=address)
     _note(services, admitted, grant, address=address)

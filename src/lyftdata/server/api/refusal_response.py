@@ -5,6 +5,10 @@ from starlette.responses import Response
 from lyftdata.server.admission.refusal_log import PublicRefusal
 from lyftdata.server.http.responses import NO_STORE, NONCE_HEADER, json_response
 
+_TOO_MANY_REQUESTS = 429
+# Room is made by a person.
+_LATER = "30"
+
 
 def refusal_response(
     answer: PublicRefusal,
@@ -49,7 +53,8 @@ def refusal_response(
         "final": answer.final,
         "remedy": answer.remedy,
     }
-    return json_response(explained, status=proved_status)
+    headers = NO_STORE if proved_status != _TOO_MANY_REQUESTS else {**NO_STORE, "Retry-After": _LATER}
+    return json_response(explained, status=proved_status, headers=headers)
 
 
 def _challenge(error: str) -> str:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError, TooManyStartsError
+from lyftdata.core.host_facts import read_host_facts
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
@@ -28,9 +29,6 @@ from lyftdata.server.http.responses import json_response, temporarily_unavailabl
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.sessions.session import ROTATE_KEY, Boot, Directive, PollEnd, Session, find_used_key
 from lyftdata.server.sessions.slot_queue import MAX_WAIT_FOR_SLOT_S
-
-_HOST_FACTS = ("hostname", "os", "python", "agent_version", "pid")
-_MAX_FACT_LENGTH = 128
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -184,12 +182,7 @@ def _decode(body: bytes) -> Poll:
 
 
 def _boot(poll: Poll, known_secrets: KnownSecrets, *, address: str) -> Boot:
-    # Hidden and not refused: a refusal would tell anyone who is in whether a guess at the enrollment key is right.
-    facts = {
-        key: known_secrets.hide(clean_text(poll.host[key], _MAX_FACT_LENGTH))
-        for key in _HOST_FACTS
-        if key in poll.host
-    }
+    facts = read_host_facts(poll.host, known_secrets)
     labels = known_secrets.hide_labels(_labels(poll.labels))
     return Boot(boot_id=poll.boot_id, host=facts, reported_labels=labels, address=address)
 

@@ -16,6 +16,7 @@ from lyftdata.core.refusals import ApiKeyRefusedError, RefusedError
 from lyftdata.core.standing import Problem
 from lyftdata.core.tokens import parse_credential
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admission.approval_queue import HeldRequests
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refusal_log import RefusalLog
 from lyftdata.server.admission.signature_counters import SignatureCounters
@@ -67,6 +68,7 @@ class ChangeApplier:
         token_origins: TokenOrigins,
         token_counts: TokenCounts,
         counters: SignatureCounters,
+        held_requests: HeldRequests,
         events: Events,
         cluster: ClusterHandlers,
         clock: Clock,
@@ -78,6 +80,7 @@ class ChangeApplier:
         self._token_origins = token_origins
         self._token_counts = token_counts
         self._counters = counters
+        self._held_requests = held_requests
         self._events = events
         self._cluster = cluster
         self._clock = clock
@@ -142,6 +145,7 @@ class ChangeApplier:
             asked_before = None if before is None else before.rotation_asked_at
             if now is not None and now.rotation_asked_at not in {None, asked_before}:
                 self._sessions.send_directive(worker_id, ROTATE_KEY)
+        self._held_requests.note_change(worker_id)
         if now is None:
             self._traces.forget(worker_id)
             self._token_origins.forget(worker_id)

@@ -163,7 +163,7 @@ async def publish_to_peers(services: Services) -> None:
 
 
 async def prune_and_rotate(services: Services) -> None:
-    """Rotate signing keys when due, and delete what has expired."""
+    """Rotate signing keys when due, let approvals expire, and delete what has expired."""
     now = services.clock()
     services.admission.spent.forget_idle(now.timestamp())
     services.dpop.spent.forget_idle(now.timestamp())
@@ -181,6 +181,7 @@ async def prune_and_rotate(services: Services) -> None:
         lambda: services.store.write(prune),
         services.cluster.prune,
         lambda: services.token_counts.prune(now),
+        services.approvals.expire,
     )
 
 

@@ -10,6 +10,8 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.approval_queries import ApprovalQueries
+from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
@@ -40,6 +42,7 @@ from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.workers import Workers
+from lyftdata.server.admission.approval_queue import HeldRequests
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import Dpop
@@ -89,6 +92,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     brokers: Brokers
     enrollment: Enrollment
     enrollment_limit: EnrollmentLimit
+    held_requests: HeldRequests
     nonces: Nonces
     sessions: Sessions
     cluster: Cluster
@@ -114,6 +118,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     copy_decisions: CopyDecisions
     api_keys: ApiKeys
     enrollment_keys: EnrollmentKeys
+    approvals: Approvals
     resources: Resources
     registrations: Registrations
     identity_key_rotation: IdentityKeyRotation
@@ -137,6 +142,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    approval_queries: ApprovalQueries
     alerts: Alerts
     audit_export: AuditExport
     audit_proofs: AuditProofs

@@ -47,6 +47,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     archive_after: timedelta | None
     ephemeral_leave_after: timedelta
     replaced_kept_for: timedelta | None
+    approval_expires_after: timedelta
     audit_retention: timedelta | None
     signing_algorithm: str
     log_format: str | None

@@ -8,6 +8,7 @@ from lyftdata.server.runtime.settings_values import (
     BindAddress,
     parse_admin_password,
     parse_algorithm,
+    parse_approval_expires_after,
     parse_archive_after,
     parse_audit_retention,
     parse_bind_address,
@@ -240,6 +241,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--replaced-registrations-kept-for",
         doc="How long the registrations of a client that registers again at each start must not have been used until they are removed; 1d "
         "or more, or `forever`. Of each such client the last 50 are kept for so long, and others for two hours.",
+    ),
+    Setting(
+        name="LYFTDATA_APPROVAL_EXPIRES_AFTER",
+        field="approval_expires_after",
+        parse=parse_approval_expires_after,
+        default=timedelta(days=7),
+        default_doc="`7d`",
+        flag="--approval-expires-after",
+        doc="How long a Worker waits for an operator's approval, 1m to 90d; then it is refused. One that was denied, or not approved in time, is "
+        "deleted after the same time.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

@@ -148,6 +148,14 @@ def parse_replaced_kept_for(text: str) -> timedelta | None:
     return kept
 
 
+def parse_approval_expires_after(text: str) -> timedelta:
+    """Read for how long a Worker waits for approval: one minute to 90 days."""
+    after = parse_duration(text)
+    if not timedelta(minutes=1) <= after <= timedelta(days=90):
+        raise InvalidInputError("approval_expires_after", "must be from 1m to 90d")
+    return after
+
+
 def parse_audit_retention(text: str) -> timedelta | None:
     """Read for how long audit events are kept: 30 days to 30 years, or `forever`."""
     if text.strip().lower() == "forever":

@@ -122,7 +122,8 @@ def count_uses(conn: Connection) -> dict[str, int]:
 
 def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[EnrollmentKeyRecord]:
     for row in conn.execute(select(enrollment_keys).where(condition)):
-        yield from_row(EnrollmentKeyRecord, row)
+        # Keys from before there were modes have none.
+        yield from_row(EnrollmentKeyRecord, row, approve_networks=row.approve_networks or [])
 
 
 def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:

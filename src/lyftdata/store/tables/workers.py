@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    func,
     insert,
     select,
     true,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.records import Strategy, WorkerRecord
+from lyftdata.core.records import Approval, Strategy, WorkerRecord
 from lyftdata.store.changes import PresenceChanged, WorkerChanged
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import presence, token_origins, worker_traces, workers
@@ -75,8 +76,10 @@ def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
 
 
 def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:
-    """Raise ConflictError `worker_name_taken` if a live entry other than `besides` has the name."""
-    query = select(workers.c.id).where(workers.c.name == name, workers.c.superseded_by.is_(None))
+    """Raise ConflictError `worker_name_taken` if an entry other than `besides` holds the name."""
+    query = select(workers.c.id).where(
+        workers.c.name == name, workers.c.superseded_by.is_(None), workers.c.approval.is_(None)
+    )
     taken = [row.id for row in conn.execute(query) if row.id != besides]
     if taken:
         raise ConflictError(
@@ -177,13 +180,21 @@ def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[
 
 
 def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
-    """Return the entry that holds a name and is not superseded: the latest, if the policy allowed several."""
+    """
+    Return the entry that holds a name: the latest, if the policy allowed several.
+
+    One that was superseded holds none, nor does one that is not approved.
+    """
     return find_live_by_names(conn, [name]).get(name)
 
 
 def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, WorkerRecord]:
     """Return the entries that hold these names, as `find_live_by_name`; unused names are left out."""
-    live = [entry for entry in _in_batches(conn, workers.c.name, names) if entry.superseded_by is None]
+    live = [
+        entry
+        for entry in _in_batches(conn, workers.c.name, names)
+        if entry.superseded_by is None and entry.approval is None
+    ]
     live.sort(key=lambda entry: entry.id)
     live.sort(key=lambda entry: entry.created_at, reverse=True)
     # Of several the first is the one; the later overwrite nothing.
@@ -211,6 +222,24 @@ def ids_enrolled_with(
     return list(conn.execute(query).scalars())
 
 
+def count_pending(conn: Connection) -> dict[str, int]:
+    """Return how many Workers wait for approval, by the fingerprint of their enrollment key."""
+    query = select(workers.c.enrolled_with, func.count().label("number"))
+    pending = query.where(workers.c.approval == Approval.PENDING.value).group_by(workers.c.enrolled_with)
+    return {row.enrolled_with: row.number for row in conn.execute(pending)}
+
+
+def find_by_approval(
+    conn: Connection, *approvals: Approval, since_before: datetime, limit: int
+) -> list[WorkerRecord]:
+    """Return Workers that have been in one of these states since before a time, the oldest first."""
+    query = select(workers).where(
+        workers.c.approval.in_([approval.value for approval in approvals]),
+        workers.c.approval_since < since_before,
+    )
+    return [_record(row) for row in conn.execute(query.order_by(workers.c.approval_since).limit(limit))]
+
+
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     """Iterate over every entry."""
     return map(_record, conn.execute(select(workers)))
@@ -220,11 +249,13 @@ def find_inactive(conn: Connection, strategy: Strategy, *, since: datetime, limi
     """
     Return Workers of a strategy that have neither been added, nor connected, nor got a token since a time, in order of ID.
 
-    Those that are archived already are left out, and disabled ones: an operator decided something about them.
+    Those that are archived already are left out, and disabled ones: an operator decided something about them. So are those that
+    are not approved.
     """
     query = select(workers).where(
         workers.c.strategy == strategy.value,
         workers.c.archived_at.is_(None),
+        workers.c.approval.is_(None),
         workers.c.enabled.is_(True),
         workers.c.created_at < since,
         ~_exists(worker_traces.c.worker_id, worker_traces.c.last_seen_at >= since),

@@ -26,5 +26,6 @@ async def show(page: Page) -> Response:
         issued=issued,
         former=sorted(former.items(), key=lambda pair: -pair[1]),
         total=len(enrolled),
+        pending=page.services.directory.pending().total(),
         snippets=snippets(plain, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
     )

@@ -8,6 +8,7 @@ from lyftdata.core.durations import parse_duration
 from lyftdata.core.enrollment_rules import STARTUP_NAME
 from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.names import parse_label_text
+from lyftdata.core.records import EnrollmentMode
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules, IssuedEnrollmentKey
 from lyftdata.server.admin.schemas.enrollment import EnrollmentKey
 from lyftdata.web.page import Page
@@ -29,7 +30,7 @@ async def form(page: Page) -> Response:
 
 async def issue(page: Page) -> Response:
     """Make a key, and show it once."""
-    page.form.require("life", "uses", "worker_name", "networks")
+    page.form.require("life", "uses", "worker_name", "networks", "mode", "approve_name", "approve_networks")
     life = page.form.text("life")
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
@@ -40,6 +41,9 @@ async def issue(page: Page) -> Response:
         networks=page.form.words("networks"),
         labels=parse_label_text(page.form.text("labels")),
         ephemeral=page.form.is_on("ephemeral"),
+        mode=_mode(page.form.text("mode")),
+        approve_name=page.form.text("approve_name") or None,
+        approve_networks=page.form.words("approve_networks"),
     )
     issued = await page.services.enrollment_keys.issue(page.form.text("name"), rules, actor=page.actor)
     return await _made(page, issued, "issued")
@@ -105,6 +109,12 @@ async def _made(page: Page, issued: IssuedEnrollmentKey, what: str) -> Response:
     return page.render_secret(
         "enrollment_key_made.html", instead=f"/enrollment/{key.name}", key=key, text=issued.text, what=what
     )
+
+
+def _mode(text: str) -> EnrollmentMode:
+    if text not in list(EnrollmentMode):
+        raise InvalidInputError("mode", "must be one of those offered")
+    return EnrollmentMode(text)
 
 
 def _max_uses(text: str) -> int | None:

@@ -25,6 +25,7 @@ from lyftdata.core.tokens import unsafe_worker_name
 from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
 from lyftdata.worker.client import Issuers, RefusedByServerError, ServerClient
+from lyftdata.worker.host_facts import host_facts
 from lyftdata.worker.identity.credentials import is_same_server
 from lyftdata.worker.identity.state import NextIdentity, StateDirectory, StateError
 from lyftdata.worker.settings import WorkerSettings
@@ -247,6 +248,8 @@ async def _register(
         "jwks": {"keys": [key.public.as_dict()]},
         "token_endpoint_auth_method": "private_key_jwt",
         "labels": settings.labels,
+        # Shown to the operator who is to approve this Worker, where that is needed.
+        "host": host_facts(),
     } | ({} if copy_of is None else {"copy_of": copy_of})
 
     def sign(signing: Signing) -> str:

@@ -14,6 +14,9 @@ RULES = {
     "worker_name": "etl-*",
     "networks": "127.0.0.0/8, 10.4.0.0/16",
     "labels": "team=etl",
+    "mode": "auto",
+    "approve_name": "",
+    "approve_networks": "",
 }
 
 
@@ -63,7 +66,16 @@ async def test_the_form_offers_one_use_and_one_day_first(browser):
 async def test_an_emptied_number_is_any_number(server, browser):
     """And no end, no network and no name is what was chosen, too."""
     await browser.post(
-        "/issue-enrollment-key", name="all-hosts", uses="", life="", worker_name="", networks="", labels=""
+        "/issue-enrollment-key",
+        name="all-hosts",
+        uses="",
+        life="",
+        worker_name="",
+        networks="",
+        labels="",
+        mode="auto",
+        approve_name="",
+        approve_networks="",
     )
 
     view = await server.services.enrollment_key_queries.get("all-hosts")
@@ -77,6 +89,8 @@ async def test_an_emptied_number_is_any_number(server, browser):
         ("uses", "-1", "whole number"),
         ("uses", "one", "whole number"),
         ("life", "100y", "one of those offered"),
+        ("mode", "maybe", "one of those offered"),
+        ("approve_name", "etl-*", "for mode approve only"),
         ("networks", "10.4.7.9/16", "10.4.0.0/16"),
         ("labels", "a b=c", "keys must be"),
         ("name", "startup", "LYFTDATA_AUTO_ENROLLMENT_KEY"),

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from lyftdata.core.enrollment_rules import MAX_NETWORKS, MAX_USES
 from lyftdata.core.policy import NamePolicy
+from lyftdata.core.records import EnrollmentMode
 from lyftdata.server.admin.schemas.base import Input, Labels
 
 
@@ -45,7 +46,8 @@ class NewEnrollmentKey(Input):
 
     `worker_name` is a pattern of Worker names with `*` and `?`, null for any; `networks` are in CIDR form, none for everywhere;
     `labels` are put on each Worker that it enrolls. The entries of the Workers of an `ephemeral` key are removed when they sign off or
-    have been absent for a short time.
+    have been absent for a short time. In mode `approve` Workers wait for approval, except those whose name fits the pattern
+    `approve_name` and whose network is in `approve_networks`; a rule that is not given does not count, and without either all wait.
     """
 
     name: str
@@ -55,6 +57,9 @@ class NewEnrollmentKey(Input):
     networks: Annotated[list[str], Field(max_length=MAX_NETWORKS, default_factory=list)]
     labels: Annotated[Labels, Field(default_factory=dict)]
     ephemeral: bool = False
+    mode: EnrollmentMode = EnrollmentMode.AUTO
+    approve_name: Annotated[str, Field(max_length=64)] | None = None
+    approve_networks: Annotated[list[str], Field(max_length=MAX_NETWORKS, default_factory=list)]
 
 
 class EnrollmentKeyRotation(Input):
@@ -98,7 +103,7 @@ class EnrollmentKey(BaseModel):
     `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, of which the Server does not know when it was
     made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; each is marked
     with the fingerprint of the generation that it came by. `fingerprint` is that of the newest; `fingerprints` are all, newest
-    first, also those that no longer work: the Workers of a leaked key are found by them.
+    first, also those that no longer work: the Workers of a leaked key are found by them. `pending` counts the Workers that wait for approval.
     """
 
     name: str
@@ -113,6 +118,10 @@ class EnrollmentKey(BaseModel):
     networks: list[str]
     labels: dict[str, str]
     ephemeral: bool
+    mode: EnrollmentMode
+    approve_name: str | None
+    approve_networks: list[str]
+    pending: int
     created_at: datetime | None
     created_by: str | None
     rotated_at: datetime | None

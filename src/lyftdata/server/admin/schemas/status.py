@@ -72,6 +72,8 @@ class AlertKind(StrEnum):
     """A Worker is refused again and again; `subject` is a refusal's reference."""
     OTHER_NETWORK = "other_network"
     """A Worker's token was asked for from another network than that of its session; `subject` is the Worker's ID."""
+    APPROVAL = "approval"
+    """Workers wait for approval."""
     SETTING = "setting"
     """A setting of the Server should be changed."""
     KEY_EXPIRES = "key_expires"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lyftdata.core.records import CopyDecision, KeyRotation, Status, Strategy
+from lyftdata.core.records import Approval, CopyDecision, KeyRotation, Status, Strategy
 from lyftdata.server.admin.schemas.base import Input, Labels
 
 
@@ -82,6 +82,7 @@ class Worker(BaseModel):
     it signs off or has been absent for a short time. `key_rotation` is `asked` from when an operator asked for another identity key
     until the Worker uses it, then `done`, before the first time `never`, and null without an identity key. `key_since` is when the current one was first used;
     null for the one that it enrolled with.
+    `approval` is `pending`, `denied` or `expired` while a Worker that needs approval is not let in, else null.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Worker(BaseModel):
     superseded_by: str | None
     archived_at: datetime | None
     ephemeral: bool
+    approval: Approval | None
     thumbprint: str | None
     key_rotation: KeyRotation | None
     key_since: datetime | None

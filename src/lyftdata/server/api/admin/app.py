@@ -7,6 +7,7 @@ from lyftdata.server.admin.schemas.base import Problem
 from lyftdata.server.api.admin import (
     account,
     api_keys,
+    approvals,
     audit,
     enrollment,
     enrollment_keys,
@@ -63,6 +64,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         resources,
         enrollment,
         enrollment_keys,
+        approvals,
         refusals,
         audit,
         signing_keys,

@@ -35,6 +35,9 @@ async def issue_key(
         networks=body.networks,
         labels=body.labels,
         ephemeral=body.ephemeral,
+        mode=body.mode,
+        approve_name=body.approve_name,
+        approve_networks=body.approve_networks,
     )
     return await _answer(services, await services.enrollment_keys.issue(body.name, rules, actor=actor))
 

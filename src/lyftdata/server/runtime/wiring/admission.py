@@ -8,6 +8,7 @@ from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.keyring import RotationPolicy
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import NetworkGroup
+from lyftdata.server.admission.approval_queue import HeldRequests
 from lyftdata.server.admission.brokers import Brokers
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.dpop import MAX_PROOFS_PER_WORKER, Dpop
@@ -15,6 +16,7 @@ from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
 from lyftdata.server.admission.identity_copies import IdentityCopies
 from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
+from lyftdata.server.admission.name_claims import NameClaims
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
@@ -54,6 +56,8 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     brokers: Brokers
     enrollment: Enrollment
     enrollment_limit: EnrollmentLimit
+    name_claims: NameClaims
+    held_requests: HeldRequests
     nonces: Nonces
     refusals: RefusalLog
     registrations: Registrations
@@ -80,6 +84,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     metrics = Metrics(
         online=parts.sessions.count_here,
         workers=directory.worker_count,
+        pending=lambda: directory.pending().total(),
         audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
         last_checkpoint_at=lambda: basis.checkpoints.latest_at,
     )
@@ -105,6 +110,13 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
     )
     token_origins = TokenOrigins(store=store)
+    name_claims = NameClaims(
+        policy=settings.name_policy,
+        store=store,
+        sessions=parts.sessions,
+        returning=parts.returning,
+        clock=clock,
+    )
     nonces = Nonces(key=basis.nonce_key("nonces"), clock=clock, random_bytes=source)
     return AdmissionParts(
         directory=directory,
@@ -151,16 +163,17 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
                 random_bytes=source,
                 nonces=nonces,
             ),
-            name_policy=settings.name_policy,
+            name_claims=name_claims,
             issuers=basis.issuers,
             store=store,
-            sessions=parts.sessions,
             returning=parts.returning,
             clock=clock,
             random_bytes=source,
             known_secrets=known_secrets,
         ),
         enrollment_limit=EnrollmentLimit(),
+        name_claims=name_claims,
+        held_requests=HeldRequests(directory),
         nonces=nonces,
         refusals=RefusalLog(
             store=store,

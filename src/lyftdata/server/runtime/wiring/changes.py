@@ -16,6 +16,7 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         token_origins=services.token_origins,
         token_counts=services.token_counts,
         counters=services.admission.counters,
+        held_requests=services.held_requests,
         events=services.events,
         cluster=ClusterHandlers(
             presence=services.cluster.receive_presence,

@@ -21,6 +21,7 @@ from lyftdata.core.log_events.server import (
 from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.identity_copies import CopyDecisions
@@ -193,6 +194,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         brokers=admission.brokers,
         enrollment=admission.enrollment,
         enrollment_limit=admission.enrollment_limit,
+        held_requests=admission.held_requests,
         nonces=admission.nonces,
         sessions=sessions.sessions,
         cluster=sessions.cluster,
@@ -218,6 +220,12 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         copy_decisions=CopyDecisions(store=store, counters=admission.admission.counters, clock=clock),
         api_keys=operators.api_keys,
         enrollment_keys=operators.enrollment_keys,
+        approvals=Approvals(
+            store=store,
+            name_claims=admission.name_claims,
+            expires_after=settings.approval_expires_after,
+            clock=clock,
+        ),
         resources=operators.resources,
         registrations=admission.registrations,
         identity_key_rotation=admission.identity_key_rotation,
@@ -241,6 +249,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         status_queries=read_models.status_queries,
         enrollment_queries=read_models.enrollment_queries,
         enrollment_key_queries=read_models.enrollment_key_queries,
+        approval_queries=read_models.approval_queries,
         alerts=read_models.alerts,
         audit_export=read_models.audit_export,
         audit_proofs=read_models.audit_proofs,

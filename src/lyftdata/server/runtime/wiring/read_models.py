@@ -4,6 +4,7 @@ import msgspec
 
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
+from lyftdata.server.admin.approval_queries import ApprovalQueries
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
@@ -38,6 +39,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    approval_queries: ApprovalQueries
     alerts: Alerts
     audit_export: AuditExport
     audit_proofs: AuditProofs
@@ -111,6 +113,9 @@ def build_read_models(
             traces=sessions.traces,
             store=store,
             clock=clock,
+        ),
+        approval_queries=ApprovalQueries(
+            directory=directory, store=store, expires_after=basis.settings.approval_expires_after
         ),
         alerts=Alerts(
             workers=worker_queries,

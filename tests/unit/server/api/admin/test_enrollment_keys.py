@@ -429,7 +429,9 @@ async def test_the_key_is_in_one_answer_and_never_again(off):
         ("networks", ["somewhere"]),
         ("networks", ["10.0.0.1"] * 33),
         ("labels", {"a b": "c"}),
-        ("mode", "approve"),
+        ("mode", "maybe"),
+        ("approve_name", "etl-*"),
+        ("approve_networks", ["10.4.0.0/16"]),
         ("ephemeral", "at times"),
     ],
 )

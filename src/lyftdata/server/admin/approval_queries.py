@@ -1,0 +1,50 @@
+"""Read model of the Workers that wait for approval."""
+
+from datetime import timedelta
+
+from lyftdata.core.records import Approval, WorkerRecord
+from lyftdata.server.admin.schemas.approvals import PendingWorker
+from lyftdata.server.admission.directory import Directory
+from lyftdata.store import Store
+from lyftdata.store.tables import activity, workers
+
+
+class ApprovalQueries:
+    """What operators see of a Worker before they let it in."""
+
+    def __init__(self, *, directory: Directory, store: Store, expires_after: timedelta) -> None:
+        self._directory = directory
+        self._store = store
+        self._expires_after = expires_after
+
+    async def list_pending(self) -> list[PendingWorker]:
+        """Return the Workers that wait for approval, the longest waiting first."""
+        pending = [worker for worker in self._directory.workers() if worker.approval is Approval.PENDING]
+        pending.sort(key=lambda worker: (worker.created_at, worker.id))
+        return await self._show(pending)
+
+    async def _show(self, pending: list[WorkerRecord]) -> list[PendingWorker]:
+        ids, names = [worker.id for worker in pending], {worker.name for worker in pending}
+        traces = await self._store.read(lambda conn: activity.find_traces(conn, ids))
+        holders = await self._store.read(lambda conn: workers.find_live_by_names(conn, names))
+        keys = {record.fingerprint: record.name for record in self._directory.enrollment_keys()}
+        shown = []
+        for worker in pending:
+            left, holder = traces.get(worker.id), holders.get(worker.name)
+            since = worker.approval_since or worker.created_at
+            shown.append(
+                PendingWorker(
+                    id=worker.id,
+                    name=worker.name,
+                    thumbprint=str(worker.thumbprint),
+                    address=worker.enrolled_from,
+                    enrollment_key=keys.get(worker.enrolled_with or ""),
+                    enrolled_with=worker.enrolled_with,
+                    labels=worker.labels,
+                    host={} if left is None else left.host,
+                    requested_at=since,
+                    expires_at=since + self._expires_after,
+                    name_holder=None if holder is None else holder.id,
+                )
+            )
+        return shown

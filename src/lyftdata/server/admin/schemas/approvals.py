@@ -1,0 +1,65 @@
+"""Models of Workers that wait for approval in the admin API."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lyftdata.server.admin.schemas.base import Input
+
+MAX_AT_ONCE = 1_000
+
+
+class PendingWorker(BaseModel):
+    """
+    A Worker that waits for approval.
+
+    `thumbprint` is the fingerprint of its identity key, which its host logs. `address` is where it enrolled from; `host` is what it says
+    of itself. `enrollment_key` is the name of the key that it came by, null if that key is gone. `name_holder` is the ID of the Worker that has its name now.
+    """
+
+    id: str
+    name: str
+    thumbprint: str
+    address: str | None
+    enrollment_key: str | None
+    enrolled_with: str | None
+    labels: dict[str, str]
+    host: dict[str, str]
+    requested_at: datetime
+    expires_at: datetime
+    name_holder: str | None
+
+
+class PendingWorkers(BaseModel):
+    """The Workers that wait for approval, the longest waiting first."""
+
+    items: list[PendingWorker]
+
+
+class ApprovalDecision(Input):
+    """The Workers that a decision is about, by ID."""
+
+    worker_ids: Annotated[
+        list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MAX_AT_ONCE)
+    ]
+
+
+class DecidedWorker(BaseModel):
+    """
+    A Worker about which was decided.
+
+    `problem` is null if the decision stands, also where it had been taken before; else `worker_not_found`, `worker_name_taken` or
+    `worker_approved`, with a sentence in `detail`.
+    """
+
+    id: str
+    name: str | None
+    problem: str | None
+    detail: str | None
+
+
+class DecidedWorkers(BaseModel):
+    """What became of a decision, Worker by Worker, in the order in which they were given."""
+
+    items: list[DecidedWorker]

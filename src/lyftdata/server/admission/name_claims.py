@@ -1,0 +1,92 @@
+"""Decides whether a Worker with another identity key gets a name that is taken, and supersedes the holder if so."""
+
+import msgspec
+
+from lyftdata.core.epochs import next_epoch
+from lyftdata.core.policy import NamePolicy, decide_same_name
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.refusals import NameInUseError
+from lyftdata.server.admission.returning import ReturningWorkers
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import presence
+
+
+class NameClaims:
+    """One rule for a Worker that enrolls, and for one that is approved later."""
+
+    def __init__(
+        self,
+        *,
+        policy: NamePolicy,
+        store: Store,
+        sessions: Sessions,
+        returning: ReturningWorkers,
+        clock: Clock,
+    ) -> None:
+        self.policy = policy
+        self._store = store
+        self._sessions = sessions
+        self._returning = returning
+        self._clock = clock
+
+    def find_superseded(
+        self,
+        tx: WriteTx,
+        claimant: WorkerRecord,
+        holder: WorkerRecord | None,
+        *,
+        copy_of: str | None = None,
+    ) -> WorkerRecord | None:
+        """
+        Return whom a Worker supersedes if it gets its name; None if the name is free, or shared.
+
+        Args:
+            tx: The transaction that gives it the name.
+            claimant: The Worker that asks for it.
+            holder: Who has it now.
+            copy_of: The Worker of whose identity the claimant had a copy. It gets that one's name under no policy: the original
+                is not disturbed.
+
+        Raises:
+            NameInUseError: It does not get it.
+        """
+        if holder is None:
+            return None
+        if holder.id == copy_of:
+            raise NameInUseError(
+                f"Held by {holder.id}, of whose identity the newcomer had a copy.",
+                claimed_worker=claimant.name,
+                other_worker=holder.id,
+            )
+        try:
+            verdict = decide_same_name(
+                policy=self.policy, holder=holder, holder_online=self._may_be_online(tx, holder)
+            )
+        except NameInUseError as error:
+            raise NameInUseError(
+                f"Held by {holder.id}. {error.detail}", claimed_worker=claimant.name, other_worker=holder.id
+            ) from error
+        return holder if verdict == "supersede" else None
+
+    def superseded(self, holder: WorkerRecord, *, by: WorkerRecord) -> WorkerRecord:
+        """Return the holder's entry as it is once it is superseded."""
+        epoch = next_epoch(holder.epoch, now=self._clock())
+        return msgspec.structs.replace(holder, superseded_by=by.id, epoch=epoch)
+
+    def _may_be_online(self, tx: WriteTx, holder: WorkerRecord) -> bool:
+        """
+        Return whether the holder is connected, or may be reconnecting after a start of the Server.
+
+        With several Servers the database knows who is connected to any of them, or was to one that is gone.
+
+        Impersonation after a restart: a starting Server has no sessions, and without this an attacker with the enrollment key
+        could wait for a restart and take the name of a running Worker. So for the first minutes every Worker may return that was
+        not seen to leave, or to enroll, since the start. The stored activity is not used: a crash loses its last second.
+        """
+        if self._sessions.is_online(holder.id):
+            return True
+        if self._store.is_shared:
+            return presence.find(tx.conn, holder.id) is not None
+        return self._returning.may_return(holder.id)

@@ -1,0 +1,72 @@
+"""The page of Workers that wait for approval, and the decision about those that were ticked."""
+
+from collections.abc import Sequence
+
+from starlette.responses import Response
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Approval
+from lyftdata.core.text import count
+from lyftdata.server.admin.approvals import Decided
+from lyftdata.server.admin.schemas.approvals import MAX_AT_ONCE
+from lyftdata.web.page import Page
+
+_ACTIONS = {"approve": "approved", "deny": "denied"}
+
+
+async def show(page: Page) -> Response:
+    """List the Workers that wait."""
+    return page.render(
+        "approvals.html",
+        pending=await page.services.approval_queries.list_pending(),
+        ticked=frozenset(page.request.query_params.getlist("id")),
+    )
+
+
+async def ask(page: Page) -> Response:
+    """Show the Workers that were ticked, and ask."""
+    action, ids = _action(page.query("action")), _ids(page.request.query_params.getlist("id"))
+    pending = [worker for worker in await page.services.approval_queries.list_pending() if worker.id in ids]
+    # A Worker that was denied, or not approved in time, can still be approved, from its own page.
+    denied = [
+        worker
+        for worker in await page.services.worker_queries.show(
+            [record for record in map(page.services.directory.find_worker, ids) if record is not None]
+        )
+        if worker.approval in {Approval.DENIED, Approval.EXPIRED} and action == "approve"
+    ]
+    return page.render("approvals_confirm.html", action=action, pending=pending, denied=denied)
+
+
+async def decide(page: Page) -> Response:
+    """Approve or deny the Workers that were confirmed."""
+    action, ids = _action(page.form.text("action")), _ids(page.form.all("id"))
+    approvals = page.services.approvals
+    decision = approvals.approve if action == "approve" else approvals.deny
+    decided = await decision(ids, actor=page.actor)
+    return page.redirect("/approvals", done=_summary(decided, _ACTIONS[action]))
+
+
+def _action(text: str) -> str:
+    if text not in _ACTIONS:
+        raise InvalidInputError("action", "The action must be approve or deny.")
+    return text
+
+
+def _ids(given: Sequence[str]) -> list[str]:
+    ids = list(dict.fromkeys(given))
+    if not ids:
+        raise InvalidInputError("workers", "Tick at least one Worker first.")
+    if len(ids) > MAX_AT_ONCE:
+        raise InvalidInputError("workers", f"At most {MAX_AT_ONCE} Workers can be decided about at once.")
+    return ids
+
+
+def _summary(decided: Sequence[Decided], what: str) -> str:
+    failed = [one for one in decided if one.problem]
+    stands = len(decided) - len(failed)
+    sentences = [f"{count(stands, 'Worker')} {'was' if stands == 1 else 'were'} {what}."] if stands else []
+    sentences += [f"{one.name or one.worker_id} was not: {one.detail}" for one in failed[:3]]
+    if len(failed) > len(failed[:3]):
+        sentences.append(f"{count(len(failed) - 3, 'more Worker')} could not be {what}.")
+    return " ".join(sentences)

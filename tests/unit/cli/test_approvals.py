@@ -1,0 +1,71 @@
+"""`lyftdata enrollment pending`, `approve` and `deny`."""
+
+import httpx2
+import pytest
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+
+@pytest.fixture
+def enroll(operator, listening):
+    """Return a function that has a host enroll by a key whose Workers wait, and returns its ID and fingerprint."""
+
+    def one(name, key):
+        identity = generate_identity_key()
+        body = {
+            "client_name": name,
+            "jwks": {"keys": [identity.public.as_dict()]},
+            "host": {"hostname": f"{name}.example"},
+        }
+        answer = httpx2.post(
+            f"{listening.url}/oauth2/register",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+        )
+        assert answer.status_code == 201, answer.text
+        return answer.json()["client_id"], identity.public.thumbprint
+
+    return one
+
+
+def test_who_waits_is_listed_approved_and_denied(operator, enroll):
+    """With fingerprint, host and key; a decision about several says what became of each, and fails if one failed."""
+    issued = operator.run(
+        "enrollment", "issue", "partner-hosts", "--mode", "approve", "--approve-from", "10.4.0.0/16"
+    )
+    assert "let in when an operator approves, at once if from 10.4.0.0/16" in issued.errors
+    assert operator.run("enrollment", "pending").errors == "No Worker waits for approval.\n"
+    (first, fingerprint), (second, _), (third, _) = (
+        enroll(name, issued.output.strip()) for name in ("etl-1", "etl-2", "etl-3")
+    )
+
+    listed = operator.done("enrollment", "pending")
+
+    for shown in (first, fingerprint, "etl-1.example", "partner-hosts"):
+        assert shown in listed
+    assert "Waiting for approval  3 Workers" in operator.done("enrollment", "show", "partner-hosts")
+    approved = operator.run("enrollment", "approve", first, "w-missing", second)
+    assert approved.exit_code == 1
+    assert f"Worker {first} (etl-1) approved\n" in approved.errors
+    assert "Error: w-missing: There is no such Worker.\n" in approved.errors
+    asked = operator.run("enrollment", "deny", third)
+    assert (asked.exit_code, "--yes" in asked.errors) == (2, True)
+    assert operator.run("enrollment", "deny", third, "--yes").errors == f"Worker {third} (etl-3) denied\n"
+    assert [worker["id"] for worker in operator.json("workers", "list", "--status", "denied")] == [third]
+    assert "denied" in operator.done("workers", "show", third)
+    assert operator.json("enrollment", "approve", third) == [
+        {"id": third, "name": "etl-3", "problem": None, "detail": None}
+    ]
+
+
+def test_it_says_whose_name_a_worker_waits_for(operator, enroll):
+    """Approving takes the name from an offline holder: the operator reads that before."""
+    key = operator.done("enrollment", "issue", "named-hosts", "--mode", "approve").strip()
+    enroll("press", operator.done("enrollment", "issue", "auto-hosts").strip())
+    waiting, _ = enroll("press", key)
+
+    listed = operator.run("enrollment", "pending")
+
+    assert "has the name press now" in listed.errors
+    assert waiting in listed.errors

@@ -1,0 +1,91 @@
+"""The page of Workers that wait for approval: what it shows, and how many are decided about at once."""
+
+import pytest
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import ACTOR, text_of
+
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import Approval, EnrollmentMode
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
+
+
+@pytest.fixture
+async def two_wait(server):
+    """Return the IDs and identity keys of two Workers that wait."""
+    rules = EnrollmentKeyRules(mode=EnrollmentMode.APPROVE)
+    issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
+    found = []
+    for name in ("etl-1", "etl-2"):
+        key = generate_identity_key()
+        proof = server.proof(key, name, secret=issued.text.reveal())
+        answer = await server.register(key, name, credential=proof, host={"hostname": f"{name}.example"})
+        found.append((answer.json()["client_id"], key))
+    return found
+
+
+def approval_of(server, worker_id):
+    """Return why a Worker is not let in, or None."""
+    return server.services.directory.find_worker(worker_id).approval
+
+
+async def test_the_page_shows_what_an_operator_compares(server, browser, two_wait):
+    """Name, fingerprint, host and key of each; the overview, the key's page and that of Auto-Enrollment lead there."""
+    page = await browser.get("/approvals")
+
+    for worker_id, key in two_wait:
+        assert worker_id in page.text
+        assert key.public.thumbprint in page.text
+    assert "etl-1.example" in page.text
+    assert 'href="/enrollment/etl-hosts"' in page.text
+    for path in ("/", "/enrollment", "/enrollment/etl-hosts", f"/workers/{two_wait[0][0]}"):
+        assert 'href="/approvals"' in (await browser.get(path)).text, path
+    assert "2 Workers wait for approval" in text_of(await browser.get("/"))
+
+
+async def test_ticked_ones_are_approved_after_one_question(server, browser, two_wait):
+    """The question repeats the fingerprints; the answer is for those alone that were ticked."""
+    (first, key), (second, _) = two_wait
+    asked = await browser.get(f"/decide-approvals?action=approve&id={first}")
+    assert key.public.thumbprint in asked.text
+    assert second not in asked.text
+    assert the(r'name="id" value="([^"]*)"', asked) == first
+
+    done = await browser.post("/approvals", action="approve", id=first)
+
+    assert done.headers["location"] == "/approvals"
+    assert (approval_of(server, first), approval_of(server, second)) == (None, Approval.PENDING)
+    assert "1 Worker was approved." in text_of(await browser.get("/approvals"))
+
+
+async def test_a_denied_worker_is_approved_from_its_own_page(server, browser, two_wait):
+    """It is in no list of those that wait any more; its page says what has happened and has the button."""
+    first = two_wait[0][0]
+    await browser.post("/approvals", action="deny", id=first)
+    assert approval_of(server, first) is Approval.DENIED
+    assert first not in (await browser.get("/approvals")).text
+    page = await browser.get(f"/workers/{first}")
+    assert "An operator has denied it" in text_of(page)
+    assert f'href="/decide-approvals?action=approve&amp;id={first}"' in page.text
+    asked = await browser.get(f"/decide-approvals?action=approve&id={first}")
+    assert "start the program on the host again" in text_of(asked)
+
+    await browser.post("/approvals", action="approve", id=first)
+
+    assert approval_of(server, first) is None
+
+
+async def test_what_cannot_be_done_is_said(server, browser, two_wait):
+    """A name that is taken meanwhile, a Worker that is gone, and nothing ticked: each has its sentence, and changes nothing."""
+    first, second = two_wait[0][0], two_wait[1][0]
+    await server.services.workers.add("etl-1", worker_id="etl-1", labels={}, issue_key=False, actor=ACTOR)
+    await server.services.workers.delete(second, actor=ACTOR)
+
+    await browser.post("/approvals", action="approve", id=first)
+
+    said = text_of(await browser.get("/approvals"))
+    assert "etl-1 was not: Held by etl-1." in said
+    assert approval_of(server, first) is Approval.PENDING
+    gone = await browser.get(f"/decide-approvals?action=approve&id={second}")
+    assert "None of these Workers waits for approval any more." in text_of(gone)
+    assert "Tick at least one Worker first." in text_of(await browser.get("/decide-approvals?action=deny"))
+    assert "approve or deny" in text_of(await browser.get(f"/decide-approvals?action=keep&id={first}"))
