@@ -228,7 +228,8 @@ def connection_options(
         "follow_redirects": False,
         # No compression: a small answer must not grow large once it is here.
         "headers": {"User-Agent": user_agent, "Accept-Encoding": "identity"},
-        "verify": tls_context(endpoint.server_url, tls_ca=endpoint.tls_ca),
+        # Reading the system's certificates takes longer than all else here, and no transport of a test asks for them.
+        "verify": tls_context(endpoint.server_url, tls_ca=endpoint.tls_ca) if transport is None else False,
         "transport": transport,
         "proxy": _proxy_url(endpoint.server_url) if transport is None else None,
         "trust_env": False,
