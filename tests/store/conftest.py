@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, Row, create_engine, text
-from tests.shared_starts import share_migrations
+from tests.shared_starts import share_compiled_statements, share_migrations
 
 from lyftdata.core.records import WorkerRecord
 from lyftdata.store import Store
@@ -18,10 +18,11 @@ AUDIT_KEY = b"a" * 32
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shared_migrations(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Share the migrations where tests are about what is done with the tables, not about how these are made."""
+def _shared_starts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Share the migrations where tests are about what is done with the tables, not about how these are made and by whom."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name in {"tables", "writer"} or request.path.name.startswith("test_audit_"):
+        share_compiled_statements(patch.setattr)
+        if request.path.name != "test_migrations.py" and request.path.parent.name != "dialects":
             share_migrations(patch.setattr)
         yield
 
