@@ -68,6 +68,17 @@ def issued_by_intermediate(directory: Path) -> tuple[Path, Path, Path]:
     return *files, _written_key(directory, key)
 
 
+def issued_without_authority(directory: Path) -> tuple[Path, Path, Path]:
+    """Return the certificate of a root, a chain for localhost issued by a certificate that is not a CA's, and the chain's key."""
+    root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    root = _certificate("root", root_key, issuer="root", issuer_key=root_key, is_authority=True)
+    middle = _certificate("no CA", middle_key, issuer="root", issuer_key=root_key, is_authority=False)
+    certificate = _certificate("localhost", key, issuer="no CA", issuer_key=middle_key, is_authority=False)
+    chain = _written(directory, "cert", certificate)
+    chain.write_bytes(chain.read_bytes() + middle.public_bytes(serialization.Encoding.PEM))
+    return _written(directory, "root", root), chain, _written_key(directory, key)
+
+
 def _certificate(
     name: str,
     key: ec.EllipticCurvePrivateKey,

@@ -99,6 +99,17 @@ def test_a_session_that_holds_postgresqls_lock_is_found(postgresql, tmp_path):
     assert examined(tmp_path, **postgresql) == {}
 
 
+def test_a_database_that_every_role_can_enter_is_found(postgresql, cluster, tmp_path):
+    """With the statement that keeps the others out."""
+    name = postgresql["LYFTDATA_DATABASE_URL"].rpartition("/")[2]
+    cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name)))
+
+    found = examined(tmp_path, **postgresql)
+
+    assert list(found) == ["database_exposed"]
+    assert found["database_exposed"].fix == f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"
+
+
 def test_a_right_that_the_servers_role_lacks_is_found(postgresql, cluster, tmp_path):
     """With the statement that grants it, and after which it is found no more."""
     url = postgresql["LYFTDATA_DATABASE_URL"]

@@ -7,9 +7,10 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.certificates import issued, issued_by_intermediate, self_signed
+from tests.certificates import issued, issued_by_intermediate, issued_without_authority, self_signed
 from tests.processes import free_port
 
+from lyftdata.bounded_http import tls_context
 from lyftdata.doctor.network import Target, check_connection
 
 DAY = timedelta(days=1)
@@ -77,18 +78,23 @@ def test_a_port_where_nothing_listens_is_found():
     assert f"127.0.0.1:{port}: Connection refused" in finding.what
 
 
-def test_one_address_of_several_that_does_not_answer_is_a_warning(monkeypatch):
+@pytest.mark.parametrize(
+    ("family", "host", "shown"),
+    [(socket.AF_INET, "127.0.0.2", "127.0.0.2:{}"), (socket.AF_INET6, "::1", "[::1]:{}")],
+)
+def test_one_address_of_several_that_does_not_answer_is_a_warning(monkeypatch, family, host, shown):
     """As where a name has an IPv6 address that the Server does not listen on."""
     with listening() as port:
         found = [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")
+            (kind, socket.SOCK_STREAM, 6, "", (name, port))
+            for kind, name in ((family, host), (socket.AF_INET, "127.0.0.1"))
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
         finding = only(f"http://localhost:{port}")
 
     assert finding.check.code == "address_unreachable"
-    assert f"127.0.0.2:{port}" in finding.what
+    assert shown.format(port) in finding.what
 
 
 def test_an_address_that_speaks_no_tls_is_found():
@@ -170,6 +176,34 @@ def test_a_missing_intermediate_is_found_with_its_name(tmp_path):
     assert finding.check.code == "certificate_issuer_unknown"
     assert "'CN=intermediate'" in finding.fix
     assert "LYFTDATA_TLS_CERT" in finding.fix
+
+
+def test_a_certificate_that_was_not_issued_by_a_ca_is_found(tmp_path):
+    """With what OpenSSL says of it."""
+    root, certificate, key = issued_without_authority(tmp_path)
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}", tls_ca=root)
+
+    assert finding.check.code == "certificate_rejected"
+    assert "CA certificate" in finding.what
+
+
+def test_a_certificate_that_lacks_what_newer_pythons_require_is_found(tmp_path, monkeypatch):
+    """Python 3.13 sets that flag by itself."""
+
+    def strict(*arguments, **options):
+        context = tls_context(*arguments, **options)
+        assert isinstance(context, ssl.SSLContext)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr("lyftdata.doctor.network.tls_context", strict)
+    authority, certificate, key = issued(tmp_path, is_complete=False)
+    with tls_server(certificate, key) as port:
+        finding = only(f"https://localhost:{port}", tls_ca=authority)
+
+    assert finding.check.code == "certificate_incomplete"
+    assert "authorityKeyIdentifier" in finding.fix
 
 
 def test_a_good_certificate_draws_no_finding(tmp_path):
