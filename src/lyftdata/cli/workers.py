@@ -440,6 +440,9 @@ def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
     """
     Delete Workers: their programs stop at once, permanently.
 
+    A host that still has an enrollment key can enroll again, as a new Worker; the agent of an ephemeral Worker does so by itself at
+    its next start. To keep a host out, disable its Worker, and revoke the key.
+
     \b
     Example:
       lyftdata workers delete press-01 press-02

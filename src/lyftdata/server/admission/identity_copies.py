@@ -1,22 +1,25 @@
 """Records copies of identities, so that operators can decide about them, and tells which may enroll as new Workers."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import network_of_host
 from lyftdata.core.policy import CopyPolicy
-from lyftdata.core.records import CopyDecision, IdentityCopyRecord
+from lyftdata.core.records import CopyDecision, IdentityCopyRecord, WorkerSessionRecord
 from lyftdata.core.refusals import EnrollAsNewError, IdentityClonedError, RefusedError
 from lyftdata.core.signature_counter import host_label
 from lyftdata.server.admission.signature_counters import CONTINUE_WITHIN
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Session
 from lyftdata.store import Store
-from lyftdata.store.tables import identity_copies
+from lyftdata.store.tables import identity_copies, worker_sessions
 
 # A copy that waits asks every half a minute.
 _TOUCH_EVERY = timedelta(minutes=1)
 _BY_POLICY = "server:policy"
+_KNOWN_FOR = timedelta(days=7)
 
 
 class IdentityCopies:
@@ -52,7 +55,9 @@ class IdentityCopies:
         """Return the refusal that a copy reads: that it may enroll as a new Worker, if an operator or the policy says so."""
         known = await self._find(refused.claimed_worker, refused.refused_as)
         decision = None if known is None else known.decision
-        is_new = decision is CopyDecision.AS_NEW or (decision is None and self._is_new_by_policy(refused))
+        is_new = decision is CopyDecision.AS_NEW or (
+            decision is None and await self._is_new_by_policy(refused)
+        )
         if not is_new:
             return refused
         return EnrollAsNewError(refused.detail, claimed_worker=refused.claimed_worker)
@@ -69,7 +74,7 @@ class IdentityCopies:
         reference = refused.refused_as or reference
         known = await self._find(worker_id, reference)
         if known is None:
-            is_decided = self._is_new_by_policy(refused)
+            is_decided = await self._is_new_by_policy(refused)
             found = IdentityCopyRecord(
                 reference=reference,
                 worker_id=worker_id,
@@ -87,7 +92,7 @@ class IdentityCopies:
             return
         if _has_ended(known, now=now):
             await self._store.write(lambda tx: identity_copies.withdraw_decision(tx, known))
-        elif known.decision is None and self._is_new_by_policy(refused):
+        elif known.decision is None and await self._is_new_by_policy(refused):
             await self._store.write(
                 lambda tx: identity_copies.decide_copy(
                     tx, known, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY
@@ -96,19 +101,18 @@ class IdentityCopies:
         if now - known.last_at >= _TOUCH_EVERY:
             await self._store.write(lambda tx: identity_copies.touch_copy(tx, worker_id, reference, at=now))
 
-    def _is_new_by_policy(self, refused: IdentityClonedError) -> bool:
+    async def _is_new_by_policy(self, refused: IdentityClonedError) -> bool:
         """
         Return whether the policy lets a copy enroll as a new Worker without an operator.
 
         The one that is refused may be the original: it is the one that came second. So the Worker must be connected, and from another
-        host or network than the refused directory; else an operator decides.
+        host or network than the refused directory, on whose host it has never been connected before; else an operator decides.
         """
         session = self._sessions.find(refused.claimed_worker)
-        if self._policy is not CopyPolicy.AS_NEW or session is None:
+        if self._policy is not CopyPolicy.AS_NEW or session is None or not _is_elsewhere(refused, session):
             return False
-        networks = {network_of_host(session.boot.address), *session.earlier_networks}
-        is_elsewhere = network_of_host(refused.refused.address) not in networks
-        return is_elsewhere or refused.refused.host != host_label(session.boot.host.get("hostname", ""))
+        kept = await self._store.read(lambda conn: worker_sessions.list_sessions(conn, session.worker_id))
+        return _goes_back_far(kept, now=self._clock()) and not _was_on(refused.refused.host, kept, session)
 
     async def _find(self, worker_id: str, reference: str) -> IdentityCopyRecord | None:
         if not reference:
@@ -121,3 +125,35 @@ def _has_ended(copy: IdentityCopyRecord, *, now: datetime) -> bool:
     if copy.decision is not CopyDecision.CONTINUE or copy.decided_at is None:
         return False
     return now >= copy.decided_at + CONTINUE_WITHIN
+
+
+def _is_elsewhere(refused: IdentityClonedError, session: Session) -> bool:
+    host, network = refused.refused.host, network_of_host(refused.refused.address)
+    # What names no host cannot be distinguished from the original.
+    return bool(host) and (network not in _networks(session) or host != _host(session.boot.host))
+
+
+def _goes_back_far(kept: Sequence[WorkerSessionRecord], *, now: datetime) -> bool:
+    """
+    Return whether the sessions that are kept show where the Worker was: all of them are, or those of a week.
+
+    Takeover: a thief could connect and sign off until those of the original are not kept any more.
+    """
+    return len(kept) < worker_sessions.KEPT_OF_A_WORKER or kept[-1].started_at <= now - _KNOWN_FOR
+
+
+def _was_on(host: str, kept: Sequence[WorkerSessionRecord], session: Session) -> bool:
+    """Return whether the Worker was connected from this host before, and not from where it is connected now."""
+    here, networks = _host(session.boot.host), _networks(session)
+    return any(
+        host == _host(earlier.host) and (host != here or network_of_host(earlier.address) not in networks)
+        for earlier in kept
+    )
+
+
+def _networks(session: Session) -> set[str]:
+    return {network_of_host(session.boot.address), *session.earlier_networks}
+
+
+def _host(facts: Mapping[str, str]) -> str:
+    return host_label(facts.get("hostname", ""))

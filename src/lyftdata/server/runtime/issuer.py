@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lyftdata.core.enrollment_secrets import fingerprint, make_verifier
-from lyftdata.core.secret_key import is_random_form
+from lyftdata.core.secret_key import is_random_form, key_forms
 from lyftdata.server.admin.audit_checkpoints import ACCEPT, AuditCheckpoints
 from lyftdata.server.admin.secret_strength import assess_key
 from lyftdata.server.admission.directory import Directory
@@ -85,11 +85,25 @@ def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
     return warnings
 
 
-def secret_key_warnings(secret_key: bytes) -> list[str]:
-    """Return a warning about a secret key that is text and, as in a database of an older version, is not stretched."""
-    if is_random_form(secret_key):
-        return []
-    return [
-        "The secret key is text that a person may have chosen, and this database was made before such text was stretched: with a copy "
-        "of the database it is cheaper to guess. Change it with: lyftdata admin rotate-secret-key"
-    ]
+def secret_key_warnings(settings: ServerSettings, secret_key: bytes) -> list[str]:
+    """Return warnings about the secret key in force, one sentence each. Slow if the next key is text: it is stretched."""
+    warnings = []
+    if not is_random_form(secret_key):
+        warnings.append(
+            "The secret key is text that a person may have chosen, and this database was made before such text was stretched: with a copy "
+            "of the database it is cheaper to guess. Change it with: lyftdata admin rotate-secret-key"
+        )
+    if _accepts_replaced_key(settings, secret_key):
+        # Downgrade: who has the old key, and can write to the database, could put it back under that key.
+        warnings.append(
+            "LYFTDATA_SECRET_KEY: the database has been changed to LYFTDATA_SECRET_KEY_NEXT, and a database with the old key would be accepted "
+            "as well. Set LYFTDATA_SECRET_KEY to the new key, and remove LYFTDATA_SECRET_KEY_NEXT."
+        )
+    return warnings
+
+
+def _accepts_replaced_key(settings: ServerSettings, secret_key: bytes) -> bool:
+    given, given_next = settings.secret_key, settings.secret_key_next
+    if given is None or given_next is None or given.reveal() == given_next.reveal():
+        return False
+    return secret_key in key_forms(given_next.reveal().encode())

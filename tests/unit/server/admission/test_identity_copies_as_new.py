@@ -89,11 +89,21 @@ async def test_what_is_not_a_worker_id_is_refused(server, copy_of):
     assert answer.status_code == (201 if copy_of == "" else 400)
 
 
-async def connect(server, directory, token, hostname):
+async def connect(server, directory, token, hostname, *, http=None):
     """Connect a Worker from a host."""
-    answer = await server.http.post(
+    answer = await (http or server.http).post(
         "/api/worker/session",
         json={"boot_id": "boot-0001", "host": {"hostname": hostname}},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def sign_off(server, token, *, http=None):
+    """End the Worker's session."""
+    answer = await (http or server.http).post(
+        "/api/worker/session",
+        json={"boot_id": "boot-0001", "sign_off": True},
         headers={"Authorization": f"Bearer {token}"},
     )
     assert answer.status_code == 200, answer.text
@@ -128,3 +138,43 @@ async def test_the_policy_applies_where_the_other_one_is_connected(
         [copy] = shown.json()["items"]
         by_policy = ("as_new", "server:policy") if code == "enroll_as_new" else (None, None)
         assert (copy["decision"], copy["decided_by"]) == by_policy
+
+
+@pytest.mark.parametrize("sessions", [1, 25])
+@pytest.mark.parametrize("thief", ["thief", "press-host"])
+async def test_the_policy_does_not_send_the_original_away(opened, tmp_path, thief, sessions):
+    """A thief that connected while the Worker was offline looks like the Worker, also after it has connected often; an operator decides."""
+    async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        token = (await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))).json()
+        await connect(server, host, token["access_token"], "press-host")
+        await sign_off(server, token["access_token"])
+        async with server.from_address("192.0.2.9") as http:
+            stolen = (await host.token(server, http=http, counter=SignatureNumber(2, 2, host=thief))).json()
+            for number in range(sessions):
+                if number:
+                    await sign_off(server, stolen["access_token"], http=http)
+                server.clock.forward(seconds=1)
+                await connect(server, host, stolen["access_token"], thief, http=http)
+            await server.services.session_log.flush()
+
+        answer = await host.token(server, counter=SignatureNumber(2, 3, host="press-host"))
+        assert answer.json()["code"] == "identity_cloned"
+
+
+@pytest.mark.parametrize("starts", [1, 25])
+async def test_the_policy_applies_to_copies_of_a_worker_that_has_moved(opened, tmp_path, starts):
+    """An image is enrolled where it is built, and its copies start elsewhere: the first one goes on, the others enroll as new Workers."""
+    async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        for number, name in enumerate(["builder"] * starts + ["copy-1"], start=1):
+            signed = SignatureNumber(number, number, host=name)
+            token = (await host.token(server, counter=signed)).json()["access_token"]
+            await connect(server, host, token, name)
+            if name == "builder":
+                await sign_off(server, token)
+                server.clock.forward(hours=12)
+        await server.services.session_log.flush()
+
+        answer = await host.token(server, counter=SignatureNumber(starts, 100, host="copy-2"))
+        assert answer.json()["code"] == "enroll_as_new"

@@ -215,6 +215,23 @@ async def test_a_kill_on_a_shared_database(opened, shared):
     await check_state(opened, only_new, made, jti=1_000)
 
 
+async def test_a_server_that_would_still_accept_the_old_key_warns(opened, environ):
+    """Once the database has the next one: a leaked key must not be good for a database that somebody has changed back."""
+    both_keys = environ | {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_SECRET_KEY_NEXT": OTHER_SECRET_KEY}
+    await make_state(opened, both_keys)
+    assert await warnings_about_next(opened, both_keys) == 0
+
+    rotate(both_keys)
+    assert await warnings_about_next(opened, both_keys) == 1
+    assert await warnings_about_next(opened, both_keys | {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}) == 0
+
+
+async def warnings_about_next(opened, environ):
+    """Start a Server; return how many of its warnings name the next key."""
+    async with opened(**environ) as server:
+        return sum("LYFTDATA_SECRET_KEY_NEXT" in found for found in server.services.warnings)
+
+
 async def test_text_of_an_older_database_goes_on(opened, environ, monkeypatch):
     """Text was used as it is before: such a database keeps its key, with a warning, until it is rotated to the stretched one."""
     text = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"

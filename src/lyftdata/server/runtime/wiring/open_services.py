@@ -163,7 +163,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         *warnings_of(settings, basis.issuer),
         *issuer_warnings(admission.directory, basis.issuers),
         *audit_warnings(store, basis.checkpoints),
-        *secret_key_warnings(basis.secret_key),
+        *await asyncio.to_thread(secret_key_warnings, settings, basis.secret_key),
         *await store.read(exposure.find),
     ]
     leaving = build_leaving(basis, sessions, admission)
