@@ -17,6 +17,25 @@ ABOUT_A_PACKAGE = {
     "tests/unit/verify/test_refusal_log.py": "where a developer reads why a token was refused, whichever part refused it",
 }
 
+# Modules without a file of tests of their own, where each module otherwise has one: parts of several routes, and what is
+# tested elsewhere.
+TESTED_ELSEWHERE = {
+    "src/lyftdata/server/api": {
+        "bearer": "every route that takes a token",
+        "client_credential": "the token endpoint",
+        "ext_authz": "test_auth_verify.py asks the same of both ways",
+        "identity_headers": "test_auth_verify.py",
+        "operator_gate": "every route of api/admin",
+        "refusal_response": "every route that refuses",
+        "token_request": "the token endpoint",
+    },
+    "src/lyftdata/server/api/admin": {
+        "events": "over a socket, since its answer has no end: tests/behaviour",
+        "preconditions": "every route with If-Match",
+        "registrations": "tests/unit/server/admin/test_repeated_registrations.py",
+    },
+}
+
 
 def subject_of(test: Path, tests: Path, source: Path) -> str | None:
     """Return the module or package that a test file is named after, as it is or followed by an aspect; None if there is none."""
@@ -76,11 +95,14 @@ def test_the_check_knows_which_module_a_name_is(tmp_path, name, subject):
     ("source", "tests"),
     [
         ("src/lyftdata/cli", "tests/unit/cli"),
+        ("src/lyftdata/server/api", "tests/unit/server/api"),
+        ("src/lyftdata/server/api/admin", "tests/unit/server/api/admin"),
         ("src/lyftdata/store/tables", "tests/store/tables"),
     ],
 )
 def test_each_module_has_tests_of_its_own(source, tests):
     """Where every module promises something by itself, each has a file of tests."""
     modules = {path.stem for path in (ROOT / source).glob("*.py")} - {"__init__"}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / tests).glob("test_*.py")}
 
-    assert modules <= {path.stem.removeprefix("test_") for path in (ROOT / tests).glob("test_*.py")}
+    assert modules - tested == set(TESTED_ELSEWHERE.get(source, ()))

@@ -53,28 +53,6 @@ async def test_every_endpoint_is_there(server, path):
         assert statuses - {404, 405}, name
 
 
-REQUESTS = [
-    {},
-    {"response_type": "code", "client_id": "press-01", "redirect_uri": "https://evil.example/"},
-    {"response_type": "none", "client_id": "press-01", "redirect_uri": "https://evil.example/"},
-    {"response_type": "token", "client_id": "x", "state": "<script>"},
-]
-
-
-@pytest.mark.parametrize("parameters", REQUESTS)
-async def test_the_authorization_endpoint_authorizes_nobody(server, press, parameters):
-    """It is there because documents must name one; it says that no client may use it, and sends nobody anywhere."""
-    for answer in (
-        await server.http.get("/oauth2/authorize", params=parameters),
-        await server.http.post("/oauth2/authorize", data=parameters),
-    ):
-        assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
-        assert "location" not in answer.headers
-        assert answer.headers["cache-control"] == "no-store"
-        assert "evil.example" not in answer.text
-        assert "<script>" not in answer.text
-
-
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
 async def test_the_openid_document_names_what_signs(opened, algorithm):
     """The algorithms of the published keys, by which checkers choose what to accept, and the one that must be named."""

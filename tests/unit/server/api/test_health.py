@@ -1,0 +1,46 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+from lyftdata.store.errors import StoreError
+
+
+async def test_a_server_that_can_work_is_ready(server):
+    """And alive; neither needs a credential."""
+    for path, text in (("/healthz", "ok\n"), ("/readyz", "ready\n")):
+        answer = await server.http.get(path)
+        assert (answer.status_code, answer.text) == (200, text)
+
+
+async def test_a_server_whose_database_takes_no_changes_is_not_ready(server, monkeypatch):
+    """A load balancer then leaves it out; it is still alive."""
+    health = server.services.store.writer_health
+    monkeypatch.setattr(type(health), "is_writing", lambda _self: False)
+
+    answer = await server.http.get("/readyz")
+
+    assert (answer.status_code, answer.text) == (503, "the store does not take changes\n")
+    assert (await server.http.get("/healthz")).status_code == 200
+
+
+async def test_a_server_whose_database_does_not_answer_is_not_ready(server, monkeypatch):
+    """The reason in the answer names no host."""
+
+    async def fail(*_arguments):
+        raise StoreError("The database at db.example.com does not answer.")
+
+    monkeypatch.setattr(type(server.services.store), "read", fail)
+
+    answer = await server.http.get("/readyz")
+
+    assert (answer.status_code, answer.text) == (503, "the store does not answer\n")
+
+
+async def test_metrics_name_no_worker(server, press):
+    """Anyone may read them: counts alone."""
+    await server.token_by_key(*press)
+
+    answer = await server.http.get("/metrics")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "lyftdata_tokens_total" in answer.text
+    assert "press-01" not in answer.text
