@@ -21,10 +21,12 @@ ABOUT_A_PACKAGE = {
 # tested elsewhere.
 TESTED_ELSEWHERE = {
     "src/lyftdata/server/api": {
+        "approval_wait": "tests/unit/server/api/admin/test_approvals.py",
         "bearer": "every route that takes a token",
         "client_credential": "the token endpoint",
         "ext_authz": "test_auth_verify.py asks the same of both ways",
         "identity_headers": "test_auth_verify.py",
+        "identity_key": "tests/unit/server/admission/test_identity_key_rotation.py",
         "operator_gate": "every route of api/admin",
         "refusal_response": "every route that refuses",
         "token_request": "the token endpoint",
