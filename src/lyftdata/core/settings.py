@@ -30,6 +30,7 @@ SECRET_VARIABLES = (
 """Every secret among the settings of Server and Worker: one environment file may serve both."""
 
 PLAIN_VARIABLES = (
+    "LYFTDATA_APPROVAL_EXPIRES_AFTER",
     "LYFTDATA_ARCHIVE_AFTER",
     "LYFTDATA_ALLOW_HTTP",
     "LYFTDATA_ALLOW_UNVERIFIED_DATABASE",
