@@ -1,6 +1,7 @@
 """The credentials of a Worker at the token endpoint: an API key, or its own identity key."""
 
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from lyftdata.client.counter_file import CounterFile
@@ -94,19 +95,27 @@ class IdentityCredential:
         key: Its identity key.
         issuer: What the Server calls itself: the assertion is for it alone.
         counter: Numbers the signatures; None where the key is not kept in a Worker's directory.
+        read_key: Returns the key as it stands now, which the agent may have rotated; None if it cannot be read.
     """
 
     strategy = Strategy.AUTO_ENROLLMENT
     signs = True
 
     def __init__(
-        self, worker_id: str, key: IdentityKey, *, issuer: str, counter: CounterFile | None = None
+        self,
+        worker_id: str,
+        key: IdentityKey,
+        *,
+        issuer: str,
+        counter: CounterFile | None = None,
+        read_key: Callable[[], IdentityKey | None] | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.fingerprint = key.public.thumbprint
         self._key = key
         self._issuer = issuer
         self._counter = counter
+        self._read_key = read_key
 
     def with_key(self, key: IdentityKey) -> "IdentityCredential":
         """Return the credential of the same Worker with another key, which goes on with the same counter."""
@@ -119,7 +128,7 @@ class IdentityCredential:
     def form(self, signing: Signing) -> dict[str, str]:
         """Return an assertion made for this one request."""
         assertion = make_assertion(
-            self._key,
+            self._current_key(),
             worker_id=self.worker_id,
             audience=self._issuer,
             now=signing.now,
@@ -128,6 +137,12 @@ class IdentityCredential:
             counter=None if self._counter is None else self._counter.take_number(),
         )
         return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+
+    def _current_key(self) -> IdentityKey:
+        newest = None if self._read_key is None else self._read_key()
+        if newest is not None:
+            self._key, self.fingerprint = newest, newest.public.thumbprint
+        return self._key
 
     def note_refused(self, *, cause_code: str, reference: str) -> None:
         """Keep a refusal as a copy, so that this directory counts no further as if it were the Worker's."""

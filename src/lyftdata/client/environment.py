@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -137,8 +138,13 @@ def _choose(
         raise server_mismatch(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
-        key, counter = _load_key(directory), _counter(directory, identity.counter_file)
-        return choice, IdentityCredential(identity.worker_id, key, issuer=identity.issuer, counter=counter)
+        return choice, IdentityCredential(
+            identity.worker_id,
+            _load_key(directory),
+            issuer=identity.issuer,
+            counter=_counter(directory, identity.counter_file),
+            read_key=partial(read_current_key, directory.absolute(), identity.worker_id),
+        )
     return choice, ApiKeyCredential(inputs.worker_id or "", api_key or CurrentApiKey(Secret("")))
 
 
@@ -184,6 +190,15 @@ def _load_key(directory: Path) -> IdentityKey:
         return IdentityKey.from_pem(raw)
     except InvalidInputError as error:
         raise SettingsError([f"{path} {error.message}."]) from error
+
+
+def read_current_key(directory: Path, worker_id: str) -> IdentityKey | None:
+    """Return a Worker's identity key, which its agent may have rotated; None if the directory is another Worker's now, or cannot be read."""
+    try:
+        stored = _load_identity(directory)
+        return None if stored is None or stored.worker_id != worker_id else _load_key(directory)
+    except SettingsError:
+        return None
 
 
 def _read(path: Path) -> bytes | None:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
@@ -14,7 +15,7 @@ from lyftdata.bounded_http import ServerEndpoint, checked_ca, checked_url
 from lyftdata.client.agent_source import source_from_agent
 from lyftdata.client.confirmed_name import ConfirmedNameSource
 from lyftdata.client.credentials import ApiKeyCredential, Credential, IdentityCredential
-from lyftdata.client.environment import counter_in, read_worker_host
+from lyftdata.client.environment import counter_in, read_current_key, read_worker_host
 from lyftdata.client.errors import WorkerAuthError
 from lyftdata.client.server_source import ServerSource, TokenSource
 from lyftdata.client.token_state import TokenState
@@ -129,8 +130,8 @@ class TokenKeeper:
             worker_id: The Worker's ID.
             private_key_pem: Its identity key, PKCS #8 (`identity-key.pem` in the Worker's directory).
             issuer: What the Server calls itself, if not `server_url`.
-            jobs_dir: The directory that the key is from (the Worker's LYFTDATA_JOBS_DIR), where its signatures are counted. Needed
-                if the Worker's own programs use the key too, or have used it.
+            jobs_dir: The directory that the key is from (the Worker's LYFTDATA_JOBS_DIR), where its signatures are counted, and from which
+                the key is read again when the agent has rotated it. Needed if the Worker's own programs use the key too, or have used it.
             options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
@@ -139,8 +140,14 @@ class TokenKeeper:
         key = IdentityKey.from_pem(private_key_pem)
         audience = (issuer or server_url).strip().rstrip("/")
         known_as = parse_worker_id(trim(worker_id))
-        counter = None if jobs_dir is None else counter_in(Path(jobs_dir), known_as)
-        credential = IdentityCredential(known_as, key, issuer=audience, counter=counter)
+        directory = None if jobs_dir is None else Path(jobs_dir).absolute()
+        credential = IdentityCredential(
+            known_as,
+            key,
+            issuer=audience,
+            counter=None if directory is None else counter_in(directory, known_as),
+            read_key=None if directory is None else partial(read_current_key, directory, known_as),
+        )
         return cls._from_server(server_url, credential, options)
 
     @classmethod

@@ -1,10 +1,13 @@
 """An operator has identity keys rotated, and a kill of either side at any step leaves each Worker one good key."""
 
 import signal
+import time
 from pathlib import Path
 
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import Host, until
+
+from lyftdata.client import TokenKeeper
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +39,7 @@ def wait_for_another_key(site, worker_id, before):
 
 
 def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
-    """The agent of a connected Worker rotates at once; its COMMAND is not started again, and its next start works."""
+    """The agent of a connected Worker rotates at once; its COMMAND is not started again, nor are programs that use the directory too."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     host, starts = worker_host(site, "press"), tmp_path / "starts"
@@ -46,6 +49,24 @@ def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
     [worker_id] = site.workers()
     rotation, before = key_of(site, worker_id)
     assert rotation == "never"
+    own = {"LYFTDATA_URL": site.url, "LYFTDATA_JOBS_DIR": str(site.root / "press" / "jobs")}
+    later_s = [0.0]
+
+    def monotonic():
+        return time.monotonic() + later_s[0]
+
+    jobs = Path(own["LYFTDATA_JOBS_DIR"])
+    programs = [
+        TokenKeeper.from_environment(own, monotonic=monotonic),
+        TokenKeeper.with_identity(
+            site.url,
+            worker_id=worker_id,
+            private_key_pem=(jobs / "identity-key.pem").read_bytes(),
+            jobs_dir=jobs,
+            monotonic=monotonic,
+        ),
+    ]
+    tokens = [program.get() for program in programs]
 
     asked = operator.json("workers", "rotate-key", worker_id)
     assert asked == {"asked": 1, "ids": [worker_id]}
@@ -57,6 +78,9 @@ def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
     [event] = operator.json("audit", "list", "--action", "worker.key_rotated")
     assert event["details"]["from"] == before
     assert host.run("token").returncode == 0
+    # They do not replace a token that they have just got.
+    later_s[0] = 60.0
+    assert all(program.get_another(token) for program, token in zip(programs, tokens, strict=True))
     worker.terminate()
     host.start("run", "worker").wait_for("online")
 
