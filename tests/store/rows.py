@@ -17,6 +17,8 @@ from lyftdata.store.schema import audit_checkpoints
 
 _AUDIT = {"audit_events", "audit_head", "audit_checkpoints"}
 _NOT_STATE = {"alembic_version", "schema_floor"}
+# Columns in which only certain words stand.
+_OF_A_LIST = {"strategy": "api_key", "state": "online", "approval": "denied", "mode": "approve"}
 
 
 def a_row(table: Table) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def a_row(table: Table) -> dict[str, Any]:
     for column in table.columns:
         kind = next((kind for kind in made if isinstance(column.type, kind)), None)
         value = made[kind] if kind else {"os": "línux"} if isinstance(column.type, JSON) else "w-1"
-        row[column.name] = {"strategy": "api_key", "state": "online"}.get(column.name, value)
+        row[column.name] = _OF_A_LIST.get(column.name, value)
     return row
 
 
