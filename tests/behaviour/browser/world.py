@@ -21,13 +21,19 @@ from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
 from lyftdata.app import create_app
-from lyftdata.core.records import IdentityCopyRecord, Sample, WorkerSessionRecord, WorkerTraces
+from lyftdata.core.records import (
+    IdentityCopyRecord,
+    Sample,
+    TokenCountRecord,
+    WorkerSessionRecord,
+    WorkerTraces,
+)
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import activity, identity_copies, samples, worker_sessions
+from lyftdata.store.tables import activity, identity_copies, samples, token_counts, worker_sessions
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
@@ -125,6 +131,7 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
         for s in past
     }
     activity.upsert_traces(tx, list(left.values()))
+    token_counts.add_counts(tx, _token_counts(past))
     copy = IdentityCopyRecord(
         reference="C0PYTEST",
         worker_id="press-02",
@@ -136,6 +143,20 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
         other_address="203.0.113.2",
     )
     identity_copies.record_copy(tx, copy)
+
+
+def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:
+    """Return how many tokens the Workers got in each hour that they were connected."""
+    found = []
+    for session in past:
+        first = session.started_at.replace(minute=0, second=0, microsecond=0)
+        assert session.ended_at is not None
+        hours = int((session.ended_at - session.started_at) / timedelta(hours=1))
+        found += [
+            TokenCountRecord(session.worker_id, first + timedelta(hours=hour), 4 + (hour * 3 + first.day) % 5)
+            for hour in range(hours)
+        ]
+    return found
 
 
 def _sessions(now: datetime) -> list[WorkerSessionRecord]:
