@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import network_of_host
 from lyftdata.core.policy import CopyPolicy
-from lyftdata.core.records import CopyDecision, IdentityCopyRecord, WorkerSessionRecord
+from lyftdata.core.records import AuditEvent, CopyDecision, IdentityCopyRecord, WorkerSessionRecord
 from lyftdata.core.refusals import EnrollAsNewError, IdentityClonedError, RefusedError
 from lyftdata.core.signature_counter import host_label
 from lyftdata.server.admission.signature_counters import CONTINUE_WITHIN
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import Session
-from lyftdata.store import Store
+from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import identity_copies, worker_sessions
 
 # A copy that waits asks every half a minute.
@@ -88,16 +88,12 @@ class IdentityCopies:
                 decided_at=now if is_decided else None,
                 decided_by=_BY_POLICY if is_decided else None,
             )
-            await self._store.write(lambda tx: identity_copies.record_copy(tx, found))
+            await self._store.write(lambda tx: _record(tx, found))
             return
         if _has_ended(known, now=now):
-            await self._store.write(lambda tx: identity_copies.withdraw_decision(tx, known))
+            await self._store.write(lambda tx: _withdraw(tx, known))
         elif known.decision is None and await self._is_new_by_policy(refused):
-            await self._store.write(
-                lambda tx: identity_copies.decide_copy(
-                    tx, known, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY
-                )
-            )
+            await self._store.write(lambda tx: _decide_by_policy(tx, known, now=now))
         if now - known.last_at >= _TOUCH_EVERY:
             await self._store.write(lambda tx: identity_copies.touch_copy(tx, worker_id, reference, at=now))
 
@@ -118,6 +114,48 @@ class IdentityCopies:
         if not reference:
             return None
         return await self._store.read(lambda conn: identity_copies.find_copy(conn, worker_id, reference))
+
+
+def _record(tx: WriteTx, found: IdentityCopyRecord) -> None:
+    kept = identity_copies.list_copies(tx.conn, [found.worker_id]).get(found.worker_id, [])
+    # A client that does not send its reference is recorded at each request, and audited once.
+    is_known = any(_place(copy) == _place(found) and copy.decision is found.decision for copy in kept)
+    identity_copies.record_copy(tx, found)
+    if found.decision is not None and not is_known:
+        tx.audit(_audit_event(found, at=found.found_at))
+
+
+def _place(copy: IdentityCopyRecord) -> tuple[str, str]:
+    return copy.host, copy.address
+
+
+def _withdraw(tx: WriteTx, copy: IdentityCopyRecord) -> None:
+    # Race: an operator may have decided again since it was read.
+    if identity_copies.is_decided_as(tx.conn, copy):
+        identity_copies.withdraw_decision(tx, copy)
+
+
+def _decide_by_policy(tx: WriteTx, copy: IdentityCopyRecord, *, now: datetime) -> None:
+    # Race: what an operator decides meanwhile is in force, not the policy.
+    if identity_copies.is_decided_as(tx.conn, copy):
+        identity_copies.decide_copy(tx, copy, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY)
+        tx.audit(_audit_event(copy, at=now))
+
+
+def _audit_event(copy: IdentityCopyRecord, *, at: datetime) -> AuditEvent:
+    return AuditEvent(
+        at=at,
+        actor="server",
+        action="worker.copy_decided",
+        subject=f"worker:{copy.worker_id}",
+        details={
+            "decision": CopyDecision.AS_NEW.value,
+            "by": "policy",
+            "reference": copy.reference,
+            "host": copy.host,
+            "address": copy.address,
+        },
+    )
 
 
 def _has_ended(copy: IdentityCopyRecord, *, now: datetime) -> bool:

@@ -89,6 +89,12 @@ def decide_copy(
     tx.conn.execute(update(identity_copies).where(_is(copy.worker_id, copy.reference)).values(decided))
 
 
+def is_decided_as(conn: Connection, copy: IdentityCopyRecord) -> bool:
+    """Return whether what is decided about a copy is still what was read before: an operator may have decided since."""
+    found = find_copy(conn, copy.worker_id, copy.reference)
+    return found is not None and (found.decision, found.decided_at) == (copy.decision, copy.decided_at)
+
+
 def withdraw_decision(tx: WriteTx, copy: IdentityCopyRecord) -> None:
     """Record that nothing is decided about a copy any more: it has not made use of the decision in time."""
     undecided = {"decision": None, "decided_at": None, "decided_by": None}

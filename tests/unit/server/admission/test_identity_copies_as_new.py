@@ -4,7 +4,10 @@ import pytest
 from tests.identity_directories import IdentityDirectory
 
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import CopyDecision
+from lyftdata.core.refusals import HostPlace, IdentityClonedError
 from lyftdata.core.signature_counter import SignatureNumber
+from lyftdata.server.admission.identity_copies import IdentityCopies
 
 
 async def copied(server, tmp_path):
@@ -138,6 +141,59 @@ async def test_the_policy_applies_where_the_other_one_is_connected(
         [copy] = shown.json()["items"]
         by_policy = ("as_new", "server:policy") if code == "enroll_as_new" else (None, None)
         assert (copy["decision"], copy["decided_by"]) == by_policy
+        events = (await server.services.audit_queries.list_page(limit=1, action="worker.copy_decided")).items
+        assert [event.details["by"] for event in events] == (["policy"] if code == "enroll_as_new" else [])
+
+
+async def test_a_copy_without_a_reference_is_audited_once(opened, tmp_path):
+    """A client that never says which refusal it has read is let enroll by the policy each time, and fills no audit log."""
+    async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
+        token = (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).json()
+        await connect(server, host, token["access_token"], "press-host")
+
+        for at_ms in (3, 4, 5):
+            answer = await host.token(server, counter=SignatureNumber(1, at_ms, host="clone-host"))
+            assert answer.json()["code"] == "enroll_as_new"
+
+        page = await server.services.audit_queries.list_page(limit=5, action="worker.copy_decided")
+        assert len(page.items) == 1
+
+
+@pytest.mark.parametrize("first", [None, CopyDecision.CONTINUE])
+async def test_what_an_operator_has_just_decided_outlives_the_policy(opened, tmp_path, monkeypatch, first):
+    """The policy, and the end of an earlier decision, change nothing that an operator has decided since they were looked up."""
+    async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
+        host = await IdentityDirectory.enroll(server, tmp_path / "host")
+        await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
+        token = (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).json()
+        refused = await host.token(server, counter=SignatureNumber(1, 3, host="clone-host"))
+        reference = refused.json()["reference"]
+        await connect(server, host, token["access_token"], "press-host")
+        if first is not None:
+            await decide(server, host, reference, first.value)
+            server.clock.forward(days=2)
+        find = IdentityCopies._find
+
+        async def find_before_an_operator_decides(copies, worker_id, wanted):
+            found = await find(copies, worker_id, wanted)
+            if not decided:
+                decided.append(await decide(server, host, reference, "continue"))
+            return found
+
+        decided: list[int] = []
+        monkeypatch.setattr(IdentityCopies, "_find", find_before_an_operator_decides)
+        cloned = IdentityClonedError(
+            "", claimed_worker=host.worker_id, refused_as=reference,
+            accepted=HostPlace(host="press-host", address="127.0.0.1"), refused=HostPlace(host="clone-host", address="127.0.0.1"),
+        )  # fmt: skip
+        await server.services.identity_copies.record(cloned, reference="OTHER000")
+
+        headers = await server.sign_in()
+        shown = await server.http.get(f"/api/workers/{host.worker_id}/copies", headers=headers)
+        assert decided == [200]
+        assert [copy["decision"] for copy in shown.json()["items"]] == ["continue"]
 
 
 @pytest.mark.parametrize("sessions", [1, 25])
