@@ -107,7 +107,7 @@ def _result(attempt: dict[str, Any]) -> str | None:
     if not attempt:
         return None
     if attempt["outcome"] == "token_given":
-        return "token given"
+        return "token issued"
     return f"refused: {attempt['outcome']}, reference {attempt['reference']}"
 
 
@@ -115,6 +115,7 @@ def _state(worker: dict[str, Any]) -> str | None:
     if not worker:
         return None
     states = [] if worker["enabled"] else ["disabled"]
+    states += [worker["approval"]] if worker["approval"] else []
     states += ["superseded"] if worker["superseded_by"] else []
     states += ["archived"] if worker["archived_at"] else []
     return ", ".join([*states, worker["status"].replace("_", " ")])

@@ -47,6 +47,14 @@ def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Findi
     yield from _check_signing_keys(place, now=now)
 
 
+def has_database(settings: ServerSettings) -> bool:
+    """Return whether a Server with these settings has made its database, or one that cannot be reached is named."""
+    try:
+        return _exists(_place(settings))
+    except StoreError:
+        return True
+
+
 def find_signing_key(settings: ServerSettings, *, now: datetime) -> str | None:
     """Return the ID of the key that signs now according to the database; None if that cannot be read."""
     place = _place(settings)

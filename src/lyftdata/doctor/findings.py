@@ -195,6 +195,10 @@ ANOTHER_SERVER = _problem("another_server", "Workers that are sent to that addre
 WORKER_UNKNOWN = _problem("worker_unknown", "The Server lets in only the Workers that it knows.")
 WORKER_DISABLED = _problem("worker_disabled", "A disabled Worker gets no tokens; its program is stopped.")
 WORKER_SUPERSEDED = _problem("worker_superseded", "A superseded Worker gets no tokens.")
+WORKER_NOT_APPROVED = _problem(
+    "worker_not_approved",
+    "A Worker whose enrollment key has mode approve gets no token until an operator approves it.",
+)
 NO_USABLE_KEY = _problem("no_usable_key", "Without a key that is in force it cannot log in.")
 NEVER_SEEN = _problem(
     "never_seen",
@@ -208,7 +212,8 @@ REFUSED_WHILE_ONLINE = _warning(
     "refused_while_online", "Something else uses its name or ID: a second start, a copy, or a guess."
 )
 IDENTITY_COPIED = _problem(
-    "identity_copied", "Two directories have one identity; the Server accepts the one that it knew first."
+    "identity_copied",
+    "Two directories have one identity; the Server accepts the one that was used first since the copy was made.",
 )
 TOKEN_FROM_ELSEWHERE = _warning(
     "token_from_elsewhere", "A credential that is used from two networks at once may have been copied."

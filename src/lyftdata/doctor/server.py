@@ -22,7 +22,7 @@ from lyftdata.core.origins import same_origin
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
 from lyftdata.doctor.answer_faults import check_of_failure, check_of_status
-from lyftdata.doctor.database import check_database, find_signing_key
+from lyftdata.doctor.database import check_database, find_signing_key, has_database
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
 from lyftdata.doctor.network import Target, check_connection, check_expiry
 from lyftdata.doctor.secret_files import check_private, check_secret_files
@@ -121,9 +121,27 @@ async def _check_address(
     found = list(check_connection(target, now=now))
     for finding in found:
         yield finding
-    if not is_stopped_by(found):
-        async for finding in _check_published(public_url, tls_ca=tls_ca, signing_key=signing_key):
-            yield finding
+    if is_stopped_by(found):
+        return
+    async for finding in _check_published(public_url, tls_ca=tls_ca, signing_key=signing_key):
+        yield finding
+        found.append(finding)
+    if not is_stopped_by(found) and not has_database(settings):
+        yield _without_database(settings, public_url)
+
+
+def _without_database(settings: ServerSettings, public_url: str) -> Finding:
+    """The Server that answers has its database elsewhere: the command was started without the Server's settings."""
+    place = (
+        f"LYFTDATA_STAGING_DIR, {settings.staging_dir},"
+        if settings.database_url is None
+        else "LYFTDATA_DATABASE_URL"
+    )
+    return Finding(
+        findings.ANOTHER_SERVER,
+        f"A Server answers at {public_url}, but {place} has no database of a Server.",
+        "Run this command with the environment of that Server and as its user.",
+    )
 
 
 async def _check_published(

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lyftdata.core.records import Approval
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding
@@ -99,7 +100,8 @@ def examine_view(view: ServerView) -> Iterator[Finding]:
                 findings.IDENTITY_COPIED,
                 f"A copy of its identity was refused at {copy['last_at']}: {_host(copy, 'host', 'address')}; accepted: "
                 f"{_host(copy, 'other_host', 'other_address')}.",
-                f"If the refused host is the right one: lyftdata workers continue-copy {worker['id']} {copy['reference']}",
+                f"If the refused host is the right one: lyftdata workers continue-copy {worker['id']} {copy['reference']}. If it "
+                f"is to be another Worker: lyftdata workers reenroll-copy {worker['id']} {copy['reference']}",
             )
     yield from _networks(view, worker)
     skew = describe_skew(server=view.server_version, worker=worker["host"].get("agent_version", ""))
@@ -130,6 +132,26 @@ def _entry(worker: dict[str, Any]) -> Iterator[Finding]:
             f"{worker['id']} was superseded by {worker['superseded_by']}, which enrolled under its name.",
             "Use the new entry; if the old host is the right one, delete the new entry and let the host enroll again.",
         )
+    if worker["approval"]:
+        yield _not_approved(worker)
+
+
+def _not_approved(worker: dict[str, Any]) -> Finding:
+    approve = f"lyftdata enrollment approve {worker['id']}"
+    if worker["approval"] == Approval.PENDING:
+        return Finding(
+            findings.WORKER_NOT_APPROVED,
+            f"{worker['id']} is waiting for approval. The fingerprint of its identity key is {worker['thumbprint']}.",
+            f"If its host logs the same fingerprint (`awaiting_approval`): {approve}",
+        )
+    what = (
+        f"An operator has denied {worker['id']}."
+        if worker["approval"] == Approval.DENIED
+        else f"No operator decided about {worker['id']} in time."
+    )
+    return Finding(
+        findings.WORKER_NOT_APPROVED, what, f"If it may come in: {approve}, then start it again on its host"
+    )
 
 
 def _absence(view: ServerView, worker: dict[str, Any]) -> Iterator[Finding]:
@@ -142,6 +164,9 @@ def _absence(view: ServerView, worker: dict[str, Any]) -> Iterator[Finding]:
         )
     if view.was_refused:
         yield _refused(view, findings.REFUSED)
+    elif worker["approval"]:
+        # A Worker that waits asks for tokens all the time: neither refusals nor origins are recorded of it.
+        return
     elif not view.origins and not view.sessions:
         yield Finding(findings.NEVER_SEEN, f"{worker['id']} has never asked for a token.", _ON_ITS_HOST)
     elif worker["enabled"] and not worker["superseded_by"]:

@@ -45,6 +45,11 @@ def test_who_waits_is_listed_approved_and_denied(operator, enroll):
     for shown in (first, fingerprint, "etl-1.example", "partner-hosts"):
         assert shown in listed
     assert "Waiting for approval  3 Workers" in operator.done("enrollment", "show", "partner-hosts")
+    examined = operator.run("doctor", "--as", "etl-1")
+    assert "worker_not_approved" in examined.output
+    assert "never_seen" not in examined.output
+    assert f"lyftdata enrollment approve {first}" in examined.output
+    assert "pending, never connected" in examined.output
     approved = operator.run("enrollment", "approve", first, "w-missing", second)
     assert approved.exit_code == 1
     assert f"Worker {first} (etl-1) approved\n" in approved.errors

@@ -113,6 +113,19 @@ def test_nothing_is_wrong_with_a_server_that_is_right(listening):
     assert listening.host.run("doctor", "server") == (0, "", "Nothing is wrong.\n")
 
 
+def test_settings_without_the_database_of_the_server_that_answers_are_found(listening, tmp_path):
+    """Without the Server's environment the command would otherwise find nothing wrong with an empty directory."""
+    staging = tmp_path / "staging"
+
+    code, found = examined(
+        listening.host, "server", LYFTDATA_STAGING_DIR=str(staging), LYFTDATA_PUBLIC_URL=listening.url
+    )
+
+    assert (code, list(found)) == (1, ["another_server"])
+    assert f"LYFTDATA_STAGING_DIR, {staging}, has no database" in found["another_server"]["what"]
+    assert not staging.exists()
+
+
 def test_an_invalid_setting_is_found(listening):
     """As a start would find it."""
     code, found = examined(listening.host, "server", LYFTDATA_TLS_CERT="/nowhere/cert.pem")

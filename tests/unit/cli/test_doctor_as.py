@@ -81,7 +81,7 @@ def test_a_connected_worker_draws_no_finding(listening, operator, add):
     ended = operator.run("doctor", "--as", "as-right")
 
     assert (ended.exit_code, ended.errors) == (0, "Nothing is wrong.\n")
-    assert "token given" in ended.output
+    assert "token issued" in ended.output
 
 
 def test_options_of_the_group_are_not_dropped(operator):

@@ -14,6 +14,8 @@ WORKER = {
     "enabled": True,
     "status": "online",
     "superseded_by": None,
+    "approval": None,
+    "thumbprint": "the-thumbprint",
     "archived_at": None,
     "host": {"agent_version": "0.1.0"},
 }
@@ -80,6 +82,21 @@ def test_a_connected_worker_draws_no_finding():
             {"worker": {"status": "never_connected"}, "origins": [], "sessions": []},
             "never_seen",
             "never asked for a token",
+        ),
+        (
+            {"worker": {"status": "never_connected", "approval": "pending"}, "origins": [], "sessions": []},
+            "worker_not_approved",
+            "waiting for approval. The fingerprint of its identity key is the-thumbprint",
+        ),
+        (
+            {"worker": {"status": "never_connected", "approval": "denied"}, "origins": [], "sessions": []},
+            "worker_not_approved",
+            "An operator has denied w-1.",
+        ),
+        (
+            {"worker": {"status": "never_connected", "approval": "expired"}, "origins": [], "sessions": []},
+            "worker_not_approved",
+            "No operator decided about w-1 in time.",
         ),
         ({"copies": [COPY]}, "identity_copied", "b (192.0.2.8); accepted: a (192.0.2.7)"),
         (
