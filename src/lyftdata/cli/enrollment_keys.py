@@ -263,16 +263,16 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
         return
     echo_err(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
     if key["max_uses"] is None and key["expires_at"] is None:
-        echo_err("It has no end and enrolls any number of Workers: consider --uses and --expires.")
+        echo_err("It never expires and enrolls any number of Workers: consider --uses and --expires.")
     key_out.show_or_save(answer["key"])
 
 
 def _rules(key: dict[str, Any]) -> str:
     """Return what a key allows, in words."""
     who = f"for Workers named {key['worker_name']}" if key["worker_name"] else "for Workers of any name"
-    where = f"from {', '.join(key['networks'])}" if key["networks"] else "from everywhere"
+    where = f"from {', '.join(key['networks'])}" if key["networks"] else "from anywhere"
     count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
-    end = f"until {key['expires_at']}" if key["expires_at"] else "without end"
+    end = f"until {key['expires_at']}" if key["expires_at"] else "without expiry"
     approval = "" if key["mode"] == "auto" else f", {_approval(key)}"
     leave = ", removed when they leave" if key["ephemeral"] else ""
     return f"{who}, {where}, {count}, {end}{leave}{approval}"

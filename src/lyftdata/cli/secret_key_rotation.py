@@ -59,7 +59,9 @@ def rotate_secret_key(staging_dir: str | None, *, yes: bool, as_json: bool) -> N
 
 def _show_key_rotation(shown: dict[str, Any]) -> None:
     if not shown["changed"]:
-        echo("The database has the new key already: a rotation that was interrupted is complete.")
+        echo(
+            "The database already has the new key: an interrupted rotation is complete, or the same key was given again."
+        )
         return
     echo(f"Rotated the secret key: event {shown['event']} of the audit log.")
     echo(f"Public key of the audit log: {shown['audit_key']}")

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, confirm_listed, yes_option
-from lyftdata.cli.many_workers import change_workers, confirm_workers
+from lyftdata.cli.many_workers import EXIT_FAILED, change_workers, confirm_workers
 from lyftdata.cli.output import (
     KeyOutput,
     echo,
+    echo_err,
     emit,
     json_option,
     key_output,
@@ -361,9 +362,7 @@ def label(
 @yes_option
 @json_option
 @url_option
-def rotate_key(
-    worker_ids: tuple[str, ...], url: str | None, *, every: bool, yes: bool, as_json: bool
-) -> None:
+def rotate_key(worker_ids: tuple[str, ...], url: str | None, *, every: bool, yes: bool, as_json: bool) -> int:
     """
     Ask Workers to rotate their identity key. They stay connected, and their programs go on.
 
@@ -383,7 +382,16 @@ def rotate_key(
         if every:
             confirm("Ask every Worker that has an identity key to rotate it?", yes=yes)
         asked = api.post("/workers/rotate-keys", {"ids": list(worker_ids), "all": every})
-    emit(asked, as_json=as_json, show=lambda found: echo(_asked(found["asked"])))
+    left_out = [worker_id for worker_id in dict.fromkeys(worker_ids) if worker_id not in asked["ids"]]
+    if as_json:
+        print_json(asked)
+    elif asked["asked"] or every:
+        echo(_asked(asked["asked"]))
+    for worker_id in left_out:
+        echo_err(
+            f"Error: {worker_id} has no identity key to rotate: it has an API key (lyftdata api-key rotate), or was superseded."
+        )
+    return EXIT_FAILED if left_out else 0
 
 
 def _asked(count: int) -> str:

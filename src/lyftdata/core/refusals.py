@@ -544,7 +544,8 @@ class DuplicateInstanceError(ProvedError):
     code = "duplicate_instance"
     meaning = "Another process is connected as this Worker; the first one stays connected."
     remedy = (
-        "Find the copied credentials: both hosts are in the detail. Stop one, or give it its own identity."
+        "`lyftdata refusals show REFERENCE` names both hosts: the credentials were copied, or the Worker was started twice. "
+        "Stop one of them, or give it its own identity."
     )
     final = False
 

@@ -11,7 +11,7 @@ def test_a_key_stands_alone_on_standard_output(operator):
     assert ended.output.startswith("lyftdata_enroll_")
     assert ended.output.count("\n") == 1
     assert (
-        "Enrollment key etl-hosts issued: for Workers named etl-*, from 10.4.0.0/16, 2 Workers at most, without end."
+        "Enrollment key etl-hosts issued: for Workers named etl-*, from 10.4.0.0/16, 2 Workers at most, without expiry."
         in ended.errors
     )
     assert ended.output.strip() not in operator.done("enrollment", "list")

@@ -38,3 +38,7 @@ def test_workers_are_asked_to_rotate_their_identity_key(operator, enrolled_id):
     assert [worker["id"] for worker in listed] == [enrolled_id]
     asked = operator.json("workers", "rotate-key", "--all", "--yes")
     assert enrolled_id in asked["ids"]
+    operator.done("workers", "add", "with-a-key", "--id", "with-a-key")
+    ended = operator.run("workers", "rotate-key", "with-a-key", enrolled_id)
+    assert (ended.exit_code, ended.output.startswith("1 Worker was asked")) == (1, True)
+    assert "with-a-key has no identity key to rotate" in ended.errors

@@ -101,7 +101,7 @@ IDENTITY_NOT_DISCARDED = LogEvent(
 KEY_ROTATED = LogEvent(
     name="identity_key_rotated",
     level="info",
-    message="The identity key was rotated: the next token is got by the new one, which ends the one before.",
+    message="The identity key was rotated: the next token request uses the new key, which ends the old one.",
     fields={"worker_id": "ID of the Worker"},
 )
 KEY_NOT_ROTATED = LogEvent(

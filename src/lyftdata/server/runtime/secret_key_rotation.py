@@ -138,6 +138,15 @@ def _check_keys_given(place: StateLocation) -> None:
                 "Make one with: lyftdata enrollment generate-key"
             ]
         )
+    if place.secret_key is None or place.secret_key_next is None:
+        return
+    if place.secret_key.reveal() == place.secret_key_next.reveal():
+        raise SettingsError(
+            [
+                "LYFTDATA_SECRET_KEY_NEXT: must differ from LYFTDATA_SECRET_KEY, which is the key to replace. "
+                "Make one with: lyftdata enrollment generate-key"
+            ]
+        )
 
 
 def _check_kept_checkpoint(place: StateLocation) -> None:

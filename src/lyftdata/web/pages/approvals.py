@@ -9,6 +9,7 @@ from lyftdata.core.records import Approval
 from lyftdata.core.text import count
 from lyftdata.server.admin.approvals import Decided
 from lyftdata.server.admin.schemas.approvals import MAX_AT_ONCE
+from lyftdata.server.http.problems import status_of_error
 from lyftdata.web.page import Page
 
 _ACTIONS = {"approve": "approved", "deny": "denied"}
@@ -19,13 +20,19 @@ async def show(page: Page) -> Response:
     return page.render(
         "approvals.html",
         pending=await page.services.approval_queries.list_pending(),
+        status=200 if page.problem is None else status_of_error(page.problem),
         ticked=frozenset(page.request.query_params.getlist("id")),
     )
 
 
 async def ask(page: Page) -> Response:
     """Show the Workers that were ticked, and ask."""
-    action, ids = _action(page.query("action")), _ids(page.request.query_params.getlist("id"))
+    action = _action(page.query("action"))
+    try:
+        ids = _ids(page.request.query_params.getlist("id"))
+    except InvalidInputError as error:
+        page.problem = error
+        return await show(page)
     pending = [worker for worker in await page.services.approval_queries.list_pending() if worker.id in ids]
     # A Worker that was denied, or not approved in time, can still be approved, from its own page.
     denied = [

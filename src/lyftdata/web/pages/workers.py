@@ -250,7 +250,7 @@ async def change_many(page: Page) -> Response:
         return page.redirect("/change-workers", query=urlencode(again))
     changed = await _do(page, action, ids)
     _, _, query = _list_path(page, with_ticks=False).partition("?")
-    return page.redirect("/workers", query=query, done=_summary(changed, len(ids), _DONE_TO_MANY[action]))
+    return page.redirect("/workers", query=query, done=_summary(changed, len(ids), action))
 
 
 async def change_many_again(page: Page) -> Response:
@@ -272,12 +272,15 @@ async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
             return len(await workers.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
 
 
-def _summary(changed: int, asked: int, what: str) -> str:
-    gone = asked - changed
-    done = f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {what}."
-    if not gone:
+def _summary(changed: int, ticked: int, action: str) -> str:
+    left_out = ticked - changed
+    done = f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {_DONE_TO_MANY[action]}."
+    if not left_out:
         return done
-    return f"{done} {count(gone, 'Worker')} {'was' if gone == 1 else 'were'} not in the list any more."
+    who = count(left_out, "Worker")
+    if action == "rotate-key":
+        return f"{done} {who} {'has' if left_out == 1 else 'have'} no identity key to rotate."
+    return f"{done} {who} {'was' if left_out == 1 else 'were'} not in the list any more."
 
 
 def _ticked(page: Page) -> list[str]:

@@ -308,6 +308,8 @@ async def test_the_keys_must_be_given_where_they_are_settings(opened, shared):
     for missing in ("LYFTDATA_SECRET_KEY", "LYFTDATA_SECRET_KEY_NEXT"):
         with pytest.raises(SettingsError, match=f"{missing}: must be set"):
             rotate(shared | {missing: ""})
+    with pytest.raises(SettingsError, match="LYFTDATA_SECRET_KEY_NEXT: must differ"):
+        rotate(shared | {"LYFTDATA_SECRET_KEY_NEXT": shared["LYFTDATA_SECRET_KEY"]})
 
 
 async def test_the_key_of_another_server_changes_nothing(opened, environ, tmp_path):

@@ -32,6 +32,7 @@ async def test_the_page_shows_what_an_operator_compares(server, browser, two_wai
     """Name, fingerprint, host and key of each; the overview, the key's page and that of Auto-Enrollment lead there."""
     page = await browser.get("/approvals")
 
+    assert the(r'<a href="([^"]*)" aria-current="page">', page) == "/enrollment"
     for worker_id, key in two_wait:
         assert worker_id in page.text
         assert key.public.thumbprint in page.text
@@ -87,5 +88,7 @@ async def test_what_cannot_be_done_is_said(server, browser, two_wait):
     assert approval_of(server, first) is Approval.PENDING
     gone = await browser.get(f"/decide-approvals?action=approve&id={second}")
     assert "None of these Workers waits for approval any more." in text_of(gone)
-    assert "Tick at least one Worker first." in text_of(await browser.get("/decide-approvals?action=deny"))
+    unticked = await browser.get("/decide-approvals?action=deny")
+    assert "Tick at least one Worker first." in text_of(unticked)
+    assert first in unticked.text
     assert "approve or deny" in text_of(await browser.get(f"/decide-approvals?action=keep&id={first}"))

@@ -1,5 +1,7 @@
 """Operators ask Workers to rotate their identity key on the pages, and see which have not yet."""
 
+from tests.unit.web.test_pages import ACTOR, text_of
+
 
 async def test_one_worker_is_asked_on_its_page(server, browser):
     """It is said that it was asked, until it has rotated; a Worker with an API key is offered nothing."""
@@ -25,6 +27,17 @@ async def test_ticked_workers_are_asked_from_the_list(server, browser):
     listed = (await browser.get("/workers?rotation=asked")).text
     assert [worker_id in listed for worker_id in ids] == [True, True, False]
     assert (await browser.get("/workers?rotation=never")).text.count(ids[2]) > 0
+
+
+async def test_a_ticked_worker_without_an_identity_key_is_named_as_such(server, browser):
+    """It is in the list all the same, so the notice does not say that it is gone."""
+    worker_id, _ = await server.enrolled("press")
+    await server.services.workers.add("drill", worker_id="drill", labels={}, issue_key=False, actor=ACTOR)
+
+    done = await browser.post("/workers?action=rotate-key", id=[worker_id, "drill"])
+
+    notice = text_of(await browser.get(done.headers["location"]))
+    assert "1 Worker was asked to rotate the identity key. 1 Worker has no identity key to rotate." in notice
 
 
 async def test_a_viewer_cannot_ask(server, viewer):
