@@ -34,7 +34,7 @@ class Hall:
         self.operator = self.site.sign_in()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/mcp"
-        self.api_keys = {name: self.add_worker(name) for name in ("press-01", "stranger")}
+        self.api_keys = {name: self.add_worker(name) for name in ("press-01", "not-granted")}
         self.key = ECKey.generate_key("P-256")
         self.enrolled = self.enroll()
         granted = ["--worker", "press-01", "--worker", self.enrolled]
@@ -120,7 +120,7 @@ def test_the_python_sdk_with_an_identity_key(hall):
 
 
 @pytest.mark.parametrize(
-    ("worker", "error"), [("press-01", "invalid_client"), ("unknown_caller", "invalid_target")]
+    ("worker", "error"), [("press-01", "invalid_client"), ("not-granted", "invalid_target")]
 )
 def test_the_python_sdk_is_told_why_it_gets_no_token(hall, worker, error):
     """A wrong key, and a Worker to which the resource is not granted: the client raises what the Server answered."""
@@ -140,7 +140,7 @@ def walk(hall: Hall, run_script: RunScript) -> dict[str, Any]:
         "url": hall.url,
         "issuer": hall.site.url,
         "worker": {"id": "press-01", "secret": hall.api_keys["press-01"]},
-        "stranger": {"id": "stranger", "secret": hall.api_keys["stranger"]},
+        "notGranted": {"id": "not-granted", "secret": hall.api_keys["not-granted"]},
         "enrolled": {"id": hall.enrolled, "pem": hall.pem},
     }
     return run_script("mcp_client.mjs", **settings)

@@ -32,5 +32,5 @@ await walk({
   api_key: () => call(given.url, byApiKey(given.worker, given.issuer), 'whoami'),
   identity_key: () => call(given.url, byIdentityKey(given.enrolled, given.issuer), 'whoami'),
   wrong_key: () => call(given.url, byApiKey({ ...given.worker, secret: 'wrong' }, given.issuer), 'whoami'),
-  not_granted: () => call(given.url, byApiKey(given.stranger, given.issuer), 'whoami'),
+  not_granted: () => call(given.url, byApiKey(given.notGranted, given.issuer), 'whoami'),
 })
