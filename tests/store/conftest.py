@@ -19,10 +19,10 @@ AUDIT_KEY = b"a" * 32
 
 @pytest.fixture(scope="module", autouse=True)
 def _shared_starts(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Share the migrations where tests are about what is done with the tables, not about how these are made and by whom."""
+    """Share what stores need at each start where tests are about what is done with the tables, not about databases or migrations."""
     with pytest.MonkeyPatch.context() as patch:
-        share_compiled_statements(patch.setattr)
         if request.path.name != "test_migrations.py" and request.path.parent.name != "dialects":
+            share_compiled_statements(patch.setattr)
             share_migrations(patch.setattr)
         yield
 
