@@ -26,6 +26,7 @@ import msgspec
 
 from lyftdata.core.signature_counter import SignatureNumber, host_label
 from lyftdata.core.strategy import COUNTER_FILE
+from lyftdata.core.structs import prepare_structs
 
 _SLOT_BYTES = 128
 _CHECKSUM_BYTES = 8
@@ -41,6 +42,9 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     at_ms: int = 0
     refused_as: str = ""
+
+
+prepare_structs(_Kept)
 
 
 class CounterFile:

@@ -16,6 +16,7 @@ from lyftdata.bounded_http import Answer, Request
 from lyftdata.client.credentials import Credential
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.client.signing import Signing, offered_signing, sign_for_now
+from lyftdata.core.structs import prepare_structs
 from lyftdata.core.text import parse_reference
 
 # RFC 8707, and RFC 6749, section 5.2.
@@ -37,6 +38,9 @@ class TokenReply(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "TokenReply(***)"
+
+
+prepare_structs(TokenReply)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

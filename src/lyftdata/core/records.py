@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from lyftdata.core.structs import prepare_structs
+
 Labels = dict[str, str]
 """Label key to value; a bare label such as `gpu` has the value `""`."""
 
@@ -496,3 +498,26 @@ class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime
     last_reference: str
     last_detail: str
+
+
+# What is read from rows: the store's readers begin at the same moment.
+prepare_structs(
+    AdminSessionRecord,
+    ApiKeyRecord,
+    AuditEvent,
+    CheckpointRecord,
+    EnrollmentKeyRecord,
+    IdentityCopyRecord,
+    OperatorRecord,
+    PresenceRecord,
+    RefusalAttempt,
+    RefusalGroup,
+    ResourceRecord,
+    ServerRecord,
+    SignatureCounterRecord,
+    SigningKeyRecord,
+    TokenOriginRecord,
+    WorkerRecord,
+    WorkerSessionRecord,
+    WorkerTraces,
+)

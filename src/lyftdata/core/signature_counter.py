@@ -20,6 +20,7 @@ from typing import Annotated
 import msgspec
 
 from lyftdata.core._jose import JwsError
+from lyftdata.core.structs import prepare_structs
 
 CLAIM = "lyftdata_counter"
 LATE_WITHIN_MS = 90_000
@@ -56,6 +57,9 @@ class SignatureNumber(msgspec.Struct, frozen=True, omit_defaults=True):
     def position(self) -> Position:
         """Return number and time."""
         return self.number, self.at_ms
+
+
+prepare_structs(SignatureNumber)
 
 
 class CounterState(msgspec.Struct, frozen=True):

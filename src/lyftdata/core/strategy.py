@@ -19,6 +19,7 @@ that contradict each other are an error, never a choice.
 import msgspec
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.structs import prepare_structs
 
 ID = "LYFTDATA_WORKER_ID"
 KEY = "LYFTDATA_WORKER_API_KEY"
@@ -59,6 +60,9 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def may_be_called(self, name: str | None) -> bool:
         """Return whether LYFTDATA_WORKER_NAME fits, without asking the Server; None fits each."""
         return name in {None, self.worker_name} or (bool(self.given_name) and name == self.given_name)
+
+
+prepare_structs(StoredIdentity)
 
 
 class UseApiKey(msgspec.Struct, frozen=True):

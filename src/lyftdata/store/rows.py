@@ -16,7 +16,7 @@ def to_row(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def from_row(kind: type[T], row: Row[Any], **more: Any) -> T:
-    """Return the record that a row holds; `more` gives fields that are not columns."""
+    """Return the record that a row holds; `more` gives fields that are not columns. Its kind is prepared (`core/structs.py`)."""
     mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     values = {name: mapping[name] for name in kind.__struct_fields__ if name in mapping}
     # strict=False turns the text of an enumeration back into it; datetimes and bytes pass as they are.

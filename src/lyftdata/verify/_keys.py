@@ -28,6 +28,7 @@ from joserfc.jwk import ECKey, OKPKey
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.identity_keys import parse_public_jwk
+from lyftdata.core.structs import prepare_structs
 from lyftdata.verify.errors import KeysUnavailableError
 
 _MAX_KEYS = 64
@@ -60,6 +61,9 @@ class PublishedKeys(msgspec.Struct, frozen=True):
 
 class _JwkSet(msgspec.Struct):
     keys: list[dict[str, Any]]
+
+
+prepare_structs(_JwkSet)
 
 
 def read_jwks(body: bytes, *, cache_control: str) -> PublishedKeys:

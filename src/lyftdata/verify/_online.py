@@ -16,6 +16,7 @@ from lyftdata.bounded_http import Answer, Request, ServerEndpoint
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.log_events.verifier import ONLINE_CHECK_UNAVAILABLE
 from lyftdata.core.secret import Secret
+from lyftdata.core.structs import prepare_structs
 from lyftdata.library_log import emit
 from lyftdata.verify._memory import Remembered
 from lyftdata.verify.errors import OnlineCheckUnavailableError, TokenRevokedError
@@ -75,6 +76,9 @@ class _Introspection(msgspec.Struct):
     sub: str = ""
     jti: str = ""
     scope: str = ""
+
+
+prepare_structs(_Introspection)
 
 
 class Introspect:

@@ -29,6 +29,7 @@ from lyftdata.bounded_http import (
     unreachable,
 )
 from lyftdata.core.origins import origin_of
+from lyftdata.core.structs import prepare_structs
 from lyftdata.core.text import clean_text
 from lyftdata.verify._keys import PublishedKeys, read_jwks
 from lyftdata.verify.errors import KeysUnavailableError
@@ -51,6 +52,9 @@ class VerifierEndpoint(ServerEndpoint, frozen=True, kw_only=True):
 class _Metadata(msgspec.Struct):
     issuer: str
     jwks_uri: str
+
+
+prepare_structs(_Metadata)
 
 
 def fetch_keys(endpoint: VerifierEndpoint) -> Generator[Request, Answer, PublishedKeys]:

@@ -31,6 +31,7 @@ from lyftdata.client.token_endpoint import (
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.log_events.worker import CLOCK_SKEWED
+from lyftdata.core.structs import prepare_structs
 from lyftdata.core.text import parse_reference
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import emit, get_logger
@@ -175,6 +176,9 @@ class PollReply(msgspec.Struct, frozen=True):
     directives: list[Directive] = []
     removed: bool = False
     """Whether the Worker's entry is gone, after an ephemeral Worker has signed off."""
+
+
+prepare_structs(PollReply)
 
 
 class Registered(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ import msgspec
 
 from lyftdata.core.log_events.server import TOKEN_FROM_ANOTHER_NETWORK
 from lyftdata.core.networks import NetworkGroup, network_of_host
+from lyftdata.core.structs import prepare_structs
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
@@ -50,6 +51,9 @@ class Suspicion(msgspec.Struct, frozen=True):
     credential: str
     audience: str
     at: datetime
+
+
+prepare_structs(Suspicion)
 
 
 class OriginWatch:

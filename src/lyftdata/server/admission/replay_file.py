@@ -13,6 +13,7 @@ import msgspec
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.server import USED_ASSERTIONS_NOT_KEPT, USED_ASSERTIONS_UNREADABLE
+from lyftdata.core.structs import prepare_structs
 from lyftdata.log import emit, get_logger
 from lyftdata.private_files import sync_directory, write_private_atomic
 
@@ -31,6 +32,9 @@ class KeptReplays(msgspec.Struct, frozen=True):
     assertions: dict[str, dict[str, float]]
     proofs: dict[str, dict[str, float]]
     lost_before: datetime | None = None
+
+
+prepare_structs(KeptReplays)
 
 
 def load_replays(staging_dir: Path) -> KeptReplays | None:

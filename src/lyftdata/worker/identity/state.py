@@ -39,6 +39,7 @@ from lyftdata.core.errors import InvalidInputError, LyftdataError, SettingsError
 from lyftdata.core.identity_keys import IdentityKey, generate_identity_key
 from lyftdata.core.log_events.worker import COUNTER_NOT_SAVED
 from lyftdata.core.strategy import COUNTER_FILE, StoredIdentity
+from lyftdata.core.structs import prepare_structs
 from lyftdata.log import emit, get_logger
 from lyftdata.private_files import PrivateDirectory
 from lyftdata.user_paths import NO_HOME, is_visible
@@ -64,6 +65,9 @@ class NextIdentity(msgspec.Struct, frozen=True):
     replaces: str
     worker_name: str
     identity: StoredIdentity | None = None
+
+
+prepare_structs(NextIdentity)
 
 
 class StateError(LyftdataError):
