@@ -111,6 +111,8 @@ class Fleet(RuleBasedStateMachine):
             if known["enabled"] and not enabled:
                 self.count += 1
                 known["epoch"] = self.count
+                # What is signed in the same second may have been signed before, and is refused as stale.
+                self.clock.forward(seconds=1)
             known["enabled"] = enabled
 
     @rule(worker_id=consumes(worker_ids))

@@ -93,6 +93,8 @@ def rotate_secret_key(
             text = place.secret_key_next.reveal().encode()
         new = key_forms(text)[0]
         if new == current:
+            # Not before: in an older database the same text stands for another key, and is stretched from now on.
+            _check_keys_differ(place)
             return Rotation(changed=None, file=file)
         _check_kept_checkpoint(place)
         if file is not None:
@@ -138,6 +140,9 @@ def _check_keys_given(place: StateLocation) -> None:
                 "Make one with: lyftdata enrollment generate-key"
             ]
         )
+
+
+def _check_keys_differ(place: StateLocation) -> None:
     if place.secret_key is None or place.secret_key_next is None:
         return
     if place.secret_key.reveal() == place.secret_key_next.reveal():
