@@ -87,3 +87,15 @@ def test_a_deleted_operator_is_gone(operator, ada):
 
     assert operator.run("operators", "delete", name, "--yes").errors == f"Operator {name} deleted\n"
     assert name not in {one["name"] for one in operator.json("operators", "list")}
+
+
+def test_the_id_of_a_session_is_never_taken_for_an_option(listening, operator, ada, tmp_path):
+    """It has no dash, with which an option begins."""
+    name, password = ada
+    for number in range(3):
+        host = CommandHost(tmp_path / f"ada-{number}", LYFTDATA_URL=listening.url)
+        host.done("login", name, "--password-stdin", stdin=f"{password}\n")
+
+    ids = [one["id"] for one in operator.json("operators", "sessions") if one["operator"] == name]
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}", identifier) for identifier in ids)

@@ -181,7 +181,8 @@ class OperatorSessions:
         now = self._clock()
         token = Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
         session = AdminSessionRecord(
-            id=random_id(self._random_bytes),
+            # Hexadecimal: one of base64url may begin with a dash, which `operators revoke-session ID` would take for an option.
+            id=self._random_bytes(16).hex(),
             operator=operator.name,
             digest=session_digest(token.reveal().encode()),
             created_at=now,
