@@ -203,6 +203,18 @@ def repeated(url: str | None, *, as_json: bool) -> None:
     emit(found, as_json=as_json, show=show_repeated)
 
 
+def _decide_copy(
+    worker_id: str, reference: str, decision: str, question: str, *, url: str | None, yes: bool
+) -> Any:
+    """Decide about a copy that is listed, once the person has confirmed; return what the Server answers."""
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/workers/{path_part(worker_id)}/copies"
+    with Api(url) as api:
+        confirm_listed(api, path, "reference", reference, question, yes=yes)
+        return api.post(f"{path}/{path_part(reference)}", {"decision": decision})
+
+
 @workers.command("continue-copy")
 @click.argument("worker_id", metavar="ID")
 @click.argument("reference")
@@ -220,19 +232,8 @@ def continue_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     Example:
       lyftdata workers continue-copy w-7k2m9qxr 7K2M9QXR --yes
     """
-    from lyftdata.cli.api import Api, path_part
-
-    path = f"/workers/{path_part(worker_id)}/copies"
-    with Api(url) as api:
-        confirm_listed(
-            api,
-            path,
-            "reference",
-            reference,
-            f"Let the copy {reference} continue as Worker {worker_id}? Another directory of this identity is refused from then on.",
-            yes=yes,
-        )
-        decided = api.post(f"{path}/{path_part(reference)}", {"decision": "continue"})
+    question = f"Let the copy {reference} continue as Worker {worker_id}? Another directory of this identity is refused from then on."
+    decided = _decide_copy(worker_id, reference, "continue", question, url=url, yes=yes)
     emit(decided, as_json=as_json, show=show_decided_copy)
 
 
@@ -254,19 +255,8 @@ def reenroll_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     Example:
       lyftdata workers reenroll-copy w-7k2m9qxr 7K2M9QXR --yes
     """
-    from lyftdata.cli.api import Api, path_part
-
-    path = f"/workers/{path_part(worker_id)}/copies"
-    with Api(url) as api:
-        confirm_listed(
-            api,
-            path,
-            "reference",
-            reference,
-            f"Let the copy {reference} enroll as a new Worker? It discards the identity of {worker_id}.",
-            yes=yes,
-        )
-        decided = api.post(f"{path}/{path_part(reference)}", {"decision": "as_new"})
+    question = f"Let the copy {reference} enroll as a new Worker? It discards the identity of {worker_id}."
+    decided = _decide_copy(worker_id, reference, "as_new", question, url=url, yes=yes)
     emit(decided, as_json=as_json, show=show_decided_copy)
 
 
