@@ -57,10 +57,11 @@ from lyftdata.core.names import format_labels, parse_label_text
 )
 @click.option(
     "--mode",
-    type=click.Choice(["auto", "approve"]),
+    type=click.Choice(["auto", "approve", "warn"]),
     default="auto",
     show_default=True,
-    help="auto: Workers that fit get in at once. approve: they wait until an operator approves them.",
+    help="auto: Workers that fit get in at once. approve: they wait until an operator approves them. warn: those that --worker-name "
+    "or --from would refuse get in too, and are recorded.",
 )
 @click.option(
     "--approve-from",
@@ -104,6 +105,7 @@ def issue(
       lyftdata enrollment issue press-02-key --uses 1 --expires 24h --output press-02.key
       lyftdata enrollment issue etl-hosts --expires 7d --worker-name 'etl-*' --from 10.4.0.0/16 --label team=etl
       lyftdata enrollment issue partner-hosts --mode approve --approve-from 10.4.0.0/16
+      lyftdata enrollment issue old-hosts --from 10.4.0.0/16 --mode warn --expires 30d
     """
     from lyftdata.cli.api import Api
 
@@ -264,6 +266,8 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
     echo_err(f"Enrollment key {key['name']} {done}: {_rules(key)}.")
     if key["max_uses"] is None and key["expires_at"] is None:
         echo_err("It never expires and enrolls any number of Workers: consider --uses and --expires.")
+    if key["mode"] == "warn" and not key["worker_name"] and not key["networks"]:
+        echo_err("It has no rule to warn about: add --worker-name or --from.")
     key_out.show_or_save(answer["key"])
 
 
@@ -273,15 +277,17 @@ def _rules(key: dict[str, Any]) -> str:
     where = f"from {', '.join(key['networks'])}" if key["networks"] else "from anywhere"
     count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
     end = f"until {key['expires_at']}" if key["expires_at"] else "without expiry"
-    approval = "" if key["mode"] == "auto" else f", {_approval(key)}"
+    approval = "" if key["mode"] == "auto" else f", {_admission(key)}"
     leave = ", removed when they leave" if key["ephemeral"] else ""
     return f"{who}, {where}, {count}, {end}{leave}{approval}"
 
 
-def _approval(key: dict[str, Any]) -> str:
-    """Return whether Workers wait for approval, in words."""
+def _admission(key: dict[str, Any]) -> str:
+    """Return what happens to Workers that enroll, in words."""
     if key["mode"] == "auto":
         return "let in at once"
+    if key["mode"] == "warn":
+        return "let in at once, also with other names and from other networks, which is recorded"
     exempt = [f"from {', '.join(key['approve_networks'])}"] if key["approve_networks"] else []
     exempt += [f"named {key['approve_name']}"] if key["approve_name"] else []
     return "let in when an operator approves" + (f", at once if {' and '.join(exempt)}" if exempt else "")
@@ -334,7 +340,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
             _uses(key),
             str(key["workers"]),
             when(key["expires_at"]),
-            key["mode"],
+            f"warn, {key['warned']} warned" if key["warned"] else key["mode"],
             key["worker_name"] or "-",
             ",".join(key["networks"]) or "-",
             when(key["last_used_at"]),
@@ -361,7 +367,8 @@ def _show_one(key: dict[str, Any]) -> None:
             ("From", ", ".join(key["networks"]) or "everywhere"),
             ("Labels", format_labels(key["labels"]) or "-"),
             ("Ephemeral", "yes: its Workers are removed when they leave" if key["ephemeral"] else "no"),
-            ("Mode", f"{key['mode']}: Workers are {_approval(key)}"),
+            ("Mode", f"{key['mode']}: Workers are {_admission(key)}"),
+            ("Let in against its rules", _workers(key["warned"])),
             ("Waiting for approval", _workers(key["pending"])),
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),

@@ -4,6 +4,9 @@ What an issued enrollment key allows: whom it may enroll, from where, until when
 The pattern of Worker names knows two signs, `*` for any characters and `?` for one; everything else stands for itself,
 upper and lower case apart. A network is written in CIDR form; the address compared is that of the connection, or what a
 trusted proxy says, with an IPv4 address that is mapped into IPv6 taken for that IPv4 address.
+
+Two kinds of rules. Those that bound the key (`check_key_in_force`, and its uses) hold in every mode: they end what a key that
+leaked is worth. Those that describe the caller (`broken_rules`) only warn in mode `warn`.
 """
 
 import fnmatch
@@ -19,6 +22,7 @@ from lyftdata.core.names import check_no_credential
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.core.refusals import (
     EnrollmentKeyExpiredError,
+    EnrollmentKeyRefusedError,
     EnrollmentKeyRevokedError,
     EnrollmentNameNotAllowedError,
     EnrollmentNetworkNotAllowedError,
@@ -76,55 +80,63 @@ def _parse_network(text: str, *, field: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def check_key_in_force(
-    record: EnrollmentKeyRecord, *, address: str, now: datetime, claimed_worker: str = ""
-) -> None:
+def check_key_in_force(record: EnrollmentKeyRecord, *, now: datetime, claimed_worker: str = "") -> None:
     """
-    Check what can be known of an issued key before the request is read; whether it has uses left, the store knows.
+    Check that an issued key is neither revoked nor expired; whether it has uses left, the store knows.
 
     Args:
         record: The key that was proved.
-        address: Of the caller.
         now: Aware UTC time.
-        claimed_worker: The name that it asks for, as far as it is known: operators look for it.
+        claimed_worker: The name that the caller asks for: operators look for it.
 
     Raises:
         EnrollmentKeyRevokedError: Revoked.
         EnrollmentKeyExpiredError: `now >= expires_at`.
-        EnrollmentNetworkNotAllowedError: From elsewhere.
     """
     if record.revoked_at is not None:
         raise EnrollmentKeyRevokedError(
             f"{describe(record)} was revoked at {format_time(record.revoked_at)}.",
             claimed_worker=claimed_worker,
+            enrollment_key=record.fingerprint,
         )
     if record.expires_at is not None and now >= record.expires_at:
         why = ", after a rotation" if record.rotated_at is not None else ""
         raise EnrollmentKeyExpiredError(
             f"{describe(record)} stopped working at {format_time(record.expires_at)}{why}.",
             claimed_worker=claimed_worker,
-        )
-    if record.networks and not _is_within(address, record.networks):
-        raise EnrollmentNetworkNotAllowedError(
-            f"{describe(record)} is for {', '.join(record.networks)}.", claimed_worker=claimed_worker
+            enrollment_key=record.fingerprint,
         )
 
 
-def check_name_allowed(record: EnrollmentKeyRecord, worker_name: str) -> None:
+def broken_rules(
+    record: EnrollmentKeyRecord, *, address: str, worker_name: str
+) -> tuple[EnrollmentKeyRefusedError, ...]:
     """
-    Check the name that a Worker asks for.
+    Return a refusal for each rule about callers that this one breaks; empty if it fits.
 
     Args:
-        record: The key that was proved.
+        record: The key that was proved. Its mode is not looked at.
+        address: Of the caller.
         worker_name: As `parse_worker_name` returns it.
-
-    Raises:
-        EnrollmentNameNotAllowedError: It does not fit the pattern.
     """
-    if record.worker_name is not None and not matches_pattern(worker_name, record.worker_name):
-        raise EnrollmentNameNotAllowedError(
-            f"{describe(record)} is for Workers named '{record.worker_name}'.", claimed_worker=worker_name
+    broken: list[EnrollmentKeyRefusedError] = []
+    if record.networks and not _is_within(address, record.networks):
+        broken.append(
+            EnrollmentNetworkNotAllowedError(
+                f"{describe(record)} is for {', '.join(record.networks)}.",
+                claimed_worker=worker_name,
+                enrollment_key=record.fingerprint,
+            )
         )
+    if record.worker_name is not None and not matches_pattern(worker_name, record.worker_name):
+        broken.append(
+            EnrollmentNameNotAllowedError(
+                f"{describe(record)} is for Workers named '{record.worker_name}'.",
+                claimed_worker=worker_name,
+                enrollment_key=record.fingerprint,
+            )
+        )
+    return tuple(broken)
 
 
 def is_approved_by_rule(record: EnrollmentKeyRecord, *, address: str, worker_name: str) -> bool:

@@ -63,6 +63,8 @@ class EnrollmentMode(StrEnum):
     """It is let in at once."""
     APPROVE = "approve"
     """It waits until an operator approves it, unless a rule of the key does."""
+    WARN = "warn"
+    """It is let in at once, and so is one with another name or from another network, which is recorded."""
 
 
 class Role(StrEnum):
@@ -321,6 +323,7 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     `worker_name` is a pattern (`core.enrollment_rules`), None for any name; `networks` are in CIDR form, empty for everywhere;
     `labels` are put on each Worker that it enrolls, which is ephemeral if the key is `ephemeral`. In mode `approve`, `approve_name` (a
     pattern) and `approve_networks` are the rule by which a Worker is approved without an operator; without either no Worker is.
+    In mode `warn`, `worker_name` and `networks` refuse no Worker.
     Generations are as in `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory.
     """
 
@@ -473,7 +476,8 @@ class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     One refused attempt, with the whole reason.
 
     `claimed_worker` is the identity that the caller claimed (untrusted text, cleaned and cut to 128 characters), or "".
-    `detail` is for operators only. `api_key` and `other_worker` name the key and the Worker concerned, if the cause knows them.
+    `detail` is for operators only. `api_key` and `other_worker` name the key and the Worker concerned, if the cause knows them;
+    `enrollment_key` is the fingerprint of an enrollment key that was proved, if its rules are the cause.
     """
 
     reference: str
@@ -485,6 +489,7 @@ class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     proved: bool
     api_key: str = ""
     other_worker: str = ""
+    enrollment_key: str = ""
 
 
 class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):

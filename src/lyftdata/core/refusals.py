@@ -44,6 +44,7 @@ class RefusedError(LyftdataError):
         claimed_worker: What the caller called itself (ID or name), as received; "" if it did not.
         api_key: Name of the API key that was presented, where it is known; never the key.
         other_worker: ID of another Worker that the cause is about: who holds the name, who took it over.
+        enrollment_key: Fingerprint of the enrollment key that was proved, if its rules are the cause; never the key.
     """
 
     meaning: ClassVar[str]
@@ -63,12 +64,14 @@ class RefusedError(LyftdataError):
         claimed_worker: str = "",
         api_key: str = "",
         other_worker: str = "",
+        enrollment_key: str = "",
     ) -> None:
         super().__init__(self.meaning, hint=self.remedy)
         self.unformatted_detail: Final = detail
         self.claimed_worker: Final = claimed_worker
         self.api_key: Final = api_key
         self.other_worker: Final = other_worker
+        self.enrollment_key: Final = enrollment_key
 
     @property
     def explanation(self) -> str:

@@ -35,6 +35,11 @@ class Metrics:
         self._enrollments = Counter(
             "lyftdata_enrollments_total", "Worker entries made by Auto-Enrollment.", registry=self._registry
         )
+        self._enrolled_against_rules = Counter(
+            "lyftdata_enrollments_against_rules_total",
+            "Worker entries made by an enrollment key of mode warn whose rules would have refused them.",
+            registry=self._registry,
+        )
         left = Counter(
             "lyftdata_workers_left_total",
             "Ephemeral Workers removed, because they signed off or were absent.",
@@ -84,9 +89,11 @@ class Metrics:
         self.admitted += 1
         self._tokens[strategy].inc()
 
-    def enrolled(self) -> None:
-        """Count a Worker entry made by Auto-Enrollment."""
+    def enrolled(self, *, against_rules: bool) -> None:
+        """Count a Worker entry made by Auto-Enrollment; `against_rules` if its enrollment key only warned."""
         self._enrollments.inc()
+        if against_rules:
+            self._enrolled_against_rules.inc()
 
     def workers_left(self, why: str, count: int) -> None:
         """Count ephemeral Workers that were removed; `why` is `signed_off` or `absent`."""

@@ -229,6 +229,7 @@ enrollment_keys = Table(
     Column("approve_networks", JSON),
     Column("max_uses", Integer),
     Column("uses", Integer, nullable=False, server_default=text("0")),
+    Column("warned", Integer, nullable=False, server_default=text("0")),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(128), nullable=False),
     Column("expires_at", UtcDateTime),
@@ -304,7 +305,9 @@ refusal_attempts = Table(
     Column("proved", Boolean, nullable=False),
     Column("api_key", String(50), nullable=False, server_default=text("''")),
     Column("other_worker", String(64), nullable=False, server_default=text("''")),
+    Column("enrollment_key", String(32), nullable=False, server_default=text("''")),
     Index(None, "reference"),
+    Index(None, "enrollment_key"),
 )
 
 # A row a minute, for a week and a day.

@@ -69,9 +69,22 @@ async def test_of_ten_that_use_a_key_for_three_hosts_three_may(store):
     await insert(store, key(max_uses=3))
 
     assert sum(await asyncio.gather(*(spend(store) for _ in range(10)))) == 3
-    assert await store.read(enrollment_keys.count_uses) == {"A": 3}
+    assert await store.read(enrollment_keys.count_uses) == {"A": (3, 0)}
     await store.write(lambda tx: enrollment_keys.return_use(tx, "A"))
     assert [await spend(store), await spend(store)] == [True, False]
+
+
+async def test_uses_against_the_rules_are_counted_apart(store):
+    """One that is returned counts neither as a use nor as a warning."""
+    await insert(store, key())
+
+    for is_warned in (True, False, True):
+        await store.write(
+            lambda tx, warned=is_warned: enrollment_keys.spend_use(tx, "A", NOON, is_warned=warned)
+        )
+    await store.write(lambda tx: enrollment_keys.return_use(tx, "A", is_warned=True))
+
+    assert await store.read(enrollment_keys.count_uses) == {"A": (2, 1)}
 
 
 async def test_a_key_is_used_until_the_second_before_its_end(store):

@@ -46,3 +46,15 @@ def test_a_revoked_key_is_shown_as_such(operator):
 
     assert ended.errors == "Enrollment key lost-hosts revoked; 0 Workers that it has enrolled will stay\n"
     assert operator.json("enrollment", "show", "lost-hosts")["status"] == "revoked"
+
+
+def test_a_key_that_warns_says_what_it_lets_in(operator):
+    """When it is issued, and when it is shown."""
+    ended = operator.run("enrollment", "issue", "warned-hosts", "--mode", "warn", "--from", "192.0.2.0/24")
+
+    assert "also with other names and from other networks, which is recorded" in ended.errors
+    assert "no rule to warn about" not in ended.errors
+    assert "Let in against its rules" in operator.done("enrollment", "show", "warned-hosts")
+    assert operator.json("enrollment", "show", "warned-hosts")["mode"] == "warn"
+    bare = operator.run("enrollment", "issue", "bare-hosts", "--mode", "warn")
+    assert "It has no rule to warn about: add --worker-name or --from." in bare.errors

@@ -6,6 +6,7 @@ import pytest
 from tests.builders import NOON
 
 from lyftdata.core.enrollment_rules import (
+    broken_rules,
     check_key_in_force,
     matches_pattern,
     parse_enrollment_key_name,
@@ -13,7 +14,7 @@ from lyftdata.core.enrollment_rules import (
     parse_networks,
 )
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.records import EnrollmentKeyRecord
+from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
 from lyftdata.core.refusals import RefusedError
 
 
@@ -33,10 +34,10 @@ def key(**fields):
 def refusal(record, *, address="10.4.1.2", now=NOON):
     """Return the code of the refusal, None if the key is in force."""
     try:
-        check_key_in_force(record, address=address, now=now)
+        check_key_in_force(record, now=now)
     except RefusedError as refused:
         return refused.code
-    return None
+    return next((broken.code for broken in broken_rules(record, address=address, worker_name="etl-1")), None)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,20 @@ def test_a_key_is_good_from_its_networks_alone(address, is_allowed):
     record = key(networks=["10.4.0.0/16", "2001:db8::/32"])
 
     assert refusal(record, address=address) == (None if is_allowed else "enrollment_network_not_allowed")
+
+
+@pytest.mark.parametrize("mode", list(EnrollmentMode))
+def test_every_rule_about_a_caller_that_it_breaks_is_named(mode):
+    """Whatever the mode, with the fingerprint of the key and the name that was asked for."""
+    record = key(networks=["192.0.2.0/24"], worker_name="press-*", mode=mode)
+
+    broken = broken_rules(record, address="10.4.1.2", worker_name="etl-1")
+
+    assert [(one.code, one.claimed_worker, one.enrollment_key) for one in broken] == [
+        ("enrollment_network_not_allowed", "etl-1", record.fingerprint),
+        ("enrollment_name_not_allowed", "etl-1", record.fingerprint),
+    ]
+    assert broken_rules(record, address="192.0.2.7", worker_name="press-1") == ()
 
 
 @pytest.mark.parametrize(

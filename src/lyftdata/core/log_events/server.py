@@ -117,6 +117,20 @@ REFUSAL_LOG_THROTTLED = LogEvent(
     fields={"left_out": "refusals since the last line that were counted only"},
     remedy="Find the source of the flood in the recorded refusals and block it at the firewall or proxy.",
 )
+ENROLLED_AGAINST_RULES = LogEvent(
+    name="enrolled_against_rules",
+    level="warning",
+    message="An enrollment key of mode warn has let in a Worker that its rules would have refused.",
+    fields={
+        "worker": "ID of the Worker",
+        "name": "name of the Worker",
+        "address": "address from which it enrolled",
+        "key": "name of the enrollment key",
+        "codes": "the causes for which a key of mode auto would have refused it",
+    },
+    remedy="If the host may be admitted, issue a key whose rules it fits before you stop warning. If not, the key "
+    "has leaked: revoke it, and disable or delete the Worker.",
+)
 REPEATED_REGISTRATIONS = LogEvent(
     name="repeated_registrations",
     level="warning",

@@ -20,6 +20,9 @@ from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.store import Store
 from lyftdata.store.tables import enrollment_key_uses, enrollment_keys
+from lyftdata.store.tables.enrollment_keys import KeyUses
+
+_NOT_USED = KeyUses(uses=0, warned=0)
 
 
 class EnrollmentKeyQueries:
@@ -80,6 +83,7 @@ class EnrollmentKeyQueries:
             approve_name=None,
             approve_networks=[],
             pending=0,
+            warned=0,
             created_at=None,
             created_by=None,
             rotated_at=None,
@@ -97,7 +101,7 @@ class EnrollmentKeyQueries:
     def _view(
         self,
         generations: list[EnrollmentKeyRecord],
-        uses: Mapping[str, int],
+        uses: Mapping[str, KeyUses],
         last_used: Mapping[str, datetime],
     ) -> EnrollmentKey:
         """Show a key by its newest generation; older ones that still work are `previous`."""
@@ -114,7 +118,7 @@ class EnrollmentKeyQueries:
             generation=newest.generation,
             status=_status(newest, uses, now),
             max_uses=newest.max_uses,
-            uses=uses.get(newest.public_id, 0),
+            uses=uses.get(newest.public_id, _NOT_USED).uses,
             worker_name=newest.worker_name,
             networks=newest.networks,
             labels=newest.labels,
@@ -123,6 +127,7 @@ class EnrollmentKeyQueries:
             approve_name=newest.approve_name,
             approve_networks=newest.approve_networks,
             pending=sum(pending[fingerprint] for fingerprint in fingerprints),
+            warned=sum(uses.get(record.public_id, _NOT_USED).warned for record in generations),
             created_at=first.created_at,
             created_by=first.created_by,
             rotated_at=newest.created_at if older else None,
@@ -167,11 +172,11 @@ class EnrollmentKeyQueries:
         return max((at for at in found if at is not None), default=None)
 
 
-def _status(record: EnrollmentKeyRecord, uses: Mapping[str, int], now: datetime) -> EnrollmentKeyState:
+def _status(record: EnrollmentKeyRecord, uses: Mapping[str, KeyUses], now: datetime) -> EnrollmentKeyState:
     if record.revoked_at is not None:
         return "revoked"
     if record.expires_at is not None and now >= record.expires_at:
         return "expired"
-    if record.max_uses is not None and uses.get(record.public_id, 0) >= record.max_uses:
+    if record.max_uses is not None and uses.get(record.public_id, _NOT_USED).uses >= record.max_uses:
         return "used_up"
     return "live"

@@ -11,6 +11,9 @@ Auto-Enrollment: a Worker exchanges the shared enrollment key, once, for an iden
 By a key of mode `approve` the entry is made, and is not good until an operator or a rule of the key approves it
 (`core.standing`). Until then it holds no name and supersedes no Worker.
 
+By a key of mode `warn` a Worker gets in whose name or network the key is not for. It supersedes no Worker: a key that warns must not
+take names that it would not have given.
+
 The enrollment key is checked before the body is read, so a caller that does not know it costs one MAC and no parsing.
 """
 
@@ -22,22 +25,19 @@ import msgspec
 
 from lyftdata.core.client_metadata import ClientMetadata, ClientMetadataError, parse_client_metadata
 from lyftdata.core.enrollment import VerifiedProof
-from lyftdata.core.enrollment_rules import (
-    check_key_in_force,
-    check_name_allowed,
-    describe,
-    is_approved_by_rule,
-)
+from lyftdata.core.enrollment_rules import broken_rules, check_key_in_force, describe, is_approved_by_rule
 from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.host_facts import read_host_facts
 from lyftdata.core.identity_keys import PublicIdentityKey
 from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.log_events.server import ENROLLED_AGAINST_RULES
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_name
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.records import (
     Approval,
     AuditEvent,
+    EnrollmentKeyRecord,
     EnrollmentMode,
     Strategy,
     WorkerRecord,
@@ -45,6 +45,7 @@ from lyftdata.core.records import (
 )
 from lyftdata.core.refusals import (
     ApprovalQueueFullError,
+    EnrollmentKeyRefusedError,
     EnrollmentKeyUsedUpError,
     InvalidRegistrationError,
     NameInUseError,
@@ -56,6 +57,7 @@ from lyftdata.core.refusals import (
 )
 from lyftdata.core.standing import approval_problem
 from lyftdata.core.text import count
+from lyftdata.log import emit, get_logger
 from lyftdata.server.admission.approval_queue import check_room
 from lyftdata.server.admission.enrollment_credentials import AcceptedKey, EnrollmentCredentials, ProvedKey
 from lyftdata.server.admission.name_claims import NameClaims
@@ -64,12 +66,19 @@ from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import activity, enrollment_keys, enrollment_proofs, workers
 
+_log = get_logger(__name__)
+
 
 class Registration(msgspec.Struct, frozen=True):
-    """A registration, every part of which was checked."""
+    """
+    A registration, every part of which was checked.
+
+    `broken` are the rules of a key of mode `warn` that it breaks: the refusals that it is spared.
+    """
 
     metadata: ClientMetadata
     proved: ProvedKey
+    broken: tuple[EnrollmentKeyRefusedError, ...] = ()
 
     @property
     def proof(self) -> VerifiedProof | None:
@@ -202,10 +211,19 @@ class Enrollment:
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
         # Enumeration: last, so that a body that breaks a rule gets the same answer whether or not the key is in force.
-        if proved.issued is not None:
-            check_key_in_force(proved.issued, address=address, now=self._clock(), claimed_worker=checked.name)
-            check_name_allowed(proved.issued, checked.name)
-        return Registration(checked, proved)
+        return Registration(checked, proved, self._check_rules(proved.issued, address, checked.name))
+
+    def _check_rules(
+        self, issued: EnrollmentKeyRecord | None, address: str, name: str
+    ) -> tuple[EnrollmentKeyRefusedError, ...]:
+        """Check what the key allows; return the rules that are broken where the key only warns, else raise the first."""
+        if issued is None:
+            return ()
+        check_key_in_force(issued, now=self._clock(), claimed_worker=name)
+        broken = broken_rules(issued, address=address, worker_name=name)
+        if broken and issued.mode is not EnrollmentMode.WARN:
+            raise broken[0]
+        return broken
 
     def _check_no_secret(self, metadata: ClientMetadata) -> None:
         """Refuse a name or labels that contain a secret of this Server, and would show it; raises ClientMetadataError."""
@@ -228,11 +246,14 @@ class Enrollment:
             SupersededError: The entry of this key was superseded by another Worker.
             ApprovalDeniedError, ApprovalExpiredError: The entry of this key waited for approval, and did not get it.
             ApprovalQueueFullError: Too many Workers wait for approval.
+            EnrollmentKeyRefusedError: The key may no longer be used, or only warns and the name is that of another Worker.
         """
         outcome = await self._store.write_batched(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
             raise outcome
         entry, created = outcome
+        if created and registration.broken:
+            _log_warning(entry, registration)
         return entry, created
 
     def _enroll_all(self, tx: WriteTx, asked: Sequence[tuple[Registration, str]]) -> list[Outcome]:
@@ -273,16 +294,19 @@ class Enrollment:
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
-        self._spend_use(names.tx, registration.proved, address=address, worker_name=fresh.name)
+        self._spend_use(names.tx, registration)
         try:
             superseded = self._name_claims.find_superseded(
                 names.tx, fresh, names.by_name.get(fresh.name), copy_of=registration.metadata.copy_of
             )
+            if superseded is not None and registration.broken:
+                # Name takeover: the rules of a key also bound whose names it can take.
+                raise registration.broken[0]
             if fresh.approval is Approval.PENDING:
                 check_room(names.pending, fingerprint=str(fresh.enrolled_with), claimed_worker=fresh.name)
-        except (NameInUseError, ApprovalQueueFullError):
+        except (NameInUseError, ApprovalQueueFullError, EnrollmentKeyRefusedError):
             # Asked after the use was spent: a key that is used up must not tell which names are taken.
-            _return_use(names.tx, registration.proved)
+            _return_use(names.tx, registration)
             raise
         if fresh.approval is Approval.PENDING:
             # Name takeover: the holder of the name is superseded when an operator approves, and not before.
@@ -299,6 +323,7 @@ class Enrollment:
             "name": fresh.name,
             **_describe_key(registration.proved),
             **_describe_approval(registration, fresh),
+            **_describe_broken(registration),
             **copied,
         }
         names.tx.audit(self._event("worker.enrolled", fresh, details))
@@ -331,24 +356,27 @@ class Enrollment:
         names.replace(self._name_claims.superseded(holder, by=fresh))
         names.tx.audit(self._event("worker.superseded", holder, {"name": holder.name, "by": fresh.id}))
 
-    def _spend_use(self, tx: WriteTx, proved: ProvedKey, *, address: str, worker_name: str) -> None:
+    def _spend_use(self, tx: WriteTx, registration: Registration) -> None:
         """
         Count one use of an issued key; what the database says counts, whatever this Server has in memory.
 
         Raises:
             EnrollmentKeyRefusedError: It was revoked, has expired or was used up meanwhile.
         """
-        if proved.issued is None:
+        issued, name = registration.proved.issued, registration.metadata.name
+        if issued is None:
             return
-        now, public_id = self._clock(), proved.issued.public_id
-        if enrollment_keys.spend_use(tx, public_id, now):
+        now, public_id = self._clock(), issued.public_id
+        if enrollment_keys.spend_use(tx, public_id, now, is_warned=bool(registration.broken)):
             return
         record = enrollment_keys.find_enrollment_key(tx.conn, public_id)
         if record is None:
-            raise WrongEnrollmentKeyError("The key is gone.", claimed_worker=worker_name)
-        check_key_in_force(record, address=address, now=now, claimed_worker=worker_name)
+            raise WrongEnrollmentKeyError("The key is gone.", claimed_worker=name)
+        check_key_in_force(record, now=now, claimed_worker=name)
         raise EnrollmentKeyUsedUpError(
-            f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.", claimed_worker=worker_name
+            f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.",
+            claimed_worker=name,
+            enrollment_key=record.fingerprint,
         )
 
     def _event(self, action: str, worker: WorkerRecord, details: dict[str, str]) -> AuditEvent:
@@ -394,7 +422,30 @@ def _describe_approval(registration: Registration, fresh: WorkerRecord) -> dict[
     if fresh.approval is not None:
         return {"approval": fresh.approval.value, "fingerprint": str(fresh.thumbprint)}
     issued = registration.proved.issued
-    return {} if issued is None or issued.mode is EnrollmentMode.AUTO else {"approval": "rule"}
+    return {"approval": "rule"} if issued is not None and issued.mode is EnrollmentMode.APPROVE else {}
+
+
+def _describe_broken(registration: Registration) -> dict[str, str]:
+    """Return what would have refused the Worker if its key did not only warn, for the audit log."""
+    return {"would_refuse": _codes_of(registration.broken)} if registration.broken else {}
+
+
+def _codes_of(refusals: Sequence[RefusedError]) -> str:
+    """Return the codes of refusals, with commas between."""
+    return ",".join(refused.code for refused in refusals)
+
+
+def _log_warning(entry: WorkerRecord, registration: Registration) -> None:
+    issued = registration.proved.issued
+    emit(
+        _log,
+        ENROLLED_AGAINST_RULES,
+        worker=entry.id,
+        name=entry.name,
+        address=entry.enrolled_from,
+        key="" if issued is None else issued.name,
+        codes=_codes_of(registration.broken),
+    )
 
 
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
@@ -402,9 +453,10 @@ def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
     return enrollment_proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
 
 
-def _return_use(tx: WriteTx, proved: ProvedKey) -> None:
-    if proved.issued is not None:
-        enrollment_keys.return_use(tx, proved.issued.public_id)
+def _return_use(tx: WriteTx, registration: Registration) -> None:
+    issued = registration.proved.issued
+    if issued is not None:
+        enrollment_keys.return_use(tx, issued.public_id, is_warned=bool(registration.broken))
 
 
 def _check_unspent(registration: Registration, unspent: set[str]) -> None:

@@ -93,6 +93,7 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     unformatted_detail: str | Callable[[], str]
     api_key: str
     other_worker: str
+    enrollment_key: str
 
     def to_attempt(self, secrets: Sequence[Secret]) -> RefusalAttempt:
         """Return the record to store."""
@@ -106,6 +107,7 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
             proved=self.proved,
             api_key=self.api_key,
             other_worker=self.other_worker,
+            enrollment_key=self.enrollment_key,
         )
 
 
@@ -261,6 +263,7 @@ class RefusalLog:
                 unformatted_detail=refused.unformatted_detail,
                 api_key=refused.api_key,
                 other_worker=refused.other_worker,
+                enrollment_key=refused.enrollment_key,
             )
         )
         emit(

@@ -87,7 +87,7 @@ async def register(request: Request) -> Response:
             nonce=services.nonces.for_enrollment(),
         )
     if created:
-        services.metrics.enrolled()
+        services.metrics.enrolled(against_rules=bool(registration.broken))
     return json_response(_information(services, worker, token), status=201)
 
 

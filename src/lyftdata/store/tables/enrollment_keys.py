@@ -1,7 +1,8 @@
-"""Enrollment keys that operators issue: their public halves, their rules, and how often each was used."""
+"""Enrollment keys that operators issue: their public halves, their rules, how often each was used, and how often against its rules."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, update
@@ -17,6 +18,13 @@ from lyftdata.store.writer.transaction import WriteTx
 
 # A database takes so many values in one statement, and no more.
 _BATCH = 500
+
+
+class KeyUses(NamedTuple):
+    """How many Workers a key has enrolled, and how many of them its rules would have refused (mode `warn`)."""
+
+    uses: int
+    warned: int
 
 
 def insert_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
@@ -66,11 +74,17 @@ def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:
             tx.changed(EnrollmentKeyChanged(record.public_id, record))
 
 
-def spend_use(tx: WriteTx, public_id: str, now: datetime) -> bool:
+def spend_use(tx: WriteTx, public_id: str, now: datetime, *, is_warned: bool = False) -> bool:
     """
     Count one use of a key, if it may still be used; return whether it may.
 
     One statement looks and counts, so of callers at the same moment, at any Server, as many pass as there are uses left.
+
+    Args:
+        tx: The transaction that makes the entry.
+        public_id: Of the key.
+        now: Aware UTC time.
+        is_warned: Whether the Worker breaks a rule of a key that only warns.
     """
     table = enrollment_keys.c
     is_left = (
@@ -79,14 +93,16 @@ def spend_use(tx: WriteTx, public_id: str, now: datetime) -> bool:
         & or_(table.expires_at.is_(None), table.expires_at > now)
         & or_(table.max_uses.is_(None), table.uses < table.max_uses)
     )
-    spent = tx.conn.execute(update(enrollment_keys).where(is_left).values(uses=table.uses + 1))
+    counted = {"uses": table.uses + 1, "warned": table.warned + int(is_warned)}
+    spent = tx.conn.execute(update(enrollment_keys).where(is_left).values(counted))
     return spent.rowcount == 1
 
 
-def return_use(tx: WriteTx, public_id: str) -> None:
+def return_use(tx: WriteTx, public_id: str, *, is_warned: bool = False) -> None:
     """Take back a use that `spend_use` has counted in this transaction."""
     table = enrollment_keys
-    tx.conn.execute(update(table).where(table.c.public_id == public_id).values(uses=table.c.uses - 1))
+    counted = {"uses": table.c.uses - 1, "warned": table.c.warned - int(is_warned)}
+    tx.conn.execute(update(table).where(table.c.public_id == public_id).values(counted))
 
 
 def find_by_name(conn: Connection, name: str) -> list[EnrollmentKeyRecord]:
@@ -114,10 +130,11 @@ def all_enrollment_keys(conn: Connection) -> Iterator[EnrollmentKeyRecord]:
     return _select(conn, true())
 
 
-def count_uses(conn: Connection) -> dict[str, int]:
+def count_uses(conn: Connection) -> dict[str, KeyUses]:
     """Return how many Workers each key has enrolled, by public id."""
-    query = select(enrollment_keys.c.public_id, enrollment_keys.c.uses)
-    return {row.public_id: row.uses for row in conn.execute(query)}
+    table = enrollment_keys.c
+    query = select(table.public_id, table.uses, table.warned)
+    return {row.public_id: KeyUses(row.uses, row.warned) for row in conn.execute(query)}
 
 
 def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[EnrollmentKeyRecord]:

@@ -153,3 +153,14 @@ async def test_the_key_of_the_settings_has_no_page(browser, name):
     """It is changed by its setting; the page of Auto-Enrollment shows it."""
     for page in ("", "/rotate", "/revoke"):
         assert (await browser.get(f"/enrollment/{name}{page}")).status_code == 404
+
+
+async def test_a_key_that_warns_says_so_on_its_page_and_in_the_list(server, browser):
+    """With the number of Workers that its rules would have refused."""
+    rules = {**RULES, "uses": "", "worker_name": "press-*", "mode": "warn"}
+    key = the(KEY, await browser.post("/issue-enrollment-key", name="etl-hosts", **rules))
+
+    assert (await enroll(server, key)).status_code == 201
+
+    assert "1 Worker let in against the rules" in text_of(await browser.get("/enrollment/etl-hosts"))
+    assert "warn, 1 Worker against its rules" in text_of(await browser.get("/enrollment"))

@@ -48,6 +48,8 @@ class NewEnrollmentKey(Input):
     `labels` are put on each Worker that it enrolls. The entries of the Workers of an `ephemeral` key are removed when they sign off or
     have been absent for a short time. In mode `approve` Workers wait for approval, except those whose name fits the pattern
     `approve_name` and whose network is in `approve_networks`; a rule that is not given does not count, and without either all wait.
+    In mode `warn` a Worker that `worker_name` or `networks` would refuse is let in and recorded; `max_uses` and the end hold in
+    every mode.
     """
 
     name: str
@@ -103,7 +105,8 @@ class EnrollmentKey(BaseModel):
     `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, of which the Server does not know when it was
     made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; each is marked
     with the fingerprint of the generation that it came by. `fingerprint` is that of the newest; `fingerprints` are all, newest
-    first, also those that no longer work: the Workers of a leaked key are found by them. `pending` counts the Workers that wait for approval.
+    first, also those that no longer work: the Workers of a leaked key are found by them. `pending` counts the Workers that wait for approval,
+    `warned` those that a key of mode `warn` has enrolled against its rules.
     """
 
     name: str
@@ -122,6 +125,7 @@ class EnrollmentKey(BaseModel):
     approve_name: str | None
     approve_networks: list[str]
     pending: int
+    warned: int
     created_at: datetime | None
     created_by: str | None
     rotated_at: datetime | None
