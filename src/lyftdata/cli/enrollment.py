@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli import approvals, enrollment_keys
+from lyftdata.cli import approvals, enrollment_keys, enrollment_rehearsal
 from lyftdata.cli.output import (
     echo,
     echo_err,
@@ -23,7 +23,7 @@ from lyftdata.cli.output import (
 @click.group()
 def enrollment() -> None:
     """
-    Show Auto-Enrollment; issue, list, rotate and revoke enrollment keys; approve Workers.
+    Show Auto-Enrollment; issue, list, rehearse, rotate and revoke enrollment keys; approve Workers.
 
     \b
     Example:
@@ -39,6 +39,7 @@ for _command in (
     enrollment_keys.rotate,
     enrollment_keys.end_previous,
     enrollment_keys.revoke,
+    enrollment_rehearsal.rehearse,
     approvals.pending,
     approvals.approve,
     approvals.deny,

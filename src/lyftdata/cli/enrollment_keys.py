@@ -111,7 +111,7 @@ def issue(
 
     body = {
         "name": name,
-        "expires_in_s": _seconds(expires, "--expires"),
+        "expires_in_s": parse_seconds(expires, "--expires"),
         "max_uses": uses,
         "worker_name": worker_name,
         "networks": list(networks),
@@ -293,7 +293,8 @@ def _admission(key: dict[str, Any]) -> str:
     return "let in when an operator approves" + (f", at once if {' and '.join(exempt)}" if exempt else "")
 
 
-def _seconds(text: str | None, option: str) -> int | None:
+def parse_seconds(text: str | None, option: str) -> int | None:
+    """Return a duration given on the command line in seconds, None if it was not given; raises UsageError."""
     if text is None:
         return None
     try:

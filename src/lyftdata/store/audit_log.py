@@ -8,7 +8,7 @@ log was cut, and is never sound again. Were the row alone believed, the next eve
 """
 
 import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -327,6 +327,31 @@ def events_of(conn: Connection, actions: Sequence[str]) -> list[AuditEvent]:
     """Return every event with one of these actions, the oldest first."""
     query = (
         select(audit_events).where(audit_events.c.action.in_(list(actions))).order_by(audit_events.c.number)
+    )
+    return [from_row(AuditEvent, row) for row in conn.execute(query)]
+
+
+def enrollments_with(
+    conn: Connection, fingerprints: Collection[str], *, since: datetime, limit: int
+) -> list[AuditEvent]:
+    """
+    Return the enrollments with an enrollment key, the latest first.
+
+    Args:
+        conn: A connection.
+        fingerprints: Of its generations.
+        since: Not the earlier ones.
+        limit: At most so many.
+    """
+    query = (
+        select(audit_events)
+        .where(
+            audit_events.c.action == "worker.enrolled",
+            audit_events.c.at >= since,
+            audit_events.c.details["enrolled_with"].as_string().in_(list(fingerprints)),
+        )
+        .order_by(audit_events.c.number.desc())
+        .limit(limit)
     )
     return [from_row(AuditEvent, row) for row in conn.execute(query)]
 

@@ -20,6 +20,7 @@ from lyftdata.web.pages import (
     audit,
     enrollment,
     enrollment_keys,
+    enrollment_rehearsal,
     identity_copies,
     incident,
     new_worker,
@@ -92,6 +93,14 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/issue-enrollment-key", "enrollment.write", enrollment_keys.form),
     Entry("POST", "/issue-enrollment-key", "enrollment.write", enrollment_keys.issue, enrollment_keys.form),
     Entry("GET", "/enrollment/{name}", "enrollment.read", enrollment_keys.show),
+    Entry("GET", "/enrollment/{name}/rehearse", "enrollment.read", enrollment_rehearsal.show),
+    Entry(
+        "POST",
+        "/enrollment/{name}/rehearse",
+        "enrollment.read",
+        enrollment_rehearsal.rehearse,
+        enrollment_rehearsal.show,
+    ),
     Entry("GET", "/enrollment/{name}/rotate", "enrollment.write", enrollment_keys.ask_rotate),
     Entry(
         "POST",

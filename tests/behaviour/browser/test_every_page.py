@@ -46,6 +46,7 @@ PAGES = {
     "enrollment key with approval": "/enrollment/partner-hosts",
     "issue an enrollment key": "/issue-enrollment-key",
     "enrollment key": "/enrollment/etl-hosts",
+    "rehearse an enrollment key": "/enrollment/startup/rehearse",
     "rotate an enrollment key": "/enrollment/etl-hosts/rotate",
     "end the old enrollment key": "/enrollment/etl-hosts/end-previous",
     "revoke an enrollment key": "/enrollment/etl-hosts/revoke",

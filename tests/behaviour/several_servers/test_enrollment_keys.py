@@ -65,3 +65,28 @@ async def test_of_many_that_race_at_two_servers_for_the_last_uses_as_many_get_in
     for server in two:
         view = (await server.http.get(f"{KEYS}/etl-hosts", headers=await server.sign_in())).json()
         assert (view["uses"], view["status"]) == (3, "used_up")
+
+
+async def test_enrollments_against_the_rules_at_two_servers_are_counted_and_rehearsed_as_one(two):
+    """A key that warns counts at both; the rehearsal at one finds what was admitted and refused at the other."""
+    first, second = two
+    warns, refuses = (
+        await issue(first, mode="warn", worker_name="press-*"),
+        await issue(first, "press-hosts", worker_name="press-*"),
+    )
+    answers = await asyncio.gather(
+        *(enroll(server, warns, f"etl-{n}-{i}") for i, server in enumerate(two) for n in range(3))
+    )
+    await enroll(second, refuses, "etl-1")
+    await second.services.refusals.flush()
+
+    for server in two:
+        headers = await server.sign_in()
+        view = (await server.http.get(f"{KEYS}/etl-hosts", headers=headers)).json()
+        found = (await server.http.post(f"{KEYS}/etl-hosts/rehearse", json={}, headers=headers)).json()
+        refused = (await server.http.post(f"{KEYS}/press-hosts/rehearse", json={}, headers=headers)).json()
+        assert (view["warned"], found["newly_refused"], found["attempts"]) == (6, 6, 6)
+        assert [(item["worker_name"], item["recorded"]) for item in refused["items"]] == [
+            ("etl-1", "refused")
+        ]
+    assert [answer.status_code for answer in answers] == [201] * 6

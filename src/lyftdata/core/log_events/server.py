@@ -128,7 +128,7 @@ ENROLLED_AGAINST_RULES = LogEvent(
         "key": "name of the enrollment key",
         "codes": "the causes for which a key of mode auto would have refused it",
     },
-    remedy="If the host may be admitted, issue a key whose rules it fits before you stop warning. If not, the key "
+    remedy="If the host may be admitted, issue a key whose rules it fits (`lyftdata enrollment rehearse KEY` lists all). If not, the key "
     "has leaked: revoke it, and disable or delete the Worker.",
 )
 REPEATED_REGISTRATIONS = LogEvent(

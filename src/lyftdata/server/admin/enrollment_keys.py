@@ -185,8 +185,8 @@ class EnrollmentKeys:
     def _make(self, name: str, rules: EnrollmentKeyRules, actor: Actor) -> IssuedEnrollmentKey:
         now = self._clock()
         check_life(rules.expires_in)
-        _check_uses(rules.max_uses)
-        _check_mode(rules)
+        check_uses(rules.max_uses)
+        check_mode(rules.mode, rules.approve_name, rules.approve_networks)
         text = generate_enrollment_key(self._random_bytes)
         kept = make_stored_parts(text)
         record = EnrollmentKeyRecord(
@@ -260,14 +260,19 @@ def _check_not_startup(name: str) -> None:
         )
 
 
-def _check_mode(rules: EnrollmentKeyRules) -> None:
-    """Refuse a rule for approval where nothing waits for approval: who wrote it may believe that it keeps something out."""
-    given = {"approve_name": rules.approve_name, "approve_networks": rules.approve_networks}
-    for field, value in given.items():
-        if value and rules.mode is not EnrollmentMode.APPROVE:
+def check_mode(mode: EnrollmentMode, approve_name: str | None, approve_networks: Sequence[str]) -> None:
+    """
+    Refuse a rule for approval where nothing waits for approval: who wrote it may believe that it keeps something out.
+
+    Raises:
+        InvalidInputError: Names the rule.
+    """
+    for field, value in {"approve_name": approve_name, "approve_networks": approve_networks}.items():
+        if value and mode is not EnrollmentMode.APPROVE:
             raise InvalidInputError(field, "is for mode approve only")
 
 
-def _check_uses(max_uses: int | None) -> None:
+def check_uses(max_uses: int | None) -> None:
+    """Refuse a number of uses that no key may have; raises InvalidInputError."""
     if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidInputError("max_uses", f"must be from 1 to {MAX_USES}")

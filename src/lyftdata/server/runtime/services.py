@@ -21,6 +21,7 @@ from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
+from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.identity_copies import CopyDecisions
@@ -142,6 +143,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts
     audit_export: AuditExport

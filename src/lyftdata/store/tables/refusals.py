@@ -1,6 +1,7 @@
 """Tables of refused attempts: counted in groups, stored by reference, bounded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
@@ -71,6 +72,34 @@ def find_reference(conn: Connection, reference: str) -> RefusalAttempt | None:
     query = select(refusal_attempts).where(refusal_attempts.c.reference == reference)
     row = conn.execute(query.order_by(refusal_attempts.c.number.desc())).first()
     return None if row is None else from_row(RefusalAttempt, row)
+
+
+def list_by_enrollment_key(
+    conn: Connection, fingerprints: Collection[str], *, since: datetime, limit: int
+) -> list[RefusalAttempt]:
+    """
+    Return the attempts that the rules of an enrollment key have refused, the latest first.
+
+    Args:
+        conn: A connection.
+        fingerprints: Of its generations.
+        since: Not the earlier ones.
+        limit: At most so many.
+    """
+    table = refusal_attempts.c
+    query = (
+        select(refusal_attempts)
+        .where(table.enrollment_key.in_(list(fingerprints)), table.at >= since)
+        .order_by(table.number.desc())
+        .limit(limit)
+    )
+    return [from_row(RefusalAttempt, row) for row in conn.execute(query)]
+
+
+def kept_since(conn: Connection) -> datetime | None:
+    """Return since when every stored attempt is still there; None if none was evicted."""
+    row = conn.execute(select(refusal_attempts).order_by(refusal_attempts.c.number).limit(1)).first()
+    return None if row is None or row.number == 1 else row.at
 
 
 def _bound(conn: Connection) -> None:

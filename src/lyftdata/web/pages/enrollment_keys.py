@@ -36,12 +36,12 @@ async def issue(page: Page) -> Response:
         raise InvalidInputError("life", "must be one of those offered")
     rules = EnrollmentKeyRules(
         expires_in=parse_duration(life) if life else None,
-        max_uses=_max_uses(page.form.text("uses")),
+        max_uses=parse_max_uses(page.form.text("uses")),
         worker_name=page.form.text("worker_name") or None,
         networks=page.form.words("networks"),
         labels=parse_label_text(page.form.text("labels")),
         ephemeral=page.form.is_on("ephemeral"),
-        mode=_mode(page.form.text("mode")),
+        mode=parse_mode(page.form.text("mode")),
         approve_name=page.form.text("approve_name") or None,
         approve_networks=page.form.words("approve_networks"),
     )
@@ -111,14 +111,15 @@ async def _made(page: Page, issued: IssuedEnrollmentKey, what: str) -> Response:
     )
 
 
-def _mode(text: str) -> EnrollmentMode:
+def parse_mode(text: str) -> EnrollmentMode:
+    """Read the mode that a form has; raises InvalidInputError."""
     if text not in list(EnrollmentMode):
         raise InvalidInputError("mode", "must be one of those offered")
     return EnrollmentMode(text)
 
 
-def _max_uses(text: str) -> int | None:
-    """Return how many Workers a key enrolls; None where the field was emptied, for any number."""
+def parse_max_uses(text: str) -> int | None:
+    """Return how many Workers a key enrolls; None where the field was emptied, for any number. Raises InvalidInputError."""
     if not text:
         return None
     if not text.isascii() or not text.isdigit():

@@ -7,7 +7,12 @@ from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules, IssuedEnrollmentKey
+from lyftdata.server.admin.enrollment_rehearsals import ChangedRules
 from lyftdata.server.admin.schemas import enrollment as models
+from lyftdata.server.admin.schemas.enrollment_rehearsals import (
+    EnrollmentRehearsal,
+    EnrollmentRehearsalRequest,
+)
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 
@@ -70,6 +75,18 @@ async def end_previous(name: str, actor: Writer, services: ServicesDep) -> model
     """End a rotation before its time: an older generation enrolls no more Workers. Those that it has enrolled stay."""
     await services.enrollment_keys.end_previous(name, actor=actor)
     return await services.enrollment_key_queries.get(name)
+
+
+@router.post("/{name}/rehearse", summary="Rehearse changed rules of an enrollment key")
+async def rehearse_key(
+    name: str, body: EnrollmentRehearsalRequest, _actor: Reader, services: ServicesDep
+) -> EnrollmentRehearsal:
+    """Replay recorded attempts against changed rules, and return who would be refused. Nothing is changed."""
+    given = {rule: value for rule, value in body.model_dump().items() if value is not None}
+    days, expires_in_s = given.pop("days"), given.pop("expires_in_s", None)
+    if expires_in_s is not None:
+        given["expires_in"] = timedelta(seconds=expires_in_s)
+    return await services.enrollment_rehearsals.rehearse(name, ChangedRules(**given), days=days)
 
 
 async def _answer(services: Services, issued: IssuedEnrollmentKey) -> models.NewEnrollmentKeyAnswer:

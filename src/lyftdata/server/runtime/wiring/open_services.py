@@ -249,6 +249,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         status_queries=read_models.status_queries,
         enrollment_queries=read_models.enrollment_queries,
         enrollment_key_queries=read_models.enrollment_key_queries,
+        enrollment_rehearsals=read_models.enrollment_rehearsals,
         approval_queries=read_models.approval_queries,
         alerts=read_models.alerts,
         audit_export=read_models.audit_export,

@@ -10,6 +10,7 @@ from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
+from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
@@ -39,6 +40,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts
     audit_export: AuditExport
@@ -113,6 +115,9 @@ def build_read_models(
             traces=sessions.traces,
             store=store,
             clock=clock,
+        ),
+        enrollment_rehearsals=EnrollmentRehearsals(
+            enrollment=admission.enrollment, refusals=admission.refusals, store=store, clock=clock
         ),
         approval_queries=ApprovalQueries(
             directory=directory, store=store, expires_after=basis.settings.approval_expires_after
