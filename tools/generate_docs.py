@@ -7,6 +7,7 @@ Writes the reference pages from the program itself, or checks that they still sa
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import click
 
+from lyftdata.core.audit_actions import AUDIT_ACTIONS
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events import client as client_events
 from lyftdata.core.log_events import common, events_of
@@ -25,6 +27,7 @@ from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
 from lyftdata.doctor.findings import ALL_CHECKS
 from lyftdata.server.api.admin.app import admin_app
+from lyftdata.server.delivery.messages import EVENT_SCHEMA
 from lyftdata.server.runtime.settings_table import TABLE as SERVER_TABLE
 from lyftdata.worker.settings import TABLE as WORKER_TABLE
 
@@ -482,6 +485,32 @@ def doctor_page() -> str:
     )
 
 
+def event_types_page() -> str:
+    """Return every type of event that is delivered, and the schema of an event."""
+    return "\n".join(
+        [
+            "# Event types",
+            "",
+            _NOTE,
+            "The actions of the audit log (`lyftdata audit list`), which are also the types of the events that are",
+            "[delivered to other systems](../how-to/deliver-events.md).",
+            "",
+            "| type | meaning |",
+            "|---|---|",
+            *(f"| `{action}` | {meaning} |" for action, meaning in sorted(AUDIT_ACTIONS.items())),
+            "",
+            "## Schema",
+            "",
+            "JSON Schema of an event. Fields may be added; a receiver ignores those that it does not know.",
+            "",
+            "```json",
+            json.dumps(EVENT_SCHEMA, indent=2),
+            "```",
+            "",
+        ]
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "refusals.md": refusals_page,
@@ -490,6 +519,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "python.md": python_page,
     "log-events.md": log_events_page,
     "doctor.md": doctor_page,
+    "event-types.md": event_types_page,
 }
 
 

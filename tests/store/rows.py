@@ -18,7 +18,13 @@ from lyftdata.store.schema import audit_checkpoints
 _AUDIT = {"audit_events", "audit_head", "audit_checkpoints"}
 _NOT_STATE = {"alembic_version", "schema_floor"}
 # Columns in which only certain words stand.
-_OF_A_LIST = {"strategy": "api_key", "state": "online", "approval": "denied", "mode": "approve"}
+_OF_A_LIST = {
+    "strategy": "api_key",
+    "state": "online",
+    "approval": "denied",
+    "mode": "approve",
+    "transport": "file",
+}
 
 
 def a_row(table: Table) -> dict[str, Any]:

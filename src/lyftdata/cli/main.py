@@ -56,6 +56,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
+    "events": (
+        "lyftdata.cli.events:events",
+        "Deliver events of the audit log to webhooks, syslog and files.",
+    ),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),
     "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
     "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state; unlock operators."),

@@ -19,13 +19,21 @@ class Backoff:
         random: Returns a number from 0 up to 1.
         first_s: Upper bound of the first wait, in seconds.
         max_s: Upper bound of every wait that the Server did not ask for, in seconds.
+        failures: How many there were before.
     """
 
-    def __init__(self, *, random: Callable[[], float], first_s: float = 1.0, max_s: float = MAX_S) -> None:
+    def __init__(
+        self,
+        *,
+        random: Callable[[], float],
+        first_s: float = 1.0,
+        max_s: float = MAX_S,
+        failures: int = 0,
+    ) -> None:
         self._random = random
         self._first_s = first_s
         self._max_s = max_s
-        self._failures = 0
+        self._failures = failures
 
     def next_s(self, *, retry_after_s: float | None = None) -> float:
         """Return the seconds to wait after one more failure; at least those that the Server asked for."""

@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -25,9 +23,9 @@ from joserfc.jwk import ECKey, OKPKey
 
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.records import SigningKeyRecord
+from lyftdata.core.sealing import UnsealError, seal, unseal
 
 _ES256 = ec.ECDSA(SHA256())
-_NONCE_BYTES = 12
 SIGNING_ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 
 
@@ -110,7 +108,7 @@ def encrypt_signing_key(key: SigningKey, *, kek: bytes, nonce: bytes) -> bytes:
     plain = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     # Substitution: the `kid` is authenticated with it, so who can write to the database cannot move one record's key to another,
     # for example to bring a retired key back.
-    return nonce + AESGCM(kek).encrypt(nonce, plain, key.kid.encode())
+    return seal(plain, key=kek, nonce=nonce, context=key.kid)
 
 
 def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
@@ -120,10 +118,9 @@ def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
     Raises:
         KeyDecryptionError: Another `kek`, or the record was tampered with.
     """
-    nonce, sealed = record.encrypted_private_key[:_NONCE_BYTES], record.encrypted_private_key[_NONCE_BYTES:]
     try:
-        plain = AESGCM(kek).decrypt(nonce, sealed, record.kid.encode())
-    except InvalidTag as error:
+        plain = unseal(record.encrypted_private_key, key=kek, context=record.kid)
+    except UnsealError as error:
         raise KeyDecryptionError(
             "The signing keys in the database cannot be decrypted: this is not the secret key they were made with.",
             hint="Restore secret.key of the data directory, or LYFTDATA_SECRET_KEY, from where the database came from.",

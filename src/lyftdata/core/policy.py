@@ -26,6 +26,9 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "audit.read": _EVERY_OPERATOR,
     "audit.verify": _EVERY_OPERATOR,
     "events.read": _EVERY_OPERATOR,
+    # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
+    "event_destinations.read": _ADMINS,
+    "event_destinations.write": _ADMINS,
     "signing_keys.read": _EVERY_OPERATOR,
     "signing_keys.write": _ADMINS,
     "incident.read": _EVERY_OPERATOR,

@@ -471,6 +471,57 @@ class CheckpointRecord(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
+class Transport(StrEnum):
+    """How events reach a destination."""
+
+    WEBHOOK = "webhook"
+    SYSLOG = "syslog"
+    FILE = "file"
+
+
+class EventDestinationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where events of the audit log are delivered.
+
+    `sealed_target` is the URL and the secrets that sign messages, encrypted (`core.event_destinations`); `endpoint` is host and port of
+    that URL, which may be shown. `events` are patterns of their types and `labels` those of the Workers that they are about; an empty
+    list lets all through. `ca` are certificates (PEM) to trust instead of the system's. Until `previous_secret_until`, messages are
+    signed with the previous secret too.
+    """
+
+    name: str
+    transport: Transport
+    endpoint: str
+    sealed_target: bytes
+    ca: str = ""
+    events: list[str] = []
+    labels: list[str] = []
+    previous_secret_until: datetime | None = None
+    paused_at: datetime | None = None
+    created_at: datetime
+    created_by: str
+
+
+class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How far a destination has got.
+
+    Events up to number `through` have been delivered, or were not wanted. `holder` is the Server that delivers; it may be gone.
+    `failures` are attempts in a row. `lost` counts events that the audit log's retention removed before they were delivered.
+    """
+
+    name: str
+    through: int
+    holder: str | None = None
+    failures: int = 0
+    delivered: int = 0
+    lost: int = 0
+    last_success_at: datetime | None = None
+    last_error: str = ""
+    last_error_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+
+
 class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """
     One refused attempt, with the whole reason.
@@ -512,6 +563,8 @@ prepare_structs(
     AuditEvent,
     CheckpointRecord,
     EnrollmentKeyRecord,
+    EventDeliveryRecord,
+    EventDestinationRecord,
     IdentityCopyRecord,
     OperatorRecord,
     PresenceRecord,

@@ -148,7 +148,7 @@ def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
         return False
     if resource.for_all_workers or worker.name in resource.worker_names:
         return True
-    return any(_has_label(worker, label) for label in resource.labels)
+    return any(has_label(worker, label) for label in resource.labels)
 
 
 def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None:
@@ -183,6 +183,7 @@ def with_scopes(resources: Iterable[ResourceRecord], requested: Sequence[str]) -
     return [resource for resource in resources if all(scope in resource.scopes for scope in requested)]
 
 
-def _has_label(worker: WorkerRecord, selector: str) -> bool:
+def has_label(worker: WorkerRecord, selector: str) -> bool:
+    """Return whether a Worker has a label, written as `gpu` or `zone=eu-1`."""
     key, separator, value = selector.partition("=")
     return worker.labels.get(key) == value if separator else key in worker.labels

@@ -25,7 +25,7 @@ from lyftdata.store.direct_write import read_directly
 from lyftdata.store.errors import StoreError
 from lyftdata.store.lock_wait import find_stuck_lock
 from lyftdata.store.schema import writer_lock
-from lyftdata.store.tables import signing_keys
+from lyftdata.store.tables import event_destinations, signing_keys
 
 # A Server's own writes take less than one.
 _LOCK_WITHIN_S = 3.0
@@ -45,6 +45,7 @@ def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Findi
             yield Finding(findings.DATABASE_UNUSABLE, error.message, error.hint or "Start the Server once.")
             return
     yield from _check_signing_keys(place, now=now)
+    yield from _check_events(place)
 
 
 def has_database(settings: ServerSettings) -> bool:
@@ -148,6 +149,32 @@ def _check_signing_keys(place: StateLocation, *, now: datetime) -> Iterator[Find
             clean_text(error.message, 300),
             error.hint or "Start the Server once.",
         )
+
+
+def _check_events(place: StateLocation) -> Iterator[Finding]:
+    try:
+        deliveries = read_directly(url_of(place), event_destinations.all_deliveries)
+    except StoreError:
+        # Of another version: that was found with the signing keys.
+        return
+    for name, delivery in sorted(deliveries.items()):
+        if delivery.failures:
+            since = (
+                "ever"
+                if delivery.last_success_at is None
+                else f"since {delivery.last_success_at.isoformat()}"
+            )
+            yield Finding(
+                findings.EVENTS_NOT_DELIVERED,
+                f"No event was delivered to {name} {since}: {clean_text(delivery.last_error, 300)}",
+                f"Repair it, and see: lyftdata events test {name}",
+            )
+        if delivery.lost:
+            yield Finding(
+                findings.EVENTS_LOST,
+                f"{delivery.lost} events were not delivered to {name}.",
+                f"Keep events for longer (LYFTDATA_AUDIT_RETENTION); if it is not used any more: lyftdata events delete {name}",
+            )
 
 
 def _signing_keys(place: StateLocation) -> list[SigningKeyRecord]:

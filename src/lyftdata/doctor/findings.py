@@ -178,6 +178,13 @@ AUDIT_LOG_CUT = _problem(
 SIGNING_KEYS_UNREADABLE = _problem(
     "signing_keys_unreadable", "Without a key to sign with, the Server does not start and issues no tokens."
 )
+EVENTS_NOT_DELIVERED = _warning(
+    "events_not_delivered",
+    "They wait in the audit log: what watches over the Workers elsewhere does not see what happens here.",
+)
+EVENTS_LOST = _warning(
+    "events_lost", "They were removed from the audit log as too old before they were delivered."
+)
 DISK_NEARLY_FULL = _warning(
     "disk_nearly_full", "A Server that cannot write adds no Workers, keys or audit events."
 )

@@ -6,7 +6,8 @@ number, whatever their cause. Otherwise a caller could distinguish a wrong key f
 counter grew. Operators read causes from `lyftdata refusals`.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
@@ -63,6 +64,13 @@ class Metrics:
             "Requests answered 503 with Retry-After because the Server was overloaded.",
             registry=self._registry,
         )
+        self._deliveries = Counter(
+            "lyftdata_event_deliveries_total",
+            "Events that this Server delivered to a destination, and attempts that failed.",
+            ["destination", "result"],
+            registry=self._registry,
+        )
+        self._destinations: set[str] = set()
         self._refused_for: dict[str, Counter] = {}
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
@@ -106,6 +114,21 @@ class Metrics:
     def count_shed_request(self) -> None:
         """Count a request that was answered 503 to shed load."""
         self._shed_requests.inc()
+
+    def events_delivered(self, destination: str, count: int, *, failed: bool) -> None:
+        """Count events that were delivered to a destination, and an attempt that failed."""
+        self._destinations.add(destination)
+        self._deliveries.labels(destination, "delivered").inc(count)
+        if failed:
+            self._deliveries.labels(destination, "failed").inc()
+
+    def keep_destinations(self, names: Collection[str]) -> None:
+        """Forget the counts of destinations that there are not any more."""
+        for name in self._destinations - set(names):
+            self._destinations.discard(name)
+            for result in ("delivered", "failed"):
+                with contextlib.suppress(KeyError):
+                    self._deliveries.remove(name, result)
 
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""

@@ -2,7 +2,7 @@
 Changes a database to another secret key, in one transaction: all of it, or nothing.
 
 1. No Server may use the database, and its whole audit log is verified with the old key.
-2. Every event is hashed, every checkpoint signed and every signing key encrypted with the new key. The old signatures of the
+2. Every event is hashed, every checkpoint signed, and every signing key and target of events encrypted with the new key. The old signatures of the
    checkpoints stay, so that those who have the old public key can still verify them.
 3. An event says so, and names the end of the log under the old key and both public keys. A checkpoint that ends with this event is
    signed with both keys: with a proof of the event, those who trust the old public key learn the new one.
@@ -23,10 +23,12 @@ from lyftdata.core.audit_checkpoints import (
     read_checkpoint,
     sign_checkpoint,
 )
+from lyftdata.core.event_destinations import seal_target, unseal_target
 from lyftdata.core.keyring import decrypt_signing_key, encrypt_signing_key
 from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent, CheckpointRecord
+from lyftdata.core.sealing import UnsealError
 from lyftdata.store import audit_log, audit_tree, migrate
 from lyftdata.store.dialects import dialect, postgresql
 from lyftdata.store.direct_write import check_version
@@ -34,6 +36,7 @@ from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.tables import (
     audit_checkpoints,
     enrollment_key_uses,
+    event_destinations,
     known_networks,
     servers,
     signing_keys,
@@ -172,6 +175,7 @@ class _Rotation:
             public_key=published_key(self._new.audit_key, origin=self._origin),
             signing_keys=self._encrypt_again(tx, nonce),
         )
+        self._seal_targets_again(tx, nonce)
         found = sum(_rename(tx, old, new) for old, new in renamed.items())
         # They are keyed hashes of addresses: nothing that can be computed again.
         known_networks.forget_all_networks(tx)
@@ -186,6 +190,16 @@ class _Rotation:
             encrypted = encrypt_signing_key(key, kek=self._new.kek, nonce=nonce())
             signing_keys.replace_encrypted_key(tx, record.kid, encrypted)
         return len(records)
+
+    def _seal_targets_again(self, tx: WriteTx, nonce: Callable[[], bytes]) -> None:
+        for record in event_destinations.all_destinations(self._conn):
+            try:
+                target = unseal_target(record, key=self._old.kek)
+            except UnsealError:
+                # Not readable before either: nothing is delivered there, and operators see why.
+                continue
+            sealed = seal_target(target, name=record.name, key=self._new.kek, nonce=nonce())
+            event_destinations.replace_destination(tx, msgspec.structs.replace(record, sealed_target=sealed))
 
     def _append(self, tx: WriteTx, event: AuditEvent) -> None:
         """Append the event, and the checkpoint that both keys have signed."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -463,4 +464,37 @@ audit_checkpoints = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("peaks", LargeBinary, nullable=False),
     Column("note", String(1024), nullable=False),
+)
+
+# URL and secrets are sealed: a copy of the database tells neither.
+event_destinations = Table(
+    "event_destinations",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("transport", String(16), nullable=False),
+    Column("endpoint", String(300), nullable=False),
+    Column("sealed_target", LargeBinary, nullable=False),
+    Column("ca", Text, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("previous_secret_until", UtcDateTime),
+    Column("paused_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+)
+
+# Apart from the destinations: it is written as events are delivered, and no edit of an operator may overwrite it.
+event_deliveries = Table(
+    "event_deliveries",
+    metadata,
+    Column("name", String(64), ForeignKey("event_destinations.name", ondelete="CASCADE"), primary_key=True),
+    Column("through", Count, nullable=False),
+    Column("holder", String(32)),
+    Column("failures", Integer, nullable=False),
+    Column("delivered", Count, nullable=False),
+    Column("lost", Count, nullable=False),
+    Column("last_success_at", UtcDateTime),
+    Column("last_error", String(300), nullable=False),
+    Column("last_error_at", UtcDateTime),
+    Column("next_attempt_at", UtcDateTime),
 )

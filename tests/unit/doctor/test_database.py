@@ -5,6 +5,7 @@ import contextlib
 import subprocess
 import sys
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
@@ -15,6 +16,7 @@ from lyftdata.doctor import database
 from lyftdata.server.clock import utc_now
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.store import Store
+from lyftdata.store.tables import event_destinations
 
 OTHER_KEY = "Pb2Hd9Gf4Js6UaZt8qYw3nV5rKc1xLm7"
 HOLD = """
@@ -150,3 +152,27 @@ async def test_another_secret_key_than_that_of_the_signing_keys_is_found(opened,
 
     assert list(found) == ["signing_keys_unreadable"]
     assert OTHER_KEY not in str(found)
+
+
+async def test_events_that_are_not_delivered_are_found(opened, tmp_path):
+    """With the last error, and how many were lost for good."""
+    async with opened() as server:
+        admin = await server.sign_in()
+        body = {"name": "siem", "transport": "webhook", "url": "https://127.0.0.1/"}
+        await server.http.post("/api/event-destinations", json=body, headers=admin)
+        await server.services.event_delivery.look()
+        await server.services.event_delivery.wait_until_idle()
+
+        def lose(tx):
+            delivery = event_destinations.find_delivery(tx.conn, "siem")
+            assert delivery is not None
+            assert delivery.holder is not None
+            lost = msgspec.structs.replace(delivery, lost=7)
+            assert event_destinations.update_delivery(tx, lost, server_id=delivery.holder)
+
+        await server.services.store.write(lose)
+        found = await asyncio.to_thread(examined, tmp_path)
+
+    assert list(found) == ["events_not_delivered", "events_lost"]
+    assert "siem ever: 127.0.0.1:443 is an internal address" in found["events_not_delivered"].what
+    assert found["events_lost"].what == "7 events were not delivered to siem."

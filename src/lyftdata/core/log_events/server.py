@@ -390,3 +390,38 @@ EVENT_FEED_FAILED = LogEvent(
     fields={"problem": "what failed"},
     remedy="See `problem`.",
 )
+
+# --- events for other systems -------------------------------------------------------------------------------
+
+EVENT_DELIVERY_FAILED = LogEvent(
+    name="event_delivery_failed",
+    level="warning",
+    message="Events could not be delivered to a destination; they wait in the audit log.",
+    fields={
+        "destination": "name of the destination",
+        "problem": "what failed",
+        "next_attempt_at": "time of the next attempt, ISO 8601 UTC",
+        "left_out": "failures since the last line that were not logged",
+    },
+    remedy="See `problem`; after a repair, `lyftdata events resume NAME` tries at once.",
+)
+EVENT_DELIVERY_RESUMED = LogEvent(
+    name="event_delivery_resumed",
+    level="info",
+    message="Events are delivered to a destination again.",
+    fields={"destination": "name of the destination"},
+)
+EVENT_DELIVERY_STOPPED = LogEvent(
+    name="event_delivery_stopped",
+    level="error",
+    message="Delivery to a destination was interrupted; it is started again within a second.",
+    fields={"destination": "name of the destination", "problem": "what failed"},
+    remedy="See `problem`; a traceback is a bug to report.",
+)
+EVENTS_LOST = LogEvent(
+    name="events_lost",
+    level="error",
+    message="Events were removed from the audit log as too old before they were delivered to a destination.",
+    fields={"destination": "name of the destination", "lost": "how many events"},
+    remedy="Delete destinations that are not used any more, and keep events for longer (LYFTDATA_AUDIT_RETENTION).",
+)

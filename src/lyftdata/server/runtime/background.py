@@ -31,6 +31,7 @@ _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
 _REMOVE_ABSENT_EVERY_S = 30.0
+_DELIVER_EVERY_S = 1.0
 _LOOK_FOR_REPEATED_EVERY_S = 20.0
 _PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
@@ -60,6 +61,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
                 lambda: look_for_repeated(services),
             )
         ),
+        asyncio.create_task(_every("deliver events", _DELIVER_EVERY_S, services.event_delivery.look)),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
         asyncio.create_task(checkpoints.run()),
     ]
@@ -92,6 +94,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await services.event_delivery.stop()
         note_presence(services)
         await _flush_at_stop("operators", services.password_check.aclose())
         await _flush_at_stop("traces and refusals", flush(services))

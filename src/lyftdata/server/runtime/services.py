@@ -23,6 +23,8 @@ from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
+from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
+from lyftdata.server.admin.event_destinations import EventDestinations
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
@@ -63,6 +65,7 @@ from lyftdata.server.clock import Clock
 from lyftdata.server.cluster.membership import Cluster
 from lyftdata.server.cluster.shared_limits import SharedLimits
 from lyftdata.server.cluster.shared_logins import SharedLogins
+from lyftdata.server.delivery.event_delivery import EventDelivery
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.metrics import Metrics
@@ -121,6 +124,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_keys: EnrollmentKeys
     approvals: Approvals
     resources: Resources
+    event_destinations: EventDestinations
+    event_delivery: EventDelivery
     registrations: Registrations
     identity_key_rotation: IdentityKeyRotation
     dpop: Dpop
@@ -138,6 +143,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     incident_response: IncidentResponse
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
+    event_destination_queries: EventDestinationQueries
     refusal_queries: RefusalQueries
     audit_queries: AuditQueries
     status_queries: StatusQueries

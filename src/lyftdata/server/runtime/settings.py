@@ -48,6 +48,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral_leave_after: timedelta
     replaced_kept_for: timedelta | None
     approval_expires_after: timedelta
+    events_allowed_networks: tuple[str, ...]
+    events_dir: Path | None
     audit_retention: timedelta | None
     signing_algorithm: str
     log_format: str | None

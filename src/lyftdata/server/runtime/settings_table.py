@@ -16,6 +16,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_database_url,
     parse_enrollment_key,
     parse_ephemeral_leave_after,
+    parse_events_networks,
     parse_name_policy,
     parse_own_networks,
     parse_previous_urls,
@@ -261,6 +262,25 @@ TABLE: tuple[Setting, ...] = (
         flag="--signing-algorithm",
         doc="Signs worker tokens: `ES256`, or `EdDSA` with an Ed25519 key; `Ed25519` is the same signature under the "
         "name of RFC 9864, which most libraries do not accept yet. A change takes effect with the next key rotation.",
+    ),
+    Setting(
+        name="LYFTDATA_EVENTS_ALLOWED_NETWORKS",
+        field="events_allowed_networks",
+        parse=parse_events_networks,
+        default=(),
+        default_doc="none",
+        flag="--events-allowed-networks",
+        doc="Networks, separated by commas, to which events may be delivered although they are internal (loopback, link-local, private), or "
+        "without encryption.",
+    ),
+    Setting(
+        name="LYFTDATA_EVENTS_DIR",
+        field="events_dir",
+        parse=parse_path,
+        default=None,
+        default_doc="`events` in the data directory",
+        flag="--events-dir",
+        doc="Directory of the files to which events are delivered, created 0700; refused if others can read it.",
     ),
     Setting(
         name="LYFTDATA_AUDIT_RETENTION",

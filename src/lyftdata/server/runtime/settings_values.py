@@ -91,10 +91,19 @@ def parse_previous_urls(text: str) -> tuple[str, ...]:
 
 def parse_own_networks(text: str) -> tuple[str, ...]:
     """Read networks, separated by commas."""
+    return _parse_networks("own_networks", text)
+
+
+def parse_events_networks(text: str) -> tuple[str, ...]:
+    """Read networks, separated by commas."""
+    return _parse_networks("events_allowed_networks", text)
+
+
+def _parse_networks(field: str, text: str) -> tuple[str, ...]:
     try:
         return tuple(parse_networks([part for part in text.split(",") if part.strip()]))
     except InvalidInputError as error:
-        raise InvalidInputError("own_networks", error.message) from error
+        raise InvalidInputError(field, error.message) from error
 
 
 def parse_proxies(text: str) -> tuple[str, ...]:

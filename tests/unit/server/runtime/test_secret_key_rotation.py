@@ -11,15 +11,18 @@ from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY, event
 
 from lyftdata.core.audit_checkpoints import published_key
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.event_destinations import unseal_target
+from lyftdata.core.sealing import UnsealError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_key import key_forms
 from lyftdata.server.runtime import secret_keys
 from lyftdata.server.runtime.maintenance import read_state_location, secret_key_of
 from lyftdata.server.runtime.operator_recovery import unlock, url_of
 from lyftdata.server.runtime.secret_key_rotation import rotate_secret_key
-from lyftdata.server.runtime.secret_keys import audit_key_of, next_secret_key_file, secret_key_file
+from lyftdata.server.runtime.secret_keys import audit_key_of, kek_of, next_secret_key_file, secret_key_file
 from lyftdata.store import Store, StoreError, audit_tree, key_rotation
 from lyftdata.store.direct_write import read_directly
+from lyftdata.store.tables import event_destinations
 
 ORIGIN = "lyft.example/audit"
 
@@ -130,6 +133,26 @@ async def test_a_server_goes_on_with_the_new_key(opened, both):
     async with opened(**both) as server:
         enrolled = server.services.directory.find_worker(made[0])
         assert enrolled.enrolled_with == server.services.enrollment.keys[0].fingerprint
+
+
+async def test_targets_of_events_are_sealed_with_the_new_key(opened, both):
+    """A Server with the new key reads the URL, and signs with the secret that the receiver has; the old key opens neither."""
+    body = {"name": "siem", "transport": "webhook", "url": "https://siem.example.com/hooks/x"}
+    async with opened(**both) as server:
+        admin = await server.sign_in()
+        secret = (await server.http.post("/api/event-destinations", json=body, headers=admin)).json()[
+            "secret"
+        ]
+    old = kek_of(key_in_force(both))
+
+    rotate(both)
+
+    place = read_state_location(both)
+    (record,) = read_directly(url_of(place), event_destinations.all_destinations)
+    target = unseal_target(record, key=kek_of(key_in_force(both)))
+    assert (target.url, target.secret) == (body["url"], secret)
+    with pytest.raises(UnsealError):
+        unseal_target(record, key=old)
 
 
 async def test_without_the_enrollment_key_only_its_fingerprint_is_older(opened, environ):

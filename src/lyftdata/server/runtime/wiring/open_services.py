@@ -48,6 +48,7 @@ from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.admission import build_admission
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.changes import build_change_applier
+from lyftdata.server.runtime.wiring.events import build_events
 from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.leaving import build_leaving
 from lyftdata.server.runtime.wiring.operators import build_operators
@@ -168,6 +169,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     ]
     leaving = build_leaving(basis, sessions, admission)
     read_models = build_read_models(basis, sessions, admission, operators, leaving, warnings)
+    events = build_events(basis, admission)
     incidents = build_incidents(basis, sessions, admission, read_models)
     limits = SharedLimits(
         store=store,
@@ -227,6 +229,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
             clock=clock,
         ),
         resources=operators.resources,
+        event_destinations=events.event_destinations,
+        event_delivery=events.event_delivery,
         registrations=admission.registrations,
         identity_key_rotation=admission.identity_key_rotation,
         dpop=admission.dpop,
@@ -244,6 +248,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         incident_response=incidents.response,
         api_key_queries=read_models.api_key_queries,
         resource_queries=read_models.resource_queries,
+        event_destination_queries=events.queries,
         refusal_queries=read_models.refusal_queries,
         audit_queries=read_models.audit_queries,
         status_queries=read_models.status_queries,

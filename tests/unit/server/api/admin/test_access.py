@@ -22,6 +22,9 @@ BODIES = {
     ("POST", "/api/signing-keys/rotate"): {},
     ("POST", "/api/resources"): {"name": "broker", "audience": "https://broker.example"},
     ("PATCH", "/api/resources/{name}"): {"scopes": []},
+    ("POST", "/api/event-destinations"): {"name": "siem", "transport": "file"},
+    ("PATCH", "/api/event-destinations/{name}"): {"paused": True},
+    ("POST", "/api/event-destinations/{name}/secret"): {},
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
     ("PATCH", "/api/operators/{name}"): {"role": "admin"},
 }
@@ -35,6 +38,10 @@ FOR_ADMINS = set(BODIES) | {
     ("POST", "/api/enrollment/keys/{name}/revoke"),
     ("DELETE", "/api/resources/{name}"),
     ("POST", "/api/resources/{name}/key"),
+    ("GET", "/api/event-destinations"),
+    ("GET", "/api/event-destinations/{name}"),
+    ("DELETE", "/api/event-destinations/{name}"),
+    ("POST", "/api/event-destinations/{name}/test"),
     ("DELETE", "/api/operators/{name}"),
 }
 

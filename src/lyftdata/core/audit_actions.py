@@ -1,0 +1,73 @@
+"""
+Every action of the audit log, with what it means; also the types of events that are delivered to other systems.
+
+The reference page docs/reference/event-types.md is generated from here.
+"""
+
+from collections.abc import Mapping
+
+from lyftdata.core.audit import KEY_ROTATED, PRUNED
+from lyftdata.core.incidents import CUT_OFF
+
+AUDIT_ACTIONS: Mapping[str, str] = {
+    "api_key.allowed": "An API key was allowed for more Workers.",
+    "api_key.issued": "An API key was issued.",
+    "api_key.previous_ended": "The previous generation of an API key was ended before its time.",
+    "api_key.revoked": "An API key was revoked.",
+    "api_key.rotated": "An API key was rotated: there is a new generation.",
+    "audit_log.accepted": "An operator on the Server's host accepted an audit log that differs from what was signed.",
+    PRUNED: "Events that were too old to be kept were removed from the audit log.",
+    "enrollment_key.issued": "An enrollment key was issued.",
+    "enrollment_key.previous_ended": "The previous generation of an enrollment key was ended before its time.",
+    "enrollment_key.revoked": "An enrollment key was revoked.",
+    "enrollment_key.rotated": "An enrollment key was rotated: there is a new generation.",
+    "event_destination.changed": "A destination of events was changed.",
+    "event_destination.created": "A destination of events was added.",
+    "event_destination.deleted": "A destination of events was deleted.",
+    "event_destination.paused": "Delivery to a destination was paused.",
+    "event_destination.resumed": "Delivery to a destination was resumed.",
+    "event_destination.secret_rotated": "The secret that signs a webhook was rotated.",
+    "event_destination.tested": "A test event was sent to a destination.",
+    CUT_OFF: "Workers were cut off because of an incident.",
+    "operator.created": "An operator was added.",
+    "operator.deleted": "An operator was deleted.",
+    "operator.locked_out": "An operator was locked out after too many wrong passwords.",
+    "operator.password_set": "An operator's password was set.",
+    "operator.role_set": "An operator's role was changed.",
+    "operator.session_ended": "A session of an operator was ended.",
+    "operator.sessions_ended": "Every session of an operator was ended.",
+    "operator.signed_in": "An operator signed in.",
+    "operator.unlocked": "An operator was unlocked on the Server's host.",
+    "resource.changed": "A resource was changed.",
+    "resource.created": "A resource was added.",
+    "resource.deleted": "A resource was deleted.",
+    "resource.key_issued": "A key with which a service asks about tokens was issued.",
+    KEY_ROTATED: "The Server's secret key was rotated.",
+    "signing_key.activated": "A published signing key was put to use at once.",
+    "signing_key.created": "A signing key was made.",
+    "signing_key.removed": "A retired signing key left the JWKS.",
+    "signing_key.retired": "A signing key was replaced by the next one.",
+    "signing_key.withdrawn": "A signing key was withdrawn: its tokens are void.",
+    "token.revoked": "A worker token was revoked.",
+    "worker.active_again": "An archived Worker came back.",
+    "worker.approval_expired": "No operator decided about a Worker in time.",
+    "worker.approved": "An operator approved a Worker.",
+    "worker.archived": "A Worker that was inactive for long was archived.",
+    "worker.binding_changed": "A Worker changed whether its tokens are bound to a key.",
+    "worker.copy_decided": "It was decided what happens to a copy of a Worker's identity.",
+    "worker.created": "An operator added a Worker.",
+    "worker.deleted": "A Worker entry was deleted.",
+    "worker.denied": "An operator denied a Worker.",
+    "worker.disabled": "A Worker was disabled.",
+    "worker.enabled": "A Worker was enabled.",
+    "worker.enrolled": "A Worker enrolled itself.",
+    "worker.key_rotated": "A Worker's identity key was replaced by its next one.",
+    "worker.key_rotation_asked": "An operator asked a Worker to rotate its identity key.",
+    "worker.labelled": "A Worker's labels were changed.",
+    "worker.left": "An ephemeral Worker was removed, because it signed off or was absent.",
+    "worker.next_key_registered": "A Worker registered its next identity key.",
+    "worker.renamed": "A Worker was renamed.",
+    "worker.replaced_removed": "A registration was removed that its client had replaced by later ones.",
+    "worker.retired": "A Worker removed its own entry.",
+    "worker.superseded": "A Worker entry was superseded by a new one of the same name.",
+}

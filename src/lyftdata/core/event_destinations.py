@@ -1,0 +1,207 @@
+"""
+Rules of event destinations: where events of the audit log are delivered, which of them, and what they are sealed with.
+
+    webhook   https://host/path            one signed POST an event (Standard Webhooks)
+    syslog    tls://host:port              RFC 5424 over TLS (RFC 5425)
+              tcp://host:port              RFC 5424 over TCP (RFC 6587)
+    file      none                         one JSON object a line, in a file that is named after the destination
+"""
+
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from lyftdata.core.audit_actions import AUDIT_ACTIONS
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import AuditEvent, EventDestinationRecord, Transport, WorkerRecord
+from lyftdata.core.resources import has_label
+from lyftdata.core.sealing import seal, unseal
+from lyftdata.core.structs import prepare_structs
+
+MAX_DESTINATIONS = 32
+MAX_PATTERNS = 32
+SECRET_OVERLAP = timedelta(hours=24)
+"""For how long a message is signed with the previous secret too, after a rotation."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,49}")
+_PATTERN = re.compile(r"\*|[a-z_]+\.(?:\*|[a-z_]+)")
+_MAX_URL = 1024
+_MAX_CA = 65_536
+_URL_CHARACTERS = re.compile(r"[\x21-\x7e]+")
+_SCHEMES = {Transport.WEBHOOK: ("https", "http"), Transport.SYSLOG: ("tls", "tcp")}
+_DEFAULT_PORTS = {"https": 443, "http": 80, "tls": 6514, "tcp": 601}
+_ENCRYPTED = frozenset({"https", "tls"})
+
+
+class Target(msgspec.Struct, frozen=True):
+    """
+    What is sealed of a destination.
+
+    `url` is sealed too: many services put a secret into the path of their webhooks. `secret` is "" unless it is a webhook;
+    `previous_secret` is the one before a rotation.
+    """
+
+    url: str = ""
+    secret: str = ""
+    previous_secret: str = ""
+
+    def __repr__(self) -> str:
+        return "Target(***)"
+
+
+prepare_structs(Target)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Host and port that a URL names, and whether what is sent there is encrypted."""
+
+    host: str
+    port: int
+    is_encrypted: bool
+
+    @property
+    def text(self) -> str:
+        """Return host and port, without what may be secret."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_destination_name(text: str) -> str:
+    """Read a destination's name: 2 to 50 lower-case letters, digits, `-` and `_`. It is also the name of a file."""
+    if not _NAME.fullmatch(text):
+        raise InvalidInputError(
+            "name",
+            "must be 2 to 50 lower-case ASCII letters, digits, '-' or '_', starting with a letter or digit",
+        )
+    return text
+
+
+def parse_target_url(text: str, transport: Transport) -> str:
+    """
+    Check the URL of a destination; that of a file must be empty.
+
+    Which addresses are allowed is decided at each connection: what a name resolves to may change.
+    """
+    url = text.strip()
+    if transport is Transport.FILE:
+        if url:
+            raise InvalidInputError(
+                "url", "must not be given for a file: LYFTDATA_EVENTS_DIR names its directory"
+            )
+        return ""
+    schemes = _SCHEMES[transport]
+    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+    if len(url) > _MAX_URL or not _URL_CHARACTERS.fullmatch(url):
+        raise InvalidInputError("url", f"must be a URL of at most {_MAX_URL} ASCII characters, {wanted}")
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, is_usable = urlsplit(""), False
+    if not is_usable:
+        raise InvalidInputError("url", f"must begin with {wanted} and a host")
+    if parts.username is not None or parts.password is not None or "#" in url:
+        raise InvalidInputError("url", "must have no user name, password or fragment")
+    if transport is Transport.SYSLOG and (parts.path not in {"", "/"} or parts.query):
+        raise InvalidInputError("url", "must be host and port alone")
+    return url
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """Return where a URL that was checked leads."""
+    parts: SplitResult = urlsplit(url)
+    return Endpoint(
+        host=parts.hostname or "",
+        port=parts.port or _DEFAULT_PORTS[parts.scheme],
+        is_encrypted=parts.scheme in _ENCRYPTED,
+    )
+
+
+def parse_patterns(texts: Sequence[str]) -> list[str]:
+    """Check which events are wanted: a type such as `worker.enrolled`, a group such as `worker.*`, or `*`."""
+    if len(texts) > MAX_PATTERNS:
+        raise InvalidInputError("events", f"must be at most {MAX_PATTERNS}")
+    for text in texts:
+        if not _PATTERN.fullmatch(text):
+            raise InvalidInputError("events", "must be like worker.enrolled, worker.* or *")
+        # Fail-open: a misspelt filter would never deliver anything, and nothing would tell.
+        if not any(matches_pattern(action, text) for action in AUDIT_ACTIONS):
+            raise InvalidInputError(
+                "events", f"there is no event that '{text}' fits; see docs/reference/event-types.md"
+            )
+    return sorted(set(texts))
+
+
+def parse_ca(text: str) -> str:
+    """Check the certificates to trust instead of the system's, PEM; "" means the system's."""
+    pem = text.strip()
+    if not pem:
+        return ""
+    if len(pem) > _MAX_CA or "PRIVATE KEY" in pem:
+        raise InvalidInputError(
+            "ca", f"must be certificates in PEM form, at most {_MAX_CA} characters, without a private key"
+        )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError, UnicodeEncodeError) as error:
+        raise InvalidInputError("ca", "must be certificates in PEM form") from error
+    return pem
+
+
+def matches_pattern(action: str, pattern: str) -> bool:
+    """Return whether a type of event fits a pattern."""
+    if pattern == "*":
+        return True
+    if pattern.endswith(".*"):
+        return action.startswith(pattern[:-1])
+    return action == pattern
+
+
+def is_wanted(
+    event: AuditEvent,
+    destination: EventDestinationRecord,
+    *,
+    find_worker: Callable[[str], WorkerRecord | None],
+) -> bool:
+    """
+    Return whether an event is delivered to a destination.
+
+    With labels, only events about Workers are delivered: about those that have one of the labels now, and about those whose entry is
+    gone, since the labels that they had are not known any more.
+    """
+    if destination.events and not any(matches_pattern(event.action, one) for one in destination.events):
+        return False
+    if not destination.labels:
+        return True
+    kind, _, worker_id = event.subject.partition(":")
+    if kind != "worker":
+        return False
+    worker = find_worker(worker_id)
+    return worker is None or any(has_label(worker, label) for label in destination.labels)
+
+
+def seal_target(target: Target, *, name: str, key: bytes, nonce: bytes) -> bytes:
+    """Return a target, encrypted for the record of this name; see `sealing.seal`."""
+    return seal(msgspec.json.encode(target), key=key, nonce=nonce, context=_context(name))
+
+
+def unseal_target(record: EventDestinationRecord, *, key: bytes) -> Target:
+    """Return the target of a record; raises UnsealError."""
+    return msgspec.json.decode(
+        unseal(record.sealed_target, key=key, context=_context(record.name)), type=Target
+    )
+
+
+def secrets_in_force(target: Target, record: EventDestinationRecord, *, now: datetime) -> list[str]:
+    """Return the secrets that sign a message, the current one first."""
+    has_overlap = record.previous_secret_until is not None and now < record.previous_secret_until
+    return (
+        [target.secret, target.previous_secret] if has_overlap and target.previous_secret else [target.secret]
+    )
+
+
+def _context(name: str) -> str:
+    return f"event destination {name}"

@@ -1,0 +1,104 @@
+"""Models of event destinations in the admin API."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lyftdata.core.records import Transport
+from lyftdata.server.admin.schemas.base import Input
+
+Patterns = Annotated[list[str], Field(max_length=32)]
+Labels = Annotated[list[str], Field(max_length=32)]
+
+
+class NewEventDestination(Input):
+    """
+    Where events of the audit log are to be delivered, from now on.
+
+    `events` are types (`worker.enrolled`), groups (`worker.*`) or `*`; none means all. With `labels`, only events about Workers that
+    have one of them are delivered. `ca` are certificates (PEM) to trust instead of the system's.
+    """
+
+    name: str
+    transport: Transport
+    url: str = ""
+    events: Patterns = Field(default=[])
+    labels: Labels = Field(default=[])
+    ca: str = ""
+
+
+class EventDestinationChange(Input):
+    """What to change of a destination; what is left out stays."""
+
+    url: str | None = None
+    events: Patterns | None = None
+    labels: Labels | None = None
+    ca: str | None = None
+    paused: bool | None = None
+
+
+class EventDestination(BaseModel):
+    """
+    A destination and how far it has got.
+
+    `url` is shown to admins only, and may hold a secret. `waiting` counts events that are not delivered yet, up to 10,000, before
+    `labels` are applied; `lost` those that the audit log's retention removed before they were delivered. `file` is the name of the file.
+    """
+
+    name: str
+    transport: Transport
+    url: str
+    endpoint: str
+    file: str
+    events: list[str]
+    labels: list[str]
+    ca: str
+    is_paused: bool
+    through: int
+    waiting: int
+    delivered: int
+    lost: int
+    failures: int
+    last_success_at: datetime | None
+    last_error: str
+    last_error_at: datetime | None
+    next_attempt_at: datetime | None
+    previous_secret_until: datetime | None
+    created_at: datetime
+    created_by: str
+
+
+class EventDestinations(BaseModel):
+    """Every destination, by name."""
+
+    items: list[EventDestination]
+
+
+class AddedEventDestination(BaseModel):
+    """A destination just added; `secret` signs its webhooks, and is shown here and nowhere else."""
+
+    destination: EventDestination
+    secret: str | None
+
+
+class RotateEventSecret(Input):
+    """For how many seconds messages are signed with the previous secret too, at most a week."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=604_800)] = 86_400
+
+
+class EventSecret(BaseModel):
+    """A secret just made: it is shown here and nowhere else."""
+
+    name: str
+    secret: str
+    previous_secret_until: datetime | None
+
+
+class EventTest(BaseModel):
+    """What came of a test; `error` is empty if the destination has accepted it."""
+
+    name: str
+    delivered: bool
+    error: str

@@ -1,0 +1,1 @@
+"""Delivery of audit events to other systems: webhooks, syslog, files."""

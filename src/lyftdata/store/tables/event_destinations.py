@@ -1,0 +1,151 @@
+"""Tables of the destinations of events, and of how far each has got."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+
+from lyftdata.core.errors import ConflictError, NotFoundError
+from lyftdata.core.event_destinations import MAX_DESTINATIONS
+from lyftdata.core.records import EventDeliveryRecord, EventDestinationRecord
+from lyftdata.store.dialects import dialect
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import audit_events, event_deliveries, event_destinations
+from lyftdata.store.tables import servers
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def insert_destination(tx: WriteTx, record: EventDestinationRecord, *, after: int) -> None:
+    """
+    Add a destination.
+
+    Args:
+        tx: The transaction.
+        record: The destination.
+        after: Events behind this number are delivered.
+
+    Raises:
+        ConflictError: `event_destination_name_taken`, `too_many_event_destinations`.
+    """
+    if find_destination(tx.conn, record.name) is not None:
+        raise ConflictError(
+            "event_destination_name_taken", f"There is an event destination named '{record.name}' already."
+        )
+    if (
+        tx.conn.execute(select(func.count()).select_from(event_destinations)).scalar() or 0
+    ) >= MAX_DESTINATIONS:
+        raise ConflictError(
+            "too_many_event_destinations", f"There are {MAX_DESTINATIONS} event destinations already."
+        )
+    tx.conn.execute(insert(event_destinations).values(to_row(record)))
+    tx.conn.execute(
+        insert(event_deliveries).values(to_row(EventDeliveryRecord(name=record.name, through=after)))
+    )
+
+
+def replace_destination(tx: WriteTx, record: EventDestinationRecord) -> None:
+    """Write a destination over itself."""
+    row = to_row(record)
+    tx.conn.execute(
+        update(event_destinations).where(event_destinations.c.name == row.pop("name")).values(row)
+    )
+
+
+def delete_destination(tx: WriteTx, name: str) -> EventDestinationRecord:
+    """Remove a destination; raises NotFoundError."""
+    record = get_destination(tx.conn, name)
+    tx.conn.execute(delete(event_deliveries).where(event_deliveries.c.name == name))
+    tx.conn.execute(delete(event_destinations).where(event_destinations.c.name == name))
+    return record
+
+
+def find_destination(conn: Connection, name: str) -> EventDestinationRecord | None:
+    """Return the destination with this name, or None."""
+    row = conn.execute(select(event_destinations).where(event_destinations.c.name == name)).first()
+    return None if row is None else from_row(EventDestinationRecord, row)
+
+
+def get_destination(conn: Connection, name: str) -> EventDestinationRecord:
+    """Return the destination with this name; raises NotFoundError."""
+    record = find_destination(conn, name)
+    if record is None:
+        raise NotFoundError("event_destination", name)
+    return record
+
+
+def all_destinations(conn: Connection) -> list[EventDestinationRecord]:
+    """Return every destination, by name."""
+    rows = conn.execute(select(event_destinations).order_by(event_destinations.c.name))
+    return [from_row(EventDestinationRecord, row) for row in rows]
+
+
+def all_deliveries(conn: Connection) -> dict[str, EventDeliveryRecord]:
+    """Return how far each destination has got, by name."""
+    rows = conn.execute(select(event_deliveries))
+    return {row.name: from_row(EventDeliveryRecord, row) for row in rows}
+
+
+def find_delivery(conn: Connection, name: str) -> EventDeliveryRecord | None:
+    """Return how far a destination has got, None if there is no such destination."""
+    row = conn.execute(select(event_deliveries).where(event_deliveries.c.name == name)).first()
+    return None if row is None else from_row(EventDeliveryRecord, row)
+
+
+def may_hold(
+    conn: Connection, delivery: EventDeliveryRecord, *, server_id: str, dead_after: timedelta
+) -> bool:
+    """Return whether a Server may deliver to a destination: no other Server does that still has a heartbeat."""
+    if delivery.holder in {None, server_id} or not dialect.is_shared(conn.engine):
+        return True
+    return delivery.holder not in servers.list_live(conn, silent_for=dead_after)
+
+
+def claim(tx: WriteTx, name: str, *, server_id: str, dead_after: timedelta) -> bool:
+    """Let a Server deliver to a destination; return False if another one does, or there is no such destination."""
+    delivery = find_delivery(tx.conn, name)
+    if delivery is None or not may_hold(tx.conn, delivery, server_id=server_id, dead_after=dead_after):
+        return False
+    if delivery.holder != server_id:
+        statement = update(event_deliveries).where(event_deliveries.c.name == name)
+        tx.conn.execute(statement.values(holder=server_id))
+    return True
+
+
+def update_delivery(tx: WriteTx, delivery: EventDeliveryRecord, *, server_id: str) -> bool:
+    """
+    Record how far a destination has got; return False if the Server does not hold it any more.
+
+    A Server that was suspended and taken for dead must not set back what its successor has delivered since.
+    """
+    row = to_row(delivery)
+    name, _ = row.pop("name"), row.pop("holder")
+    statement = update(event_deliveries).where(
+        event_deliveries.c.name == name, event_deliveries.c.holder == server_id
+    )
+    return tx.conn.execute(statement.values(row)).rowcount == 1
+
+
+def retry_now(tx: WriteTx, name: str) -> None:
+    """Let the next attempt be made at once."""
+    statement = update(event_deliveries).where(event_deliveries.c.name == name)
+    tx.conn.execute(statement.values(next_attempt_at=None, failures=0))
+
+
+def count_waiting(conn: Connection, *, after: int, patterns: Sequence[str], at_most: int) -> int:
+    """
+    Count the events behind a number whose type fits one of the patterns, up to `at_most`.
+
+    Labels are not asked for: what is counted may hold events that are then left out.
+    """
+    query = select(audit_events.c.number).where(audit_events.c.number > after)
+    if patterns and "*" not in patterns:
+        query = query.where(or_(*_conditions(patterns)))
+    return conn.execute(select(func.count()).select_from(query.limit(at_most).subquery())).scalar() or 0
+
+
+def _conditions(patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    for pattern in patterns:
+        if pattern.endswith(".*"):
+            yield audit_events.c.action.startswith(pattern[:-1], autoescape=True)
+        else:
+            yield audit_events.c.action == pattern

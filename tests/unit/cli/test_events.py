@@ -1,0 +1,87 @@
+"""`lyftdata events`."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def siem(operator):
+    """Return the name of a webhook, with its secret."""
+    added = operator.run(
+        "events", "add", "siem", "--webhook", "https://siem.invalid/hooks/x", "--event", "worker.*"
+    )
+    assert added.exit_code == 0, added.errors
+    return "siem", added.output.strip()
+
+
+def test_a_webhooks_secret_is_all_that_is_printed(siem):
+    """On standard output, so that it can be redirected."""
+    assert siem[1].startswith("whsec_")
+    assert len(siem[1].splitlines()) == 1
+
+
+def test_a_destination_is_shown_as_it_was_set(operator, siem):
+    """`set` replaces what is given and keeps the rest."""
+    operator.done("events", "set", "siem", "--label", "gpu", "--event", "api_key.issued")
+
+    shown = operator.done("events", "show", "siem")
+    assert "https://siem.invalid/hooks/x" in shown
+    assert "api_key.issued" in shown
+    listed = operator.json("events", "list")
+    assert [one["labels"] for one in listed if one["name"] == "siem"] == [["gpu"]]
+    operator.done("events", "set", "siem", "--all-workers", "--all-events")
+    cleared = operator.json("events", "show", "siem")
+    assert (cleared["events"], cleared["labels"]) == ([], [])
+    assert siem[1] not in operator.done("events", "list") + shown
+
+
+def test_pausing_and_resuming(operator, siem):
+    """Each says how many events wait."""
+    assert operator.run("events", "pause", siem[0]).errors.startswith("Paused: siem; ")
+    assert operator.json("events", "resume", siem[0])["is_paused"] is False
+
+
+def test_a_test_that_fails_exits_with_1(operator, siem):
+    """For scripts; with the reason."""
+    tested = operator.run("events", "test", siem[0])
+
+    assert (tested.exit_code, tested.errors) == (1, "Not delivered: siem.invalid cannot be resolved.\n")
+    as_json = operator.run("events", "test", siem[0], "--json")
+    assert (as_json.exit_code, json.loads(as_json.output)["delivered"]) == (1, False)
+
+
+def test_a_rotated_secret_is_saved(operator, siem, tmp_path):
+    """The previous one ends at once only if that is confirmed."""
+    kept = tmp_path / "siem.secret"
+    refused = operator.run("events", "rotate-secret", siem[0], "--overlap", "0s")
+    assert refused.exit_code == 2
+
+    done = operator.run("events", "rotate-secret", siem[0], "--output", str(kept))
+
+    assert (done.exit_code, done.output) == (0, ""), done.errors
+    assert "signed with the previous one too until" in done.errors
+    assert kept.read_text().startswith("whsec_")
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--file", "--syslog", "tls://x.invalid"],
+    ],
+)
+def test_a_destination_has_one_transport(operator, options):
+    """Neither none nor two."""
+    assert operator.run("events", "add", "other", *options).exit_code == 2
+
+
+def test_a_deleted_destination_is_gone(operator):
+    """It asks first; a file has no secret to print."""
+    added = operator.run("events", "add", "brief", "--file")
+    assert (added.exit_code, added.output) == (0, "")
+    assert operator.run("events", "delete", "brief").exit_code == 2
+
+    assert operator.json("events", "delete", "brief", "--yes") == {"name": "brief", "deleted": True}
+    assert "brief" not in {one["name"] for one in operator.json("events", "list")}

@@ -1,0 +1,133 @@
+"""Event destinations as an admin defines them."""
+
+import pytest
+from tests.event_destinations import deliver
+
+PATH = "/api/event-destinations"
+HOOK = {"name": "siem", "transport": "webhook", "url": "https://siem.example.com/hooks/T0-s3cr3t?x=1"}
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("name", {"name": "x"}),
+        ("name", {"name": "../etc"}),
+        ("name", {"name": "Siem"}),
+        ("url", {"url": ""}),
+        ("url", {"url": "ftp://siem.example.com"}),
+        ("url", {"url": "tls://siem.example.com"}),
+        ("url", {"url": "https://"}),
+        ("url", {"url": "https://user:pass@siem.example.com"}),
+        ("url", {"url": "https://siem.example.com/#fragment"}),
+        ("url", {"url": "https://siem.example.com:0/"}),
+        ("url", {"url": "https://siem.example.com:99999/"}),
+        ("url", {"url": "https://siem.example.com/a b"}),
+        ("url", {"url": "https://siem.example.com/" + "a" * 1024}),
+        ("url", {"transport": "syslog", "url": "https://siem.example.com"}),
+        ("url", {"transport": "syslog", "url": "tls://siem.example.com/path"}),
+        ("url", {"transport": "file", "url": "/etc/passwd"}),
+        ("events", {"events": ["worker.wirte"]}),
+        ("events", {"events": ["wroker.*"]}),
+        ("events", {"events": ["worker.**"]}),
+        ("labels", {"labels": ["a=1,b=2"]}),
+        ("labels", {"labels": [""]}),
+        ("ca", {"ca": "no certificate"}),
+        ("ca", {"ca": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"}),
+    ],
+)
+async def test_destinations_that_make_no_sense(server, admin, unhurried, field, body):
+    """The field is named, and nothing is kept."""
+    answer = await server.http.post(PATH, json=HOOK | body, headers=admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert answer.json()["field"] == field
+    assert (await server.http.get(PATH, headers=admin)).json()["items"] == []
+
+
+async def test_the_life_of_a_destination_is_audited_without_its_url(server, admin):
+    """Each step with who did it; viewers read the audit log, so it has host and port and no more."""
+    made = (await server.http.post(PATH, json=HOOK, headers=admin)).json()
+    one = f"{PATH}/siem"
+    await server.http.patch(one, json={"events": ["worker.*"]}, headers=admin)
+    await server.http.patch(one, json={"events": ["worker.*"]}, headers=admin)
+    await server.http.patch(one, json={"paused": True}, headers=admin)
+    await server.http.patch(one, json={"paused": False}, headers=admin)
+    rotated = (await server.http.post(f"{one}/secret", json={}, headers=admin)).json()
+    assert (await server.http.delete(one, headers=admin)).status_code == 204
+
+    log = (await server.http.get("/api/audit?subject=event_destination:siem", headers=admin)).json()["items"]
+
+    assert [event["action"].removeprefix("event_destination.") for event in reversed(log)] == [
+        "created",
+        "changed",
+        "paused",
+        "resumed",
+        "secret_rotated",
+        "deleted",
+    ]
+    assert {event["details"]["endpoint"] for event in log} == {"siem.example.com:443"}
+    for secret in ("s3cr3t", made["secret"], rotated["secret"]):
+        assert secret not in str(log)
+
+
+async def test_a_secret_is_shown_once(server, admin):
+    """Neither the list nor the destination has it, and no file of the database, nor the URL."""
+    made = (await server.http.post(PATH, json=HOOK, headers=admin)).json()
+    assert made["secret"].startswith("whsec_")
+
+    for path in (PATH, f"{PATH}/siem"):
+        shown = (await server.http.get(path, headers=admin)).text
+        assert "whsec_" not in shown
+        assert HOOK["url"] in shown
+    files = server.services.settings.staging_dir.glob("lyftdata.db*")
+    stored = b"".join(file.read_bytes() for file in files)
+    assert b"siem.example.com" in stored
+    assert b"s3cr3t" not in stored
+    assert made["secret"].encode() not in stored
+
+
+async def test_a_name_is_taken_once_and_only_so_many_are_kept(server, admin, unhurried):
+    """Each destination costs a delivery of its own."""
+    for number in range(32):
+        answer = await server.http.post(PATH, json=HOOK | {"name": f"hook-{number}"}, headers=admin)
+        assert answer.status_code == 201
+
+    for name, code in (("hook-1", "event_destination_name_taken"), ("new", "too_many_event_destinations")):
+        answer = await server.http.post(PATH, json=HOOK | {"name": name}, headers=admin)
+        assert (answer.status_code, answer.json()["code"]) == (409, code)
+
+
+async def test_a_viewer_sees_no_destination(server, admin):
+    """A URL may hold a secret, and who else reads the audit log is the admins' business."""
+    body = {"name": "vera", "role": "viewer", "password": "another long one"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    viewer = await server.sign_in("vera", "another long one")
+
+    for path in (PATH, f"{PATH}/siem"):
+        assert (await server.http.get(path, headers=viewer)).status_code == 403
+
+
+async def test_what_has_no_secret_cannot_rotate_it(server, admin):
+    """A file and a syslog server are sent no signature."""
+    added = await server.http.post(PATH, json={"name": "local", "transport": "file"}, headers=admin)
+    assert added.json()["secret"] is None
+
+    answer = await server.http.post(f"{PATH}/local/secret", json={}, headers=admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_a_webhook")
+
+
+async def test_no_internal_address_is_reached_by_default(server, admin):
+    """Neither a delivery nor a test connects to this host, and the answer does not tell whether anything listens there."""
+    for name, url in (("hook", "https://127.0.0.1:1/"), ("meta", "https://169.254.169.254/latest")):
+        await server.http.post(PATH, json={"name": name, "transport": "webhook", "url": url}, headers=admin)
+
+        tested = (await server.http.post(f"{PATH}/{name}/test", headers=admin)).json()
+
+        assert not tested["delivered"]
+        assert (
+            "is an internal address, which LYFTDATA_EVENTS_ALLOWED_NETWORKS does not allow" in tested["error"]
+        )
+    await deliver(server)
+    shown = (await server.http.get(f"{PATH}/hook", headers=admin)).json()
+    assert "is an internal address" in shown["last_error"]

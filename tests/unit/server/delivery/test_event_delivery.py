@@ -1,0 +1,237 @@
+"""Events reach their destinations: at least once, in order, and without holding up anything."""
+
+import json
+
+import msgspec
+from tests.event_destinations import add_webhook, add_worker, deliver, last_number, shown
+
+from lyftdata.core.records import AuditEvent
+from lyftdata.server.delivery.messages import EVENT_SCHEMA
+from lyftdata.store import audit_log
+
+
+async def test_what_arrives_is_what_the_export_has(server, admin, hook):
+    """From the addition of the destination on, in order, each with the object that the export of the audit log shows."""
+    await add_webhook(server, admin, hook)
+    await add_worker(server, admin, "w-1")
+
+    await deliver(server)
+
+    exported = [
+        json.loads(line)
+        for line in (await server.http.get("/api/audit/export", headers=admin)).text.splitlines()
+    ]
+    delivered = [message["data"] for _, message in hook.accepted]
+    assert hook.types == ["event_destination.created", "worker.created"]
+    assert delivered == exported[-2:]
+    assert {message["source"] for _, message in hook.accepted} == {server.services.issuer}
+    found = await shown(server, admin)
+    assert (found["waiting"], found["delivered"], found["failures"]) == (0, 2, 0)
+    assert found["through"] == await last_number(server)
+
+
+async def test_a_failed_event_is_sent_again_first_and_under_the_same_id(server, admin, hook):
+    """Nothing overtakes it; the waits grow, and how many wait is shown."""
+    await add_webhook(server, admin, hook)
+    await deliver(server)
+    hook.status = 500
+    await add_worker(server, admin, "w-1")
+    await add_worker(server, admin, "w-2")
+    for failures in range(1, 4):
+        await deliver(server)
+        found = await shown(server, admin)
+        assert (found["failures"], found["waiting"], found["delivered"]) == (failures, 2, 1)
+        assert found["last_error"] == f"127.0.0.1:{hook.port} answered 500."
+        await deliver(server)
+        assert len(hook.requests) == 1 + failures, "not before its time"
+        server.clock.forward(minutes=10)
+    tried = {headers["webhook-id"] for headers in hook.requests[1:]}
+
+    hook.status = 204
+    await deliver(server)
+
+    assert len(tried) == 1
+    assert hook.accepted[1][0] in tried
+    assert [message["data"]["subject"] for _, message in hook.accepted[1:]] == ["worker:w-1", "worker:w-2"]
+    assert (await shown(server, admin))["failures"] == 0
+
+
+async def test_a_receiver_that_asks_to_wait_is_not_asked_before(server, admin, hook):
+    """`Retry-After` counts, within limits."""
+    await add_webhook(server, admin, hook)
+    hook.status, hook.headers = 503, {"Retry-After": "200"}
+    await deliver(server)
+    server.clock.forward(seconds=199)
+    await deliver(server)
+    assert len(hook.requests) == 1
+
+    server.clock.forward(seconds=5)
+    await deliver(server)
+
+    assert len(hook.requests) == 2
+
+
+async def test_redirects_are_not_followed(server, admin, hook):
+    """An answer must not choose who gets the events."""
+    await add_webhook(server, admin, hook)
+    hook.status, hook.headers = 307, {"Location": f"http://127.0.0.1:{hook.port}/elsewhere"}
+
+    await deliver(server)
+
+    assert len(hook.requests) == 1
+    assert "answered 307" in (await shown(server, admin))["last_error"]
+
+
+async def test_only_wanted_events_are_delivered(server, admin, hook):
+    """By type, by group, and by the labels of the Worker that they are about; what is left out does not wait."""
+    await add_webhook(
+        server, admin, hook, events=["worker.*", "operator.signed_in"], labels=["zone=eu-1", "gpu"]
+    )
+    await add_worker(server, admin, "eu", labels={"zone": "eu-1"})
+    await add_worker(server, admin, "us", labels={"zone": "us-1"})
+    await add_worker(server, admin, "gpu", labels={"gpu": "yes"})
+    await server.sign_in()
+
+    await deliver(server)
+
+    assert [message["data"]["subject"] for _, message in hook.accepted] == ["worker:eu", "worker:gpu"]
+    found = await shown(server, admin)
+    assert (found["waiting"], found["through"]) == (0, await last_number(server))
+
+
+async def test_a_label_filter_lets_through_what_is_not_known_any_more(server, admin, hook):
+    """The labels of a deleted Worker are gone: its deletion is told rather than lost."""
+    await add_webhook(server, admin, hook, events=["worker.deleted"], labels=["zone=eu-1"])
+    await add_worker(server, admin, "eu", labels={"zone": "eu-1"})
+    await server.http.delete("/api/workers/eu", headers=admin)
+
+    await deliver(server)
+
+    assert hook.types == ["worker.deleted"]
+
+
+async def test_a_paused_destination_waits_and_goes_on_where_it_was(server, admin, hook):
+    """Nothing is sent meanwhile, and nothing is left out afterwards."""
+    await add_webhook(server, admin, hook)
+    path = "/api/event-destinations/hook"
+    await server.http.patch(path, json={"paused": True}, headers=admin)
+    await add_worker(server, admin, "w-1")
+    await deliver(server)
+    assert (hook.requests, (await shown(server, admin))["is_paused"]) == ([], True)
+
+    await server.http.patch(path, json={"paused": False}, headers=admin)
+    await deliver(server)
+
+    assert hook.types == [
+        "event_destination.created",
+        "event_destination.paused",
+        "worker.created",
+        "event_destination.resumed",
+    ]
+
+
+async def test_many_events_are_delivered_in_batches(server, admin, hook):
+    """More than fit into one batch arrive in one go, in order and once."""
+    await add_webhook(server, admin, hook)
+
+    def op(tx):
+        for number in range(250):
+            tx.audit(
+                AuditEvent(
+                    at=server.clock(), actor="host", action="worker.renamed", subject=f"worker:{number}"
+                )
+            )
+
+    await server.services.store.write(op)
+    await deliver(server)
+
+    numbers = hook.numbers
+    assert numbers == list(range(numbers[0], numbers[0] + 251))
+
+
+async def test_events_that_retention_removed_are_counted_and_told(server, admin, hook, capsys):
+    """What is not in the audit log any more cannot be delivered: it is counted, logged as an error, and the rest follows."""
+    await add_webhook(server, admin, hook)
+    await add_worker(server, admin, "w-1")
+    through = (await shown(server, admin))["through"]
+    await server.services.store.write(lambda tx: audit_log.remove_through(tx.conn, through + 1))
+
+    await deliver(server)
+
+    assert hook.types == ["worker.created"]
+    assert (await shown(server, admin))["lost"] == 1
+
+
+async def test_a_restart_goes_on_where_it_was(opened, hook):
+    """The position is in the database; what was accepted is not sent again."""
+    environ = {"LYFTDATA_EVENTS_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    async with opened(**environ) as server:
+        await add_webhook(server, await server.sign_in(), hook)
+        await deliver(server)
+        before, clock = hook.numbers, server.clock
+    async with opened(clock, **environ) as server:
+        await server.sign_in()
+        await deliver(server)
+        assert hook.numbers == [*before, *range(before[-1] + 1, await last_number(server) + 1)]
+
+
+async def test_one_destination_that_is_broken_does_not_stop_another(server, admin, hook):
+    """Each has a position and an error of its own, also one that cannot be opened."""
+    await add_webhook(server, admin, hook, name="broken")
+    await add_webhook(server, admin, hook, name="hook")
+    from lyftdata.store.tables import event_destinations
+
+    def spoil(tx):
+        record = event_destinations.get_destination(tx.conn, "broken")
+        event_destinations.replace_destination(tx, msgspec.structs.replace(record, sealed_target=bytes(40)))
+
+    await server.services.store.write(spoil)
+    await deliver(server)
+
+    assert hook.types == ["event_destination.created"]
+    assert "another secret key" in (await shown(server, admin, "broken"))["last_error"]
+
+
+async def test_a_server_that_lost_a_destination_does_not_set_it_back(server, admin, hook):
+    """One that was suspended, and taken for dead, records nothing of what its successor does now."""
+    await add_webhook(server, admin, hook)
+    await deliver(server)
+    from lyftdata.store.tables import event_destinations
+
+    def read(conn):
+        return event_destinations.find_delivery(conn, "hook")
+
+    before = await server.services.store.read(read)
+    later = msgspec.structs.replace(before, through=0)
+
+    def op(tx):
+        return event_destinations.update_delivery(tx, later, server_id="another")
+
+    assert await server.services.store.write(op) is False
+    assert await server.services.store.read(read) == before
+
+
+async def test_deliveries_are_counted(server, admin, hook):
+    """By destination and result, until the destination is deleted."""
+    await add_webhook(server, admin, hook)
+    await deliver(server)
+
+    metrics = (await server.http.get("/metrics")).text
+    assert 'lyftdata_event_deliveries_total{destination="hook",result="delivered"} 1.0' in metrics
+    await server.http.delete("/api/event-destinations/hook", headers=admin)
+    await deliver(server)
+    assert 'destination="hook"' not in (await server.http.get("/metrics")).text
+
+
+async def test_an_event_has_the_documented_fields_and_no_others(server, admin, hook):
+    """The schema of the reference page names each field that is sent."""
+    await add_webhook(server, admin, hook)
+    await deliver(server)
+
+    (_, message) = hook.accepted[0]
+    properties = EVENT_SCHEMA["properties"]
+    assert set(message) == set(properties) == set(EVENT_SCHEMA["required"])
+    assert set(message["data"]) == set(properties["data"]["properties"])
+    types = {"string": str, "integer": int, "object": dict}
+    for name, described in properties["data"]["properties"].items():
+        assert isinstance(message["data"][name], types[described["type"]]), name

@@ -1,0 +1,100 @@
+"""Events in a file, one a line."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.builders import NOON
+
+from lyftdata.core.records import Transport
+from lyftdata.server.delivery.files import FileSender
+from lyftdata.server.delivery.messages import Destination, Outcome, make_test_message
+
+LOCAL = Destination(name="local", transport=Transport.FILE, url="", secrets=[""], ca="")
+
+
+def messages(*numbers):
+    """Return messages."""
+    return [
+        make_test_message(
+            "local", operator="admin", at=NOON, unique=str(number), source=f"https://{number}.example"
+        )
+        for number in numbers
+    ]
+
+
+def sources(file):
+    """Return the whole messages of a file, by what tells them apart."""
+    return [json.loads(line)["source"] for line in file.read_text().splitlines() if line.endswith("}")]
+
+
+@pytest.fixture
+def sender(tmp_path):
+    """Return a sender to a directory that is made at its first use."""
+    with ThreadPoolExecutor(1) as threads:
+        yield FileSender(tmp_path / "events", threads=threads)
+
+
+async def test_lines_are_appended_to_a_private_file(sender, tmp_path):
+    """No other user can read the file or its directory."""
+    for number in (1, 2):
+        assert await sender.send(LOCAL, messages(number)) == Outcome(1)
+
+    file = tmp_path / "events" / "local.jsonl"
+    assert sources(file) == ["https://1.example", "https://2.example"]
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+async def test_a_file_that_was_renamed_is_made_again(sender, tmp_path):
+    """Logrotate need not tell the Server."""
+    file = tmp_path / "events" / "local.jsonl"
+    await sender.send(LOCAL, messages(1))
+    file.rename(file.with_suffix(".1"))
+
+    await sender.send(LOCAL, messages(2))
+
+    assert sources(file.with_suffix(".1")) == ["https://1.example"]
+    assert sources(file) == ["https://2.example"]
+
+
+async def test_a_line_that_a_crash_has_cut_is_ended(sender, tmp_path):
+    """What follows is on a line of its own."""
+    file = tmp_path / "events" / "local.jsonl"
+    await sender.send(LOCAL, messages(1))
+    with file.open("a") as opened:
+        opened.write('{"type":"wor')
+
+    await sender.send(LOCAL, messages(2))
+
+    assert sources(file) == ["https://1.example", "https://2.example"]
+
+
+@pytest.mark.parametrize("kind", ["link", "readable", "directory"])
+async def test_a_file_that_is_not_private_is_not_written(sender, tmp_path, kind):
+    """A link could lead to another file of the Server's user; what others can read would tell them of every decision."""
+    (tmp_path / "events").mkdir(0o700)
+    file = tmp_path / "events" / "local.jsonl"
+    if kind == "link":
+        (tmp_path / "other").touch(0o600)
+        file.symlink_to(tmp_path / "other")
+    elif kind == "readable":
+        file.touch(0o644)
+        file.chmod(0o644)
+    else:
+        file.mkdir(0o700)
+
+    outcome = await sender.send(LOCAL, messages(1))
+
+    assert outcome.delivered == 0
+    assert outcome.error.startswith("local.jsonl ")
+    assert file.is_dir() or file.read_text() == ""
+
+
+async def test_a_directory_that_others_can_read_is_not_used(sender, tmp_path):
+    """As for every directory of the Server."""
+    (tmp_path / "events").mkdir(0o755)
+    (tmp_path / "events").chmod(0o755)
+
+    outcome = await sender.send(LOCAL, messages(1))
+
+    assert (outcome.delivered, "LYFTDATA_EVENTS_DIR" in outcome.error) == (0, True)

@@ -1,0 +1,111 @@
+"""Webhooks over TLS, at the address that was checked."""
+
+import ipaddress
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.builders import NOON, seeded_bytes
+from tests.certificates import issued
+from tests.webhook_receiver import receiver
+
+from lyftdata.core.records import Transport
+from lyftdata.core.standard_webhooks import generate_webhook_secret
+from lyftdata.server.clock import utc_now
+from lyftdata.server.delivery.addresses import AllowedAddresses
+from lyftdata.server.delivery.messages import Destination, Outcome, make_test_message
+from lyftdata.server.delivery.tls import TlsContexts
+from lyftdata.server.delivery.webhooks import WebhookSender
+
+SECRET = generate_webhook_secret(seeded_bytes()).reveal()
+MESSAGES = [
+    make_test_message("hook", operator="admin", at=NOON, unique=str(number), source="https://lyft.example")
+    for number in range(3)
+]
+
+
+@pytest.fixture
+def certified(tmp_path):
+    """Return the certificate of an authority, and a context with a certificate for hooks.example by it."""
+    authority, certificate, key = issued(tmp_path, name="hooks.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return authority.read_text(), context
+
+
+async def sent(port, *, host="hooks.example", ca="", addresses=("127.0.0.1",)):
+    """Send messages to a name that resolves to these addresses; return what came of it, and how often it was resolved."""
+    asked = []
+
+    def resolve(name, _port):
+        asked.append(name)
+        return addresses
+
+    with ThreadPoolExecutor(2) as threads:
+        sender = WebhookSender(
+            addresses=AllowedAddresses(
+                [ipaddress.ip_network("127.0.0.0/8")], threads=threads, resolve=resolve
+            ),
+            contexts=TlsContexts(threads),
+            clock=utc_now,
+        )
+        destination = Destination(
+            name="hook",
+            transport=Transport.WEBHOOK,
+            url=f"https://{host}:{port}/in?a=b",
+            secrets=[SECRET],
+            ca=ca,
+        )
+        return await sender.send(destination, MESSAGES), asked
+
+
+async def test_the_name_is_resolved_once_and_its_certificate_checked(certified):
+    """DNS rebinding: the connection goes to the address that was checked, while certificate and `Host` are those of the name."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        hook.secret = SECRET
+        outcome, asked = await sent(hook.port, ca=ca)
+
+    assert (outcome, asked) == (Outcome(3), ["hooks.example"])
+    assert {headers["host"] for headers in hook.requests} == {f"hooks.example:{hook.port}"}
+    assert [identifier for identifier, _ in hook.accepted] == ["test_0", "test_1", "test_2"]
+
+
+@pytest.mark.parametrize("host", ["other.example", "127.0.0.1"])
+async def test_a_certificate_of_another_name_is_refused(certified, host):
+    """Nothing is sent."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        outcome, _ = await sent(hook.port, host=host, ca=ca)
+
+    assert (outcome.delivered, hook.requests) == (0, [])
+    assert "certificate verify failed" in outcome.error.lower()
+
+
+async def test_a_certificate_that_the_system_does_not_trust_is_refused(certified):
+    """Unless its authority was named."""
+    with receiver(tls=certified[1]) as hook:
+        outcome, _ = await sent(hook.port)
+
+    assert (outcome.delivered, hook.requests) == (0, [])
+
+
+async def test_the_next_address_is_tried_when_one_cannot_be_reached(certified):
+    """As a browser does."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        hook.secret = SECRET
+        outcome, _ = await sent(hook.port, ca=ca, addresses=("127.0.0.2", "127.0.0.1"))
+
+    assert outcome == Outcome(3)
+
+
+async def test_what_the_receiver_rejects_ends_the_batch(certified):
+    """The messages after it wait, and the error has no part of the path."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        hook.secret = "whsec_" + "A" * 43 + "="
+        outcome, _ = await sent(hook.port, ca=ca)
+
+    assert outcome == Outcome(0, f"hooks.example:{hook.port} answered 401.")
+    assert len(hook.requests) == 1

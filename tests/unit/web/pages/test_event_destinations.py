@@ -1,0 +1,85 @@
+"""The pages of event destinations."""
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import text_of
+
+FORM = {
+    "name": "siem",
+    "transport": "webhook",
+    "url": "https://siem.example.com/hooks/s3cr3t",
+    "events": "worker.*, api_key.*",
+    "labels": "",
+    "ca": "",
+}
+ONE = "/event-destinations/siem"
+
+
+async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
+    """With the filter as it was filled in; no page shows the secret again."""
+    made = await browser.post("/add-event-destination", **FORM)
+    secret = the(r'data-copy="(whsec_[^"]+)"', made)
+
+    for path in (ONE, "/event-destinations", "/audit"):
+        assert secret not in (await browser.get(path)).text
+    view = await server.services.event_destination_queries.get("siem")
+    assert (view.events, view.labels) == (["api_key.*", "worker.*"], [])
+    assert "siem.example.com:443" in text_of(await browser.get("/event-destinations"))
+
+
+async def test_a_destination_is_changed_paused_resumed_and_deleted(server, browser):
+    """Each step says what it did, and a field that is not touched stays."""
+    await browser.post("/add-event-destination", **FORM)
+    seen = the(r'name="seen" value="([^"]+)"', await browser.get(ONE))
+
+    changed = await browser.post(ONE, **(FORM | {"events": "worker.*", "seen": seen}))
+
+    assert changed.headers["location"] == ONE
+    view = await server.services.event_destination_queries.get("siem")
+    assert (view.events, view.url) == (["worker.*"], FORM["url"])
+    await browser.post(f"{ONE}/pause")
+    assert "paused" in text_of(await browser.get(ONE))
+    await browser.post(f"{ONE}/resume")
+    assert not (await server.services.event_destination_queries.get("siem")).is_paused
+    assert "No more events are delivered" in text_of(await browser.get(f"{ONE}/delete"))
+    assert (await browser.post(f"{ONE}/delete")).headers["location"] == "/event-destinations"
+    assert (await browser.get(ONE)).status_code == 404
+
+
+async def test_a_secret_is_rotated_once_by_one_form(server, browser):
+    """Sent again, the form makes no third secret: the receiver would have neither of those that sign."""
+    await browser.post("/add-event-destination", **FORM)
+    before = the(r'name="before" value="([0-9a-f]{64})"', await browser.get(ONE))
+
+    shown = await browser.post(f"{ONE}/secret", before=before)
+
+    assert "whsec_" in shown.text
+    view = await server.services.event_destination_queries.get("siem")
+    assert view.previous_secret_until == server.clock() + timedelta(hours=24)
+    again = await browser.post(f"{ONE}/secret", before=before)
+    assert (again.status_code, "whsec_" in again.text) == (409, False)
+
+
+async def test_a_test_says_what_came_of_it(browser):
+    """What stands in the way, at the page."""
+    await browser.post("/add-event-destination", **(FORM | {"url": "https://127.0.0.1/"}))
+
+    await browser.post(f"{ONE}/test")
+
+    assert "Not delivered: 127.0.0.1:443 is an internal address" in text_of(await browser.get(ONE))
+
+
+@pytest.mark.parametrize("missing", ["events", "labels"])
+async def test_a_form_without_a_filter_is_refused(browser, missing):
+    """A field that is missing would read as no filter, and let everything through."""
+    form = {name: value for name, value in FORM.items() if name != missing}
+
+    assert (await browser.post("/add-event-destination", **form)).status_code == 422
+
+
+async def test_a_viewer_is_not_shown_destinations(viewer):
+    """Neither the pages nor the way there."""
+    assert "/event-destinations" not in (await viewer.get("/audit")).text
+    assert (await viewer.get("/event-destinations")).status_code == 403
