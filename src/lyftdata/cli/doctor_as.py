@@ -39,7 +39,7 @@ def show_view(view: ServerView) -> None:
     worker, attempt = view.worker, view.last_attempt()
     given: dict[str, Any] = attempt or {}
     known: dict[str, Any] = worker or {}
-    credential = given.get("credential") or ("-" if not attempt or given["proved"] else "not proved")
+    credential = given.get("credential") or ("not proved" if attempt else None)
     rows = [
         ("Worker", given.get("claimed"), _named(known)),
         (

@@ -369,7 +369,7 @@ def _show_one(key: dict[str, Any]) -> None:
             ("Labels", format_labels(key["labels"]) or "-"),
             ("Ephemeral", "yes: its Workers are removed when they leave" if key["ephemeral"] else "no"),
             ("Mode", f"{key['mode']}: Workers are {_admission(key)}"),
-            ("Let in against its rules", _workers(key["warned"])),
+            ("Against its rules", _workers(key["warned"])),
             ("Waiting for approval", _workers(key["pending"])),
             ("Expires", when(key["expires_at"])),
             ("Revoked", when(key["revoked_at"])),

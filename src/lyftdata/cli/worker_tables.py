@@ -40,7 +40,7 @@ def state_of(worker: dict[str, Any]) -> str:
     if worker["superseded_by"]:
         return "superseded"
     if worker["enabled"] and worker["approval"]:
-        return "pending" if worker["approval"] == "pending" else "denied"
+        return str(worker["approval"])
     return str(worker["status"]) if worker["enabled"] else "disabled"
 
 

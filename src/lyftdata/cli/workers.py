@@ -33,7 +33,17 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.text import clean_text
 
-_STATES = ["online", "offline", "never_connected", "disabled", "superseded", "pending", "denied", "archived"]
+_STATES = [
+    "online",
+    "offline",
+    "never_connected",
+    "disabled",
+    "superseded",
+    "pending",
+    "denied",
+    "expired",
+    "archived",
+]
 
 
 @click.group()

@@ -108,6 +108,12 @@ def check_key_in_force(record: EnrollmentKeyRecord, *, now: datetime, claimed_wo
         )
 
 
+def is_in_force(record: EnrollmentKeyRecord, *, now: datetime) -> bool:
+    """Return whether a key can enroll a Worker at all: it is not revoked, expired or used up."""
+    is_over = record.expires_at is not None and now >= record.expires_at
+    return record.revoked_at is None and not is_over and not record.is_used_up
+
+
 def broken_rules(
     record: EnrollmentKeyRecord, *, address: str, worker_name: str
 ) -> tuple[EnrollmentKeyRefusedError, ...]:

@@ -43,7 +43,9 @@ class State(StrEnum):
     PENDING = "pending"
     """It waits for approval."""
     DENIED = "denied"
-    """An operator has denied it, or none decided in time."""
+    """An operator has denied it."""
+    EXPIRED = "expired"
+    """It waited for approval, and no operator decided in time."""
     ARCHIVED = "archived"
 
 
@@ -324,7 +326,8 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     `labels` are put on each Worker that it enrolls, which is ephemeral if the key is `ephemeral`. In mode `approve`, `approve_name` (a
     pattern) and `approve_networks` are the rule by which a Worker is approved without an operator; without either no Worker is.
     In mode `warn`, `worker_name` and `networks` refuse no Worker.
-    Generations are as in `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory.
+    Generations are as in `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory;
+    `is_used_up` is whether it has been used `max_uses` times.
     """
 
     public_id: str
@@ -345,6 +348,7 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     rotated_at: datetime | None = None
+    is_used_up: bool = False
 
     @property
     def fingerprint(self) -> str:

@@ -234,7 +234,7 @@ class EnrollmentDisabledError(UnprovenError):
     """Auto-Enrollment is off."""
 
     code = "enrollment_disabled"
-    meaning = "Auto-Enrollment is off: the Server has no enrollment key."
+    meaning = "Auto-Enrollment is off: the Server has no enrollment key, or none that is in force."
     remedy = (
         "Start the Server with LYFTDATA_AUTO_ENROLLMENT_KEY, issue a key with `lyftdata enrollment issue`, or add the Worker and "
         "give it an API key."

@@ -59,7 +59,7 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
                 "at": refused["at"],
                 "address": refused["address"],
                 "claimed": refused["claimed_worker"],
-                "credential": refused["api_key"] or None,
+                "credential": refused["api_key"] or self._proved_credential(refused),
                 "proved": refused["proved"],
                 "audience": None,
                 "outcome": refused["code"],
@@ -80,6 +80,15 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
             "reference": None,
             "detail": "",
         }
+
+    def _proved_credential(self, refused: dict[str, Any]) -> str | None:
+        """Return what a refused attempt has proved, None if nothing; a refusal names API keys alone."""
+        if not refused["proved"]:
+            return None
+        if self.worker is None or refused["claimed_worker"] != self.worker["id"]:
+            # Only a registration names a Worker otherwise than by its ID.
+            return "enrollment key"
+        return "identity key" if self.worker["thumbprint"] else "API key"
 
 
 def examine_view(view: ServerView) -> Iterator[Finding]:

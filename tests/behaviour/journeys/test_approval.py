@@ -62,7 +62,8 @@ def test_a_denied_worker_ends_and_says_why(plain_site):
     for agent in agents[:2]:
         assert agent.exit_code() == 3
         (refused,) = agent.events("refused")
-        assert refused["code"] == "approval_denied"
+        assert (refused["code"], refused["message"]) == ("approval_denied", "The Server refused this Worker.")
+        assert agent.events("command_stopped") == []
     site.operator.done("enrollment", "approve", *ids)
     hosts[0].start("run", "worker").wait_for("online")
     missing = site.operator.run("enrollment", "approve", "w-missing")

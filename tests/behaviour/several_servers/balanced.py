@@ -84,10 +84,23 @@ class Balanced:
         root: An empty directory.
         database_urls: Where both have their state, by whichever way each reaches it.
         balancer: Which balancer to start.
+        module: What the Servers run; `lyftdata` unless a test needs it changed.
+        environ: What else is set for the Servers.
     """
 
-    def __init__(self, root: Path, database_urls: Sequence[str], balancer: str = "haproxy") -> None:
+    def __init__(
+        self,
+        root: Path,
+        database_urls: Sequence[str],
+        balancer: str = "haproxy",
+        *,
+        module: str = "lyftdata",
+        **environ: str,
+    ) -> None:
         self.root = root
+        self.secret_key = SECRET_KEY
+        self._module = module
+        self._environ = environ
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server_ports = [free_port(), free_port()]
@@ -104,11 +117,12 @@ class Balanced:
         result = self.operator.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
         return result.returncode == 0
 
-    def start_server(self, number: int) -> Program:
-        """Start a Server and wait until it is ready."""
+    def server_host(self, number: int) -> Host:
+        """Return the host of a Server, for commands there."""
         home = self.root / f"server-{number}"
-        host = Host(
+        return Host(
             home,
+            module=self._module,
             LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{self.server_ports[number]}",
             LYFTDATA_STAGING_DIR=str(home / "staging"),
             LYFTDATA_PUBLIC_URL=self.url,
@@ -116,16 +130,21 @@ class Balanced:
             LYFTDATA_ADMIN_INIT_PASSWORD=PASSWORD,
             LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
             LYFTDATA_DATABASE_URL=self._database_urls[number],
-            LYFTDATA_SECRET_KEY=SECRET_KEY,
+            LYFTDATA_SECRET_KEY=self.secret_key,
+            **self._environ,
         )
-        started = host.start("run", "server")
+
+    def start_server(self, number: int) -> Program:
+        """Start a Server and wait until it is ready."""
+        started = self.server_host(number).start("run", "server")
         started.wait_for("ready")
         return started
 
-    def worker_host(self, name: str, **environ: str) -> Host:
+    def worker_host(self, name: str, *, module: str = "lyftdata", **environ: str) -> Host:
         """Return a host for a Worker."""
         home = self.root / name
-        return Host(home, LYFTDATA_URL=self.url, LYFTDATA_JOBS_DIR=str(home / "jobs"), **environ)
+        jobs = str(home / "jobs")
+        return Host(home, module=module, LYFTDATA_URL=self.url, LYFTDATA_JOBS_DIR=jobs, **environ)
 
     def statuses(self) -> dict[str, str]:
         """Return the status of each Worker by name, as whichever Server that is asked shows it."""

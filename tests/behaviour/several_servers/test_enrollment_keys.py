@@ -90,3 +90,17 @@ async def test_enrollments_against_the_rules_at_two_servers_are_counted_and_rehe
             ("etl-1", "refused")
         ]
     assert [answer.status_code for answer in answers] == [201] * 6
+
+
+async def test_a_key_that_is_used_up_at_one_server_is_so_at_the_other(start_server):
+    """Where it was the only one, Auto-Enrollment is off at both."""
+    async with (
+        start_server(LYFTDATA_AUTO_ENROLLMENT_KEY="") as first,
+        start_server(LYFTDATA_AUTO_ENROLLMENT_KEY="") as second,
+    ):
+        key = await issue(first, max_uses=1)
+        assert (await enroll(second, key, "etl-1")).status_code == 201
+
+        async with asyncio.timeout(180):
+            while any(server.services.enrollment.is_enabled() for server in (first, second)):
+                await asyncio.sleep(0.01)

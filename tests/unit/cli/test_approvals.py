@@ -74,3 +74,13 @@ def test_it_says_whose_name_a_worker_waits_for(operator, enroll):
 
     assert "has the name press now" in listed.errors
     assert waiting in listed.errors
+
+
+def test_a_worker_that_never_waited_is_not_approved(operator):
+    """An error with exit code 1, as for a Worker that does not exist."""
+    operator.done("workers", "add", "approved by hand", "--id", "by-hand")
+
+    for action in (("approve", "by-hand"), ("deny", "by-hand", "--yes")):
+        ended = operator.run("enrollment", *action)
+        assert (ended.exit_code, ended.output) == (1, "")
+        assert ended.errors == "Error: by-hand: It needs no approval, and never waited for one.\n"

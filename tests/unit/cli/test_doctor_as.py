@@ -65,7 +65,8 @@ def test_a_disabled_worker_and_one_that_does_not_exist_are_told_apart(listening,
     ask(listening, disabled)
     ask(listening, ("as-gone", disabled[1]))
 
-    assert list(examined(operator, "as-disabled")[2]) == ["worker_disabled", "refused"]
+    _, attempt, found = examined(operator, "as-disabled")
+    assert (list(found), attempt["credential"]) == (["worker_disabled", "refused"], "API key")
     assert list(examined(operator, "as-gone")[2]) == ["worker_unknown", "refused"]
 
 

@@ -54,7 +54,7 @@ def test_a_key_that_warns_says_what_it_lets_in(operator):
 
     assert "also with other names and from other networks, which is recorded" in ended.errors
     assert "no rule to warn about" not in ended.errors
-    assert "Let in against its rules" in operator.done("enrollment", "show", "warned-hosts")
+    assert "Against its rules" in operator.done("enrollment", "show", "warned-hosts")
     assert operator.json("enrollment", "show", "warned-hosts")["mode"] == "warn"
     bare = operator.run("enrollment", "issue", "bare-hosts", "--mode", "warn")
     assert "It has no rule to warn about: add --worker-name or --from." in bare.errors

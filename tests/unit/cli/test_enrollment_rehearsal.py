@@ -30,7 +30,12 @@ def test_a_worker_that_would_be_refused_is_listed_by_the_rule(listening, operato
     """With exit code 1, for people and as JSON; one that fits the rules is not."""
     body = {"client_name": "press-1", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
     bearer = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
-    assert httpx2.post(f"{listening.url}/oauth2/register", json=body, headers=bearer).status_code == 201
+    assert (
+        httpx2.post(
+            f"{listening.url}/oauth2/register", json=body, headers=bearer, trust_env=False
+        ).status_code
+        == 201
+    )
     arguments = ("enrollment", "rehearse", "startup", "--worker-name", "etl-*")
 
     ended = operator.run(*arguments)

@@ -52,6 +52,26 @@ REFUSAL = {
 KEY = {"name": "press-key", "status": "live"}
 
 
+@pytest.mark.parametrize(
+    ("refusal", "worker", "credential"),
+    [
+        ({"proved": True}, {}, "identity key"),
+        ({"proved": True}, {"thumbprint": None}, "API key"),
+        ({"proved": True, "claimed_worker": "press"}, {}, "enrollment key"),
+        ({"proved": False}, {}, None),
+        ({"proved": False, "api_key": "press-key"}, {"thumbprint": None}, "press-key"),
+    ],
+)
+def test_the_credential_of_a_refused_attempt_is_named(refusal, worker, credential):
+    """By what it has proved; an attempt that has proved nothing has none."""
+    view = ServerView(named="w-1", worker=WORKER | worker, last_refusal=REFUSAL | refusal)
+
+    attempt = view.last_attempt()
+
+    assert attempt is not None
+    assert attempt["credential"] == credential
+
+
 def examined(*, worker=None, **more):
     """Return what is found, by code."""
     given: dict[str, Any] = {"origins": [ORIGIN], "sessions": [SESSION], "server_version": "0.1.9"} | more

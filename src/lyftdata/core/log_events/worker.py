@@ -36,7 +36,7 @@ RETRYING = LogEvent(
 REFUSED = LogEvent(
     name="refused",
     level="error",
-    message="The Server refused this Worker; its COMMAND is stopped.",
+    message="The Server refused this Worker.",
     fields={
         "reference": "reference of the refusal at the Server",
         "code": "cause, for a Worker that proved its key",

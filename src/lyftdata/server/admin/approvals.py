@@ -60,7 +60,7 @@ class Approvals:
         self._clock = clock
 
     async def approve(self, worker_ids: Sequence[str], *, actor: Actor) -> list[Decided]:
-        """Let Workers in that wait, or were denied; each is decided about on its own, and approving twice changes nothing."""
+        """Let Workers in that wait, were denied or have expired; each is decided about on its own, and approving twice changes nothing."""
         return await self._store.write(
             lambda tx: [self._approve_one(tx, worker_id, actor) for worker_id in worker_ids]
         )
@@ -83,7 +83,11 @@ class Approvals:
         if record is None:
             return _not_found(worker_id)
         if record.approval is None:
-            return Decided(worker_id=worker_id, name=record.name)
+            return (
+                _never_waited(record)
+                if record.approval_since is None
+                else Decided(worker_id=worker_id, name=record.name)
+            )
         holder = workers.find_live_by_name(tx.conn, record.name)
         try:
             superseded = self._name_claims.find_superseded(tx, record, holder)
@@ -105,6 +109,8 @@ class Approvals:
         record = workers.find_worker(tx.conn, worker_id)
         if record is None:
             return _not_found(worker_id)
+        if record.approval is None and record.approval_since is None:
+            return _never_waited(record)
         if record.approval is None:
             return Decided(
                 worker_id=worker_id,
@@ -150,6 +156,15 @@ class Approvals:
 
 def _not_found(worker_id: str) -> Decided:
     return Decided(worker_id=worker_id, problem="worker_not_found", detail="There is no such Worker.")
+
+
+def _never_waited(record: WorkerRecord) -> Decided:
+    return Decided(
+        worker_id=record.id,
+        name=record.name,
+        problem="worker_not_pending",
+        detail="It needs no approval, and never waited for one.",
+    )
 
 
 def _subject(record: WorkerRecord) -> str:

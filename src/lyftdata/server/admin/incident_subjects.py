@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from lyftdata.core.enrollment_rules import STARTUP_NAME
+from lyftdata.core.enrollment_rules import STARTUP_NAME, is_in_force
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.incidents import IncidentSubject, SubjectKind, parse_subject
 from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord
@@ -109,7 +109,7 @@ class IncidentSubjects:
         return FoundSubject(
             subject=IncidentSubject(SubjectKind.ENROLLMENT_KEY, name),
             fingerprints=frozenset(key.fingerprint for key in generations),
-            is_live=any(_enrolls(key, now) for key in generations),
+            is_live=any(is_in_force(key, now=now) for key in generations),
             can_be_revoked=_can_be_revoked(generations),
         )
 
@@ -125,7 +125,3 @@ class IncidentSubjects:
 
 def _can_be_revoked(generations: list[ApiKeyRecord] | list[EnrollmentKeyRecord]) -> bool:
     return any(key.revoked_at is None for key in generations)
-
-
-def _enrolls(key: EnrollmentKeyRecord, now: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)

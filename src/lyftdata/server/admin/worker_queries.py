@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.records import (
-    Approval,
     IdentityCopyRecord,
     KeyRotation,
     State,
@@ -184,7 +183,7 @@ class WorkerQueries:
         if worker.superseded_by is not None:
             return State.SUPERSEDED
         if worker.enabled and worker.approval is not None:
-            return State.PENDING if worker.approval is Approval.PENDING else State.DENIED
+            return State(worker.approval.value)
         return State(self.status_of(worker.id).value) if worker.enabled else State.DISABLED
 
     def view(self, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:

@@ -15,6 +15,7 @@ import msgspec
 
 from lyftdata.core._jose import UnverifiedJws
 from lyftdata.core.enrollment import VerifiedProof, read_proof, verify_proof
+from lyftdata.core.enrollment_rules import is_in_force
 from lyftdata.core.enrollment_secrets import (
     EnrollmentVerifier,
     StoredParts,
@@ -81,12 +82,9 @@ class EnrollmentCredentials:
         self._decoy = make_stored_parts(generate_enrollment_key(random_bytes))
 
     def is_enabled(self) -> bool:
-        """Return whether any key enrolls: one of the settings, or an issued one that is neither revoked nor expired."""
+        """Return whether any key enrolls: one of the settings, or an issued one that is not revoked, expired or used up."""
         now = self._clock()
-        return bool(self.keys) or any(
-            key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
-            for key in self._directory.enrollment_keys()
-        )
+        return bool(self.keys) or any(is_in_force(key, now=now) for key in self._directory.enrollment_keys())
 
     def names_a_key(self, unverified_credential: str) -> bool:
         """Return whether a credential names a key that an operator may have issued at another Server a moment ago."""

@@ -95,7 +95,13 @@ def spend_use(tx: WriteTx, public_id: str, now: datetime, *, is_warned: bool = F
     )
     counted = {"uses": table.uses + 1, "warned": table.warned + int(is_warned)}
     spent = tx.conn.execute(update(enrollment_keys).where(is_left).values(counted))
-    return spent.rowcount == 1
+    if spent.rowcount != 1:
+        return False
+    # The last use ends the key, which every Server has to know: whether Auto-Enrollment is on may depend on it.
+    record = find_enrollment_key(tx.conn, public_id)
+    if record is not None and record.is_used_up:
+        tx.changed(EnrollmentKeyChanged(public_id, record))
+    return True
 
 
 def return_use(tx: WriteTx, public_id: str, *, is_warned: bool = False) -> None:
@@ -103,6 +109,9 @@ def return_use(tx: WriteTx, public_id: str, *, is_warned: bool = False) -> None:
     table = enrollment_keys
     counted = {"uses": table.c.uses - 1, "warned": table.c.warned - int(is_warned)}
     tx.conn.execute(update(table).where(table.c.public_id == public_id).values(counted))
+    record = find_enrollment_key(tx.conn, public_id)
+    if record is not None and record.max_uses is not None:
+        tx.changed(EnrollmentKeyChanged(public_id, record))
 
 
 def find_by_name(conn: Connection, name: str) -> list[EnrollmentKeyRecord]:
@@ -139,13 +148,21 @@ def count_uses(conn: Connection) -> dict[str, KeyUses]:
 
 def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[EnrollmentKeyRecord]:
     for row in conn.execute(select(enrollment_keys).where(condition)):
-        # Keys from before there were modes have none.
-        yield from_row(EnrollmentKeyRecord, row, approve_networks=row.approve_networks or [])
+        yield from_row(
+            EnrollmentKeyRecord,
+            row,
+            # Keys from before there were modes have none.
+            approve_networks=row.approve_networks or [],
+            is_used_up=row.max_uses is not None and row.uses >= row.max_uses,
+        )
 
 
 def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
     try:
-        tx.conn.execute(insert(enrollment_keys), to_row(record))
+        row = to_row(record)
+        # Follows from the number of uses.
+        del row["is_used_up"]
+        tx.conn.execute(insert(enrollment_keys), row)
     except IntegrityError as error:
         raise ConflictError(
             "enrollment_key_name_taken",
@@ -155,7 +172,7 @@ def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
 
 
 def _replace(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
-    """Write what may change of a key: its dates."""
+    """Write what may change of a key by an operator: its dates."""
     statement = update(enrollment_keys).where(enrollment_keys.c.public_id == record.public_id)
     tx.conn.execute(
         statement.values(

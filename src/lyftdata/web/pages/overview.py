@@ -17,7 +17,7 @@ from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
 _SHOWN_AT_ONCE = 8
-_SHOWN_IF_ANY = {State.SUPERSEDED, State.PENDING, State.DENIED, State.ARCHIVED}
+_SHOWN_IF_ANY = {State.SUPERSEDED, State.PENDING, State.DENIED, State.EXPIRED, State.ARCHIVED}
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):

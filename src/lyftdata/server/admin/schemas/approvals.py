@@ -49,8 +49,8 @@ class DecidedWorker(BaseModel):
     """
     A Worker about which was decided.
 
-    `problem` is null if the decision stands, also where it had been taken before; else `worker_not_found`, `worker_name_taken` or
-    `worker_approved`, with a sentence in `detail`.
+    `problem` is null if the decision stands, also where it had been taken before; else `worker_not_found`, `worker_not_pending` (it
+    never needed approval), `worker_name_taken` or `worker_approved`, with a sentence in `detail`.
     """
 
     id: str

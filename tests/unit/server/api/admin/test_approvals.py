@@ -194,6 +194,20 @@ def body_id(events):
     return subject.removeprefix("worker:")
 
 
+async def test_a_worker_that_never_waited_cannot_be_decided_about(server, press):
+    """Neither one with an API key, nor one that enrolled without approval, nor one that a rule has approved; nothing is changed or audited."""
+    by_rule = await waiting(server, "etl-1", approve_name="etl-*")
+    by_setting = await server.register(generate_identity_key(), "scaler-1")
+    ids = [press[0], by_rule.id, by_setting.json()["client_id"]]
+
+    for action in ("approve", "deny"):
+        decided = await decide(server, action, *ids)
+        assert [(one["id"], one["problem"]) for one in decided] == [
+            (one, "worker_not_pending") for one in ids
+        ]
+        assert await audited(server, "worker.approved") == await audited(server, "worker.denied") == []
+
+
 async def test_many_are_decided_about_at_once_and_each_on_its_own(server):
     """What stands in the way of one keeps out no other, and is said."""
     first = await waiting(server)
@@ -354,6 +368,10 @@ async def test_what_is_not_decided_expires_and_is_deleted_later(either):
         True,
     )
     assert await pending(either) == []
+    headers = await either.sign_in()
+    for status, ids in (("expired", {newcomer.id, late.id}), ("denied", set())):
+        listed = (await either.http.get("/api/workers", params={"status": status}, headers=headers)).json()
+        assert {worker["id"] for worker in listed["items"]} == ids, status
     assert len(await audited(either, "worker.approval_expired")) == 2
     await decide(either, "approve", late.id)
     assert (await late.token()).status_code == 200

@@ -93,6 +93,45 @@ async def test_until_a_key_is_issued_no_key_enrolls(off):
     assert (status["enabled"], status["keys"]) == (True, [])
 
 
+@pytest.mark.parametrize("end", ["used_up", "expired", "revoked"])
+async def test_without_a_key_in_force_auto_enrollment_is_off(off, end):
+    """Whichever way the only key has ended: in API and status, on the page, and for what a wrong key is refused."""
+    key = await issue(off, max_uses=2, expires_in_s=3_600)
+    await enroll(off, key, "etl-1")
+
+    async def is_on():
+        headers = await off.sign_in()
+        found = (await off.http.get("/api/enrollment", headers=headers)).json()["enabled"]
+        assert (await off.http.get("/api/server", headers=headers)).json()["enrollment_enabled"] is found
+        return found
+
+    assert await is_on()
+    match end:
+        case "used_up":
+            assert (await enroll(off, key, "etl-2")).status_code == 201
+        case "expired":
+            off.clock.forward(hours=1)
+        case _:
+            await off.http.post(f"{KEYS}/etl-hosts/revoke", headers=await off.sign_in())
+
+    assert not await is_on()
+    assert await off.cause(await enroll(off, ENROLLMENT_KEY, "etl-3")) == "enrollment_disabled"
+    assert await off.cause(await enroll(off, key, "etl-3")) == f"enrollment_key_{end}"
+
+
+async def test_a_use_that_is_given_back_leaves_auto_enrollment_on(opened):
+    """The last use of the only key, for a name that is taken."""
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="", LYFTDATA_WORKER_NAME_POLICY="reject") as server:
+        first, second = await issue(server, max_uses=1), await issue(server, "press-hosts", max_uses=1)
+        assert (await enroll(server, first, "etl-1")).status_code == 201
+
+        assert await server.cause(await enroll(server, second, "etl-1")) == "name_in_use"
+
+        assert server.services.enrollment.is_enabled()
+        assert (await enroll(server, second, "etl-2")).status_code == 201
+        assert not server.services.enrollment.is_enabled()
+
+
 async def test_an_issued_key_and_the_one_of_the_settings_enroll_side_by_side(server):
     """Each entry is marked with the key that it came by; `startup` is in the list, and is changed by its setting only."""
     key = await issue(server)

@@ -1,0 +1,11 @@
+"""`lyftdata` as on a host with another name: the one in HOST_NAME."""
+
+import os
+import socket
+import sys
+
+from lyftdata.cli.main import main
+
+if __name__ == "__main__":
+    socket.gethostname = lambda: os.environ["HOST_NAME"]
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""How Workers come, wait, are copied, leave and outlive a rotation of the secret key: two real Servers on one PostgreSQL, real agents."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.behaviour.several_servers.balanced import Balanced
+from tests.builders import ENROLLMENT_KEY
+from tests.postgres import Cluster
+from tests.processes import Host, Program, end_started, until
+
+from lyftdata.core.identity_keys import generate_identity_key
+
+NEW_SECRET_KEY = "lyftdata-test-only-9b1f5c7ad2e84b6f0a3c5d7e9f1b2c4d"
+ROOT = str(Path(__file__).parents[3])
+RENAMED_HOST = "tests.behaviour.several_servers.renamed_host"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Balanced]:
+    """Return two Servers behind a balancer, which all journeys of this file share."""
+    opened = Balanced(
+        tmp_path_factory.mktemp("site") / "site",
+        [cluster.new_database()] * 2,
+        module="tests.behaviour.several_servers.hasty_server",
+        LYFTDATA_IDENTITY_COPY_POLICY="as-new",
+        PYTHONPATH=ROOT,
+    )
+    yield opened
+    opened.close()
+    end_started()
+
+
+def worker_host(site: Balanced, name: str, key: str = ENROLLMENT_KEY, *, module: str = "lyftdata") -> Host:
+    """Return a host for a Worker of that name, on a host of that name where the module says so."""
+    own = {"LYFTDATA_WORKER_NAME": name, "LYFTDATA_AUTO_ENROLLMENT_KEY": key}
+    return site.worker_host(name, module=module, HOST_NAME=name, PYTHONPATH=ROOT, **own)
+
+
+def audited(site: Balanced, worker_id: str, action: str) -> list[dict[str, str]]:
+    """Return the details of a Worker's events of one kind."""
+    events = site.ask("audit", "list", "--subject", f"worker:{worker_id}")
+    return [event["details"] for event in events if event["action"] == action]
+
+
+def are_online(site: Balanced, *worker_ids: str) -> bool:
+    """Return whether each Server shows these Workers online; round robin asks both."""
+    shown = [site.ask("workers", "show", worker_id)["status"] for worker_id in worker_ids for _ in range(2)]
+    return set(shown) == {"online"}
+
+
+def online(agent: Program) -> str:
+    """Wait until an agent is online; return its Worker's ID."""
+    return str(agent.wait_for("online")["worker_id"])
+
+
+def test_a_worker_that_waits_gets_in_through_whichever_server_it_is_approved(site):
+    """It waits at one Server and may be approved at the other; its COMMAND runs after that and not before."""
+    key = site.operator.done("enrollment", "issue", "partner-hosts", "--mode", "approve").strip()
+    agent = worker_host(site, "partner-1", key).start(
+        "run", "worker", "--", sys.executable, "-c", "print('let in')"
+    )
+    waiting = agent.wait_for("awaiting_approval")
+    shown = [site.ask("enrollment", "pending") for _ in range(2)]
+    assert [(one["id"], one["thumbprint"]) for (one,) in shown] == [
+        (waiting["worker_id"], waiting["fingerprint"])
+    ] * 2
+    assert "let in" not in agent.log
+
+    site.operator.done("enrollment", "approve", str(waiting["worker_id"]))
+
+    assert online(agent) == waiting["worker_id"]
+    assert agent.exit_code() == 0
+    assert "let in" in agent.log
+    assert agent.events("refused") == []
+
+
+def test_a_script_that_registers_at_each_run_is_found_whichever_server_it_asks(site):
+    """Its registrations are one group at both Servers."""
+
+    def run_script() -> str:
+        body = {"client_name": "report", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
+        bearer = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
+        answer = httpx2.post(f"{site.url}/oauth2/register", json=body, headers=bearer, trust_env=False)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["client_id"])
+
+    made = [run_script() for _ in range(6)]
+
+    for port in site.server_ports:
+        until(
+            lambda port=port: (
+                "lyftdata_replaced_registrations 5.0"
+                in httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+            ),
+            "the Server finds them",
+        )
+    for _ in range(2):
+        (found,) = site.ask("workers", "repeated")
+        assert (found["name"], found["replaced"]) == ("report", 5)
+    entries = {worker["id"]: worker for worker in site.ask("workers", "list")}
+    assert [entries[one]["superseded_by"] for one in made] == [*made[1:], None]
+
+
+def test_an_ephemeral_worker_that_vanishes_is_removed_by_either_server(site):
+    """One whose host is gone leaves no entry; one that is connected stays, and so does one that is not ephemeral."""
+    key = site.operator.done("enrollment", "issue", "runner-hosts", "--ephemeral").strip()
+    stays, lasting, vanishes = (
+        worker_host(site, name, secret).start("run", "worker")
+        for name, secret in (("runner-1", key), ("printer", ENROLLMENT_KEY), ("runner-2", key))
+    )
+    staying, kept, gone = online(stays), online(lasting), online(vanishes)
+    lasting.kill()
+
+    vanishes.kill()
+
+    until(lambda: gone not in {one["id"] for one in site.ask("workers", "list")}, "it is removed")
+    (left,) = audited(site, gone, "worker.left")
+    assert (left["why"], left["name"]) == ("absent", "runner-2")
+    assert are_online(site, staying)
+    assert site.ask("workers", "show", kept)["id"] == kept
+    assert stays.events("refused") == []
+    assert stays.terminate() == 0
+
+
+def test_a_copy_on_another_host_becomes_a_worker_of_its_own_by_the_policy(site):
+    """Without an operator, at whichever Server it comes; the original is not disturbed."""
+    host = worker_host(site, "press", module=RENAMED_HOST)
+    agent = host.start("run", "worker")
+    worker_id = online(agent)
+    clone_host = worker_host(site, "press-clone", module=RENAMED_HOST)
+    shutil.copytree(host.environ["LYFTDATA_JOBS_DIR"], clone_host.environ["LYFTDATA_JOBS_DIR"])
+    clone_host.environ["LYFTDATA_WORKER_NAME"] = "press"
+    host.done("token")
+
+    clone = clone_host.start("run", "worker")
+
+    assert clone.wait_for("enrolled_as_new")["copy_of"] == worker_id
+    new_id = online(clone)
+    assert new_id != worker_id
+    (copy,) = site.ask("workers", "show", worker_id)["copies"]
+    assert (copy["decision"], copy["decided_by"], copy["host"]) == ("as_new", "server:policy", "press-clone")
+    until(lambda: are_online(site, worker_id, new_id), "both are online")
+    assert agent.events("refused") == []
+    assert agent.terminate() == clone.terminate() == 0
+
+
+def test_workers_outlive_a_rotation_of_the_secret_key(site):
+    """It is refused while one Server runs; afterwards both start with the new key, Workers are back by themselves and the audit log is intact."""
+    agent = worker_host(site, "rotated").start("run", "worker")
+    worker_id = online(agent)
+    old_key = site.operator.done("audit", "key").strip()
+    rotate = ("admin", "rotate-secret-key", "--yes")
+    assert site.servers[0].terminate() == 0
+    host = site.server_host(0)
+    refused = host.run(*rotate, LYFTDATA_SECRET_KEY_NEXT=NEW_SECRET_KEY)
+    assert (refused.returncode, "Stop every Server first" in refused.stderr) == (1, True), refused.stderr
+    assert site.servers[1].terminate() == 0
+
+    done = host.run(*rotate, LYFTDATA_SECRET_KEY_NEXT=NEW_SECRET_KEY)
+    assert done.returncode == 0, done.stderr
+    outdated = host.start("run", "server")
+    assert outdated.exit_code() != 0
+    site.secret_key = NEW_SECRET_KEY
+    site.servers[:] = [site.start_server(number) for number in range(2)]
+
+    until(lambda: are_online(site, worker_id), "the Worker is back at both Servers")
+    assert agent.events("refused") == []
+    assert site.ask("audit", "verify")["ok"]
+    new_key = site.operator.done("audit", "key").strip()
+    (event,) = site.ask("audit", "list", "--action", "secret_key.rotated")
+    assert event["details"]["previous_audit_key"] == old_key != new_key
+    accepted = site.ask("enrollment", "status")["keys"]
+    assert site.ask("workers", "show", worker_id)["enrolled_with"] == accepted[0]["fingerprint"]
+    assert agent.terminate() == 0
