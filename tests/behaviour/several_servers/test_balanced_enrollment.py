@@ -52,6 +52,13 @@ def are_online(site: Balanced, *worker_ids: str) -> bool:
     return set(shown) == {"online"}
 
 
+def count_replaced(port: int) -> str:
+    """Return how many registrations a Server's metrics count that later ones have replaced."""
+    lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
+    (value,) = [line.split()[1] for line in lines if line.startswith("lyftdata_replaced_registrations ")]
+    return value
+
+
 def online(agent: Program) -> str:
     """Wait until an agent is online; return its Worker's ID."""
     return str(agent.wait_for("online")["worker_id"])
@@ -90,14 +97,7 @@ def test_a_script_that_registers_at_each_run_is_found_whichever_server_it_asks(s
 
     made = [run_script() for _ in range(6)]
 
-    for port in site.server_ports:
-        until(
-            lambda port=port: (
-                "lyftdata_replaced_registrations 5.0"
-                in httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-            ),
-            "the Server finds them",
-        )
+    until(lambda: all(count_replaced(port) == "5.0" for port in site.server_ports), "both Servers find them")
     for _ in range(2):
         (found,) = site.ask("workers", "repeated")
         assert (found["name"], found["replaced"]) == ("report", 5)
