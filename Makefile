@@ -95,10 +95,10 @@ bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md
 bench-profile: bench-env  ## Show where the time of a token goes
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
-# Four for two cores, since most tests wait for processes. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
+# Six for two cores, since most tests wait for processes: with four a third of the cores' time is left. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
 # end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
-	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Without those that open a Server, start other programs or read every example.
 FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)

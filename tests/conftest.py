@@ -1,5 +1,6 @@
 """What every test shares: in CI a skipped test is an error, since a skip there hides a promise nobody checked."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -41,6 +42,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if os.environ.get("LYFTDATA_TEST_NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where no test may be: {report.longrepr}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep half a million objects of the collected tests out of each garbage collection: together a twentieth of the run's processor time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
