@@ -104,7 +104,7 @@ class Balanced:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server_ports = [free_port(), free_port()]
-        self._database_urls = database_urls
+        self.database_urls = list(database_urls)
         self.servers = [self.start_server(number) for number in range(2)]
         place = root / balancer
         place.mkdir()
@@ -129,7 +129,7 @@ class Balanced:
             LYFTDATA_TRUSTED_PROXIES="127.0.0.1",
             LYFTDATA_ADMIN_INIT_PASSWORD=PASSWORD,
             LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
-            LYFTDATA_DATABASE_URL=self._database_urls[number],
+            LYFTDATA_DATABASE_URL=self.database_urls[number],
             LYFTDATA_SECRET_KEY=self.secret_key,
             **self._environ,
         )

@@ -1,12 +1,15 @@
-"""How Workers come, wait, are copied, leave and outlive a rotation of the secret key: two real Servers on one PostgreSQL, real agents."""
+"""How Workers come, wait, are copied, leave and outlive new keys of the Servers: two real Servers on one PostgreSQL, real agents."""
 
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
+import psycopg
 import pytest
+from psycopg import sql
 from tests.behaviour.several_servers.balanced import Balanced
 from tests.builders import ENROLLMENT_KEY
 from tests.postgres import Cluster
@@ -19,12 +22,22 @@ ROOT = str(Path(__file__).parents[3])
 RENAMED_HOST = "tests.behaviour.several_servers.renamed_host"
 
 
+def new_database(cluster: Cluster) -> str:
+    """Return the URL of an empty database that belongs to a role of its own."""
+    parts = urlsplit(cluster.new_database())
+    cluster.execute("CREATE ROLE fleet LOGIN PASSWORD 'the-first-password'")
+    cluster.execute(
+        sql.SQL("ALTER DATABASE {} OWNER TO fleet").format(sql.Identifier(parts.path.removeprefix("/")))
+    )
+    return f"postgresql://fleet:the-first-password@127.0.0.1:{cluster.port}{parts.path}"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Balanced]:
     """Return two Servers behind a balancer, which all journeys of this file share."""
     opened = Balanced(
         tmp_path_factory.mktemp("site") / "site",
-        [cluster.new_database()] * 2,
+        [new_database(cluster)] * 2,
         module="tests.behaviour.several_servers.hasty_server",
         LYFTDATA_IDENTITY_COPY_POLICY="as-new",
         PYTHONPATH=ROOT,
@@ -175,4 +188,33 @@ def test_workers_outlive_a_rotation_of_the_secret_key(site):
     assert event["details"]["previous_audit_key"] == old_key != new_key
     accepted = site.ask("enrollment", "status")["keys"]
     assert site.ask("workers", "show", worker_id)["enrolled_with"] == accepted[0]["fingerprint"]
+    assert agent.terminate() == 0
+
+
+def test_workers_outlive_a_new_password_of_the_database(site, cluster):
+    """
+    By the steps for a leaked one: Servers are restarted one after the other, and what the attacker had open is ended.
+
+    A new password alone does not end a connection that was made with the old one.
+    """
+    agent = worker_host(site, "stays").start("run", "worker")
+    worker_id = online(agent)
+    leaked_url = site.database_urls[0]
+    with psycopg.connect(leaked_url, autocommit=True) as attacker:
+        cluster.execute("ALTER ROLE fleet PASSWORD 'the-second-password'")
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(leaked_url)
+        site.database_urls[:] = [leaked_url.replace("the-first", "the-second")] * 2
+        for number in range(2):
+            assert site.servers[number].terminate() == 0
+            site.servers[number] = site.start_server(number)
+        assert attacker.execute("SELECT count(*) FROM workers").fetchone()
+
+        cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fleet'")
+
+        with pytest.raises(psycopg.OperationalError):
+            attacker.execute("SELECT count(*) FROM workers")
+    until(lambda: are_online(site, worker_id), "the Worker is shown online by both Servers")
+    assert site.ask("audit", "verify")["ok"]
+    assert agent.events("refused") == []
     assert agent.terminate() == 0
