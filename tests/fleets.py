@@ -2,10 +2,11 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,8 +14,10 @@ from sqlalchemy import Table, insert
 
 from lyftdata.core.api_keys import NewApiKey, generate_api_key
 from lyftdata.core.identity_keys import IdentityKey
-from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord, WorkerSessionRecord, WorkerTraces
 from lyftdata.server.clock import random_bytes, random_id
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Boot, Session
 from lyftdata.store import WriteTx, schema
 from lyftdata.store.rows import to_row
 
@@ -105,3 +108,57 @@ def assertion_body(
 
 def _base64url(raw: bytes) -> bytes:
     return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def add_past(tx: WriteTx, numbers: range, *, lost: range, now: datetime, key: str = "press-keys") -> None:
+    """
+    Add Workers with what they leave behind once they have been connected: traces and a session each.
+
+    Those whose numbers are in `lost` were lost within the last four minutes: their network, hosts and zone are their own. The sessions
+    of the others have no end; `connect` makes them connected.
+    """
+    workers, traces, sessions = [], [], []
+    for number in numbers:
+        is_lost = number in lost
+        worker = worker_record(number, "f", Strategy.API_KEY)
+        zone = {"zone": "eu-9"} if is_lost else worker.labels
+        workers.append(to_row(msgspec.structs.replace(worker, labels=zone)))
+        boot = boot_of(number, is_lost=is_lost)
+        ended = now - timedelta(seconds=30 + number % 200) if is_lost else None
+        session = WorkerSessionRecord(
+            worker_id=worker.id,
+            started_at=now - timedelta(days=1),
+            ended_at=ended,
+            end="lost" if is_lost else "",
+            address=boot.address,
+            host=boot.host,
+        )
+        sessions.append(to_row(session))
+        trace = WorkerTraces(
+            worker_id=worker.id,
+            last_seen_at=ended or now,
+            address=boot.address,
+            api_key_name=key,
+            host=boot.host,
+        )
+        traces.append(to_row(trace))
+    insert_rows(tx, schema.workers, workers)
+    insert_rows(tx, schema.worker_traces, traces)
+    insert_rows(tx, schema.worker_sessions, sessions)
+
+
+def boot_of(number: int, *, is_lost: bool = False) -> Boot:
+    """Return what a Worker of `add_past` says of itself."""
+    rack = "eu9-rack" if is_lost else f"eu{number % 7}-rack"
+    host = {"hostname": f"{rack}{number % 40}-n{number}", "agent_version": "0.1.0"}
+    network = 9 if is_lost else number // 200 % 8
+    address = f"10.{network}.{number // 200 % 250}.{number % 200 + 1}"
+    return Boot(boot_id=f"boot-{number:06}", host=host, reported_labels={}, address=address)
+
+
+def connect(sessions: Sessions, numbers: range, *, public_id: str, now: datetime) -> None:
+    """Have Workers of `add_past` connected, as if to another Server: no timer of this one ends that."""
+    for number in numbers:
+        worker_id = f"f-{number:06}"
+        session = Session(worker_id, boot_of(number), f"key.{public_id}.0", now - timedelta(days=1))
+        sessions.set_remote_session(worker_id, session)

@@ -132,6 +132,12 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
     type=click.Choice(["asked", "done", "never"]),
     help="Only those that were asked to rotate their identity key and have not yet, that have, or that never were.",
 )
+@click.option(
+    "--presence",
+    type=click.Choice(["expected", "missing", "lost", "returning", "away"]),
+    help="Only those that are expected to be connected, of these those that are not (missing), or a part of them: lost within the "
+    "hour, still returning after a restart of the Server, or away.",
+)
 @json_option
 @url_option
 def list_(
@@ -141,6 +147,7 @@ def list_(
     search: str | None,
     inactive_for: str | None,
     key_rotation: str | None,
+    presence: str | None,
     url: str | None,
     *,
     as_json: bool,
@@ -166,9 +173,10 @@ def list_(
                 q=search,
                 inactive_for=inactive_for,
                 key_rotation=key_rotation,
+                presence=presence,
             )
         )
-    is_filtered = any((status, strategy, label, search, inactive_for, key_rotation))
+    is_filtered = any((status, strategy, label, search, inactive_for, key_rotation, presence))
     emit(found, as_json=as_json, show=lambda found: show_workers(found, is_filtered=is_filtered))
 
 

@@ -209,6 +209,14 @@ def list_events(
     return [_chained(row) for row in conn.execute(query)]
 
 
+def list_of_actions(
+    conn: Connection, actions: Collection[str], *, since: datetime, limit: int
+) -> list[ChainedAuditEvent]:
+    """Return the events with one of these actions since a time, the latest first, and at most so many."""
+    query = select(audit_events).where(audit_events.c.action.in_(sorted(actions)), audit_events.c.at >= since)
+    return [_chained(row) for row in conn.execute(query.order_by(audit_events.c.number.desc()).limit(limit))]
+
+
 def _cut_offs_of(subject: str) -> Iterator[ColumnElement[bool]]:
     """Yield the condition for cut-offs of a Worker, whose events are about the key or the address of the incident."""
     kind, _, worker_id = subject.partition(":")

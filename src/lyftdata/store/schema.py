@@ -157,6 +157,7 @@ worker_sessions = Table(
     Column("end", String(64), nullable=False),
     Column("address", String(64), nullable=False),
     Column("host", JSON, nullable=False),
+    Index(None, "ended_at"),
 )
 
 token_origins = Table(
@@ -443,6 +444,8 @@ audit_events = Table(
     Column("previous", LargeBinary(32), nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
     Index(None, "action"),
+    Index(None, "actor"),
+    Index(None, "at"),
     Index(None, "subject"),
 )
 

@@ -24,12 +24,22 @@ _NO_TICK_WITHIN = 0.04
 _TICKS = {Period.HOUR: timedelta(minutes=10), Period.DAY: timedelta(hours=4), Period.WEEK: timedelta(days=1)}
 _TICK_TEXT = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d"}
 _BAR_OF_STEP = 0.7
+_PER_STEP = {Period.HOUR: "minute", Period.DAY: "10 minutes", Period.WEEK: "hour"}
+# Marks that are nearer to each other than this part of the plot would be written over each other.
+_MARKS_APART = 0.12
 
 
 class Tick(msgspec.Struct, frozen=True):
     """A place on an axis, and what stands there: across in per cent, down in units."""
 
     at: float
+    text: str
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Something that happened at a time, which may explain what a plot shows."""
+
+    at: datetime
     text: str
 
 
@@ -44,16 +54,24 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a template needs to draw a plot; `line` and `area` are SVG paths, one stretch without gaps each."""
+    """
+    Everything a template needs to draw a plot.
+
+    `line` and `area` are SVG paths, one stretch without gaps each; `figures` says the values that matter in words. `expected` is a level
+    to compare with, `moments` are times at which something happened.
+    """
 
     title: str
     summary: str
+    figures: str
     columns: list[Tick]
     rows: list[Tick]
     marks: list[Mark]
     line: str = ""
     area: str = ""
     is_empty: bool = False
+    expected: Tick | None = None
+    moments: list[Tick] = []
 
 
 class _Series(msgspec.Struct, frozen=True):
@@ -66,25 +84,49 @@ class _Series(msgspec.Struct, frozen=True):
     points: Sequence[tuple[datetime, int]]
 
 
-def line_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
-    """Return a plot of a level, such as how many Workers are connected."""
-    plot = _Plot(_series(history, value))
+def line_chart(
+    title: str,
+    history: History,
+    value: Callable[[HistoryPoint], int],
+    *,
+    now: int | None = None,
+    expected: int | None = None,
+    moments: Sequence[Moment] = (),
+) -> Chart:
+    """
+    Return a plot of a level, such as how many Workers are connected.
+
+    Args:
+        title: What it shows.
+        history: The steps.
+        value: Gives the level of a step: the highest in it.
+        now: The level at this moment; that of the last step if it is not given.
+        expected: The level to compare with.
+        moments: What may explain a change.
+    """
+    plot = _Plot(_series(history, value), at_least=expected or 0)
     stretches = plot.stretches()
     line = " ".join(_path(stretch) for stretch in stretches)
     area = " ".join(
         f"{_path(stretch)} L{stretch[-1][0]:.1f} {plot.base:.1f} L{stretch[0][0]:.1f} {plot.base:.1f} Z"
         for stretch in stretches
     )
-    now = plot.values[-1] if plot.values else 0
+    if now is None:
+        now = plot.values[-1] if plot.values else 0
+    lowest = min(now, plot.lowest)
     return Chart(
         title=title,
-        summary=f"{title} over the last {history.period}: {now:,} now, {plot.highest:,} at most.",
+        summary=f"{title} over the last {history.period}: {now:,} now, {plot.highest:,} at most, {lowest:,} at least."
+        + (f" {expected:,} are expected now." if expected is not None else ""),
+        figures=f"{now:,} now · {plot.highest:,} at most · {lowest:,} at least",
         columns=plot.columns(),
         rows=plot.rows(),
         marks=plot.marks(whole_height=True),
         line=line,
         area=area,
         is_empty=not plot.values,
+        expected=None if expected is None else plot.level(expected, f"expected {expected:,}"),
+        moments=plot.moments(moments),
     )
 
 
@@ -107,8 +149,10 @@ def _series(history: History, value: Callable[[HistoryPoint], int]) -> _Series:
 
 def _bars(title: str, series: _Series) -> Chart:
     plot = _Plot(series)
+    every = _PER_STEP[series.period]
     return Chart(
-        title=title,
+        title=f"{title} per {every}",
+        figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most",
         summary=f"{title} over the last {series.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
         columns=plot.columns(),
         rows=plot.rows(),
@@ -118,13 +162,14 @@ def _bars(title: str, series: _Series) -> Chart:
 
 
 class _Plot:
-    def __init__(self, series: _Series) -> None:
+    def __init__(self, series: _Series, *, at_least: int = 0) -> None:
         self._series = series
         self._step = series.step
         self._points = [(at, number) for at, number in series.points if at + series.step > series.since]
         self.values = [number for _, number in self._points]
         self.highest = max(self.values, default=0)
-        self._top = _round_up(self.highest)
+        self.lowest = min(self.values, default=0)
+        self._top = _round_up(max(self.highest, at_least))
         self.base = HEIGHT
 
     def stretches(self) -> list[list[tuple[float, float]]]:
@@ -159,6 +204,25 @@ class _Plot:
         """Return the gridlines: zero, the middle and the top, as far as they are whole numbers."""
         numbers = [0, self._top // 2, self._top] if self._top % 2 == 0 else [0, self._top]
         return [Tick(round(self._y(number), 1), f"{number:,}") for number in numbers]
+
+    def level(self, number: int, text: str) -> Tick:
+        """Return where a level is, in units from the top."""
+        return Tick(round(self._y(number), 1), text)
+
+    def moments(self, moments: Sequence[Moment]) -> list[Tick]:
+        """Return the places of moments, in per cent; those that are too near to a later one are joined with it."""
+        found: list[Tick] = []
+        for moment in sorted(moments, key=lambda one: one.at):
+            share = self._share(moment.at)
+            if not 0 < share <= 1:
+                continue
+            if found and share - found[-1].at / 100 < _MARKS_APART:
+                before = found.pop()
+                text = before.text if moment.text in before.text else f"{before.text}, {moment.text}"
+                found.append(Tick(before.at, text))
+                continue
+            found.append(Tick(round(share * 100, 2), moment.text))
+        return found
 
     def columns(self) -> list[Tick]:
         """Return the places of round times."""

@@ -86,6 +86,7 @@ def test_first_sign_in(site, open_window):
 
 def test_new_worker_until_it_is_online(site, admin):
     """The page waits, says why a first try was refused, and turns green when what it shows was pasted on a host."""
+    expect(admin.page.get_by_text("Only this host reaches it.")).to_be_visible()
     page = add_worker(admin, "press-01", labels="zone=eu-1")
     expect(page.get_by_text("Waiting for press-01 to connect…")).to_be_visible()
     key = shown_key(page)

@@ -34,7 +34,7 @@ def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
     httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False).raise_for_status()
     reload(page, heading="Overview")
 
-    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+    expect(page.get_by_role("heading", name="Needs you")).to_be_visible()
     expect(concern).to_have_count(0)
 
 

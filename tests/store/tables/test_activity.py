@@ -58,3 +58,17 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
     await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
     await store.write(lambda tx: activity.upsert_traces(tx, [trace]))
     assert await store.read(activity.all_seen_ids) == set()
+
+
+async def test_who_was_seen_since_a_time_and_by_which_key(store):
+    """Both sides of the boundary; a Worker without an API key has no name of one."""
+    await add_workers(store, worker("w-1"), worker("w-2"))
+    traces = [
+        WorkerTraces(worker_id="w-1", last_seen_at=NOON, address="192.0.2.1", api_key_name="press-keys"),
+        WorkerTraces(worker_id="w-2", last_seen_at=NOON - timedelta(seconds=1), address="192.0.2.1"),
+    ]
+    await store.write(lambda tx: activity.upsert_traces(tx, traces))
+
+    assert await store.read(lambda conn: activity.seen_ids(conn, since=NOON)) == {"w-1"}
+    names = await store.read(lambda conn: activity.last_key_names(conn, ["w-1", "w-2", "w-gone"]))
+    assert names == {"w-1": "press-keys"}

@@ -67,3 +67,19 @@ async def test_the_last_sessions_of_each_worker_are_kept(store):
     kept = await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-1"))
     assert [(s.started_at - NOON).seconds // 60 for s in kept] == list(range(29, 9, -1))
     assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
+
+
+async def test_the_sessions_that_ended_since_a_time(store):
+    """Both sides of the boundary, the earliest first; what lasts is not among them."""
+    await add_workers(store, worker("w-1"), worker("w-2"), worker("w-3"))
+    ends = {"w-1": 20, "w-2": 10}
+    ended = {
+        name: connected(name, 0, ended_at=NOON + timedelta(minutes=minute), end="lost")
+        for name, minute in ends.items()
+    }
+    sessions = [*ended.values(), connected("w-3", 0)]
+    await store.write(lambda tx: worker_sessions.upsert_sessions(tx, sessions))
+    for minute, expected in ((10, ["w-2", "w-1"]), (10.1, ["w-1"]), (20.1, [])):
+        since = NOON + timedelta(minutes=minute)
+        found = await store.read(lambda conn, since=since: worker_sessions.ended_since(conn, since))
+        assert found == [ended[name] for name in expected]

@@ -53,7 +53,7 @@ def test_a_plot_says_in_words_what_it_shows():
     """For who cannot see it: now, the most, the sum."""
     values = history([1, 2, 12_345, 4])
     assert line_chart("Workers connected", values, online).summary == (
-        "Workers connected over the last hour: 4 now, 12,345 at most."
+        "Workers connected over the last hour: 4 now, 12,345 at most, 1 at least."
     )
     assert bar_chart("Admissions", values, online).summary == (
         "Admissions over the last hour: 12,352 in all, 12,345 at most in one step."

@@ -2,7 +2,7 @@
 Finds what needs an operator's attention, with the facts from which pages offer a remedy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -31,6 +31,7 @@ _OLD_KEY_ENDS_SOON = timedelta(days=3)
 _MAX_ROTATIONS = 250
 _A_PATTERN = 3
 _MAX_OF_A_KIND = 5
+_MAX_NAMED = 3
 
 
 class _Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,11 @@ class _Refused(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def count(self) -> int:
         return sum(group.count for group in self.groups)
+
+    @property
+    def name(self) -> str:
+        """Return what it is called here: a name that a caller claims is not repeated."""
+        return self.latest.address if self.worker is None else self.worker.name
 
     @property
     def origin(self) -> str:
@@ -78,19 +84,42 @@ def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     known = [one for one in repeated if one.worker is not None]
     unknown = [one for one in repeated if one.worker is None]
     return [
-        *(_known(one, one.worker.name) for one in known[:_MAX_OF_A_KIND] if one.worker is not None),
-        *_more(len(known)),
-        *(_unknown_worker_alert(one) for one in unknown[:_MAX_OF_A_KIND]),
-        *_more(len(unknown), "addresses"),
+        *_of_each_cause(known, _known_worker_alert),
+        *_of_each_cause(unknown, _unknown_worker_alert),
     ]
 
 
-def _known(refused: _Refused, name: str) -> Alert:
+def _of_each_cause(repeated: Sequence[_Refused], describe: Callable[[_Refused], Alert]) -> Iterator[Alert]:
+    """Yield an alert for each cause: what to do about it is the same for all who are refused for it."""
+    by_cause: dict[str, list[_Refused]] = {}
+    for one in repeated:
+        by_cause.setdefault(one.code, []).append(one)
+    for found in by_cause.values():
+        yield describe(found[0]) if len(found) == 1 else _same_cause_alert(found)
+
+
+def _same_cause_alert(found: Sequence[_Refused]) -> Alert:
+    latest = max(found, key=lambda one: one.latest.last_at).latest
+    names = [one.name for one in found[:_MAX_NAMED]]
+    more = f" and {len(found) - _MAX_NAMED:,} more" if len(found) > _MAX_NAMED else ""
+    what = latest.code.replace("_", " ").replace("api key", "API key")
+    return Alert(
+        kind=AlertKind.REFUSED,
+        subject=latest.last_reference,
+        title=f"{what[:1].upper()}{what[1:]}: {', '.join(names)}{more}",
+        detail=f"{latest.meaning} {sum(one.count for one in found):,} times in all.",
+        code=latest.code,
+        affected=len(found),
+    )
+
+
+def _known_worker_alert(refused: _Refused) -> Alert:
     return Alert(
         kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
-        title=f"{name} at {refused.origin} was refused {refused.count:,} times",
+        title=f"{refused.name} at {refused.origin} was refused {refused.count:,} times",
         detail=refused.latest.meaning,
+        code=refused.code,
     )
 
 
@@ -100,14 +129,8 @@ def _unknown_worker_alert(refused: _Refused) -> Alert:
         subject=refused.latest.last_reference,
         title=f"{refused.origin} was refused {refused.count:,} times, as an unknown Worker",
         detail=refused.latest.meaning,
+        code=refused.code,
     )
-
-
-def _more(found: int, of: str = "Workers") -> list[Alert]:
-    if found <= _MAX_OF_A_KIND:
-        return []
-    title = f"{found - _MAX_OF_A_KIND:,} more cases of {of} that are refused again and again"
-    return [Alert(kind=AlertKind.REFUSED, subject="", title=title)]
 
 
 def _users(number: int) -> str:

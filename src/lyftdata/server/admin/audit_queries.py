@@ -1,5 +1,6 @@
 """Read model of the audit log, for operators."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -7,10 +8,12 @@ from sqlalchemy import Connection
 from lyftdata.core import access_history
 from lyftdata.core.access_history import ACTIONS, enrollment_keys_at, workers_at
 from lyftdata.core.errors import ConflictError, InvalidInputError
-from lyftdata.server.admin.schemas.audit import AccessReport, AuditPage, AuditReport, WorkerAccess
+from lyftdata.server.admin.schemas.audit import AccessReport, AuditEvent, AuditPage, AuditReport, WorkerAccess
 from lyftdata.server.admin.views import audit_view
 from lyftdata.store import Store, audit_log
 from lyftdata.store.tables import api_keys, enrollment_keys, workers
+
+_MAX_OF_ACTIONS = 50
 
 
 class AuditQueries:
@@ -35,6 +38,13 @@ class AuditQueries:
         )
         following = events[-1].number if len(events) == limit else None
         return AuditPage(items=[audit_view(event) for event in events], next=following)
+
+    async def list_actions(self, actions: Collection[str], *, since: datetime) -> list[AuditEvent]:
+        """Return the latest decisions of these kinds since a time, the latest first."""
+        events = await self._store.read(
+            lambda conn: audit_log.list_of_actions(conn, actions, since=since, limit=_MAX_OF_ACTIONS)
+        )
+        return [audit_view(event) for event in events]
 
     async def access_at(self, at: datetime, *, now: datetime, worker_id: str | None = None) -> AccessReport:
         """

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.records import (
     IdentityCopyRecord,
     KeyRotation,
@@ -16,6 +17,7 @@ from lyftdata.core.records import (
     WorkerTraces,
     key_rotation_of,
 )
+from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
 from lyftdata.server.admission.directory import Directory
@@ -38,6 +40,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     key last used; `enrolled_with` the fingerprint of an enrollment key; `inactive_for` how long a Worker has at least neither been
     connected nor got a token, nor been added. A Worker has one state: a disabled one is not
     among those that are offline. `key_rotation` is whether it has done what was asked last. Archived ones are left out unless `state` asks for them.
+    `presence` is how a Worker stands that is expected to be connected (`core.fleet_verdict`).
     """
 
     q: str | None = None
@@ -48,6 +51,7 @@ class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_with: str | None = None
     inactive_for: timedelta | None = None
     key_rotation: KeyRotation | None = None
+    presence: Presence | None = None
 
 
 class WorkerQueries:
@@ -60,9 +64,11 @@ class WorkerQueries:
         sessions: Sessions,
         traces: ActivityLog,
         session_log: SessionLog,
+        fleet: FleetQueries,
         store: Store,
         clock: Clock,
     ) -> None:
+        self._fleet = fleet
         self._directory = directory
         self._sessions = sessions
         self._traces = traces
@@ -93,6 +99,9 @@ class WorkerQueries:
         if wanted.api_key:
             users = await self._users_of_key(wanted.api_key)
             found = (w for w in found if w.id in users)
+        if wanted.presence is not None:
+            standing = (await self._fleet.state()).ids(wanted.presence)
+            found = (w for w in found if w.id in standing)
         if wanted.key_rotation is not None:
             found = (w for w in found if key_rotation_of(w) is wanted.key_rotation)
         if wanted.inactive_for is not None:

@@ -26,6 +26,7 @@ from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_destinations import EventDestinations
 from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
@@ -137,6 +138,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     known_secrets: KnownSecrets
     host_check: HostCheck
     worker_queries: WorkerQueries
+    fleet_queries: FleetQueries
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     incident_queries: IncidentQueries

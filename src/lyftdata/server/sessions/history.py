@@ -45,6 +45,12 @@ class SessionLog:
         await self.flush()
         return await self._store.read(lambda conn: worker_sessions.list_sessions(conn, worker_id))
 
+    async def recent_ends(self, since: datetime) -> dict[str, WorkerSessionRecord]:
+        """Return, by Worker, the last session that has ended since a time."""
+        await self.flush()
+        ended = await self._store.read(lambda conn: worker_sessions.ended_since(conn, since))
+        return {record.worker_id: record for record in ended}
+
     async def last_starts(self, worker_ids: Collection[str]) -> dict[str, datetime]:
         """Return when the last session of each of these Workers began; of Workers that never had one, nothing."""
         pending = {

@@ -59,6 +59,25 @@ def active_ids(conn: Connection, *, since: datetime) -> set[str]:
     return set(conn.execute(seen.union(given_a_token)).scalars())
 
 
+def seen_ids(conn: Connection, *, since: datetime) -> frozenset[str]:
+    """Return the IDs of Workers that have been connected since a time."""
+    query = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at >= since)
+    return frozenset(conn.execute(query).scalars())
+
+
+def last_key_names(conn: Connection, worker_ids: Collection[str]) -> dict[str, str]:
+    """Return the name of the API key that these Workers used last, by ID; those that used none are left out."""
+    wanted = list(worker_ids)
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), _BATCH):
+        query = select(worker_traces.c.worker_id, worker_traces.c.api_key_name).where(
+            worker_traces.c.worker_id.in_(wanted[start : start + _BATCH]),
+            worker_traces.c.api_key_name.is_not(None),
+        )
+        found.update((row[0], row[1]) for row in conn.execute(query))
+    return found
+
+
 def last_used(conn: Connection, worker_ids: Collection[str]) -> dict[str, datetime]:
     """Return when these Workers were last connected or got a token, by ID; those that never did are left out."""
     wanted = list(worker_ids)

@@ -113,6 +113,13 @@ def list_since(conn: Connection, since: datetime) -> Iterator[WorkerSessionRecor
     return (from_row(WorkerSessionRecord, row) for row in conn.execute(query))
 
 
+def ended_since(conn: Connection, since: datetime) -> list[WorkerSessionRecord]:
+    """Return the sessions of all Workers that have ended since a time, the earliest first."""
+    ended_at = worker_sessions.c.ended_at
+    query = select(worker_sessions).where(ended_at >= since).order_by(ended_at)
+    return [from_row(WorkerSessionRecord, row) for row in conn.execute(query)]
+
+
 def list_sessions(conn: Connection, worker_id: str) -> list[WorkerSessionRecord]:
     """Return the last sessions of a Worker, the latest first."""
     query = select(worker_sessions).where(worker_sessions.c.worker_id == worker_id)

@@ -1,40 +1,55 @@
-"""The overview page: Workers and refusals over time, and alerts."""
+"""The overview page: whether the fleet is complete, what needs an operator, credentials, what happened, and plots over time."""
 
 import functools
-import heapq
 from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.records import State
-from lyftdata.server.admin.schemas.status import Alert, OneServer, Period
-from lyftdata.server.admin.schemas.workers import Worker
+from lyftdata.core.fleet_verdict import Level
+from lyftdata.core.origins import is_loopback
+from lyftdata.core.records import ApiKeyRecord, State, WorkerRecord
+from lyftdata.server.admin.fleet_queries import FleetState, fleet_view
+from lyftdata.server.admin.schemas.api_keys import ApiKey
+from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
+from lyftdata.server.admin.schemas.fleet import Fleet
+from lyftdata.server.admin.schemas.status import Alert, AlertKind, OneServer, Period
 from lyftdata.server.runtime.services import Services
-from lyftdata.web.charts import Chart, bar_chart, line_chart
+from lyftdata.web.charts import Chart, Moment, bar_chart, line_chart
+from lyftdata.web.fleet_bar import Segment, fleet_segments
+from lyftdata.web.happenings import MARKED_ACTIONS, Happening, find_happenings, marks_of
 from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
-_SHOWN_AT_ONCE = 8
-_SHOWN_IF_ANY = {State.SUPERSEDED, State.PENDING, State.DENIED, State.EXPIRED, State.ARCHIVED}
+_HAPPENED = 8
+# Some are joined into one line.
+_EVENTS_READ = 60
+_MAX_KEYS = 3
+# These are in the card of credentials, with more than a sentence.
+_SHOWN_AS_CREDENTIALS = {AlertKind.KEY_EXPIRES, AlertKind.KEY_ROTATION}
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows of the fleet: the same for every operator."""
 
     total: int
-    counts: Sequence[tuple[State, int]]
+    fleet: Fleet
+    segments: Sequence[Segment]
+    archived: int
     connected: Chart
     admitted: Chart
     refused: Chart
     concerns: Sequence[Alert]
-    latest: Sequence[Worker]
+    keys: Sequence[ApiKey]
+    enrollment: EnrollmentStatus
+    happened: Sequence[Happening]
     servers: Sequence[OneServer]
+    is_empty: bool
 
 
 async def show(page: Page) -> Response:
-    """Show counts, plots and concerns; with few Workers, the Workers too."""
+    """Show the state of the fleet; of a Server without Workers, how to begin."""
     page.check_parameters("period")
     services, period = page.services, Period(page.choice("period", list(Period)) or Period.HOUR)
     shared: SharedValues = page.request.app.state.shared
@@ -45,22 +60,67 @@ async def show(page: Page) -> Response:
         periods=list(Period),
         period=period,
         server=services.status_queries.status(),
+        is_local=is_loopback(services.issuer),
     )
 
 
 async def _numbers(services: Services, period: Period) -> Numbers:
+    state = await services.fleet_queries.state()
     records = list(services.directory.workers())
-    listed = (record for record in records if record.archived_at is None)
     counts = Counter(services.worker_queries.state_of(record) for record in records)
     history = await services.status_queries.history(period)
-    latest = heapq.nlargest(_SHOWN_AT_ONCE, listed, key=lambda record: record.created_at)
+    servers = await services.status_queries.servers()
+    marked = await services.audit_queries.list_actions(MARKED_ACTIONS, since=history.since)
+    moments = [
+        *marks_of(marked),
+        *(Moment(each.started_at, "Server started") for each in servers if each.started_at > history.since),
+    ]
+    expected = state.verdict.expected if state.verdict.level is not Level.NONE else None
+    concerns = await services.alerts.find()
     return Numbers(
         total=services.directory.worker_count(),
-        counts=[(state, counts[state]) for state in State if state not in _SHOWN_IF_ANY or counts[state]],
-        connected=line_chart("Workers connected", history, lambda point: point.online),
+        fleet=fleet_view(state),
+        segments=fleet_segments(counts, state.verdict),
+        archived=counts[State.ARCHIVED],
+        connected=line_chart(
+            "Workers connected",
+            history,
+            lambda point: point.online,
+            now=services.sessions.online_count(),
+            expected=expected,
+            moments=moments,
+        ),
         admitted=bar_chart("Admissions", history, lambda point: point.admitted),
         refused=bar_chart("Refusals", history, lambda point: point.refused),
-        concerns=await services.alerts.find(),
-        latest=await services.worker_queries.show(latest),
-        servers=await services.status_queries.servers(),
+        concerns=[concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS],
+        keys=await _pressing_keys(services, concerns),
+        enrollment=await services.enrollment_queries.show(),
+        happened=await _happened(services, state),
+        servers=servers,
+        is_empty=not records,
     )
+
+
+async def _pressing_keys(services: Services, concerns: Sequence[Alert]) -> list[ApiKey]:
+    """Return the API keys that are being rotated, and those that end soon."""
+    now = services.clock()
+    ending = {concern.subject for concern in concerns if concern.kind is AlertKind.KEY_EXPIRES}
+
+    def is_pressing(record: ApiKeyRecord) -> bool:
+        is_rotated = record.rotated_at is not None and record.revoked_at is None
+        return record.name in ending or (is_rotated and now < (record.expires_at or now))
+
+    groups = services.api_key_queries.find(is_pressing)
+    keys = await services.api_key_queries.show(groups[:_MAX_KEYS])
+    return sorted(keys, key=lambda key: (not key.previous, key.name))
+
+
+async def _happened(services: Services, state: FleetState) -> list[Happening]:
+    page = await services.audit_queries.list_page(limit=_EVENTS_READ)
+    return find_happenings(
+        page.items, state, find_worker=functools.partial(_find_worker, services), limit=_HAPPENED
+    )
+
+
+def _find_worker(services: Services, worker_id: str) -> WorkerRecord | None:
+    return services.directory.find_worker(worker_id)

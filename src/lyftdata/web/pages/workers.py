@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import KeyRotation, State, Strategy, WorkerRecord
@@ -47,7 +48,7 @@ SESSION_ENDS = {
     "api_key_expired": "its API key expired",
     "api_key_not_for_worker": "its API key is not for it any more",
 }
-_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive", "rotation")
+_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive", "rotation", "presence")
 _ASKED_FIRST = {"disable", "enable", "delete"}
 _DONE_TO_MANY = {
     "disable": "disabled",
@@ -324,6 +325,7 @@ def _wanted_labels(page: Page) -> dict[str, str]:
 def _filter(page: Page) -> WorkerFilter:
     status, strategy = page.choice("status", list(State)), page.choice("strategy", list(Strategy))
     inactive, rotation = page.query("inactive"), page.choice("rotation", list(KeyRotation))
+    presence = page.choice("presence", list(Presence))
     return WorkerFilter(
         q=page.query("q") or None,
         state=State(status) if status else None,
@@ -333,6 +335,7 @@ def _filter(page: Page) -> WorkerFilter:
         enrolled_with=page.query("secret") or None,
         inactive_for=parse_duration(inactive) if inactive else None,
         key_rotation=KeyRotation(rotation) if rotation else None,
+        presence=Presence(presence) if presence else None,
     )
 
 

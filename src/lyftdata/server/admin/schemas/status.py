@@ -89,12 +89,18 @@ class AlertKind(StrEnum):
 
 
 class Alert(BaseModel):
-    """Something that needs an operator's attention."""
+    """
+    Something that needs an operator's attention.
+
+    Of refusals, `code` is their cause, and `affected` the number of Workers or addresses that are refused for it.
+    """
 
     kind: AlertKind
     subject: str
     title: str
     detail: str = ""
+    code: str = ""
+    affected: int = 1
 
 
 class Concerns(BaseModel):

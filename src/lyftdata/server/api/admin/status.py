@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
+from lyftdata.server.admin.schemas.fleet import Fleet
 from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
@@ -25,6 +26,12 @@ async def list_servers(
 ) -> Servers:
     """Return every Server that shares this state; one that is silent for five seconds is given up."""
     return Servers(items=await services.status_queries.servers())
+
+
+@router.get("/fleet", tags=["server"], summary="Show whether the fleet is complete")
+async def fleet(_actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep) -> Fleet:
+    """Return how many of the expected Workers are connected, and what those that were lost have in common."""
+    return await services.fleet_queries.show()
 
 
 @router.get("/history", tags=["server"], summary="Show the Server over time")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from lyftdata.core.actor import Actor
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.records import KeyRotation, State, Strategy
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.views import identity_copy_view
@@ -45,6 +46,9 @@ async def list_workers(
         ),
     ] = None,
     key_rotation: KeyRotation | None = None,
+    presence: Annotated[
+        Presence | None, Query(description="How a Worker stands that is expected to be connected.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> Response:
@@ -58,6 +62,7 @@ async def list_workers(
         enrolled_with=enrolled_with,
         inactive_for=None if inactive_for is None else parse_duration(inactive_for),
         key_rotation=key_rotation,
+        presence=presence,
     )
     page = await services.worker_queries.page(wanted, limit=limit, after=after)
     # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.

@@ -242,6 +242,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         known_secrets=admission.known_secrets,
         host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),
         worker_queries=read_models.worker_queries,
+        fleet_queries=read_models.fleet_queries,
         token_origin_queries=read_models.token_origin_queries,
         token_count_queries=read_models.token_count_queries,
         incident_queries=incidents.queries,

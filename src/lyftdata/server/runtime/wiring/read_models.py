@@ -12,6 +12,7 @@ from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
@@ -31,6 +32,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     """The read models of operators."""
 
     worker_queries: WorkerQueries
+    fleet_queries: FleetQueries
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     api_key_queries: ApiKeyQueries
@@ -59,11 +61,21 @@ def build_read_models(
 ) -> ReadModels:
     """Build the queries, each from what it reads."""
     store, clock, directory = basis.store, basis.clock, admission.directory
+    fleet_queries = FleetQueries(
+        started_at=basis.started_at,
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        session_log=sessions.session_log,
+        store=store,
+        clock=clock,
+    )
     worker_queries = WorkerQueries(
         directory=directory,
         sessions=sessions.sessions,
         traces=sessions.traces,
         session_log=sessions.session_log,
+        fleet=fleet_queries,
         store=store,
         clock=clock,
     )
@@ -84,6 +96,7 @@ def build_read_models(
     )
     return ReadModels(
         worker_queries=worker_queries,
+        fleet_queries=fleet_queries,
         token_origin_queries=token_origin_queries,
         token_count_queries=TokenCountQueries(counts=admission.token_counts, store=store, clock=clock),
         api_key_queries=api_key_queries,

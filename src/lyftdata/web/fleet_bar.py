@@ -1,0 +1,70 @@
+"""Divides the bar of the overview: every Worker is in one segment, and each segment leads to its Workers."""
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import msgspec
+
+from lyftdata.core.fleet_verdict import Presence, Verdict
+from lyftdata.core.records import State
+
+WIDTH = 1000.0
+# A single Worker among 100,000 can still be seen and pointed at.
+_MIN_WIDTH = 6.0
+_GAP = 2.0
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A part of the fleet; `x` and `width` are its place in the bar."""
+
+    key: str
+    number: int
+    text: str
+    path: str
+    x: float
+    width: float
+
+
+def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segment]:
+    """
+    Return the parts of the fleet that are not empty, in the order of the bar; archived Workers are left out.
+
+    Args:
+        counts: How many entries are in each state.
+        verdict: Tells the Workers that were lost within the hour from those that are offline for another reason.
+    """
+    gone = verdict.lost + verdict.returning
+    parts: list[tuple[str, int, str, dict[str, State | Presence]]] = [
+        ("online", counts.get(State.ONLINE, 0), "online", {"status": State.ONLINE}),
+        ("lost", verdict.lost, "lost in the last hour", {"presence": Presence.LOST}),
+        ("returning", verdict.returning, "reconnecting", {"presence": Presence.RETURNING}),
+        ("offline", counts.get(State.OFFLINE, 0) - gone, "offline", {"status": State.OFFLINE}),
+        ("pending", counts.get(State.PENDING, 0), "pending approval", {"status": State.PENDING}),
+        (
+            "never",
+            counts.get(State.NEVER_CONNECTED, 0),
+            "never connected",
+            {"status": State.NEVER_CONNECTED},
+        ),
+        ("disabled", counts.get(State.DISABLED, 0), "disabled", {"status": State.DISABLED}),
+        ("denied", counts.get(State.DENIED, 0), "denied", {"status": State.DENIED}),
+        ("superseded", counts.get(State.SUPERSEDED, 0), "superseded", {"status": State.SUPERSEDED}),
+    ]
+    shown = [part for part in parts if part[1] > 0]
+    widths = _widths([number for _, number, _, _ in shown])
+    segments, x = [], 0.0
+    for (key, number, text, query), width in zip(shown, widths, strict=True):
+        path = f"/workers?{urlencode({name: value.value for name, value in query.items()})}"
+        segments.append(Segment(key, number, text, path, round(x, 1), round(width, 1)))
+        x += width + _GAP
+    return segments
+
+
+def _widths(numbers: list[int]) -> list[float]:
+    """Return how wide each part is: as its number, but never too narrow to be seen."""
+    total = sum(numbers)
+    room = WIDTH - _GAP * (len(numbers) - 1)
+    wide = [max(_MIN_WIDTH, room * number / total) for number in numbers]
+    # What the narrow ones have got more than their share, the others give.
+    scale = room / sum(wide) if wide else 1.0
+    return [width * scale for width in wide]

@@ -1,0 +1,203 @@
+"""Says in one line each what has just happened: operators' decisions from the audit log, and what the fleet did by itself."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from urllib.parse import quote
+
+import msgspec
+
+from lyftdata.core.fleet_verdict import SharedTrait, TraitKind
+from lyftdata.core.records import SessionEnd, WorkerRecord, WorkerSessionRecord
+from lyftdata.core.text import count
+from lyftdata.server.admin.fleet_queries import FleetState
+from lyftdata.server.admin.schemas.audit import AuditEvent
+from lyftdata.web.charts import Moment
+
+MARKED_ACTIONS = {
+    "api_key.rotated": "key rotated",
+    "enrollment_key.rotated": "enrollment key rotated",
+    "signing_key.activated": "signing key changed",
+    "secret_key.rotated": "secret key rotated",
+    "incident.cut_off": "cut-off",
+}
+# Those who come and go without saying so within a minute of each other have gone for the same reason.
+_SAME_OUTAGE = timedelta(minutes=1)
+_SAME_ACT = timedelta(minutes=10)
+# Signing in is in the audit log, and says nothing about the fleet.
+_LEFT_OUT = {"operator.signed_in", "signing_key.created"}
+_VERBS = {
+    "worker.created": "added",
+    "worker.copy_decided": "decided about a copy of",
+    "worker.labelled": "labelled",
+    "worker.key_rotation_asked": "asked for a new identity key of",
+    "worker.key_rotated": "rotated its identity key:",
+    "worker.next_key_registered": "registered a new identity key:",
+    "worker.active_again": "is active again:",
+    "worker.approval_expired": "waited for approval for too long:",
+    "api_key.allowed": "allowed a Worker for",
+    "api_key.previous_ended": "ended the old generation of",
+    "enrollment_key.previous_ended": "ended the old generation of",
+    "incident.cut_off": "cut off the Workers of",
+    "operator.password_set": "set a password of",
+    "operator.role_set": "set the role of",
+    "operator.session_ended": "ended a session of",
+    "operator.sessions_ended": "ended all sessions of",
+    "resource.key_issued": "issued a key for",
+}
+_NOUNS = {
+    "worker": "Worker",
+    "api_key": "API key",
+    "enrollment_key": "enrollment key",
+    "operator": "operator",
+    "resource": "resource",
+    "signing_key": "signing key",
+    "secret_key": "the secret key",
+    "audit_log": "the audit log",
+    "token": "token",
+}
+_PAGES = {
+    "worker": "/workers/",
+    "api_key": "/api-keys/",
+    "enrollment_key": "/enrollment/",
+    "resource": "/resources/",
+}
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """A line: when, who (empty for the fleet itself), what was done, to what, and where that is shown."""
+
+    at: datetime
+    who: str
+    did: str
+    what: str
+    path: str = ""
+
+
+def marks_of(events: Sequence[AuditEvent]) -> list[Moment]:
+    """Return where a plot has a mark: what may explain that Workers came or went."""
+    return [
+        Moment(event.at, MARKED_ACTIONS[event.action]) for event in events if event.action in MARKED_ACTIONS
+    ]
+
+
+def find_happenings(
+    events: Sequence[AuditEvent],
+    fleet: FleetState,
+    *,
+    find_worker: Callable[[str], WorkerRecord | None],
+    limit: int,
+) -> list[Happening]:
+    """
+    Return what happened, the latest first.
+
+    Args:
+        events: From the audit log, the latest first.
+        fleet: Tells which Workers were lost, and what they have in common.
+        find_worker: Gives the entry of a Worker, for its name.
+        limit: At most so many lines.
+    """
+    acts = _acts([event for event in events if event.action not in _LEFT_OUT], find_worker)
+    found = [*acts, *_outages(fleet, find_worker)]
+    return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+
+
+def _acts(
+    events: Sequence[AuditEvent], find_worker: Callable[[str], WorkerRecord | None]
+) -> Iterator[Happening]:
+    """Join what one actor did to many in a row: fifty Workers disabled are one line."""
+    for (actor, action), group in groupby(events, key=lambda event: (event.actor, event.action)):
+        for together in _close_together(list(group)):
+            yield _act(actor, action, together, find_worker)
+
+
+def _close_together(events: Sequence[AuditEvent]) -> Iterator[list[AuditEvent]]:
+    together: list[AuditEvent] = []
+    for event in events:
+        if together and together[-1].at - event.at > _SAME_ACT:
+            yield together
+            together = []
+        together.append(event)
+    if together:
+        yield together
+
+
+def _act(
+    actor: str,
+    action: str,
+    events: Sequence[AuditEvent],
+    find_worker: Callable[[str], WorkerRecord | None],
+) -> Happening:
+    kind, _, verb = action.partition(".")
+    latest = events[0]
+    subject_kind, _, subject = latest.subject.partition(":")
+    did = _VERBS.get(action, verb.replace("_", " "))
+    who = actor.removeprefix("operator:")
+    noun = _NOUNS.get(subject_kind, _NOUNS.get(kind, kind))
+    if who in {"enrollment", "server"} or actor.startswith("worker:"):
+        who = ""
+    subjects = {event.subject for event in events}
+    if len(subjects) > 1:
+        return Happening(latest.at, who, did, count(len(subjects), noun), f"/audit?action={action}")
+    worker = find_worker(subject) if subject_kind == "worker" else None
+    name = worker.name if worker is not None else subject
+    is_there = subject_kind in _PAGES and (subject_kind != "worker" or worker is not None)
+    path = (
+        f"{_PAGES[subject_kind]}{quote(subject, safe='')}"
+        if is_there
+        else f"/audit?subject={quote(latest.subject, safe='')}"
+    )
+    if noun.startswith("the "):
+        name = noun
+    elif noun != "Worker":
+        name = f"{noun} {name}"
+    return Happening(latest.at, who, did, name, path)
+
+
+def _outages(fleet: FleetState, find_worker: Callable[[str], WorkerRecord | None]) -> Iterator[Happening]:
+    """Yield a line for all who were lost at about the same time."""
+    ended = sorted(
+        (session for session in fleet.ends.values() if session.end == SessionEnd.LOST),
+        key=_ended_at,
+    )
+    together: list[WorkerSessionRecord] = []
+    for session in ended:
+        if together and _ended_at(session) - _ended_at(together[-1]) > _SAME_OUTAGE:
+            yield _outage(together, fleet, find_worker)
+            together = []
+        together.append(session)
+    if together:
+        yield _outage(together, fleet, find_worker)
+
+
+def _outage(
+    sessions: Sequence[WorkerSessionRecord],
+    fleet: FleetState,
+    find_worker: Callable[[str], WorkerRecord | None],
+) -> Happening:
+    at = _ended_at(sessions[-1])
+    still = sum(session.worker_id in fleet.lost for session in sessions)
+    if len(sessions) == 1:
+        worker = find_worker(sessions[0].worker_id)
+        name_id = sessions[0].worker_id
+        name = name_id if worker is None else worker.name
+        what = f"{name} was lost" if still else f"{name} was lost, and is back or no longer expected"
+        return Happening(at, "", "", what, f"/workers/{quote(name_id, safe='')}" if worker else "")
+    what = f"{count(len(sessions), 'Worker')} lost"
+    is_most = len(fleet.lost) > 0 and still * 2 > len(fleet.lost)
+    if is_most and fleet.verdict.common:
+        what += f" ({_short(fleet.verdict.common[0])})"
+    if not still:
+        what += ", none of them missing any more"
+    elif still < len(sessions):
+        what += f", {still:,} still missing"
+    return Happening(at, "", "", what, "/workers?presence=lost" if still else "")
+
+
+def _short(shared: SharedTrait) -> str:
+    value = shared.trait.value
+    return f"{value}…" if shared.trait.kind is TraitKind.HOST else value.removeprefix("enrollment:")
+
+
+def _ended_at(session: WorkerSessionRecord) -> datetime:
+    return session.ended_at or session.started_at

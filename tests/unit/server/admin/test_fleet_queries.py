@@ -1,0 +1,124 @@
+"""Whether the fleet is complete, as operators read it: from entries, sessions and how they ended."""
+
+from datetime import timedelta
+
+import pytest
+from tests.fleets import add_past, connect
+
+from lyftdata.core.fleet_verdict import Level, Presence
+from lyftdata.server.admin.worker_queries import WorkerFilter
+
+
+async def connected(server, worker_id, key):
+    """Have a Worker connected; return the headers of its token."""
+    answer = await server.token_by_key(worker_id, key)
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    body = {"boot_id": "boot-0001"}
+    await server.http.post("/api/worker/session", json=body, headers=headers)
+    return headers
+
+
+async def lose(server, worker_id):
+    """Have the session of a Worker end as when its connection is lost and it does not come back."""
+    server.services.sessions._expire(server.services.sessions.find_here(worker_id))
+
+
+async def fleet(server, admin):
+    """Return what the API says of the fleet."""
+    answer = await server.http.get("/api/fleet", headers=admin)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def listed(server, admin, presence):
+    """Return the IDs of the Workers with this presence."""
+    answer = await server.http.get("/api/workers", params={"presence": presence}, headers=admin)
+    return [worker["id"] for worker in answer.json()["items"]]
+
+
+async def test_a_server_without_workers_expects_none(server, admin):
+    """Nor does one whose Workers have never been connected."""
+    assert (await fleet(server, admin))["level"] == "none"
+    await server.http.post("/api/workers", json={"name": "press", "id": "press-01"}, headers=admin)
+    found = await fleet(server, admin)
+    assert (found["level"], found["expected"]) == ("none", 0)
+
+
+async def test_a_worker_is_expected_for_seven_days_and_lost_for_an_hour(server, press):
+    """Connected, all are here; its connection lost, it is named as lost; an hour later it is away; after a week it is forgotten."""
+    await connected(server, *press)
+    found = await fleet(server, await server.sign_in())
+    assert (found["level"], found["title"]) == ("good", "The one Worker that is expected is connected")
+
+    await lose(server, "press-01")
+    server.clock.forward(minutes=3, seconds=30)
+    admin = await server.sign_in()
+    found = await fleet(server, admin)
+    assert (found["level"], found["title"]) == ("critical", "1 Worker went offline in the last 4 minutes")
+    assert found["detail"].startswith("It did not sign off.")
+    assert await listed(server, admin, "lost") == await listed(server, admin, "missing") == ["press-01"]
+
+    server.clock.forward(hours=1)
+    found = await fleet(server, admin)
+    assert (found["level"], found["lost"], found["away"]) == ("warning", 0, 1)
+    assert await listed(server, admin, "away") == ["press-01"]
+    assert await listed(server, admin, "lost") == []
+
+    server.clock.forward(days=7)
+    assert (await fleet(server, await server.sign_in()))["expected"] == 0
+
+
+async def test_a_worker_that_signs_off_is_not_lost(server, admin, press):
+    """It said so itself."""
+    headers = await connected(server, *press)
+    off = {"boot_id": "boot-0001", "sign_off": True}
+    await server.http.post("/api/worker/session", json=off, headers=headers)
+
+    found = await fleet(server, admin)
+    assert (found["lost"], found["away"], found["level"]) == (0, 1, "warning")
+
+
+@pytest.mark.parametrize(
+    "change", [{"enabled": False}, {"labels": {"always": "no"}}], ids=["disabled", "labelled"]
+)
+async def test_an_operator_takes_a_worker_out(server, admin, press, change):
+    """By disabling it, or by the label for Workers that come and go."""
+    await connected(server, *press)
+    await lose(server, "press-01")
+    assert (await fleet(server, admin))["lost"] == 1
+    await server.http.patch("/api/workers/press-01", json=change, headers=admin)
+    assert (await fleet(server, admin))["expected"] == 0
+
+
+async def test_an_unknown_presence_is_an_error(server, admin):
+    """A mistyped filter must not list everything."""
+    answer = await server.http.get("/api/workers", params={"presence": "gone"}, headers=admin)
+    assert answer.status_code == 422
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_an_outage_of_a_fleet_is_told_in_one_sentence(opened):
+    """312 of 3,000 Workers: how many, since when, what they share, and exactly they are listed."""
+    lost = range(2_688, 3_000)
+    async with opened() as server:
+        now = server.clock()
+        headers = await server.sign_in()
+        await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=headers)
+        await server.services.store.write(lambda tx: add_past(tx, range(3_000), lost=lost, now=now))
+        clock = server.clock
+    async with opened(clock) as server:
+        [key] = server.services.directory.api_keys()
+        connect(server.services.sessions, range(2_688), public_id=key.public_id, now=now)
+        state = await server.services.fleet_queries.state()
+
+        assert state.verdict.level is Level.CRITICAL
+        assert (state.verdict.expected, state.verdict.online, state.verdict.lost) == (3_000, 2_688, 312)
+        assert now - state.verdict.since < timedelta(minutes=4)
+        shared = [(one.trait.kind, one.trait.value, one.count) for one in state.verdict.common]
+        assert shared[0] == ("label", "zone=eu-9", 312)
+        assert ("host", "eu9-rack", 312) in shared
+        found = await server.services.worker_queries.find(WorkerFilter(presence=Presence.LOST))
+        assert {worker.id for worker in found} == {f"f-{number:06}" for number in lost}
+        shown = await server.services.fleet_queries.show()
+        assert shown.title == "312 Workers went offline in the last 4 minutes"
+        assert shown.detail.startswith("All have the label zone=eu-9 and ")

@@ -1,0 +1,114 @@
+"""What has just happened, in one line each."""
+
+from datetime import timedelta
+
+from tests.builders import NOON, worker
+
+from lyftdata.core.fleet_verdict import SharedTrait, Trait, TraitKind, judge
+from lyftdata.core.records import WorkerSessionRecord
+from lyftdata.server.admin.fleet_queries import FleetState
+from lyftdata.server.admin.schemas.audit import AuditEvent
+from lyftdata.web.happenings import find_happenings, marks_of
+
+
+def event(action, subject, *, ago=0, actor="operator:olga", number=1):
+    """Return an event of the audit log."""
+    at = NOON - timedelta(seconds=ago)
+    return AuditEvent(
+        number=number, at=at, actor=actor, action=action, subject=subject, address="", details={}, hash=""
+    )
+
+
+def ended(worker_id, *, ago, end="lost"):
+    """Return a session that has ended."""
+    at = NOON - timedelta(seconds=ago)
+    return WorkerSessionRecord(
+        worker_id=worker_id, started_at=at - timedelta(hours=1), ended_at=at, end=end, address="10.0.0.1"
+    )
+
+
+def fleet(*sessions, lost=(), common=()):
+    """Return the state of a fleet of which these sessions have ended, and these Workers are lost."""
+    ends = {session.worker_id: session for session in sessions}
+    gone = {worker_id: ends[worker_id].ended_at for worker_id in lost}
+    return FleetState(
+        at=NOON,
+        verdict=judge(online=9, returning=0, away=0, lost_at=list(gone.values()), common=common),
+        online=frozenset(),
+        lost=gone,
+        returning=frozenset(),
+        away=frozenset(),
+        ends=ends,
+    )
+
+
+def lines(events, state, limit=10):
+    """Return what is shown: who, what was done, to what, and where it leads."""
+    known = {"press-09": worker("press-09", name="press 9")}
+    found = find_happenings(events, state, find_worker=known.get, limit=limit)
+    return [(one.who, one.did, one.what, one.path) for one in found]
+
+
+def test_acts_are_told_by_name_and_lead_to_what_they_are_about():
+    """A Worker by its name, everything else with its kind; what is gone leads to the audit log."""
+    events = [
+        event("worker.disabled", "worker:press-09", ago=1),
+        event("api_key.rotated", "api_key:press-keys", ago=2),
+        event("worker.deleted", "worker:gone/1", ago=3),
+        event("worker.enrolled", "worker:press-09", ago=4, actor="enrollment"),
+        event("operator.signed_in", "operator:olga", ago=5),
+    ]
+    assert lines(events, fleet()) == [
+        ("olga", "disabled", "press 9", "/workers/press-09"),
+        ("olga", "rotated", "API key press-keys", "/api-keys/press-keys"),
+        ("olga", "deleted", "gone/1", "/audit?subject=worker%3Agone%2F1"),
+        ("", "enrolled", "press 9", "/workers/press-09"),
+    ]
+
+
+def test_what_was_done_to_many_is_one_line():
+    """Fifty in a row by one person; not what another did, nor the same an hour before."""
+    events = [
+        *(event("worker.disabled", f"worker:w-{n}", ago=n) for n in range(50)),
+        event("worker.disabled", "worker:w-1", ago=60, actor="operator:ann"),
+        event("worker.disabled", "worker:w-2", ago=3_700, actor="operator:ann"),
+    ]
+    assert [line[:3] for line in lines(events, fleet())] == [
+        ("olga", "disabled", "50 Workers"),
+        ("ann", "disabled", "w-1"),
+        ("ann", "disabled", "w-2"),
+    ]
+
+
+def test_an_outage_is_one_line_with_what_the_lost_share():
+    """Those lost within a minute of each other; one that was lost before, and is back, is another line."""
+    label = SharedTrait(Trait(TraitKind.LABEL, "zone=eu-2"), 3)
+    sessions = [ended(f"w-{n}", ago=100 + n * 30) for n in range(3)]
+    state = fleet(*sessions, ended("press-09", ago=2_000), lost=["w-0", "w-1", "w-2"], common=[label])
+    assert lines([], state) == [
+        ("", "", "3 Workers lost (zone=eu-2)", "/workers?presence=lost"),
+        ("", "", "press 9 was lost, and is back or no longer expected", "/workers/press-09"),
+    ]
+
+
+def test_an_outage_that_is_over_says_so():
+    """All are back, or some are missing still; who signed off was not lost."""
+    sessions = [ended("w-0", ago=100), ended("w-1", ago=100), ended("w-2", ago=100, end="signed_off")]
+    assert lines([], fleet(*sessions))[0][2] == "2 Workers lost, none of them missing any more"
+    assert lines([], fleet(*sessions, lost=["w-1"]))[0][2] == "2 Workers lost, 1 still missing"
+
+
+def test_acts_and_outages_are_mixed_by_time_and_bounded():
+    """The latest come first, and no more than are asked for."""
+    events = [
+        event("worker.disabled", "worker:press-09", ago=50),
+        event("worker.enabled", "worker:x", ago=300),
+    ]
+    found = lines(events, fleet(ended("w-0", ago=200)), limit=2)
+    assert [what for _, _, what, _ in found] == ["press 9", "w-0 was lost, and is back or no longer expected"]
+
+
+def test_plots_are_marked_where_keys_were_rotated():
+    """Nothing else explains that Workers came or went."""
+    events = [event("api_key.rotated", "api_key:a"), event("worker.disabled", "worker:b")]
+    assert [mark.text for mark in marks_of(events)] == ["key rotated"]
