@@ -118,7 +118,7 @@ def line_chart(
         title=title,
         summary=f"{title} over the last {history.period}: {now:,} now, {plot.highest:,} at most, {lowest:,} at least."
         + (f" {expected:,} are expected now." if expected is not None else ""),
-        figures=f"{now:,} now · {plot.highest:,} at most · {lowest:,} at least",
+        figures=f"{now:,} now · {plot.highest:,} at most · {lowest:,} at least · UTC",
         columns=plot.columns(),
         rows=plot.rows(),
         marks=plot.marks(whole_height=True),
@@ -152,7 +152,7 @@ def _bars(title: str, series: _Series) -> Chart:
     every = _PER_STEP[series.period]
     return Chart(
         title=f"{title} per {every}",
-        figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most",
+        figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most · UTC",
         summary=f"{title} over the last {series.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
         columns=plot.columns(),
         rows=plot.rows(),
@@ -194,7 +194,7 @@ class _Plot:
         marks = []
         for at, number in self._points:
             y = _TOP if whole_height else self._y(number)
-            text = f"{at:%a %H:%M} UTC: {number:,}"
+            text = f"{at:%a %H:%M}: {number:,}"
             marks.append(
                 Mark(round(self._x(at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
             )

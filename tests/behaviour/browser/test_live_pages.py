@@ -132,7 +132,7 @@ def _on_port(cookie, url):
 @pytest.mark.parametrize(
     ("path", "focused"),
     [
-        ("/", "section[aria-labelledby=latest] tbody a >> nth=3"),
+        ("/", "section[aria-labelledby=happened] li a >> nth=1"),
         ("/workers", "a[href='/workers/press-03']"),
         ("/workers/press-08", "a.danger"),
     ],
@@ -215,7 +215,7 @@ def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
 @pytest.mark.parametrize(
     ("path", "selected"),
     [
-        ("/", "section[aria-labelledby=latest] tbody th"),
+        ("/", "section[aria-labelledby=fleet] .legend a"),
         ("/workers", "tbody th"),
         ("/workers/press-08", "dd.mono"),
         ("/refusals", ".aside .mono"),
@@ -525,7 +525,7 @@ def long_address(world, worker):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"]
+    "path", ["/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"]
 )
 def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path):
     """An IPv6 address wraps, so the last column is in sight without scrolling."""

@@ -38,7 +38,6 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     segments: Sequence[Segment]
     archived: int
     connected: Chart
-    admitted: Chart
     refused: Chart
     concerns: Sequence[Alert]
     keys: Sequence[ApiKey]
@@ -90,7 +89,6 @@ async def _numbers(services: Services, period: Period) -> Numbers:
             expected=expected,
             moments=moments,
         ),
-        admitted=bar_chart("Admissions", history, lambda point: point.admitted),
         refused=bar_chart("Refusals", history, lambda point: point.refused),
         concerns=[concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS],
         keys=await _pressing_keys(services, concerns),
