@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import click
 
@@ -37,26 +39,51 @@ def audit() -> None:
     """
 
 
+_FILTERS = (
+    click.option("--action", help="Only this, for example worker.disabled; worker.* for all that begin so."),
+    click.option("--subject", help="Only about this, for example worker:press-01."),
+    click.option("--by", "actor", metavar="NAME", help="Only what this operator did; server, or enrollment."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        callback=lambda _context, _option, text: text and _read_time(text),
+        help="Only from this time on, such as 2026-03-01T12:00Z.",
+    ),
+    click.option(
+        "--until",
+        metavar="TIME",
+        callback=lambda _context, _option, text: text and _read_time(text),
+        help="Only before this time.",
+    ),
+)
+
+
+def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
 @audit.command("list")
-@click.option("--action", help="Only this, for example worker.disabled.")
-@click.option("--subject", help="Only about this, for example worker:press-01.")
+@_filter_options
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most this many."
 )
 @json_option
 @url_option
-def list_(action: str | None, subject: str | None, limit: int, url: str | None, *, as_json: bool) -> None:
+def list_(limit: int, url: str | None, *, as_json: bool, **wanted: str | None) -> None:
     """
     List decisions about trust, the latest first.
 
     \b
     Example:
       lyftdata audit list --subject worker:press-01
+      lyftdata audit list --by olga --action 'worker.*' --since 2026-03-01T00:00Z
     """
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        found = api.get("/audit", action=action, subject=subject, limit=limit)["items"]
+        found = api.get("/audit", limit=limit, **wanted)["items"]
     emit(found, as_json=as_json, show=_show_table)
 
 
@@ -69,12 +96,13 @@ def list_(action: str | None, subject: str | None, limit: int, url: str | None, 
     show_default=True,
     help="A JSON object a line, comma-separated values, or JSON lines with a signed checkpoint for a third party.",
 )
+@_filter_options
 @url_option
-def export(form: str, url: str | None) -> None:
+def export(form: str, url: str | None, **wanted: str | None) -> None:
     """
-    Print every event, the oldest first.
+    Print every event that the options leave, the oldest first.
 
-    A signed export is verified without the Server, by its public key (`lyftdata audit key`).
+    A signed export is of the whole log and takes no filter. It is verified without the Server, by its public key (`lyftdata audit key`).
 
     \b
     Example:
@@ -85,9 +113,11 @@ def export(form: str, url: str | None) -> None:
 
     # Events on a terminal show by themselves how far it is.
     with Api(url) as api, show_progress(wanted=not sys.stdout.isatty()) as on_progress:
-        total = 0 if on_progress is ignore_progress else _count_events(api)
+        given = {name: text for name, text in wanted.items() if text}
+        asked = {"format": form} | given
+        total = 0 if on_progress is ignore_progress or given else _count_events(api)
         on_progress("Exporting", 0, total)
-        for done, line in enumerate(api.lines(f"/audit/export?format={form}"), start=1):
+        for done, line in enumerate(api.lines(f"/audit/export?{urlencode(asked)}"), start=1):
             print_exactly(line)
             if done % _REPORT_EVERY == 0:
                 on_progress("Exporting", done, total)

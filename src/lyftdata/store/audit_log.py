@@ -59,6 +59,24 @@ class Head(msgspec.Struct, frozen=True):
     sound: bool = True
 
 
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Which events are wanted; what is None or empty does not narrow.
+
+    `action` may end with `*` for all that begin so. `subject` of a Worker (`worker:ID`) stands also for the cut-offs of incidents that it was
+    in. `actor` is an operator's name, or what the log says: `server`, `enrollment`, `worker:ID`. `since` is in the span, `until` is not.
+    """
+
+    action: str | None = None
+    subject: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_EVENT = AuditFilter()
+
+
 class WrittenHead(msgspec.Struct, frozen=True):
     """The head row as it is in the database."""
 
@@ -186,27 +204,29 @@ def list_events(
     *,
     limit: int,
     before: int | None = None,
-    action: str | None = None,
-    subject: str | None = None,
+    wanted: AuditFilter = EVERY_EVENT,
 ) -> list[ChainedAuditEvent]:
-    """
-    Return events, the latest first.
-
-    Args:
-        conn: A connection.
-        limit: At most so many.
-        before: The number of the last event of the page before.
-        action: Only these.
-        subject: Only those about this; of a Worker (`worker:ID`) also the cut-offs of incidents that it was in.
-    """
+    """Return events, the latest first and at most so many; `before` is the number of the last event of the page before."""
     query = select(audit_events).order_by(audit_events.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_events.c.number < before)
-    if action:
-        query = query.where(audit_events.c.action == action)
-    if subject:
-        query = query.where(or_(audit_events.c.subject == subject, *_cut_offs_of(subject)))
-    return [_chained(row) for row in conn.execute(query)]
+    return [_chained(row) for row in conn.execute(query.where(*_conditions(wanted)))]
+
+
+def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
+    table = audit_events.c
+    if wanted.action:
+        prefix, is_prefix = wanted.action.removesuffix("*"), wanted.action.endswith("*")
+        yield table.action.startswith(prefix, autoescape=True) if is_prefix else table.action == prefix
+    if wanted.subject:
+        yield or_(table.subject == wanted.subject, *_cut_offs_of(wanted.subject))
+    if wanted.actor:
+        # An operator's name stands for itself; what has no name of its own is called as in the log.
+        yield table.actor.in_([wanted.actor, f"operator:{wanted.actor}"])
+    if wanted.since is not None:
+        yield table.at >= wanted.since
+    if wanted.until is not None:
+        yield table.at < wanted.until
 
 
 def list_of_actions(
@@ -228,17 +248,30 @@ def _cut_offs_of(subject: str) -> Iterator[ColumnElement[bool]]:
         yield and_(audit_events.c.action == CUT_OFF, ids.contains(f" {worker_id} ", autoescape=True))
 
 
+def known_actions(conn: Connection) -> list[str]:
+    """Return every action that the log holds, in order of the alphabet."""
+    # One step in the index for each: asked as a whole, the database would read every event of a log of millions.
+    found: list[str] = []
+    query = select(func.min(audit_events.c.action)).where(audit_events.c.action > bindparam("last"))
+    last = ""
+    while (following := conn.execute(query, {"last": last}).scalar()) is not None:
+        found.append(following)
+        last = following
+    return found
+
+
 def find_event(conn: Connection, number: int) -> ChainedAuditEvent | None:
     """Return the event with this number, or None."""
     row = conn.execute(select(audit_events).where(audit_events.c.number == number)).first()
     return None if row is None else _chained(row)
 
 
-def events_after(conn: Connection, *, after: int, limit: int) -> list[ChainedAuditEvent]:
+def events_after(
+    conn: Connection, *, after: int, limit: int, wanted: AuditFilter = EVERY_EVENT
+) -> list[ChainedAuditEvent]:
     """Return the events behind a number, the oldest first."""
-    query = (
-        select(audit_events).where(audit_events.c.number > after).order_by(audit_events.c.number).limit(limit)
-    )
+    query = select(audit_events).where(audit_events.c.number > after, *_conditions(wanted))
+    query = query.order_by(audit_events.c.number).limit(limit)
     return [_chained(row) for row in conn.execute(query)]
 
 

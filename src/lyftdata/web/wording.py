@@ -16,6 +16,8 @@ _STRATEGIES = {"api_key": "API key", "auto_enrollment": "Auto-Enrollment"}
 
 def describe_details(details: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return details as pairs of a name and a value, both for people."""
+    if details.keys() & {"added", "removed"} and "labels" in details:
+        return [("labels:", _changed_labels(details))]
     return [
         (_NAMES.get(name, name.replace("_", " ")), _VALUES.get(name, str)(value))
         for name, value in details.items()
@@ -39,6 +41,17 @@ def _seconds(text: str) -> str:
 def _labels(text: str) -> str:
     """Return `gpu=,rack=7` as `gpu, rack=7`."""
     return ", ".join(part.removesuffix("=") for part in text.split(",") if part) or "none"
+
+
+def _changed_labels(details: Mapping[str, str]) -> str:
+    """Return what has changed as `+rack=7 −owner=ann`; a label whose value was changed is in both."""
+    signs = {"added": "+", "removed": "\N{MINUS SIGN}"}
+    return " ".join(
+        f"{sign}{part.removesuffix('=')}"
+        for name, sign in signs.items()
+        for part in details.get(name, "").split(",")
+        if part
+    )
 
 
 def _workers(text: str) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.audit import leaf_of
-from lyftdata.core.errors import ConflictError
+from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
@@ -28,6 +28,7 @@ from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
 from lyftdata.server.streams.stream_limits import SlotResponse, StreamLimiter
 from lyftdata.store import Store, audit_log
+from lyftdata.store.audit_log import EVERY_EVENT, AuditFilter
 
 _BATCH = 250
 _MAX_EXPORTS, _MAX_EXPORTS_PER_OPERATOR = 8, 2
@@ -71,15 +72,23 @@ class AuditExport:
         self._slots = StreamLimiter(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
 
     async def respond(
-        self, form: ExportForm, actor: Actor, *, headers: Mapping[str, str] | None = None
+        self,
+        form: ExportForm,
+        actor: Actor,
+        *,
+        wanted: AuditFilter = EVERY_EVENT,
+        headers: Mapping[str, str] | None = None,
     ) -> SlotResponse:
         """
-        Return every event, the oldest first, in batches; it ends early when the operator's session does.
+        Return the events that a filter leaves, the oldest first, in batches; it ends early when the operator's session does.
 
         Raises:
+            InvalidInputError: A signed export is of the whole log: its checkpoint covers every event.
             ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
                 `audit_log_changed`: no checkpoint can be signed.
         """
+        if form is ExportForm.SIGNED and wanted != EVERY_EVENT:
+            raise InvalidInputError("format", "must not be signed with a filter: a checkpoint is of the whole log")
         signed = await self._checkpoints.sign(Occasion.EXPORT) if form is ExportForm.SIGNED else None
         slot = self._slots.take(actor.operator)
         if slot is None:
@@ -87,14 +96,14 @@ class AuditExport:
                 "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
             )
         return SlotResponse(
-            self._export(form, actor, signed),
+            self._export(form, actor, signed, wanted),
             release=slot.release,
             media_type=MEDIA_TYPES[form],
             headers=headers or {},
         )
 
     async def _export(
-        self, form: ExportForm, actor: Actor, signed: SignedCheckpoint | None
+        self, form: ExportForm, actor: Actor, signed: SignedCheckpoint | None, wanted: AuditFilter
     ) -> AsyncGenerator[bytes, None]:
         if form is ExportForm.CSV:
             yield ",".join(_COLUMNS).encode() + b"\r\n"
@@ -107,7 +116,9 @@ class AuditExport:
             # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
             await asyncio.sleep(self._budget.free_in_s(actor.operator))
             batch = await self._store.read(
-                functools.partial(audit_log.events_after, after=after, limit=min(_BATCH, last - after))
+                functools.partial(
+                    audit_log.events_after, after=after, limit=min(_BATCH, last - after), wanted=wanted
+                )
             )
             if not batch:
                 return

@@ -11,6 +11,7 @@ from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.server.admin.schemas.audit import AccessReport, AuditEvent, AuditPage, AuditReport, WorkerAccess
 from lyftdata.server.admin.views import audit_view
 from lyftdata.store import Store, audit_log
+from lyftdata.store.audit_log import AuditFilter
 from lyftdata.store.tables import api_keys, enrollment_keys, workers
 
 _MAX_OF_ACTIONS = 50
@@ -30,14 +31,21 @@ class AuditQueries:
         action: str | None = None,
         subject: str | None = None,
     ) -> AuditPage:
-        """Return decisions about trust, the latest first."""
+        """Return decisions about trust of a kind or about something, the latest first."""
+        wanted = AuditFilter(action=action, subject=subject)
+        return await self.find_page(wanted, limit=limit, before=before)
+
+    async def find_page(self, wanted: AuditFilter, *, limit: int, before: int | None = None) -> AuditPage:
+        """Return the decisions about trust that a filter leaves, the latest first."""
         events = await self._store.read(
-            lambda conn: audit_log.list_events(
-                conn, limit=limit, before=before, action=action, subject=subject
-            )
+            lambda conn: audit_log.list_events(conn, limit=limit, before=before, wanted=wanted)
         )
         following = events[-1].number if len(events) == limit else None
         return AuditPage(items=[audit_view(event) for event in events], next=following)
+
+    async def known_actions(self) -> list[str]:
+        """Return every kind of decision that the log holds."""
+        return await self._store.read(audit_log.known_actions)
 
     async def list_actions(self, actions: Collection[str], *, since: datetime) -> list[AuditEvent]:
         """Return the latest decisions of these kinds since a time, the latest first."""

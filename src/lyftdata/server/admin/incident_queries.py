@@ -23,6 +23,7 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, audit_log
+from lyftdata.store.audit_log import AuditFilter
 from lyftdata.store.tables import activity
 
 MAX_WORKERS = 10_000
@@ -163,7 +164,7 @@ class IncidentQueries:
     async def _cut_offs(self, found: FoundSubject) -> list[CutOff]:
         events = await self._store.read(
             lambda conn: audit_log.list_events(
-                conn, limit=_MAX_CUT_OFFS, action=CUT_OFF, subject=found.audit_subject
+                conn, limit=_MAX_CUT_OFFS, wanted=AuditFilter(action=CUT_OFF, subject=found.audit_subject)
             )
         )
         return [CutOff.model_validate(self._progress(event), from_attributes=True) for event in events]

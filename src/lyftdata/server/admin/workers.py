@@ -246,7 +246,13 @@ class Workers:
         return self._replace(tx, record, actor, "worker.renamed", details, name=name)
 
     def _relabel(self, tx: WriteTx, record: WorkerRecord, labels: Labels, actor: Actor) -> WorkerRecord:
-        details = {"labels": ",".join(sorted(f"{key}={value}" for key, value in labels.items()))}
+        details = {"labels": _joined(labels.items())}
+        for name, changed in (
+            ("added", labels.items() - record.labels.items()),
+            ("removed", record.labels.items() - labels.items()),
+        ):
+            if changed:
+                details[name] = _joined(changed)
         return self._replace(tx, record, actor, "worker.labelled", details, labels=labels)
 
     def _switch(self, tx: WriteTx, record: WorkerRecord, actor: Actor, *, enabled: bool) -> WorkerRecord:
@@ -277,3 +283,7 @@ def _has_key_in_use(record: WorkerRecord) -> bool:
 
 def _subject(record: WorkerRecord) -> str:
     return f"worker:{record.id}"
+
+
+def _joined(labels: Iterable[tuple[str, str]]) -> str:
+    return ",".join(sorted(f"{key}={value}" for key, value in labels))

@@ -1,30 +1,43 @@
-"""The page of the audit log: filter, follow, export, verify."""
+"""The page of the audit log: filter by person, day, kind and subject; follow, export, verify."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.server.admin.audit_export import ExportForm
+from lyftdata.store.audit_log import AuditFilter
 from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
 _MOST = 100
 # So many events are checked in a second; longer logs are when somebody asks for it.
 _VERIFIED_AT_ONCE = 20_000
+_FILTERS = ("actor", "action", "subject", "when", "from", "to")
+_SPANS = {"today": "Today", "yesterday": "Yesterday", "7d": "Last 7 days"}
+# What acts besides operators.
+_ACTORS = ("enrollment", "server")
 
 
 async def show(page: Page) -> Response:
     """Show decisions about trust, the latest first."""
-    page.check_parameters("action", "subject", "before", "follow")
+    page.check_parameters(*_FILTERS, "before", "follow")
     text = page.query("before")
     before = int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 18 and int(text) else None  # noqa: PLR2004
-    found = await page.services.audit_queries.list_page(
-        limit=_MOST,
-        before=before,
-        action=page.query("action") or None,
-        subject=page.query("subject") or None,
-    )
+    wanted = _filter(page)
+    found = await page.services.audit_queries.find_page(wanted, limit=_MOST, before=before)
+    parameters = {name: page.query(name) for name in _FILTERS}
     return page.render(
         "audit.html",
         found=found,
+        parameters=parameters,
+        exported=urlencode({name: value for name, value in parameters.items() if value}),
+        spans=_SPANS,
+        kinds=_kinds(await page.services.audit_queries.known_actions(), page.query("action")),
+        actors=[*(record.name for record in await page.services.operators.list()), *_ACTORS],
         is_followed=page.query("follow") == "yes" and before is None,
         is_verified_at_once=page.services.store.audit_length <= _VERIFIED_AT_ONCE,
         length=page.services.store.audit_length,
@@ -40,10 +53,57 @@ async def verified(page: Page) -> Response:
 
 
 async def download(page: Page) -> Response:
-    """Hand out the whole log as a file."""
-    page.check_parameters("format")
+    """Hand out what the filter leaves as a file; signed, the whole log."""
+    page.check_parameters("format", *_FILTERS)
     form = ExportForm(page.choice("format", list(ExportForm)) or ExportForm.JSONL)
     ending = "signed.jsonl" if form is ExportForm.SIGNED else form.value
     name = f"lyftdata-audit-{page.services.clock():%Y%m%d-%H%M%S}.{ending}"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-    return await page.services.audit_export.respond(form, page.actor, headers=headers)
+    export = page.services.audit_export
+    return await export.respond(form, page.actor, wanted=_filter(page), headers=headers)
+
+
+def _filter(page: Page) -> AuditFilter:
+    since, until = _span(page)
+    return AuditFilter(
+        action=page.query("action") or None,
+        subject=page.query("subject") or None,
+        actor=page.query("actor") or None,
+        since=since,
+        until=until,
+    )
+
+
+def _span(page: Page) -> tuple[datetime | None, datetime | None]:
+    """Return the first moment that is wanted, and the first that is not any more; days are those of UTC."""
+    today = page.services.clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    match page.choice("when", list(_SPANS)):
+        case "today":
+            return today, None
+        case "yesterday":
+            return today - timedelta(days=1), today
+        case "7d":
+            return today - timedelta(days=6), None
+    until = _day(page, "to")
+    return _day(page, "from"), None if until is None else until + timedelta(days=1)
+
+
+def _day(page: Page, name: str) -> datetime | None:
+    text = page.query(name)
+    if not text:
+        return None
+    try:
+        # Denial of service: after the last day that a calendar has there is no next one.
+        return min(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC), datetime(9_000, 1, 1, tzinfo=UTC))
+    except ValueError:
+        raise InvalidInputError(name, "must be a day like 2026-03-01") from None
+
+
+def _kinds(actions: Sequence[str], chosen: str) -> list[tuple[str, list[str]]]:
+    """Return the actions that the log holds by what they are about, each group with a wildcard for all of it."""
+    found = [
+        (kind, [f"{kind}.*", *group])
+        for kind, group in groupby(actions, key=lambda action: action.partition(".")[0])
+    ]
+    is_listed = any(chosen in group for _, group in found)
+    return found if is_listed or not chosen else [("other", [chosen]), *found]

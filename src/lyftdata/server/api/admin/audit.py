@@ -21,19 +21,18 @@ from lyftdata.server.admin.schemas.audit import (
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 from lyftdata.store import StoreError
+from lyftdata.store.audit_log import AuditFilter
 
 router = APIRouter()
 
 _PROGRESS_EVERY_S = 1.0
 
 
-@router.get("/audit", tags=["audit"], summary="List audit events")
-async def list_audit(
-    _actor: Annotated[Actor, Depends(allowed("audit.read"))],
-    services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
-    action: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+def audit_filter(
+    action: Annotated[
+        str | None,
+        Query(min_length=1, max_length=64, description="`worker.disabled`; `worker.*` for all that begin so."),
+    ] = None,
     subject: Annotated[
         str | None,
         Query(
@@ -42,9 +41,30 @@ async def list_audit(
             description="Such as `worker:ID`: its own events, and the cut-offs of incidents that it was in.",
         ),
     ] = None,
+    actor: Annotated[
+        str | None,
+        Query(min_length=1, max_length=128, description="An operator's name, `server` or `enrollment`."),
+    ] = None,
+    since: Annotated[AwareDatetime | None, Query(description="ISO 8601 with a zone.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Events before this time.")] = None,
+) -> AuditFilter:
+    """Return the filter that a query asks for."""
+    return AuditFilter(action=action, subject=subject, actor=actor, since=since, until=until)
+
+
+Wanted = Annotated[AuditFilter, Depends(audit_filter)]
+
+
+@router.get("/audit", tags=["audit"], summary="List audit events")
+async def list_audit(
+    _actor: Annotated[Actor, Depends(allowed("audit.read"))],
+    services: ServicesDep,
+    wanted: Wanted,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
 ) -> AuditPage:
-    """Return decisions about trust, the latest first."""
-    return await services.audit_queries.list_page(limit=limit, before=before, action=action, subject=subject)
+    """Return the decisions about trust that the filter leaves, the latest first."""
+    return await services.audit_queries.find_page(wanted, limit=limit, before=before)
 
 
 @router.get("/audit/verify", tags=["audit"], summary="Verify the audit log")
@@ -151,7 +171,12 @@ async def prove_event(
 async def export_audit(
     actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
+    wanted: Wanted,
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
-    """Return every event, the oldest first: a JSON object a line, comma-separated values, or lines with a signed checkpoint."""
-    return await services.audit_export.respond(form, actor)
+    """
+    Return the events that the filter leaves, the oldest first: a JSON object a line, or comma-separated values.
+
+    In the form `signed`, lines with a signed checkpoint; this one is of the whole log and takes no filter.
+    """
+    return await services.audit_export.respond(form, actor, wanted=wanted)

@@ -6,8 +6,8 @@ An older program works as before.
 
 from alembic import op
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 oldest_program = "0021"

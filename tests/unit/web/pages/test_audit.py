@@ -1,0 +1,84 @@
+"""The page of the audit log: by person, day, kind and subject; exports; labels in words."""
+
+import html
+import re
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import the
+
+
+def rows(page):
+    """Return what is listed: who did what to what, the latest first."""
+    assert page.status_code == 200, page.text
+    found = re.findall(
+        r'data-label="By">.*?>([^<]*)</a></td><th[^>]*><a[^>]*>([^<]*)</a></th><td[^>]*><a[^>]*>([^<]*)</a>', page.text
+    )
+    return [tuple(html.unescape(part) for part in row) for row in found]
+
+
+@pytest.fixture
+async def yesterday(server, browser):
+    """Have a Worker added and labelled on one day, and disabled on the next; return when the second day began."""
+    server.clock.now = server.clock.now.replace(hour=23, minute=59, second=59)
+    # The session of the morning has ended.
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+    await browser.learn_token()
+    await browser.post("/add-worker", name="press-01", id="press-01", labels="owner=ann,rack=6", **{"with": "own"})
+    seen = the(r'name="seen" value="([^"]+)"', await browser.get("/workers/press-01"))
+    await browser.post("/workers/press-01", name="press-01", labels="rack=7,gpu", seen=html.unescape(seen))
+    server.clock.forward(seconds=1)
+    midnight = server.clock.now
+    await browser.post("/workers/press-01/disable")
+    return midnight
+
+
+async def test_who_did_what_yesterday(server, browser, yesterday):
+    """A person and a day; a day of UTC begins with its first second and ends before the next one's."""
+    first_day = (yesterday.replace(day=yesterday.day - 1) if yesterday.day > 1 else yesterday).strftime("%Y-%m-%d")
+    listed = rows(await browser.get("/audit?actor=admin&when=yesterday&action=worker.*"))
+    assert [what for _, what, _ in listed] == ["worker.labelled", "worker.created"]
+    assert {who for who, _, _ in listed} == {"admin"}
+    today = rows(await browser.get("/audit?when=today&action=worker.*"))
+    assert today == [("admin", "worker.disabled", "worker:press-01")]
+    days = rows(await browser.get("/audit?when=7d&action=worker.*"))
+    assert days == today + listed
+    assert rows(await browser.get(f"/audit?from={first_day}&to={first_day}&action=worker.*")) == listed
+    assert rows(await browser.get("/audit?actor=vera&when=yesterday")) == []
+
+
+async def test_kinds_are_chosen_from_what_the_log_holds(browser, yesterday):
+    """With a wildcard for each kind; a wildcard finds what begins so, and nothing else is a wildcard."""
+    page = await browser.get("/audit?action=worker.dis*")
+    assert '<option value="worker.*">' in page.text
+    assert '<option value="worker.disabled">' in page.text
+    assert '<option value="worker.dis*" selected>' in page.text
+    assert rows(page) == [("admin", "worker.disabled", "worker:press-01")]
+    for text in ("worker.%", "worker_disabled", "worker.d_sabled"):
+        assert rows(await browser.get(f"/audit?action={text}")) == []
+
+
+async def test_labels_say_what_was_changed(browser, yesterday):
+    """What was added and what was taken away, instead of what there is now."""
+    page = await browser.get("/audit?action=worker.labelled")
+    assert "+gpu +rack=7 \N{MINUS SIGN}owner=ann \N{MINUS SIGN}rack=6" in html.unescape(page.text)
+
+
+async def test_an_export_is_of_what_is_filtered(browser, yesterday):
+    """The links carry the filter; the signed export is of the whole log, and with a filter it is an error."""
+    page = await browser.get("/audit?actor=admin&action=worker.disabled")
+    path = html.unescape(the(r'href="(/audit/export\?format=jsonl[^"]*)"', page))
+    exported = (await browser.get(path)).text.splitlines()
+    assert len(exported) == 1
+    assert '"worker.disabled"' in exported[0]
+    everything = (await browser.get("/audit/export?format=jsonl")).text.splitlines()
+    assert len(everything) > 3
+    assert 'href="/audit/export?format=signed"' in page.text
+    refused = await browser.get("/audit/export?format=signed&action=worker.disabled")
+    assert refused.status_code == 422
+
+
+@pytest.mark.parametrize("query", ["when=tomorrow", "from=yesterday", "to=2026-13-01", "from=2026-3-1x"])
+async def test_a_mistyped_day_is_an_error(browser, query):
+    """It must not show the whole log as if it were one day."""
+    assert (await browser.get(f"/audit?{query}")).status_code == 422
