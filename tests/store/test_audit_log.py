@@ -4,10 +4,11 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.builders import event, worker
+from tests.builders import NOON, event, worker
 from tests.store.conftest import AUDIT_KEY, run_directly
 
 from lyftdata.core.errors import ConflictError
@@ -210,8 +211,55 @@ async def test_a_workers_events_include_the_cut_offs_that_it_was_in(store):
     for worker_id in ("w-1", "w-10", "w-2", "w-0", "1", ""):
         subject = f"worker:{worker_id}"
         events = await store.read(
-            lambda conn, subject=subject: audit_log.list_events(conn, limit=9, subject=subject)
+            lambda conn, subject=subject: audit_log.list_events(
+                conn, limit=9, wanted=audit_log.AuditFilter(subject=subject)
+            )
         )
         found[worker_id] = [chained.number for chained in events]
 
     assert found == {"w-1": [3, 1], "w-10": [1], "w-2": [2], "w-0": [], "1": [], "": []}
+
+
+async def test_every_kind_of_event_is_known_once(store):
+    """However many events of it there are, in order of the alphabet; an empty log knows none."""
+    assert await store.read(audit_log.known_actions) == []
+    for action in ("worker.disabled", "api_key.issued", "worker.disabled", "worker.created"):
+        await store.write(lambda tx, action=action: tx.audit(event(action=action)))
+
+    assert await store.read(audit_log.known_actions) == [
+        "api_key.issued",
+        "worker.created",
+        "worker.disabled",
+    ]
+
+
+async def test_events_are_found_by_who_when_and_what(store):
+    """An operator by name; both sides of both ends of a span; a wildcard at the end alone; and after a number."""
+    told = [
+        event(actor="operator:olga", action="worker.disabled", at=NOON),
+        event(actor="operator:ann", action="worker.enabled", at=NOON + timedelta(seconds=1)),
+        event(actor="server", action="signing_key.created", at=NOON + timedelta(seconds=2)),
+    ]
+    for one in told:
+        await store.write(lambda tx, one=one: tx.audit(one))
+    for wanted, found in (
+        ({"actor": "olga"}, [1]),
+        ({"actor": "operator:ann"}, [2]),
+        ({"actor": "server"}, [3]),
+        ({"actor": "ol"}, []),
+        ({"since": NOON + timedelta(seconds=1)}, [3, 2]),
+        ({"until": NOON + timedelta(seconds=1)}, [1]),
+        ({"action": "worker.*"}, [2, 1]),
+        ({"action": "worker.%"}, []),
+        ({"action": "work_r.*"}, []),
+        ({"action": "worker.enabled", "actor": "ann"}, [2]),
+    ):
+        asked = audit_log.AuditFilter(**wanted)
+        events = await store.read(
+            lambda conn, asked=asked: audit_log.list_events(conn, limit=9, wanted=asked)
+        )
+        assert [one.number for one in events] == found, wanted
+        after = await store.read(
+            lambda conn, asked=asked: audit_log.events_after(conn, after=1, limit=9, wanted=asked)
+        )
+        assert [one.number for one in after] == [number for number in reversed(found) if number > 1], wanted

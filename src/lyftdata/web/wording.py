@@ -44,7 +44,7 @@ def _labels(text: str) -> str:
 
 
 def _changed_labels(details: Mapping[str, str]) -> str:
-    """Return what has changed as `+rack=7 −owner=ann`; a label whose value was changed is in both."""
+    """Return what has changed as `+rack=7` and `-owner=ann`; a label whose value was changed is in both."""
     signs = {"added": "+", "removed": "\N{MINUS SIGN}"}
     return " ".join(
         f"{sign}{part.removesuffix('=')}"

@@ -524,9 +524,7 @@ def long_address(world, worker):
     return str(ipaddress.ip_address(LONG_ADDRESS))
 
 
-@pytest.mark.parametrize(
-    "path", ["/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"]
-)
+@pytest.mark.parametrize("path", ["/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"])
 def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path):
     """An IPv6 address wraps, so the last column is in sight without scrolling."""
     page = opened(path)

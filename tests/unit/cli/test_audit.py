@@ -21,6 +21,23 @@ def test_the_latest_events_come_first(operator):
     assert "worker.disabled" in operator.done("audit", "list", "--action", "worker.disabled", "--limit", "1")
 
 
+def test_events_are_found_by_person_kind_and_time(operator):
+    """What is listed can be exported under the same options; a signed export takes none, and a time needs its zone."""
+    found = operator.json(
+        "audit", "list", "--by", "admin", "--action", "worker.*", "--since", "2026-01-01T00:00Z"
+    )
+    assert [event["action"] for event in found] == ["worker.disabled", "worker.created"]
+    assert operator.json("audit", "list", "--by", "vera") == []
+    assert operator.json("audit", "list", "--until", "2026-01-01T00:00Z") == []
+    exported = operator.done("audit", "export", "--by", "admin", "--action", "worker.disabled").splitlines()
+    assert [json.loads(line)["subject"] for line in exported] == ["worker:press-01"]
+
+    assert operator.run("audit", "list", "--since", "2026-01-01").exit_code == 2
+    signed = operator.run("audit", "export", "--format", "signed", "--by", "admin")
+    assert signed.exit_code != 0
+    assert "a checkpoint is of the whole log" in signed.errors
+
+
 @pytest.mark.parametrize(("form", "first"), [("jsonl", "{"), ("csv", "number,"), ("signed", "{")])
 def test_an_export_has_every_event_a_line(operator, form, first):
     """In each format, the oldest first."""

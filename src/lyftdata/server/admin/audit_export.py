@@ -88,7 +88,9 @@ class AuditExport:
                 `audit_log_changed`: no checkpoint can be signed.
         """
         if form is ExportForm.SIGNED and wanted != EVERY_EVENT:
-            raise InvalidInputError("format", "must not be signed with a filter: a checkpoint is of the whole log")
+            raise InvalidInputError(
+                "format", "must not be signed with a filter: a checkpoint is of the whole log"
+            )
         signed = await self._checkpoints.sign(Occasion.EXPORT) if form is ExportForm.SIGNED else None
         slot = self._slots.take(actor.operator)
         if slot is None:

@@ -12,7 +12,8 @@ def rows(page):
     """Return what is listed: who did what to what, the latest first."""
     assert page.status_code == 200, page.text
     found = re.findall(
-        r'data-label="By">.*?>([^<]*)</a></td><th[^>]*><a[^>]*>([^<]*)</a></th><td[^>]*><a[^>]*>([^<]*)</a>', page.text
+        r'data-label="By">.*?>([^<]*)</a></td><th[^>]*><a[^>]*>([^<]*)</a></th><td[^>]*><a[^>]*>([^<]*)</a>',
+        page.text,
     )
     return [tuple(html.unescape(part) for part in row) for row in found]
 
@@ -24,7 +25,9 @@ async def yesterday(server, browser):
     # The session of the morning has ended.
     await browser.sign_in("admin", "xxx " + PASSWORD)
     await browser.learn_token()
-    await browser.post("/add-worker", name="press-01", id="press-01", labels="owner=ann,rack=6", **{"with": "own"})
+    await browser.post(
+        "/add-worker", name="press-01", id="press-01", labels="owner=ann,rack=6", **{"with": "own"}
+    )
     seen = the(r'name="seen" value="([^"]+)"', await browser.get("/workers/press-01"))
     await browser.post("/workers/press-01", name="press-01", labels="rack=7,gpu", seen=html.unescape(seen))
     server.clock.forward(seconds=1)
@@ -35,7 +38,9 @@ async def yesterday(server, browser):
 
 async def test_who_did_what_yesterday(server, browser, yesterday):
     """A person and a day; a day of UTC begins with its first second and ends before the next one's."""
-    first_day = (yesterday.replace(day=yesterday.day - 1) if yesterday.day > 1 else yesterday).strftime("%Y-%m-%d")
+    first_day = (yesterday.replace(day=yesterday.day - 1) if yesterday.day > 1 else yesterday).strftime(
+        "%Y-%m-%d"
+    )
     listed = rows(await browser.get("/audit?actor=admin&when=yesterday&action=worker.*"))
     assert [what for _, what, _ in listed] == ["worker.labelled", "worker.created"]
     assert {who for who, _, _ in listed} == {"admin"}

@@ -1,9 +1,10 @@
 """Identifies the caller of an admin route, and checks the policy table: in front of every admin route."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
@@ -52,10 +53,17 @@ def _check_parameters(request: Request) -> None:
     A mistyped filter would list everything, and anyone who goes through the list changes the wrong things.
     """
     route: APIRoute = request.scope["route"]
-    known = {parameter.alias for parameter in route.dependant.query_params}
+    known = set(_parameters_of(route.dependant))
     for name in request.query_params:
         if name not in known:
             raise InvalidInputError(clean_text(name, 40), "is not a parameter of this request")
+
+
+def _parameters_of(dependant: Dependant) -> Iterator[str]:
+    """Yield the query parameters of a route and of what it depends on: a filter that routes share is a dependency."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for dependency in dependant.dependencies:
+        yield from _parameters_of(dependency)
 
 
 def allowed(action: str) -> Callable[..., Awaitable[Actor]]:

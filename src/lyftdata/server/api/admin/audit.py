@@ -31,7 +31,9 @@ _PROGRESS_EVERY_S = 1.0
 def audit_filter(
     action: Annotated[
         str | None,
-        Query(min_length=1, max_length=64, description="`worker.disabled`; `worker.*` for all that begin so."),
+        Query(
+            min_length=1, max_length=64, description="`worker.disabled`; `worker.*` for all that begin so."
+        ),
     ] = None,
     subject: Annotated[
         str | None,
