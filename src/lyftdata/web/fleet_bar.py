@@ -48,6 +48,7 @@ def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segmen
         ),
         ("disabled", counts.get(State.DISABLED, 0), "disabled", {"status": State.DISABLED}),
         ("denied", counts.get(State.DENIED, 0), "denied", {"status": State.DENIED}),
+        ("expired", counts.get(State.EXPIRED, 0), "not approved in time", {"status": State.EXPIRED}),
         ("superseded", counts.get(State.SUPERSEDED, 0), "superseded", {"status": State.SUPERSEDED}),
     ]
     shown = [part for part in parts if part[1] > 0]
