@@ -23,8 +23,10 @@ from lyftdata.core.log_events import common, events_of
 from lyftdata.core.log_events import server as server_events
 from lyftdata.core.log_events import verifier as verifier_events
 from lyftdata.core.log_events import worker as worker_events
+from lyftdata.core.query_words import MAX_LENGTH, MAX_VALUES, MAX_WORDS
 from lyftdata.core.refusals import RefusedError, all_causes
 from lyftdata.core.settings import Setting
+from lyftdata.core.worker_query import FIELDS as SEARCH_FIELDS
 from lyftdata.doctor.findings import ALL_CHECKS
 from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.delivery.messages import EVENT_SCHEMA
@@ -455,6 +457,53 @@ def _docstring(thing: Any) -> Iterator[str]:
     yield "```"
 
 
+def search_page() -> str:
+    """Return the language of searches, from its table of fields."""
+    return "\n".join(
+        [
+            "# Search language",
+            "",
+            _NOTE,
+            "One language finds Workers on the *Workers* page (where the search is part of the address), in the API (`GET /api/workers?q=…`), and on the command line:",
+            "",
+            "```console",
+            "$ lyftdata workers list 'host:rack1 status:offline zone=eu-1 -gpu'",
+            "```",
+            "",
+            "A search is a list of words with spaces between them. A Worker is found if every word fits. Upper and lower case are the same, except in labels and in the names of keys.",
+            "",
+            "| word | finds Workers |",
+            "|---|---|",
+            "| `press` | with this text in their name, ID, host, address, API key, or a label |",
+            "| `field:value` | whose field fits (see below) |",
+            "| `zone=eu-1` | with this label; `gpu=` with the label `gpu` that has no value |",
+            "| `-word` | that the word does not find: `-gpu`, `-status:online`, `-zone=eu-1` |",
+            "| `field:one,two`, `zone=eu-1,eu-2` | that one of the values fits |",
+            '| `"press 1"`, `name:"press 1"` | with a value that holds spaces, commas or colons; `\\"` and `\\\\` are a quote and a backslash in it |',
+            "",
+            "In a value without quotes, `*` stands for any text. Fields of text find a part (`host:rack1` finds `rack10.example` too), all of it with `=` (`host:=rack1`), or a pattern for all of it (`host:rack1*`).",
+            "",
+            "## Fields",
+            "",
+            "| field | value | meaning | example |",
+            "|---|---|---|---|",
+            *(
+                f"| `{field}:` | {rule.values} | {rule.meaning} | `{rule.example}` |"
+                for field, rule in SEARCH_FIELDS.items()
+            ),
+            "",
+            "A duration is a number with `s`, `m`, `h` or `d`, such as `90m` or `7d`. Versions and ages are compared with `<` and `>`, versions also with `<=`, `>=` and `=`. Of a Worker that is",
+            "connected, host, address, key and version are what they are now; of others, what they were when it was last connected. Archived Workers are found by `status:archived` alone.",
+            "",
+            "## Errors",
+            "",
+            "An unknown field, a value that its field does not take, or a quote that is not closed is an error that names the character and the nearest field. Nothing is listed then, and nothing is",
+            f"changed. A search has at most {MAX_LENGTH} characters, {MAX_WORDS} words and {MAX_VALUES} values.",
+            "",
+        ]
+    )
+
+
 def doctor_page() -> str:
     """Return everything that `lyftdata doctor` can find, from its table."""
     return "\n".join(
@@ -520,6 +569,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "log-events.md": log_events_page,
     "doctor.md": doctor_page,
     "event-types.md": event_types_page,
+    "search.md": search_page,
 }
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from lyftdata.cli.api import Api, ApiError, path_part
 from lyftdata.cli.output import echo, print_table, when
+from lyftdata.core.query_words import quote
 from lyftdata.core.text import clean_text
 from lyftdata.doctor.server_view import ServerView
 
@@ -68,7 +69,12 @@ def _find_worker(api: Api, named: str) -> dict[str, Any] | None:
     else:
         return found
     for status in (None, "archived"):
-        page = api.get("/workers", q=named, status=status, limit=1000)["items"] if named else []
+        wanted = f"name:={quote(named)}"
+        page = (
+            api.get("/workers", q=wanted, status=status, limit=1000)["items"]
+            if named.isprintable() and named
+            else []
+        )
         same = [worker for worker in page if worker["name"] == named]
         if same:
             # Of several with one name the one that was seen last; superseded entries have had it before.

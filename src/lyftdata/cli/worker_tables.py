@@ -46,7 +46,7 @@ def state_of(worker: dict[str, Any]) -> str:
 
 def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> None:
     """Print Workers, one a line; of a filtered list that is empty it is not said that there are no Workers."""
-    columns = ("id", "name", "strategy", "status", "labels", "last seen", "address", "api key")
+    columns = ("id", "name", "strategy", "status", "labels", "last seen", "host", "address", "api key")
     rows = [
         (
             worker["id"],
@@ -55,6 +55,7 @@ def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> N
             state_of(worker),
             format_labels(worker["labels"]),
             when(worker["last_seen_at"]),
+            worker["host"].get("hostname", "-"),
             worker["address"] or "-",
             worker["api_key"] or "-",
         )

@@ -118,10 +118,11 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
 
 
 @workers.command("list")
+@click.argument("query", required=False)
 @click.option("--status", type=click.Choice(_STATES), help="Only these.")
 @click.option("--strategy", type=click.Choice(["api_key", "auto_enrollment"]), help="Only these.")
 @click.option("--label", help="Only those with this label: KEY or KEY=VALUE.")
-@click.option("--search", help="Only those with this in their name or ID.")
+@click.option("--search", help="Only those with this text in name, ID, host, address, key or label.")
 @click.option(
     "--inactive-for",
     metavar="TIME",
@@ -141,6 +142,7 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
 @json_option
 @url_option
 def list_(
+    query: str | None,
     status: str | None,
     strategy: str | None,
     label: str | None,
@@ -155,14 +157,25 @@ def list_(
     """
     List Workers.
 
+    QUERY is a search in one argument: words to find in name, ID, host, address, key or label, and terms such as
+    host:rack1, status:offline, zone=eu-1, seen:<1h. A '-' before a word excludes what it finds. If QUERY begins with
+    '-', put '--' before it. All filters together must fit.
+
     \b
     Example:
+      lyftdata workers list 'status:offline zone=eu-1 -gpu'
+      lyftdata workers list 'host:rack1 seen:>7d'
       lyftdata workers list --status offline
       lyftdata workers list --strategy api_key --inactive-for 30d
       lyftdata workers list --json | jq -r '.[].id'
     """
     from lyftdata.cli.api import Api
+    from lyftdata.core.query_words import quote
 
+    if query is not None and not query.strip():
+        raise click.UsageError("QUERY is empty: leave it out to list every Worker.")
+    if search is not None:
+        query = f"{query or ''} {quote(search)}".strip()
     with Api(url) as api:
         found = list(
             api.every(
@@ -170,13 +183,13 @@ def list_(
                 status=status,
                 strategy=strategy,
                 label=label,
-                q=search,
+                q=query,
                 inactive_for=inactive_for,
                 key_rotation=key_rotation,
                 presence=presence,
             )
         )
-    is_filtered = any((status, strategy, label, search, inactive_for, key_rotation, presence))
+    is_filtered = any((query, status, strategy, label, inactive_for, key_rotation, presence))
     emit(found, as_json=as_json, show=lambda found: show_workers(found, is_filtered=is_filtered))
 
 

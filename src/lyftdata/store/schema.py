@@ -116,6 +116,10 @@ worker_traces = Table(
     Column("address", String(64)),
     Column("api_key_name", String(50)),
     Column("host", JSON, nullable=False),
+    # Of `host`, as searches compare it.
+    Column("hostname", String(128)),
+    Column("agent_version", String(128)),
+    Index(None, "agent_version"),
 )
 
 signature_counters = Table(

@@ -1,7 +1,6 @@
 """Divides the bar of the overview: every Worker is in one segment, and each segment leads to its Workers."""
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -55,7 +54,8 @@ def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segmen
     widths = _widths([number for _, number, _, _ in shown])
     segments, x = [], 0.0
     for (key, number, text, query), width in zip(shown, widths, strict=True):
-        path = f"/workers?{urlencode({name: value.value for name, value in query.items()})}"
+        search = " ".join(f"{field}:{value.value}" for field, value in query.items())
+        path = f"/workers?q={search}"
         segments.append(Segment(key, number, text, path, round(x, 1), round(width, 1)))
         x += width + _GAP
     return segments

@@ -191,7 +191,7 @@ def _outage(
         what += ", none of them missing any more"
     elif still < len(sessions):
         what += f", {still:,} still missing"
-    return Happening(at, "", "", what, "/workers?presence=lost" if still else "")
+    return Happening(at, "", "", what, "/workers?q=presence:lost" if still else "")
 
 
 def _short(shared: SharedTrait) -> str:

@@ -63,13 +63,13 @@ class Page(msgspec.Struct, kw_only=True):
         """Return a part of the path."""
         return str(self.request.path_params[name])
 
-    def query(self, name: str) -> str:
+    def query(self, name: str, *, max_length: int = 130) -> str:
         """
         Return a parameter of the query, cut to the longest filter; "" if it is missing.
 
         A form that was posted from a filtered list carries the filter along.
         """
-        return (self.request.query_params.get(name, "").strip() or self.form.text(name))[:130]
+        return (self.request.query_params.get(name, "").strip() or self.form.text(name))[:max_length]
 
     def check_parameters(self, *known: str) -> None:
         """

@@ -15,7 +15,9 @@ from starlette.responses import HTMLResponse, Response
 import lyftdata
 from lyftdata.core.durations import largest_unit
 from lyftdata.core.names import format_labels
+from lyftdata.core.query_words import quote as quote_value
 from lyftdata.core.text import count
+from lyftdata.core.worker_query import label_term
 from lyftdata.web.wording import describe_details
 
 # What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
@@ -55,6 +57,8 @@ def _environment() -> Environment:
         "static": static_url,
         "query": _query,
         "dom_id": _dom_id,
+        "label_term": label_term,
+        "quoted": quote_value,
     }
     environment.filters |= {
         "ago": ago,

@@ -8,7 +8,7 @@ from tests.behaviour.browser.conftest import WITHIN_MS, Window
 from tests.behaviour.browser.history import go_back, reload
 from tests.behaviour.browser.world import ADMIN
 
-LIST = "/workers?q=press-0&label=zone%3Deu-2"
+LIST = "/workers?q=press-0+zone%3Deu-2"
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +96,13 @@ def test_cancel_and_back_keep_filter_and_ticks(admin, world):
     page.get_by_role("button", name="Disable…").click()
     page.get_by_role("link", name="Cancel").click()
 
-    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
     expect(page.get_by_role("checkbox", name="press-04")).to_be_checked()
     expect(page.get_by_role("checkbox", name="press-02")).not_to_be_checked()
     expect(page.get_by_label("Labels to add")).to_have_value("typed=1")
     page.get_by_role("button", name="Delete…").click()
     go_back(page, leaving=re.compile("^Delete "))
-    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
 
 
 def test_a_typing_error_keeps_filter_ticks_and_text(admin):
@@ -114,7 +114,7 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.get_by_role("checkbox", name="press-06")).to_be_checked()
     expect(page.get_by_label("Labels to add")).to_have_value("a b=c")
-    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
 
     page.get_by_label("Labels to add").fill("note=new")
     page.get_by_role("button", name="Add labels").click()
@@ -123,7 +123,7 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
     expect(page.get_by_text("note=new")).to_be_visible()
     go_back(page, leaving="Workers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
-    expect(page.get_by_label("Name or ID")).to_have_value("press-0")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
 
 
 def test_back_after_deleting_is_a_page(admin, world):

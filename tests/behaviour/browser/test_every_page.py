@@ -238,10 +238,12 @@ def test_everything_can_be_read_without_scripts(shown, path):
 def test_lists_are_filtered_and_paged_without_scripts(shown):
     """The filter is a form like any other."""
     page = shown("/workers", java_script_enabled=False)
-    page.get_by_label("Status").select_option("online")
-    page.get_by_label("Label", exact=True).fill("zone=eu-1")
-    page.get_by_role("button", name="Filter").click()
+    page.get_by_label("Search Workers").fill("zone=eu-1")
+    page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(re.compile("q=zone"))
+    page.get_by_role("navigation", name="Filters").get_by_role("link", name="online").click()
 
+    expect(page.get_by_label("Search Workers")).to_have_value("zone=eu-1 status:online")
     expect(page.locator("tbody tr")).to_have_count(3)
     page.get_by_role("checkbox", name="press-01").check()
     page.get_by_role("button", name="Disable…").click()
@@ -251,11 +253,16 @@ def test_lists_are_filtered_and_paged_without_scripts(shown):
 def test_filters_work_while_typing(shown):
     """With scripts the list follows what is typed, and the address can be kept."""
     page = shown("/workers")
-    page.get_by_label("Name or ID").press_sequentially("binder")
+    page.get_by_label("Search Workers").press_sequentially("binder ")
     expect(page.locator("tbody tr")).to_have_count(4)
-    page.get_by_label("Status").select_option("online")
+    expect(page.get_by_role("link", name="Clear")).to_be_visible()
+    page.get_by_label("Search Workers").press_sequentially("stat:x")
+    expect(page.locator("#fleet")).to_contain_text("Did you mean 'status:'?")
+    expect(page.locator("tbody tr")).to_have_count(0)
+    page.get_by_label("Search Workers").fill("binder host:example status:online")
     expect(page.locator("tbody tr")).to_have_count(3)
-    expect(page).to_have_url(re.compile("q=binder.*status=online"))
+    expect(page).to_have_url(re.compile("q=binder.*status%3Aonline"))
+    expect(page.locator("#lost")).to_be_empty()
     reload(page, heading="Workers")
     expect(page.locator("tbody tr")).to_have_count(3)
 

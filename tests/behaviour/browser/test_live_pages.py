@@ -132,7 +132,7 @@ def _on_port(cookie, url):
 @pytest.mark.parametrize(
     ("path", "focused"),
     [
-        ("/", "a[href='/workers?status=never_connected']"),
+        ("/", "a[href='/workers?q=status:never_connected']"),
         ("/workers", "a[href='/workers/press-03']"),
         ("/workers/press-08", "a.danger"),
     ],

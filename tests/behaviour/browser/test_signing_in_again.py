@@ -6,7 +6,7 @@ from tests.behaviour.browser.conftest import Window
 from tests.behaviour.browser.world import VIEWER
 from tests.processes import PASSWORD
 
-FILTERED = "/workers?q=press&status=online&label=zone%3Deu-1&key=&strategy=&sort="
+FILTERED = "/workers?q=press+status%3Aonline+zone%3Deu-1&sort="
 
 
 @pytest.fixture

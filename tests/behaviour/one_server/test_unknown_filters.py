@@ -11,14 +11,19 @@ from tests.unit.web.test_pages import text_of
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/workers?status=bogus", "There is no status 'bogus'. There are: online, offline"),
-        ("/workers?status=Online", "There is no status 'Online'."),
-        ("/workers?strategy=bogus", "There is no strategy 'bogus'."),
+        ("/workers?q=status:bogus", "at character 8: 'bogus' is not one of: online, offline"),
+        (
+            "/workers?q=press+stauts:offline",
+            "at character 7: there is no field 'stauts'. Did you mean 'status:'?",
+        ),
+        ("/workers?q=%22press", "at character 1: a quote is not closed."),
         ("/workers?sort=bogus", "There is no sort 'bogus'."),
         ("/workers?stauts=offline", "There is no filter 'stauts'."),
-        ("/workers?status=online&status=offline", "The filter 'status' is given twice."),
-        ("/workers?status=%3Cscript%3E", "There is no status '<script>'."),
-        ("/change-workers?action=disable&status=bogus", "Tick at least one Worker first."),
+        ("/workers?status=offline", "There is no filter 'status'."),
+        ("/workers?q=press&q=binder", "The filter 'q' is given twice."),
+        ("/workers?q=status:%3Cscript%3E", "'<' cannot be used here."),
+        ("/workers?q=status:%22%3Cscript%3E%22", "'<script>' is not one of"),
+        ("/change-workers?action=disable&q=status:online", "Tick at least one Worker first."),
         ("/refusals?code=bogus", "There is no code 'bogus'."),
         ("/refusals?cause=wrong_api_key", "There is no filter 'cause'."),
         ("/audit?acton=worker.disabled", "There is no filter 'acton'."),
@@ -42,7 +47,7 @@ async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path,
 
 @pytest.mark.parametrize(
     "query",
-    ["", "?q=&status=&strategy=&label=&key=&sort=", "?page=7", "?q=press&secret=", "?id=press-01&labels=gpu"],
+    ["", "?q=&sort=", "?page=7", "?q=+press+", "?id=press-01&labels=gpu"],
 )
 async def test_an_empty_field_of_the_form_is_no_filter(browser, press, query):
     """What the form sends for fields that were left empty lists everything."""
@@ -58,6 +63,7 @@ async def test_an_empty_field_of_the_form_is_no_filter(browser, press, query):
         "/api/workers?state=offline",
         "/api/workers?label=",
         "/api/workers?q=",
+        "/api/workers?q=status:bogus",
         "/api/workers?api_key=",
         "/api/refusals?code=bogus",
         "/api/refusals?code=",

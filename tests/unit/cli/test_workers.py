@@ -42,3 +42,20 @@ def test_workers_are_asked_to_rotate_their_identity_key(operator, enrolled_id):
     ended = operator.run("workers", "rotate-key", "with-a-key", enrolled_id)
     assert (ended.exit_code, ended.output.startswith("1 Worker was asked")) == (1, True)
     assert "with-a-key has no identity key to rotate" in ended.errors
+
+
+def test_workers_are_searched_in_one_argument(operator):
+    """QUERY takes the language of the pages; with options, all must fit; what cannot be understood is an error that says where."""
+    for worker_id, label in (("hay-01", "rack=x1"), ("hay-02", "rack=x2"), ("needle", "rack=x1")):
+        operator.json("workers", "add", worker_id, "--id", worker_id, "--label", label)
+
+    def found(*arguments):
+        return [worker["id"] for worker in operator.json("workers", "list", *arguments)]
+
+    assert found("hay -rack=x2 status:never_connected") == ["hay-01"]
+    assert found("hay", "--label", "rack=x2") == ["hay-02"]
+    assert found("label:rack -hay") == ["needle"]
+    assert found("--search", "needle") == ["needle"]
+    wrong = operator.run("workers", "list", "hsot:rack1")
+    assert (wrong.exit_code, "Did you mean 'host:'?" in wrong.errors) == (1, True)
+    assert operator.run("workers", "list", " ").exit_code == 2

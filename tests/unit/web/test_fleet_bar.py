@@ -30,8 +30,8 @@ def test_every_worker_is_in_one_segment_and_each_leads_to_its_workers():
     ]
     assert sum(part.number for part in segments) == 735 + 330 + 27 + 39
     paths = {part.key: part.path for part in segments}
-    assert paths["lost"] == "/workers?presence=lost"
-    assert paths["never"] == "/workers?status=never_connected"
+    assert paths["lost"] == "/workers?q=presence:lost"
+    assert paths["never"] == "/workers?q=status:never_connected"
 
 
 def test_nothing_is_shown_as_zero():

@@ -70,7 +70,7 @@ async def test_a_fragment_asked_for_without_a_session_sends_the_whole_page_to_si
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (401, "/login", b"")
 
 
-FILTERED = "/workers?q=press&status=online&label=zone%3Deu-1"
+FILTERED = "/workers?q=press+status%3Aonline+zone%3Deu-1"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_an_outage_is_one_line_with_what_the_lost_share():
     sessions = [ended(f"w-{n}", ago=100 + n * 30) for n in range(3)]
     state = fleet(*sessions, ended("press-09", ago=2_000), lost=["w-0", "w-1", "w-2"], common=[label])
     assert lines([], state) == [
-        ("", "", "3 Workers lost (zone=eu-2)", "/workers?presence=lost"),
+        ("", "", "3 Workers lost (zone=eu-2)", "/workers?q=presence:lost"),
         ("", "", "press 9 was lost, and is back or no longer expected", "/workers/press-09"),
     ]
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.durations import format_duration
-from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord, WorkerRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import count
+from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
@@ -18,7 +19,7 @@ from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
-from lyftdata.server.admin.worker_queries import WorkerFilter, WorkerQueries
+from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.approval_queue import MAX_PENDING, MAX_PENDING_OF_A_KEY
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.signing_keys import SigningKeys
@@ -335,7 +336,7 @@ class Alerts:
         """Tell of Workers that an operator added and that may be gone: they are never archived, and their keys still work."""
         if self._archive_after is None:
             return []
-        wanted = WorkerFilter(strategy=Strategy.API_KEY, inactive_for=self._archive_after)
+        wanted = parse_worker_query(f"strategy:api_key inactive:>{format_duration(self._archive_after)}")
         found = [worker for worker in await self._workers.find(wanted) if worker.enabled]
         if not found:
             return []

@@ -1,25 +1,21 @@
-"""Read model of Workers, for operators. Lists come from memory: ten thousand entries are filtered in milliseconds."""
+"""Read model of Workers, for operators. Lists come from memory: see `worker_search`."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
-import msgspec
-
-from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.records import (
     IdentityCopyRecord,
-    KeyRotation,
     State,
     Status,
-    Strategy,
     WorkerRecord,
     WorkerTraces,
     key_rotation_of,
 )
-from lyftdata.server.admin.fleet_queries import FleetQueries
+from lyftdata.core.worker_query import WorkerQuery
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
+from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
@@ -32,43 +28,21 @@ from lyftdata.store.tables import activity, identity_copies, workers
 _SHOWN_AT_ONCE = 50
 
 
-class WorkerFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    Which Workers are wanted; what is None or empty does not narrow.
-
-    `q` is part of a name or an ID, upper or lower case; `label` is `key` or `key=value`; `api_key` the name of the
-    key last used; `enrolled_with` the fingerprint of an enrollment key; `inactive_for` how long a Worker has at least neither been
-    connected nor got a token, nor been added. A Worker has one state: a disabled one is not
-    among those that are offline. `key_rotation` is whether it has done what was asked last. Archived ones are left out unless `state` asks for them.
-    `presence` is how a Worker stands that is expected to be connected (`core.fleet_verdict`).
-    """
-
-    q: str | None = None
-    state: State | None = None
-    strategy: Strategy | None = None
-    label: str | None = None
-    api_key: str | None = None
-    enrolled_with: str | None = None
-    inactive_for: timedelta | None = None
-    key_rotation: KeyRotation | None = None
-    presence: Presence | None = None
-
-
 class WorkerQueries:
     """The Workers as operators see them: entry, activity and session joined."""
 
     def __init__(
         self,
         *,
+        search: WorkerSearch,
         directory: Directory,
         sessions: Sessions,
         traces: ActivityLog,
         session_log: SessionLog,
-        fleet: FleetQueries,
         store: Store,
         clock: Clock,
     ) -> None:
-        self._fleet = fleet
+        self._search = search
         self._directory = directory
         self._sessions = sessions
         self._traces = traces
@@ -76,39 +50,9 @@ class WorkerQueries:
         self._store = store
         self._clock = clock
 
-    async def find(self, wanted: WorkerFilter) -> list[WorkerRecord]:
-        """Return the Workers that a filter leaves, in no order."""
-        wants_archived = wanted.state is State.ARCHIVED
-        found: Iterable[WorkerRecord] = [
-            worker
-            for worker in self._directory.workers()
-            if (worker.archived_at is not None) is wants_archived
-        ]
-        if wanted.strategy is not None:
-            found = (w for w in found if w.strategy is wanted.strategy)
-        if wanted.enrolled_with:
-            found = (w for w in found if w.enrolled_with == wanted.enrolled_with)
-        if wanted.label:
-            key, separator, value = wanted.label.partition("=")
-            found = (w for w in found if (w.labels.get(key) == value if separator else key in w.labels))
-        if wanted.q:
-            part = wanted.q.casefold()
-            found = (w for w in found if part in w.id.casefold() or part in w.name.casefold())
-        if wanted.state is not None and not wants_archived:
-            found = (w for w in found if self.state_of(w) is wanted.state)
-        if wanted.api_key:
-            users = await self._users_of_key(wanted.api_key)
-            found = (w for w in found if w.id in users)
-        if wanted.presence is not None:
-            standing = (await self._fleet.state()).ids(wanted.presence)
-            found = (w for w in found if w.id in standing)
-        if wanted.key_rotation is not None:
-            found = (w for w in found if key_rotation_of(w) is wanted.key_rotation)
-        if wanted.inactive_for is not None:
-            since = self._clock() - wanted.inactive_for
-            active = await self._active_since(since)
-            found = (w for w in found if w.created_at < since and w.id not in active)
-        return list(found)
+    async def find(self, wanted: WorkerQuery) -> list[WorkerRecord]:
+        """Return the Workers that a search finds, in no order; archived ones only if it asks for them."""
+        return await self._search.find(wanted)
 
     def ids_with_identity_key(self) -> list[str]:
         """Return the IDs of the Workers that have an identity key in use, archived ones too."""
@@ -118,7 +62,7 @@ class WorkerQueries:
             if worker.thumbprint is not None and worker.superseded_by is None
         ]
 
-    async def page(self, wanted: WorkerFilter, *, limit: int, after: str | None) -> WorkerPage:
+    async def page(self, wanted: WorkerQuery, *, limit: int, after: str | None) -> WorkerPage:
         """Return a page of Workers in order of ID; `after` is `next` of the page before."""
         found = await self.find(wanted)
         following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
@@ -181,19 +125,11 @@ class WorkerQueries:
 
     def status_of(self, worker_id: str) -> Status:
         """Return whether a Worker is connected, was once, or never."""
-        if self._sessions.is_online(worker_id):
-            return Status.ONLINE
-        return Status.OFFLINE if worker_id in self._traces.seen else Status.NEVER_CONNECTED
+        return self._search.status_of(worker_id)
 
     def state_of(self, worker: WorkerRecord) -> State:
         """Return how an entry stands, in one word."""
-        if worker.archived_at is not None:
-            return State.ARCHIVED
-        if worker.superseded_by is not None:
-            return State.SUPERSEDED
-        if worker.enabled and worker.approval is not None:
-            return State(worker.approval.value)
-        return State(self.status_of(worker.id).value) if worker.enabled else State.DISABLED
+        return self._search.state_of(worker)
 
     def view(self, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:
         """Join a Worker entry with its traces, written and not yet written, and its session."""
@@ -228,21 +164,6 @@ class WorkerQueries:
             host=session.boot.host if session is not None else traces.host,
             reported_labels=session.boot.reported_labels if session is not None else {},
         )
-
-    async def _users_of_key(self, name: str) -> set[str]:
-        """Return the IDs of the Workers that used this key last; the connected ones from their sessions."""
-        await self._traces.flush()
-        users = await self._store.read(lambda conn: activity.ids_by_api_key(conn, name))
-        for record in self._directory.api_keys():
-            if record.name == name:
-                users |= set(self._sessions.online_with_key(record.public_id))
-        return users
-
-    async def _active_since(self, since: datetime) -> set[str]:
-        """Return the IDs of the Workers that are connected, or were, or got a token, since a time."""
-        await self._traces.flush()
-        active = await self._store.read(lambda conn: activity.active_ids(conn, since=since))
-        return active | set(self._sessions.online_ids())
 
     def _used_key_name(self, session: Session) -> str | None:
         key = find_used_key(session, self._directory.find_api_key)

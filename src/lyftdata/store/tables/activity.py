@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from lyftdata.core.query_values import fold
 from lyftdata.core.records import WorkerTraces
 from lyftdata.store.dialects import dialect
 from lyftdata.store.rows import from_row, to_row
@@ -12,6 +14,7 @@ from lyftdata.store.schema import token_origins, worker_traces, workers
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
+_MAX_FACT = 128
 
 
 def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
@@ -20,9 +23,16 @@ def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
         batch = traces[start : start + _BATCH]
         query = select(workers.c.id).where(workers.c.id.in_([trace.worker_id for trace in batch]))
         alive = set(tx.conn.execute(query).scalars())
-        rows = [to_row(trace) for trace in batch if trace.worker_id in alive]
+        rows = [_row(trace) for trace in batch if trace.worker_id in alive]
         if rows:
             dialect.upsert(tx.conn, worker_traces, rows)
+
+
+def _row(trace: WorkerTraces) -> dict[str, Any]:
+    # Folded, a text may be longer than before.
+    hostname = fold(trace.host.get("hostname", ""))[:_MAX_FACT] or None
+    version = trace.host.get("agent_version", "")[:_MAX_FACT] or None
+    return {**to_row(trace), "hostname": hostname, "agent_version": version}
 
 
 def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:

@@ -2,15 +2,14 @@
 
 from starlette.responses import Response
 
-from lyftdata.core.records import Strategy
-from lyftdata.server.admin.worker_queries import WorkerFilter
+from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import snippets
 
 
 async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page."""
-    enrolled = await page.services.worker_queries.find(WorkerFilter(strategy=Strategy.AUTO_ENROLLMENT))
+    enrolled = await page.services.worker_queries.find(parse_worker_query("strategy:auto_enrollment"))
     status = await page.services.enrollment_queries.show()
     issued = [key for key in await page.services.enrollment_key_queries.list_all() if key.source == "issued"]
     known = {key.fingerprint for key in status.keys}

@@ -7,16 +7,24 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
+from lyftdata.core.query_words import MAX_LENGTH
 from lyftdata.core.records import KeyRotation, State, Strategy, WorkerRecord
 from lyftdata.core.text import count
+from lyftdata.core.worker_query import (
+    EMPTY_QUERY,
+    Field,
+    QueryError,
+    WorkerQuery,
+    is_asked,
+    parse_worker_query,
+    with_term,
+)
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
-from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
 from lyftdata.web.charts import token_chart
@@ -48,7 +56,6 @@ SESSION_ENDS = {
     "api_key_expired": "its API key expired",
     "api_key_not_for_worker": "its API key is not for it any more",
 }
-_FILTERS = ("q", "status", "strategy", "label", "key", "secret", "inactive", "rotation", "presence")
 _ASKED_FIRST = {"disable", "enable", "delete"}
 _DONE_TO_MANY = {
     "disable": "disabled",
@@ -72,13 +79,22 @@ class Event(msgspec.Struct, frozen=True):
     reference: str = ""
 
 
+class Facet(msgspec.Struct, frozen=True):
+    """A link that narrows the list: to which value, the search that it leads to, and whether that value is asked for now."""
+
+    value: str
+    search: str
+    is_on: bool
+
+
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
-    sort, found, is_rejected = "name", list[WorkerRecord](), False
+    sort, query, found, is_rejected = "name", EMPTY_QUERY, list[WorkerRecord](), False
     try:
-        page.check_parameters(*_FILTERS, "sort", "page", "labels", "action")
+        page.check_parameters("q", "sort", "page", "labels", "action")
         sort = page.choice("sort", list(SORTS)) or sort
-        found = _sorted(page, await page.services.worker_queries.find(_filter(page)), sort)
+        query = parse_worker_query(_search_text(page))
+        found = _sorted(page, await page.services.worker_queries.find(query), sort)
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
         page.problem, is_rejected = page.problem or error, True
@@ -86,9 +102,11 @@ async def show_list(page: Page) -> Response:
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
+    # A search that is still being typed is answered where its result would be.
+    is_typed = isinstance(page.problem, QueryError) and "hx-request" in page.request.headers
     return page.render(
         "workers.html",
-        status=200 if page.problem is None else status_of_error(page.problem),
+        status=200 if page.problem is None or is_typed else status_of_error(page.problem),
         workers=await page.services.worker_queries.show(shown),
         total=len(found),
         everything=page.services.directory.worker_count(),
@@ -101,9 +119,13 @@ async def show_list(page: Page) -> Response:
         sort=sort,
         sorts=SORTS,
         is_rejected=is_rejected,
-        statuses=list(State),
-        strategies=list(Strategy),
-        parameters=_parameters(page, sort),
+        searched=_search_text(page),
+        max_search=MAX_LENGTH,
+        facets=_facets(query),
+        finds_archived=query.wants_archived,
+        presence=next((each for each in Presence if is_asked(query, Field.PRESENCE, each)), None),
+        finds_not_rotated=is_asked(query, Field.ROTATION, KeyRotation.ASKED),
+        parameters={"q": _search_text(page), "sort": "" if sort == "name" else sort},
         ticked=frozenset(page.form.all("id") or page.request.query_params.getlist("id")),
         added_labels=_typed_labels(page),
     )
@@ -297,7 +319,7 @@ def _ticked(page: Page) -> list[str]:
 
 def _list_parameters(page: Page) -> dict[str, str]:
     """Return what brings the list back as it was: its filter, order and page, and the labels typed below it."""
-    parameters = {name: page.query(name) for name in (*_FILTERS, "sort", "page")}
+    parameters = {"q": _search_text(page)} | {name: page.query(name) for name in ("sort", "page")}
     return {name: text for name, text in (parameters | {"labels": _typed_labels(page)}).items() if text}
 
 
@@ -322,25 +344,26 @@ def _wanted_labels(page: Page) -> dict[str, str]:
     return labels
 
 
-def _filter(page: Page) -> WorkerFilter:
-    status, strategy = page.choice("status", list(State)), page.choice("strategy", list(Strategy))
-    inactive, rotation = page.query("inactive"), page.choice("rotation", list(KeyRotation))
-    presence = page.choice("presence", list(Presence))
-    return WorkerFilter(
-        q=page.query("q") or None,
-        state=State(status) if status else None,
-        strategy=Strategy(strategy) if strategy else None,
-        label=page.query("label") or None,
-        api_key=page.query("key") or None,
-        enrolled_with=page.query("secret") or None,
-        inactive_for=parse_duration(inactive) if inactive else None,
-        key_rotation=KeyRotation(rotation) if rotation else None,
-        presence=Presence(presence) if presence else None,
-    )
+def _search_text(page: Page) -> str:
+    # One character more than a search may have: a longer one is rejected, and not cut to another search.
+    return page.query("q", max_length=MAX_LENGTH + 1)
 
 
-def _parameters(page: Page, sort: str) -> dict[str, str]:
-    return {name: page.query(name) for name in _FILTERS} | {"sort": "" if sort == "name" else sort}
+def _facets(query: WorkerQuery) -> list[tuple[str, list[Facet]]]:
+    """Return links that add a term to the search, or take it out again; each writes what one could have typed."""
+    return [
+        (title, [_facet(query, field, value) for value in values])
+        for title, field, values in (
+            ("Status", Field.STATUS, list(State)),
+            ("Strategy", Field.STRATEGY, list(Strategy)),
+            ("Expected", Field.PRESENCE, list(Presence)),
+        )
+    ]
+
+
+def _facet(query: WorkerQuery, field: Field, value: str) -> Facet:
+    is_on = is_asked(query, field, value)
+    return Facet(value, with_term(query, field, "" if is_on else value), is_on)
 
 
 def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:

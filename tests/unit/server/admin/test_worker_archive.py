@@ -6,8 +6,8 @@ import pytest
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role, State
+from lyftdata.core.worker_query import search_terms
 from lyftdata.server.admin import worker_archive
-from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.runtime.background import archive_inactive, flush
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
@@ -21,9 +21,7 @@ async def state(server, worker_id):
 
 async def listed(server, wanted=None):
     """Return the IDs of the Workers that a list has, and the number of all that are counted."""
-    page = await server.services.worker_queries.page(
-        WorkerFilter() if wanted is None else WorkerFilter(state=wanted), limit=100, after=None
-    )
+    page = await server.services.worker_queries.page(search_terms(None, status=wanted), limit=100, after=None)
     assert page.total == len(page.items)
     return {worker.id for worker in page.items}
 

@@ -1,10 +1,8 @@
 """Workers as operators read them: pages, filters, states."""
 
-import pytest
-
 from lyftdata.core.actor import Actor
-from lyftdata.core.records import Role, State, Strategy
-from lyftdata.server.admin.worker_queries import WorkerFilter
+from lyftdata.core.records import Role, State
+from lyftdata.core.worker_query import parse_worker_query
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 
@@ -41,44 +39,19 @@ async def test_pages_are_whole_and_do_not_overlap(server, admin):
         assert len(seen) == expected
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"q": "PRESS"}, {"a.1", "b"}),
-        ({"q": "a."}, {"a.1"}),
-        ({"q": "%"}, {"c"}),
-        ({"q": "_"}, set()),
-        ({"strategy": Strategy.AUTO_ENROLLMENT}, set()),
-        ({"state": State.DISABLED}, {"c"}),
-        ({"state": State.NEVER_CONNECTED}, {"a.1", "b"}),
-        ({"state": State.ONLINE}, set()),
-        ({"api_key": "nobody-has-it"}, set()),
-        ({"enrolled_with": "abcd"}, set()),
-    ],
-)
-async def test_filters(server, given, found):
-    """Search takes text as it is (no wildcards); the others narrow."""
-    await add(server, "a.1", "press one")
-    await add(server, "b", "Press two")
-    await add(server, "c", "100% other")
-    await server.services.workers.change("c", enabled=False, actor=ADMIN)
-
-    assert {w.id for w in await server.services.worker_queries.find(WorkerFilter(**given))} == found
-
-
 async def test_workers_are_found_by_their_key_and_their_secret(server, press):
     """By the key they are connected with, or used last; by the enrollment key that they came with."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     (key,) = await server.services.api_key_queries.list_all()
-    wanted = WorkerFilter(api_key=key.name)
+    wanted = parse_worker_query(f"key:={key.name}")
     assert await server.services.worker_queries.find(wanted) == []
     await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
     assert [w.id for w in await server.services.worker_queries.find(wanted)] == ["press-01"]
     enrolled, _ = await server.enrolled()
     (secret,) = server.services.enrollment.keys
 
-    found = await server.services.worker_queries.find(WorkerFilter(enrolled_with=secret.fingerprint))
+    found = await server.services.worker_queries.find(parse_worker_query(f"enrolled:={secret.fingerprint}"))
     assert [w.id for w in found] == [enrolled]
 
 

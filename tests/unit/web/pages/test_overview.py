@@ -64,8 +64,8 @@ async def test_an_outage_is_the_first_thing_on_the_page(opened):
         assert "100 expected to be connected" in text
         assert "90 online 10 lost in the last hour" in text
         assert "10 Workers lost (zone=eu-9)" in text
-        assert 'class="button" href="/workers?presence=lost">Show the 10<' in page.text
-        listed = text_of(await browser.get("/workers?presence=lost"))
+        assert 'class="button" href="/workers?q=presence:lost">Show the 10<' in page.text
+        listed = text_of(await browser.get("/workers?q=presence:lost"))
         assert "10 Workers of 100 that went offline within the last hour without signing off" in listed
         assert "f 000090" in listed
         assert "f 000089" not in listed

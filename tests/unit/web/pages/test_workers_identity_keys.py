@@ -24,9 +24,9 @@ async def test_ticked_workers_are_asked_from_the_list(server, browser):
 
     assert done.status_code == 303
     assert "2 asked to rotate their identity key" in (await browser.get("/workers")).text
-    listed = (await browser.get("/workers?rotation=asked")).text
+    listed = (await browser.get("/workers?q=rotation:asked")).text
     assert [worker_id in listed for worker_id in ids] == [True, True, False]
-    assert (await browser.get("/workers?rotation=never")).text.count(ids[2]) > 0
+    assert (await browser.get("/workers?q=rotation:never")).text.count(ids[2]) > 0
 
 
 async def test_a_ticked_worker_without_an_identity_key_is_named_as_such(server, browser):

@@ -17,6 +17,6 @@ async def test_the_page_shows_the_clients(server, browser):
 
     page = (await browser.get("/workers")).text
     assert "Clients that register again at each start" in page
-    assert 'href="/workers?q=reports"' in page
+    assert 'href="/workers?q=name%3Areports"' in page
     assert "not been used for 7 days" in page
     assert "/workers#repeated" in (await browser.get("/")).text

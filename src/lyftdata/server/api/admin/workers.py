@@ -8,10 +8,11 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
+from lyftdata.core.query_words import MAX_LENGTH
 from lyftdata.core.records import KeyRotation, State, Strategy
+from lyftdata.core.worker_query import search_terms
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.views import identity_copy_view
-from lyftdata.server.admin.worker_queries import WorkerFilter
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
 
@@ -26,7 +27,12 @@ async def list_workers(
     _actor: Reader,
     services: ServicesDep,
     q: Annotated[
-        str | None, Query(min_length=1, max_length=128, description="Part of a name or an ID.")
+        str | None,
+        Query(
+            min_length=1,
+            max_length=MAX_LENGTH,
+            description="A search, such as `host:rack1 status:offline zone=eu-1 -gpu seen:<1h`.",
+        ),
     ] = None,
     status: State | None = None,
     strategy: Strategy | None = None,
@@ -52,16 +58,20 @@ async def list_workers(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> Response:
-    """Return a page of Workers, ordered by ID."""
-    wanted = WorkerFilter(
-        q=q,
-        state=status,
+    """
+    Return a page of Workers, ordered by ID.
+
+    `q` is a search (see the reference of the search language); every other filter is short for one of its terms, and all must fit.
+    """
+    wanted = search_terms(
+        q,
+        status=status,
         strategy=strategy,
         label=label,
-        api_key=api_key,
-        enrolled_with=enrolled_with,
-        inactive_for=None if inactive_for is None else parse_duration(inactive_for),
-        key_rotation=key_rotation,
+        key=api_key,
+        enrolled=enrolled_with,
+        inactive=inactive_for,
+        rotation=key_rotation,
         presence=presence,
     )
     page = await services.worker_queries.page(wanted, limit=limit, after=after)

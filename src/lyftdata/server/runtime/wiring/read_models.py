@@ -20,6 +20,7 @@ from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.runtime.secret_keys import audit_key_of
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
@@ -70,12 +71,22 @@ def build_read_models(
         store=store,
         clock=clock,
     )
+    worker_search = WorkerSearch(
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        origins=admission.token_origins,
+        fleet=fleet_queries,
+        store=store,
+        startup_keys=lambda: [key.fingerprint for key in admission.enrollment.keys],
+        clock=clock,
+    )
     worker_queries = WorkerQueries(
+        search=worker_search,
         directory=directory,
         sessions=sessions.sessions,
         traces=sessions.traces,
         session_log=sessions.session_log,
-        fleet=fleet_queries,
         store=store,
         clock=clock,
     )

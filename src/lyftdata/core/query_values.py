@@ -1,0 +1,115 @@
+"""What the values of a search are compared with: texts, versions, ages, and API keys with their generations."""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Literal
+
+import msgspec
+
+Comparison = Literal["<", ">", "<=", ">="]
+
+_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){0,7})(.*)", re.DOTALL)
+_PRE_RELEASE = re.compile(r"[.\-_]?(a|b|c|rc|alpha|beta|dev|pre|preview)(?![a-z])", re.IGNORECASE)
+
+
+def fold(text: str) -> str:
+    """Return a text as searches compare it: without the difference of upper and lower case."""
+    return text.casefold()
+
+
+class TextPattern(msgspec.Struct, frozen=True):
+    """
+    A text to be found, cut at its wildcards; `is_whole` says that it must be the whole text and not a part of it.
+
+    Compared with texts that were folded (`fold`), it must be folded too.
+    """
+
+    parts: tuple[str, ...]
+    is_whole: bool
+
+    def matches(self, text: str) -> bool:
+        """Return whether a text fits."""
+        parts = self.parts
+        if len(parts) == 1:
+            return text == parts[0] if self.is_whole else parts[0] in text
+        first, *middle, last = parts
+        if not self.is_whole:
+            first, middle, last = "", list(self.parts), ""
+        if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
+            return False
+        begin, end = len(first), len(text) - len(last)
+        for part in middle:
+            found = text.find(part, begin, end)
+            if found < 0:
+                return False
+            begin = found + len(part)
+        return True
+
+
+class Age(msgspec.Struct, frozen=True):
+    """How long ago something was: `<1h` is less than an hour ago, `>7d` more than seven days."""
+
+    comparison: Literal["<", ">"]
+    span: timedelta
+
+
+class Version(msgspec.Struct, frozen=True, order=True):
+    """A version as it is compared: its numbers without zeros at the end, and whether it is a release or one before it."""
+
+    numbers: tuple[int, ...]
+    is_release: bool = True
+
+
+def parse_version(text: str) -> Version | None:
+    """Return the version that a text names, such as `1.4`, `v1.4.2` or `1.5.0rc1`; None if it names none."""
+    found = _VERSION.fullmatch(text.strip()) if text.isascii() else None
+    if found is None:
+        return None
+    numbers = tuple(map(int, found[1].split(".")))
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers = numbers[:-1]
+    return Version(numbers, _PRE_RELEASE.match(found[2]) is None)
+
+
+_COMPARISONS: Mapping[str, Callable[[Version, Version], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class VersionRange(msgspec.Struct, frozen=True):
+    """
+    Versions that are wanted: those that compare so with one, that one (`=`), or that one and all below it (``""``).
+
+    `1.4` and all below it are `1.4`, `1.4.2` and `1.4.3rc1`.
+    """
+
+    comparison: Comparison | Literal["=", ""]
+    version: Version
+    given: tuple[int, ...]
+    """Its numbers as they were typed, for `""`."""
+
+    def matches(self, text: str) -> bool:
+        """Return whether a version is wanted; a text that is not a version is not."""
+        version = parse_version(text)
+        if version is None:
+            return False
+        if self.comparison == "":
+            padded = version.numbers + (0,) * len(self.given)
+            return padded[: len(self.given)] == self.given
+        return _COMPARISONS[self.comparison](version, self.version)
+
+
+Generation = int | Literal["current", "old"] | None
+
+
+class KeyPattern(msgspec.Struct, frozen=True):
+    """An API key by its name, and which of its generations; None is any."""
+
+    name: TextPattern
+    generation: Generation = None

@@ -1,0 +1,111 @@
+"""Searches over a fleet: the same table on both databases, in the API, and for Workers that are connected."""
+
+import pytest
+from tests.builders import SECRET_KEY
+from tests.worker_searches import EVERYTHING, NOT_LISTED, REJECTED, SEARCHES, write_fleet, write_origins
+
+from lyftdata.core.worker_query import parse_worker_query
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def fleet(opened, request):
+    """Return a Server on each database, with the fleet of the table."""
+    environ = {}
+    if request.param == "postgresql":
+        url = request.getfixturevalue("cluster").new_database()
+        environ = {"LYFTDATA_DATABASE_URL": url, "LYFTDATA_SECRET_KEY": SECRET_KEY}
+    async with opened(**environ) as server:
+        admin = await server.sign_in()
+        await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
+        await server.http.post("/api/api-keys/press-keys/rotate", json={"grace_s": 3600}, headers=admin)
+        now = server.clock()
+        generations = {key.generation: key.public_id for key in server.services.directory.api_keys()}
+        await server.services.store.write(lambda tx: write_fleet(tx, now))
+        await server.services.store.write(lambda tx: write_origins(tx, now, generations[1], generations[2]))
+        server.services.traces.seen |= {"press-1", "press-2", "press-10", "gpu-7", "odd", "old"}
+        yield server
+
+
+async def test_each_search_finds_what_the_table_says(fleet):
+    """On either database, alone and in the API."""
+    admin = await fleet.sign_in()
+    found, listed = {}, {}
+    for search, _ in SEARCHES:
+        workers = await fleet.services.worker_queries.find(parse_worker_query(search))
+        found[search] = {worker.id for worker in workers}
+        query = {"q": search} if search else {}
+        answer = await fleet.http.get("/api/workers", params=query, headers=admin)
+        listed[search] = {worker["id"] for worker in answer.json()["items"]}
+
+    assert found == dict(SEARCHES)
+    assert listed == found
+    assert EVERYTHING.isdisjoint(NOT_LISTED)
+
+
+async def test_what_cannot_be_understood_lists_nothing(server, press, admin):
+    """The API answers 422 with the sentence that names the character, and no Worker."""
+    for search, position, message in REJECTED:
+        answer = await server.http.get("/api/workers", params={"q": search}, headers=admin)
+        assert answer.status_code == 422, search
+        assert "press-01" not in answer.text
+        if len(search) <= 500:
+            assert message in answer.json()["detail"]
+            assert f"at character {position}: " in answer.json()["detail"]
+    blank = await server.http.get("/api/workers", params={"q": "  "}, headers=admin)
+    assert blank.status_code == 422
+
+
+async def test_of_a_connected_worker_its_session_counts(server, press, admin):
+    """It is found by the host, address, version and key that it has now, and not by those of before."""
+
+    async def find(search):
+        found = await server.services.worker_queries.find(parse_worker_query(search))
+        return [worker.id for worker in found]
+
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    key = (await server.services.api_key_queries.list_all())[0].name
+    for boot, host, version in (("boot-0001", "before", "1.0"), ("boot-0002", "After", "1.5")):
+        poll = {"boot_id": boot, "host": {"hostname": host, "agent_version": version}}
+        await server.http.post("/api/worker/session", json=poll, headers=headers)
+        await server.services.traces.flush()
+        if boot == "boot-0001":
+            server.services.sessions.sign_off("press-01", boot)
+            assert await find("host:before seen:<1h status:offline version:<1.4") == ["press-01"]
+
+    for search in (
+        "host:=after",
+        "after",
+        "status:online",
+        "seen:<1s",
+        "version:1.5",
+        "address:127.0.0.1",
+        "127.0.0.1",
+        f"key:{key}@current",
+        f"key:={key}",
+        f"{key} -host:before",
+        "-seen:never",
+    ):
+        assert await find(search) == ["press-01"], search
+    for search in (
+        "host:before",
+        "before",
+        "status:offline",
+        "seen:>1s",
+        "version:<1.4",
+        "address:10.0.0.0/8",
+        f"key:{key}@old",
+        "-after",
+    ):
+        assert await find(search) == [], search
+
+
+async def test_an_enrollment_key_is_found_by_its_name(server, admin):
+    """The startup key is `startup`, an issued one has its own name; both are found by fingerprint too."""
+    enrolled, _ = await server.enrolled()
+    (startup,) = server.services.enrollment.keys
+
+    for search in ("enrolled:startup", "enrolled:=STARTUP", f"enrolled:={startup.fingerprint}"):
+        found = await server.services.worker_queries.find(parse_worker_query(search))
+        assert [worker.id for worker in found] == [enrolled], search
+    assert await server.services.worker_queries.find(parse_worker_query("enrolled:partners")) == []
