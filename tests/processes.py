@@ -163,9 +163,16 @@ STARTED: list[Program] = []
 
 
 class Site:
-    """A Server on a host of its own, an operator's host, and Workers' hosts."""
+    """
+    A Server on a host of its own, an operator's host, and Workers' hosts.
 
-    def __init__(self, root: Path, **environ: str) -> None:
+    Args:
+        root: An empty directory.
+        module: What the Server runs; `lyftdata` unless a test needs it changed.
+        environ: What else is set for the Server.
+    """
+
+    def __init__(self, root: Path, *, module: str = "lyftdata", **environ: str) -> None:
         self.root = root
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -182,7 +189,7 @@ class Site:
             given["LYFTDATA_PUBLIC_URL"] = f"https://localhost:{self.port}"
         if "LYFTDATA_DATABASE_URL" in environ:
             given["LYFTDATA_SECRET_KEY"] = SECRET_KEY
-        self.server_host = Host(root / "server", **(given | environ))
+        self.server_host = Host(root / "server", module=module, **(given | environ))
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         self.server = self.start_server()
 
