@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Impostor:
-    """The attacker, who has the leaked key and its certificate, in the place of the Server; keeps what is sent to it."""
+    """The attacker at the address of the Server, with the leaked key and its certificate; keeps what is sent to it."""
 
     def __init__(self, port: int, cert: Path, key: Path) -> None:
         self.received: list[bytes] = []
