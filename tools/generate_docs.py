@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from lyftdata.cli.given_token import TABLE as COMMAND_TABLE
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.log_events import client as client_events
@@ -40,7 +41,7 @@ _NOTE = (
 
 
 def settings_page() -> str:
-    """Return the settings of Server and Worker, from their tables."""
+    """Return the settings of Server, Worker and command line, from their tables."""
     return "\n".join(
         [
             "# Settings",
@@ -62,6 +63,13 @@ def settings_page() -> str:
             "",
             "`LYFTDATA_WORKER_TOKEN_FILE` and `LYFTDATA_WORKER_TOKEN_SOCKET` are not settings: the Worker sets them for its COMMAND",
             "([how to](../how-to/run-a-program-under-an-identity.md)).",
+            "",
+            "## Commands of operators (`lyftdata workers`, `lyftdata api-key` and the others)",
+            "",
+            *_settings_table(COMMAND_TABLE),
+            "",
+            "They find the Server as a Worker does: by `LYFTDATA_URL`, `LYFTDATA_ALLOW_HTTP`, `LYFTDATA_TLS_CA` and `LYFTDATA_TLS_INSECURE`. The",
+            "sessions of `lyftdata login` are kept in `LYFTDATA_CONFIG_DIR`, by default in the user's configuration directory.",
             "",
             "## Which strategy a Worker uses",
             "",

@@ -41,11 +41,16 @@ def test_files_that_the_pages_name_exist():
 
 def test_settings_in_prose_exist():
     """Every LYFTDATA_ name in the pages is a setting of lyftdata."""
+    from lyftdata.cli.given_token import TABLE as COMMANDS
     from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
     from lyftdata.server.runtime.settings_table import TABLE as SERVER
     from lyftdata.worker.settings import TABLE as WORKER
 
-    known = {setting.name for setting in (*SERVER, *WORKER)} | GIVEN_TO_COMMAND | {"LYFTDATA_CONFIG_DIR"}
+    known = (
+        {setting.name for setting in (*SERVER, *WORKER, *COMMANDS)}
+        | GIVEN_TO_COMMAND
+        | {"LYFTDATA_CONFIG_DIR"}
+    )
     for page in PAGES:
         for name in re.findall(r"LYFTDATA_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")):
             assert {name, name.removesuffix("_FILE")} & known, f"{page.name}: {name}"

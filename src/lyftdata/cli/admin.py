@@ -259,7 +259,7 @@ def reset_password(
     """
     Give operator NAME a new first password, printed once, while the Server runs or not; it counts at once.
 
-    Their sessions and device marks end, and failed sign-ins are forgotten. If the password cannot be printed, the old one
+    Their sessions and device marks end, their API tokens are revoked, and failed sign-ins are forgotten. If the password cannot be printed, the old one
     stays in force.
 
     \b
@@ -270,7 +270,10 @@ def reset_password(
     from lyftdata.server.runtime.operator_recovery import reset_password as reset
 
     given = read_password("New password", from_stdin=True) if password_stdin else None
-    confirm(f"Reset the password of {name}? Their sessions end at once.", yes=yes)
+    confirm(
+        f"Reset the password of {name}? Their sessions end and their API tokens are revoked, at once.",
+        yes=yes,
+    )
     try:
         reset(place, name, given, announce=_print_operator if as_json else _print_password)
     except InvalidInputError as error:

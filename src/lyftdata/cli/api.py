@@ -1,5 +1,6 @@
 """The command line's client of the admin API."""
 
+import functools
 import os
 import ssl
 import time
@@ -13,6 +14,7 @@ import httpx2
 import lyftdata
 from lyftdata.bounded_http import proxy_for, tls_context
 from lyftdata.cli.credentials import Credentials
+from lyftdata.cli.given_token import find_given_token
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.text import clean_text
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
@@ -63,17 +65,21 @@ def _connections(settings: WorkerSettings) -> httpx2.Client:
 
 class Api:
     """
-    Requests to one Server as the operator who is signed in; close it, or use it with `with`.
+    Requests to one Server as the operator who is signed in, or by LYFTDATA_API_TOKEN; close it, or use it with `with`.
 
     Args:
         url: `--url`, or None for LYFTDATA_URL and its default.
+        session_only: Whether LYFTDATA_API_TOKEN is left aside: what is about a session is about the one of `lyftdata login`.
+
+    Raises:
+        SettingsError: LYFTDATA_API_TOKEN or a setting of the connection cannot be used.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, session_only: bool = False) -> None:
         self._settings = _connection_settings(url)
         self.url = self._settings.url
         self._proxy = proxy_for(self._settings.url)
-        self.credentials = Credentials.default()
+        self._given_token = None if session_only else find_given_token(os.environ)
         self._tls_ca = WatchedFile(self._settings.tls_ca if self.url.startswith("https:") else None)
         self._http = _connections(self._settings)
 
@@ -82,6 +88,11 @@ class Api:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+
+    @functools.cached_property
+    def credentials(self) -> Credentials:
+        """Return the stored sessions; automation has none, and perhaps no home directory for them."""
+        return Credentials.default()
 
     def get(self, path: str, **query: Any) -> Any:
         """Get JSON; parameters that are None are left out."""
@@ -171,9 +182,12 @@ class Api:
             raise self._not_a_server(response) from None
 
     def _authorization(self) -> dict[str, str]:
-        token = self.credentials.find(self.url)
+        token = self._given_token or self.credentials.find(self.url)
         if token is None:
-            raise ApiError(f"You are not signed in to {self.url}.", hint=f"lyftdata login --url {self.url}")
+            raise ApiError(
+                f"You are not signed in to {self.url}.",
+                hint=f"lyftdata login --url {self.url}, or set LYFTDATA_API_TOKEN_FILE in automation.",
+            )
         return {"Authorization": f"Bearer {token.reveal()}"}
 
     def _unreachable(self, error: Exception) -> NoReturn:

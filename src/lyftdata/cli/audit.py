@@ -42,7 +42,12 @@ def audit() -> None:
 _FILTERS = (
     click.option("--action", help="Only this, for example worker.disabled; worker.* for all that begin so."),
     click.option("--subject", help="Only about this, for example worker:press-01."),
-    click.option("--by", "actor", metavar="NAME", help="Only what this operator did; server, or enrollment."),
+    click.option(
+        "--by",
+        "actor",
+        metavar="NAME",
+        help="Only what this operator did; server, enrollment, or api_token:NAME.",
+    ),
     click.option(
         "--since",
         metavar="TIME",

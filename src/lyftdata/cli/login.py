@@ -1,10 +1,12 @@
 """Signs operators in and out, and changes their own password."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo, echo_err, url_option
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
@@ -30,12 +32,14 @@ def login(user: str, url: str | None, *, password_stdin: bool) -> None:
     from lyftdata.cli.api import Api
 
     password = read_password("Password", from_stdin=password_stdin)
-    with Api(url) as api:
+    with Api(url, session_only=True) as api:
         body = {"username": user, "password": password.reveal(), **_stored_device_mark(api, user)}
         answer = api.post("/login", body, signed_in=False)
         api.credentials.store(api.url, Secret(answer["token"]))
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
     echo("Login successful")
+    if find_given_token(os.environ) is not None:
+        echo_err("LYFTDATA_API_TOKEN is set: other commands use that token and not this session.")
     if answer["operator"]["must_change_password"]:
         echo_err("This is a first password. Change it with: lyftdata password")
 
@@ -53,7 +57,7 @@ def logout(url: str | None, *, everywhere: bool) -> None:
     """
     from lyftdata.cli.api import Api, ApiError
 
-    with Api(url) as api:
+    with Api(url, session_only=True) as api:
         try:
             api.post("/logout-everywhere" if everywhere else "/logout")
         except ApiError as error:
@@ -77,7 +81,7 @@ def password(url: str | None, *, password_stdin: bool) -> None:
     """
     from lyftdata.cli.api import Api
 
-    with Api(url) as api:
+    with Api(url, session_only=True) as api:
         current, new = _read_change(api, from_stdin=password_stdin)
         user = api.get("/whoami")["name"]
         body = {

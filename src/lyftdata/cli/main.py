@@ -62,7 +62,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "Deliver events of the audit log to webhooks, syslog and files.",
     ),
     "servers": ("lyftdata.cli.servers:servers", "See which Servers share the state."),
-    "operators": ("lyftdata.cli.operators:operators", "Manage who may sign in, and their sessions."),
+    "operators": (
+        "lyftdata.cli.operators:operators",
+        "Manage who may sign in, their sessions, and API tokens.",
+    ),
     "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state; unlock operators."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
     "doctor": ("lyftdata.cli.doctor:doctor", "Find out what is wrong with a set-up."),
@@ -224,6 +227,8 @@ def _print_error_lines(text: str) -> None:
 
 _SECRET_FLAGS = {
     "--password": "lyftdata login asks for it, or reads it with --password-stdin",
+    "--api-token": "set LYFTDATA_API_TOKEN or LYFTDATA_API_TOKEN_FILE",
+    "--token": "set LYFTDATA_API_TOKEN or LYFTDATA_API_TOKEN_FILE",
     "--api-key": "set LYFTDATA_WORKER_API_KEY or LYFTDATA_WORKER_API_KEY_FILE",
     "--worker-api-key": "set LYFTDATA_WORKER_API_KEY or LYFTDATA_WORKER_API_KEY_FILE",
     "--auto-enrollment-key": "set LYFTDATA_AUTO_ENROLLMENT_KEY or LYFTDATA_AUTO_ENROLLMENT_KEY_FILE",

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from lyftdata.cli import api_tokens
 from lyftdata.cli.confirm import confirm_listed, yes_option
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table, url_option, when
 
@@ -13,12 +14,15 @@ _ROLES = click.Choice(["admin", "viewer"])
 @click.group()
 def operators() -> None:
     """
-    Manage who may sign in, and their sessions.
+    Manage who may sign in, their sessions, and API tokens.
 
     \b
     Example:
       lyftdata operators add ada --role viewer
     """
+
+
+operators.add_command(api_tokens.token)
 
 
 @operators.command()
@@ -85,7 +89,7 @@ def set_role(name: str, role: str, url: str | None) -> None:
 @url_option
 def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Give an operator a new first password, printed once; their sessions end.
+    Give an operator a new first password, printed once; their sessions end, and their API tokens are revoked.
 
     \b
     Example:
@@ -93,7 +97,7 @@ def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> N
     """
     from lyftdata.cli.api import Api, path_part
 
-    question = f"Reset the password of {name}? Their sessions end at once."
+    question = f"Reset the password of {name}? Their sessions end and their API tokens are revoked, at once."
     with Api(url) as api:
         confirm_listed(api, "/operators", "name", name, question, yes=yes)
         answer = api.patch(f"/operators/{path_part(name)}", {"reset_password": True})
@@ -106,7 +110,7 @@ def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> N
 @url_option
 def delete(name: str, url: str | None, *, yes: bool) -> None:
     """
-    Remove an operator; their sessions end.
+    Remove an operator; their sessions end, and their API tokens are revoked.
 
     \b
     Example:
@@ -114,7 +118,7 @@ def delete(name: str, url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api, path_part
 
-    question = f"Delete operator {name}? Their sessions end at once."
+    question = f"Delete operator {name}? Their sessions end and their API tokens are revoked, at once."
     with Api(url) as api:
         confirm_listed(api, "/operators", "name", name, question, yes=yes)
         api.delete(f"/operators/{path_part(name)}")

@@ -15,6 +15,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "api_key.previous_ended": "The previous generation of an API key was ended before its time.",
     "api_key.revoked": "An API key was revoked.",
     "api_key.rotated": "An API key was rotated: there is a new generation.",
+    "api_token.issued": "An API token was issued.",
+    "api_token.revoked": "An API token was revoked.",
     "audit_log.accepted": "An operator on the Server's host accepted an audit log that differs from what was signed.",
     PRUNED: "Events that were too old to be kept were removed from the audit log.",
     "enrollment_key.issued": "An enrollment key was issued.",

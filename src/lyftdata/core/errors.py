@@ -9,6 +9,7 @@ LyftdataError
 ├── NotFoundError            the thing named does not exist
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
+│   └── ApiTokenRejectedError                                 (of NotSignedInError)
 ├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
 └── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
 
@@ -133,6 +134,23 @@ class NotSignedInError(LyftdataError):
     """No session, or one that has ended."""
 
     code = "not_signed_in"
+
+
+class ApiTokenRejectedError(NotSignedInError):
+    """
+    An API token that does not let its bearer in.
+
+    Args:
+        message: Why; only what a caller who has not proved the secret may know, unless `token_name` is given.
+        hint: What to do.
+        token_name: The token's name, once its secret was proved.
+    """
+
+    code = "api_token_rejected"
+
+    def __init__(self, message: str, *, hint: str = "", token_name: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.token_name: Final = token_name
 
 
 class TooManyRequestsError(LyftdataError):

@@ -1,61 +1,94 @@
 """
-Decides what each role may do, and what happens to a Worker name that is taken.
+Decides what each role may do by each kind of credential, and what happens to a Worker name that is taken.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
+import msgspec
+
+from lyftdata.core.actor import Actor, CredentialKind
 from lyftdata.core.errors import ForbiddenError
 from lyftdata.core.records import Role, Strategy, WorkerRecord
 from lyftdata.core.refusals import NameInUseError
 
-_EVERY_OPERATOR = frozenset({Role.ADMIN, Role.VIEWER})
+_EVERY_ROLE = frozenset({Role.ADMIN, Role.VIEWER})
 _ADMINS = frozenset({Role.ADMIN})
+_SESSION_ONLY = frozenset({CredentialKind.SESSION})
+_ANY_CREDENTIAL = frozenset({CredentialKind.SESSION, CredentialKind.API_TOKEN})
 
-ACTIONS: Mapping[str, frozenset[Role]] = {
-    "workers.read": _EVERY_OPERATOR,
-    "workers.write": _ADMINS,
-    "api_keys.read": _EVERY_OPERATOR,
-    "api_keys.write": _ADMINS,
-    "resources.read": _EVERY_OPERATOR,
-    "resources.write": _ADMINS,
-    "enrollment.read": _EVERY_OPERATOR,
-    "enrollment.write": _ADMINS,
-    "refusals.read": _EVERY_OPERATOR,
-    "audit.read": _EVERY_OPERATOR,
-    "audit.verify": _EVERY_OPERATOR,
-    "events.read": _EVERY_OPERATOR,
+
+class Rule(msgspec.Struct, frozen=True):
+    """Who may take an action: with which roles, and by which kinds of credential."""
+
+    roles: frozenset[Role]
+    credentials: frozenset[CredentialKind]
+
+
+_READ = Rule(_EVERY_ROLE, _ANY_CREDENTIAL)
+_WRITE = Rule(_ADMINS, _ANY_CREDENTIAL)
+# Persistence: a token that leaked must make no way in for people, and no way out for the audit log, that outlives its revocation.
+_WRITE_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY)
+
+ACTIONS: Mapping[str, Rule] = {
+    "workers.read": _READ,
+    "workers.write": _WRITE,
+    "api_keys.read": _READ,
+    "api_keys.write": _WRITE,
+    "resources.read": _READ,
+    "resources.write": _WRITE,
+    "enrollment.read": _READ,
+    "enrollment.write": _WRITE,
+    "refusals.read": _READ,
+    "audit.read": _READ,
+    "audit.verify": _READ,
+    "events.read": _READ,
     # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
-    "event_destinations.read": _ADMINS,
-    "event_destinations.write": _ADMINS,
-    "signing_keys.read": _EVERY_OPERATOR,
-    "signing_keys.write": _ADMINS,
-    "incident.read": _EVERY_OPERATOR,
-    "incident.write": _ADMINS,
-    "operators.read": _EVERY_OPERATOR,
-    "operators.write": _ADMINS,
-    "own_account": _EVERY_OPERATOR,
-    "sessions.revoke_any": _ADMINS,
+    "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
+    "event_destinations.write": _WRITE_IN_PERSON,
+    "signing_keys.read": _READ,
+    "signing_keys.write": _WRITE,
+    "incident.read": _READ,
+    "incident.write": _WRITE,
+    "operators.read": _READ,
+    "operators.write": _WRITE_IN_PERSON,
+    "api_tokens.read": _READ,
+    "api_tokens.write": _WRITE_IN_PERSON,
+    "identity.read": _READ,
+    "own_account": Rule(_EVERY_ROLE, _SESSION_ONLY),
+    "sessions.revoke_any": _WRITE_IN_PERSON,
 }
-"""Every action of the admin API and the roles that may take it; any other action is denied to every role."""
+"""Every action of the admin API, and who may take it; any other action is denied to everyone."""
 
 
-def is_allowed(action: str, *, role: Role) -> bool:
-    """Return whether a role may take an action; an action that is not in the table is denied."""
+def is_allowed(action: str, *, actor: Actor) -> bool:
+    """Return whether a caller may take an action; an action that is not in the table is denied."""
     # Default deny: a route whose action was misspelt or forgotten in the table is closed, not open.
-    return role in ACTIONS.get(action, frozenset())
+    rule = ACTIONS.get(action)
+    return rule is not None and actor.role in rule.roles and actor.credential in rule.credentials
 
 
-def check_allowed(action: str, *, role: Role) -> None:
+def check_allowed(action: str, *, actor: Actor) -> None:
     """
-    Refuse an action that a role may not take.
+    Refuse an action that a caller may not take.
 
     Raises:
-        ForbiddenError: Not in the table for this role.
+        ForbiddenError: Not in the table for this role, or not for this kind of credential.
     """
-    if not is_allowed(action, role=role):
-        raise ForbiddenError(f"The role {role.value} may not do this ({action}).", hint="Ask an admin.")
+    if is_allowed(action, actor=actor):
+        return
+    rule = ACTIONS.get(action)
+    if rule is not None and actor.credential not in rule.credentials:
+        raise ForbiddenError(
+            f"An API token may not do this ({action}).", hint="Sign in as an operator: lyftdata login"
+        )
+    raise ForbiddenError(f"The role {actor.role.value} may not do this ({action}).", hint="Ask an admin.")
+
+
+def lesser_role(first: Role, second: Role) -> Role:
+    """Return the role of the two that may do less."""
+    return Role.VIEWER if Role.VIEWER in {first, second} else Role.ADMIN
 
 
 class NamePolicy(StrEnum):

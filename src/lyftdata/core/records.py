@@ -436,12 +436,32 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
+class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One API token as the Server keeps it: the public id and the SHA-256 digest of the secret part.
+
+    It acts for `operator`, who issued it, with `role` or that operator's own, whichever is less. `last_used_at` may be some minutes
+    old (`server/admin/api_token_uses.py`).
+    """
+
+    public_id: str
+    name: str
+    digest: bytes
+    role: Role
+    operator: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    last_used_from: str | None = None
+
+
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """
     One decision about trust, as it is handed to the audit log.
 
     The fields of the chain (number, previous hash, hash) are added by the store when it is appended.
-    `actor` is `operator:NAME`, `enrollment` or `server`. `details` holds no secret.
+    `actor` is `operator:NAME`, `api_token:NAME`, `enrollment` or `server`. `details` holds no secret.
     """
 
     at: datetime
@@ -564,6 +584,7 @@ class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
 prepare_structs(
     AdminSessionRecord,
     ApiKeyRecord,
+    ApiTokenRecord,
     AuditEvent,
     CheckpointRecord,
     EnrollmentKeyRecord,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from lyftdata.core.api_keys import holds_api_key
+from lyftdata.core.api_tokens import holds_api_token
 from lyftdata.core.enrollment_secrets import holds_enrollment_key
 from lyftdata.core.secret import Secret
 
@@ -22,6 +23,8 @@ _PATTERNS = (
         re.compile(r"[a-z]{0,8}_?enroll_([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"),
         rf"lyftdata_enroll_\1_{HIDDEN}",
     ),
+    # API tokens. Before the API keys, whose pattern matches a part of them.
+    (re.compile(r"[a-z]{0,8}_?token_([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"), rf"lyftdata_token_\1_{HIDDEN}"),
     # API keys, whole or without their first characters: public id, secret and checksum.
     (re.compile(r"[a-z]{0,8}_?([0-9A-Za-z]{10})_[0-9A-Za-z]{24,}"), rf"lyftdata_\1_{HIDDEN}"),
     # Operators' sessions, and their device marks.
@@ -59,7 +62,12 @@ def hide_credentials(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
 def holds_credential(text: str) -> bool:
     """Return whether a text contains a complete credential of a lyftdata form."""
-    return holds_api_key(text) or holds_enrollment_key(text) or _TOKEN.search(text) is not None
+    return (
+        holds_api_key(text)
+        or holds_enrollment_key(text)
+        or holds_api_token(text)
+        or _TOKEN.search(text) is not None
+    )
 
 
 def hide_random(text: str) -> str:

@@ -19,6 +19,7 @@ from lyftdata.core.service_links import is_service_link
 PREFIX = "LYFTDATA_"
 
 SECRET_VARIABLES = (
+    "LYFTDATA_API_TOKEN",
     "LYFTDATA_WORKER_API_KEY",
     "LYFTDATA_AUTO_ENROLLMENT_KEY",
     "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS",
@@ -27,7 +28,7 @@ SECRET_VARIABLES = (
     "LYFTDATA_SECRET_KEY_NEXT",
     "LYFTDATA_DATABASE_URL",
 )
-"""Every secret among the settings of Server and Worker: one environment file may serve both."""
+"""Every secret among the settings of Server, Worker and command line: one environment file may serve all."""
 
 PLAIN_VARIABLES = (
     "LYFTDATA_APPROVAL_EXPIRES_AFTER",

@@ -71,6 +71,11 @@ class Metrics:
             registry=self._registry,
         )
         self._destinations: set[str] = set()
+        self._rejected_api_tokens = Counter(
+            "lyftdata_api_tokens_rejected_total",
+            "Requests of the admin API with an API token that was not accepted, whatever the cause.",
+            registry=self._registry,
+        )
         self._refused_for: dict[str, Counter] = {}
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
@@ -129,6 +134,10 @@ class Metrics:
             for result in ("delivered", "failed"):
                 with contextlib.suppress(KeyError):
                     self._deliveries.remove(name, result)
+
+    def count_rejected_api_token(self) -> None:
+        """Count a request with an API token that was not accepted."""
+        self._rejected_api_tokens.inc()
 
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""

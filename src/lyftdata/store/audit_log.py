@@ -64,7 +64,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     Which events are wanted; what is None or empty does not narrow.
 
     `action` may end with `*` for all that begin so. `subject` of a Worker (`worker:ID`) stands also for the cut-offs of incidents that it was
-    in. `actor` is an operator's name, or what the log says: `server`, `enrollment`, `worker:ID`. `since` is in the span, `until` is not.
+    in. `actor` is an operator's name, or what the log says: `server`, `api_token:NAME`, `worker:ID`. `since` is in the span, `until` is not.
     """
 
     action: str | None = None

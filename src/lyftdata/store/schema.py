@@ -424,6 +424,23 @@ admin_sessions = Table(
     Index(None, "operator"),
 )
 
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("public_id", String(16), primary_key=True),
+    Column("name", String(50), nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("role", String(16), nullable=False),
+    # No foreign key: what acted for an operator who was deleted stays listed, revoked.
+    Column("operator", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("last_used_from", String(64)),
+    Index(None, "operator"),
+)
+
 signing_keys = Table(
     "signing_keys",
     metadata,

@@ -76,7 +76,7 @@ def guarded(
         try:
             page.form = await _read_form(page)
             # Privilege escalation: a form that a viewer was never shown can be posted all the same.
-            check_allowed(action, role=page.actor.role)
+            check_allowed(action, actor=page.actor)
         except LyftdataError as error:
             return error_page(request, error, page)
         if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
@@ -100,7 +100,7 @@ async def _identified(request: Request) -> Page:
     actor = await services.operator_sessions.identify(
         token, address=client_address(request.scope), cost=PAGE_COST
     )
-    note_operator(request.scope, actor.operator)
+    note_operator(request.scope, actor.account)
     return Page(
         request=request, services=services, actor=actor, csrf=csrf_token(token), mark=services.events.mark
     )

@@ -104,7 +104,7 @@ class Page(msgspec.Struct, kw_only=True):
 
     def may(self, action: str) -> bool:
         """Return whether the policy table allows this operator an action: what they may not do is not offered."""
-        return is_allowed(action, role=self.actor.role)
+        return is_allowed(action, actor=self.actor)
 
     def seal(self, state: object) -> str:
         """Return what a form carries to say which state it was shown with; it tells nothing of it."""

@@ -190,6 +190,7 @@ class _Past:
         changed = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
         await self._post("me/password", changed)
         await self._post("me/password", {"current_password": "xxx " + PASSWORD, "new_password": PASSWORD})
+        await self._post("api-tokens", {"name": "ci-deploy", "role": "admin"})
         viewer = {"name": VIEWER, "role": "viewer", "password": "xxx " + PASSWORD}
         await self._post("operators", viewer)
         theirs = await self._server.sign_in(VIEWER, "xxx " + PASSWORD)

@@ -34,9 +34,14 @@ def test_unlock_while_the_server_runs(open_site):
 
 
 def test_reset_password_while_the_server_runs(open_site):
-    """The old password and session end at once; the new password is on standard output alone and signs in."""
+    """The old password, session and API tokens end at once; the new password is on standard output alone and signs in."""
     site = open_site()
     site.sign_in()
+    own = f"xxx {PASSWORD}"
+    assert site.operator.run("password", "--password-stdin", stdin=f"{PASSWORD}\n{own}\n").returncode == 0
+    issued = site.operator.done("operators", "token", "issue", "ci-deploy", "--role", "viewer")
+    pipeline = {"LYFTDATA_API_TOKEN": issued.strip()}
+    assert site.operator.run("workers", "list", **pipeline).returncode == 0
 
     done = site.server_host.run("admin", "reset-password", "admin", "--yes")
 
@@ -44,11 +49,15 @@ def test_reset_password_while_the_server_runs(open_site):
     (password,) = done.stdout.split()
     assert password not in done.stderr
     assert site.operator.run("workers", "list").returncode == 1
-    old = site.operator.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert "was revoked" in site.operator.run("workers", "list", **pipeline).stderr
+    old = site.operator.run("login", "admin", "--password-stdin", stdin=f"{own}\n")
     assert "Name or password is wrong" in old.stderr
     signed_in = site.operator.run("login", "admin", "--password-stdin", stdin=f"{password}\n")
     assert "This is a first password" in signed_in.stderr
-    assert events(site) == [("operator.password_set", "operator:admin")]
+    assert events(site) == [
+        ("api_token.revoked", "api_token:ci-deploy"),
+        ("operator.password_set", "operator:admin"),
+    ]
     site.operator.done("audit", "verify")
 
 

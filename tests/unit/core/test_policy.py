@@ -3,10 +3,24 @@
 import pytest
 from tests.builders import worker
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ForbiddenError
-from lyftdata.core.policy import ACTIONS, NamePolicy, check_allowed, decide_same_name, is_allowed
+from lyftdata.core.policy import (
+    ACTIONS,
+    NamePolicy,
+    check_allowed,
+    decide_same_name,
+    is_allowed,
+    lesser_role,
+)
 from lyftdata.core.records import Role, Strategy
 from lyftdata.core.refusals import NameInUseError
+
+
+def caller(role, *, api_token=None):
+    """Return an operator with this role, or an API token that acts for one."""
+    return Actor(operator="ada", role=role, session_id="s", address="192.0.2.1", api_token=api_token)
+
 
 FOR_ADMINS = {
     "event_destinations.read",
@@ -19,21 +33,48 @@ FOR_ADMINS = {
     "operators.write",
     "resources.write",
     "sessions.revoke_any",
+    "api_tokens.write",
+}
+# What makes a way in that outlives the token, or is about a person.
+NOT_BY_TOKEN = {
+    "event_destinations.write",
+    "operators.write",
+    "api_tokens.write",
+    "sessions.revoke_any",
+    "own_account",
 }
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
 def test_a_viewer_changes_nothing(action):
     """An admin may take every action; a viewer every one that changes nothing of others', but sees no destinations of events."""
-    assert is_allowed(action, role=Role.ADMIN)
-    assert is_allowed(action, role=Role.VIEWER) is (action not in FOR_ADMINS)
+    assert is_allowed(action, actor=caller(Role.ADMIN))
+    assert is_allowed(action, actor=caller(Role.VIEWER)) is (action not in FOR_ADMINS)
 
 
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_an_api_token_may_no_more_than_its_role_and_never_manages_operators(action):
+    """A token that leaked can make no other way in for people, whatever its role."""
+    assert is_allowed(action, actor=caller(Role.ADMIN, api_token="ci")) is (action not in NOT_BY_TOKEN)
+    assert is_allowed(action, actor=caller(Role.VIEWER, api_token="ci")) is (
+        action not in NOT_BY_TOKEN | FOR_ADMINS
+    )
+
+
+@pytest.mark.parametrize("api_token", [None, "ci"])
 @pytest.mark.parametrize("role", list(Role))
-def test_what_is_not_in_the_table_nobody_may_do(role):
+def test_what_is_not_in_the_table_nobody_may_do(role, api_token):
     """An action that somebody forgot to enter is refused to everybody."""
     with pytest.raises(ForbiddenError):
-        check_allowed("workers.wirte", role=role)
+        check_allowed("workers.wirte", actor=caller(role, api_token=api_token))
+
+
+def test_the_lesser_of_two_roles_is_the_viewers():
+    """Only an admin and an admin make an admin."""
+    for one in Role:
+        for other in Role:
+            is_admin = one is other is Role.ADMIN
+            assert lesser_role(one, other) is (Role.ADMIN if is_admin else Role.VIEWER)
 
 
 ENROLLED = worker(strategy=Strategy.AUTO_ENROLLMENT)

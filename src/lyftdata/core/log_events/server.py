@@ -156,6 +156,18 @@ LOCKOUT_NOT_RECORDED = LogEvent(
     fields={"problem": "what failed"},
     remedy="Check the database; the lockout itself is in force.",
 )
+API_TOKEN_REJECTED = LogEvent(
+    name="api_token_rejected",
+    level="warning",
+    message="Rejected an API token that was revoked or has expired; its bearer holds the whole token.",
+    fields={
+        "token": "name of the token",
+        "address": "IP address of the caller",
+        "problem": "why it was rejected",
+        "left_out": "rejections since the last line that were not logged",
+    },
+    remedy="If the caller is yours, give it another token; if not, find out where the token leaked.",
+)
 IDENTITY_KEY_UNREADABLE = LogEvent(
     name="identity_key_unreadable",
     level="error",

@@ -209,7 +209,7 @@ class ApiKeys:
             for_all_workers=worker_ids is None,
             worker_ids=frozenset(worker_ids or ()),
             created_at=now,
-            created_by=f"operator:{actor.operator}",
+            created_by=actor.audit_name,
             expires_at=None if life is None else now + life,
         )
         return IssuedKey(record, key.text)

@@ -23,8 +23,8 @@ from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.core.records import ChainedAuditEvent
 from lyftdata.core.text import clean_line
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints, Occasion, SignedCheckpoint
+from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.operator_budget import OperatorBudget
-from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.views import audit_view
 from lyftdata.server.streams.stream_limits import SlotResponse, StreamLimiter
 from lyftdata.store import Store, audit_log
@@ -62,12 +62,12 @@ class AuditExport:
         *,
         store: Store,
         checkpoints: AuditCheckpoints,
-        sessions: OperatorSessions,
+        callers: Callers,
         budget: OperatorBudget,
     ) -> None:
         self._store = store
         self._checkpoints = checkpoints
-        self._sessions = sessions
+        self._callers = callers
         self._budget = budget
         self._slots = StreamLimiter(total=_MAX_EXPORTS, per_operator=_MAX_EXPORTS_PER_OPERATOR)
 
@@ -80,7 +80,7 @@ class AuditExport:
         headers: Mapping[str, str] | None = None,
     ) -> SlotResponse:
         """
-        Return the events that a filter leaves, the oldest first, in batches; it ends early when the operator's session does.
+        Return the events that a filter leaves, the oldest first, in batches; it ends early when the session or API token does.
 
         Raises:
             InvalidInputError: A signed export is of the whole log: its checkpoint covers every event.
@@ -92,7 +92,7 @@ class AuditExport:
                 "format", "must not be signed with a filter: a checkpoint is of the whole log"
             )
         signed = await self._checkpoints.sign(Occasion.EXPORT) if form is ExportForm.SIGNED else None
-        slot = self._slots.take(actor.operator)
+        slot = self._slots.take(actor.account)
         if slot is None:
             raise ConflictError(
                 "too_many_exports", "Other exports are running.", hint="Wait until they have ended."
@@ -114,9 +114,9 @@ class AuditExport:
             removed = await self._checkpoints.removed_tree()
             yield _head_of(signed, removed)
             after, last = removed.size, signed.size
-        while after < last and await self._sessions.is_signed_in(actor):
+        while after < last and await self._callers.is_signed_in(actor):
             # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
-            await asyncio.sleep(self._budget.free_in_s(actor.operator))
+            await asyncio.sleep(self._budget.free_in_s(actor.account))
             batch = await self._store.read(
                 functools.partial(
                     audit_log.events_after, after=after, limit=min(_BATCH, last - after), wanted=wanted

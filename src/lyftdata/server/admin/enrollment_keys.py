@@ -205,7 +205,7 @@ class EnrollmentKeys:
             approve_networks=parse_networks(rules.approve_networks, field="approve_networks"),
             max_uses=rules.max_uses,
             created_at=now,
-            created_by=f"operator:{actor.operator}",
+            created_by=actor.audit_name,
             expires_at=None if rules.expires_in is None else now + rules.expires_in,
         )
         return IssuedEnrollmentKey(record, text)

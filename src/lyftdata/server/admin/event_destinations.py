@@ -103,7 +103,7 @@ class EventDestinations:
             endpoint="",
             sealed_target=self._seal(name, Target(secret="" if secret is None else secret.reveal())),
             created_at=self._clock(),
-            created_by=f"operator:{actor.operator}",
+            created_by=actor.audit_name,
         )
         record = self._changed(empty, msgspec.structs.replace(change, url=change.url or ""))
 

@@ -55,7 +55,7 @@ class CopyDecisions:
         self, tx: WriteTx, copy: IdentityCopyRecord, decision: CopyDecision, actor: Actor
     ) -> IdentityCopyRecord:
         now = self._clock()
-        by = f"operator:{actor.operator}"
+        by = actor.audit_name
         identity_copies.decide_copy(tx, copy, decision=decision, at=now, by=by)
         details = {
             "decision": decision.value,

@@ -25,7 +25,7 @@ COST_PER_KIB = 0.08
 # Checking the audit log takes a thread, which shares Python's lock with the event loop.
 _COST_PER_CHECKED_EVENT = 0.02
 _MAX_CHECK_COST = 500.0
-_SESSION = re.compile(rb"lyftdata_session_[0-9A-Za-z_-]{1,128}")
+_CREDENTIAL = re.compile(rb"lyftdata_(?:session|token)_[0-9A-Za-z_-]{1,128}")
 
 
 class OperatorBudget:
@@ -83,7 +83,7 @@ class OperatorBudget:
         return min(self._most_saved, saved + (self._monotonic() - at_s) * self._earned_per_s)
 
     def remember_session(self, digest: bytes, operator: str) -> None:
-        """Remember whose session a token is, so that the budget of the next request is known before the database is read."""
+        """Remember whose session or API token this is, so that the budget of the next request is known before the database is read."""
         self._operators[digest] = operator
         self._operators.move_to_end(digest)
         if len(self._operators) > _MAX_SESSIONS:
@@ -91,14 +91,14 @@ class OperatorBudget:
 
     def operator_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """
-        Return the operator whose session a request carries, as far as it was identified before.
+        Return the operator whose session or API token a request carries, as far as it was identified before.
 
         Nothing is decided by it but how long the request waits: that the session is still open is not asked here. Every
         token counts, however many there are (a request's head is bounded): a client must not hide its own behind others.
         """
         for name, value in headers:
             if name in {b"authorization", b"cookie"}:
-                for token in _SESSION.findall(value):
+                for token in _CREDENTIAL.findall(value):
                     operator = self._operators.get(session_digest(token))
                     if operator is not None:
                         return operator

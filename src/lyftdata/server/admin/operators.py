@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
@@ -21,7 +22,7 @@ from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import admin_sessions, operators
+from lyftdata.store.tables import admin_sessions, api_tokens, operators
 
 
 class Operators:
@@ -178,7 +179,12 @@ class Operators:
         return operator
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
-        """Give an operator a new password (random unless given), end all their sessions and marks, and unlock them."""
+        """
+        Give an operator a new password (random unless given), and unlock them.
+
+        All their sessions and device marks end, and their API tokens are revoked: anyone who knew the old password may have issued
+        one.
+        """
         operator = await self.get(name)
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
@@ -220,13 +226,15 @@ class Operators:
         return await self._store.write(op)
 
     async def delete(self, name: str, *, actor: Actor) -> None:
-        """Remove an operator and end their sessions; raises as `set_role`."""
+        """Remove an operator, end their sessions and revoke their API tokens; raises as `set_role`."""
 
         def op(tx: WriteTx) -> None:
             _check_not_last_admin(tx, get_operator(tx, name))
             admin_sessions.delete_sessions_of(tx, name)
             operators.delete_operator(tx, name)
-            tx.audit(actor.audit_event("operator.deleted", subject_of(name), at=self._clock()))
+            now = self._clock()
+            tx.audit(actor.audit_event("operator.deleted", subject_of(name), at=now))
+            _revoke_tokens_of(tx, name, actor=actor, now=now)
 
         await self._store.write(op)
 
@@ -265,7 +273,10 @@ class Operators:
             )
             operators.replace_operator(tx, changed)
             admin_sessions.delete_sessions_of(tx, operator.name, besides=keep_session)
-            tx.audit(actor.audit_event("operator.password_set", subject_of(operator.name), at=self._clock()))
+            now = self._clock()
+            tx.audit(actor.audit_event("operator.password_set", subject_of(operator.name), at=now))
+            if keep_session is None:
+                _revoke_tokens_of(tx, operator.name, actor=actor, now=now)
             return changed
 
         return await self._store.write(op)
@@ -285,6 +296,11 @@ def _check_not_last_admin(tx: WriteTx, record: OperatorRecord) -> None:
         raise ConflictError(
             "last_admin", f"'{record.name}' is the last admin.", hint="Make another admin first."
         )
+
+
+def _revoke_tokens_of(tx: WriteTx, name: str, *, actor: Actor, now: datetime) -> None:
+    for token in api_tokens.revoke_api_tokens_of(tx, name, now):
+        tx.audit(actor.audit_event("api_token.revoked", f"api_token:{token}", at=now))
 
 
 def subject_of(name: str) -> str:

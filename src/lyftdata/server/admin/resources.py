@@ -74,7 +74,7 @@ class Resources:
             name=parse_resource_name(name),
             audience="",
             created_at=self._clock(),
-            created_by=f"operator:{actor.operator}",
+            created_by=actor.audit_name,
         )
         record = self._changed(empty, change)
 

@@ -232,7 +232,7 @@ class Workers:
             labels=given_labels,
             epoch=first_epoch(now),
             created_at=now,
-            created_by=f"operator:{actor.operator}",
+            created_by=actor.audit_name,
         )
 
     def _check(self, name: str, labels: Labels) -> None:

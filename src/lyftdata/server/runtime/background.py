@@ -148,14 +148,15 @@ async def flush(services: Services) -> None:
         services.token_origins.flush,
         lambda: services.token_counts.flush(services.clock()),
         services.worker_archive.flush,
+        services.api_token_uses.flush,
     )
 
 
 async def end_listeners(services: Services) -> None:
-    """End the event streams of operators' sessions that have ended, found by one query."""
+    """End the event streams whose session or API token has ended."""
     listening = services.events.session_ids()
     if listening:
-        services.events.end_sessions(await services.operator_sessions.ended_sessions(listening))
+        services.events.end_sessions(await services.callers.ended(listening))
 
 
 async def publish_to_peers(services: Services) -> None:

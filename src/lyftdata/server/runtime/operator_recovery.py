@@ -28,7 +28,7 @@ from lyftdata.server.runtime.settings_values import is_shared_database
 from lyftdata.store import WriteTx
 from lyftdata.store.backup import check_not_empty
 from lyftdata.store.direct_write import write_directly
-from lyftdata.store.tables import admin_sessions, known_networks, operators
+from lyftdata.store.tables import admin_sessions, api_tokens, known_networks, operators
 
 
 def unlock(place: StateLocation, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:
@@ -57,7 +57,7 @@ def unlock(place: StateLocation, name: str, *, address: str | None = None, clock
         details = {} if address is None else {"from": address}
         if network is not None:
             known_networks.remember_network(tx, name, network, now=clock())
-        tx.audit(_event("operator.unlocked", name, clock, details))
+        tx.audit(_event("operator.unlocked", f"operator:{name}", clock, details))
 
     write_directly(url, op, audit_key=audit_key_of(secret_key))
 
@@ -71,7 +71,7 @@ def reset_password(
     clock: Clock = utc_now,
 ) -> None:
     """
-    Give an operator a new first password, end their sessions and device marks, and unlock them.
+    Give an operator a new first password, end their sessions and device marks, revoke their API tokens, and unlock them.
 
     Args:
         place: Where the Server's state is.
@@ -100,7 +100,9 @@ def reset_password(
         )
         operators.replace_operator(tx, changed)
         admin_sessions.delete_sessions_of(tx, name)
-        tx.audit(_event("operator.password_set", name, clock, {}))
+        tx.audit(_event("operator.password_set", f"operator:{name}", clock, {}))
+        for token in api_tokens.revoke_api_tokens_of(tx, name, clock()):
+            tx.audit(_event("api_token.revoked", f"api_token:{token}", clock, {}))
         if password is None:
             announce(changed, chosen)
 
@@ -123,9 +125,9 @@ def _digest(secret_key: bytes, name: str, address: str) -> bytes:
     return network_digest(derive_key(secret_key, purpose=NETWORK_KEY_PURPOSE), name, address)
 
 
-def _event(action: str, name: str, clock: Clock, details: dict[str, str]) -> AuditEvent:
+def _event(action: str, subject: str, clock: Clock, details: dict[str, str]) -> AuditEvent:
     return AuditEvent(
-        at=clock(), actor="host", action=action, subject=f"operator:{name}", details=details | who_on_host()
+        at=clock(), actor="host", action=action, subject=subject, details=details | who_on_host()
     )
 
 

@@ -10,12 +10,15 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.alerts import Alerts
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.api_token_uses import ApiTokenUses
+from lyftdata.server.admin.api_tokens import ApiTokens
 from lyftdata.server.admin.approval_queries import ApprovalQueries
 from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
+from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
@@ -132,6 +135,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dpop: Dpop
     operators: Operators
     operator_sessions: OperatorSessions
+    callers: Callers
+    api_tokens: ApiTokens
+    api_token_uses: ApiTokenUses
     password_check: PasswordCheck
     device_marks: DeviceMarks
     budget: OperatorBudget

@@ -148,7 +148,7 @@ class Events:
         Raises:
             ConflictError: `too_many_listeners`.
         """
-        slot = self._slots.take(actor.operator)
+        slot = self._slots.take(actor.account)
         if slot is None:
             raise ConflictError(
                 "too_many_listeners", "Too many listeners are connected.", hint="Close some of them."

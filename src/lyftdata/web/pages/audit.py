@@ -47,7 +47,7 @@ async def show(page: Page) -> Response:
 
 async def verified(page: Page) -> Response:
     """Check the whole chain, and show the result."""
-    page.services.budget.charge_check(page.actor.operator, page.services.store.audit_length)
+    page.services.budget.charge_check(page.actor.account, page.services.store.audit_length)
     template = "_verified.html" if "hx-request" in page.request.headers else "verified.html"
     return page.render(template, report=await page.services.audit_queries.verify())
 

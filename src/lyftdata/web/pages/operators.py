@@ -4,6 +4,7 @@ from collections import Counter
 
 from starlette.responses import Response
 
+from lyftdata.core.api_tokens import ApiTokenStatus
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Role
 from lyftdata.core.secret import Secret
@@ -56,7 +57,8 @@ async def set_role(page: Page) -> Response:
 async def ask_reset(page: Page) -> Response:
     """Say what a new password does, and ask."""
     operator = await page.services.operators.get(page.part("name"))
-    return page.render("operator_confirm.html", action="reset", operator=operator)
+    tokens = await _live_tokens(page, operator.name)
+    return page.render("operator_confirm.html", action="reset", operator=operator, tokens=tokens)
 
 
 async def reset(page: Page) -> Response:
@@ -70,14 +72,17 @@ async def reset(page: Page) -> Response:
 async def ask_delete(page: Page) -> Response:
     """Say what deleting does, and ask."""
     operator = await page.services.operators.get(page.part("name"))
-    return page.render("operator_confirm.html", action="delete", operator=operator)
+    tokens = await _live_tokens(page, operator.name)
+    return page.render("operator_confirm.html", action="delete", operator=operator, tokens=tokens)
 
 
 async def delete(page: Page) -> Response:
     """Delete an operator."""
     name = page.part("name")
     await page.services.operators.delete(name, actor=page.actor)
-    return page.redirect("/operators", done=f"{name} was deleted, and their sessions were ended.")
+    return page.redirect(
+        "/operators", done=f"{name} was deleted, their sessions were ended, and their API tokens revoked."
+    )
 
 
 async def ask_end_sessions(page: Page) -> Response:
@@ -93,6 +98,12 @@ async def end_sessions(page: Page) -> Response:
     if name == page.actor.operator:
         return signed_out(page)
     return page.redirect("/operators", done=f"The sessions of {name} were ended.")
+
+
+async def _live_tokens(page: Page, operator: str) -> list[str]:
+    """Return the names of the API tokens that act for an operator now."""
+    tokens = await page.services.api_tokens.list()
+    return [one.name for one in tokens if one.operator == operator and one.status is ApiTokenStatus.LIVE]
 
 
 def _shown_once(page: Page, name: str, password: Secret) -> Response:

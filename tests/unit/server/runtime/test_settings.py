@@ -6,6 +6,7 @@ import stat
 import pytest
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
 
+from lyftdata.cli.given_token import TABLE as COMMAND_TABLE
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.settings import PLAIN_VARIABLES, SECRET_VARIABLES
 from lyftdata.server.runtime.data_dir import prepare_staging_dir
@@ -146,8 +147,8 @@ def test_worker_variables_in_a_servers_environment_are_no_typo():
 
 
 def test_every_setting_is_on_the_list_of_all_programs():
-    """One environment file may serve both programs: secrets are hidden from the COMMAND, and no setting is called unknown."""
-    rows = (*TABLE, *WORKER_TABLE)
+    """One environment file may serve all programs: secrets are hidden from the COMMAND, and no setting is called unknown."""
+    rows = (*TABLE, *WORKER_TABLE, *COMMAND_TABLE)
 
     assert {row.name for row in rows if row.secret} == set(SECRET_VARIABLES), "see core/settings.py"
     plain = {row.name for row in rows if not row.secret}

@@ -60,6 +60,12 @@ class Operator(BaseModel):
     created_at: datetime
 
 
+class CallerIdentity(Operator):
+    """Who asks: an operator with their role, or an API token (`api_token` is its name) with what it may do for them."""
+
+    api_token: str | None
+
+
 class Operators(BaseModel):
     """Every operator, by name."""
 

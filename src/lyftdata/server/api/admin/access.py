@@ -29,20 +29,22 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 
 
 # For the OpenAPI document, which says by it what to send; the header is read below, as everywhere.
-_BEARER = HTTPBearer(auto_error=False, scheme_name="session", description="The token of `POST /api/login`.")
+_BEARER = HTTPBearer(
+    auto_error=False, scheme_name="session", description="The token of `POST /api/login`, or an API token."
+)
 
 
 async def signed_in(
     request: Request, services: ServicesDep, _documented: Annotated[object, Security(_BEARER)]
 ) -> Actor:
-    """Return the operator who asks; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
+    """Return the operator or API token that asks; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
     services.host_check.check_browser(request)
     try:
         token = bearer_token(request)
     except MissingCredentialsError:
         raise NotSignedInError("You are not signed in.", hint="lyftdata login") from None
-    actor = await services.operator_sessions.identify(token, address=client_address(request.scope))
-    note_operator(request.scope, actor.operator)
+    actor = await services.callers.identify(token, address=client_address(request.scope))
+    note_operator(request.scope, actor.account)
     return actor
 
 
@@ -68,13 +70,13 @@ def _parameters_of(dependant: Dependant) -> Iterator[str]:
 
 def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
     """
-    Return a dependency that gives the operator if the policy table allows them this action.
+    Return a dependency that gives the caller if the policy table allows it this action.
 
     That a first password was not changed yet stops the pages and not this, on purpose: docs/explanation/security-model.md says why.
     """
 
     async def gate(request: Request, actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
-        check_allowed(action, role=actor.role)
+        check_allowed(action, actor=actor)
         _check_parameters(request)
         return actor
 

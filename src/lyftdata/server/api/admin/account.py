@@ -22,6 +22,7 @@ _DEVICE_HEADER_DOC = {
 }
 
 Self = Annotated[Actor, Depends(allowed("own_account"))]
+Caller = Annotated[Actor, Depends(allowed("identity.read"))]
 
 
 @router.post("/login", summary="Sign in")
@@ -56,9 +57,12 @@ async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
 
 
 @router.get("/whoami", summary="Who am I")
-async def whoami(actor: Self, services: ServicesDep) -> models.Operator:
-    """Return the operator behind this session."""
-    return operator_view(await services.operators.get(actor.operator))
+async def whoami(actor: Caller, services: ServicesDep) -> models.CallerIdentity:
+    """Return the operator behind this session, or the operator for whom this API token acts, with the token's role."""
+    operator = operator_view(await services.operators.get(actor.operator))
+    return models.CallerIdentity(
+        **operator.model_dump(exclude={"role"}), role=actor.role, api_token=actor.api_token
+    )
 
 
 @router.post(
@@ -94,7 +98,7 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
     """Return the operator's own sessions; all sessions to an administrator."""
-    can_see_all = is_allowed("sessions.revoke_any", role=actor.role)
+    can_see_all = is_allowed("sessions.revoke_any", actor=actor)
     sessions = await services.operator_sessions.list(None if can_see_all else actor.operator)
     return models.AdminSessions(
         items=[
@@ -115,7 +119,7 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
 @router.delete("/admin-sessions/{session_id}", status_code=204, summary="End an operator's session")
 async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
     """End one session: the operator's own, or any for an administrator."""
-    of_any_operator = is_allowed("sessions.revoke_any", role=actor.role)
+    of_any_operator = is_allowed("sessions.revoke_any", actor=actor)
     await services.operator_sessions.end_session(session_id, actor=actor, of_any_operator=of_any_operator)
 
 

@@ -7,6 +7,7 @@ from lyftdata.server.admin.schemas.base import Problem
 from lyftdata.server.api.admin import (
     account,
     api_keys,
+    api_tokens,
     approvals,
     audit,
     enrollment,
@@ -74,6 +75,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         incidents,
         events,
         operators,
+        api_tokens,
     ):
         app.include_router(module.router)
     return app

@@ -74,7 +74,7 @@ async def verify_audit(
     actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> AuditReport:
     """Check every link of the chain: no row was changed, inserted, moved or removed from the middle."""
-    services.budget.charge_check(actor.operator, services.store.audit_length)
+    services.budget.charge_check(actor.account, services.store.audit_length)
     return await services.audit_queries.verify()
 
 
@@ -88,7 +88,7 @@ async def follow_verification(
     actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> StreamingResponse:
     """Check the log, and return a JSON object a line: `done` and `total` each second, and `report` at the end."""
-    services.budget.charge_check(actor.operator, services.store.audit_length)
+    services.budget.charge_check(actor.account, services.store.audit_length)
     return StreamingResponse(
         _follow_verification(actor, services),
         media_type="application/x-ndjson",
@@ -101,7 +101,7 @@ async def _follow_verification(actor: Actor, services: Services) -> AsyncIterato
     check = asyncio.ensure_future(services.audit_queries.verify())
     try:
         while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
-            if not await services.operator_sessions.is_signed_in(actor):
+            if not await services.callers.is_signed_in(actor):
                 return
             done, total = services.store.check_progress()
             yield f'{{"done":{done},"total":{total}}}\n'.encode()
@@ -130,7 +130,7 @@ async def list_access(
     worker_id: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
 ) -> AccessReport:
     """Return each Worker that had an entry then, whether it could get in, and by which API keys or identity key."""
-    services.budget.charge_check(actor.operator, services.store.audit_length)
+    services.budget.charge_check(actor.account, services.store.audit_length)
     return await services.audit_queries.access_at(at, now=services.clock(), worker_id=worker_id)
 
 
@@ -140,7 +140,7 @@ async def sign_checkpoint(
 ) -> AuditCheckpoint:
     """Return a signed checkpoint of the log as it is now: the number of its events, and the root of their Merkle tree."""
     services.budget.charge_check(
-        actor.operator, services.store.audit_length - services.checkpoints.signed_length
+        actor.account, services.store.audit_length - services.checkpoints.signed_length
     )
     signed = await services.checkpoints.sign(Occasion.EXPORT)
     return AuditCheckpoint(
@@ -165,7 +165,7 @@ async def prove_event(
 ) -> PlainTextResponse:
     """Return the event, the path from it to the root of the Merkle tree, and a checkpoint that has this root (C2SP tlog-proof)."""
     proof = await services.audit_proofs.prove(number)
-    services.budget.charge_check(actor.operator, proof.hashed)
+    services.budget.charge_check(actor.account, proof.hashed)
     return PlainTextResponse(proof.text)
 
 

@@ -159,7 +159,9 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     sessions = await build_sessions(basis)
     logins = SharedLogins(store=store)
     admission = await build_admission(basis, sessions, logins)
-    operators = await build_operators(basis, passwords, admission.known_secrets)
+    operators = await build_operators(
+        basis, passwords, known_secrets=admission.known_secrets, metrics=admission.metrics
+    )
     warnings = [
         *warnings_of(settings, basis.issuer),
         *issuer_warnings(admission.directory, basis.issuers),
@@ -236,6 +238,9 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         dpop=admission.dpop,
         operators=operators.operators,
         operator_sessions=operators.operator_sessions,
+        callers=operators.callers,
+        api_tokens=operators.api_tokens,
+        api_token_uses=operators.api_token_uses,
         password_check=operators.password_check,
         device_marks=operators.device_marks,
         budget=operators.budget,

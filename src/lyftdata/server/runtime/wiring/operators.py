@@ -8,6 +8,9 @@ import msgspec
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.lockout import Lockout
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.api_token_uses import ApiTokenUses
+from lyftdata.server.admin.api_tokens import ApiTokens
+from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.operator_budget import OperatorBudget
@@ -18,6 +21,7 @@ from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
+from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.store.tables.operators import unlocks_by_name
 
@@ -27,6 +31,9 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
 
     operators: Operators
     operator_sessions: OperatorSessions
+    callers: Callers
+    api_tokens: ApiTokens
+    api_token_uses: ApiTokenUses
     password_check: PasswordCheck
     device_marks: DeviceMarks
     budget: OperatorBudget
@@ -38,7 +45,9 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     lockout: Lockout
 
 
-async def build_operators(basis: Basis, passwords: Passwords, known_secrets: KnownSecrets) -> OperatorParts:
+async def build_operators(
+    basis: Basis, passwords: Passwords, *, known_secrets: KnownSecrets, metrics: Metrics
+) -> OperatorParts:
     """Build what changes accounts, Workers, API keys and resources."""
     store, clock, source = basis.store, basis.clock, basis.random_bytes
     lockout = Lockout(
@@ -52,6 +61,17 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
     password_check = PasswordCheck(
         store=store, passwords=passwords, lockout=lockout, network_key=network_key, clock=clock
     )
+    operator_sessions = OperatorSessions(
+        store=store,
+        password_check=password_check,
+        device_marks=device_marks,
+        network_key=network_key,
+        budget=budget,
+        known_secrets=known_secrets,
+        clock=clock,
+        random_bytes=source,
+    )
+    api_token_uses = ApiTokenUses(store=store)
     keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=source)
     return OperatorParts(
         operators=Operators(
@@ -63,16 +83,17 @@ async def build_operators(basis: Basis, passwords: Passwords, known_secrets: Kno
             clock=clock,
             random_bytes=source,
         ),
-        operator_sessions=OperatorSessions(
+        operator_sessions=operator_sessions,
+        callers=Callers(
             store=store,
-            password_check=password_check,
-            device_marks=device_marks,
-            network_key=network_key,
+            sessions=operator_sessions,
+            uses=api_token_uses,
             budget=budget,
-            known_secrets=known_secrets,
+            metrics=metrics,
             clock=clock,
-            random_bytes=source,
         ),
+        api_tokens=ApiTokens(store=store, known_secrets=known_secrets, clock=clock, random_bytes=source),
+        api_token_uses=api_token_uses,
         password_check=password_check,
         device_marks=device_marks,
         budget=budget,

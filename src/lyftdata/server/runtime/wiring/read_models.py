@@ -161,7 +161,7 @@ def build_read_models(
         audit_export=AuditExport(
             store=store,
             checkpoints=basis.checkpoints,
-            sessions=operators.operator_sessions,
+            callers=operators.callers,
             budget=operators.budget,
         ),
         audit_proofs=AuditProofs(

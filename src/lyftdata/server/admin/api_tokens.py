@@ -1,0 +1,157 @@
+"""What operators do to API tokens. The token itself is only in the answer to `issue`."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.api_tokens import check_token_life, generate_api_token, status_of
+from lyftdata.core.errors import ForbiddenError, InvalidInputError, NotFoundError
+from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.names import parse_api_key_name
+from lyftdata.core.policy import lesser_role
+from lyftdata.core.records import ApiTokenRecord, OperatorRecord, Role
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin.operators import get_operator
+from lyftdata.server.admin.schemas.api_tokens import ApiToken
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import api_tokens, operators
+
+
+class IssuedApiToken(msgspec.Struct, frozen=True):
+    """A token just made: what is listed of it, and the text to show once."""
+
+    shown: ApiToken
+    text: Secret
+
+
+class ApiTokens:
+    """Issues, lists and revokes API tokens."""
+
+    def __init__(
+        self, *, store: Store, known_secrets: KnownSecrets, clock: Clock, random_bytes: RandomBytes
+    ) -> None:
+        self._store = store
+        self._known_secrets = known_secrets
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def issue(self, name: str, role: Role, *, expires_in: timedelta, actor: Actor) -> IssuedApiToken:
+        """
+        Make a token that acts for the operator who asks.
+
+        Args:
+            name: 5 to 50 letters, digits, `-`, `_`; never given twice.
+            role: What it may do at most; not more than the operator may.
+            expires_in: Its life from now, at most 366 days.
+            actor: Who issues it; the policy table lets no API token do this.
+
+        Raises:
+            InvalidInputError: The name, the role or the life is invalid.
+            ConflictError: `api_token_name_taken`.
+            ForbiddenError: The operator still has a first password: anyone who read it would keep a way in beyond its change.
+        """
+        name = parse_api_key_name(name)
+        self._known_secrets.check("name", name)
+        check_token_life(expires_in)
+        new = generate_api_token(self._random_bytes)
+        now = self._clock()
+        record = ApiTokenRecord(
+            public_id=new.public_id,
+            name=name,
+            digest=new.digest,
+            role=role,
+            operator=actor.operator,
+            created_at=now,
+            expires_at=now + expires_in,
+        )
+
+        def op(tx: WriteTx) -> OperatorRecord:
+            # As the operator is now: they may have been deleted or demoted since the request was let in.
+            operator = get_operator(tx, actor.operator)
+            _check_may_issue(operator, role)
+            api_tokens.insert_api_token(tx, record)
+            details = {
+                "public_id": record.public_id,
+                "role": role.value,
+                "operator": record.operator,
+                "expires_at": record.expires_at.isoformat(),
+            }
+            tx.audit(actor.audit_event("api_token.issued", _subject(name), at=now, details=details))
+            return operator
+
+        operator = await self._store.write(op)
+        return IssuedApiToken(_show(record, operator, now=now), new.text)
+
+    async def revoke(self, name: str, *, actor: Actor) -> ApiToken:
+        """
+        Revoke a token: no Server accepts it from the next request on. Revoking twice changes nothing.
+
+        Raises:
+            NotFoundError: No such token.
+        """
+        now = self._clock()
+
+        def op(tx: WriteTx) -> None:
+            if _get(api_tokens.find_api_token(tx.conn, name), name).revoked_at is None:
+                tx.audit(actor.audit_event("api_token.revoked", _subject(name), at=now))
+            api_tokens.revoke_api_token(tx, name, now)
+
+        await self._store.write(op)
+        return await self.get(name)
+
+    async def get(self, name: str) -> ApiToken:
+        """Return one token, without the token itself; raises NotFoundError."""
+        record, operator = await self._store.read(
+            lambda conn: (
+                (found := api_tokens.find_api_token(conn, name)),
+                None if found is None else operators.find_operator(conn, found.operator),
+            )
+        )
+        return _show(_get(record, name), operator, now=self._clock())
+
+    async def list(self) -> list[ApiToken]:
+        """Return every token, by name; those that have ended too."""
+        records, found = await self._store.read(
+            lambda conn: (api_tokens.all_api_tokens(conn), operators.all_operators(conn))
+        )
+        by_name = {operator.name: operator for operator in found}
+        now = self._clock()
+        return [_show(record, by_name.get(record.operator), now=now) for record in records]
+
+
+def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
+    if operator.must_change_password:
+        raise ForbiddenError(
+            "An operator with a first password issues no API tokens.",
+            hint="Change the password first: lyftdata password",
+        )
+    if lesser_role(role, operator.role) is not role:
+        raise InvalidInputError("role", "must not be above your own")
+
+
+def _get(record: ApiTokenRecord | None, name: str) -> ApiTokenRecord:
+    if record is None:
+        raise NotFoundError("api_token", name)
+    return record
+
+
+def _subject(name: str) -> str:
+    return f"api_token:{name}"
+
+
+def _show(record: ApiTokenRecord, operator: OperatorRecord | None, *, now: datetime) -> ApiToken:
+    return ApiToken(
+        name=record.name,
+        public_id=record.public_id,
+        role=record.role,
+        effective_role=None if operator is None else lesser_role(record.role, operator.role),
+        operator=record.operator,
+        status=status_of(record, now=now),
+        created_at=record.created_at,
+        expires_at=record.expires_at,
+        revoked_at=record.revoked_at,
+        last_used_at=record.last_used_at,
+        last_used_from=record.last_used_from,
+    )

@@ -1,0 +1,119 @@
+"""
+Identifies who calls the admin API: by an operator's session, or by an API token.
+
+Both are read from the database at each request, so that what is revoked at one Server is rejected by all from the next request on.
+Pages take sessions alone (`web/gate.py`): an API token in a cookie is no way in.
+"""
+
+from collections.abc import Collection
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.api_tokens import PREFIX, parse_api_token, verify_api_token
+from lyftdata.core.errors import ApiTokenRejectedError
+from lyftdata.core.log_events.server import API_TOKEN_REJECTED
+from lyftdata.core.policy import lesser_role
+from lyftdata.failure_log import FailureLog
+from lyftdata.log import get_logger
+from lyftdata.server.admin.api_token_uses import ApiTokenUses
+from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
+from lyftdata.server.admin.operator_sessions import OperatorSessions
+from lyftdata.server.clock import Clock
+from lyftdata.server.metrics import Metrics
+from lyftdata.store import Store
+from lyftdata.store.tables import api_tokens
+
+# In front of the public id, where others keep the ID of a session; those are hexadecimal.
+_TOKEN = "api_token:"  # noqa: S105 - a prefix
+
+
+class Callers:
+    """
+    Tells sessions and API tokens apart, and whether each still lets its bearer in.
+
+    Args:
+        store: Where API tokens are kept.
+        sessions: Operators' sessions.
+        uses: Records the last use of API tokens.
+        budget: How much work each caller may have the Server do.
+        metrics: Counts rejected API tokens.
+        clock: Aware UTC time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: OperatorSessions,
+        uses: ApiTokenUses,
+        budget: OperatorBudget,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._uses = uses
+        self._budget = budget
+        self._metrics = metrics
+        self._clock = clock
+        self._rejections = FailureLog(get_logger(__name__), API_TOKEN_REJECTED)
+
+    async def identify(self, unverified_token: str, *, address: str) -> Actor:
+        """
+        Return who calls, and take from their budget what a request costs.
+
+        Args:
+            unverified_token: The bearer token as given: of a session, or an API token.
+            address: IP address of the caller.
+
+        Raises:
+            NotSignedInError: No session, or one that has ended.
+            ApiTokenRejectedError: Not an API token that lets its bearer in now.
+            TooManyRequestsError: The caller asks for too much.
+        """
+        if not unverified_token.startswith(PREFIX):
+            return await self._sessions.identify(unverified_token, address=address)
+        try:
+            return await self._identify_token(unverified_token, address)
+        except ApiTokenRejectedError as error:
+            self._metrics.count_rejected_api_token()
+            # Log flooding: an unproven caller could write lines without end; one that holds the secret of a token is worth a line.
+            if error.token_name is not None:
+                self._rejections.failed(token=error.token_name, address=address, problem=error.message)
+            raise
+
+    async def is_signed_in(self, actor: Actor) -> bool:
+        """Return whether the session or API token of a caller who was identified earlier still lets them in."""
+        if actor.api_token is None:
+            return await self._sessions.is_signed_in(actor)
+        return not await self.ended({actor.session_id})
+
+    async def ended(self, session_ids: Collection[str]) -> set[str]:
+        """Return which of these sessions and API tokens have ended (`Actor.session_id`)."""
+        tokens = {one for one in session_ids if one.startswith(_TOKEN)}
+        sessions = set(session_ids) - tokens
+        ended = await self._sessions.ended_sessions(sessions) if sessions else set()
+        return ended | (await self._ended_tokens(tokens) if tokens else set())
+
+    async def _identify_token(self, unverified_token: str, address: str) -> Actor:
+        presented = parse_api_token(unverified_token)
+        found = await self._store.read(lambda conn: api_tokens.find_with_operator(conn, presented.public_id))
+        now = self._clock()
+        record, operator = verify_api_token(presented, record=found[0], operator=found[1], now=now)
+        actor = Actor(
+            operator=operator.name,
+            # Privilege escalation: an operator who was demoted keeps no more by their tokens.
+            role=lesser_role(record.role, operator.role),
+            session_id=_TOKEN + record.public_id,
+            address=address,
+            api_token=record.name,
+        )
+        self._budget.remember_session(session_digest(unverified_token.encode()), actor.account)
+        self._budget.take(actor.account, REQUEST_COST)
+        self._uses.note(record, at=now, address=address)
+        return actor
+
+    async def _ended_tokens(self, session_ids: Collection[str]) -> set[str]:
+        now = self._clock()
+        public_ids = [one.removeprefix(_TOKEN) for one in session_ids]
+        live = await self._store.read(lambda conn: api_tokens.live_among(conn, public_ids, now=now))
+        return {one for one in session_ids if one.removeprefix(_TOKEN) not in live}

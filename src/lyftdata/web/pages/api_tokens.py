@@ -1,0 +1,58 @@
+"""The pages of API tokens: list, one token, issue, revoke."""
+
+from starlette.responses import Response
+
+from lyftdata.core.durations import parse_duration
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Role
+from lyftdata.web.page import Page
+
+# What the form offers; the command line takes any other life, up to 366 days.
+LIVES = {"90d": "In 90 days", "7d": "In 7 days", "30d": "In 30 days", "365d": "In a year"}
+
+
+async def show_list(page: Page) -> Response:
+    """Show every token, those that have ended too."""
+    page.check_parameters()
+    return page.render("api_tokens.html", tokens=await page.services.api_tokens.list())
+
+
+async def show(page: Page) -> Response:
+    """Show one token."""
+    return page.render("api_token.html", token=await page.services.api_tokens.get(page.part("name")))
+
+
+async def form(page: Page) -> Response:
+    """Show the form for a new token: for reading, for 90 days, unless another choice is made."""
+    return page.render("api_token_new.html", lives=LIVES, roles=[Role.VIEWER, Role.ADMIN])
+
+
+async def issue(page: Page) -> Response:
+    """Make a token, and show it once."""
+    page.form.require("life", "role")
+    life, role = page.form.text("life"), page.form.text("role")
+    if life not in LIVES:
+        raise InvalidInputError("life", "must be one of those offered")
+    if role not in set(Role):
+        raise InvalidInputError("role", "must be admin or viewer")
+    issued = await page.services.api_tokens.issue(
+        page.form.text("name"), Role(role), expires_in=parse_duration(life), actor=page.actor
+    )
+    return page.render_secret(
+        "api_token_made.html",
+        instead=f"/api-tokens/{issued.shown.name}",
+        token=issued.shown,
+        text=issued.text,
+    )
+
+
+async def ask_revoke(page: Page) -> Response:
+    """Say what revoking does, and ask."""
+    return page.render("api_token_confirm.html", token=await page.services.api_tokens.get(page.part("name")))
+
+
+async def revoke(page: Page) -> Response:
+    """Revoke a token."""
+    name = page.part("name")
+    await page.services.api_tokens.revoke(name, actor=page.actor)
+    return page.redirect(f"/api-tokens/{name}", done="The token is revoked: no Server accepts it any more.")

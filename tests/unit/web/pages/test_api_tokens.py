@@ -1,0 +1,83 @@
+"""The pages of API tokens: issue one, shown once; list, revoke."""
+
+import pytest
+from tests.unit.web.conftest import the
+
+TOKEN = r"lyftdata_token_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
+
+
+async def issue(browser, name="ci-deploy", role="viewer"):
+    """Issue a token by the form; return its text."""
+    return the(TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d"))
+
+
+async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
+    """It works, and no other page shows it."""
+    text = await issue(browser)
+
+    answer = await server.http.get("/api/whoami", headers={"Authorization": f"Bearer {text}"})
+    assert (answer.json()["api_token"], answer.json()["role"]) == ("ci-deploy", "viewer")
+    for path in ("/api-tokens", "/api-tokens/ci-deploy", "/audit", "/operators"):
+        assert text.split("_")[3] not in (await browser.get(path)).text
+    (shown,) = await server.services.api_tokens.list()
+    assert (shown.expires_at - server.clock()).days == 90
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "ci"}, {"role": "root"}, {"role": ""}, {"life": "9999d"}, {"life": ""}]
+)
+async def test_what_the_form_does_not_offer_is_refused(server, browser, wrong):
+    """The form comes again, with what was wrong; no token is made."""
+    fields = {"name": "ci-deploy", "role": "viewer", "life": "90d"} | wrong
+
+    answer = await browser.post("/issue-api-token", **fields)
+
+    assert answer.status_code == 422
+    assert "Issue an API token</h1>" in answer.text
+    assert await server.services.api_tokens.list() == []
+
+
+async def test_a_token_is_revoked_by_its_page(server, browser):
+    """After the question; then it is rejected, and its page offers nothing more."""
+    text = await issue(browser)
+    assert "/api-tokens/ci-deploy/revoke" in (await browser.get("/api-tokens/ci-deploy")).text
+    assert "Revoke ci-deploy?" in (await browser.get("/api-tokens/ci-deploy/revoke")).text
+
+    answer = await browser.post("/api-tokens/ci-deploy/revoke")
+
+    assert answer.headers["location"] == "/api-tokens/ci-deploy"
+    rejected = await server.http.get("/api/whoami", headers={"Authorization": f"Bearer {text}"})
+    assert rejected.json()["code"] == "api_token_rejected"
+    assert "/api-tokens/ci-deploy/revoke" not in (await browser.get("/api-tokens/ci-deploy")).text
+
+
+async def test_an_operators_pages_name_the_tokens_that_end_with_them(server, browser, viewer):
+    """Before a password is reset or an operator is deleted; not where only sessions end."""
+    await issue(browser)
+
+    for action, is_named in (("reset", True), ("delete", True), ("end-sessions", False)):
+        assert ("ci-deploy" in (await browser.get(f"/operators/admin/{action}")).text) is is_named
+        assert "ci-deploy" not in (await browser.get(f"/operators/vera/{action}")).text
+
+
+async def test_a_tokens_page_leads_to_what_it_did(server, browser):
+    """The audit log, for this token alone."""
+    ci = {"Authorization": f"Bearer {await issue(browser, role='admin')}"}
+    await server.http.post("/api/workers", json={"name": "made-by-ci"}, headers=ci)
+    way = "/audit?actor=api_token%3Aci-deploy"
+    assert way in (await browser.get("/api-tokens/ci-deploy")).text
+
+    page = await browser.get(way)
+
+    assert "worker.created" in page.text
+    assert "api_token.issued" not in page.text.partition("<tbody>")[2]
+
+
+async def test_a_viewer_sees_tokens_and_issues_none(server, browser, viewer):
+    """The buttons are not there; `test_gate.py` posts the forms all the same."""
+    await issue(browser)
+
+    page = await viewer.get("/api-tokens")
+
+    assert "ci-deploy" in page.text
+    assert "/issue-api-token" not in page.text
