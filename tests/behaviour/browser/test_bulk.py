@@ -128,12 +128,12 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
 
 def test_back_after_deleting_is_a_page(admin, world):
     """Done, the list keeps its filter and says so once; Back says that they are gone, and sends nothing again."""
-    page = admin.go("/workers?q=binder-04&sort=newest")
+    page = admin.go("/workers?q=binder-04&sort=-created")
     page.get_by_role("checkbox", name="binder 4").check()
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("status").first).to_have_text("1 Worker was deleted.")
-    expect(page).to_have_url(f"{world.url}/workers?q=binder-04&sort=newest")
+    expect(page).to_have_url(f"{world.url}/workers?q=binder-04&sort=-created")
 
     reload(page, heading="Workers")
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
@@ -194,3 +194,19 @@ def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
     expect(other.get_by_role("link", name="rack=7")).to_be_visible()
     expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
     other.close()
+
+
+def test_a_click_with_shift_ticks_all_in_between(admin):
+    """The bar says how many are ticked, and stays in sight; a heading sorts, and the search stays."""
+    page = admin.go("/workers?q=press-0")
+    page.get_by_role("checkbox", name="press-02").click()
+    expect(page.get_by_text("With 1 ticked:")).to_be_visible()
+    page.get_by_role("checkbox", name="press-05").click(modifiers=["Shift"])
+    expect(page.get_by_text("With 4 ticked:")).to_be_in_viewport()
+    page.get_by_role("checkbox", name="press-03").click()
+    page.get_by_role("checkbox", name="press-04").click(modifiers=["Shift"])
+    expect(page.get_by_text("With 2 ticked:")).to_be_visible()
+
+    page.get_by_role("link", name="Last seen").click()
+    expect(page).to_have_url(re.compile("q=press-0&sort=-seen"))
+    expect(page.get_by_role("columnheader", name="Last seen")).to_have_attribute("aria-sort", "descending")

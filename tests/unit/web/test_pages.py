@@ -223,9 +223,9 @@ async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
         assert f"{action.title()} 1 Worker?" in text_of(await browser.get(way))
         assert server.services.directory.find_worker("press-01").enabled
     done = await browser.post(
-        "/workers", action="disable", id=["press-01", "nobody"], confirmed="yes", q="press", sort="newest"
+        "/workers", action="disable", id=["press-01", "nobody"], confirmed="yes", q="press", sort="-created"
     )
-    assert done.headers["location"] == "/workers?q=press&sort=newest"
+    assert done.headers["location"] == "/workers?q=press&sort=-created"
     notice_with = text_of(await browser.get(done.headers["location"]))
     assert "1 Worker was disabled. 1 Worker was not in the list any more." in notice_with
     assert not server.services.directory.find_worker("press-01").enabled

@@ -15,6 +15,7 @@ from lyftdata.core.records import (
 from lyftdata.core.worker_query import WorkerQuery
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
+from lyftdata.server.admin.worker_order import Column, WorkerOrder
 from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
@@ -35,6 +36,7 @@ class WorkerQueries:
         self,
         *,
         search: WorkerSearch,
+        order: WorkerOrder,
         directory: Directory,
         sessions: Sessions,
         traces: ActivityLog,
@@ -43,6 +45,7 @@ class WorkerQueries:
         clock: Clock,
     ) -> None:
         self._search = search
+        self._order = order
         self._directory = directory
         self._sessions = sessions
         self._traces = traces
@@ -53,6 +56,10 @@ class WorkerQueries:
     async def find(self, wanted: WorkerQuery) -> list[WorkerRecord]:
         """Return the Workers that a search finds, in no order; archived ones only if it asks for them."""
         return await self._search.find(wanted)
+
+    async def sort(self, found: list[WorkerRecord], by: Column, *, descending: bool) -> list[WorkerRecord]:
+        """Return these Workers in the order of a column."""
+        return await self._order.sort(found, by, descending=descending)
 
     def ids_with_identity_key(self) -> list[str]:
         """Return the IDs of the Workers that have an identity key in use, archived ones too."""

@@ -6,7 +6,7 @@ kept folded, since databases differ in what they take for upper and lower case.
 """
 
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -20,6 +20,13 @@ from lyftdata.store.schema import worker_traces
 _BATCH = 500
 _ESCAPE = "\\"
 _OCTET_BITS = 8
+_COLUMNS: Mapping[str, Column[Any]] = {
+    "host": worker_traces.c.hostname,
+    "address": worker_traces.c.address,
+    "version": worker_traces.c.agent_version,
+    "key": worker_traces.c.api_key_name,
+    "seen": worker_traces.c.last_seen_at,
+}
 _MAPPED = "::ffff:"
 
 
@@ -59,6 +66,13 @@ def ids_seen(conn: Connection, *, since: datetime | None = None, before: datetim
     at = worker_traces.c.last_seen_at
     conditions = [*([at > since] if since else []), *([at < before] if before else [])]
     return _ids(conn, *conditions)
+
+
+def values_of(conn: Connection, what: str) -> dict[str, Any]:
+    """Return host, address, version, key or last time (`seen`) of Workers, by their ID; those without are left out."""
+    column = _COLUMNS[what]
+    query = select(worker_traces.c.worker_id, column).where(column.is_not(None))
+    return {row[0]: row[1] for row in conn.execute(query)}
 
 
 def _ids(conn: Connection, *conditions: ColumnElement[bool]) -> set[str]:

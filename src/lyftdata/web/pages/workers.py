@@ -25,7 +25,9 @@ from lyftdata.core.worker_query import (
 )
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
+from lyftdata.server.admin.worker_order import Column
 from lyftdata.server.http.problems import status_of_error
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
 from lyftdata.web.charts import token_chart
 from lyftdata.web.edit import read_edit, seal_fields
@@ -35,13 +37,16 @@ from lyftdata.web.wording import describe_details, describe_span
 
 PER_PAGE = 50
 _MAX_AT_ONCE = 200
+_MAX_BY_SEARCH = 5_000
+_NAMED = 200
 _TIMELINE = 40
 _MAX_KEYS = 20
 _MAX_REPEATED = 10
 _TOKENS_WITHIN = timedelta(days=7)
 
-SORTS = {"name": "Name", "status": "Status", "newest": "Newest first"}
-_STATE_ORDER = {state: place for place, state in enumerate(State)}
+_SORTS = [f"{sign}{column}" for column in Column for sign in ("", "-")]
+# Of a time, the latest is what one looks for.
+_LATEST_FIRST = (Column.SEEN, Column.CREATED)
 SESSION_ENDS = {
     "signed_off": "it signed off",
     "lost": "the connection was lost",
@@ -67,6 +72,8 @@ _DONE_TO_MANY = {
 _DISABLED = "Disabled. Its session ended and its tokens are void."
 _ENABLED = "Enabled. It reconnects within a minute."
 _LABELS_TYPED = 500
+_MAX_DIGITS = 6
+_MORE_MATCH = "Nothing was changed: more Workers match now than you confirmed."
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -87,14 +94,24 @@ class Facet(msgspec.Struct, frozen=True):
     is_on: bool
 
 
+class Heading(msgspec.Struct, frozen=True):
+    """The heading of a column: the order that it leads to, and `ascending`, `descending` or "" for the present one."""
+
+    sort: str
+    direction: str
+
+
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
     sort, query, found, is_rejected = "name", EMPTY_QUERY, list[WorkerRecord](), False
     try:
-        page.check_parameters("q", "sort", "page", "labels", "action")
-        sort = page.choice("sort", list(SORTS)) or sort
+        page.check_parameters("q", "sort", "page", "labels", "action", "all")
+        sort = page.choice("sort", _SORTS) or sort
         query = parse_worker_query(_search_text(page))
-        found = _sorted(page, await page.services.worker_queries.find(query), sort)
+        found = await page.services.worker_queries.find(query)
+        found = await page.services.worker_queries.sort(
+            found, Column(sort.removeprefix("-")), descending=sort.startswith("-")
+        )
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
         page.problem, is_rejected = page.problem or error, True
@@ -117,7 +134,7 @@ async def show_list(page: Page) -> Response:
         number=number,
         pages=pages,
         sort=sort,
-        sorts=SORTS,
+        headings={column.value: _heading(column, sort) for column in Column},
         is_rejected=is_rejected,
         searched=_search_text(page),
         max_search=MAX_LENGTH,
@@ -201,6 +218,10 @@ async def _ask(page: Page, action: str) -> Response:
         workers=[worker],
         decision=log.items[0] if log.items else None,
         single=True,
+        takes_all=False,
+        searched="",
+        added={},
+        named=_NAMED,
         cancel=f"/workers/{worker.id}",
         carried={},
     )
@@ -238,11 +259,12 @@ async def delete(page: Page) -> Response:
 
 async def ask_many(page: Page) -> Response:
     """Say what will be done to every Worker that was ticked, and ask; it changes nothing, and can be come back to."""
-    action = page.query("action")
-    if action not in _ASKED_FIRST:
+    action, takes_all = page.query("action"), _takes_all(page)
+    if action not in (_DONE_TO_MANY if takes_all else _ASKED_FIRST):
         raise InvalidInputError("action", "The action must be disable, enable or delete.")
     try:
-        ids = _ticked(page)
+        ids = await _chosen(page)
+        labels = _wanted_labels(page) if action == "label" else {}
     except InvalidInputError as error:
         page.problem = error
         return await show_list(page)
@@ -253,6 +275,10 @@ async def ask_many(page: Page) -> Response:
         workers=await page.services.worker_queries.show(records),
         decision=None,
         single=False,
+        takes_all=takes_all,
+        searched=_search_text(page),
+        added=labels,
+        named=_NAMED,
         cancel=_list_path(page, with_ticks=True),
         carried=_list_parameters(page),
     )
@@ -263,14 +289,14 @@ async def change_many(page: Page) -> Response:
     action = page.form.text("action") or page.query("action")
     if action not in _DONE_TO_MANY:
         raise InvalidInputError("action", "The action must be disable, enable, delete, label or rotate-key.")
-    ids = _ticked(page)
-    if action in _ASKED_FIRST and not page.form.is_on("confirmed"):
-        again = [
-            ("action", action),
-            *_list_parameters(page).items(),
-            *(("id", worker_id) for worker_id in ids),
-        ]
-        return page.redirect("/change-workers", query=urlencode(again))
+    takes_all, ids = _takes_all(page), await _chosen(page)
+    if action == "label":
+        _wanted_labels(page)
+    has_more = takes_all and page.form.is_on("confirmed") and len(ids) > _confirmed_number(page)
+    if has_more or (not page.form.is_on("confirmed") and (takes_all or action in _ASKED_FIRST)):
+        chosen = [("all", "yes")] if takes_all else [("id", worker_id) for worker_id in ids]
+        again = urlencode([("action", action), *_list_parameters(page).items(), *chosen])
+        return page.redirect("/change-workers", query=again, done=_MORE_MATCH if has_more else "")
     changed = await _do(page, action, ids)
     _, _, query = _list_path(page, with_ticks=False).partition("?")
     return page.redirect("/workers", query=query, done=_summary(changed, len(ids), action))
@@ -283,6 +309,11 @@ async def change_many_again(page: Page) -> Response:
 
 
 async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
+    # In parts: while a thousand are changed, Workers' requests are answered in between.
+    return sum([await _do_part(page, action, part) for part in in_parts(worker_ids)])
+
+
+async def _do_part(page: Page, action: str, worker_ids: Sequence[str]) -> int:
     workers, actor = page.services.workers, page.actor
     match action:
         case "disable" | "enable":
@@ -304,6 +335,30 @@ def _summary(changed: int, ticked: int, action: str) -> str:
     if action == "rotate-key":
         return f"{done} {who} {'has' if left_out == 1 else 'have'} no identity key to rotate."
     return f"{done} {who} {'was' if left_out == 1 else 'were'} not in the list any more."
+
+
+def _takes_all(page: Page) -> bool:
+    """Return whether the action is for all Workers that the search finds, and not for those that are ticked."""
+    return "yes" in {page.form.text("all"), page.request.query_params.get("all", "")}
+
+
+def _confirmed_number(page: Page) -> int:
+    text = page.form.text("expected")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+
+
+async def _chosen(page: Page) -> list[str]:
+    """Return the IDs of the Workers that the action is for: those that are ticked, or all that the search finds at this moment."""
+    if not _takes_all(page):
+        return _ticked(page)
+    found = await page.services.worker_queries.find(parse_worker_query(_search_text(page)))
+    if not found:
+        raise InvalidInputError("workers", "The search finds no Worker.")
+    if len(found) > _MAX_BY_SEARCH:
+        raise InvalidInputError(
+            "workers", f"At most {_MAX_BY_SEARCH:,} Workers can be changed at once: narrow the search."
+        )
+    return sorted(worker.id for worker in found)
 
 
 def _ticked(page: Page) -> list[str]:
@@ -338,7 +393,7 @@ def _list_path(page: Page, *, with_ticks: bool) -> str:
 
 
 def _wanted_labels(page: Page) -> dict[str, str]:
-    labels = parse_label_text(page.form.text("labels"))
+    labels = parse_label_text(_typed_labels(page))
     if not labels:
         raise InvalidInputError("labels", "must be given, like zone=eu-1,gpu")
     return labels
@@ -347,6 +402,16 @@ def _wanted_labels(page: Page) -> dict[str, str]:
 def _search_text(page: Page) -> str:
     # One character more than a search may have: a longer one is rejected, and not cut to another search.
     return page.query("q", max_length=MAX_LENGTH + 1)
+
+
+def _heading(column: Column, sort: str) -> Heading:
+    """Return where the heading of a column leads: to the order by it, and from there to the reverse."""
+    first, second = column.value, f"-{column.value}"
+    if column in _LATEST_FIRST:
+        first, second = second, first
+    direction = "" if sort.removeprefix("-") != column else "descending" if sort[0] == "-" else "ascending"
+    chosen = second if sort == first else first
+    return Heading("" if chosen == Column.NAME else chosen, direction)
 
 
 def _facets(query: WorkerQuery) -> list[tuple[str, list[Facet]]]:
@@ -364,15 +429,6 @@ def _facets(query: WorkerQuery) -> list[tuple[str, list[Facet]]]:
 def _facet(query: WorkerQuery, field: Field, value: str) -> Facet:
     is_on = is_asked(query, field, value)
     return Facet(value, with_term(query, field, "" if is_on else value), is_on)
-
-
-def _sorted(page: Page, found: list[WorkerRecord], sort: str) -> list[WorkerRecord]:
-    by_name = sorted(found, key=lambda record: (record.name.casefold(), record.id))
-    if sort == "status":
-        return sorted(by_name, key=lambda record: _STATE_ORDER[page.services.worker_queries.state_of(record)])
-    if sort == "newest":
-        return sorted(by_name, key=lambda record: record.created_at, reverse=True)
-    return by_name
 
 
 def _detail(entry: AuditEvent) -> str:

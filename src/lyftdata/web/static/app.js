@@ -45,7 +45,25 @@ function showAllTicked() {
     all.checked = ticked > 0 && ticked === boxes.length;
     all.indeterminate = ticked > 0 && ticked < boxes.length;
   }
+  const every = document.getElementById("every")?.checked;
+  for (const text of document.querySelectorAll("[data-chosen]")) {
+    const said = every ? "all that match" : ticked ? `${ticked} ticked` : "those ticked";
+    if (text.textContent !== said) text.textContent = said;
+    text.closest("fieldset").classList.toggle("chosen", every || ticked > 0);
+  }
 }
+
+// A click with Shift does to every box from the last one clicked what it does to this one.
+let lastTicked = null;
+document.addEventListener("click", (event) => {
+  if (!event.target.matches(TICKS)) return;
+  const boxes = [...document.querySelectorAll(TICKS)];
+  const [from, to] = [boxes.indexOf(lastTicked), boxes.indexOf(event.target)];
+  if (event.shiftKey && from >= 0) {
+    for (const box of boxes.slice(Math.min(from, to), Math.max(from, to) + 1)) box.checked = event.target.checked;
+  }
+  lastTicked = event.target;
+});
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-all]")) {

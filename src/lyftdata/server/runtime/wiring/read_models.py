@@ -19,6 +19,7 @@ from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
+from lyftdata.server.admin.worker_order import WorkerOrder
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.runtime.secret_keys import audit_key_of
@@ -81,7 +82,16 @@ def build_read_models(
         startup_keys=lambda: [key.fingerprint for key in admission.enrollment.keys],
         clock=clock,
     )
+    worker_order = WorkerOrder(
+        search=worker_search,
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        store=store,
+        clock=clock,
+    )
     worker_queries = WorkerQueries(
+        order=worker_order,
         search=worker_search,
         directory=directory,
         sessions=sessions.sessions,

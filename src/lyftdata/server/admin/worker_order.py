@@ -1,0 +1,103 @@
+"""Puts Workers in the order of one of their columns; those that have nothing in it come last, whatever the direction."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from lyftdata.core.query_values import fold, parse_version
+from lyftdata.core.records import State, WorkerRecord
+from lyftdata.server.admin.worker_search import WorkerSearch
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Session, find_used_key
+from lyftdata.store import Store
+from lyftdata.store.tables import trace_search
+
+_STATE_ORDER = {state: place for place, state in enumerate(State)}
+
+
+class Column(StrEnum):
+    """A column by which a list of Workers can be sorted."""
+
+    NAME = "name"
+    STATUS = "status"
+    HOST = "host"
+    ADDRESS = "address"
+    VERSION = "version"
+    KEY = "key"
+    SEEN = "seen"
+    CREATED = "created"
+
+
+class WorkerOrder:
+    """
+    Sorts Workers.
+
+    Args:
+        search: Knows each Worker's state.
+        directory: Holds the keys.
+        sessions: Who is connected; of a connected Worker, its session counts.
+        traces: What Workers left behind and is not written yet.
+        store: Holds what was written.
+        clock: Returns aware UTC time.
+    """
+
+    def __init__(
+        self,
+        *,
+        search: WorkerSearch,
+        directory: Directory,
+        sessions: Sessions,
+        traces: ActivityLog,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._search = search
+        self._directory = directory
+        self._sessions = sessions
+        self._traces = traces
+        self._store = store
+        self._clock = clock
+
+    async def sort(self, found: list[WorkerRecord], by: Column, *, descending: bool) -> list[WorkerRecord]:
+        """Return the Workers in this order; of equal ones, by name and ID."""
+        by_name = sorted(found, key=lambda worker: (fold(worker.name), worker.id))
+        if by is Column.NAME:
+            return by_name[::-1] if descending else by_name
+        value_of = await self._values(by)
+        valued = [(value_of(worker), worker) for worker in by_name]
+        with_value = [pair for pair in valued if pair[0] is not None]
+        with_value.sort(key=lambda pair: pair[0], reverse=descending)
+        return [worker for _, worker in with_value] + [worker for value, worker in valued if value is None]
+
+    async def _values(self, by: Column) -> Callable[[WorkerRecord], Any]:
+        if by is Column.STATUS:
+            return lambda worker: _STATE_ORDER[self._search.state_of(worker)]
+        if by is Column.CREATED:
+            return lambda worker: worker.created_at
+        await self._traces.flush()
+        stored: Mapping[str, Any] = await self._store.read(lambda conn: trace_search.values_of(conn, by))
+        now = self._clock()
+
+        def of_session(session: Session) -> Any:
+            match by:
+                case Column.HOST:
+                    return fold(session.boot.host.get("hostname", "")) or None
+                case Column.ADDRESS:
+                    return session.boot.address
+                case Column.VERSION:
+                    return session.boot.host.get("agent_version")
+                case Column.SEEN:
+                    return now
+                case _:
+                    key = find_used_key(session, self._directory.find_api_key)
+                    return None if key is None else key.name
+
+        def value(worker: WorkerRecord) -> Any:
+            session = self._sessions.find(worker.id)
+            found = stored.get(worker.id) if session is None else of_session(session)
+            return parse_version(found) if by is Column.VERSION and found is not None else found
+
+        return value

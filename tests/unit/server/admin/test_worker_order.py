@@ -1,0 +1,66 @@
+"""Workers in the order of each column."""
+
+import pytest
+from tests.worker_searches import write_fleet
+
+from lyftdata.core.worker_query import parse_worker_query
+from lyftdata.server.admin.worker_order import Column
+
+# Those that have nothing in the column come last, by name, in both directions.
+ORDERS = {
+    Column.NAME: "odd binder gpu-7 late press-1 press-10 press-2",
+    Column.STATUS: "odd gpu-7 press-1 press-2 binder press-10 late",
+    Column.HOST: "odd press-1 press-10 gpu-7 press-2 | binder late",
+    Column.ADDRESS: "press-1 press-2 press-10 gpu-7 odd | binder late",
+    Column.VERSION: "odd press-10 press-1 press-2 gpu-7 | binder late",
+    Column.KEY: "press-1 press-10 press-2 | odd binder gpu-7 late",
+    Column.SEEN: "odd gpu-7 press-10 press-2 press-1 | binder late",
+    Column.CREATED: "odd binder gpu-7 press-1 press-10 press-2 late",
+}
+
+
+@pytest.fixture
+async def fleet(server):
+    """Return a Server with the fleet of the table of searches."""
+    now = server.clock()
+    await server.services.store.write(lambda tx: write_fleet(tx, now))
+    server.services.traces.seen |= {"press-1", "press-2", "press-10", "gpu-7", "odd", "old"}
+    return server
+
+
+async def test_a_list_is_sorted_by_any_column(fleet):
+    """Versions by their numbers, times by time, states in the order of the facets; reversed, what is missing stays last."""
+    queries = fleet.services.worker_queries
+    found = await queries.find(parse_worker_query(""))
+    orders, reverse = {}, {}
+    for column in Column:
+        orders[column] = [w.id for w in await queries.sort(found, column, descending=False)]
+        reverse[column] = [w.id for w in await queries.sort(found, column, descending=True)]
+
+    assert orders == {column: order.replace(" |", "").split() for column, order in ORDERS.items()}
+    for column, order in ORDERS.items():
+        valued, _, missing = order.partition(" | ")
+        assert reverse[column][len(valued.split()) :] == missing.split()
+        assert set(reverse[column]) == set(orders[column])
+    assert reverse[Column.SEEN][0] == "press-1"
+    assert reverse[Column.VERSION][0] == "gpu-7"
+
+
+async def test_a_connected_worker_is_sorted_by_its_session(fleet, press):
+    """It was seen just now, whatever was written of it before."""
+    token = (await fleet.token_by_key(*press)).json()["access_token"]
+    poll = {"boot_id": "boot-0001", "host": {"hostname": "a-host", "agent_version": "9.0"}}
+    headers = {"Authorization": f"Bearer {token}"}
+    await fleet.http.post("/api/worker/session", json=poll, headers=headers)
+    queries = fleet.services.worker_queries
+    found = await queries.find(parse_worker_query(""))
+
+    for column, descending in (
+        (Column.SEEN, True),
+        (Column.VERSION, True),
+        (Column.HOST, False),
+        (Column.KEY, False),
+        (Column.ADDRESS, True),
+    ):
+        first = (await queries.sort(found, column, descending=descending))[:3]
+        assert "press-01" in {worker.id for worker in first}, column

@@ -1,0 +1,94 @@
+"""Actions for all Workers that a search finds: the number is confirmed, and never exceeded."""
+
+import re
+
+from tests.builders import worker
+from tests.unit.web.test_pages import text_of
+
+from lyftdata.store.tables import workers
+
+
+async def add(server, *ids, **fields):
+    """Add Workers."""
+
+    def op(tx):
+        for worker_id in ids:
+            workers.insert_worker(tx, worker(worker_id, **fields), unique_name=False)
+
+    await server.services.store.write(op)
+
+
+def enabled(server):
+    """Return the IDs of the Workers that are enabled."""
+    return {entry.id for entry in server.services.directory.workers() if entry.enabled}
+
+
+async def test_all_that_match_are_changed_once_confirmed(server, browser):
+    """More than a page, and than can be ticked: the page that asks names the number, and only those of the search change."""
+    await add(server, *(f"w-{n:03}" for n in range(230)), labels={"zone": "eu-1"})
+    await add(server, "other", labels={"zone": "eu-2"})
+    listed = await browser.get("/workers?q=zone%3Deu-1")
+    assert "Act on all 230 that match" in text_of(listed)
+    asked = await browser.get("/change-workers?action=disable&all=yes&q=zone%3Deu-1&sort=-seen&id=other")
+    assert "Disable 230 Workers?" in text_of(asked)
+    assert "and 30 more" in text_of(asked)
+    assert len(enabled(server)) == 231
+
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', asked.text))
+    done = await browser.post("/workers", **form)
+
+    assert done.headers["location"] == "/workers?q=zone%3Deu-1&sort=-seen"
+    assert "230 Workers were disabled." in text_of(await browser.get(done.headers["location"]))
+    assert enabled(server) == {"other"}
+
+
+async def test_more_than_were_confirmed_are_asked_about_again(server, browser):
+    """A Worker that came to match meanwhile is not cut off unseen: nothing changes, and the new number is shown."""
+    await add(server, "w-1", "w-2")
+    form = {"action": "disable", "all": "yes", "confirmed": "yes", "q": "id:w-"}
+    for number in ("1", "", "x"):
+        again = await browser.post("/workers", **form, expected=number)
+        assert again.headers["location"] == "/change-workers?action=disable&q=id%3Aw-&all=yes"
+        page = await browser.get(again.headers["location"])
+        assert "Nothing was changed: more Workers match now" in text_of(page)
+        assert "Disable 2 Workers?" in text_of(page)
+        assert enabled(server) == {"w-1", "w-2"}
+
+    await browser.post("/workers", **form, expected="3")
+    assert enabled(server) == set()
+
+
+async def test_nothing_is_done_for_all_without_a_question(server, browser):
+    """Labels and rotations, which are done at once for those ticked, are asked about too; a mistyped search changes nothing."""
+    await add(server, "w-1", "w-2")
+    for action, title in (
+        ("label", "Add labels to 2 Workers?"),
+        ("rotate-key", "Rotate the identity keys of 2 Workers?"),
+    ):
+        asked = await browser.post(f"/workers?action={action}", all="yes", labels="rack=7")
+        assert asked.status_code == 303
+        page = await browser.get(asked.headers["location"])
+        assert title in text_of(page)
+        assert "They are all Workers of this Server." in text_of(page)
+    assert server.services.directory.find_worker("w-1").labels == {}
+    form = {"action": "label", "all": "yes", "labels": "rack=7", "confirmed": "yes", "expected": "2"}
+    wrong = await browser.post("/workers", **form, q="stauts:offline")
+    assert (wrong.status_code, "Did you mean 'status:'?" in text_of(wrong)) == (422, True)
+    none = await browser.post("/workers", **form, q="nowhere")
+    assert (none.status_code, "The search finds no Worker." in text_of(none)) == (422, True)
+
+    await browser.post("/workers", **form, q="id:=w-1")
+
+    assert server.services.directory.find_worker("w-1").labels == {"rack": "7"}
+    assert server.services.directory.find_worker("w-2").labels == {}
+
+
+async def test_each_heading_sorts_and_reverses(server, browser):
+    """A heading leads to the order by its column, then to the reverse; the search stays, and the present order is marked."""
+    await add(server, "w-1", "w-2")
+    page = await browser.get("/workers?q=id%3Aw-&sort=host")
+    assert 'aria-sort="ascending"><a href="/workers?q=id%3Aw-&amp;sort=-host">Host</a>' in page.text
+    assert '<a href="/workers?q=id%3Aw-&amp;sort=-seen">Last seen</a>' in page.text
+    assert '<a href="/workers?q=id%3Aw-">Name</a>' in page.text
+    for column in ("name", "status", "host", "address", "version", "key", "seen", "created"):
+        assert (await browser.get(f"/workers?sort=-{column}")).status_code == 200
