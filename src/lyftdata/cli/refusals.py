@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.output import emit, json_option, print_fields, print_table, url_option, when
+from lyftdata.cli.output import echo_err, emit, json_option, print_fields, print_table, url_option, when
+from lyftdata.core.durations import parse_duration
 
 
 @click.group()
@@ -60,6 +61,51 @@ def show(reference: str, url: str | None, *, as_json: bool) -> None:
     with Api(url) as api:
         found = api.get(f"/refusals/{path_part(reference)}")
     emit(found, as_json=as_json, show=_show_one)
+
+
+@refusals.command()
+@click.argument("cause")
+@click.argument("callers", nargs=-1, required=True, metavar="CALLER...")
+@click.option(
+    "--for", "span", default="24h", show_default=True, metavar="TIME", help="For how long, at most 90d."
+)
+@click.option("--note", default="", help="Why, for other operators.")
+@url_option
+def ignore(cause: str, callers: tuple[str, ...], span: str, note: str, url: str | None) -> None:
+    """
+    Ignore refusals of a CAUSE for a time: they are no alerts until then. The callers stay refused.
+
+    CALLER is worker:ID, or address:ADDRESS for callers that are no Worker.
+
+    \b
+    Example:
+      lyftdata refusals ignore unknown_worker address:203.0.113.99 --for 7d --note "the old scanner"
+    """
+    from lyftdata.cli.api import Api
+
+    for_s = int(parse_duration(span).total_seconds())
+    with Api(url) as api:
+        api.post("/refusals/ignore", {"code": cause, "subjects": list(callers), "for_s": for_s, "note": note})
+    echo_err(f"Ignored for {span}.")
+
+
+@refusals.command()
+@click.argument("cause")
+@click.argument("callers", nargs=-1, required=True, metavar="CALLER...")
+@url_option
+def reopen(cause: str, callers: tuple[str, ...], url: str | None) -> None:
+    """
+    Ignore refusals of a CAUSE no more.
+
+    \b
+    Example:
+      lyftdata refusals reopen unknown_worker address:203.0.113.99
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        api.post("/refusals/reopen", {"code": cause, "subjects": list(callers)})
+    echo_err("They are alerts again.")
 
 
 def _show_table(found: list[dict[str, Any]], *, is_filtered: bool) -> None:

@@ -40,6 +40,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "operator.sessions_ended": "Every session of an operator was ended.",
     "operator.signed_in": "An operator signed in.",
     "operator.unlocked": "An operator was unlocked on the Server's host.",
+    "refusal.ignored": "Refusals of one cause are ignored for a time; the callers stay refused.",
+    "refusal.reopened": "Refusals of one cause are ignored no more.",
     "resource.changed": "A resource was changed.",
     "resource.created": "A resource was added.",
     "resource.deleted": "A resource was deleted.",

@@ -41,6 +41,8 @@ ACTIONS: Mapping[str, Rule] = {
     "enrollment.read": _READ,
     "enrollment.write": _WRITE,
     "refusals.read": _READ,
+    # In person: what a leaked token ignored would go on hiding alerts after the token was revoked.
+    "refusals.write": _WRITE_IN_PERSON,
     "audit.read": _READ,
     "audit.verify": _READ,
     "events.read": _READ,

@@ -580,6 +580,21 @@ class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
     last_detail: str
 
 
+class IgnoredRefusalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An operator's decision to ignore refusals of one cause for a time.
+
+    `subject` is `worker:ID`, or `address:ADDRESS` for callers that are no Worker; `note` says why.
+    """
+
+    code: str
+    subject: str
+    until: datetime
+    at: datetime
+    by: str
+    note: str = ""
+
+
 # What is read from rows: the store's readers begin at the same moment.
 prepare_structs(
     AdminSessionRecord,
@@ -591,6 +606,7 @@ prepare_structs(
     EventDeliveryRecord,
     EventDestinationRecord,
     IdentityCopyRecord,
+    IgnoredRefusalRecord,
     OperatorRecord,
     PresenceRecord,
     RefusalAttempt,

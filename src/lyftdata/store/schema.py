@@ -316,6 +316,17 @@ refusal_attempts = Table(
     Index(None, "enrollment_key"),
 )
 
+ignored_refusals = Table(
+    "ignored_refusals",
+    metadata,
+    Column("code", String(64), primary_key=True),
+    Column("subject", String(128), primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("note", String(200), nullable=False),
+)
+
 # A row a minute, for a week and a day.
 samples = Table(
     "samples",

@@ -43,6 +43,8 @@ _VERBS = {
     "operator.role_set": "set the role of",
     "operator.session_ended": "ended a session of",
     "operator.sessions_ended": "ended all sessions of",
+    "refusal.ignored": "ignores refusals of",
+    "refusal.reopened": "no longer ignores refusals of",
     "resource.key_issued": "issued a key for",
 }
 _NOUNS = {

@@ -73,6 +73,8 @@ PAGES = {
     "progress of a cut-off": "/incident/cut-offs/{number}",
     "withdraw a signing key": "/signing-keys/{kid}/withdraw",
     "refusals": "/refusals",
+    "ignored refusals": "/refusals?state=ignored",
+    "ignore refusals": "/ignore-refusals?code=unknown_worker&subject=address:203.0.113.99",
     "refusal": "/refusals/{reference}",
     "audit": "/audit",
     "operators": "/operators",

@@ -159,7 +159,7 @@ def test_a_page_is_asked_for_once(opened, worker, path):
 def test_focus_stays_while_refusals_come_in(opened, world):
     """A new refusal on top moves the focused one down, and it keeps the focus."""
     page = opened("/refusals")
-    link = page.locator("#live li", has_text="press-99").get_by_role("link")
+    link = page.locator("#live li", has_text="press-99").get_by_role("link", name="press-99", exact=True)
     link.focus()
     httpx2.post(
         f"{world.url}/oauth2/token",

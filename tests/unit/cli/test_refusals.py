@@ -39,3 +39,15 @@ def test_an_unknown_reference_is_not_found(operator):
 
     assert ended.exit_code == 1
     assert "00000000" in ended.errors
+
+
+@pytest.mark.usefixtures("reference")
+def test_refusals_are_ignored_for_a_time(operator):
+    """Said on standard error; a cause or a caller that cannot be is an error."""
+    given = ("api_key_not_for_worker", "worker:press-01")
+    ended = operator.run("refusals", "ignore", *given, "--for", "7d", "--note", "known")
+    assert (ended.exit_code, ended.errors) == (0, "Ignored for 7d.\n")
+    assert operator.run("refusals", "reopen", *given).exit_code == 0
+    assert operator.run("refusals", "ignore", "banana", "worker:press-01").exit_code != 0
+    assert operator.run("refusals", "ignore", "unknown_worker", "press-01").exit_code != 0
+    assert operator.run("refusals", "ignore", *given, "--for", "91d").exit_code != 0

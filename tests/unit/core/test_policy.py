@@ -29,14 +29,16 @@ FOR_ADMINS = {
     "api_keys.write",
     "enrollment.write",
     "incident.write",
+    "refusals.write",
     "signing_keys.write",
     "operators.write",
     "resources.write",
     "sessions.revoke_any",
     "api_tokens.write",
 }
-# What makes a way in that outlives the token, or is about a person.
+# What makes a way in, or hides alerts, for longer than the token lives, or is about a person.
 NOT_BY_TOKEN = {
+    "refusals.write",
     "event_destinations.write",
     "operators.write",
     "api_tokens.write",

@@ -5,17 +5,14 @@ Finds what needs an operator's attention, with the facts from which pages offer 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
-import msgspec
-
 from lyftdata.core.durations import format_duration
-from lyftdata.core.records import ApiKeyRecord, WorkerRecord
+from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
-from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
-from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
@@ -35,33 +32,7 @@ _MAX_OF_A_KIND = 5
 _MAX_NAMED = 3
 
 
-class _Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """What was refused for one cause: a Worker that there is, wherever it asked from, or unknown callers at one address."""
-
-    code: str
-    worker: WorkerRecord | None
-    groups: Sequence[RefusalGroup]
-
-    @property
-    def latest(self) -> RefusalGroup:
-        return max(self.groups, key=lambda group: group.last_at)
-
-    @property
-    def count(self) -> int:
-        return sum(group.count for group in self.groups)
-
-    @property
-    def name(self) -> str:
-        """Return what it is called here: a name that a caller claims is not repeated."""
-        return self.latest.address if self.worker is None else self.worker.name
-
-    @property
-    def origin(self) -> str:
-        addresses = {group.address for group in self.groups}
-        return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
-
-
-def _duplicates(refused: Sequence[_Refused]) -> list[Alert]:
+def _duplicates(refused: Sequence[RefusalCase]) -> list[Alert]:
     found = [one for one in refused if one.code == "duplicate_instance"]
     return [
         Alert(
@@ -79,7 +50,7 @@ def _is_misconfiguration(code: str) -> bool:
     return cause is not None and cause.is_misconfiguration
 
 
-def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
+def _misconfigured(refused: Sequence[RefusalCase]) -> list[Alert]:
     """Return alerts for Workers that are refused repeatedly, and then for unknown callers."""
     repeated = [one for one in refused if _is_misconfiguration(one.code) and one.count >= _A_PATTERN]
     known = [one for one in repeated if one.worker is not None]
@@ -90,16 +61,18 @@ def _misconfigured(refused: Sequence[_Refused]) -> list[Alert]:
     ]
 
 
-def _of_each_cause(repeated: Sequence[_Refused], describe: Callable[[_Refused], Alert]) -> Iterator[Alert]:
+def _of_each_cause(
+    repeated: Sequence[RefusalCase], describe: Callable[[RefusalCase], Alert]
+) -> Iterator[Alert]:
     """Yield an alert for each cause: what to do about it is the same for all who are refused for it."""
-    by_cause: dict[str, list[_Refused]] = {}
+    by_cause: dict[str, list[RefusalCase]] = {}
     for one in repeated:
         by_cause.setdefault(one.code, []).append(one)
     for found in by_cause.values():
         yield describe(found[0]) if len(found) == 1 else _same_cause_alert(found)
 
 
-def _same_cause_alert(found: Sequence[_Refused]) -> Alert:
+def _same_cause_alert(found: Sequence[RefusalCase]) -> Alert:
     latest = max(found, key=lambda one: one.latest.last_at).latest
     names = [one.name for one in found[:_MAX_NAMED]]
     more = f" and {len(found) - _MAX_NAMED:,} more" if len(found) > _MAX_NAMED else ""
@@ -110,27 +83,29 @@ def _same_cause_alert(found: Sequence[_Refused]) -> Alert:
         title=f"{what[:1].upper()}{what[1:]}: {', '.join(names)}{more}",
         detail=f"{latest.meaning} {sum(one.count for one in found):,} times in all.",
         code=latest.code,
-        affected=len(found),
+        callers=[one.subject for one in found],
     )
 
 
-def _known_worker_alert(refused: _Refused) -> Alert:
+def _known_worker_alert(refused: RefusalCase) -> Alert:
     return Alert(
         kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
         title=f"{refused.name} at {refused.origin} was refused {refused.count:,} times",
         detail=refused.latest.meaning,
         code=refused.code,
+        callers=[refused.subject],
     )
 
 
-def _unknown_worker_alert(refused: _Refused) -> Alert:
+def _unknown_worker_alert(refused: RefusalCase) -> Alert:
     return Alert(
         kind=AlertKind.REFUSED,
         subject=refused.latest.last_reference,
         title=f"{refused.origin} was refused {refused.count:,} times, as an unknown Worker",
         detail=refused.latest.meaning,
         code=refused.code,
+        callers=[refused.subject],
     )
 
 
@@ -152,7 +127,7 @@ class Alerts:
         *,
         workers: WorkerQueries,
         api_keys: ApiKeyQueries,
-        refusals: RefusalQueries,
+        inbox: RefusalInbox,
         token_origins: TokenOriginQueries,
         repeated_registrations: RepeatedRegistrations,
         directory: Directory,
@@ -163,7 +138,7 @@ class Alerts:
     ) -> None:
         self._workers = workers
         self._api_keys = api_keys
-        self._refusals = refusals
+        self._inbox = inbox
         self._token_origins = token_origins
         self._repeated_registrations = repeated_registrations
         self._directory = directory
@@ -174,9 +149,8 @@ class Alerts:
 
     async def find(self) -> list[Alert]:
         """Return what needs attention, the most pressing first."""
-        groups = await self._refusals.list_groups(limit=500)
-        recent = [group for group in groups if self._clock() - group.last_at <= _RECENTLY]
-        refused = await self._drop_resolved(self._group_by_worker_and_cause(recent))
+        cases = await self._inbox.cases(limit=500, within=_RECENTLY)
+        refused = [case for case in cases if case.state is CaseState.OPEN]
         return [
             *await self._copies(),
             *_duplicates(refused),
@@ -238,48 +212,6 @@ class Alerts:
             )
             for copy in found
             if now - copy.last_at <= _RECENTLY and (worker := workers[copy.worker_id]) is not None
-        ]
-
-    def _group_by_worker_and_cause(self, recent: Sequence[RefusalGroup]) -> list[_Refused]:
-        """
-        Join groups by Worker and cause; of those who are no Worker, by address and cause.
-
-        A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
-        they call themselves is not repeated, and however many they make up, they take no place from those that there are.
-        """
-        by_name = self._by_unique_name()
-        joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
-        workers: dict[str, WorkerRecord] = {}
-        for group in recent:
-            worker = self._directory.find_worker(group.claimed_worker) or by_name.get(group.claimed_worker)
-            if worker is not None:
-                workers[worker.id] = worker
-            whose = ("", group.address) if worker is None else (worker.id, "")
-            joined.setdefault((group.code, *whose), []).append(group)
-        return [
-            _Refused(code=code, worker=workers.get(worker_id), groups=groups)
-            for (code, worker_id, _), groups in joined.items()
-        ]
-
-    def _by_unique_name(self) -> dict[str, WorkerRecord]:
-        found: dict[str, WorkerRecord] = {}
-        twice: set[str] = set()
-        for worker in self._directory.workers():
-            if worker.superseded_by is None:
-                if worker.name in found:
-                    twice.add(worker.name)
-                found[worker.name] = worker
-        return {name: worker for name, worker in found.items() if name not in twice}
-
-    async def _drop_resolved(self, refused: Sequence[_Refused]) -> list[_Refused]:
-        """Drop the Workers that were admitted after their last refusal."""
-        let_in = await self._workers.last_admitted(
-            {one.worker.id for one in refused if one.worker is not None}
-        )
-        return [
-            one
-            for one in refused
-            if one.worker is None or one.worker.id not in let_in or let_in[one.worker.id] < one.latest.last_at
         ]
 
     async def _expiring(self) -> list[Alert]:

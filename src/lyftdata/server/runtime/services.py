@@ -38,6 +38,7 @@ from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import PasswordCheck
+from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.resource_queries import ResourceQueries
@@ -153,6 +154,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     resource_queries: ResourceQueries
     event_destination_queries: EventDestinationQueries
     refusal_queries: RefusalQueries
+    refusal_inbox: RefusalInbox
     audit_queries: AuditQueries
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries

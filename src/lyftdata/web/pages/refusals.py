@@ -1,17 +1,31 @@
 """The pages of refusals: causes and remedies."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import Response
 
+from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import RemedyAction, all_causes, cause_of
+from lyftdata.server.admin.refusal_inbox import MAX_SUBJECTS, CaseState, RefusalCase
 from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
 
-_MOST = 100
+_MOST = 500
+_MAX_SUBJECT = 128
+_IGNORED_FOR = {
+    "1h": "1 hour",
+    "8h": "8 hours",
+    "24h": "1 day",
+    "7d": "7 days",
+    "30d": "30 days",
+    "90d": "90 days",
+}
 _REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
 
 
@@ -23,19 +37,93 @@ class RemedyLink(msgspec.Struct, frozen=True):
     is_main: bool = False
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """The cases of one cause; `query` names them, for the page that asks whether to ignore them."""
+
+    code: str
+    meaning: str
+    cases: Sequence[RefusalCase]
+    query: str
+
+    @property
+    def count(self) -> int:
+        """Return how many refusals these are."""
+        return sum(case.count for case in self.cases)
+
+
 async def show_list(page: Page) -> Response:
-    """Show groups of refusals; a reference typed into the search opens that refusal."""
-    page.check_parameters("q", "code")
+    """Show refusals by cause, those that are open first of all; a reference typed into the search opens that refusal."""
+    page.check_parameters("q", "code", "state")
     codes = sorted(cause.code for cause in all_causes())
     code, q = page.choice("code", codes), page.query("q")
+    state = CaseState(page.choice("state", list(CaseState)) or CaseState.OPEN)
     if _REFERENCE.match(q):
         try:
             await page.services.refusal_queries.get(q)
             return page.redirect(f"/refusals/{q.upper()}")
         except NotFoundError:
             pass
-    groups = await page.services.refusal_queries.list_groups(limit=_MOST, code=code or None, q=q or None)
-    return page.render("refusals.html", groups=groups, most=_MOST, codes=codes)
+    cases = await page.services.refusal_inbox.cases(limit=_MOST, code=code or None, q=q or None)
+    counts = Counter(case.state for case in cases)
+    return page.render(
+        "refusals.html",
+        causes=_by_cause([case for case in cases if case.state is state]),
+        counts=[(each, counts[each]) for each in CaseState],
+        state=state,
+        is_cut=sum(len(case.groups) for case in cases) >= _MOST,
+        most=_MOST,
+        codes=codes,
+    )
+
+
+def _by_cause(cases: Sequence[RefusalCase]) -> list[Cause]:
+    """Return the cases by cause, the cause with the latest refusal first."""
+    by_code: dict[str, list[RefusalCase]] = {}
+    for case in sorted(cases, key=lambda case: case.latest.last_at, reverse=True):
+        by_code.setdefault(case.code, []).append(case)
+    return [
+        Cause(code, found[0].latest.meaning, found, _query_of(code, [case.subject for case in found]))
+        for code, found in by_code.items()
+    ]
+
+
+def _query_of(code: str, subjects: Sequence[str]) -> str:
+    return urlencode([("code", code), *(("subject", subject) for subject in subjects[:MAX_SUBJECTS])])
+
+
+async def ask_ignore(page: Page) -> Response:
+    """Say what ignoring refusals does, and ask for how long."""
+    return page.render(
+        "refusals_ignore.html",
+        code=page.choice("code", sorted(cause.code for cause in all_causes())),
+        subjects=_subjects(page),
+        spans=_IGNORED_FOR,
+    )
+
+
+async def ignore(page: Page) -> Response:
+    """Ignore refusals of one cause for a time."""
+    page.form.require("code", "for")
+    await page.services.refusal_inbox.ignore(
+        page.form.text("code"),
+        _subjects(page),
+        for_=parse_duration(page.form.text("for")),
+        note=page.form.text("note"),
+        actor=page.actor,
+    )
+    return page.redirect("/refusals", done="Ignored: they are no alert until the time is over.")
+
+
+async def reopen(page: Page) -> Response:
+    """Ignore refusals no more."""
+    page.form.require("code")
+    await page.services.refusal_inbox.reopen(page.form.text("code"), _subjects(page), actor=page.actor)
+    return page.redirect("/refusals", done="They are open again.")
+
+
+def _subjects(page: Page) -> list[str]:
+    given = page.form.all("subject") or page.request.query_params.getlist("subject")
+    return list(dict.fromkeys(text[:_MAX_SUBJECT] for text in given))[:MAX_SUBJECTS]
 
 
 async def show(page: Page) -> Response:

@@ -117,3 +117,47 @@ async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, brows
     assert f"The one before works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
     assert f"works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
     assert "Created 3 days ago by admin Rotated just now by admin" in page
+
+
+async def test_refusals_are_an_inbox(server, browser, viewer, press):
+    """By cause with counts: open ones first, ignored by a form with an end and a note, solved ones by themselves."""
+    for worker_id in ("press-01", "press-99"):
+        await server.token_by_key(worker_id, "nonsense")
+    page = await browser.get("/refusals")
+    assert "Open 2 Ignored 0 Solved 0" in text_of(page)
+    assert "Malformed API key 2 callers, 2 refusals" in text_of(page)
+    assert "Ignore…" not in (await viewer.get("/refusals")).text
+
+    path = html.unescape(
+        the(r'href="(/ignore-refusals\?code=malformed_api_key&amp;subject=worker[^"]+)"', page)
+    )
+    assert "They stay refused, counted and in the log" in text_of(await browser.get(path))
+    wrong = await browser.post(
+        "/ignore-refusals", code="malformed_api_key", subject="worker:press-01", **{"for": "91d"}
+    )
+    assert (wrong.status_code, "must be at most 90d" in text_of(wrong)) == (422, True)
+    await browser.post(
+        "/ignore-refusals",
+        code="malformed_api_key",
+        subject="worker:press-01",
+        note="<b>known",
+        **{"for": "8h"},
+    )
+    assert "Open 1 Ignored 1 Solved 0" in text_of(await browser.get("/refusals"))
+    ignored = await browser.get("/refusals?state=ignored")
+    assert "(in 8 hours) by admin: <b>known" in text_of(ignored)
+    assert "<b>known" not in ignored.text
+
+    server.clock.forward(seconds=1)
+    await server.token_by_key(*press)
+    assert "press-01" in text_of(await browser.get("/refusals?state=solved"))
+    assert (await browser.get("/refusals?state=bogus")).status_code == 422
+
+
+async def test_an_ignored_case_is_opened_again(server, browser, press):
+    """From the list of those that are ignored."""
+    await server.token_by_key("press-01", "nonsense")
+    case = {"code": "malformed_api_key", "subject": "worker:press-01"}
+    await browser.post("/ignore-refusals", **case, **{"for": "8h"})
+    await browser.post("/reopen-refusals", **case)
+    assert "Open 1 Ignored 0 Solved 0" in text_of(await browser.get("/refusals"))

@@ -1,8 +1,11 @@
 """Models of refused attempts in the admin API."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from lyftdata.server.admin.schemas.base import Input
 
 
 class RefusalGroup(BaseModel):
@@ -45,3 +48,23 @@ class Refusal(BaseModel):
     other_worker: str
     meaning: str
     remedy: str
+
+
+class IgnoredRefusals(Input):
+    """
+    Refusals to ignore for a time: they are no alerts until then. They are still refused, counted and logged.
+
+    `subjects` are `worker:ID`, or `address:ADDRESS` for callers that are no Worker.
+    """
+
+    code: str
+    subjects: Annotated[list[str], Field(max_length=200)]
+    for_s: Annotated[int, Field(gt=0, le=90 * 86400)]
+    note: Annotated[str, Field(max_length=200)] = ""
+
+
+class ReopenedRefusals(Input):
+    """Refusals to ignore no more."""
+
+    code: str
+    subjects: Annotated[list[str], Field(max_length=200)]

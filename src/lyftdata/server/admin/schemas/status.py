@@ -92,7 +92,7 @@ class Alert(BaseModel):
     """
     Something that needs an operator's attention.
 
-    Of refusals, `code` is their cause, and `affected` the number of Workers or addresses that are refused for it.
+    Of refusals, `code` is their cause, and `callers` are those that are refused for it: `worker:ID` or `address:ADDRESS`.
     """
 
     kind: AlertKind
@@ -100,7 +100,7 @@ class Alert(BaseModel):
     title: str
     detail: str = ""
     code: str = ""
-    affected: int = 1
+    callers: list[str] = []
 
 
 class Concerns(BaseModel):

@@ -1,5 +1,6 @@
 """Routes of refused attempts: groups, and one attempt by its reference."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.refusals import all_causes, cause_of
-from lyftdata.server.admin.schemas.refusals import Refusal, RefusalPage
+from lyftdata.server.admin.schemas.refusals import IgnoredRefusals, Refusal, RefusalPage, ReopenedRefusals
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter()
@@ -28,6 +29,24 @@ async def list_refusals(
         # A misspelt cause would read as good news: no refusals.
         raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
     return RefusalPage(items=await services.refusal_queries.list_groups(limit=limit, code=code, q=q))
+
+
+@router.post("/refusals/ignore", tags=["refusals"], status_code=204, summary="Ignore refusals for a time")
+async def ignore_refusals(
+    body: IgnoredRefusals, actor: Annotated[Actor, Depends(allowed("refusals.write"))], services: ServicesDep
+) -> None:
+    """Take refusals of one cause out of the alerts until a time; the callers stay refused."""
+    await services.refusal_inbox.ignore(
+        body.code, body.subjects, for_=timedelta(seconds=body.for_s), note=body.note, actor=actor
+    )
+
+
+@router.post("/refusals/reopen", tags=["refusals"], status_code=204, summary="Ignore refusals no more")
+async def reopen_refusals(
+    body: ReopenedRefusals, actor: Annotated[Actor, Depends(allowed("refusals.write"))], services: ServicesDep
+) -> None:
+    """Let refusals of one cause be alerts again before the time is over."""
+    await services.refusal_inbox.reopen(body.code, body.subjects, actor=actor)
 
 
 @router.get("/refusals/{reference}", tags=["refusals"], summary="Show a refusal")

@@ -256,6 +256,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         resource_queries=read_models.resource_queries,
         event_destination_queries=events.queries,
         refusal_queries=read_models.refusal_queries,
+        refusal_inbox=read_models.refusal_inbox,
         audit_queries=read_models.audit_queries,
         status_queries=read_models.status_queries,
         enrollment_queries=read_models.enrollment_queries,

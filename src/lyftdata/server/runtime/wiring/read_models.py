@@ -13,6 +13,7 @@ from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.fleet_queries import FleetQueries
+from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
@@ -40,6 +41,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     api_key_queries: ApiKeyQueries
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries
+    refusal_inbox: RefusalInbox
     audit_queries: AuditQueries
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
@@ -109,6 +111,9 @@ def build_read_models(
         clock=clock,
     )
     refusal_queries = RefusalQueries(store=store, refusals=admission.refusals)
+    refusal_inbox = RefusalInbox(
+        workers=worker_queries, refusals=refusal_queries, directory=directory, store=store, clock=clock
+    )
     token_origin_queries = TokenOriginQueries(
         origins=admission.token_origins, directory=directory, store=store, clock=clock
     )
@@ -123,6 +128,7 @@ def build_read_models(
         api_key_queries=api_key_queries,
         resource_queries=ResourceQueries(directory=directory),
         refusal_queries=refusal_queries,
+        refusal_inbox=refusal_inbox,
         audit_queries=AuditQueries(store=store),
         status_queries=StatusQueries(
             issuer=basis.issuer,
@@ -159,7 +165,7 @@ def build_read_models(
         alerts=Alerts(
             workers=worker_queries,
             api_keys=api_key_queries,
-            refusals=refusal_queries,
+            inbox=refusal_inbox,
             token_origins=token_origin_queries,
             repeated_registrations=leaving.repeated_registrations,
             directory=directory,

@@ -1,0 +1,232 @@
+"""
+Refusals as cases for operators: who is refused for what, and whether that is open, ignored or solved.
+
+A case is solved by itself once its Worker was admitted after its last refusal. It is ignored until a time that an operator has set,
+and then open again if it still goes on.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import IgnoredRefusalRecord, WorkerRecord
+from lyftdata.core.refusals import cause_of
+from lyftdata.core.text import clean_text
+from lyftdata.server.admin.refusal_queries import RefusalQueries
+from lyftdata.server.admin.schemas.refusals import RefusalGroup
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.clock import Clock
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import ignored_refusals
+
+MAX_IGNORED_FOR = timedelta(days=90)
+MAX_SUBJECTS = 200
+MAX_NOTE = 200
+_MAX_SUBJECT = 128
+
+
+class CaseState(StrEnum):
+    """How a case stands."""
+
+    OPEN = "open"
+    IGNORED = "ignored"
+    SOLVED = "solved"
+
+
+class RefusalCase(msgspec.Struct, frozen=True, kw_only=True):
+    """What was refused for one cause: a Worker that there is, wherever it asked from, or unknown callers at one address."""
+
+    code: str
+    worker: WorkerRecord | None
+    groups: Sequence[RefusalGroup]
+    state: CaseState = CaseState.OPEN
+    ignored: IgnoredRefusalRecord | None = None
+
+    @property
+    def latest(self) -> RefusalGroup:
+        """Return the group with the latest refusal."""
+        return max(self.groups, key=lambda group: group.last_at)
+
+    @property
+    def count(self) -> int:
+        """Return how often it was refused."""
+        return sum(group.count for group in self.groups)
+
+    @property
+    def subject(self) -> str:
+        """Return what the case is about, as decisions name it: `worker:ID` or `address:ADDRESS`."""
+        return f"address:{self.latest.address}" if self.worker is None else f"worker:{self.worker.id}"
+
+    @property
+    def name(self) -> str:
+        """Return what it is called here: a name that a caller claims is not repeated."""
+        return self.latest.address if self.worker is None else self.worker.name
+
+    @property
+    def claimed(self) -> list[str]:
+        """Return what the callers called themselves, the latest first: untrusted text."""
+        latest = sorted(self.groups, key=lambda group: group.last_at, reverse=True)
+        return list(dict.fromkeys(group.claimed_worker for group in latest if group.claimed_worker))
+
+    @property
+    def origin(self) -> str:
+        """Return from where it asked."""
+        addresses = {group.address for group in self.groups}
+        return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
+
+
+class RefusalInbox:
+    """The cases, and operators' decisions to ignore some for a time."""
+
+    def __init__(
+        self,
+        *,
+        workers: WorkerQueries,
+        refusals: RefusalQueries,
+        directory: Directory,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._workers = workers
+        self._refusals = refusals
+        self._directory = directory
+        self._store = store
+        self._clock = clock
+
+    async def cases(
+        self, *, limit: int, code: str | None = None, q: str | None = None, within: timedelta | None = None
+    ) -> list[RefusalCase]:
+        """
+        Return the cases, the one with the latest refusal first.
+
+        Args:
+            limit: At most so many groups of refusals are read.
+            code: Only this cause.
+            q: Part of a claimed Worker or an address.
+            within: Only what was refused within this time.
+        """
+        groups = await self._refusals.list_groups(limit=limit, code=code, q=q)
+        now = self._clock()
+        recent = [group for group in groups if within is None or now - group.last_at <= within]
+        return await self._with_states(self._group_by_worker_and_cause(recent))
+
+    async def ignore(
+        self, code: str, subjects: Sequence[str], *, for_: timedelta, note: str, actor: Actor
+    ) -> None:
+        """
+        Ignore cases for a time: they are neither open nor alerts until then.
+
+        Args:
+            code: Their cause.
+            subjects: Whom they are about: `worker:ID` or `address:ADDRESS`.
+            for_: For how long, at most 90 days.
+            note: Why, for other operators.
+            actor: Who decides.
+
+        Raises:
+            InvalidInputError: No such cause, nothing chosen, or a time that is too long.
+        """
+        wanted = _checked(code, subjects)
+        if not timedelta() < for_ <= MAX_IGNORED_FOR:
+            raise InvalidInputError("for", f"must be at most {MAX_IGNORED_FOR.days}d")
+        now = self._clock()
+        until = now + for_
+        by, why = f"operator:{actor.operator}", clean_text(note.strip(), MAX_NOTE)
+
+        def op(tx: WriteTx) -> None:
+            ignored_refusals.remove_ended(tx, now=now)
+            for subject in wanted:
+                record = IgnoredRefusalRecord(
+                    code=code, subject=subject, until=until, at=now, by=by, note=why
+                )
+                ignored_refusals.ignore(tx, record)
+                details = {"cause": code, "until": f"{until:%Y-%m-%dT%H:%M:%SZ}"} | (
+                    {"note": why} if why else {}
+                )
+                tx.audit(actor.audit_event("refusal.ignored", subject, at=now, details=details))
+
+        await self._store.write(op)
+
+    async def reopen(self, code: str, subjects: Sequence[str], *, actor: Actor) -> int:
+        """Ignore cases no more; return how many were ignored until now."""
+        wanted, now = _checked(code, subjects), self._clock()
+
+        def op(tx: WriteTx) -> int:
+            reopened = [
+                subject
+                for subject in wanted
+                if ignored_refusals.stop_ignoring(tx, code=code, subject=subject)
+            ]
+            for subject in reopened:
+                tx.audit(actor.audit_event("refusal.reopened", subject, at=now, details={"cause": code}))
+            return len(reopened)
+
+        return await self._store.write(op)
+
+    def _group_by_worker_and_cause(self, recent: Sequence[RefusalGroup]) -> list[RefusalCase]:
+        """
+        Join groups by Worker and cause; of those who are no Worker, by address and cause.
+
+        A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
+        they call themselves is not repeated in alerts, and however many they make up, they take no place from those that there are.
+        """
+        by_name = self._by_unique_name()
+        joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
+        workers: dict[str, WorkerRecord] = {}
+        for group in recent:
+            worker = self._directory.find_worker(group.claimed_worker) or by_name.get(group.claimed_worker)
+            if worker is not None:
+                workers[worker.id] = worker
+            whose = ("", group.address) if worker is None else (worker.id, "")
+            joined.setdefault((group.code, *whose), []).append(group)
+        return [
+            RefusalCase(code=code, worker=workers.get(worker_id), groups=groups)
+            for (code, worker_id, _), groups in joined.items()
+        ]
+
+    def _by_unique_name(self) -> dict[str, WorkerRecord]:
+        found: dict[str, WorkerRecord] = {}
+        twice: set[str] = set()
+        for worker in self._directory.workers():
+            if worker.superseded_by is None:
+                if worker.name in found:
+                    twice.add(worker.name)
+                found[worker.name] = worker
+        return {name: worker for name, worker in found.items() if name not in twice}
+
+    async def _with_states(self, cases: Sequence[RefusalCase]) -> list[RefusalCase]:
+        now = self._clock()
+        let_in = await self._workers.last_admitted({c.worker.id for c in cases if c.worker is not None})
+        records = await self._store.read(lambda conn: ignored_refusals.list_ignored(conn, now=now))
+        ignored = {(record.code, record.subject): record for record in records}
+
+        def with_state(case: RefusalCase) -> RefusalCase:
+            admitted_at = None if case.worker is None else let_in.get(case.worker.id)
+            if admitted_at is not None and admitted_at >= case.latest.last_at:
+                return msgspec.structs.replace(case, state=CaseState.SOLVED)
+            record = ignored.get((case.code, case.subject))
+            if record is None:
+                return case
+            return msgspec.structs.replace(case, state=CaseState.IGNORED, ignored=record)
+
+        return [with_state(case) for case in cases]
+
+
+def _checked(code: str, subjects: Sequence[str]) -> list[str]:
+    if cause_of(code) is None:
+        raise InvalidInputError("code", "must be a cause of refusal")
+    wanted = list(dict.fromkeys(subjects))
+    if not wanted or len(wanted) > MAX_SUBJECTS:
+        raise InvalidInputError("subjects", f"must be 1 to {MAX_SUBJECTS}")
+    for subject in wanted:
+        kind, _, value = subject.partition(":")
+        if kind not in {"worker", "address"} or not value or len(subject) > _MAX_SUBJECT:
+            raise InvalidInputError("subjects", "must be like worker:press-01 or address:192.0.2.1")
+        if clean_text(subject, _MAX_SUBJECT) != subject:
+            raise InvalidInputError("subjects", "must not hold control characters")
+    return wanted

@@ -1,0 +1,103 @@
+"""Refusals as cases: open, ignored for a time, and solved by themselves."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+GIVEN: dict[str, Any] = {
+    "code": "malformed_api_key",
+    "subjects": ["worker:press-01"],
+    "for_s": 3_600,
+    "note": "known",
+}
+
+
+async def refuse(server, worker_id="press-01", key="nonsense", *, times=3):
+    """Have a Worker refused."""
+    for _ in range(times):
+        await server.token_by_key(worker_id, key)
+
+
+async def states(server):
+    """Return the cases: cause, whom they are about, and how they stand."""
+    return {
+        (case.code, case.subject, case.state.value)
+        for case in await server.services.refusal_inbox.cases(limit=100)
+    }
+
+
+async def alerts(server):
+    """Return the causes of refusals that are alerts."""
+    return [alert.code for alert in await server.services.alerts.find() if alert.kind == "refused"]
+
+
+async def test_an_ignored_case_is_no_alert_until_its_time_is_over(server, admin, press):
+    """To the second; another cause of the same Worker stays open, and the callers stay refused."""
+    await refuse(server)
+    await refuse(server, "press-99")
+    answer = await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
+    assert answer.status_code == 204, answer.text
+    assert await states(server) == {
+        ("malformed_api_key", "worker:press-01", "ignored"),
+        ("malformed_api_key", "address:127.0.0.1", "open"),
+    }
+    assert await alerts(server) == ["malformed_api_key"]
+    server.clock.forward(seconds=3_599)
+    await refuse(server, times=1)
+    assert ("malformed_api_key", "worker:press-01", "ignored") in await states(server)
+    server.clock.forward(seconds=1)
+    assert ("malformed_api_key", "worker:press-01", "open") in await states(server)
+
+
+async def test_a_case_is_solved_when_its_worker_gets_in(server, press):
+    """And open again when it is refused after that, whether it was ignored or not."""
+    await refuse(server)
+    server.clock.forward(seconds=1)
+    assert (await server.token_by_key(*press)).status_code == 200
+    assert await states(server) == {("malformed_api_key", "worker:press-01", "solved")}
+    server.clock.forward(seconds=1)
+    await refuse(server, times=1)
+    assert await states(server) == {("malformed_api_key", "worker:press-01", "open")}
+
+
+async def test_ignoring_and_reopening_are_in_the_audit_log(server, admin, press):
+    """With cause, end and note; reopening what was not ignored is no event."""
+    await refuse(server)
+    await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
+    body = {"code": GIVEN["code"], "subjects": [*GIVEN["subjects"], "worker:press-02"]}
+    await server.http.post("/api/refusals/reopen", json=body, headers=admin)
+
+    log = await server.services.audit_queries.list_page(limit=9, action="refusal.*")
+    assert [(event.action, event.subject) for event in log.items] == [
+        ("refusal.reopened", "worker:press-01"),
+        ("refusal.ignored", "worker:press-01"),
+    ]
+    end = server.clock() + timedelta(hours=1)
+    assert log.items[1].details == {
+        "cause": "malformed_api_key",
+        "until": f"{end:%Y-%m-%dT%H:%M:%SZ}",
+        "note": "known",
+    }
+    assert await alerts(server) == ["malformed_api_key"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code": "banana"},
+        {"subjects": []},
+        {"subjects": ["press-01"]},
+        {"subjects": ["worker:"]},
+        {"subjects": ["address:" + "1" * 200]},
+        {"subjects": ["worker:a\u202eb"]},
+        {"for_s": 0},
+        {"for_s": 90 * 86_400 + 1},
+        {"note": "x" * 201},
+    ],
+)
+async def test_what_cannot_be_ignored(server, admin, change):
+    """A cause or a caller that cannot be, and a time without an end."""
+    answer = await server.http.post("/api/refusals/ignore", json=GIVEN | change, headers=admin)
+    assert answer.status_code == 422
+    assert "refusal.ignored" not in await server.services.audit_queries.known_actions()
