@@ -4,9 +4,9 @@ import functools
 import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import click
 import httpx2
@@ -254,6 +254,19 @@ def _lines(pieces: Iterator[str]) -> Iterator[str]:
             yield line.removesuffix("\r")
     if unfinished:
         yield unfinished
+
+
+def query_string(asked: Mapping[str, str]) -> str:
+    """
+    Return parameters as the query of a URL.
+
+    Raises:
+        click.UsageError: A value is not text in UTF-8.
+    """
+    try:
+        return urlencode(asked)
+    except UnicodeEncodeError:
+        raise click.UsageError(_NOT_TEXT) from None
 
 
 def path_part(text: str) -> str:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import click
 
@@ -114,7 +113,7 @@ def export(form: str, url: str | None, **wanted: str | None) -> None:
       lyftdata audit export > audit.jsonl
       lyftdata audit export --format signed > audit.signed.jsonl
     """
-    from lyftdata.cli.api import Api
+    from lyftdata.cli.api import Api, query_string
 
     # Events on a terminal show by themselves how far it is.
     with Api(url) as api, show_progress(wanted=not sys.stdout.isatty()) as on_progress:
@@ -122,7 +121,7 @@ def export(form: str, url: str | None, **wanted: str | None) -> None:
         asked = {"format": form} | given
         total = 0 if on_progress is ignore_progress or given else _count_events(api)
         on_progress("Exporting", 0, total)
-        for done, line in enumerate(api.lines(f"/audit/export?{urlencode(asked)}"), start=1):
+        for done, line in enumerate(api.lines(f"/audit/export?{query_string(asked)}"), start=1):
             print_exactly(line)
             if done % _REPORT_EVERY == 0:
                 on_progress("Exporting", done, total)

@@ -79,3 +79,10 @@ def test_a_changed_row_is_found(listen):
 
     assert ended.exit_code == 1
     assert json.loads(ended.output)["first_bad"] == 2
+
+
+def test_an_export_refuses_a_filter_that_is_not_text(operator):
+    """Bytes on the command line that are not UTF-8 are wrong usage, and not a traceback."""
+    ended = operator.run("audit", "export", "--subject", "\udcff")
+
+    assert (ended.exit_code, "not text in UTF-8" in ended.errors) == (2, True)
